@@ -1,0 +1,56 @@
+# One function per kind of target, so that every library, program and test is built the same way.
+#
+#   pga_library(NAME pg SRCS pool.cc DEPS pga::status PkgConfig::PQXX)      -> target pga_pg, alias pga::pg
+#   pga_program(NAME pga-ingest SRCS main.cc DEPS ingest_core)              -> bin/pga-ingest
+#   pga_test(NAME pg_test SRCS pool_test.cc DEPS pga::pg LABELS unit)       -> bin/pg_test, one ctest per binary
+#   pga_bench(NAME frame_benchmark SRCS ... DEPS ...)                       -> bin/..., run once under ctest as a smoke test
+#
+# LABELS of a test: unit (no server, under a second or two), integration (real PostgreSQL), e2e (whole processes),
+# bench, fuzz. TIMEOUT in seconds (default 120).
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+function(pga_library)
+  cmake_parse_arguments(A "" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(A_SRCS)
+    add_library(pga_${A_NAME} STATIC ${A_SRCS})
+    target_link_libraries(pga_${A_NAME} PUBLIC ${A_DEPS} PRIVATE pga_options ${A_PRIVATE_DEPS})
+    target_include_directories(pga_${A_NAME} PUBLIC ${CMAKE_SOURCE_DIR})
+  else()
+    add_library(pga_${A_NAME} INTERFACE)
+    target_link_libraries(pga_${A_NAME} INTERFACE ${A_DEPS})
+    target_include_directories(pga_${A_NAME} INTERFACE ${CMAKE_SOURCE_DIR})
+  endif()
+  add_library(pga::${A_NAME} ALIAS pga_${A_NAME})
+endfunction()
+
+function(pga_program)
+  cmake_parse_arguments(A "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SRCS})
+  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS})
+endfunction()
+
+function(pga_test)
+  cmake_parse_arguments(A "SERIAL" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENV" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 120)
+  endif()
+  if(NOT A_LABELS)
+    set(A_LABELS unit)
+  endif()
+  add_executable(${A_NAME} ${A_SRCS})
+  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)
+  set_tests_properties(${A_NAME} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT}
+    ENVIRONMENT "PGA_SOURCE_DIR=${CMAKE_SOURCE_DIR};PGA_BINARY_DIR=${CMAKE_BINARY_DIR};${A_ENV}")
+  if(A_SERIAL)
+    set_tests_properties(${A_NAME} PROPERTIES RUN_SERIAL TRUE)
+  endif()
+endfunction()
+
+function(pga_bench)
+  cmake_parse_arguments(A "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SRCS})
+  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} benchmark::benchmark benchmark::benchmark_main)
+  add_test(NAME ${A_NAME}_smoke COMMAND ${A_NAME} --benchmark_min_time=0.001)
+  set_tests_properties(${A_NAME}_smoke PROPERTIES LABELS bench TIMEOUT 60)
+endfunction()
