@@ -1,0 +1,41 @@
+# Thin: the work is done by CMake presets and the scripts in tools/.
+SHELL := /bin/bash
+export SOURCE PORT STATE JOBS
+
+.PHONY: help run stop test check build test-backend test-integration bench format lint clean
+
+help:              ## This list
+	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+
+run:               ## Everything from nothing: install, build, PostgreSQL, suite, one collector (PORT= STATE= SOURCE=)
+	@tools/run.sh
+
+stop:              ## Stop what `make run` started (STATE=)
+	@tools/stop.sh
+
+test:              ## Install, build and run all tests
+	@tools/test.sh
+
+check:             ## The slow proofs: sanitizers, thread sanitizer on the core, fuzzing
+	@tools/check.sh
+
+build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
+	@tools/build.sh release
+
+test-backend:      ## Unit tests of libraries and services
+	@tools/test.sh unit
+
+test-integration:  ## Tests with real PostgreSQL and real processes
+	@tools/test.sh integration
+
+bench:             ## Measured benchmarks, with figures and ratios
+	@tools/bench.sh
+
+format:            ## Format the C++ sources in place
+	@tools/format.sh --fix
+
+lint:              ## Format, layer, proto and wording checks
+	@tools/lint.sh
+
+clean:             ## Remove build outputs; data of `make run` stays
+	rm -rf build pganalytics-api pganalytics-collector pgactl

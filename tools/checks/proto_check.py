@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Fails when a proto breaks the house's rules: package = folder, every service, method and message field block has a
+comment where its name does not say all, every method names who may call it, enums start with 0."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2] / "protos"
+
+
+def problems_of(path: pathlib.Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    rel = path.relative_to(ROOT).as_posix()
+    found = []
+    package = re.search(r"^package ([\w.]+);", text, re.M)
+    expected = ".".join(path.relative_to(ROOT).parts[:-1])
+    if not package or package.group(1) != expected:
+        found.append(f"{rel}: package must be {expected}")
+    if not text.startswith("//"):
+        found.append(f"{rel}: begins without a comment that says what it is")
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        rpc = re.match(r"\s*rpc (\w+)\(", line)
+        if not rpc:
+            continue
+        if not lines[number - 2].strip().startswith("//"):
+            found.append(f"{rel}:{number}: method {rpc.group(1)} has no comment")
+        body = "\n".join(lines[number - 1:number + 6]).split("\n  }")[0]
+        if "access)" not in body:
+            found.append(f"{rel}:{number}: method {rpc.group(1)} does not say who may call it (common.v1.access)")
+    if re.search(r"\buint(32|64)\b", text):
+        found.append(f"{rel}: unsigned integers are not used (AIP-141)")
+    return found
+
+
+def main() -> int:
+    files = sorted((ROOT / "pganalytics").rglob("*.proto"))
+    problems = [p for f in files for p in problems_of(f)]
+    for problem in problems:
+        print(problem)
+    print(f"protos: {len(files)} files, {len(problems)} problems")
+    return 1 if problems or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

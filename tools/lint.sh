@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The checks that need no build: format, layers, protos, wording.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools/setup.sh test
+tools/format.sh
+python3 tools/checks/layer_check.py
+python3 tools/checks/proto_check.py
+python3 tools/checks/wording_check.py
+echo "lint: clean"
