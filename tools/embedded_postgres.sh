@@ -57,7 +57,7 @@ pg_init() {  # makes the cluster if it is not there: password file $1
     return 1
   fi
   local owner=(); [ "$(id -u)" -ne 0 ] || owner=(-o postgres -g postgres)
-  install -d -m 755 "$(dirname "$PG_HOME")"
+  [ -d "$(dirname "$PG_HOME")" ] || install -d -m 755 "$(dirname "$PG_HOME")"
   install -d "${owner[@]}" -m 700 "$PG_HOME" "$PG_HOME/run"
   install "${owner[@]}" -m 600 "$password_file" "$PG_HOME/initial-password"
   if ! pg_as "$PG_BIN/initdb" -D "$PG_HOME/data" -U postgres -E UTF8 --locale=C.UTF-8 --data-checksums \

@@ -77,8 +77,10 @@ pg_start "$pg_port"
 pg_running_pid >"$state/run/postgres.pid"
 
 super=(psql -X -q -v ON_ERROR_STOP=1 -h "$PG_HOME/run" -p "$pg_port" -U postgres)
-"${super[@]}" -d postgres -v owner_password="$(cat "$state/secrets/owner-password")" \
-  -v monitor_password="$(cat "$state/secrets/monitor-password")" -f - >"$state/log/bootstrap.log" 2>&1 <<'SQL' ||
+OWNER_PASSWORD=$(cat "$state/secrets/owner-password") MONITOR_PASSWORD=$(cat "$state/secrets/monitor-password") \
+  "${super[@]}" -d postgres -f - >"$state/log/bootstrap.log" 2>&1 <<'SQL' ||
+\getenv owner_password OWNER_PASSWORD
+\getenv monitor_password MONITOR_PASSWORD
 SELECT 'CREATE ROLE pganalytics LOGIN CREATEROLE' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics') \gexec
 SELECT 'CREATE ROLE pganalytics_monitor LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_monitor') \gexec
 ALTER ROLE pganalytics PASSWORD :'owner_password';
@@ -142,18 +144,18 @@ collector_env=(COLLECTOR_ID="${COLLECTOR_ID:-$(hostname)}" COLLECTOR_NAME="$(hos
   REGISTRATION_SECRET_FILE="$state/secrets/registration-secret" STATE_DIR="$state/collector"
   COLLECTION_INTERVAL="$interval")
 if [ -n "${SOURCE:-}" ]; then
-  python3 - "$SOURCE" "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
-import shlex, sys, urllib.parse
-url = urllib.parse.urlsplit(sys.argv[1])
+  SOURCE=$SOURCE python3 - "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
+import os, shlex, sys, urllib.parse
+url = urllib.parse.urlsplit(os.environ["SOURCE"])
 if url.scheme not in ("postgres", "postgresql") or not url.hostname:
-    sys.exit(f"run: SOURCE must look like postgres://user:password@host:5432/database")
+    sys.exit("run: SOURCE must look like postgres://user:password@host:5432/database")
 query = urllib.parse.parse_qs(url.query)
-with open(sys.argv[2], "w") as file:
+with open(sys.argv[1], "w") as file:
     file.write(urllib.parse.unquote(url.password or ""))
 values = {"POSTGRES_HOST": url.hostname, "POSTGRES_PORT": str(url.port or 5432),
           "POSTGRES_USER": urllib.parse.unquote(url.username or "postgres"),
           "POSTGRES_DATABASES": urllib.parse.unquote(url.path.lstrip("/") or "postgres"),
-          "POSTGRES_SSLMODE": query.get("sslmode", ["prefer"])[0], "POSTGRES_PASSWORD_FILE": sys.argv[2]}
+          "POSTGRES_SSLMODE": query.get("sslmode", ["prefer"])[0], "POSTGRES_PASSWORD_FILE": sys.argv[1]}
 for name, value in values.items():
     print(f"{name}={shlex.quote(value)}")
 PY
@@ -166,7 +168,7 @@ fi
 env "${collector_env[@]}" "$bin/pganalytics-collector" >>"$state/log/collector.log" 2>&1 &
 echo $! >"$state/run/collector.pid"
 
-stored() { psql -X -A -t -q "$TIMESCALE_URL" -c 'SELECT COUNT(*) FROM metrics' 2>/dev/null || echo 0; }
+stored() { "${super[@]}" -A -t -d metrics -c 'SELECT COUNT(*) FROM metrics' 2>/dev/null || echo 0; }
 before=$(stored)
 arriving() { [ "$(stored)" -gt "$before" ]; }
 wait_for "metric" 60 "$state/run/collector.pid" pganalytics-collector arriving
