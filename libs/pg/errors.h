@@ -1,0 +1,28 @@
+// PostgreSQL's five-letter error codes as absl::Status. Codes say what the caller should do:
+//   RESOURCE_EXHAUSTED   too many connections, disk or memory full: wait, then repeat
+//   UNAVAILABLE          no connection, or the server is starting or stopping: repeat
+//   ABORTED              serialization failure, deadlock, lock timeout: redo the transaction
+//   DEADLINE_EXCEEDED    statement timeout or cancel (57014)
+//   UNKNOWN              connection lost during COMMIT: it may have happened
+//   ALREADY_EXISTS       unique violation
+//   FAILED_PRECONDITION  other constraint violations, read-only server, objects in the wrong state
+//   INVALID_ARGUMENT     data that a type refuses (class 22)
+//   PERMISSION_DENIED    42501, 28xxx
+//   NOT_FOUND            missing database, schema, table, column, function
+//   INTERNAL             the rest
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace pga::pg {
+
+// `message` is the server's primary message; line breaks at its end are cut. The code stays readable by SqlStateOf.
+absl::Status MakeError(std::string_view sqlstate, std::string_view message);
+
+// The five-letter code, empty if the status carries none.
+std::string SqlStateOf(const absl::Status& status);
+
+}  // namespace pga::pg
