@@ -21,6 +21,7 @@ wanted=("${build_packages[@]}")
 [ "$mode" != check ] || wanted+=("${check_packages[@]}")
 if [ "$mode" != build ]; then
   command -v npm >/dev/null 2>&1 || wanted+=(npm)
+  python3 -m pip --version >/dev/null 2>&1 || wanted+=(python3-pip)
   command -v go >/dev/null 2>&1 || wanted+=(golang-go)
 fi
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The chart, with real Helm and kubeconform: lint --strict, every values file of helm/pganalytics/ci rendered and
+checked strictly against several Kubernetes versions, what the schema must refuse, the pods' security posture, and
+k8s/ equal to what the chart renders. Exit code 77 when the tools cannot be had."""
+import pathlib
+import subprocess
+import sys
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm/pganalytics"
+VERSIONS = ["v1.27", "v1.30", "v1.33"]
+checks = 0
+
+
+def run(*args: str, expect: int = 0, stdin: str | None = None) -> str:
+    done = subprocess.run(args, capture_output=True, text=True, input=stdin, check=False)
+    if (done.returncode == 0) != (expect == 0):
+        sys.exit(f"FAILED: {' '.join(args)}\n{done.stdout}{done.stderr}")
+    return done.stdout + (done.stderr if expect else "")
+
+
+def check(condition: bool, what: str) -> None:
+    global checks
+    checks += 1
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+
+
+def pod_specs(objects):
+    for obj in objects:
+        if obj["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield f"{obj['kind']} {obj['metadata']['name']}", obj["spec"]["template"]["spec"]
+        elif obj["kind"] == "Pod":
+            yield f"Pod {obj['metadata']['name']}", obj["spec"]
+
+
+def main() -> int:
+    fetched = subprocess.run([str(ROOT / "tools/fetch-chart-tools.sh")], capture_output=True, text=True, check=False)
+    if fetched.returncode == 77:
+        print(f"skipped: {fetched.stderr.strip()}")
+        return 77
+    if fetched.returncode != 0:
+        sys.exit(fetched.stderr)
+    tools = pathlib.Path(fetched.stdout.strip().splitlines()[-1])
+    helm, kubeconform = str(tools / "helm"), str(tools / "kubeconform")
+    schemas = ROOT / "build/tools/kubernetes-schemas"
+
+    for values in sorted((CHART / "ci").glob("*-values.yaml")):
+        run(helm, "lint", "--strict", "--kube-version", "1.30.0", str(CHART), "-f", str(values))
+        for version in VERSIONS:
+            rendered = run(helm, "template", "pga", str(CHART), "-n", "pganalytics", "-f", str(values), "--kube-version",
+                           version.removeprefix("v") + ".0")
+            location = f"{schemas}/{version}/" + "{{ .ResourceKind }}{{ .KindSuffix }}.json"
+            result = run(kubeconform, "-summary", "-schema-location", location, "-skip", "ServiceMonitor", "-",
+                         stdin=rendered)
+            check("Invalid: 0, Errors: 0" in result, f"{values.name} on Kubernetes {version}: {result}")
+            mistaken = run(kubeconform, "-schema-location", location, "-skip", "ServiceMonitor", "-", expect=1,
+                           stdin=rendered.replace("maxSurge:", "maxSurges:"))
+            check("maxSurges" in mistaken, "a misspelt field must be refused")
+            objects = [o for o in yaml.safe_load_all(rendered) if o]
+            check(not any(o["kind"] == "Secret" for o in objects), "the chart must not render a Secret")
+            for name, spec in pod_specs(objects):
+                check(spec["securityContext"]["runAsNonRoot"] is True, f"{name} must not run as root")
+                check(spec.get("automountServiceAccountToken") is False, f"{name} must not get an API token")
+                for container in spec["containers"]:
+                    context = container["securityContext"]
+                    check(context["readOnlyRootFilesystem"] is True, f"{name}: root file system must be read-only")
+                    check(context["allowPrivilegeEscalation"] is False, f"{name}: no privilege escalation")
+                    check(context["capabilities"]["drop"] == ["ALL"], f"{name}: all capabilities dropped")
+                    for variable in container.get("env", []):
+                        check(not any(word in variable["name"] for word in ("PASSWORD", "SECRET", "KEY"))
+                              or variable["name"].endswith(("_FILE", "_PATH")), f"{name}: {variable['name']} in clear")
+            services = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
+            check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
+                  f"deployments are {services}")
+
+    refused = {
+        "no secret": [],
+        "unknown key": ["--set", "existingSecret=x,colour=red"],
+        "zero replicas": ["--set", "existingSecret=x,ingest.replicas=0"],
+        "wildcard origin": ["--set", "existingSecret=x,gateway.corsAllowedOrigins={*}"],
+        "collector without host": ["--set", "existingSecret=x,collector.enabled=true"],
+    }
+    for what, args in refused.items():
+        message = run(helm, "template", "pga", str(CHART), "--kube-version", "1.30.0", *args, expect=1)
+        check("don't meet the specifications" in message, f"{what}: refused for another reason: {message}")
+
+    expected = run(str(ROOT / "tools/render_k8s.sh"), "--print")
+    check(expected == (ROOT / "k8s/pganalytics.yaml").read_text(), "k8s/pganalytics.yaml is stale: tools/render_k8s.sh")
+    print(f"charts: {checks} checks passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
