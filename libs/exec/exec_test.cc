@@ -1,0 +1,157 @@
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "libs/clock/fake_clock.h"
+#include "libs/exec/bounded_queue.h"
+#include "libs/exec/periodic_task.h"
+#include "libs/exec/shutdown.h"
+#include "libs/exec/thread_pool.h"
+#include "libs/log/log.h"
+
+namespace pga::exec {
+namespace {
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(20);
+}
+
+TEST(BoundedQueue, RefusesWhenFullAndKeepsOrder) {
+  BoundedQueue<int> queue(2);
+  EXPECT_TRUE(queue.TryPush(1));
+  EXPECT_TRUE(queue.TryPush(2));
+  EXPECT_FALSE(queue.TryPush(3));
+  EXPECT_EQ(queue.Pop(Soon()), 1);
+  EXPECT_TRUE(queue.TryPush(3));
+  EXPECT_EQ(queue.Pop(Soon()), 2);
+  EXPECT_EQ(queue.Pop(Soon()), 3);
+  EXPECT_EQ(queue.Pop(absl::Now()), std::nullopt);
+}
+
+TEST(BoundedQueue, RefusedMoveOnlyItemIsUntouched) {
+  BoundedQueue<std::unique_ptr<int>> queue(0);
+  auto item = std::make_unique<int>(1);
+  EXPECT_FALSE(queue.TryPush(std::move(item)));
+  EXPECT_NE(item, nullptr);  // NOLINT(bugprone-use-after-move): that is what is tested
+}
+
+TEST(BoundedQueue, CloseWakesConsumersAfterTheRest) {
+  BoundedQueue<int> queue(2);
+  queue.TryPush(1);
+  std::vector<int> seen;
+  std::thread consumer([&] {
+    while (auto item = queue.Pop(Soon())) seen.push_back(*item);
+  });
+  queue.Close();
+  consumer.join();
+  EXPECT_EQ(seen, std::vector<int>{1});
+  EXPECT_FALSE(queue.TryPush(2));
+}
+
+TEST(ThreadPool, RefusesBeyondItsQueueAndRunsWhatItTook) {
+  std::atomic<int> ran{0};
+  absl::Notification started;
+  absl::Notification release;
+  ThreadPool pool("test", 1, 1);
+  ASSERT_TRUE(pool.TrySubmit([&] {
+    started.Notify();
+    release.WaitForNotification();
+    ++ran;
+  }));
+  started.WaitForNotification();
+  EXPECT_EQ(pool.busy(), 1);
+  EXPECT_TRUE(pool.TrySubmit([&] { ++ran; }));
+  EXPECT_FALSE(pool.TrySubmit([&] { ++ran; }));
+  release.Notify();
+  pool.Drain(Soon());
+  EXPECT_EQ(ran, 2);
+  EXPECT_FALSE(pool.TrySubmit([] {}));
+}
+
+TEST(ThreadPool, SurvivesExceptions) {
+  log::Init({.level = log::Level::off, .json = true, .service = "", .sink = {}});
+  std::atomic<int> ran{0};
+  {
+    ThreadPool pool("test", 2, 10);
+    pool.TrySubmit([] { throw std::runtime_error("boom"); });
+    pool.TrySubmit([] { throw 1; });
+    pool.TrySubmit([&] { ++ran; });
+  }
+  EXPECT_EQ(ran, 1);
+  log::Init({});
+}
+
+TEST(ThreadPool, DeadlineDropsWhatIsQueued) {
+  std::atomic<int> ran{0};
+  absl::Notification started;
+  absl::Notification release;
+  // The pool says so once its deadline has passed; only then the first task may end.
+  log::Init(
+      {.level = log::Level::warn, .json = true, .service = "", .sink = [&](const std::string&) { release.Notify(); }});
+  ThreadPool pool("test", 1, 5);
+  pool.TrySubmit([&] {
+    started.Notify();
+    release.WaitForNotification();
+    ++ran;
+  });
+  pool.TrySubmit([&] { ++ran; });
+  started.WaitForNotification();
+  pool.Drain(absl::Now());
+  EXPECT_EQ(ran, 1);
+  log::Init({});
+}
+
+TEST(PeriodicTask, RunsWhenWokenAndByPeriod) {
+  clock::FakeClock clock;
+  std::atomic<int> ran{0};
+  PeriodicTask slow("slow", absl::Hours(1), &clock, [&] { ++ran; });
+  EXPECT_EQ(slow.runs(), 0);
+  slow.Wake();
+  EXPECT_TRUE(slow.AwaitRuns(1, Soon()));
+  slow.Wake();
+  EXPECT_TRUE(slow.AwaitRuns(2, Soon()));
+  slow.Stop();
+  slow.Stop();
+  EXPECT_EQ(ran, 2);
+
+  PeriodicTask fast("fast", absl::Milliseconds(1), &clock, [] {});
+  EXPECT_TRUE(fast.AwaitRuns(3, Soon()));
+}
+
+TEST(PeriodicTask, GoesOnAfterAnException) {
+  log::Init({.level = log::Level::off, .json = true, .service = "", .sink = {}});
+  clock::FakeClock clock;
+  PeriodicTask task("throws", absl::Milliseconds(1), &clock, [] { throw std::runtime_error("boom"); });
+  EXPECT_TRUE(task.AwaitRuns(2, Soon()));
+  task.Stop();
+  log::Init({});
+}
+
+TEST(ShutdownSignal, SignalWakesWaiters) {
+  ShutdownSignal::Install();
+  ShutdownSignal::ResetForTest();
+  EXPECT_FALSE(ShutdownSignal::WaitUntil(absl::Now()));
+  raise(SIGTERM);
+  EXPECT_TRUE(ShutdownSignal::WaitUntil(Soon()));
+  EXPECT_TRUE(ShutdownSignal::WaitUntil(absl::InfiniteFuture()));
+  EXPECT_EQ(ShutdownSignal::signal(), SIGTERM);
+  ShutdownSignal::ResetForTest();
+  EXPECT_FALSE(ShutdownSignal::requested());
+  std::thread asker([] { ShutdownSignal::Request(); });
+  EXPECT_TRUE(ShutdownSignal::WaitUntil(absl::InfiniteFuture()));
+  asker.join();
+  EXPECT_EQ(ShutdownSignal::signal(), 0);
+  ShutdownSignal::ResetForTest();
+}
+
+}  // namespace
+}  // namespace pga::exec

@@ -1,0 +1,34 @@
+#pragma once
+
+// SIGTERM and SIGINT as an event that main() waits for. The handler itself only writes one byte to a pipe.
+
+#include "absl/time/time.h"
+
+namespace pga::exec {
+
+class ShutdownSignal {
+ public:
+  // Takes over SIGTERM and SIGINT and ignores SIGPIPE for the process; call it once, before threads are started. Later
+  // calls do nothing.
+  static void Install();
+
+  // Waits for a signal or a Request(); false when the deadline came first. Any number of threads may wait.
+  static bool WaitUntil(absl::Time deadline);
+
+  // Whether a shutdown has been asked for. Never blocks.
+  static bool requested();
+
+  // Number of the first signal; 0 before one came and after Request().
+  static int signal();
+
+  // Asks for the shutdown from inside the process, as a signal would (a part that cannot go on; tests).
+  static void Request();
+
+  // Descriptor that becomes readable at the shutdown, for event loops; never read from it.
+  static int fd();
+
+  // Forgets an earlier request. Tests only.
+  static void ResetForTest();
+};
+
+}  // namespace pga::exec
