@@ -18,10 +18,10 @@ namespace pga::pg {
 
 struct CopyConnectionOptions {
   // postgresql:// URI or key=value words; may hold a password, never printed.
-  std::string url;
+  std::string url = {};
   std::string application_name = "pganalytics";
   // SET ROLE after connect when this role exists and the login is a member of it.
-  std::string role;
+  std::string role = {};
   // Set on the server, so that a statement also ends there when this side has gone. Zero = none.
   absl::Duration statement_timeout = absl::Seconds(60);
   absl::Duration lock_timeout = absl::Seconds(10);

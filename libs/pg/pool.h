@@ -19,13 +19,13 @@ namespace pga::pg {
 
 struct PoolOptions {
   // postgresql:// URI or key=value words; may hold a password, never printed.
-  std::string url;
+  std::string url = {};
   // Shown in pg_stat_activity.
   std::string application_name = "pganalytics";
   // Most connections, from 1.
   int size = 4;
   // SET ROLE after connect when this role exists and the login is a member of it; else the login is used as it is.
-  std::string role;
+  std::string role = {};
   // For one attempt to connect; libpq counts whole seconds, at least 2.
   absl::Duration connect_timeout = absl::Seconds(5);
   // Upper limit of any statement; the caller's deadline may be nearer.

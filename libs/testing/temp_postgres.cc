@@ -1,0 +1,372 @@
+#include "libs/testing/temp_postgres.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "libs/pg/value.h"
+
+namespace pga::testing {
+namespace {
+
+constexpr absl::Duration kStartLimit = absl::Seconds(30);
+constexpr absl::Duration kStopLimit = absl::Seconds(30);
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+// PostgreSQL refuses to run as root.
+std::string ServerUser() {
+  if (::geteuid() != 0) return "";
+  return ::getpwnam("postgres") != nullptr ? "postgres" : "nobody";
+}
+
+absl::Status GiveTo(const std::string& user, const std::string& path) {
+  if (user.empty()) return absl::OkStatus();
+  const passwd* entry = ::getpwnam(user.c_str());
+  if (entry == nullptr) return absl::NotFoundError(absl::StrCat("no user ", user));
+  if (::chown(path.c_str(), entry->pw_uid, entry->pw_gid) != 0) {
+    return absl::PermissionDeniedError(absl::StrCat("chown ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Run(const std::string& user, std::vector<std::string> argv) {
+  const std::string program = argv[0];
+  SubprocessOptions options;
+  options.argv = std::move(argv);
+  options.user = user;
+  options.working_directory = "/";
+  auto outcome = RunCommand(std::move(options));
+  if (!outcome.ok()) return outcome.status();
+  if (outcome->exit_code != 0) {
+    return absl::InternalError(absl::StrCat(program, " failed with ", outcome->exit_code, ": ", outcome->output));
+  }
+  return absl::OkStatus();
+}
+
+// A data folder made by initdb once per set of binaries and user, kept under /tmp for all test binaries of the machine.
+absl::StatusOr<std::string> TemplateDirectory(const std::string& bin_dir, const std::string& user) {
+  struct stat binary {};
+  if (::stat((bin_dir + "/postgres").c_str(), &binary) != 0) {
+    return absl::NotFoundError(absl::StrCat(bin_dir, "/postgres is missing"));
+  }
+  // Size and time stand for the version: an upgrade of the package makes a new template.
+  const size_t key = std::hash<std::string>()(
+      absl::StrCat(bin_dir, ":", binary.st_size, ":", binary.st_mtime, ":", user, ":", ::geteuid()));
+  const std::string base = absl::StrCat("/tmp/pga-initdb-", ::geteuid());
+  const std::string path = absl::StrCat(base, "/", absl::Hex(key));
+  if (::mkdir(base.c_str(), 0755) != 0 && errno != EEXIST) {
+    return absl::UnavailableError(absl::StrCat("cannot make ", base));
+  }
+  const int lock = ::open((path + ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  if (lock < 0) return absl::UnavailableError(absl::StrCat("cannot open ", path, ".lock"));
+  ::flock(lock, LOCK_EX);
+  absl::Status status;
+  if (!std::filesystem::exists(path + "/PG_VERSION")) {
+    const std::string making = path + ".new";
+    std::error_code error;
+    std::filesystem::remove_all(making, error);
+    std::filesystem::create_directory(making, error);
+    status = GiveTo(user, making);
+    if (status.ok()) {
+      status = Run(user, {bin_dir + "/initdb", "-D", making, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+                          "--auth-local=trust", "--auth-host=scram-sha-256", "--wal-segsize=4", "--no-sync"});
+    }
+    if (status.ok()) {
+      std::filesystem::rename(making, path, error);
+      if (error) status = absl::UnavailableError(absl::StrCat("cannot rename ", making, ": ", error.message()));
+    }
+  }
+  ::close(lock);
+  if (!status.ok()) return status;
+  return path;
+}
+
+absl::StatusOr<int> FreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const bool found = fd >= 0 && ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  if (fd >= 0) ::close(fd);
+  if (!found) return absl::UnavailableError("no free port");
+  return ntohs(address.sin_port);
+}
+
+pid_t ParentOf(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string line;
+  std::getline(file, line);
+  const size_t close = line.rfind(')');  // the name may hold anything
+  if (close == std::string::npos) return 0;
+  const std::vector<std::string> fields = absl::StrSplit(line.substr(close + 1), ' ', absl::SkipEmpty());
+  int parent = 0;
+  return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FindPostgres(const std::string& version) {
+  std::vector<std::string> places;
+  if (version.find('/') != std::string::npos) {
+    places.push_back(version);
+  } else {
+    if (const std::string named = Environment(absl::StrCat("PGA_PG_", version, "_DIR").c_str()); !named.empty()) {
+      places.push_back(named);
+    }
+    places.push_back("/usr/lib/postgresql/" + version);
+    const std::string source = Environment("PGA_SOURCE_DIR");
+    places.push_back((source.empty() ? std::string(PGA_SOURCE_ROOT) : source) + "/build/postgres/" + version);
+  }
+  for (const std::string& place : places) {
+    if (::access((place + "/bin/postgres").c_str(), X_OK) == 0) return place;
+  }
+  return absl::NotFoundError(absl::StrCat("PostgreSQL ", version, " is not installed (looked in ",
+                                          absl::StrJoin(places, ", "), "); tools/fetch-postgres.sh brings it"));
+}
+
+absl::StatusOr<std::unique_ptr<TempPostgres>> TempPostgres::Start(Options options) {
+  auto server = std::unique_ptr<TempPostgres>(new TempPostgres(std::move(options)));
+  if (auto status = server->Init(); !status.ok()) return status;
+  return server;
+}
+
+absl::Status TempPostgres::Init() {
+  auto root = FindPostgres(options_.version);
+  if (!root.ok()) return root.status();
+  bin_dir_ = *root + "/bin";
+  user_ = ServerUser();
+  auto base = TemplateDirectory(bin_dir_, user_);
+  if (!base.ok()) return base.status();
+  data_dir_ = dir_ / "data";
+  run_dir_ = dir_.path();
+  if (auto status = GiveTo(user_, dir_.path()); !status.ok()) return status;
+  // Others may pass through: the socket's own mode lets everybody connect, as on a normal host.
+  ::chmod(dir_.path().c_str(), 0711);
+  if (auto status = Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_}); !status.ok()) return status;
+
+  std::vector<std::string> preload = options_.preload;
+  if (options_.preload_statements) preload.push_back("pg_stat_statements");
+  std::string conf = absl::StrCat("unix_socket_directories = '", run_dir_, "'\nunix_socket_permissions = 0777\n");
+  absl::StrAppend(&conf,
+                  "max_connections = 200\nshared_buffers = 64MB\ntimezone = 'UTC'\nlog_timezone = 'UTC'\njit = off\n"
+                  "log_line_prefix = '%m [%p] %a '\nmax_wal_size = 512MB\nupdate_process_title = off\n"
+                  "max_prepared_transactions = 10\nmax_worker_processes = 24\n");
+  if (!options_.durable) absl::StrAppend(&conf, "fsync = off\n");
+  if (!preload.empty()) {
+    absl::StrAppend(&conf, "shared_preload_libraries = '", absl::StrJoin(preload, ","), "'\n");
+  }
+  if (options_.preload_statements) {
+    absl::StrAppend(&conf, "pg_stat_statements.track = all\n");
+    // compute_query_id came with 14; older servers compute ids inside the extension.
+    auto major = ReadFile(data_dir_ + "/PG_VERSION");
+    if (major.ok() && std::atoi(major->c_str()) >= 14) absl::StrAppend(&conf, "compute_query_id = on\n");
+  }
+  for (const std::string& line : options_.extra_conf) absl::StrAppend(&conf, line, "\n");
+
+  for (int attempt = 0;; ++attempt) {
+    std::string listen = "listen_addresses = ''\n";
+    if (options_.tcp) {
+      auto port = FreePort();
+      if (!port.ok()) return port.status();
+      tcp_port_ = *port;
+      port_ = *port;
+      listen = absl::StrCat("listen_addresses = '127.0.0.1'\nport = ", *port, "\n");
+    }
+    auto original = ReadFile(*base + "/postgresql.conf");
+    if (!original.ok()) return original.status();
+    if (auto status = WriteFile(data_dir_ + "/postgresql.conf", *original + listen + conf); !status.ok()) return status;
+    absl::Status started = StartServer();
+    // Another process may have taken the port between our look and the server's bind.
+    if (started.ok() || !options_.tcp || attempt == 4) return started;
+  }
+}
+
+TempPostgres::~TempPostgres() {
+  KillServer();
+}
+
+absl::Status TempPostgres::StartServer() {
+  if (running()) return absl::FailedPreconditionError("the server runs already");
+  const absl::Time deadline = absl::Now() + kStartLimit;
+  while (true) {
+    SubprocessOptions options;
+    options.argv = {bin_dir_ + "/postgres", "-D", data_dir_};
+    options.user = user_;
+    options.working_directory = "/";
+    options.output_path = dir_ / "log";
+    options.death_signal = SIGQUIT;
+    auto process = Subprocess::Start(std::move(options));
+    if (!process.ok()) return process.status();
+    postmaster_ = *std::move(process);
+    bool ended = false;
+    const bool ready = WaitUntil(
+        [&] {
+          if (!postmaster_->running()) {
+            ended = true;
+            return true;
+          }
+          // The last line of postmaster.pid says how far the server is (PostgreSQL 10 and later).
+          auto pid_file = ReadFile(data_dir_ + "/postmaster.pid");
+          if (!pid_file.ok()) return false;
+          const std::vector<std::string> lines = absl::StrSplit(*pid_file, '\n');
+          return lines.size() > 7 && lines[0] == std::to_string(postmaster_->pid()) && lines[7].rfind("ready", 0) == 0;
+        },
+        deadline - absl::Now());
+    if (ready && !ended) return absl::OkStatus();
+    const std::string log = Log();
+    // Backends of a killed postmaster hold its shared memory for a moment.
+    const bool in_use = log.find("is still in use", log.size() > 400 ? log.size() - 400 : 0) != std::string::npos;
+    if (!ended || !in_use || absl::Now() > deadline) {
+      postmaster_.reset();
+      return absl::UnavailableError(absl::StrCat("PostgreSQL did not start: ", log));
+    }
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+}
+
+std::vector<pid_t> TempPostgres::Processes() const {
+  std::vector<pid_t> all;
+  if (postmaster_ == nullptr) return all;
+  all.push_back(postmaster_->pid());
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    int pid = 0;
+    if (absl::SimpleAtoi(entry.path().filename().string(), &pid) && ParentOf(pid) == postmaster_->pid()) {
+      all.push_back(pid);
+    }
+  }
+  return all;
+}
+
+void TempPostgres::KillServer() {
+  if (postmaster_ == nullptr) return;
+  // The postmaster first is stopped, so that it starts no more children; then all of them go.
+  if (postmaster_->running()) ::kill(postmaster_->pid(), SIGSTOP);
+  const std::vector<pid_t> processes = Processes();
+  for (const pid_t pid : processes) ::kill(pid, SIGKILL);
+  postmaster_.reset();
+  WaitUntil([&] {
+    for (const pid_t pid : processes) {
+      if (::kill(pid, 0) == 0) {
+        // A zombie that nobody reaps (no init in a container) holds nothing any more.
+        auto stat = ReadFile(absl::StrCat("/proc/", pid, "/stat"));
+        if (stat.ok() && stat->find(") Z ") == std::string::npos) return false;
+      }
+    }
+    return true;
+  });
+}
+
+absl::Status TempPostgres::StopImmediate() {
+  if (!running()) return absl::FailedPreconditionError("the server does not run");
+  postmaster_->Signal(SIGQUIT);
+  auto code = postmaster_->Wait(absl::Now() + kStopLimit);
+  if (code.ok()) postmaster_.reset();
+  return code.status();
+}
+
+absl::Status TempPostgres::StopFast() {
+  if (!running()) return absl::FailedPreconditionError("the server does not run");
+  postmaster_->Signal(SIGINT);
+  auto code = postmaster_->Wait(absl::Now() + kStopLimit);
+  if (code.ok()) postmaster_.reset();
+  return code.status();
+}
+
+absl::Status TempPostgres::Restart() {
+  if (auto status = StopFast(); !status.ok()) return status;
+  return StartServer();
+}
+
+void TempPostgres::Pause() {
+  for (const pid_t pid : Processes()) ::kill(pid, SIGSTOP);
+}
+
+void TempPostgres::Resume() {
+  for (const pid_t pid : Processes()) ::kill(pid, SIGCONT);
+}
+
+bool TempPostgres::running() {
+  return postmaster_ != nullptr && postmaster_->running();
+}
+
+std::string TempPostgres::Log() const {
+  auto log = ReadFile(dir_ / "log");
+  return log.ok() ? *std::move(log) : std::string();
+}
+
+std::string TempPostgres::UrlAs(const std::string& user, const std::string& database,
+                                const std::string& password) const {
+  return absl::StrCat("postgresql://", user, password.empty() ? "" : ":", password, "@/", database, "?host=", run_dir_,
+                      "&port=", port_);
+}
+
+std::string TempPostgres::Url(const std::string& database) const {
+  return UrlAs("postgres", database);
+}
+
+std::string TempPostgres::TcpUrl(const std::string& database) const {
+  return absl::StrCat("postgresql://postgres@127.0.0.1:", tcp_port_, "/", database);
+}
+
+absl::StatusOr<std::unique_ptr<pg::CopyConnection>> TempPostgres::Connect(const std::string& database) const {
+  pg::CopyConnectionOptions options;
+  options.url = Url(database);
+  options.application_name = "test";
+  return pg::CopyConnection::Connect(options, absl::Now() + absl::Seconds(20));
+}
+
+absl::StatusOr<pg::Result> TempPostgres::Exec(const std::string& database, const std::string& sql,
+                                              const pg::Params& params) const {
+  auto connection = Connect(database);
+  if (!connection.ok()) return connection.status();
+  return (*connection)->Exec(sql, params, absl::Now() + absl::Seconds(60));
+}
+
+absl::StatusOr<std::string> TempPostgres::CreateDatabase(const std::string& name) {
+  auto created = Exec("postgres", "CREATE DATABASE " + pg::QuoteIdentifier(name));
+  if (!created.ok()) return created.status();
+  return Url(name);
+}
+
+absl::StatusOr<std::string> TempPostgres::CreateFreshDatabase(const std::string& prefix) {
+  return CreateDatabase(absl::StrCat(prefix, ++next_database_));
+}
+
+TempPostgres* SharedPostgres() {
+  static const std::unique_ptr<TempPostgres> server = [] {
+    TempPostgres::Options options;
+    options.preload_statements = true;
+    auto started = TempPostgres::Start(options);
+    if (!started.ok()) {
+      std::fprintf(stderr, "cannot start PostgreSQL: %s\n", std::string(started.status().message()).c_str());
+      std::abort();
+    }
+    return *std::move(started);
+  }();
+  return server.get();
+}
+
+}  // namespace pga::testing
