@@ -1,0 +1,67 @@
+#include "libs/token/principal.h"
+
+#include <algorithm>
+
+namespace pga::token {
+
+Role ParseRole(std::string_view name) {
+  if (name == "admin") return Role::kAdmin;
+  if (name == "user") return Role::kUser;
+  if (name == "viewer") return Role::kViewer;
+  return Role::kNone;
+}
+
+std::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kAdmin:
+      return "admin";
+    case Role::kUser:
+      return "user";
+    case Role::kViewer:
+      return "viewer";
+    case Role::kNone:
+      break;
+  }
+  return "";
+}
+
+bool InGroup(const Principal& principal, std::string_view group) {
+  switch (principal.kind) {
+    case Principal::kAnonymous:
+      return false;
+    case Principal::kService:
+      return true;
+    case Principal::kUser:
+    case Principal::kCollector:
+      break;
+  }
+  return principal.all_groups || std::ranges::find(principal.groups, group) != principal.groups.end();
+}
+
+bool Allow(const Principal& principal, const Access& access, std::string_view group) {
+  if (!group.empty() && !InGroup(principal, group)) return false;
+  if (access.anonymous) return true;
+  switch (principal.kind) {
+    case Principal::kAnonymous:
+      return false;
+    case Principal::kUser:
+      return access.user != Role::kNone && ParseRole(principal.role) >= access.user;
+    case Principal::kCollector:
+      return access.collector;
+    case Principal::kService:
+      return access.service;
+  }
+  return false;
+}
+
+std::string UserSubject(int32_t user_id) {
+  return "user:" + std::to_string(user_id);
+}
+std::string CollectorSubject(std::string_view collector_id) {
+  return "collector:" + std::string(collector_id);
+}
+std::string ServiceSubject(std::string_view service) {
+  return "service:" + std::string(service);
+}
+
+}  // namespace pga::token

@@ -1,0 +1,79 @@
+// Who a caller is, and the one function that decides what a caller may do. A Principal comes only from something that
+// was verified (a token's signature, a client certificate), never from a message. Plain values: no locks, no gRPC.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace pga::token {
+
+// A person's role; a higher one includes every lower one. The numbers equal pganalytics.common.v1.Role.
+enum class Role { kNone = 0, kViewer = 1, kUser = 2, kAdmin = 3 };
+
+// "viewer", "user", "admin" (exactly these); anything else is kNone.
+Role ParseRole(std::string_view name);
+
+// The name ParseRole understands; "" for kNone.
+std::string_view RoleName(Role role);
+
+struct Principal {
+  enum Kind { kAnonymous, kUser, kCollector, kService };
+  Kind kind = kAnonymous;
+  // "user:7", "collector:<id>", "service:query"; empty when anonymous. Revocations name it.
+  std::string subject;
+
+  // People.
+  int32_t user_id = 0;
+  std::string username;
+  std::string role;
+  // Whether query texts may be read; a right of its own, so that a token can be made without it.
+  bool query_texts = true;
+
+  // Collectors.
+  std::string collector_id;
+  std::string hostname;
+  // Identity comes from a verified client certificate, not from a token; jti is then its SHA-256 in lower-case hex.
+  bool from_certificate = false;
+
+  // pgAnalytics' own services: auth, registry, ingest, query, gateway.
+  std::string service;
+
+  // Groups of sources the caller may see; not looked at when all_groups is set.
+  bool all_groups = false;
+  std::vector<std::string> groups;
+
+  // Id of the token, and of the refresh family ("sid") it belongs to; either may be empty.
+  std::string jti;
+  std::string session;
+  absl::Time issued_at = absl::InfinitePast();
+  absl::Time expires_at = absl::InfinitePast();
+};
+
+// Who may call a method: the option pganalytics.common.v1.access as a plain value. The default refuses everybody.
+struct Access {
+  bool anonymous = false;
+  // Least role of a person; kNone refuses people.
+  Role user = Role::kNone;
+  bool collector = false;
+  bool service = false;
+  // The caller presents a registration secret instead of a token; the method itself checks the secret.
+  bool registration_secret = false;
+};
+
+// Whether the principal may see sources of this group. Services see all, anonymous callers none.
+bool InGroup(const Principal& principal, std::string_view group);
+
+// The access rule: the principal's kind and role satisfy `access`, and, where `group` is not empty, the principal is
+// in that group. A registration secret is no principal and is not considered here.
+bool Allow(const Principal& principal, const Access& access, std::string_view group = {});
+
+// Subjects as they stand in tokens and revocations.
+std::string UserSubject(int32_t user_id);
+std::string CollectorSubject(std::string_view collector_id);
+std::string ServiceSubject(std::string_view service);
+
+}  // namespace pga::token
