@@ -63,6 +63,57 @@ absl::Status Run(const std::string& user, std::vector<std::string> argv) {
   return absl::OkStatus();
 }
 
+// What all test binaries of this machine and user share.
+absl::StatusOr<std::string> CacheDirectory() {
+  const std::string base = absl::StrCat("/tmp/pga-initdb-", ::geteuid());
+  if (::mkdir(base.c_str(), 0755) != 0 && errno != EEXIST) {
+    return absl::UnavailableError(absl::StrCat("cannot make ", base));
+  }
+  return base;
+}
+
+// Held while one process makes something in the cache.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path) : fd_(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
+    if (fd_ >= 0) ::flock(fd_, LOCK_EX);
+  }
+  ~FileLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  bool held() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+// True when every folder on the way lets everybody pass (a checkout in root's home does not).
+bool OpenToAll(std::filesystem::path path) {
+  for (; path != path.root_path(); path = path.parent_path()) {
+    struct stat entry {};
+    if (::stat(path.c_str(), &entry) != 0 || (entry.st_mode & S_IXOTH) == 0) return false;
+  }
+  return true;
+}
+
+// `root`, or a copy of it that the server's user can reach.
+absl::StatusOr<std::string> Reachable(const std::string& root, const std::string& user) {
+  if (user.empty() || OpenToAll(std::filesystem::path(root) / "bin")) return root;
+  auto base = CacheDirectory();
+  if (!base.ok()) return base.status();
+  struct stat binary {};
+  ::stat((root + "/bin/postgres").c_str(), &binary);
+  const std::string copy =
+      absl::StrCat(*base, "/copy-", absl::Hex(std::hash<std::string>()(absl::StrCat(root, ":", binary.st_mtime))));
+  const FileLock lock(copy + ".lock");
+  if (::access((copy + "/bin/postgres").c_str(), X_OK) == 0) return copy;
+  if (auto status = Run("", {"cp", "-a", root, copy + ".new"}); !status.ok()) return status;
+  std::error_code error;
+  std::filesystem::rename(copy + ".new", copy, error);
+  if (error) return absl::UnavailableError(absl::StrCat("cannot rename ", copy, ".new: ", error.message()));
+  return copy;
+}
+
 // A data folder made by initdb once per set of binaries and user, kept under /tmp for all test binaries of the machine.
 absl::StatusOr<std::string> TemplateDirectory(const std::string& bin_dir, const std::string& user) {
   struct stat binary {};
@@ -72,14 +123,11 @@ absl::StatusOr<std::string> TemplateDirectory(const std::string& bin_dir, const 
   // Size and time stand for the version: an upgrade of the package makes a new template.
   const size_t key = std::hash<std::string>()(
       absl::StrCat(bin_dir, ":", binary.st_size, ":", binary.st_mtime, ":", user, ":", ::geteuid()));
-  const std::string base = absl::StrCat("/tmp/pga-initdb-", ::geteuid());
-  const std::string path = absl::StrCat(base, "/", absl::Hex(key));
-  if (::mkdir(base.c_str(), 0755) != 0 && errno != EEXIST) {
-    return absl::UnavailableError(absl::StrCat("cannot make ", base));
-  }
-  const int lock = ::open((path + ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-  if (lock < 0) return absl::UnavailableError(absl::StrCat("cannot open ", path, ".lock"));
-  ::flock(lock, LOCK_EX);
+  auto base = CacheDirectory();
+  if (!base.ok()) return base.status();
+  const std::string path = absl::StrCat(*base, "/", absl::Hex(key));
+  const FileLock lock(path + ".lock");
+  if (!lock.held()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ".lock"));
   absl::Status status;
   if (!std::filesystem::exists(path + "/PG_VERSION")) {
     const std::string making = path + ".new";
@@ -96,7 +144,6 @@ absl::StatusOr<std::string> TemplateDirectory(const std::string& bin_dir, const 
       if (error) status = absl::UnavailableError(absl::StrCat("cannot rename ", making, ": ", error.message()));
     }
   }
-  ::close(lock);
   if (!status.ok()) return status;
   return path;
 }
@@ -155,8 +202,10 @@ absl::StatusOr<std::unique_ptr<TempPostgres>> TempPostgres::Start(Options option
 absl::Status TempPostgres::Init() {
   auto root = FindPostgres(options_.version);
   if (!root.ok()) return root.status();
-  bin_dir_ = *root + "/bin";
   user_ = ServerUser();
+  root = Reachable(*root, user_);
+  if (!root.ok()) return root.status();
+  bin_dir_ = *root + "/bin";
   auto base = TemplateDirectory(bin_dir_, user_);
   if (!base.ok()) return base.status();
   data_dir_ = dir_ / "data";
