@@ -10,7 +10,6 @@ option(PGA_WERROR "Treat warnings in our own code as errors" ON)
 option(PGA_COVERAGE "Instrument our own code for gcov" OFF)
 option(PGA_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 set(PGA_SANITIZE "" CACHE STRING "Sanitizers for every target, comma separated: address,undefined or thread")
-set(PGA_BUILD_ALL ON CACHE BOOL "Build services that need gRPC; OFF leaves the gRPC-free core for the thread sanitizer")
 
 find_program(CCACHE_BIN ccache)
 if(CCACHE_BIN)
@@ -23,6 +22,10 @@ if(MOLD_BIN)
   add_link_options(-fuse-ld=mold)
 endif()
 
+if(PGA_FUZZ)
+  file(WRITE ${CMAKE_BINARY_DIR}/fuzzers.txt "")  # pga_fuzzer adds a line each: program, corpus
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 if(PGA_SANITIZE)
   add_compile_options(-fsanitize=${PGA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PGA_SANITIZE})

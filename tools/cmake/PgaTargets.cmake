@@ -5,9 +5,15 @@
 #   pga_test(NAME pg_test SRCS pool_test.cc DEPS pga::pg LABELS unit)       -> bin/pg_test, one ctest per binary
 #   pga_bench(NAME frame_benchmark SRCS ... DEPS ...)                       -> bin/..., run once under ctest as a smoke test
 #
-# LABELS of a test: unit (no server, under a second or two), integration (real PostgreSQL), e2e (whole processes),
-# bench, fuzz. TIMEOUT in seconds (default 120).
+#   pga_fuzzer(NAME batch_fuzzer SRCS ... DEPS ... CORPUS corpus)           -> only with PGA_FUZZ: bin/..., libFuzzer
+#
+# LABELS of a test: unit (no server, under a second or two), integration (real PostgreSQL), e2e (whole processes), bench.
+# Further label core: links no gRPC, so that the thread sanitizer's word about it counts (target pga_core_tests).
+# TIMEOUT in seconds (default 120).
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+add_custom_target(pga_core_tests)
+add_custom_target(pga_fuzzers)
 
 function(pga_library)
   cmake_parse_arguments(A "" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
@@ -45,6 +51,9 @@ function(pga_test)
   if(A_SERIAL)
     set_tests_properties(${A_NAME} PROPERTIES RUN_SERIAL TRUE)
   endif()
+  if("core" IN_LIST A_LABELS)
+    add_dependencies(pga_core_tests ${A_NAME})
+  endif()
 endfunction()
 
 function(pga_bench)
@@ -53,4 +62,18 @@ function(pga_bench)
   target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} benchmark::benchmark benchmark::benchmark_main)
   add_test(NAME ${A_NAME}_smoke COMMAND ${A_NAME} --benchmark_min_time=0.001)
   set_tests_properties(${A_NAME}_smoke PROPERTIES LABELS bench TIMEOUT 60)
+endfunction()
+
+# A libFuzzer target. tools/check.sh runs each for a bounded time from its corpus.
+function(pga_fuzzer)
+  if(NOT PGA_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(A "" "NAME;CORPUS" "SRCS;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SRCS})
+  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS})
+  target_compile_options(${A_NAME} PRIVATE -fsanitize=fuzzer)
+  target_link_options(${A_NAME} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(pga_fuzzers ${A_NAME})
+  file(APPEND ${CMAKE_BINARY_DIR}/fuzzers.txt "${A_NAME} ${CMAKE_CURRENT_SOURCE_DIR}/${A_CORPUS}\n")
 endfunction()

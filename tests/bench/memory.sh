@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Peak resident memory of pganalytics-api and of one collector that watches a server with STATEMENTS statements (2000)
+# for MINUTES (10), at COLLECTION_INTERVAL=10, statements in use all the time.
+. "$(dirname "$0")/../e2e/lib/suite.sh"
+statements=${STATEMENTS:-2000}
+minutes=${MINUTES:-10}
+start_postgres "pg_stat_statements.max = 10000"
+prepare_suite
+start_api
+login
+seq "$statements" | sed 's/.*/SELECT 1 AS statement_&;/' >"$WORK/statements.sql"
+use_statements() { PGPASSWORD=superuser-password psql -X -q -o /dev/null -h 127.0.0.1 -p "$PG_PORT" -U postgres -d postgres -f "$WORK/statements.sql"; }
+use_statements
+start_collector memory COLLECTION_INTERVAL=10
+end=$((SECONDS + minutes * 60))
+while [ $SECONDS -lt $end ]; do
+  use_statements
+  api_get "/api/v1/queries/top?hours=1&limit=100" >/dev/null
+  sleep 5 & wait $!
+done
+peak() { awk '/^VmHWM/ {printf "%.1f MB", $2 / 1024}' "/proc/$1/status"; }
+known=$(in_source "SELECT count(*) FROM pg_stat_statements")
+stored=$(in_metrics "SELECT count(*) FROM metrics.statements")
+echo "memory: after $minutes minutes with $known statements, $stored statement rows stored:"
+echo "memory: pganalytics-api peak RSS $(peak "$API_PID") (target 120 MB)"
+echo "memory: pganalytics-collector peak RSS $(peak "$COLLECTOR_PID") (target 30 MB)"

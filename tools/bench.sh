@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Builds the bench preset and runs every measured benchmark: tools/bench.sh [name part ...]
+# Figures depend on the machine; compare ratios of one run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools/setup.sh test
+tools/build.sh bench
+for program in build/bench/bin/*_benchmark; do
+  [ -x "$program" ] || continue
+  name=${program##*/}
+  [ $# -eq 0 ] || [[ " $* " == *" ${name%_benchmark} "* ]] || continue
+  echo "== $name"
+  PGA_SOURCE_DIR=$PWD PGA_BINARY_DIR=$PWD/build/bench "$program"
+done
+if [ $# -eq 0 ] || [[ " $* " == *" memory "* ]]; then
+  PGA_BINARY_DIR=$PWD/build/bench tests/bench/memory.sh
+fi

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|bare ...]
+#   asan   every unit and integration test under the address and undefined-behaviour sanitizers
+#   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
+#   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
+#   bare   `make run` on a bare Debian 12 made by debootstrap (needs root)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+steps=("$@")
+[ $# -gt 0 ] || steps=(asan tsan fuzz bare)
+tools/setup.sh check
+jobs=${JOBS:-$(nproc)}
+export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=0
+
+for step in "${steps[@]}"; do
+  start=$(date +%s)
+  case $step in
+    asan)
+      tools/build.sh asan-ubsan
+      tools/fetch-postgres.sh
+      ctest --preset asan-ubsan -j "$jobs" -L '^(unit|integration)$'
+      ;;
+    tsan)
+      tools/build.sh tsan pga_core_tests
+      ctest --preset tsan -j "$jobs" -L '^core$'
+      ;;
+    fuzz)
+      tools/build.sh fuzz pga_fuzzers
+      while read -r fuzzer corpus; do
+        found=$(mktemp -d)
+        echo "fuzz: $fuzzer for ${FUZZ_SECONDS:-60} s"
+        "build/fuzz/bin/$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+          -artifact_prefix="build/fuzz/" "$found" "$corpus" 2>&1 | grep -E '^(stat::|SUMMARY|==|INFO: seed)' || true
+        [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "fuzz: $fuzzer found an input; it lies in build/fuzz/" >&2; exit 1; }
+        rm -rf "$found"
+      done <build/fuzz/fuzzers.txt
+      ;;
+    bare)
+      tests/e2e/bare_debian.sh
+      ;;
+    *)
+      echo "usage: tools/check.sh [asan|tsan|fuzz|bare ...]" >&2
+      exit 2
+      ;;
+  esac
+  echo "check: $step passed in $(($(date +%s) - start)) s"
+done
