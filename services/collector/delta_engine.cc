@@ -1,0 +1,723 @@
+#include "services/collector/delta_engine.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/frame/frame_builder.h"
+#include "libs/status/status.h"
+#include "services/collector/bytes.h"
+
+namespace pga::collector {
+namespace {
+
+constexpr uint8_t kFormat = 1;
+// Null masks are 64 bits wide.
+constexpr size_t kMaxCounters = 64;
+
+absl::string_view ToAbsl(std::string_view v) {
+  return {v.data(), v.size()};
+}
+
+void AppendKey(const Reading& reading, size_t row, std::string* out) {
+  const MetricShape& shape = reading.shape();
+  for (const int column : shape.labels()) {
+    if (reading.IsNull(row, column)) {
+      out->push_back('\0');
+    } else if (shape.type(column) == catalogpb::COLUMN_TYPE_TEXT) {
+      out->push_back('\2');
+      PutBytes(out, reading.Text(row, column));
+    } else {
+      out->push_back('\1');
+      PutFixed64(out, static_cast<uint64_t>(reading.Int(row, column)));
+    }
+  }
+}
+
+// Sets the labels of a row from its encoded key: for rows that are gone and have no reading.
+void SetLabelsFromKey(const MetricShape& shape, std::string_view key, frame::FrameBuilder* out) {
+  ByteReader reader(key);
+  for (const int column : shape.labels()) {
+    uint8_t tag = 0;
+    if (!reader.GetByte(&tag)) return;
+    if (tag == 2) {
+      std::string_view text;
+      if (!reader.GetBytes(&text)) return;
+      out->SetText(column, text);
+    } else if (tag == 1) {
+      uint64_t bits = 0;
+      if (!reader.GetFixed64(&bits)) return;
+      switch (shape.type(column)) {
+        case catalogpb::COLUMN_TYPE_BOOL:
+          out->SetBool(column, bits != 0);
+          break;
+        case catalogpb::COLUMN_TYPE_FLOAT8:
+          out->SetDouble(column, std::bit_cast<double>(bits));
+          break;
+        default:
+          out->SetInt(column, static_cast<int64_t>(bits));
+      }
+    }
+  }
+}
+
+void CopyCell(const Reading& reading, size_t row, int column, frame::FrameBuilder* out) {
+  if (reading.IsNull(row, column)) return;
+  switch (reading.shape().type(column)) {
+    case catalogpb::COLUMN_TYPE_BOOL:
+      out->SetBool(column, reading.Int(row, column) != 0);
+      break;
+    case catalogpb::COLUMN_TYPE_FLOAT8:
+      out->SetDouble(column, reading.Double(row, column));
+      break;
+    case catalogpb::COLUMN_TYPE_TEXT:
+      out->SetText(column, reading.Text(row, column));
+      break;
+    default:
+      out->SetInt(column, reading.Int(row, column));
+  }
+}
+
+int RowFlags(const Reading& reading, size_t row) {
+  return reading.text_replaced(row) ? static_cast<int>(ingestpb::FRAME_FLAG_TEXT_REPLACED) : 0;
+}
+
+uint64_t OthersHash(const Reading& reading, size_t row) {
+  const MetricShape& shape = reading.shape();
+  uint64_t hash = 1;
+  for (const int column : shape.others()) {
+    if (reading.IsNull(row, column)) {
+      hash = StableHash("null", hash);
+    } else if (shape.type(column) == catalogpb::COLUMN_TYPE_TEXT) {
+      hash = StableHash(reading.Text(row, column), hash);
+    } else {
+      const int64_t value = reading.Int(row, column);
+      hash = StableHash(std::string_view(reinterpret_cast<const char*>(&value), sizeof value), hash);
+    }
+  }
+  return hash == 0 ? 1 : hash;  // 0 = not known
+}
+
+// One frame of absolute values: every row as it was read.
+absl::Status BuildFull(const Reading& reading, int64_t at_us, ingestpb::FrameKind kind, ingestpb::Frame* frame) {
+  frame::FrameBuilder builder(reading.shape().metric(), frame);
+  for (size_t row = 0; row < reading.rows(); ++row) {
+    for (int column = 0; column < reading.shape().columns(); ++column) CopyCell(reading, row, column, &builder);
+    builder.EndRow(RowFlags(reading, row));
+  }
+  PGA_RETURN_IF_ERROR(builder.Finish());
+  frame->set_kind(kind);
+  frame->set_collected_at_us(at_us);
+  frame->set_interval_start_us(at_us);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool Continues(const Epoch& before, const Epoch& now) {
+  if (before.system_identifier != now.system_identifier || before.timeline != now.timeline) return false;
+  if (before.checkpointer_start_us == now.checkpointer_start_us && now.checkpointer_start_us != 0) return true;
+  return before.statistics_reset_us == now.statistics_reset_us && now.statistics_reset_us != 0;
+}
+
+std::string RowKey(const Reading& reading, size_t row) {
+  std::string key;
+  AppendKey(reading, row, &key);
+  return key;
+}
+
+std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric) {
+  std::string key;
+  PutBytes(&key, source_id);
+  PutSigned(&key, scope_id);
+  key.append(metric);
+  return key;
+}
+
+// Fills a Baseline row by row.
+class BaselineBuilder {
+ public:
+  BaselineBuilder() : baseline_(new Baseline()) {}
+
+  Baseline* operator->() { return baseline_.get(); }
+
+  void Reserve(size_t rows, size_t counters) {
+    baseline_->key_ends_.reserve(rows);
+    baseline_->counters_.reserve(rows * counters);
+    baseline_->null_counters_.reserve(rows);
+    baseline_->resets_.reserve(rows);
+    baseline_->others_.reserve(rows);
+  }
+
+  void SetHeader(uint64_t generation, const Observation& observation, int64_t keyframe_at_us,
+                 std::vector<std::string> counter_names) {
+    baseline_->generation_ = generation;
+    baseline_->observation_ = observation;
+    baseline_->keyframe_at_us_ = keyframe_at_us;
+    baseline_->counter_names_ = std::move(counter_names);
+  }
+
+  void Add(std::string_view key, const int64_t* counters, uint64_t nulls, int64_t reset_us, uint64_t others_hash) {
+    baseline_->keys_.append(key);
+    baseline_->key_ends_.push_back(static_cast<uint32_t>(baseline_->keys_.size()));
+    baseline_->counters_.insert(baseline_->counters_.end(), counters, counters + baseline_->counter_names_.size());
+    baseline_->null_counters_.push_back(nulls);
+    baseline_->resets_.push_back(reset_us);
+    baseline_->others_.push_back(others_hash);
+  }
+
+  void AddRow(const Baseline::Row& row) {
+    Add(row.key, row.counters, row.null_counters, row.reset_us, row.others_hash);
+  }
+
+  // False if two rows have the same key.
+  bool Index() {
+    baseline_->index_.reserve(baseline_->rows());
+    for (uint32_t i = 0; i < baseline_->rows(); ++i) {
+      if (!baseline_->index_.emplace(ToAbsl(baseline_->row(i).key), i).second) return false;
+    }
+    return true;
+  }
+
+  std::shared_ptr<const Baseline> Finish() { return std::move(baseline_); }
+
+ private:
+  std::shared_ptr<Baseline> baseline_;
+};
+
+Baseline::Row Baseline::row(size_t i) const {
+  const size_t begin = i == 0 ? 0 : key_ends_[i - 1];
+  return {std::string_view(keys_).substr(begin, key_ends_[i] - begin), counters_.data() + i * counter_names_.size(),
+          null_counters_[i], resets_[i], others_[i]};
+}
+
+int64_t Baseline::Find(std::string_view key) const {
+  const auto it = index_.find(ToAbsl(key));
+  return it == index_.end() ? -1 : static_cast<int64_t>(it->second);
+}
+
+size_t Baseline::memory_bytes() const {
+  return keys_.capacity() + key_ends_.capacity() * 4 +
+         (counters_.capacity() + null_counters_.capacity() + resets_.capacity() + others_.capacity()) * 8 +
+         index_.capacity() * 25;
+}
+
+namespace {
+
+void PutObservation(std::string* out, const Observation& o) {
+  PutSigned(out, o.collected_at_us);
+  PutSigned(out, o.epoch.system_identifier);
+  PutSigned(out, o.epoch.timeline);
+  PutSigned(out, o.epoch.checkpointer_start_us);
+  PutSigned(out, o.epoch.statistics_reset_us);
+  PutSigned(out, o.view_reset_us);
+  PutSigned(out, o.evictions);
+}
+
+bool GetObservation(ByteReader* in, Observation* o) {
+  return in->GetSigned(&o->collected_at_us) && in->GetSigned(&o->epoch.system_identifier) &&
+         in->GetSigned(&o->epoch.timeline) && in->GetSigned(&o->epoch.checkpointer_start_us) &&
+         in->GetSigned(&o->epoch.statistics_reset_us) && in->GetSigned(&o->view_reset_us) &&
+         in->GetSigned(&o->evictions);
+}
+
+void PutNames(std::string* out, const std::vector<std::string>& names) {
+  PutVarint(out, names.size());
+  for (const std::string& name : names) PutBytes(out, name);
+}
+
+bool GetNames(ByteReader* in, std::vector<std::string>* names) {
+  uint64_t count = 0;
+  if (!in->GetVarint(&count) || count > kMaxCounters) return false;
+  for (uint64_t i = 0; i < count; ++i) {
+    std::string_view name;
+    if (!in->GetBytes(&name)) return false;
+    names->emplace_back(name);
+  }
+  return true;
+}
+
+// Counters as differences to `base` (nullptr = zeros), so that a patch holds small numbers.
+void PutRow(std::string* out, const Baseline::Row& row, size_t counters, const int64_t* base) {
+  PutBytes(out, row.key);
+  PutVarint(out, row.null_counters);
+  PutSigned(out, row.reset_us);
+  PutFixed64(out, row.others_hash);
+  for (size_t i = 0; i < counters; ++i) {
+    const uint64_t from = base == nullptr ? 0 : static_cast<uint64_t>(base[i]);
+    PutSigned(out, static_cast<int64_t>(static_cast<uint64_t>(row.counters[i]) - from));
+  }
+}
+
+struct ParsedRow {
+  std::string_view key;
+  uint64_t nulls = 0;
+  int64_t reset_us = 0;
+  uint64_t others_hash = 0;
+  std::vector<int64_t> counters;
+};
+
+bool GetRow(ByteReader* in, size_t counters, ParsedRow* row) {
+  if (!in->GetBytes(&row->key) || !in->GetVarint(&row->nulls) || !in->GetSigned(&row->reset_us) ||
+      !in->GetFixed64(&row->others_hash)) {
+    return false;
+  }
+  row->counters.resize(counters);
+  for (int64_t& counter : row->counters) {
+    if (!in->GetSigned(&counter)) return false;
+  }
+  return true;
+}
+
+absl::Status Malformed() {
+  return absl::DataLossError("malformed baseline");
+}
+
+}  // namespace
+
+std::string Baseline::Serialize() const {
+  std::string out;
+  out.reserve(keys_.size() + rows() * (20 + counter_names_.size() * 4) + 256);
+  out.push_back(static_cast<char>(kFormat));
+  PutVarint(&out, generation_);
+  PutObservation(&out, observation_);
+  PutSigned(&out, keyframe_at_us_);
+  PutNames(&out, counter_names_);
+  PutVarint(&out, rows());
+  for (size_t i = 0; i < rows(); ++i) PutRow(&out, row(i), counter_names_.size(), nullptr);
+  return out;
+}
+
+absl::StatusOr<std::shared_ptr<const Baseline>> Baseline::Parse(std::string_view bytes) {
+  ByteReader in(bytes);
+  uint8_t format = 0;
+  uint64_t generation = 0;
+  Observation observation;
+  int64_t keyframe_at_us = 0;
+  std::vector<std::string> names;
+  uint64_t rows = 0;
+  if (!in.GetByte(&format) || format != kFormat || !in.GetVarint(&generation) || !GetObservation(&in, &observation) ||
+      !in.GetSigned(&keyframe_at_us) || !GetNames(&in, &names) || !in.GetVarint(&rows) || rows > in.remaining()) {
+    return Malformed();
+  }
+  BaselineBuilder builder;
+  const size_t counters = names.size();
+  builder.SetHeader(generation, observation, keyframe_at_us, std::move(names));
+  builder.Reserve(rows, counters);
+  ParsedRow row;
+  for (uint64_t i = 0; i < rows; ++i) {
+    if (!GetRow(&in, counters, &row)) return Malformed();
+    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+  }
+  if (!in.done() || !builder.Index()) return Malformed();
+  return builder.Finish();
+}
+
+std::string Baseline::PatchFrom(const Baseline* before) const {
+  std::string out;
+  out.push_back(static_cast<char>(kFormat));
+  const bool full = before == nullptr || before->counter_names_ != counter_names_;
+  out.push_back(full ? '\1' : '\0');
+  PutVarint(&out, generation_);
+  if (full) {
+    out.append(Serialize());
+    return out;
+  }
+  PutObservation(&out, observation_);
+  PutSigned(&out, keyframe_at_us_);
+  std::string changed;
+  uint64_t changed_count = 0;
+  const size_t counters = counter_names_.size();
+  for (size_t i = 0; i < rows(); ++i) {
+    const Row now = row(i);
+    const int64_t found = before->Find(now.key);
+    if (found >= 0) {
+      const Row was = before->row(static_cast<size_t>(found));
+      if (was.null_counters == now.null_counters && was.reset_us == now.reset_us &&
+          was.others_hash == now.others_hash && std::equal(now.counters, now.counters + counters, was.counters)) {
+        continue;
+      }
+      PutRow(&changed, now, counters, was.counters);
+    } else {
+      PutRow(&changed, now, counters, nullptr);
+    }
+    ++changed_count;
+  }
+  PutVarint(&out, changed_count);
+  out.append(changed);
+  std::string gone;
+  uint64_t gone_count = 0;
+  for (size_t i = 0; i < before->rows(); ++i) {
+    const Row was = before->row(i);
+    if (Find(was.key) >= 0) continue;
+    PutBytes(&gone, was.key);
+    ++gone_count;
+  }
+  PutVarint(&out, gone_count);
+  out.append(gone);
+  return out;
+}
+
+absl::StatusOr<std::shared_ptr<const Baseline>> Baseline::Apply(const Baseline* before, std::string_view patch) {
+  ByteReader in(patch);
+  uint8_t format = 0;
+  uint8_t full = 0;
+  uint64_t generation = 0;
+  if (!in.GetByte(&format) || format != kFormat || !in.GetByte(&full) || !in.GetVarint(&generation)) return Malformed();
+  if (full == 1) return Parse(patch.substr(patch.size() - in.remaining()));
+  if (before == nullptr || before->generation_ + 1 != generation) {
+    return absl::FailedPreconditionError("a reading between this patch and the baseline is missing");
+  }
+  Observation observation;
+  int64_t keyframe_at_us = 0;
+  uint64_t changed_count = 0;
+  if (!GetObservation(&in, &observation) || !in.GetSigned(&keyframe_at_us) || !in.GetVarint(&changed_count) ||
+      changed_count > in.remaining()) {
+    return Malformed();
+  }
+  const size_t counters = before->counter_names_.size();
+  absl::flat_hash_map<absl::string_view, ParsedRow> changed;
+  changed.reserve(changed_count);
+  for (uint64_t i = 0; i < changed_count; ++i) {
+    ParsedRow row;
+    if (!GetRow(&in, counters, &row)) return Malformed();
+    const absl::string_view key = ToAbsl(row.key);
+    changed.emplace(key, std::move(row));
+  }
+  uint64_t gone_count = 0;
+  if (!in.GetVarint(&gone_count) || gone_count > in.remaining()) return Malformed();
+  absl::flat_hash_map<absl::string_view, bool> gone;
+  for (uint64_t i = 0; i < gone_count; ++i) {
+    std::string_view key;
+    if (!in.GetBytes(&key)) return Malformed();
+    gone.emplace(ToAbsl(key), true);
+  }
+  if (!in.done()) return Malformed();
+
+  BaselineBuilder builder;
+  builder.SetHeader(generation, observation, keyframe_at_us, before->counter_names_);
+  builder.Reserve(before->rows() + changed_count, counters);
+  for (size_t i = 0; i < before->rows(); ++i) {
+    const Row was = before->row(i);
+    if (gone.contains(ToAbsl(was.key))) continue;
+    const auto it = changed.find(ToAbsl(was.key));
+    if (it == changed.end()) {
+      builder.AddRow(was);
+      continue;
+    }
+    ParsedRow& row = it->second;
+    for (size_t c = 0; c < counters; ++c) {
+      row.counters[c] =
+          static_cast<int64_t>(static_cast<uint64_t>(row.counters[c]) + static_cast<uint64_t>(was.counters[c]));
+    }
+    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+    changed.erase(it);
+  }
+  for (const auto& [key, row] : changed) {
+    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+  }
+  if (!builder.Index()) return Malformed();
+  return builder.Finish();
+}
+
+namespace {
+
+// How the new reading's counters are found in the baseline: by name, because a newer catalog may have added some.
+std::vector<int> MapCounters(const MetricShape& shape, const Baseline* before) {
+  std::vector<int> places(shape.counters().size(), -1);
+  if (before == nullptr) return places;
+  for (size_t i = 0; i < places.size(); ++i) {
+    const std::string& name = shape.metric().columns(shape.counters()[i]).name();
+    const auto& names = before->counter_names();
+    const auto it = std::find(names.begin(), names.end(), name);
+    if (it != names.end()) places[i] = static_cast<int>(it - names.begin());
+  }
+  return places;
+}
+
+// The comparison of one reading with one baseline.
+class Comparison {
+ public:
+  Comparison(const Baseline* before, const Reading& reading, const Observation& observation,
+             const DeltaOptions& options)
+      : before_(before),
+        reading_(reading),
+        shape_(reading.shape()),
+        options_(options),
+        observation_(observation),
+        places_(MapCounters(shape_, before)) {
+    if (before_ != nullptr && observation_.collected_at_us <= before_->collected_at_us()) {
+      observation_.collected_at_us = before_->collected_at_us() + 1;
+    }
+    continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch);
+    evicting_ = continues_ && before_->observation().evictions != observation_.evictions;
+    view_reset_ = continues_ && before_->observation().view_reset_us != observation_.view_reset_us;
+  }
+
+  absl::StatusOr<Step> Run() {
+    Step step;
+    step.epoch_changed = before_ != nullptr && !continues_;
+    const bool due = before_ == nullptr || !continues_ ||
+                     observation_.collected_at_us - before_->keyframe_at_us() >= options_.keyframe_every_us;
+    if (!shape_.has_counters()) {
+      PGA_RETURN_IF_ERROR(RunWithoutCounters(due, &step));
+    } else {
+      PGA_RETURN_IF_ERROR(RunWithCounters(due, &step));
+    }
+    step.resets_seen = resets_;
+    step.patch = step.next->PatchFrom(before_);
+    return step;
+  }
+
+ private:
+  absl::Status RunWithoutCounters(bool due, Step* step) {
+    ingestpb::Frame& frame = step->frames.emplace_back();
+    if (!shape_.skip_unchanged()) {
+      PGA_RETURN_IF_ERROR(BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, &frame));
+      return MakeNext(due, step);
+    }
+    PGA_RETURN_IF_ERROR(MakeNext(due, step));
+    if (due) return BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, &frame);
+    return BuildChanges(*step->next, observation_.collected_at_us, &frame);
+  }
+
+  absl::Status RunWithCounters(bool due, Step* step) {
+    // Counters of the next baseline are made first; the delta is the difference of two baselines' rows.
+    PGA_RETURN_IF_ERROR(MakeNext(due, step));
+    if (continues_) {
+      PGA_RETURN_IF_ERROR(BuildChanges(*step->next, before_->collected_at_us(), &step->frames.emplace_back()));
+    }
+    const bool eviction_due =
+        evicted_rows_ > 0 && observation_.collected_at_us - (before_ == nullptr ? 0 : before_->keyframe_at_us()) >=
+                                 options_.eviction_keyframe_every_us;
+    if (due || resets_ > evicted_rows_ || eviction_due) {
+      if (!due) PGA_RETURN_IF_ERROR(MakeNext(true, step));  // the same rows, with the time of the key frame
+      PGA_RETURN_IF_ERROR(BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_KEYFRAME,
+                                    &step->frames.emplace_back()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status MakeNext(bool keyframe, Step* step) {
+    BaselineBuilder builder;
+    std::vector<std::string> names;
+    for (const int column : shape_.counters()) names.push_back(shape_.metric().columns(column).name());
+    if (names.size() > kMaxCounters) {
+      return absl::InvalidArgumentError(absl::StrCat("metric ", shape_.name(), " has more than 64 counters"));
+    }
+    const size_t counters = names.size();
+    builder.SetHeader(before_ == nullptr ? 1 : before_->generation() + 1, observation_,
+                      keyframe ? observation_.collected_at_us : before_->keyframe_at_us(), std::move(names));
+    if (!shape_.keeps_rows()) {
+      step->next = builder.Finish();
+      return absl::OkStatus();
+    }
+    builder.Reserve(reading_.rows(), counters);
+    std::string key;
+    std::vector<int64_t> values(counters);
+    for (size_t row = 0; row < reading_.rows(); ++row) {
+      key.clear();
+      AppendKey(reading_, row, &key);
+      const int64_t found = continues_ ? before_->Find(key) : -1;
+      uint64_t nulls = 0;
+      for (size_t c = 0; c < counters; ++c) {
+        const int column = shape_.counters()[c];
+        values[c] = 0;
+        if (!reading_.IsNull(row, column)) {
+          values[c] = reading_.Int(row, column);
+          continue;
+        }
+        // Not readable now: the place in the baseline is kept, so that nothing between is lost.
+        nulls |= uint64_t{1} << c;
+        if (found >= 0 && places_[c] >= 0) {
+          const Baseline::Row was = before_->row(static_cast<size_t>(found));
+          if (((was.null_counters >> places_[c]) & 1) == 0) {
+            values[c] = was.counters[places_[c]];
+            nulls &= ~(uint64_t{1} << c);
+          }
+        }
+      }
+      builder.Add(key, values.data(), nulls, ResetOf(row),
+                  shape_.skip_unchanged() ? OthersHash(reading_, row) : uint64_t{0});
+    }
+    if (!builder.Index()) {
+      return absl::InvalidArgumentError(absl::StrCat("metric ", shape_.name(), ": two rows have the same labels"));
+    }
+    step->next = builder.Finish();
+    return absl::OkStatus();
+  }
+
+  int64_t ResetOf(size_t row) const {
+    const int column = shape_.reset_column();
+    return column < 0 || reading_.IsNull(row, column) ? 0 : reading_.Int(row, column);
+  }
+
+  static uint64_t AllOf(size_t counters) {
+    return counters >= kMaxCounters ? ~uint64_t{0} : (uint64_t{1} << counters) - 1;
+  }
+
+  // Rows that changed since the baseline, and keys that vanished.
+  absl::Status BuildChanges(const Baseline& next, int64_t interval_start_us, ingestpb::Frame* frame) {
+    frame::FrameBuilder builder(shape_.metric(), frame);
+    int unchanged = 0;
+    const size_t counters = shape_.counters().size();
+    std::vector<int64_t> deltas(counters);
+    for (size_t row = 0; row < reading_.rows(); ++row) {
+      const Baseline::Row now = next.row(row);
+      const int64_t found = before_->Find(now.key);
+      uint64_t unknown = 0;
+      int flags = RowFlags(reading_, row);
+      bool changed = true;
+      if (found < 0) {
+        // It started after the last reading: the reading is the increase.
+        for (size_t c = 0; c < counters; ++c) deltas[c] = now.counters[c];
+        unknown = now.null_counters;
+        if (evicting_ && ResetOf(row) == 0) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
+      } else {
+        const Baseline::Row was = before_->row(static_cast<size_t>(found));
+        const bool any = CompareRow(was, now, &deltas, &unknown, &flags);
+        changed = any || was.others_hash != now.others_hash || was.others_hash == 0 || unknown != 0;
+      }
+      if (!changed && shape_.skip_unchanged()) {
+        ++unchanged;
+        continue;
+      }
+      for (const int column : shape_.labels()) CopyCell(reading_, row, column, &builder);
+      for (const int column : shape_.others()) CopyCell(reading_, row, column, &builder);
+      for (size_t c = 0; c < counters; ++c) {
+        const int column = shape_.counters()[c];
+        if (((unknown >> c) & 1) == 0 && !reading_.IsNull(row, column)) builder.SetInt(column, deltas[c]);
+      }
+      if (counters > 0 && unknown == AllOf(counters)) flags |= ingestpb::FRAME_FLAG_UNKNOWN;
+      builder.EndRow(flags);
+    }
+    for (size_t i = 0; i < before_->rows(); ++i) {
+      const Baseline::Row was = before_->row(i);
+      if (next.Find(was.key) >= 0) continue;
+      SetLabelsFromKey(shape_, was.key, &builder);
+      builder.EndRow(ingestpb::FRAME_FLAG_GONE);
+    }
+    PGA_RETURN_IF_ERROR(builder.Finish());
+    frame->set_kind(ingestpb::FRAME_KIND_DELTA);
+    frame->set_collected_at_us(observation_.collected_at_us);
+    frame->set_interval_start_us(interval_start_us);
+    frame->set_unchanged_row_count(unchanged);
+    if (evicting_ && !HasRowResets()) frame->set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
+    return absl::OkStatus();
+  }
+
+  // Increase of one known row. Returns whether a counter moved.
+  bool CompareRow(const Baseline::Row& was, const Baseline::Row& now, std::vector<int64_t>* deltas, uint64_t* unknown,
+                  int* flags) {
+    const bool row_reset = was.reset_us != now.reset_us;
+    // A time that appears or vanishes may come from an upgraded extension as well as from a reset: the smaller claim.
+    const bool told = view_reset_ || (row_reset && was.reset_us != 0 && now.reset_us != 0);
+    bool backwards = row_reset && !told;
+    bool moved = false;
+    for (size_t c = 0; c < deltas->size(); ++c) {
+      const int place = places_[c];
+      if (((now.null_counters >> c) & 1) != 0 || place < 0 || ((was.null_counters >> place) & 1) != 0) {
+        *unknown |= uint64_t{1} << c;
+        continue;
+      }
+      const int64_t before = was.counters[place];
+      const int64_t after = now.counters[c];
+      if (told) {
+        (*deltas)[c] = after;
+      } else if (after < before) {
+        (*deltas)[c] = after;
+        backwards = true;
+      } else {
+        (*deltas)[c] = after - before;
+      }
+      moved = moved || (*deltas)[c] != 0;
+    }
+    if (told || backwards) {
+      *flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
+      ++resets_;
+      if (evicting_ && !view_reset_) ++evicted_rows_;
+      return true;
+    }
+    return moved;
+  }
+
+  // Whether the view says per row since when it counts: evictions are then seen row by row.
+  bool HasRowResets() const {
+    if (shape_.reset_column() < 0) return false;
+    for (size_t row = 0; row < reading_.rows(); ++row) {
+      if (ResetOf(row) != 0) return true;
+    }
+    return false;
+  }
+
+  const Baseline* before_;
+  const Reading& reading_;
+  const MetricShape& shape_;
+  const DeltaOptions& options_;
+  Observation observation_;
+  std::vector<int> places_;
+  bool continues_ = false;
+  bool evicting_ = false;
+  bool view_reset_ = false;
+  int64_t resets_ = 0;
+  int64_t evicted_rows_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
+                             const DeltaOptions& options) {
+  return Comparison(before, reading, observation, options).Run();
+}
+
+std::shared_ptr<const Baseline> BaselineStore::Find(const std::string& tracker) const {
+  const auto it = baselines_.find(tracker);
+  return it == baselines_.end() ? nullptr : it->second;
+}
+
+void BaselineStore::Set(const std::string& tracker, std::shared_ptr<const Baseline> baseline) {
+  baselines_[tracker] = std::move(baseline);
+}
+
+absl::Status BaselineStore::ApplyPatch(const std::string& tracker, std::string_view patch) {
+  const std::shared_ptr<const Baseline> before = Find(tracker);
+  auto next = Baseline::Apply(before.get(), patch);
+  if (!next.ok()) {
+    baselines_.erase(tracker);
+    return next.status();
+  }
+  baselines_[tracker] = *std::move(next);
+  return absl::OkStatus();
+}
+
+std::string BaselineStore::Serialize() const {
+  std::string out;
+  PutVarint(&out, baselines_.size());
+  for (const auto& [tracker, baseline] : baselines_) {
+    PutBytes(&out, tracker);
+    PutBytes(&out, baseline->Serialize());
+  }
+  return out;
+}
+
+absl::StatusOr<BaselineStore> BaselineStore::Parse(std::string_view bytes, int* dropped) {
+  ByteReader in(bytes);
+  uint64_t count = 0;
+  if (!in.GetVarint(&count)) return Malformed();
+  BaselineStore store;
+  for (uint64_t i = 0; i < count; ++i) {
+    std::string_view tracker;
+    std::string_view value;
+    if (!in.GetBytes(&tracker) || !in.GetBytes(&value)) return Malformed();
+    auto baseline = Baseline::Parse(value);
+    if (baseline.ok()) {
+      store.baselines_[std::string(tracker)] = *std::move(baseline);
+    } else {
+      ++*dropped;
+    }
+  }
+  return store;
+}
+
+}  // namespace pga::collector

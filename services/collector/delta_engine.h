@@ -1,0 +1,159 @@
+// Exact deltas from readings of monotonic counters: pure code without I/O or clocks. One Baseline per (source, metric,
+// scope) holds the last reading that is safe on disk; Advance() compares a new reading with it and says what to send
+// and what the next baseline is. The caller makes the next baseline current only once its frames are fsynced, so that
+// the sum of all deltas telescopes exactly whatever is lost on the way.
+//
+// What can be trusted, in this order:
+//   no baseline, or another epoch (other server, other timeline, statistics not continued over a restart)
+//                                    -> key frame only; no increase is claimed
+//   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
+//   a counter went backwards         -> a reset that the view cannot show: likewise
+//   a key that was not there before  -> it started since: the reading itself
+//   otherwise                        -> reading - baseline
+// A counter that is NULL keeps its place in the baseline: the next reading covers the time between.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "pganalytics/ingest/v1/frame.pb.h"
+#include "services/collector/reading.h"
+
+namespace pga::collector {
+
+namespace ingestpb = ::pganalytics::ingest::v1;
+
+// Which run of a server's statistics a reading belongs to. 0 = not known. Times are microseconds since 1970.
+struct Epoch {
+  int64_t system_identifier = 0;
+  int64_t timeline = 0;
+  // backend_start of the checkpointer: changes with every start and every crash of a backend.
+  int64_t checkpointer_start_us = 0;
+  // stats_reset of pg_stat_bgwriter: survives a clean restart, changes when statistics are lost in a crash.
+  int64_t statistics_reset_us = 0;
+
+  friend bool operator==(const Epoch&, const Epoch&) = default;
+};
+
+// Whether counters read in epoch `now` continue those of `before`: the same server on the same timeline, and either no
+// restart in between or one that kept the statistics.
+bool Continues(const Epoch& before, const Epoch& now);
+
+// Circumstances of one reading.
+struct Observation {
+  // Wall clock, microseconds. Advance() moves it forward when it would go back.
+  int64_t collected_at_us = 0;
+  Epoch epoch;
+  // Reset of the whole view, where it has one (pg_stat_statements_info.stats_reset); 0 = none or not known.
+  int64_t view_reset_us = 0;
+  // Entries thrown out for lack of room so far (pg_stat_statements_info.dealloc); 0 where not known.
+  int64_t evictions = 0;
+};
+
+// The last durable reading of one (source, metric, scope). Immutable once made; safe to share between threads.
+class Baseline {
+ public:
+  struct Row {
+    std::string_view key;
+    const int64_t* counters;  // one per counter column
+    uint64_t null_counters;   // bit i: counter i was never read
+    int64_t reset_us;         // value of the reset column, 0 = NULL
+    uint64_t others_hash;     // over gauges and infos
+  };
+
+  Baseline(const Baseline&) = delete;
+  Baseline& operator=(const Baseline&) = delete;
+
+  // Grows by one with every reading; patches apply to the generation before their own.
+  uint64_t generation() const { return generation_; }
+  int64_t collected_at_us() const { return observation_.collected_at_us; }
+  const Observation& observation() const { return observation_; }
+  // When the last key frame (or full frame of a metric without counters) was taken.
+  int64_t keyframe_at_us() const { return keyframe_at_us_; }
+  size_t rows() const { return key_ends_.size(); }
+  Row row(size_t i) const;
+  // Index of a key, or -1.
+  int64_t Find(std::string_view key) const;
+  const std::vector<std::string>& counter_names() const { return counter_names_; }
+  size_t memory_bytes() const;
+
+  // The whole baseline as bytes, and back. INVALID_ARGUMENT / DATA_LOSS for bytes that are not one.
+  std::string Serialize() const;
+  static absl::StatusOr<std::shared_ptr<const Baseline>> Parse(std::string_view bytes);
+
+  // The change from `before` (may be null) to this one, and its application. Apply returns FAILED_PRECONDITION if the
+  // patch belongs to another generation: a record in between is missing, the baseline must be dropped.
+  std::string PatchFrom(const Baseline* before) const;
+  static absl::StatusOr<std::shared_ptr<const Baseline>> Apply(const Baseline* before, std::string_view patch);
+
+ private:
+  friend class BaselineBuilder;
+  Baseline() = default;
+
+  uint64_t generation_ = 0;
+  Observation observation_;
+  int64_t keyframe_at_us_ = 0;
+  std::vector<std::string> counter_names_;
+  std::string keys_;
+  std::vector<uint32_t> key_ends_;
+  std::vector<int64_t> counters_;
+  std::vector<uint64_t> null_counters_;
+  std::vector<int64_t> resets_;
+  std::vector<uint64_t> others_;
+  absl::flat_hash_map<absl::string_view, uint32_t> index_;
+};
+
+struct DeltaOptions {
+  int64_t keyframe_every_us = int64_t{24} * 3600 * 1000000;
+  // Least distance of key frames that were caused by evictions alone.
+  int64_t eviction_keyframe_every_us = int64_t{3600} * 1000000;
+};
+
+// What one reading means.
+struct Step {
+  // At most a delta and a key frame; source_id and scope_id are the caller's to set.
+  std::vector<ingestpb::Frame> frames;
+  std::shared_ptr<const Baseline> next;
+  // next->PatchFrom(before).
+  std::string patch;
+  // Rows whose increase is a lower bound.
+  int64_t resets_seen = 0;
+  bool epoch_changed = false;
+};
+
+// Compares `reading` with the last durable one. `before` may be null. INVALID_ARGUMENT when two rows have the same
+// labels, RESOURCE_EXHAUSTED beyond the limits of a frame; the baseline stands then. Thread-safe.
+absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
+                             const DeltaOptions& options = DeltaOptions());
+
+// Key of a row: its labels, encoded. Exposed for tests.
+std::string RowKey(const Reading& reading, size_t row);
+
+// Baselines of all trackers of a process as the spool keeps them. Not thread-safe.
+class BaselineStore {
+ public:
+  const std::map<std::string, std::shared_ptr<const Baseline>>& all() const { return baselines_; }
+  std::shared_ptr<const Baseline> Find(const std::string& tracker) const;
+  void Set(const std::string& tracker, std::shared_ptr<const Baseline> baseline);
+  // Applies a patch; drops the tracker's baseline and returns the reason if it does not fit.
+  absl::Status ApplyPatch(const std::string& tracker, std::string_view patch);
+
+  std::string Serialize() const;
+  // Replaces the content. Baselines that cannot be read are left out and counted.
+  static absl::StatusOr<BaselineStore> Parse(std::string_view bytes, int* dropped);
+
+ private:
+  std::map<std::string, std::shared_ptr<const Baseline>> baselines_;
+};
+
+// Name of a tracker: source id (16 bytes), scope, metric.
+std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric);
+
+}  // namespace pga::collector

@@ -1,0 +1,100 @@
+#include "services/collector/reading.h"
+
+#include <bit>
+
+#include "libs/frame/limits.h"
+#include "libs/frame/text.h"
+
+namespace pga::collector {
+
+MetricShape::MetricShape(const catalogpb::Metric& metric) : metric_(&metric) {
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    const catalogpb::Column& column = metric.columns(i);
+    switch (column.kind()) {
+      case catalogpb::COLUMN_KIND_LABEL:
+        labels_.push_back(i);
+        break;
+      case catalogpb::COLUMN_KIND_COUNTER:
+        counters_.push_back(i);
+        break;
+      default:
+        others_.push_back(i);
+    }
+    if (!metric.reset_column().empty() && column.name() == metric.reset_column()) reset_column_ = i;
+  }
+}
+
+int MetricShape::Find(std::string_view column) const {
+  for (int i = 0; i < metric_->columns_size(); ++i) {
+    if (metric_->columns(i).name() == column) return i;
+  }
+  return -1;
+}
+
+Reading::Reading(const MetricShape& shape) : shape_(&shape), columns_(static_cast<size_t>(shape.columns())) {}
+
+void Reading::Clear() {
+  rows_ = 0;
+  for (Column& column : columns_) {
+    column.values.clear();
+    column.nulls.clear();
+  }
+  replaced_.clear();
+  texts_.clear();
+}
+
+void Reading::AddRow() {
+  ++rows_;
+  for (Column& column : columns_) {
+    column.values.push_back(0);
+    column.nulls.push_back(1);
+  }
+  replaced_.push_back(0);
+}
+
+void Reading::SetInt(int column, int64_t value) {
+  if (column < 0) return;
+  Column& c = columns_[static_cast<size_t>(column)];
+  c.values[rows_ - 1] = value;
+  c.nulls[rows_ - 1] = 0;
+}
+
+void Reading::SetDouble(int column, double value) {
+  SetInt(column, std::bit_cast<int64_t>(value));
+}
+
+void Reading::SetText(int column, std::string_view value) {
+  if (column < 0) return;
+  bool replaced = false;
+  bool plain = value.size() <= frame::kMaxTextBytes;
+  for (size_t i = 0; plain && i < value.size(); ++i) {
+    plain = static_cast<signed char>(value[i]) > 0;
+  }
+  const size_t offset = texts_.size();
+  if (plain) {
+    texts_.append(value);
+  } else {
+    texts_.append(frame::SanitizeText(value, frame::kMaxTextBytes, &replaced));
+  }
+  const size_t length = texts_.size() - offset;
+  SetInt(column, static_cast<int64_t>((offset << 32) | length));
+  if (replaced) replaced_[rows_ - 1] = 1;
+}
+
+void Reading::AddInt(size_t row, int column, int64_t value) {
+  if (column < 0) return;
+  Column& c = columns_[static_cast<size_t>(column)];
+  c.values[row] += value;
+  c.nulls[row] = 0;
+}
+
+double Reading::Double(size_t row, int column) const {
+  return std::bit_cast<double>(Int(row, column));
+}
+
+std::string_view Reading::Text(size_t row, int column) const {
+  const auto packed = static_cast<uint64_t>(Int(row, column));
+  return std::string_view(texts_).substr(packed >> 32, packed & 0xffffffffu);
+}
+
+}  // namespace pga::collector
