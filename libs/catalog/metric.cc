@@ -1,0 +1,165 @@
+#include "libs/catalog/metric.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace pga::catalog {
+namespace v1 = pganalytics::catalog::v1;
+
+bool IsValidName(std::string_view name) {
+  if (name.empty() || name.size() > static_cast<size_t>(kMaxNameLength)) return false;
+  if (name[0] < 'a' || name[0] > 'z') return false;
+  for (const char c : name) {
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_')) return false;
+  }
+  return true;
+}
+
+bool HasCounters(const v1::Metric& metric) {
+  for (const v1::Column& column : metric.columns()) {
+    if (column.kind() == v1::COLUMN_KIND_COUNTER) return true;
+  }
+  return false;
+}
+
+std::vector<const v1::Column*> ColumnsAt(const v1::Metric& metric, int schema_version) {
+  std::vector<const v1::Column*> columns;
+  columns.reserve(static_cast<size_t>(metric.columns_size()));
+  for (const v1::Column& column : metric.columns()) {
+    if (column.since_schema_version() <= schema_version) columns.push_back(&column);
+  }
+  return columns;
+}
+
+const v1::Query* SelectQuery(const v1::Metric& metric, int server_version_num, bool in_recovery) {
+  const int major = server_version_num / 10'000;
+  for (const v1::Query& query : metric.queries()) {
+    if (query.min_version() != 0 && major < query.min_version()) continue;
+    if (query.max_version() != 0 && major > query.max_version()) continue;
+    if (query.role() == v1::SERVER_ROLE_PRIMARY && in_recovery) continue;
+    if (query.role() == v1::SERVER_ROLE_STANDBY && !in_recovery) continue;
+    return &query;
+  }
+  return nullptr;
+}
+
+int TimeoutMs(const v1::Metric& metric) {
+  return metric.timeout_ms() > 0 ? metric.timeout_ms() : kDefaultTimeoutMs;
+}
+
+std::string_view TableSchema(const v1::Metric& metric) {
+  return metric.custom() ? "custom" : "metrics";
+}
+
+std::string_view SqlTypeName(v1::ColumnType type) {
+  switch (type) {
+    case v1::COLUMN_TYPE_BOOL:
+      return "bool";
+    case v1::COLUMN_TYPE_INT8:
+    case v1::COLUMN_TYPE_INTERVAL_US:
+    case v1::COLUMN_TYPE_PG_LSN:
+      return "int8";
+    case v1::COLUMN_TYPE_FLOAT8:
+      return "float8";
+    case v1::COLUMN_TYPE_TEXT:
+      return "text";
+    case v1::COLUMN_TYPE_TIMESTAMPTZ:
+      return "timestamptz";
+    default:
+      return "";
+  }
+}
+
+uint32_t SqlTypeOid(v1::ColumnType type) {
+  // Fixed OIDs of pg_type.dat; they never change between versions.
+  switch (type) {
+    case v1::COLUMN_TYPE_BOOL:
+      return 16;
+    case v1::COLUMN_TYPE_INT8:
+    case v1::COLUMN_TYPE_INTERVAL_US:
+    case v1::COLUMN_TYPE_PG_LSN:
+      return 20;
+    case v1::COLUMN_TYPE_FLOAT8:
+      return 701;
+    case v1::COLUMN_TYPE_TEXT:
+      return 25;
+    case v1::COLUMN_TYPE_TIMESTAMPTZ:
+      return 1184;
+    default:
+      return 0;
+  }
+}
+
+std::string_view TypeWord(v1::ColumnType type) {
+  switch (type) {
+    case v1::COLUMN_TYPE_INTERVAL_US:
+      return "interval_us";
+    case v1::COLUMN_TYPE_PG_LSN:
+      return "pg_lsn";
+    default:
+      return SqlTypeName(type);
+  }
+}
+
+std::string_view KindWord(v1::ColumnKind kind) {
+  switch (kind) {
+    case v1::COLUMN_KIND_LABEL:
+      return "label";
+    case v1::COLUMN_KIND_GAUGE:
+      return "gauge";
+    case v1::COLUMN_KIND_COUNTER:
+      return "counter";
+    case v1::COLUMN_KIND_INFO:
+      return "info";
+    default:
+      return "";
+  }
+}
+
+std::string_view ScopeWord(v1::Scope scope) {
+  switch (scope) {
+    case v1::SCOPE_INSTANCE:
+      return "instance";
+    case v1::SCOPE_DATABASE:
+      return "database";
+    case v1::SCOPE_HOST:
+      return "host";
+    default:
+      return "";
+  }
+}
+
+double PrometheusScale(const v1::Column& column) {
+  if (column.unit() == "us") return 1e-6;
+  if (column.unit() == "ms") return 1e-3;
+  return 1;
+}
+
+std::string PrometheusName(const v1::Metric& metric, const v1::Column& column) {
+  const bool counter = column.kind() == v1::COLUMN_KIND_COUNTER;
+  if (!counter && column.kind() != v1::COLUMN_KIND_GAUGE) return "";
+  absl::string_view stem = column.name();
+  absl::string_view unit;
+  if (column.unit() == "us") {
+    absl::ConsumeSuffix(&stem, "_us");
+    unit = "seconds";
+  } else if (column.unit() == "ms") {
+    absl::ConsumeSuffix(&stem, "_ms");
+    unit = "seconds";
+  } else if (column.unit() == "bytes") {
+    absl::ConsumeSuffix(&stem, "_bytes");
+    unit = "bytes";
+  } else if (column.unit() == "percent") {
+    absl::ConsumeSuffix(&stem, "_percent");
+    unit = "percent";
+  }
+  std::string name = metric.scope() == v1::SCOPE_HOST ? "" : "pg_";
+  absl::StrAppend(&name, metric.name(), "_", stem);
+  if (!unit.empty() && stem != unit) absl::StrAppend(&name, "_", unit);
+  if (counter && !absl::EndsWith(name, "_total")) absl::StrAppend(&name, "_total");
+  return name;
+}
+
+}  // namespace pga::catalog

@@ -1,0 +1,61 @@
+// Questions every part of the suite asks about one metric definition: which columns a schema version has, which SQL a
+// server gets, what the metric is called in PostgreSQL and in Prometheus. Pure functions over catalog.v1.Metric; all
+// are thread-safe and do no I/O.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pganalytics/catalog/v1/catalog.pb.h"
+
+namespace pga::catalog {
+
+// Longest name of a metric or column; leaves room for suffixes such as `_1h` and `_count` under PostgreSQL's 63 bytes.
+inline constexpr int kMaxNameLength = 40;
+// Most columns a metric may have.
+inline constexpr int kMaxColumns = 200;
+// statement_timeout of a metric whose file names none, milliseconds.
+inline constexpr int kDefaultTimeoutMs = 10'000;
+
+// True if `name` matches [a-z][a-z0-9_]{0,39}.
+bool IsValidName(std::string_view name);
+
+// True if some column is a counter: such metrics send keyframes and have a `<metric>_baseline` table.
+bool HasCounters(const pganalytics::catalog::v1::Metric& metric);
+
+// Columns of the metric's shape at `schema_version`, in catalog order. The pointers live as long as `metric`.
+std::vector<const pganalytics::catalog::v1::Column*> ColumnsAt(const pganalytics::catalog::v1::Metric& metric,
+                                                               int schema_version);
+
+// First query that fits the server, or nullptr if the metric has none for it (or is a probe without SQL).
+// `server_version_num` is PostgreSQL's own number, for example 150020. The pointer lives as long as `metric`.
+const pganalytics::catalog::v1::Query* SelectQuery(const pganalytics::catalog::v1::Metric& metric,
+                                                   int server_version_num, bool in_recovery);
+
+// statement_timeout of the metric's SQL, milliseconds.
+int TimeoutMs(const pganalytics::catalog::v1::Metric& metric);
+
+// Schema that holds the metric's table: `metrics`, or `custom` for metrics of a user's folder.
+std::string_view TableSchema(const pganalytics::catalog::v1::Metric& metric);
+
+// Type of the column in SQL as a result of the metric's query ("int8", "text", ...), and its OID in pg_type.
+std::string_view SqlTypeName(pganalytics::catalog::v1::ColumnType type);
+uint32_t SqlTypeOid(pganalytics::catalog::v1::ColumnType type);
+
+// Words of the YAML files and of the documentation: "int8", "interval_us", "counter", "instance". Empty for the
+// unspecified value.
+std::string_view TypeWord(pganalytics::catalog::v1::ColumnType type);
+std::string_view KindWord(pganalytics::catalog::v1::ColumnKind kind);
+std::string_view ScopeWord(pganalytics::catalog::v1::Scope scope);
+
+// Prometheus name of a counter or gauge column, for example `pg_statements_total_exec_time_seconds_total`: prefix `pg_`
+// (`host_` metrics keep their own name), base units (us and ms become seconds), `_total` for counters. Empty for labels
+// and info columns.
+std::string PrometheusName(const pganalytics::catalog::v1::Metric& metric,
+                           const pganalytics::catalog::v1::Column& column);
+// Factor from the column's unit to the unit in its Prometheus name: 1e-6 for us, 1e-3 for ms, else 1.
+double PrometheusScale(const pganalytics::catalog::v1::Column& column);
+
+}  // namespace pga::catalog

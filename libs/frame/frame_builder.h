@@ -1,0 +1,75 @@
+// Builds one frame from rows: the step from query results to columns in the collector. Also used by tests and load
+// generators. Values are written cell by cell; a cell that is not set is NULL.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "libs/frame/limits.h"
+#include "pganalytics/catalog/v1/catalog.pb.h"
+#include "pganalytics/ingest/v1/frame.pb.h"
+
+namespace pga::frame {
+
+// Not thread-safe. Use: construct, fill every row (Set... for its cells, then EndRow), Finish.
+class FrameBuilder {
+ public:
+  // Fills `frame`, which is cleared first and must outlive the builder, with rows of `metric` at its newest schema
+  // version. `metric` is only read here. source_id, times, scope and kind are the caller's to set on `frame`, before or
+  // after.
+  FrameBuilder(const pganalytics::catalog::v1::Metric& metric, pganalytics::ingest::v1::Frame* frame);
+  FrameBuilder(const FrameBuilder&) = delete;
+  FrameBuilder& operator=(const FrameBuilder&) = delete;
+
+  int column_count() const { return static_cast<int>(columns_.size()); }
+  // Rows ended so far.
+  int row_count() const { return rows_; }
+  bool full() const { return rows_ >= kMaxFrameRows; }
+
+  // Set a cell of the current row. `column` counts from 0 in catalog order. SetInt serves int8, timestamptz (µs since
+  // the Unix epoch), interval (µs) and pg_lsn. A column out of range, of another type, or set twice in a row is
+  // reported by Finish().
+  void SetInt(int column, int64_t value);
+  void SetDouble(int column, double value);
+  void SetBool(int column, bool value);
+  // Invalid UTF-8 and NUL are replaced and the row is flagged TEXT_REPLACED; beyond kMaxTextBytes the text is cut.
+  void SetText(int column, std::string_view value);
+
+  // Ends the row; `flags` are FrameFlag bits. Cells not set are NULL.
+  void EndRow(int flags = 0);
+
+  // Rough size of the frame so far once serialised, bytes; for cutting frames to batches.
+  size_t estimated_bytes() const { return estimated_bytes_; }
+
+  // Completes the frame. Returns INTERNAL if a cell was set wrongly, RESOURCE_EXHAUSTED beyond kMaxFrameRows; the frame
+  // must not be used then. Call once.
+  absl::Status Finish();
+
+ private:
+  struct ColumnState {
+    pganalytics::catalog::v1::ColumnType type;
+    pganalytics::ingest::v1::ColumnValues* values;
+    // Texts of the dictionary to their index; the keys point into the frame, whose strings do not move.
+    absl::flat_hash_map<absl::string_view, int> dictionary;
+    bool set = false;
+    bool has_null = false;
+  };
+
+  // The column, if it may be set with a value of this family; otherwise notes the error and returns nullptr.
+  ColumnState* Claim(int column, pganalytics::catalog::v1::ColumnType family);
+  void MarkNull(ColumnState* column);
+
+  pganalytics::ingest::v1::Frame* frame_;
+  std::vector<ColumnState> columns_;
+  int rows_ = 0;
+  int row_flags_ = 0;
+  size_t estimated_bytes_ = 64;
+  std::string error_;
+};
+
+}  // namespace pga::frame

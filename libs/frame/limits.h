@@ -1,0 +1,37 @@
+// Bounds of what a batch may hold. The collector keeps them when it builds, ingest checks them before it allocates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pga::frame {
+
+// Batch.payload, bytes.
+inline constexpr size_t kMaxPayloadBytes = size_t{4} << 20;
+// Serialised BatchContent, bytes.
+inline constexpr size_t kMaxContentBytes = size_t{16} << 20;
+// Rows of one frame.
+inline constexpr int kMaxFrameRows = 100'000;
+// One text of a label or info column, bytes.
+inline constexpr size_t kMaxTextBytes = size_t{64} << 10;
+// One statement text, bytes.
+inline constexpr size_t kMaxQueryTextBytes = size_t{1} << 20;
+// Name of a source, bytes.
+inline constexpr size_t kMaxSourceNameBytes = 255;
+
+// What OpenBatch accepts. The defaults are the product's limits; ingest may be configured to take less.
+struct Limits {
+  size_t max_payload_bytes = kMaxPayloadBytes;
+  size_t max_content_bytes = kMaxContentBytes;
+  // Rows over all frames of a batch.
+  int64_t max_rows = 200'000;
+  int max_frames = 4'096;
+  int max_sources = 1'024;
+  int max_query_texts = 16'384;
+  // Values over all columns of all frames; eight bytes each once decoded.
+  int64_t max_values = 8'000'000;
+  // Decompressed bytes per compressed byte, beyond the first 1 MiB: small batches of repetitive rows are harmless.
+  int64_t max_ratio = 200;
+};
+
+}  // namespace pga::frame
