@@ -1,0 +1,237 @@
+#include "libs/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "libs/status/testing.h"
+
+namespace pga::config {
+namespace {
+
+using status::IsOk;
+using status::IsOkAndHolds;
+using status::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+struct Settings {
+  std::string url;
+  int port = 0;
+  bool tls = false;
+  absl::Duration interval;
+  int64_t buffer = 0;
+  std::vector<std::string> origins;
+  log::Secret secret;
+  std::string cert;
+  double rate = 0;
+};
+
+class LoaderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/config_test.XXXXXX";
+    directory_ = mkdtemp(pattern);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::string WriteFile(const std::string& name, const std::string& text) {
+    const std::string path = directory_ + "/" + name;
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  static void Register(Loader& loader, Settings& settings) {
+    loader.String(&settings.url, "DATABASE_URL", "database-url", "postgres://local", "metadata database");
+    loader.Int(&settings.port, "PORT", "port", 8080, "HTTP port", "port", 1, 65535);
+    loader.Bool(&settings.tls, "TLS_ENABLED", "tls-enabled", false, "serve HTTPS");
+    loader.Duration(&settings.interval, "COLLECTION_INTERVAL", "collection-interval", absl::Seconds(60), "interval",
+                    absl::Seconds(1));
+    loader.Bytes(&settings.buffer, "METRICS_BUFFER_SIZE", "metrics-buffer-size", 52428800, "spool limit");
+    loader.List(&settings.origins, "CORS_ALLOWED_ORIGINS", "cors-allowed-origins", "", "origins");
+    loader.Secret(&settings.secret, "JWT_SECRET", "key of tokens");
+    loader.String(&settings.cert, "TLS_CERT_PATH|TLS_CERT", "tls-cert-path", "", "certificate");
+    loader.Double(&settings.rate, "SAMPLE_RATE", "sample-rate", 0.5, "share of samples", "ratio", 0, 1);
+  }
+
+  absl::Status Load(std::vector<const char*> arguments, Environment environment) {
+    arguments.insert(arguments.begin(), "/usr/bin/pga-test");
+    loader_ = std::make_unique<Loader>(static_cast<int>(arguments.size()), arguments.data(), std::move(environment),
+                                       "A test.");
+    Register(*loader_, settings_);
+    return loader_->Parse();
+  }
+
+  std::string directory_;
+  Settings settings_;
+  std::unique_ptr<Loader> loader_;
+};
+
+TEST_F(LoaderTest, DefaultsHoldWhenNothingIsGiven) {
+  ASSERT_THAT(Load({}, {{"PORT", ""}}), IsOk());
+  EXPECT_EQ(settings_.url, "postgres://local");
+  EXPECT_EQ(settings_.port, 8080);
+  EXPECT_FALSE(settings_.tls);
+  EXPECT_EQ(settings_.interval, absl::Minutes(1));
+  EXPECT_EQ(settings_.buffer, 52428800);
+  EXPECT_THAT(settings_.origins, IsEmpty());
+  EXPECT_TRUE(settings_.secret.empty());
+  EXPECT_EQ(settings_.rate, 0.5);
+  EXPECT_FALSE(loader_->IsSet("PORT"));
+}
+
+TEST_F(LoaderTest, FlagBeatsEnvironmentBeatsFile) {
+  const std::string file = WriteFile(
+      "env",
+      "PORT=1\nSAMPLE_RATE=0.1\n# remark\nexport TLS_ENABLED='yes'\nCORS_ALLOWED_ORIGINS=\"https://a, https://b\"\n");
+  ASSERT_THAT(Load({"--port=3"}, {{"PORT", "2"}, {"SAMPLE_RATE", "0.2"}, {"ENV_FILE", file}}), IsOk());
+  EXPECT_EQ(settings_.port, 3);
+  EXPECT_EQ(settings_.rate, 0.2);
+  EXPECT_TRUE(settings_.tls);
+  EXPECT_THAT(settings_.origins, ElementsAre("https://a", "https://b"));
+  EXPECT_TRUE(loader_->IsSet("PORT"));
+}
+
+TEST_F(LoaderTest, RemarksAndBlanksAreTolerated) {
+  ASSERT_THAT(Load({}, {{"COLLECTION_INTERVAL", "120  # raise when > 30 collectors"},
+                        {"PORT", "8081 "},
+                        {"TLS_ENABLED", "true\t# on"},
+                        {"DATABASE_URL", "postgres://h/db#x  # remark"},
+                        {"CORS_ALLOWED_ORIGINS", "https://a # one"}}),
+              IsOk());
+  EXPECT_EQ(settings_.interval, absl::Seconds(120));
+  EXPECT_EQ(settings_.port, 8081);
+  EXPECT_TRUE(settings_.tls);
+  EXPECT_EQ(settings_.url, "postgres://h/db#x");
+  EXPECT_THAT(settings_.origins, ElementsAre("https://a"));
+}
+
+TEST_F(LoaderTest, UnreadableValuesNameTheVariableAndTheCure) {
+  EXPECT_THAT(Load({}, {{"PORT", "eighty"}, {"COLLECTION_INTERVAL", "0"}}),
+              StatusIs(kInvalid, AllOf(HasSubstr("PORT=\"eighty\": write a whole number from 1 to 65535"),
+                                       HasSubstr("COLLECTION_INTERVAL=\"0\": write a duration of at least 1s"))));
+  EXPECT_THAT(Load({"--tls-enabled=maybe"}, {}), StatusIs(kInvalid, HasSubstr("--tls-enabled")));
+}
+
+TEST_F(LoaderTest, FlagForms) {
+  ASSERT_THAT(Load({"--tls-enabled", "--port", "9", "--database-url="}, {}), IsOk());
+  EXPECT_TRUE(settings_.tls);
+  EXPECT_EQ(settings_.port, 9);
+  EXPECT_EQ(settings_.url, "");
+  ASSERT_THAT(Load({"--no-tls-enabled"}, {{"TLS_ENABLED", "true"}}), IsOk());
+  EXPECT_FALSE(settings_.tls);
+  EXPECT_THAT(Load({"--colour"}, {}), StatusIs(kInvalid, HasSubstr("unknown flag --colour")));
+  EXPECT_THAT(Load({"--no-port"}, {}), StatusIs(kInvalid, HasSubstr("unknown flag")));
+  EXPECT_THAT(Load({"--port"}, {}), StatusIs(kInvalid, HasSubstr("needs a value")));
+  EXPECT_THAT(Load({"word"}, {}), StatusIs(kInvalid, HasSubstr("is no flag")));
+}
+
+TEST_F(LoaderTest, SecretsComeFromEnvironmentOrFileAndNeverShow) {
+  ASSERT_THAT(Load({}, {{"JWT_SECRET", "abc # kept"}}), IsOk());
+  EXPECT_EQ(settings_.secret.Reveal(), "abc # kept");
+  EXPECT_THAT(loader_->Help(), Not(HasSubstr("abc")));
+
+  const std::string path = WriteFile("secret", "from file\n");
+  ASSERT_THAT(Load({}, {{"JWT_SECRET_FILE", path}}), IsOk());
+  EXPECT_EQ(settings_.secret.Reveal(), "from file");
+  ASSERT_THAT(Load({"--jwt-secret-file", path.c_str()}, {{"JWT_SECRET", "env"}}), IsOk());
+  EXPECT_EQ(settings_.secret.Reveal(), "from file");
+
+  EXPECT_THAT(Load({}, {{"JWT_SECRET_FILE", directory_ + "/none"}}), StatusIs(kInvalid, HasSubstr("JWT_SECRET_FILE")));
+  EXPECT_THAT(Load({}, {{"JWT_SECRET_FILE", WriteFile("empty", "\n")}}), StatusIs(kInvalid, HasSubstr("empty")));
+  EXPECT_THAT(Load({"--jwt-secret=abc"}, {}), StatusIs(kInvalid, HasSubstr("unknown flag")));
+}
+
+TEST_F(LoaderTest, SpellingsAndSharedSettings) {
+  ASSERT_THAT(Load({}, {{"TLS_CERT", "/a.pem"}}), IsOk());
+  EXPECT_EQ(settings_.cert, "/a.pem");
+  ASSERT_THAT(Load({}, {{"TLS_CERT", "/a.pem"}, {"TLS_CERT_PATH", "/b.pem"}}), IsOk());
+  EXPECT_EQ(settings_.cert, "/b.pem");
+
+  Settings first;
+  Settings second;
+  const char* arguments[] = {"x", "--port=5"};
+  Loader loader(2, arguments, {}, "x");
+  Register(loader, first);
+  Register(loader, second);
+  ASSERT_THAT(loader.Parse(), IsOk());
+  EXPECT_EQ(first.port, 5);
+  EXPECT_EQ(second.port, 5);
+}
+
+TEST_F(LoaderTest, HelpListsEverySetting) {
+  ASSERT_THAT(Load({"--help", "--port=x"}, {}), IsOk());
+  EXPECT_TRUE(loader_->help_requested());
+  const std::string help = loader_->Help();
+  for (const char* part : {"--port, PORT", "Default: 8080", "JWT_SECRET_FILE", "TLS_CERT_PATH, TLS_CERT", "(bytes)"}) {
+    EXPECT_THAT(help, HasSubstr(part));
+  }
+  ASSERT_THAT(Load({"--version"}, {}), IsOk());
+  EXPECT_TRUE(loader_->version_requested());
+}
+
+TEST_F(LoaderTest, PositionalWordsWhereAllowed) {
+  const char* arguments[] = {"x", "migrate", "--", "--status"};
+  Loader loader(4, arguments, {}, "x");
+  loader.AllowPositional();
+  ASSERT_THAT(loader.Parse(), IsOk());
+  EXPECT_THAT(loader.positional(), ElementsAre("migrate", "--status"));
+}
+
+TEST_F(LoaderTest, EnvironmentFileIsCheckedByLine) {
+  EXPECT_THAT(Load({"--env-file", WriteFile("bad", "A=1\nnonsense\n").c_str()}, {}),
+              StatusIs(kInvalid, HasSubstr("line 2")));
+  EXPECT_THAT(ParseEnvironmentFile("A=\"open\n"), StatusIs(kInvalid, HasSubstr("line 1")));
+  EXPECT_THAT(Load({"--env-file=/nonexistent/env"}, {}), StatusIs(kInvalid, HasSubstr("/nonexistent/env")));
+}
+
+TEST(ParseDuration, UnitsAndLimits) {
+  struct Case {
+    std::string text;
+    absl::Duration want;
+  };
+  for (const Case& c : std::vector<Case>{{"0", absl::ZeroDuration()},
+                                         {"90", absl::Seconds(90)},
+                                         {"1.5", absl::Milliseconds(1500)},
+                                         {"250ms", absl::Milliseconds(250)},
+                                         {"1h30m", absl::Minutes(90)},
+                                         {"7d", absl::Hours(168)},
+                                         {"86400 # 24 h", absl::Hours(24)}}) {
+    EXPECT_THAT(ParseDuration(c.text), IsOkAndHolds(c.want)) << c.text;
+  }
+  for (const char* bad : {"", "-1", "1h30", "1w", "s", "1..5", "1e9d", "99999999999999999999d", "# 5"}) {
+    EXPECT_THAT(ParseDuration(bad), StatusIs(kInvalid)) << bad;
+  }
+}
+
+TEST(ParseBytes, UnitsAndLimits) {
+  EXPECT_THAT(ParseBytes("104857600"), IsOkAndHolds(104857600));
+  EXPECT_THAT(ParseBytes("64KiB"), IsOkAndHolds(65536));
+  EXPECT_THAT(ParseBytes("64k"), IsOkAndHolds(65536));
+  EXPECT_THAT(ParseBytes("100 MB"), IsOkAndHolds(100'000'000));
+  EXPECT_THAT(ParseBytes("0.5GiB"), IsOkAndHolds(536870912));
+  for (const char* bad : {"", "x", "1XB", "1.5", "-1", "99999999TB", "1KiBB"}) {
+    EXPECT_THAT(ParseBytes(bad), StatusIs(kInvalid)) << bad;
+  }
+}
+
+TEST(ParseInt, Limits) {
+  EXPECT_THAT(ParseInt(" -5 # x", -10, 10), IsOkAndHolds(-5));
+  for (const char* bad : {"", "11", "5x", "0x5", "1.0", "9223372036854775808"}) {
+    EXPECT_THAT(ParseInt(bad, -10, 10), StatusIs(kInvalid)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace pga::config
