@@ -1,0 +1,232 @@
+#include "libs/storage/ledger_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/catalog/metric.h"
+#include "libs/status/status.h"
+#include "libs/storage/reader_load.h"
+#include "libs/storage/reader_sql.h"
+
+namespace pga::storage {
+namespace {
+
+constexpr int64_t kDaySeconds = 86400;
+constexpr int64_t kLongestKeptMillis = 1000;
+
+// Days that are not closed are counted; ledger_day holds the others.
+constexpr char kCountSql[] =
+    "WITH closed AS MATERIALIZED (SELECT coalesce(sum(rows), 0)::int8 AS rows, "
+    "coalesce((max(day) + 1)::timestamp AT TIME ZONE 'UTC', '-infinity'::timestamptz) AS until FROM "
+    "metrics.ledger_day) "
+    "SELECT closed.rows + (SELECT count(*) FROM metrics.metrics m WHERE m.time >= (SELECT until FROM closed)) FROM "
+    "closed";
+
+constexpr char kByMetricSql[] =
+    "SELECT coalesce(c.name, ''), t.frames, (extract(epoch FROM t.newest) * 1000000)::int8 FROM (SELECT m.metric_id, "
+    "count(*) AS frames, max(m.time) AS newest FROM metrics.metrics m WHERE m.time >= $1::timestamptz GROUP BY 1) t "
+    "LEFT JOIN metrics.catalog_metric c ON c.id = t.metric_id";
+
+constexpr char kFreshnessSql[] =
+    "SELECT s.id, c.name, (extract(epoch FROM newest.time) * 1000000)::int8, r.frames, r.rows "
+    "FROM unnest($1::int4[]) AS s(id) CROSS JOIN metrics.catalog_metric c "
+    "CROSS JOIN LATERAL (SELECT m.time FROM metrics.metrics m WHERE m.source_id = s.id AND m.metric_id = c.id AND "
+    "(m.flags & 2) = 0 ORDER BY m.time DESC LIMIT 1) newest "
+    "CROSS JOIN LATERAL (SELECT count(*) AS frames, coalesce(sum(m.rows), 0)::int8 AS rows FROM metrics.metrics m "
+    "WHERE m.source_id = s.id AND m.metric_id = c.id AND m.time >= $2::timestamptz AND m.time < $3::timestamptz) r";
+
+constexpr char kGapsSql[] =
+    "SELECT source_id, count(*) FROM metrics.lost_interval WHERE source_id = ANY($1::int4[]) AND start_time < "
+    "$3::timestamptz AND end_time > $2::timestamptz GROUP BY 1";
+
+constexpr char kCollectorsSql[] =
+    "SELECT c.id, c.collector_id, (extract(epoch FROM greatest(t.newest, (SELECT max(s.last_seen) FROM metrics.source "
+    "s "
+    "WHERE s.collector_id = c.id))) * 1000000)::int8, coalesce(t.day_rows, 0), coalesce(t.open_rows, 0) "
+    "FROM metrics.collector c LEFT JOIN (SELECT m.collector_id, max(m.time) AS newest, "
+    "(sum(m.rows) FILTER (WHERE m.time >= $2::timestamptz))::int8 AS day_rows, sum(m.rows)::int8 AS open_rows "
+    "FROM metrics.metrics m WHERE m.time >= $1::timestamptz GROUP BY 1) t ON t.collector_id = c.id ORDER BY 2";
+
+constexpr char kDaySql[] =
+    "SELECT (extract(epoch FROM date_trunc('day', m.time, 'UTC')) / 86400)::int8, m.collector_id, sum(m.rows)::int8 "
+    "FROM metrics.metrics m WHERE m.time < $1::timestamptz AND m.time >= $2::timestamptz GROUP BY 1, 2";
+
+constexpr char kOldestSql[] = "SELECT (extract(epoch FROM min(time)) / 86400)::int8 FROM metrics.metrics";
+
+}  // namespace
+
+LedgerReader::LedgerReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock)
+    : pool_(pool), catalog_(std::move(catalog)), clock_(clock) {}
+
+absl::StatusOr<int64_t> LedgerReader::Count(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Time now = clock_->Now();
+  if (count_.value && now < count_.until) return *count_.value;
+  const clock::Stopwatch watch(clock_);
+  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kCountSql, {}, deadline));
+  count_.value = result[0].Int64(0);
+  count_.until = clock_->Now() + std::min(absl::Milliseconds(kLongestKeptMillis), 10 * watch.Elapsed());
+  return *count_.value;
+}
+
+absl::StatusOr<FrameTotals> LedgerReader::Totals(absl::Time deadline) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (totals_.value && clock_->Now() < totals_.until) return *totals_.value;
+  }
+  const clock::Stopwatch watch(clock_);
+  FrameTotals totals;
+  PGA_ASSIGN_OR_RETURN(totals.count, Count(deadline));
+  PGA_ASSIGN_OR_RETURN(pg::Result result,
+                       pool_->Exec(kByMetricSql, {TimeText(clock_->Now() - absl::Hours(24))}, deadline));
+  for (const pg::Row& row : result) {
+    totals.by_metric[row.Text(0).empty() ? "push" : std::string(row.Text(0))] += row.Int64(1);
+    totals.latest = std::max(totals.latest, absl::FromUnixMicros(row.Int64(2)));
+  }
+  absl::MutexLock lock(&mutex_);
+  totals_.value = totals;
+  totals_.until = clock_->Now() + std::min(absl::Milliseconds(kLongestKeptMillis), 10 * watch.Elapsed());
+  return totals;
+}
+
+absl::StatusOr<std::vector<FreshnessEntry>> LedgerReader::Freshness(const std::vector<SourceRef>& sources,
+                                                                    absl::Time start, absl::Time end,
+                                                                    absl::Time deadline) {
+  std::vector<FreshnessEntry> entries;
+  if (sources.empty()) return entries;
+  const absl::Time now = clock_->Now();
+  std::map<int32_t, SourceRef> by_id;
+  for (const SourceRef& source : sources) by_id[source.id] = source;
+  std::map<std::string, Coverage> coverage;
+  std::map<int32_t, int64_t> gaps;
+  double range_ms = 0;
+  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+      deadline,
+      [&](pg::Transaction& tx) -> absl::Status {
+        const pg::Params params = {ArrayOf(IdsOf(sources)), TimeText(start), TimeText(end)};
+        PGA_ASSIGN_OR_RETURN(pg::Result rows, tx.Exec(kFreshnessSql, params));
+        PGA_ASSIGN_OR_RETURN(pg::Result lost, tx.Exec(kGapsSql, params));
+        for (const pg::Row& row : lost) gaps[row.Int32(0)] = row.Int64(1);
+        for (const pg::Row& row : rows) {
+          FreshnessEntry entry;
+          entry.source = by_id[row.Int32(0)];
+          entry.metric = std::string(row.Text(1));
+          entry.last_collected_at = absl::FromUnixMicros(row.Int64(2));
+          entry.frames = row.Int64(3);
+          entry.rows = row.Int64(4);
+          entry.gaps = gaps[entry.source.id];
+          coverage[entry.metric];
+          entries.push_back(std::move(entry));
+        }
+        // What is still to come cannot be missing.
+        PGA_ASSIGN_OR_RETURN(
+            const BucketPlan plan,
+            PlanWholeRange(start, std::min(end, std::max(now, start + absl::Seconds(1))), RetentionDays(), now));
+        for (auto& [name, covered] : coverage) {
+          MetricRead read;
+          read.metric = catalog_->Find(name);
+          if (read.metric == nullptr) continue;
+          read.source_ids = IdsOf(sources);
+          read.plan = plan;
+          read.plan.edges = {start, std::min(end, std::max(now, start + absl::Seconds(1)))};
+          range_ms = absl::ToDoubleMilliseconds(read.plan.end() - read.plan.start());
+          PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, name));
+          PGA_ASSIGN_OR_RETURN(covered, LoadCoverage(tx, read, now));
+        }
+        return absl::OkStatus();
+      },
+      pg::Isolation::kSnapshot));
+  for (FreshnessEntry& entry : entries) {
+    double covered = 0;
+    int scopes = 0;
+    for (const auto& [scope, buckets] : coverage[entry.metric].covered_ms) {
+      if (scope.first != entry.source.id) continue;
+      covered += static_cast<double>(buckets[0]);
+      ++scopes;
+    }
+    if (scopes > 0 && range_ms > 0) entry.completeness = std::min(1.0, covered / scopes / range_ms);
+  }
+  std::sort(entries.begin(), entries.end(), [](const FreshnessEntry& a, const FreshnessEntry& b) {
+    return std::tie(a.source.name, a.source.id, a.metric) < std::tie(b.source.name, b.source.id, b.metric);
+  });
+  return entries;
+}
+
+absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
+                                                  absl::Time start, absl::Time end, absl::Time deadline) {
+  const absl::Time now = clock_->Now();
+  MetricRead read;
+  read.metric = catalog_->Find(metric);
+  if (read.metric == nullptr || sources.empty()) return 0.0;
+  read.source_ids = IdsOf(sources);
+  PGA_ASSIGN_OR_RETURN(read.plan, PlanWholeRange(start, end, RetentionOf(*read.metric), now));
+  const absl::Time until = std::min(end, std::max(now, start + absl::Seconds(1)));
+  const double range_ms = absl::ToDoubleMilliseconds(until - start);
+  read.plan.edges = {start, until};
+  Coverage coverage;
+  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+      deadline,
+      [&](pg::Transaction& tx) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric));
+        PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));
+        return absl::OkStatus();
+      },
+      pg::Isolation::kSnapshot));
+  // A source that sent nothing is not covered at all.
+  std::map<int32_t, std::pair<double, int>> by_source;
+  for (const auto& [scope, buckets] : coverage.covered_ms) {
+    by_source[scope.first].first += static_cast<double>(buckets[0]);
+    by_source[scope.first].second += 1;
+  }
+  double share = 0;
+  for (const auto& [id, covered] : by_source) share += std::min(1.0, covered.first / covered.second / range_ms);
+  return share / static_cast<double>(sources.size());
+}
+
+absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std::vector<std::string>& collector_ids,
+                                                                      absl::Time deadline) {
+  const int64_t today = absl::ToUnixSeconds(clock_->Now()) / kDaySeconds;
+  // Yesterday may still grow by late frames.
+  const int64_t open_from = today - 1;
+  const auto day_start = [](int64_t day) { return absl::FromUnixSeconds(day * kDaySeconds); };
+  PGA_ASSIGN_OR_RETURN(
+      pg::Result result,
+      pool_->Exec(kCollectorsSql, {TimeText(day_start(open_from)), TimeText(clock_->Now() - absl::Hours(24))},
+                  deadline));
+  std::map<int32_t, int64_t> closed;
+  {
+    absl::MutexLock lock(&days_mutex_);
+    PGA_ASSIGN_OR_RETURN(pg::Result oldest, pool_->Exec(kOldestSql, {}, deadline));
+    const int64_t first = oldest[0].IsNull(0) ? open_from : oldest[0].Int64(0);
+    closed_days_.erase(closed_days_.begin(), closed_days_.lower_bound(first));
+    const int64_t known_until = closed_days_.empty() ? first : closed_days_.rbegin()->first + 1;
+    if (known_until < open_from) {
+      PGA_ASSIGN_OR_RETURN(
+          pg::Result days,
+          pool_->Exec(kDaySql, {TimeText(day_start(open_from)), TimeText(day_start(known_until))}, deadline));
+      for (int64_t day = known_until; day < open_from; ++day) closed_days_[day];
+      for (const pg::Row& row : days) closed_days_[row.Int64(0)][row.Int32(1)] = row.Int64(2);
+    }
+    for (const auto& [day, rows] : closed_days_) {
+      if (day >= open_from) continue;
+      for (const auto& [collector, count] : rows) closed[collector] += count;
+    }
+  }
+  std::vector<CollectorTotals> totals;
+  for (const pg::Row& row : result) {
+    CollectorTotals entry;
+    entry.collector_id = std::string(row.Text(1));
+    if (!collector_ids.empty() &&
+        std::find(collector_ids.begin(), collector_ids.end(), entry.collector_id) == collector_ids.end()) {
+      continue;
+    }
+    if (!row.IsNull(2)) entry.last_seen = absl::FromUnixMicros(row.Int64(2));
+    entry.rows_24h = row.Int64(3);
+    entry.rows_total = row.Int64(4) + closed[row.Int32(0)];
+    totals.push_back(std::move(entry));
+  }
+  return totals;
+}
+
+}  // namespace pga::storage

@@ -1,0 +1,96 @@
+// What the ledger tells: how many frames are stored, how fresh and how complete each metric of each source is, and what
+// each collector delivered.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/pg/pool.h"
+#include "libs/storage/source_reader.h"
+
+namespace pga::storage {
+
+struct FreshnessEntry {
+  SourceRef source;
+  std::string metric;
+  // Newest stored, whenever that was.
+  absl::Time last_collected_at;
+  // Share of the range that frames cover, 0 to 1; the mean over databases.
+  double completeness = 0;
+  int64_t frames = 0;
+  int64_t rows = 0;
+  // Lost intervals that touch the range.
+  int64_t gaps = 0;
+};
+
+struct FrameTotals {
+  int64_t count = 0;
+  // Frames per metric in the last 24 hours.
+  std::map<std::string, int64_t> by_metric;
+  // Newest collected_at of these; InfinitePast when there is none.
+  absl::Time latest = absl::InfinitePast();
+};
+
+struct CollectorTotals {
+  std::string collector_id;
+  // Newest receipt or collected_at; InfinitePast when nothing was stored.
+  absl::Time last_seen = absl::InfinitePast();
+  // Rows that are still stored, and those of the last 24 hours.
+  int64_t rows_total = 0;
+  int64_t rows_24h = 0;
+};
+
+// Thread-safe; blocks until the deadline at most.
+class LedgerReader {
+ public:
+  // All must outlive the reader.
+  LedgerReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+
+  // Rows of relation metrics.metrics: fixed counts of closed days and COUNT(*) of the open ones. An answer that was
+  // dear is given again for up to ten times as long as it took, at most a second.
+  absl::StatusOr<int64_t> Count(absl::Time deadline);
+
+  // The same number with counts per metric, kept likewise.
+  absl::StatusOr<FrameTotals> Totals(absl::Time deadline);
+
+  // One entry for each metric that a source ever sent. INVALID_ARGUMENT for a bad range.
+  absl::StatusOr<std::vector<FreshnessEntry>> Freshness(const std::vector<SourceRef>& sources, absl::Time start,
+                                                        absl::Time end, absl::Time deadline);
+
+  // Share of the range that frames of one metric cover, over all given sources.
+  absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
+                                      absl::Time start, absl::Time end, absl::Time deadline);
+
+  // Every collector, or those named. Sums of past days are remembered, so that a call reads two days.
+  absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
+                                                          absl::Time deadline);
+
+ private:
+  template <typename T>
+  struct Kept {
+    std::optional<T> value;
+    absl::Time until = absl::InfinitePast();
+  };
+
+  pg::Pool* pool_;
+  std::shared_ptr<const catalog::Catalog> catalog_;
+  clock::Clock* clock_;
+  absl::Mutex mutex_;
+  Kept<int64_t> count_ ABSL_GUARDED_BY(mutex_);
+  Kept<FrameTotals> totals_ ABSL_GUARDED_BY(mutex_);
+  // Day (days since 1970) -> collector -> rows, for days that ended more than a day ago.
+  absl::Mutex days_mutex_;
+  std::map<int64_t, std::map<int32_t, int64_t>> closed_days_ ABSL_GUARDED_BY(days_mutex_);
+};
+
+}  // namespace pga::storage

@@ -1,0 +1,214 @@
+#include "libs/storage/reader_range.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "libs/status/testing.h"
+
+namespace pga::storage {
+namespace {
+
+using status::IsOk;
+using status::StatusIs;
+using testing::HasSubstr;
+
+absl::Time At(const std::string& text) {
+  absl::Time time;
+  std::string error;
+  EXPECT_TRUE(absl::ParseTime(absl::RFC3339_full, text, &time, &error)) << error;
+  return time;
+}
+
+RangeRequest Request(const std::string& start, const std::string& end, int64_t step, const std::string& zone = "") {
+  return {At(start), At(end), step, zone};
+}
+
+const absl::Time kNow = absl::FromUnixSeconds(1767225600);  // 2026-01-01
+
+struct StepCase {
+  std::string name;
+  int64_t step;
+  int64_t expected_step;
+  Resolution resolution;
+  int buckets;
+};
+
+class PlanBucketsStep : public testing::TestWithParam<StepCase> {};
+
+TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
+  const auto plan =
+      PlanBuckets(Request("2025-12-31T10:00:00Z", "2025-12-31T12:00:00Z", GetParam().step), RetentionDays(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->step_seconds, GetParam().expected_step);
+  EXPECT_EQ(plan->resolution, GetParam().resolution);
+  EXPECT_EQ(plan->buckets(), GetParam().buckets);
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, PlanBucketsStep,
+                         testing::Values(StepCase{"chosen", 0, 60, Resolution::k1m, 120},
+                                         StepCase{"seconds", 15, 15, Resolution::kRaw, 480},
+                                         StepCase{"odd", 90, 90, Resolution::kRaw, 80},
+                                         StepCase{"minutes", 120, 120, Resolution::k1m, 60},
+                                         StepCase{"ten_minutes", 600, 600, Resolution::k10m, 12},
+                                         StepCase{"half_hour", 1800, 1800, Resolution::k10m, 4},
+                                         StepCase{"hour", 3600, 3600, Resolution::k1h, 2}),
+                         [](const auto& test) { return test.param.name; });
+
+TEST(PlanBuckets, WidensTheRangeToWholeBuckets) {
+  const auto plan = PlanBuckets(Request("2025-12-31T10:00:30Z", "2025-12-31T10:02:01Z", 60), RetentionDays(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->start(), At("2025-12-31T10:00:00Z"));
+  EXPECT_EQ(plan->end(), At("2025-12-31T10:03:00Z"));
+}
+
+TEST(PlanBuckets, ChosenStepFitsWhatIsStillKept) {
+  const auto plan = PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 0), RetentionDays(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->step_seconds, 600);
+  EXPECT_EQ(plan->resolution, Resolution::k10m);
+}
+
+TEST(PlanBuckets, SaysWhichStepIsStillKept) {
+  EXPECT_THAT(PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 60), RetentionDays(), kNow),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiple of 600")));
+}
+
+struct BadCase {
+  std::string name;
+  RangeRequest request;
+  std::string message;
+};
+
+class PlanBucketsRefusal : public testing::TestWithParam<BadCase> {};
+
+TEST_P(PlanBucketsRefusal, SaysWhatToChange) {
+  EXPECT_THAT(PlanBuckets(GetParam().request, RetentionDays(), kNow),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Requests, PlanBucketsRefusal,
+    testing::Values(
+        BadCase{"empty", Request("2025-12-31T10:00:00Z", "2025-12-31T10:00:00Z", 0), "start must lie before"},
+        BadCase{"long", Request("2024-11-01T00:00:00Z", "2025-12-31T00:00:00Z", 0), "at most 400 days"},
+        BadCase{"step", Request("2025-12-31T10:00:00Z", "2025-12-31T11:00:00Z", 90000), "1 to 86400"},
+        BadCase{"points", Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 1), "at least 8 s"},
+        BadCase{"zone", Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 3600, "Mars/Base"), "IANA name"},
+        BadCase{"path", Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 3600, "../../etc/passwd"), "IANA name"},
+        BadCase{"zone_step", Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 18000, "Europe/Zurich"),
+                "divide a day"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(PlanBuckets, DaysOfATimeZoneBeginAtLocalMidnight) {
+  // Summer time begins on 2025-03-30 in Zurich: that day has 23 hours.
+  const auto plan = PlanBuckets(Request("2025-03-29T12:00:00Z", "2025-03-31T12:00:00Z", 86400, "Europe/Zurich"),
+                                RetentionDays{400, 400, 400, 400}, kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->edges, (std::vector<absl::Time>{At("2025-03-28T23:00:00Z"), At("2025-03-29T23:00:00Z"),
+                                                  At("2025-03-30T22:00:00Z"), At("2025-03-31T22:00:00Z")}));
+  EXPECT_EQ(plan->resolution, Resolution::k1h);
+}
+
+TEST(PlanBuckets, OffsetsOfHalfAnHourUseTenMinuteBuckets) {
+  const auto plan = PlanBuckets(Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 86400, "Asia/Kolkata"),
+                                RetentionDays(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->start(), At("2025-12-29T18:30:00Z"));
+  EXPECT_EQ(plan->resolution, Resolution::k10m);
+}
+
+TEST(PlanBuckets, RepeatedHourIsTwoBuckets) {
+  // Summer time ends on 2025-10-26 at 03:00 local time.
+  const auto plan = PlanBuckets(Request("2025-10-25T22:00:00Z", "2025-10-26T04:00:00Z", 3600, "Europe/Zurich"),
+                                RetentionDays{400, 400, 400, 400}, kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(plan->buckets(), 6);
+  for (int i = 0; i < plan->buckets(); ++i) {
+    EXPECT_EQ(plan->edges[static_cast<size_t>(i) + 1] - plan->edges[static_cast<size_t>(i)], absl::Hours(1)) << i;
+  }
+}
+
+TEST(PlanBuckets, EdgesGrowAndCoverTheRangeInEveryZone) {
+  std::mt19937_64 random(7);
+  const std::vector<std::string> zones = {"Europe/Zurich",
+                                          "America/New_York",
+                                          "Australia/Lord_Howe",
+                                          "Asia/Kathmandu",
+                                          "America/St_Johns",
+                                          "Pacific/Apia",
+                                          "UTC"};
+  for (int round = 0; round < 2000; ++round) {
+    const absl::Time start = At("2025-01-01T00:00:00Z") + absl::Seconds(static_cast<int64_t>(random() % 31000000));
+    RangeRequest request{start, start + absl::Seconds(static_cast<int64_t>(1 + random() % 864000)), 0,
+                         zones[random() % zones.size()]};
+    const std::vector<int64_t> steps = {3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400};
+    request.step_seconds = steps[random() % steps.size()];
+    const auto plan = PlanBuckets(request, RetentionDays{800, 800, 800, 800}, kNow);
+    ASSERT_THAT(plan, IsOk());
+    ASSERT_LE(plan->start(), request.start);
+    ASSERT_GE(plan->end(), request.end);
+    for (size_t i = 0; i + 1 < plan->edges.size(); ++i) ASSERT_LT(plan->edges[i], plan->edges[i + 1]);
+    ASSERT_LT(request.start, plan->edges[1]) << request.time_zone;
+    ASSERT_GT(request.end, plan->edges[plan->edges.size() - 2]) << request.time_zone;
+  }
+}
+
+TEST(PlanWholeRange, WidensToWholeMinutesOrToWhatIsKept) {
+  const auto recent = PlanWholeRange(At("2025-12-31T10:00:30.5Z"), At("2025-12-31T11:59:59Z"), RetentionDays(), kNow);
+  ASSERT_THAT(recent, IsOk());
+  EXPECT_EQ(recent->edges, (std::vector<absl::Time>{At("2025-12-31T10:00:00Z"), At("2025-12-31T12:00:00Z")}));
+  const auto old = PlanWholeRange(At("2025-06-01T10:10:00Z"), At("2025-06-02T00:00:00Z"), RetentionDays(), kNow);
+  ASSERT_THAT(old, IsOk());
+  EXPECT_EQ(old->start(), At("2025-06-01T10:00:00Z"));
+  EXPECT_EQ(old->resolution, Resolution::k1h);
+}
+
+TEST(CellEdges, AddsFullHours) {
+  const auto plan = PlanWholeRange(At("2025-12-31T10:30:00Z"), At("2025-12-31T12:10:00Z"), RetentionDays(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(CellEdges(*plan), (std::vector<absl::Time>{At("2025-12-31T10:30:00Z"), At("2025-12-31T11:00:00Z"),
+                                                       At("2025-12-31T12:00:00Z"), At("2025-12-31T12:10:00Z")}));
+}
+
+TEST(BucketOf, IsHalfOpen) {
+  const std::vector<absl::Time> edges = {At("2025-12-31T10:00:00Z"), At("2025-12-31T11:00:00Z"),
+                                         At("2025-12-31T12:00:00Z")};
+  EXPECT_EQ(BucketOf(edges, edges[0] - absl::Microseconds(1)), -1);
+  EXPECT_EQ(BucketOf(edges, edges[0]), 0);
+  EXPECT_EQ(BucketOf(edges, edges[1]), 1);
+  EXPECT_EQ(BucketOf(edges, edges[2]), -1);
+}
+
+TEST(ShareBefore, PiecesAlwaysAddUpToTheIncrease) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 20000; ++round) {
+    const auto start = static_cast<int64_t>(random() % 4000000000000000);
+    const auto length = static_cast<int64_t>(1 + random() % 2600000000000);
+    const auto delta = static_cast<int64_t>(random() >> (random() % 60) >> 1);
+    int64_t sum = 0;
+    int64_t before = 0;
+    int64_t at = start;
+    while (at < start + length) {
+      at += static_cast<int64_t>(1 + random() % static_cast<uint64_t>(length));
+      const int64_t share = ShareBefore(delta, start, start + length, at);
+      ASSERT_GE(share, before);
+      sum += share - before;
+      before = share;
+    }
+    ASSERT_EQ(sum, delta);
+  }
+}
+
+TEST(ShareBefore, FallsInProportion) {
+  EXPECT_EQ(ShareBefore(10, 0, 60, 30), 5);
+  EXPECT_EQ(ShareBefore(1, 0, 60, 59), 0);
+  EXPECT_EQ(ShareBefore(10, 0, 60, -5), 0);
+  EXPECT_EQ(ShareBefore(10, 0, 60, 100), 10);
+  EXPECT_EQ(ShareBefore(INT64_MAX, 0, 2600000000000, 1300000000000), INT64_MAX / 2);
+}
+
+}  // namespace
+}  // namespace pga::storage

@@ -1,0 +1,86 @@
+// Series of any catalog metric: increases, rates and gauges per bucket, from whichever tables fit (reader_sql.h). What
+// has just arrived is visible at once: hours not rolled up yet are answered from raw rows inside the same snapshot.
+//
+//   counters  sums of exact increases, split at bucket edges by whole units; rates divide by covered time; a bucket in
+//             which frames cover a source but nothing changed is 0, one that nothing covers is absent
+//   gauges    average = sum / count of readings, min, max, last; a reading holds on while frames say "unchanged"
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/pg/pool.h"
+#include "libs/storage/reader_range.h"
+#include "libs/storage/source_reader.h"
+
+namespace pga::storage {
+
+// How readings are joined. kDefault: sum for counters, average for gauges. kSum over gauges adds the averages of the
+// joined series; kLast is the newest reading among them.
+enum class Aggregate { kDefault, kSum, kAvg, kMin, kMax, kLast };
+
+struct SeriesQuery {
+  std::string metric;
+  std::string column;
+  // Already limited to what the caller may see; never empty.
+  std::vector<SourceRef> sources;
+  // `label=value`, `label!=value`, `label~regular expression`; all must hold.
+  std::vector<std::string> filters;
+  RangeRequest range;
+  Aggregate aggregate = Aggregate::kDefault;
+  // Counters per second of covered time.
+  bool rate = false;
+  // Labels that stay apart, `source` among them; empty = every label and source; `none` = one series.
+  std::vector<std::string> group_by;
+  // Most series, 1 to 1000.
+  int limit = 100;
+};
+
+struct SeriesPoint {
+  absl::Time time;
+  std::optional<double> value;
+  // Milliseconds of the bucket that frames cover; the mean over the joined sources and databases.
+  double covered_ms = 0;
+  bool lower_bound = false;
+  bool interpolated = false;
+};
+
+struct SeriesData {
+  // Empty when sources were added up.
+  std::string source_uuid;
+  std::map<std::string, std::string> labels;
+  std::vector<SeriesPoint> points;
+};
+
+struct SeriesAnswer {
+  // "/s" appended for rates.
+  std::string unit;
+  int64_t step_seconds = 0;
+  std::vector<SeriesData> series;
+};
+
+// Thread-safe; blocks until the deadline at most.
+class SeriesReader {
+ public:
+  // All must outlive the reader.
+  SeriesReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+
+  // INVALID_ARGUMENT says what to change: unknown metric, column, label; a range, step or number of series out of
+  // bounds. FAILED_PRECONDITION when the database does not have the metric's tables yet.
+  absl::StatusOr<SeriesAnswer> Read(const SeriesQuery& query, absl::Time deadline);
+
+ private:
+  pg::Pool* pool_;
+  std::shared_ptr<const catalog::Catalog> catalog_;
+  clock::Clock* clock_;
+};
+
+}  // namespace pga::storage

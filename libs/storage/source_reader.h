@@ -1,0 +1,62 @@
+// Which sources exist, and which of them a caller may see: the one place where groups enter a read. Every other reader
+// takes the sources found here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/pg/pool.h"
+
+namespace pga::storage {
+
+struct SourceRef {
+  int32_t id = 0;
+  std::string uuid;
+  std::string name;
+};
+
+struct SourceOverview {
+  SourceRef source;
+  std::string collector_id;
+  // 0 = not known.
+  int64_t system_identifier = 0;
+  int32_t server_version_num = 0;
+  bool in_recovery = false;
+  absl::Time first_seen;
+  absl::Time last_seen;
+  int64_t frames_24h = 0;
+  int64_t rows_24h = 0;
+  // UUIDs of visible sources with the same system_identifier.
+  std::vector<std::string> same_server_as;
+};
+
+// Thread-safe; blocks until the deadline at most.
+class SourceReader {
+ public:
+  // Must outlive the reader.
+  explicit SourceReader(pg::Pool* pool) : pool_(pool) {}
+
+  // Names of all groups that sources are in.
+  absl::StatusOr<std::vector<std::string>> Groups(absl::Time deadline);
+
+  // Sources of these groups whose UUID or name is asked for; every one when `wanted` is empty. NOT_FOUND names what was
+  // asked for and is not there or not visible, with names that resemble it.
+  absl::StatusOr<std::vector<SourceRef>> Resolve(const std::vector<std::string>& groups,
+                                                 const std::vector<std::string>& wanted, absl::Time deadline);
+
+  // All sources of these groups, by name.
+  absl::StatusOr<std::vector<SourceOverview>> List(const std::vector<std::string>& groups, absl::Time now,
+                                                   absl::Time deadline);
+
+ private:
+  pg::Pool* pool_;
+};
+
+// Ids for array parameters.
+std::vector<int32_t> IdsOf(const std::vector<SourceRef>& sources);
+
+}  // namespace pga::storage
