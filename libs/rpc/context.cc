@@ -1,0 +1,29 @@
+#include "libs/rpc/context.h"
+
+#include <grpcpp/server_context.h>
+
+#include <algorithm>
+
+namespace pga::rpc {
+
+std::optional<std::string_view> CallContext::Find(std::string_view key) const {
+  for (const auto& [name, value] : request_metadata) {
+    if (name == key) return value;
+  }
+  return std::nullopt;
+}
+
+void CallContext::SetResponseMetadata(std::string_view key, std::string_view value) {
+  response_metadata.emplace_back(key, value);
+  if (transport != nullptr) transport->AddInitialMetadata(std::string(key), std::string(value));
+}
+
+bool CallContext::cancelled() const {
+  return transport != nullptr && transport->IsCancelled();
+}
+
+absl::Time DeadlineWithin(const CallContext& call, absl::Duration limit) {
+  return std::min(call.deadline, absl::Now() + limit);
+}
+
+}  // namespace pga::rpc

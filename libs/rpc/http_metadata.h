@@ -1,0 +1,32 @@
+// Names of gRPC metadata that have a meaning between our own parts. Metadata keys are lower case.
+#pragma once
+
+namespace pga::rpc {
+
+// ---- Requests ----
+// "Bearer <token>": whose call it is. The gateway forwards a person's own token; a service presents its service token.
+inline constexpr char kAuthorization[] = "authorization";
+// A registration secret, instead of a token, where the method allows it.
+inline constexpr char kRegistrationSecret[] = "x-registration-secret";
+// Follows a request through all services and their logs; made where it is absent. At most 128 printable characters.
+inline constexpr char kRequestId[] = "x-request-id";
+// "Bearer <service token>" of the gateway or of ingest, beside the caller's own token or instead of one. Only with it
+// is kForwardedFor believed.
+inline constexpr char kServiceAuthorization[] = "x-service-authorization";
+// Address of the client behind the gateway.
+inline constexpr char kForwardedFor[] = "x-forwarded-for";
+// The collector a service speaks for (ingest's relay to registry). Only believed together with a service token as the
+// caller's identity.
+inline constexpr char kCollectorId[] = "x-collector-id";
+// A service's own secret at auth's IssueServiceToken.
+inline constexpr char kServiceSecret[] = "x-service-secret";
+
+// ---- Answers: initial metadata that the gateway (or Envoy's Lua filter) turns into HTTP ----
+// Three digits: the HTTP status of a success, instead of the one the method's option or the transcoder gives.
+inline constexpr char kHttpCode[] = "x-http-code";
+// Version of the caller's configuration; passed through as the header X-Config-Version.
+inline constexpr char kConfigVersion[] = "x-config-version";
+// Seconds after which repeating makes sense; passed through as Retry-After.
+inline constexpr char kRetryAfter[] = "retry-after";
+
+}  // namespace pga::rpc

@@ -1,0 +1,91 @@
+// A gRPC server with the limits, TLS, health service and shutdown that every service of ours has. It may listen on TCP
+// or unix addresses, take connections that somebody else accepted, and always offers an in-process channel.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/rpc/tls.h"
+
+namespace grpc {
+class Channel;
+class Service;
+}  // namespace grpc
+
+namespace pga::rpc {
+
+// Thread-safe after Start.
+class Server {
+ public:
+  struct Options {
+    // For logs: "ingest".
+    std::string name;
+    // "host:port" (port 0 takes a free one), "[::1]:port", "unix:/path". Empty = in-process and handed-over only.
+    std::vector<std::string> listen;
+    TlsOptions tls;
+    // Callback services; they must outlive the server.
+    std::vector<grpc::Service*> services;
+    // Largest message taken and sent.
+    int max_receive_bytes = 1 << 20;
+    int max_send_bytes = 64 << 20;
+    // Request metadata of one call.
+    int max_metadata_bytes = 16 << 10;
+    // Calls at a time on one connection.
+    int max_concurrent_streams = 100;
+    // Memory gRPC may use for this server's connections.
+    size_t resource_quota_bytes = size_t{256} << 20;
+    // A connection has to finish its TLS handshake and HTTP/2 preface within this.
+    absl::Duration handshake_timeout = absl::Seconds(10);
+    // The server asks silent clients whether they live, and how long it waits for the answer.
+    absl::Duration keepalive_time = absl::Seconds(60);
+    absl::Duration keepalive_timeout = absl::Seconds(20);
+    // Clients that ping more often than this are sent away.
+    absl::Duration min_ping_interval = absl::Seconds(10);
+    // Connections without calls, and connections of any kind, end after this (the latter with some jitter, so that
+    // load spreads again after scaling and new certificates come into use); calls then get the grace to end.
+    absl::Duration max_connection_idle = absl::Minutes(15);
+    absl::Duration max_connection_age = absl::InfiniteDuration();
+    absl::Duration max_connection_age_grace = absl::Seconds(30);
+    // Whether AcceptConnection is used. Handed-over connections speak TLS if `tls` is enabled.
+    bool external_acceptor = false;
+  };
+
+  // INVALID_ARGUMENT for TLS options that do not fit, UNAVAILABLE when an address cannot be bound. The server serves
+  // when this returns, and health says SERVING.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(Options options);
+
+  // Drains at once if Drain was not called.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // A channel to this server inside the process. It carries neither TLS identity nor call credentials: identity goes
+  // as metadata. Calls on it fail once the server has drained.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
+
+  // Bound ports in the order of `listen` (0 for unix sockets).
+  const std::vector<int>& ports() const { return ports_; }
+
+  // Serves a connected socket together with the bytes already read from it. Takes over `fd` in every case.
+  // FAILED_PRECONDITION without Options::external_acceptor or after Drain.
+  absl::Status AcceptConnection(int fd, std::string already_read);
+
+  // What the health service (grpc.health.v1) answers, for "" and every service.
+  void SetServing(bool serving);
+
+  // Says NOT_SERVING, refuses new calls, lets running ones finish until the deadline, then cancels them and waits for
+  // their handlers to return (they end by their own deadlines and see cancelled()). Repeating is safe.
+  void Drain(absl::Time deadline);
+
+ private:
+  struct State;
+  explicit Server(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+  std::vector<int> ports_;
+};
+
+}  // namespace pga::rpc

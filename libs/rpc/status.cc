@@ -1,0 +1,104 @@
+#include "libs/rpc/status.h"
+
+#include <google/protobuf/any.pb.h>
+#include <google/protobuf/duration.pb.h>
+
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "libs/status/status.h"
+
+namespace pga::rpc {
+namespace {
+
+constexpr size_t kMaxMessageBytes = 1024;
+constexpr char kReplacement[] = "\xef\xbf\xbd";
+
+// Length of the UTF-8 sequence at `text`, or 0 if it is not one.
+size_t Utf8Length(std::string_view text) {
+  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto more = [&](size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
+  const unsigned char c = byte(0);
+  if (c < 0x80) return 1;
+  if (c >= 0xC2 && c <= 0xDF) return more(1) ? 2 : 0;
+  if (c >= 0xE0 && c <= 0xEF) {
+    if (!more(1) || !more(2)) return 0;
+    if ((c == 0xE0 && byte(1) < 0xA0) || (c == 0xED && byte(1) > 0x9F)) return 0;
+    return 3;
+  }
+  if (c >= 0xF0 && c <= 0xF4) {
+    if (!more(1) || !more(2) || !more(3)) return 0;
+    if ((c == 0xF0 && byte(1) < 0x90) || (c == 0xF4 && byte(1) > 0x8F)) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+std::string CleanMessage(std::string_view message) {
+  std::string out;
+  while (!message.empty()) {
+    const size_t length = Utf8Length(message);
+    const std::string_view piece = length == 0 ? std::string_view(kReplacement) : message.substr(0, length);
+    if (out.size() + piece.size() > kMaxMessageBytes) break;
+    out += piece;
+    message.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
+bool IsGeneric(absl::StatusCode code) {
+  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown ||
+         code == absl::StatusCode::kDataLoss;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status, std::string_view request_id, std::string_view domain) {
+  if (status.ok()) return grpc::Status::OK;
+  const absl::StatusCode code = status.code();
+  const std::string id(request_id);
+  std::string message = IsGeneric(code)
+                            ? absl::StrCat("internal error; the log has it under request id ", id)
+                            : CleanMessage(std::string_view(status.message().data(), status.message().size()));
+
+  google::rpc::Status details;
+  details.set_code(static_cast<int>(code));
+  details.set_message(message);
+  google::rpc::ErrorInfo info;
+  std::string reason = IsGeneric(code) ? "" : status::ReasonOf(status);
+  info.set_reason(reason.empty() ? absl::StatusCodeToString(code) : reason);
+  info.set_domain(std::string(domain));
+  if (!id.empty()) (*info.mutable_metadata())["request_id"] = id;
+  details.add_details()->PackFrom(info);
+  if (const absl::Duration delay = status::RetryAfterOf(status); delay > absl::ZeroDuration()) {
+    google::rpc::RetryInfo retry;
+    const int64_t nanos = absl::ToInt64Nanoseconds(delay);
+    retry.mutable_retry_delay()->set_seconds(nanos / 1'000'000'000);
+    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+    details.add_details()->PackFrom(retry);
+  }
+  return {static_cast<grpc::StatusCode>(code), message, details.SerializeAsString()};
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const int number = static_cast<int>(status.error_code());
+  const bool canonical = number >= 1 && number <= 16;
+  absl::Status result(canonical ? static_cast<absl::StatusCode>(number) : absl::StatusCode::kUnknown,
+                      status.error_message());
+  google::rpc::Status details;
+  if (status.error_details().empty() || !details.ParseFromString(status.error_details())) return result;
+  for (const google::protobuf::Any& any : details.details()) {
+    google::rpc::ErrorInfo info;
+    google::rpc::RetryInfo retry;
+    if (any.Is<google::rpc::ErrorInfo>() && any.UnpackTo(&info)) {
+      result = status::WithReason(std::move(result), info.reason());
+    } else if (any.Is<google::rpc::RetryInfo>() && any.UnpackTo(&retry)) {
+      result = status::WithRetryAfter(std::move(result), absl::Seconds(retry.retry_delay().seconds()) +
+                                                             absl::Nanoseconds(retry.retry_delay().nanos()));
+    }
+  }
+  return result;
+}
+
+}  // namespace pga::rpc

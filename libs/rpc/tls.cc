@@ -1,0 +1,140 @@
+#include "libs/rpc/tls.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "libs/rpc/tls_credentials.h"
+#include "libs/status/status.h"
+
+namespace pga::rpc {
+namespace {
+
+struct Free {
+  void operator()(BIO* p) const { BIO_free(p); }
+  void operator()(X509* p) const { X509_free(p); }
+  void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
+};
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  if (!in || !(text << in.rdbuf())) return absl::InvalidArgumentError(absl::StrCat("cannot read ", path));
+  return text.str();
+}
+
+int NoPassphrase(char*, int, int, void*) {
+  return -1;
+}
+
+absl::Status CheckCertificate(const std::string& pem, const std::string& name) {
+  std::unique_ptr<BIO, Free> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  std::unique_ptr<X509, Free> cert(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+  ERR_clear_error();
+  if (cert == nullptr) return absl::InvalidArgumentError(absl::StrCat(name, " holds no PEM certificate"));
+  return absl::OkStatus();
+}
+
+absl::Status CheckPair(const std::string& cert_pem, const std::string& key_pem, const std::string& cert_name,
+                       const std::string& key_name) {
+  PGA_RETURN_IF_ERROR(CheckCertificate(cert_pem, cert_name));
+  std::unique_ptr<BIO, Free> cert_in(BIO_new_mem_buf(cert_pem.data(), static_cast<int>(cert_pem.size())));
+  std::unique_ptr<BIO, Free> key_in(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())));
+  std::unique_ptr<X509, Free> cert(PEM_read_bio_X509(cert_in.get(), nullptr, nullptr, nullptr));
+  std::unique_ptr<EVP_PKEY, Free> key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, NoPassphrase, nullptr));
+  const bool match = cert != nullptr && key != nullptr && X509_check_private_key(cert.get(), key.get()) == 1;
+  ERR_clear_error();
+  if (key == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(key_name, " holds no PEM private key without passphrase"));
+  }
+  if (!match) return absl::InvalidArgumentError(absl::StrCat(key_name, " is not the key of ", cert_name));
+  return absl::OkStatus();
+}
+
+absl::Status Validate(const TlsOptions& tls, bool needs_identity) {
+  const bool paths = !tls.cert_path.empty() || !tls.key_path.empty() || !tls.ca_path.empty();
+  const bool texts = !tls.cert_pem.empty() || !tls.key_pem.empty() || !tls.ca_pem.empty();
+  if (paths && texts)
+    return absl::InvalidArgumentError("TLS: certificate, key and CA come all as files or all as text");
+  const std::string cert_name = paths ? tls.cert_path : "the TLS certificate";
+  const std::string key_name = paths ? tls.key_path : "the TLS key";
+  const bool has_cert = !tls.cert_path.empty() || !tls.cert_pem.empty();
+  const bool has_key = !tls.key_path.empty() || !tls.key_pem.empty();
+  if (has_cert != has_key)
+    return absl::InvalidArgumentError("TLS: a certificate needs its key, and a key its certificate");
+  if (needs_identity && !has_cert) return absl::InvalidArgumentError("TLS: a server needs a certificate and its key");
+  std::string cert = tls.cert_pem, key = tls.key_pem, ca = tls.ca_pem;
+  if (!tls.cert_path.empty()) {
+    PGA_ASSIGN_OR_RETURN(cert, ReadFile(tls.cert_path));
+    PGA_ASSIGN_OR_RETURN(key, ReadFile(tls.key_path));
+  }
+  if (!tls.ca_path.empty()) {
+    PGA_ASSIGN_OR_RETURN(ca, ReadFile(tls.ca_path));
+  }
+  if (has_cert) PGA_RETURN_IF_ERROR(CheckPair(cert, key, cert_name, key_name));
+  if (!ca.empty()) PGA_RETURN_IF_ERROR(CheckCertificate(ca, paths ? tls.ca_path : "the CA"));
+  if (!tls.ca_path.empty() && ca.empty()) return absl::InvalidArgumentError(absl::StrCat(tls.ca_path, " is empty"));
+  return absl::OkStatus();
+}
+
+std::shared_ptr<grpc::experimental::CertificateProviderInterface> ProviderOf(const TlsOptions& tls) {
+  const bool paths = !tls.cert_path.empty() || !tls.ca_path.empty();
+  if (paths) {
+    return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+        tls.key_path, tls.cert_path, tls.ca_path,
+        static_cast<unsigned>(std::max<int64_t>(1, absl::ToInt64Seconds(tls.reload_interval))));
+  }
+  std::vector<grpc::experimental::IdentityKeyCertPair> pairs;
+  if (!tls.cert_pem.empty()) pairs.push_back({tls.key_pem, tls.cert_pem});
+  return std::make_shared<grpc::experimental::StaticDataCertificateProvider>(tls.ca_pem, pairs);
+}
+
+}  // namespace
+
+absl::Status ValidateServerTls(const TlsOptions& tls) {
+  return tls.enabled ? Validate(tls, /*needs_identity=*/true) : absl::OkStatus();
+}
+absl::Status ValidateClientTls(const TlsOptions& tls) {
+  return tls.enabled ? Validate(tls, /*needs_identity=*/false) : absl::OkStatus();
+}
+
+std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsOptions& tls) {
+  if (!tls.enabled) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(ProviderOf(tls));
+  options.watch_identity_key_cert_pairs();
+  if (tls.ca_path.empty() && tls.ca_pem.empty()) {
+    options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  } else {
+    options.watch_root_certs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  // A client has no host name to compare with; who it is stands in its URI (peer_certificate.h).
+  options.set_check_call_host(false);
+  return grpc::experimental::TlsServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsOptions& tls) {
+  if (!tls.enabled) return grpc::InsecureChannelCredentials();
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  const bool has_identity = !tls.cert_path.empty() || !tls.cert_pem.empty();
+  const bool has_ca = !tls.ca_path.empty() || !tls.ca_pem.empty();
+  if (has_identity || has_ca) options.set_certificate_provider(ProviderOf(tls));
+  if (has_identity) options.watch_identity_key_cert_pairs();
+  if (has_ca && tls.verify_server) options.watch_root_certs();
+  if (!tls.verify_server) {
+    options.set_verify_server_certs(false);
+    options.set_check_call_host(false);
+    options.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  }
+  return grpc::experimental::TlsCredentials(options);
+}
+
+}  // namespace pga::rpc

@@ -1,0 +1,276 @@
+#include "libs/rpc/unary.h"
+
+#include <google/protobuf/descriptor.h>
+#include <grpc/grpc_security_constants.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
+#include "libs/log/log.h"
+#include "libs/rpc/http_metadata.h"
+#include "libs/rpc/peer_certificate.h"
+#include "libs/rpc/status.h"
+#include "libs/status/status.h"
+#include "libs/token/keys.h"
+
+namespace pga::rpc {
+namespace {
+
+constexpr size_t kMaxRequestId = 128;
+
+std::string_view FindMetadata(const grpc::CallbackServerContext& context, const char* key) {
+  const auto it = context.client_metadata().find(key);
+  if (it == context.client_metadata().end()) return {};
+  return {it->second.data(), it->second.size()};
+}
+
+std::string RequestIdOf(const grpc::CallbackServerContext& context) {
+  const std::string_view given = FindMetadata(context, kRequestId);
+  const bool usable = !given.empty() && given.size() <= kMaxRequestId && std::ranges::all_of(given, [](char c) {
+    return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '"' && c != '\\';
+  });
+  return usable ? std::string(given) : token::RandomHex(16);
+}
+
+// "ipv4:203.0.113.7:41000" and "ipv6:%5B::1%5D:41000" as people write them.
+std::string PeerOf(const grpc::CallbackServerContext& context) {
+  const std::string peer = context.peer();
+  if (peer.starts_with("ipv4:")) return peer.substr(5);
+  if (peer.starts_with("ipv6:")) return absl::StrReplaceAll(peer.substr(5), {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
+  if (peer.starts_with("unix")) return "unix";
+  return peer.starts_with("inproc") ? "in-process" : peer;
+}
+
+// The client's certificate, which the handshake verified if it is there at all.
+std::string PeerCertificateOf(const grpc::CallbackServerContext& context) {
+  const auto auth = context.auth_context();
+  if (auth == nullptr || !auth->IsPeerAuthenticated()) return "";
+  const auto values = auth->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+  return values.size() == 1 ? std::string(values[0].data(), values[0].size()) : "";
+}
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context, absl::Duration limit, clock::Clock* clock) {
+  const absl::Time own = clock->Now() + limit;
+  const auto given = context.deadline();
+  if (given == std::chrono::system_clock::time_point::max()) return own;
+  return std::min(own, absl::FromChrono(given));
+}
+
+class UnaryReactor final : public grpc::ServerUnaryReactor, public Dispatcher::Job {
+ public:
+  explicit UnaryReactor(std::function<absl::Status(CallContext&)> handler) : handler_(std::move(handler)) {}
+  absl::Status Run(CallContext& call) override { return handler_(call); }
+  void Finish(grpc::Status status) override { grpc::ServerUnaryReactor::Finish(std::move(status)); }
+  void OnDone() override { delete this; }
+
+ private:
+  const std::function<absl::Status(CallContext&)> handler_;
+};
+
+}  // namespace
+
+struct Dispatcher::Instruments {
+  struct Method {
+    metrics::Histogram* seconds = nullptr;
+    metrics::Counter* refused = nullptr;
+    // By canonical code; made when first needed, so that the exposition stays short.
+    std::array<metrics::Counter*, 17> requests{};
+  };
+
+  explicit Instruments(metrics::Registry* metrics_registry)
+      : registry(metrics_registry),
+        in_flight(&registry->AddGauge("pga_rpc_in_flight", "Calls accepted and not yet answered.")) {}
+
+  // Methods come from the protos, codes are 17: the maps cannot grow without bound.
+  Method* Find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Method& method = methods[name];
+    if (method.seconds == nullptr) {
+      method.seconds =
+          &registry->AddHistogram("pga_rpc_seconds", "Time from a call's arrival to its answer.", {{"method", name}});
+      method.refused = &registry->AddCounter("pga_rpc_refused_total", "Calls refused because the pool was full.",
+                                             {{"method", name}});
+    }
+    return &method;
+  }
+  void Count(const std::string& name, absl::StatusCode code, absl::Duration elapsed) {
+    const auto index = static_cast<size_t>(code) < 17 ? static_cast<size_t>(code) : 2;
+    metrics::Counter* counter = nullptr;
+    metrics::Histogram* seconds = nullptr;
+    {
+      absl::MutexLock lock(&mutex);
+      Method* method = Find(name);
+      seconds = method->seconds;
+      counter = method->requests[index];
+      if (counter == nullptr) {
+        counter = &registry->AddCounter(
+            "pga_rpc_requests_total", "Answered calls by method and status code.",
+            {{"method", name}, {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(index))}});
+        method->requests[index] = counter;
+      }
+    }
+    counter->Increment();
+    seconds->Observe(absl::ToDoubleSeconds(elapsed));
+  }
+  void CountRefused(const std::string& name) {
+    metrics::Counter* refused = nullptr;
+    {
+      absl::MutexLock lock(&mutex);
+      refused = Find(name)->refused;
+    }
+    refused->Increment();
+  }
+
+  metrics::Registry* const registry;
+  metrics::Gauge* const in_flight;
+  absl::Mutex mutex;
+  absl::flat_hash_map<std::string, Method> methods ABSL_GUARDED_BY(mutex);
+};
+
+Dispatcher::Dispatcher(Authenticator* authenticator, exec::ThreadPool* pool, metrics::Registry* metrics,
+                       clock::Clock* clock, Options options)
+    : authenticator_(authenticator),
+      pool_(pool),
+      clock_(clock),
+      options_(std::move(options)),
+      instruments_(std::make_unique<Instruments>(metrics)) {}
+Dispatcher::Dispatcher(Authenticator* authenticator, exec::ThreadPool* pool, metrics::Registry* metrics,
+                       clock::Clock* clock)
+    : Dispatcher(authenticator, pool, metrics, clock, Options()) {}
+Dispatcher::~Dispatcher() = default;
+
+std::string MethodOfRequest(const google::protobuf::Descriptor* request) {
+  static auto* const mutex = new absl::Mutex;
+  static auto* const known = new absl::flat_hash_map<const google::protobuf::Descriptor*, std::string>;
+  if (request == nullptr) return "";
+  absl::MutexLock lock(mutex);
+  if (const auto it = known->find(request); it != known->end()) return it->second;
+  std::string found;
+  int count = 0;
+  const google::protobuf::FileDescriptor* file = request->file();
+  for (int s = 0; s < file->service_count(); ++s) {
+    for (int m = 0; m < file->service(s)->method_count(); ++m) {
+      const google::protobuf::MethodDescriptor* method = file->service(s)->method(m);
+      if (method->input_type() != request) continue;
+      found = "/" + file->service(s)->full_name() + "/" + method->name();
+      ++count;
+    }
+  }
+  if (count != 1) found.clear();
+  (*known)[request] = found;
+  return found;
+}
+
+void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* call, absl::Duration timeout) {
+  call->transport = context;
+  call->deadline = DeadlineOf(*context, timeout, clock_);
+  call->request_id = RequestIdOf(*context);
+  call->peer = PeerOf(*context);
+  call->request_metadata.reserve(context->client_metadata().size());
+  for (const auto& [key, value] : context->client_metadata()) {
+    call->request_metadata.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+  }
+  const std::string_view authorization = FindMetadata(*context, kAuthorization);
+  if (authorization.starts_with("Bearer ")) call->bearer = std::string(authorization.substr(7));
+  if (const std::string_view forwarded = FindMetadata(*context, kForwardedFor); !forwarded.empty()) {
+    const std::string_view by = FindMetadata(*context, kServiceAuthorization);
+    if (authenticator_->IsServiceToken(by.empty() ? authorization : by)) call->peer = std::string(forwarded);
+  }
+  context->AddInitialMetadata(kRequestId, call->request_id);
+}
+
+absl::StatusOr<CallContext> Dispatcher::BeginCall(grpc::CallbackServerContext* context, std::string_view method,
+                                                  const google::protobuf::Descriptor* request, bool may_wait,
+                                                  absl::Duration timeout) {
+  CallContext call;
+  call.method = method.empty() ? MethodOfRequest(request) : std::string(method);
+  FillContext(context, &call, timeout);
+  const std::string certificate = PeerCertificateOf(*context);
+  Credentials credentials{.authorization = FindMetadata(*context, kAuthorization),
+                          .registration_secret = FindMetadata(*context, kRegistrationSecret),
+                          .peer_certificate_pem = certificate};
+  PGA_ASSIGN_OR_RETURN(call.principal, authenticator_->Admit(call.method, credentials, call.deadline, may_wait));
+  if (!certificate.empty()) {
+    const auto peer = ReadCollectorCertificate(certificate, clock_->Now());
+    if (peer.ok()) call.peer_certificate_collector_id = peer->collector_id;
+  }
+  return call;
+}
+
+void Dispatcher::CountStream(const CallContext& call, absl::StatusCode code, absl::Duration elapsed) {
+  instruments_->Count(call.method, code, elapsed);
+}
+
+grpc::ServerUnaryReactor* Dispatcher::StartUnary(grpc::CallbackServerContext* context, std::string_view method,
+                                                 const google::protobuf::Descriptor* request,
+                                                 std::function<absl::Status(CallContext&)> handler) {
+  auto* reactor = new UnaryReactor(std::move(handler));
+  Start(context, method, request, options_.request_timeout, reactor);
+  return reactor;
+}
+
+void Dispatcher::Start(grpc::CallbackServerContext* context, std::string_view method,
+                       const google::protobuf::Descriptor* request, absl::Duration timeout, Job* job) {
+  std::string name = method.empty() ? MethodOfRequest(request) : std::string(method);
+  const clock::Stopwatch watch(clock_);
+  instruments_->in_flight->Increment();
+  const bool taken = pool_->TrySubmit([this, context, name, timeout, watch, job] {
+    Execute(context, name, DeadlineOf(*context, timeout, clock_), timeout, watch, job);
+  });
+  if (taken) return;
+  instruments_->in_flight->Decrement();
+  instruments_->CountRefused(name);
+  instruments_->Count(name, absl::StatusCode::kResourceExhausted, absl::ZeroDuration());
+  const std::string request_id = RequestIdOf(*context);
+  context->AddInitialMetadata(kRequestId, request_id);
+  absl::Status status = status::WithRetryAfter(
+      status::WithReason(absl::ResourceExhaustedError("the service is busy; repeat later"), "POOL_FULL"),
+      options_.retry_after);
+  job->Finish(ToGrpc(status, request_id, options_.error_domain));
+}
+
+void Dispatcher::Execute(grpc::CallbackServerContext* context, const std::string& method, absl::Time arrival_deadline,
+                         absl::Duration timeout, clock::Stopwatch watch, Job* job) {
+  absl::Status status;
+  std::string request_id;
+  {
+    std::optional<log::RequestScope> scope;
+    // The time in the queue counts: what is left of the service's own limit is what the handler gets.
+    const absl::Duration left = timeout - watch.Elapsed();
+    if (context->IsCancelled()) {
+      status = absl::CancelledError("the caller has gone");
+      request_id = RequestIdOf(*context);
+    } else if (left <= absl::ZeroDuration() || clock_->Now() >= arrival_deadline) {
+      status = absl::DeadlineExceededError("the deadline passed while the call waited for a thread");
+      request_id = RequestIdOf(*context);
+    } else {
+      try {
+        auto call = BeginCall(context, method, nullptr, /*may_wait=*/true, left);
+        if (call.ok()) {
+          request_id = call->request_id;
+          scope.emplace(request_id);
+          status = job->Run(*call);
+        } else {
+          request_id = RequestIdOf(*context);
+          status = call.status();
+        }
+      } catch (const std::exception& e) {
+        status = absl::InternalError(std::string("handler threw: ") + e.what());
+      } catch (...) {
+        status = absl::InternalError("handler threw something that is no std::exception");
+      }
+    }
+    if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status)) {
+      PGA_LOG(error, "call failed", {{"method", method}, {"request_id", request_id}, {"status", status}});
+    }
+  }
+  // Counted before the answer leaves: whoever has the answer finds it counted.
+  instruments_->in_flight->Decrement();
+  instruments_->Count(method, status.code(), watch.Elapsed());
+  job->Finish(ToGrpc(status, request_id, options_.error_domain));
+}
+
+}  // namespace pga::rpc
