@@ -101,7 +101,7 @@ absl::StatusOr<std::vector<FreshnessEntry>> LedgerReader::Freshness(const std::v
   std::map<std::string, Coverage> coverage;
   std::map<int32_t, int64_t> gaps;
   double range_ms = 0;
-  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+  const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
         const pg::Params params = {ArrayOf(IdsOf(sources)), TimeText(start), TimeText(end)};
@@ -136,7 +136,8 @@ absl::StatusOr<std::vector<FreshnessEntry>> LedgerReader::Freshness(const std::v
         }
         return absl::OkStatus();
       },
-      pg::Isolation::kSnapshot));
+      pg::Isolation::kSnapshot);
+  PGA_RETURN_IF_ERROR(done);
   for (FreshnessEntry& entry : entries) {
     double covered = 0;
     int scopes = 0;
@@ -165,14 +166,15 @@ absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, con
   const double range_ms = absl::ToDoubleMilliseconds(until - start);
   read.plan.edges = {start, until};
   Coverage coverage;
-  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+  const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric));
         PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));
         return absl::OkStatus();
       },
-      pg::Isolation::kSnapshot));
+      pg::Isolation::kSnapshot);
+  PGA_RETURN_IF_ERROR(done);
   // A source that sent nothing is not covered at all.
   std::map<int32_t, std::pair<double, int>> by_source;
   for (const auto& [scope, buckets] : coverage.covered_ms) {

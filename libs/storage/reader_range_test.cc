@@ -13,7 +13,7 @@ namespace {
 
 using status::IsOk;
 using status::StatusIs;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 absl::Time At(const std::string& text) {
   absl::Time time;
@@ -36,7 +36,7 @@ struct StepCase {
   int buckets;
 };
 
-class PlanBucketsStep : public testing::TestWithParam<StepCase> {};
+class PlanBucketsStep : public ::testing::TestWithParam<StepCase> {};
 
 TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
   const auto plan =
@@ -48,7 +48,7 @@ TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, PlanBucketsStep,
-                         testing::Values(StepCase{"chosen", 0, 60, Resolution::k1m, 120},
+                         ::testing::Values(StepCase{"chosen", 0, 60, Resolution::k1m, 120},
                                          StepCase{"seconds", 15, 15, Resolution::kRaw, 480},
                                          StepCase{"odd", 90, 90, Resolution::kRaw, 80},
                                          StepCase{"minutes", 120, 120, Resolution::k1m, 60},
@@ -82,7 +82,7 @@ struct BadCase {
   std::string message;
 };
 
-class PlanBucketsRefusal : public testing::TestWithParam<BadCase> {};
+class PlanBucketsRefusal : public ::testing::TestWithParam<BadCase> {};
 
 TEST_P(PlanBucketsRefusal, SaysWhatToChange) {
   EXPECT_THAT(PlanBuckets(GetParam().request, RetentionDays(), kNow),
@@ -91,7 +91,7 @@ TEST_P(PlanBucketsRefusal, SaysWhatToChange) {
 
 INSTANTIATE_TEST_SUITE_P(
     Requests, PlanBucketsRefusal,
-    testing::Values(
+    ::testing::Values(
         BadCase{"empty", Request("2025-12-31T10:00:00Z", "2025-12-31T10:00:00Z", 0), "start must lie before"},
         BadCase{"long", Request("2024-11-01T00:00:00Z", "2025-12-31T00:00:00Z", 0), "at most 400 days"},
         BadCase{"step", Request("2025-12-31T10:00:00Z", "2025-12-31T11:00:00Z", 90000), "1 to 86400"},

@@ -39,9 +39,28 @@ class Builder {
   std::string Time(absl::Time time) { return Add(TimeText(time)) + "::timestamptz"; }
   std::string Ints(const std::vector<int32_t>& values) { return Add(ArrayOf(values)) + "::int4[]"; }
   std::string Times(const std::vector<absl::Time>& values) { return Add(ArrayOf(values)) + "::timestamptz[]"; }
-  Statement Finish(std::string sql) {
-    statement_.sql = std::move(sql);
-    return std::move(statement_);
+  // The server cannot infer the type of a parameter that no text mentions: those are left out, the others renumbered.
+  // A `$` stands nowhere else in the SQL.
+  Statement Finish(const std::string& sql) {
+    Statement statement;
+    std::vector<size_t> numbers(statement_.params.size());
+    for (size_t at = 0; at < sql.size();) {
+      if (sql[at] != '$') {
+        statement.sql += sql[at++];
+        continue;
+      }
+      size_t index = 0;
+      for (++at; at < sql.size() && sql[at] >= '0' && sql[at] <= '9'; ++at) {
+        index = index * 10 + static_cast<size_t>(sql[at] - '0');
+      }
+      size_t& number = numbers.at(index - 1);
+      if (number == 0) {
+        statement.params.push_back(std::move(statement_.params[index - 1]));
+        number = statement.params.size();
+      }
+      AppendTo(&statement.sql, "$", number);
+    }
+    return statement;
   }
 
  private:

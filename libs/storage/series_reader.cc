@@ -209,7 +209,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
   GroupRows rows;
   Coverage coverage;
   std::map<int64_t, std::string> texts;
-  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+  const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric->name()));
@@ -237,7 +237,8 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
         PGA_ASSIGN_OR_RETURN(texts, LoadTexts(tx, read.source_ids, {ids.begin(), ids.end()}));
         return absl::OkStatus();
       },
-      pg::Isolation::kSnapshot));
+      pg::Isolation::kSnapshot);
+  PGA_RETURN_IF_ERROR(done);
 
   std::map<GroupKey, Group> groups;
   for (const GroupRow& row : rows.rows) {
