@@ -49,12 +49,12 @@ TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
 
 INSTANTIATE_TEST_SUITE_P(Steps, PlanBucketsStep,
                          ::testing::Values(StepCase{"chosen", 0, 60, Resolution::k1m, 120},
-                                         StepCase{"seconds", 15, 15, Resolution::kRaw, 480},
-                                         StepCase{"odd", 90, 90, Resolution::kRaw, 80},
-                                         StepCase{"minutes", 120, 120, Resolution::k1m, 60},
-                                         StepCase{"ten_minutes", 600, 600, Resolution::k10m, 12},
-                                         StepCase{"half_hour", 1800, 1800, Resolution::k10m, 4},
-                                         StepCase{"hour", 3600, 3600, Resolution::k1h, 2}),
+                                           StepCase{"seconds", 15, 15, Resolution::kRaw, 480},
+                                           StepCase{"odd", 90, 90, Resolution::kRaw, 80},
+                                           StepCase{"minutes", 120, 120, Resolution::k1m, 60},
+                                           StepCase{"ten_minutes", 600, 600, Resolution::k10m, 12},
+                                           StepCase{"half_hour", 1800, 1800, Resolution::k10m, 4},
+                                           StepCase{"hour", 3600, 3600, Resolution::k1h, 2}),
                          [](const auto& test) { return test.param.name; });
 
 TEST(PlanBuckets, WidensTheRangeToWholeBuckets) {

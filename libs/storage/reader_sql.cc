@@ -152,11 +152,14 @@ std::string Micros(std::string_view interval) {
   return Cat("(extract(epoch FROM (", interval, ")) * 1000000)::int8");
 }
 
-// ", alias.label AS g0, ..." for the wanted labels.
-std::string LabelList(const std::vector<const Column*>& labels, std::string_view alias) {
+// ", alias.label AS g0, ..., alias.info AS i0, ..." for the wanted labels and infos.
+std::string LabelList(const Grouping& grouping, std::string_view alias) {
   std::string sql;
-  for (size_t i = 0; i < labels.size(); ++i) {
-    AppendTo(&sql, ", ", alias, ".", Quoted(*labels[i]), " AS g", i);
+  for (size_t i = 0; i < grouping.labels.size(); ++i) {
+    AppendTo(&sql, ", ", alias, ".", Quoted(*grouping.labels[i]), " AS g", i);
+  }
+  for (size_t i = 0; i < grouping.infos.size(); ++i) {
+    AppendTo(&sql, ", ", alias, ".", Quoted(*grouping.infos[i]), " AS i", i);
   }
   return sql;
 }
@@ -180,6 +183,7 @@ std::string Bounded(const Grouping& grouping, std::string_view values, Builder& 
       grouping.by_source ? "source_id" + group_names : (group_names.empty() ? "1" : group_names.substr(2));
   std::string texts;
   for (size_t i = 0; i < grouping.labels.size(); ++i) AppendTo(&texts, ", a.g", i, "::text");
+  for (size_t i = 0; i < grouping.infos.size(); ++i) AppendTo(&texts, ", a.i", i, "::text");
   return Cat(", bounds AS (SELECT (SELECT count(*) FROM (SELECT DISTINCT ", group_key,
              " FROM agg) k) AS n_groups, (SELECT count(*) FROM agg) AS n_rows) SELECT b.n_groups, b.n_rows, ",
              "a.source_id, a.scope, a.bucket, a.flags", values, texts,
@@ -257,6 +261,16 @@ std::vector<const Column*> LabelsOf(const Metric& metric) {
   return labels;
 }
 
+std::vector<const Column*> DimensionsOf(const Metric& metric) {
+  std::vector<const Column*> dimensions = LabelsOf(metric);
+  for (const Column& column : metric.columns()) {
+    if (column.kind() == catalog_pb::COLUMN_KIND_INFO && column.type() == catalog_pb::COLUMN_TYPE_TEXT) {
+      dimensions.push_back(&column);
+    }
+  }
+  return dimensions;
+}
+
 absl::StatusOr<const Column*> FindValueColumn(const Metric& metric, std::string_view name) {
   std::vector<std::string> names;
   for (const Column& column : metric.columns()) {
@@ -288,7 +302,7 @@ absl::StatusOr<LabelFilter> ParseLabelFilter(const Metric& metric, std::string_v
   }
   const std::string_view name = text.substr(0, at);
   std::vector<std::string> names;
-  for (const Column* label : LabelsOf(metric)) {
+  for (const Column* label : DimensionsOf(metric)) {
     if (label->name() == name) filter.label = label;
     names.push_back(label->name());
   }
@@ -428,10 +442,13 @@ Statement RollupCoverageSql(const MetricRead& read) {
                             ") p GROUP BY 1, 2, 3"));
 }
 
-Statement CounterSql(const MetricRead& read, const std::vector<const Column*>& columns, const Grouping& grouping,
-                     const std::optional<RawSpan>& raw) {
+namespace {
+
+// WITH .., agg AS (one row per source, scope, bucket and group with the sums v0..); empty when there is nothing to
+// read.
+std::string CounterSums(const MetricRead& read, const std::vector<const Column*>& columns, const Grouping& grouping,
+                        const std::optional<RawSpan>& raw, Builder& builder) {
   const Metric& metric = *read.metric;
-  Builder builder;
   const std::string metric_id = builder.Int(read.metric_id);
   const std::string sources = builder.Ints(read.source_ids);
   const Cells cells = AddCells(read, builder);
@@ -472,8 +489,8 @@ Statement CounterSql(const MetricRead& read, const std::vector<const Column*>& c
     parts.push_back(Cat("SELECT m.source_id, ", Scope(metric, "m"), " AS scope, ", Element(cells.buckets, "p.cell"),
                         " AS bucket, m.flags::int | CASE WHEN p.lower_bound THEN ", kRowLowerBound,
                         " ELSE 0 END | CASE WHEN p.lo = 0 AND p.hi = p.length THEN 0 ELSE ", kRowInterpolated,
-                        " END AS flags", values, LabelList(grouping.labels, "m"), " FROM pieces p JOIN ",
-                        TableOf(metric, ""), " m ON m.source_id = p.source_id AND m.time = p.e",
+                        " END AS flags", values, LabelList(grouping, "m"), " FROM pieces p JOIN ", TableOf(metric, ""),
+                        " m ON m.source_id = p.source_id AND m.time = p.e",
                         HasScope(metric) ? " AND m.scope = p.scope" : "", " WHERE m.source_id = ANY(", sources,
                         ") AND m.time > ", raw_start, " AND m.time <= ", raw_upper,
                         FilterSql(read, "m", sources, builder)));
@@ -483,27 +500,50 @@ Statement CounterSql(const MetricRead& read, const std::vector<const Column*>& c
     for (size_t i = 0; i < columns.size(); ++i) AppendTo(&values, ", r.", Quoted(*columns[i]), " AS v", i);
     parts.push_back(Cat("SELECT r.source_id, ", Scope(metric, "r"), " AS scope, ",
                         Element(cells.buckets, Cat("width_bucket(r.bucket, ", cells.edges, ")")),
-                        " AS bucket, r.flags::int AS flags", values, LabelList(grouping.labels, "r"), " FROM ",
+                        " AS bucket, r.flags::int AS flags", values, LabelList(grouping, "r"), " FROM ",
                         TableOf(metric, TableSuffix(part.resolution)), " r WHERE r.source_id = ANY(", sources,
                         ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ", builder.Time(part.end),
                         FilterSql(read, "r", sources, builder), NotDirty(metric_id, "r")));
   }
-  if (parts.empty()) {
-    // Nothing to read: raw is the only table, and the span is empty.
-    return builder.Finish("SELECT 0::int8, 0::int8, NULL::int4");
-  }
+  // Nothing to read: raw rows are the only ones, and there are none in the span.
+  if (parts.empty()) return "";
 
   std::string sums;
-  std::string values;
-  for (size_t i = 0; i < columns.size(); ++i) {
-    AppendTo(&sums, ", sum(v", i, ")::float8 AS v", i);
-    AppendTo(&values, ", a.v", i);
-  }
+  for (size_t i = 0; i < columns.size(); ++i) AppendTo(&sums, ", sum(v", i, ")::float8 AS v", i);
+  for (size_t i = 0; i < grouping.infos.size(); ++i) AppendTo(&sums, ", max(i", i, ") AS i", i);
   const std::string groups = GroupNames(grouping.labels.size(), "");
-  return builder.Finish(Cat("WITH ", with, with.empty() ? "" : ", ", "parts AS (", absl::StrJoin(parts, " UNION ALL "),
-                            "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags", sums,
-                            groups, " FROM parts GROUP BY source_id, scope, bucket", groups, ")",
-                            Bounded(grouping, values, builder)));
+  return Cat("WITH ", with, with.empty() ? "" : ", ", "parts AS (", absl::StrJoin(parts, " UNION ALL "),
+             "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags", sums, groups,
+             " FROM parts GROUP BY source_id, scope, bucket", groups, ")");
+}
+
+}  // namespace
+
+Statement CounterSql(const MetricRead& read, const std::vector<const Column*>& columns, const Grouping& grouping,
+                     const std::optional<RawSpan>& raw) {
+  Builder builder;
+  const std::string sums = CounterSums(read, columns, grouping, raw, builder);
+  if (sums.empty()) return builder.Finish("SELECT 0::int8, 0::int8, NULL::int4");
+  std::string values;
+  for (size_t i = 0; i < columns.size(); ++i) AppendTo(&values, ", a.v", i);
+  return builder.Finish(sums + Bounded(grouping, values, builder));
+}
+
+Statement TopSql(const MetricRead& read, const std::vector<const Column*>& columns, const Grouping& grouping,
+                 const std::optional<RawSpan>& raw, const TopOrder& order, int limit) {
+  Builder builder;
+  const std::string sums = CounterSums(read, columns, grouping, raw, builder);
+  if (sums.empty()) return builder.Finish("SELECT NULL::int4 WHERE false");
+  std::string values;
+  for (size_t i = 0; i < columns.size(); ++i) AppendTo(&values, ", a.v", i);
+  for (size_t i = 0; i < grouping.labels.size(); ++i) AppendTo(&values, ", a.g", i, "::text");
+  for (size_t i = 0; i < grouping.infos.size(); ++i) AppendTo(&values, ", a.i", i, "::text");
+  std::string figure;
+  for (int index : order.sum) AppendTo(&figure, figure.empty() ? "" : " + ", "coalesce(a.v", index, ", 0)");
+  if (order.divisor >= 0) figure = Cat("(", figure, ") / nullif(a.v", order.divisor, ", 0)");
+  return builder.Finish(Cat(sums, " SELECT a.source_id, a.scope, a.bucket, a.flags", values, " FROM agg a ORDER BY ",
+                            figure, " DESC NULLS LAST, a.source_id", GroupNames(grouping.labels.size(), "a"), " LIMIT ",
+                            builder.Int(limit)));
 }
 
 Statement GaugeSql(const MetricRead& read, const Column& column, const Grouping& grouping,

@@ -27,7 +27,7 @@ struct Statement {
   pg::Params params;
 };
 
-// A condition on a label: `label=value`, `label!=value` or `label~regular expression`.
+// A condition on a label or a descriptive text: `label=value`, `label!=value` or `label~regular expression`.
 struct LabelFilter {
   enum class Op { kEquals, kNotEquals, kMatches };
   const catalog_pb::Column* label = nullptr;
@@ -43,6 +43,8 @@ RetentionDays RetentionOf(const catalog_pb::Metric& metric);
 
 bool HasScope(const catalog_pb::Metric& metric);
 std::vector<const catalog_pb::Column*> LabelsOf(const catalog_pb::Metric& metric);
+// Labels, then info columns of type text: what filters and the grouping of counters may name.
+std::vector<const catalog_pb::Column*> DimensionsOf(const catalog_pb::Metric& metric);
 // INVALID_ARGUMENT listing the metric's value columns.
 absl::StatusOr<const catalog_pb::Column*> FindValueColumn(const catalog_pb::Metric& metric, std::string_view name);
 
@@ -94,8 +96,10 @@ Statement CoverageSql(const MetricRead& read);
 Statement RollupCoverageSql(const MetricRead& read);
 
 struct Grouping {
-  // Labels that stay apart, in order.
+  // Labels that stay apart, in order. For counters also descriptive texts (info columns).
   std::vector<const catalog_pb::Column*> labels;
+  // Info columns of which any known value is given (counters only); they follow the labels in the rows.
+  std::vector<const catalog_pb::Column*> infos;
   bool by_source = true;
   int max_groups = 100;
   int64_t max_rows = 500000;
@@ -106,6 +110,15 @@ struct Grouping {
 // stored value). Over a bound the one row returned has NULL from source_id on.
 Statement CounterSql(const MetricRead& read, const std::vector<const catalog_pb::Column*>& columns,
                      const Grouping& grouping, const std::optional<RawSpan>& raw);
+
+// The first `limit` groups of a one-bucket read, by a figure. -> as CounterSql without the two counts in front.
+struct TopOrder {
+  // Indexes of the columns that are added up, and of the column that divides them (-1 = none).
+  std::vector<int> sum;
+  int divisor = -1;
+};
+Statement TopSql(const MetricRead& read, const std::vector<const catalog_pb::Column*>& columns,
+                 const Grouping& grouping, const std::optional<RawSpan>& raw, const TopOrder& order, int limit);
 
 // Gauge readings per group and bucket. -> as CounterSql, with the values min, max, sum, count, sum of the series'
 // averages, last, and last's instant (µs) in place of the sums. A reading of a metric that skips unchanged rows holds

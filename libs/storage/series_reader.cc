@@ -44,14 +44,15 @@ struct Group {
   std::vector<std::vector<const GroupRow*>> buckets;
 };
 
-absl::StatusOr<Grouping> ParseGrouping(const Metric& metric, const std::vector<std::string>& group_by, int limit) {
+absl::StatusOr<Grouping> ParseGrouping(const Metric& metric, bool counter, const std::vector<std::string>& group_by,
+                                       int limit) {
   Grouping grouping;
   grouping.max_groups = limit;
-  const std::vector<const Column*> labels = LabelsOf(metric);
   if (group_by.empty()) {
-    grouping.labels = labels;
+    grouping.labels = LabelsOf(metric);
     return grouping;
   }
+  const std::vector<const Column*> labels = counter ? DimensionsOf(metric) : LabelsOf(metric);
   grouping.by_source = false;
   for (const std::string& name : group_by) {
     if (name == "none" && group_by.size() == 1) break;
@@ -187,9 +188,9 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
     return absl::InvalidArgumentError(Cat("limit is ", query.limit, "; use 1 to 1000"));
   }
   if (query.filters.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
-  PGA_ASSIGN_OR_RETURN(const Grouping grouping, ParseGrouping(*metric, query.group_by, query.limit));
-  const absl::Time now = clock_->Now();
   const bool counter = column->kind() == catalog_pb::COLUMN_KIND_COUNTER;
+  PGA_ASSIGN_OR_RETURN(const Grouping grouping, ParseGrouping(*metric, counter, query.group_by, query.limit));
+  const absl::Time now = clock_->Now();
 
   MetricRead read;
   read.metric = metric;

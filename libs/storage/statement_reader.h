@@ -1,0 +1,114 @@
+// Statements over a range and over time: sums of exact increases of metric `statements`, with texts, databases and
+// users.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/pg/pool.h"
+#include "libs/storage/reader_range.h"
+#include "libs/storage/source_reader.h"
+
+namespace pga::storage {
+
+// Figures of a statement. Times are microseconds here.
+enum class Figure {
+  kCalls,
+  kTotalTime,
+  kRows,
+  kSharedBlksHit,
+  kSharedBlksRead,
+  kSharedBlksDirtied,
+  kSharedBlksWritten,
+  kTempBlksRead,
+  kTempBlksWritten,
+  kWalBytes,
+  kPlanTime,
+  kIoTime,
+};
+inline constexpr size_t kFigureCount = 12;
+
+// Order of TopStatements: a figure, or total time by calls.
+struct StatementOrder {
+  Figure figure = Figure::kTotalTime;
+  bool mean_time = false;
+};
+// total_time, mean_time, calls, rows, shared_blks_read ... INVALID_ARGUMENT lists them. Empty = total_time.
+absl::StatusOr<StatementOrder> ParseStatementOrder(const std::string& name);
+
+struct StatementFigures {
+  std::array<double, kFigureCount> values = {};
+  double Of(Figure figure) const { return values[static_cast<size_t>(figure)]; }
+};
+
+struct TopStatement {
+  SourceRef source;
+  int64_t query_id = 0;
+  std::string database;
+  std::string user;
+  // Empty when not known, or not wanted.
+  std::string text;
+  StatementFigures figures;
+  bool lower_bound = false;
+};
+
+struct TopStatementsQuery {
+  std::vector<SourceRef> sources;
+  absl::Time start;
+  absl::Time end;
+  StatementOrder order;
+  int limit = 20;
+  // Only this database; empty = all.
+  std::string database;
+  bool with_texts = true;
+};
+
+struct TopStatements {
+  // The range that was read: whole minutes, or the buckets that are still kept.
+  absl::Time start;
+  absl::Time end;
+  std::vector<TopStatement> statements;
+};
+
+struct StatementPoint {
+  absl::Time time;
+  // Absent where nothing is covered.
+  std::optional<StatementFigures> figures;
+  double covered_ms = 0;
+  bool lower_bound = false;
+};
+
+struct StatementTimeline {
+  std::string text;
+  std::vector<StatementPoint> points;
+};
+
+// Thread-safe; blocks until the deadline at most.
+class StatementReader {
+ public:
+  // All must outlive the reader.
+  StatementReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+
+  // INVALID_ARGUMENT for a bad range.
+  absl::StatusOr<TopStatements> Top(const TopStatementsQuery& query, absl::Time deadline);
+
+  // One statement per bucket, added up over the sources. NOT_FOUND when no source has it in the range and no text of it
+  // is known.
+  absl::StatusOr<StatementTimeline> Timeline(int64_t query_id, const std::vector<SourceRef>& sources,
+                                             const RangeRequest& range, bool with_text, absl::Time deadline);
+
+ private:
+  pg::Pool* pool_;
+  std::shared_ptr<const catalog::Catalog> catalog_;
+  clock::Clock* clock_;
+};
+
+}  // namespace pga::storage
