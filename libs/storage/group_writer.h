@@ -1,0 +1,103 @@
+// Writes batches of many collectors in one transaction: rows, receipts, ledger and watermarks commit together, which is
+// what makes delivery exactly once (docs/delivery.md). One libpq connection, one thread. A batch that the database will
+// never take goes to quarantine in the transaction that advances its watermark; anything that may pass later is
+// answered with kRetry or kSchema and leaves no trace.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/storage/known_texts.h"
+#include "libs/storage/prepared_batch.h"
+
+namespace pga::storage {
+
+enum class BatchOutcome {
+  kCommitted,    // stored by this call, or shown to be stored after a COMMIT of unknown outcome
+  kDuplicate,    // stored earlier with the same hash
+  kQuarantined,  // put aside; the watermark has passed it
+  kGap,          // its number is beyond expected_seq
+  kFork,         // other bytes were stored under its number or before it
+  kFenced,       // a newer session of the collector has taken over
+  kLocked,       // another writer holds the stream's watermark; write it again, alone
+  kRetry,        // the database cannot take it now
+  kSchema,       // a table or column is not there yet
+};
+
+struct BatchResult {
+  BatchOutcome outcome = BatchOutcome::kRetry;
+  // For kCommitted, kDuplicate, kQuarantined, kGap, kFork: the stream's watermark after the call.
+  int64_t last_seq = 0;
+  std::string last_hash;
+  // For kGap: the number to go on with. For kFork: the first number whose bytes differ.
+  int64_t expected_seq = 0;
+  // Set unless kCommitted or kDuplicate: what happened, fit for the collector.
+  absl::Status status;
+  // For kRetry, kSchema, kLocked.
+  absl::Duration retry_after;
+  // For kQuarantined: the database refused it inside a transaction (so that it must not share one for a while).
+  bool poison = false;
+};
+
+// Moments inside WriteGroup, for tests that strike there.
+enum class WritePoint { kConnected, kBegun, kLocked, kMidCopy, kBeforeCommit, kCommitted };
+
+struct GroupWriterOptions {
+  std::string url;
+  std::string application_name = "pga-ingest writer";
+  std::string role = "pganalytics_ingest";
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // For one attempt at a group, from BEGIN to COMMIT.
+  absl::Duration transaction_timeout = absl::Seconds(30);
+  // How long one look-up after a COMMIT of unknown outcome may take, reconnecting included.
+  absl::Duration lookup_timeout = absl::Seconds(10);
+  // Attempts after deadlocks and serialization failures.
+  int max_attempts = 4;
+  // Shared between writers; may be null.
+  std::shared_ptr<KnownTexts> known_texts;
+  // Called on the writer's thread; null outside tests.
+  std::function<void(WritePoint)> on_point;
+};
+
+struct GroupWriterStats {
+  int64_t groups = 0;
+  int64_t rows = 0;
+  int64_t connects = 0;
+  int64_t unknown_commits = 0;
+  int64_t split_groups = 0;
+  int64_t serialization_retries = 0;
+};
+
+// Used by one thread at a time; stats() by any.
+class GroupWriter {
+ public:
+  // Does not connect. InvalidArgument if the URL is empty.
+  static absl::StatusOr<std::unique_ptr<GroupWriter>> Create(GroupWriterOptions options);
+  ~GroupWriter();
+
+  // One result per batch, in the order of `batches`; batches of one stream must be in the order of their numbers.
+  // Blocks for at most transaction_timeout per attempt plus lookup_timeout; split groups take one transaction per
+  // batch. Repeating a call is safe: what is stored is answered kDuplicate.
+  std::vector<BatchResult> WriteGroup(const std::vector<const PreparedBatch*>& batches);
+
+  // Checks that a commit on this server is durable: FAILED_PRECONDITION names the setting (fsync, full_page_writes,
+  // synchronous_commit) that is off, and its consequence.
+  absl::Status CheckDurability();
+
+  // 0 when there is no connection.
+  int backend_pid() const;
+  GroupWriterStats stats() const;
+
+ private:
+  class Impl;
+  explicit GroupWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pga::storage
