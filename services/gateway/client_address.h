@@ -1,0 +1,39 @@
+#pragma once
+
+// Who is calling, as an IP address: the peer of the connection, or, when that peer is a trusted proxy, the last address
+// of X-Forwarded-For that is not a trusted proxy. Immutable after parsing, thread-safe.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace pga::gateway {
+
+class TrustedProxies {
+ public:
+  TrustedProxies() = default;
+  // Addresses and networks such as 10.0.0.0/8 or fd00::/8. InvalidArgument names the entry that is neither.
+  static absl::StatusOr<TrustedProxies> Parse(const std::vector<std::string>& entries);
+
+  bool Contains(std::string_view address) const;
+
+  // `forwarded_for` = all X-Forwarded-For values in order, joined by commas. Looks at no more than 32 entries.
+  std::string ClientOf(std::string_view peer, std::string_view forwarded_for) const;
+
+ private:
+  using Bytes = std::array<uint8_t, 16>;
+  struct Network {
+    Bytes bytes;
+    int prefix_bits;
+  };
+  std::vector<Network> networks_;
+};
+
+// The key that stands for a client in rate limits: the address itself, for IPv6 its /64.
+std::string RateLimitKeyOf(std::string_view address);
+
+}  // namespace pga::gateway
