@@ -21,11 +21,11 @@ namespace pga::rpc {
 // What a caller presents. Views into the call.
 struct Credentials {
   // Metadata "authorization", whole: "Bearer <token>".
-  std::string_view authorization;
+  std::string_view authorization = {};
   // Metadata "x-registration-secret"; only its presence matters here.
-  std::string_view registration_secret;
+  std::string_view registration_secret = {};
   // PEM of the client certificate that the TLS handshake verified.
-  std::string_view peer_certificate_pem;
+  std::string_view peer_certificate_pem = {};
 };
 
 // Thread-safe. Methods that may wait say so.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "absl/time/clock.h"
+
 namespace pga::rpc {
 
 std::optional<std::string_view> CallContext::Find(std::string_view key) const {

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "libs/log/log.h"
 #include "libs/rpc/tls_credentials.h"
 #include "libs/status/status.h"

@@ -20,9 +20,9 @@ struct Claims {
   TokenType type = TokenType::kAccess;
   // kind decides which fields are written; subject is derived from them when it is empty. issued_at (microseconds are
   // kept) and expires_at must be set; an empty jti is replaced by 128 random bits.
-  Principal principal;
+  Principal principal = {};
   // People only; may be empty.
-  std::string email;
+  std::string email = {};
 };
 
 }  // namespace pga::token

@@ -18,9 +18,9 @@ namespace pga::token {
 // id or all of the refresh family with that id. For a client certificate the id is its SHA-256 in lower-case hex.
 struct Revocation {
   int64_t number = 0;
-  std::string subject;
+  std::string subject = {};
   absl::Time issued_before = absl::InfinitePast();
-  std::string jti;
+  std::string jti = {};
 };
 
 class RevocationSet {

@@ -1,0 +1,100 @@
+#include "libs/rpc/service_identity.h"
+
+#include <algorithm>
+
+#include "libs/rpc/client.h"
+#include "libs/rpc/http_metadata.h"
+#include "libs/status/status.h"
+#include "pganalytics/auth/v1/identity_service.grpc.pb.h"
+
+namespace pga::rpc {
+namespace {
+
+namespace auth = pganalytics::auth::v1;
+
+constexpr absl::Duration kExchangeTimeout = absl::Seconds(5);
+
+}  // namespace
+
+std::unique_ptr<ServiceIdentity> ServiceIdentity::Local(const token::Signer* signer, std::string service,
+                                                        clock::Clock* clock) {
+  std::unique_ptr<ServiceIdentity> identity(new ServiceIdentity(std::move(service), clock));
+  identity->signer_ = signer;
+  return identity;
+}
+
+std::unique_ptr<ServiceIdentity> ServiceIdentity::Remote(std::shared_ptr<grpc::Channel> auth_channel,
+                                                         std::string service, log::Secret service_secret,
+                                                         clock::Clock* clock) {
+  std::unique_ptr<ServiceIdentity> identity(new ServiceIdentity(std::move(service), clock));
+  identity->auth_ = std::move(auth_channel);
+  identity->secret_ = std::move(service_secret);
+  identity->task_ = std::make_unique<exec::PeriodicTask>("service-token", absl::Seconds(1), clock,
+                                                         [self = identity.get()] { self->Refresh(); });
+  identity->task_->Wake();
+  return identity;
+}
+
+ServiceIdentity::~ServiceIdentity() {
+  if (task_ != nullptr) task_->Stop();
+}
+
+std::string ServiceIdentity::Token() {
+  if (signer_ != nullptr) Refresh();
+  absl::MutexLock lock(&mutex_);
+  return clock_->Now() < expires_at_ ? token_ : std::string();
+}
+
+absl::Status ServiceIdentity::WaitReady(absl::Time deadline) {
+  if (signer_ != nullptr) Refresh();
+  absl::MutexLock lock(&mutex_);
+  if (mutex_.AwaitWithDeadline(absl::Condition(this, &ServiceIdentity::Ready), deadline)) return absl::OkStatus();
+  return absl::DeadlineExceededError("no service token from auth: " + std::string(last_.message()));
+}
+
+void ServiceIdentity::Refresh() {
+  const absl::Time now = clock_->Now();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (now < renew_at_) return;
+  }
+  absl::StatusOr<std::string> fresh;
+  absl::Time expires_at = now + kLifetime;
+  if (signer_ != nullptr) {
+    token::Claims claims;
+    claims.principal.kind = token::Principal::kService;
+    claims.principal.service = service_;
+    claims.principal.issued_at = now;
+    claims.principal.expires_at = expires_at;
+    fresh = signer_->Sign(claims);
+  } else {
+    auto stub = auth::IdentityService::NewStub(auth_);
+    auth::IssueServiceTokenRequest request;
+    request.set_service(service_);
+    CallOptions options = OwnWork(kExchangeTimeout, nullptr);
+    options.metadata = {{kServiceSecret, secret_.Reveal()}};
+    auto answer = Call(*stub, &auth::IdentityService::Stub::IssueServiceToken, request, options);
+    if (answer.ok() && answer->token().empty()) {
+      fresh = absl::UnavailableError("auth answered without a token");
+    } else if (answer.ok()) {
+      fresh = answer->token();
+      expires_at = absl::FromUnixSeconds(answer->expires_at().seconds());
+    } else {
+      fresh = answer.status();
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  if (!fresh.ok()) {
+    if (last_.message() != fresh.status().message()) {
+      PGA_LOG(warn, "no service token from auth", {{"service", service_}, {"status", fresh.status()}});
+    }
+    last_ = fresh.status();
+    return;
+  }
+  last_ = absl::OkStatus();
+  token_ = *std::move(fresh);
+  expires_at_ = expires_at;
+  renew_at_ = now + (expires_at - now) / 2;
+}
+
+}  // namespace pga::rpc
