@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
@@ -33,13 +34,58 @@ std::vector<const v1::Column*> ColumnsAt(const v1::Metric& metric, int schema_ve
   return columns;
 }
 
-const v1::Query* SelectQuery(const v1::Metric& metric, int server_version_num, bool in_recovery) {
+std::vector<int> IdentityColumns(const v1::Metric& metric) {
+  std::vector<int> indexes;
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    const v1::Column& column = metric.columns(i);
+    bool identifies = metric.identity().empty() && column.kind() == v1::COLUMN_KIND_LABEL;
+    for (const std::string& name : metric.identity()) identifies |= name == column.name();
+    if (identifies) indexes.push_back(i);
+  }
+  return indexes;
+}
+
+int CompareVersions(std::string_view a, std::string_view b) {
+  while (!a.empty() || !b.empty()) {
+    int64_t parts[2] = {0, 0};
+    std::string_view* texts[2] = {&a, &b};
+    for (int i = 0; i < 2; ++i) {
+      std::string_view& text = *texts[i];
+      size_t at = 0;
+      while (at < text.size() && text[at] >= '0' && text[at] <= '9' && at < 9) {
+        parts[i] = parts[i] * 10 + (text[at] - '0');
+        ++at;
+      }
+      const size_t dot = text.find('.', at);
+      text.remove_prefix(dot == std::string_view::npos ? text.size() : dot + 1);
+    }
+    if (parts[0] != parts[1]) return parts[0] < parts[1] ? -1 : 1;
+  }
+  return 0;
+}
+
+std::string RenderSql(const v1::Query& query, std::string_view extension_schema) {
+  std::string quoted = "\"";
+  for (const char c : extension_schema) {
+    if (c == '"') quoted.push_back('"');
+    quoted.push_back(c);
+  }
+  quoted.push_back('"');
+  return absl::StrReplaceAll(query.sql(), {{"@extschema@", quoted}});
+}
+
+const v1::Query* SelectQuery(const v1::Metric& metric, int server_version_num, bool in_recovery,
+                             std::string_view extension_version) {
   const int major = server_version_num / 10'000;
   for (const v1::Query& query : metric.queries()) {
     if (query.min_version() != 0 && major < query.min_version()) continue;
     if (query.max_version() != 0 && major > query.max_version()) continue;
     if (query.role() == v1::SERVER_ROLE_PRIMARY && in_recovery) continue;
     if (query.role() == v1::SERVER_ROLE_STANDBY && !in_recovery) continue;
+    if (!query.min_extension_version().empty() &&
+        (extension_version.empty() || CompareVersions(extension_version, query.min_extension_version()) < 0)) {
+      continue;
+    }
     return &query;
   }
   return nullptr;

@@ -29,10 +29,23 @@ bool HasCounters(const pganalytics::catalog::v1::Metric& metric);
 std::vector<const pganalytics::catalog::v1::Column*> ColumnsAt(const pganalytics::catalog::v1::Metric& metric,
                                                                int schema_version);
 
+// Indexes into metric.columns() of the columns that identify a row from one reading to the next: `identity`, or all
+// labels where there is none. A collector keeps its last readings under these values.
+std::vector<int> IdentityColumns(const pganalytics::catalog::v1::Metric& metric);
+
 // First query that fits the server, or nullptr if the metric has none for it (or is a probe without SQL).
-// `server_version_num` is PostgreSQL's own number, for example 150020. The pointer lives as long as `metric`.
+// `server_version_num` is PostgreSQL's own number, for example 150020. `extension_version` is pg_extension.extversion
+// of the metric's extension; queries that ask for a version of it never fit without one. The pointer lives as long as
+// `metric`.
 const pganalytics::catalog::v1::Query* SelectQuery(const pganalytics::catalog::v1::Metric& metric,
-                                                   int server_version_num, bool in_recovery);
+                                                   int server_version_num, bool in_recovery,
+                                                   std::string_view extension_version = {});
+
+// The query's text with `@extschema@` replaced by the quoted name of the extension's schema.
+std::string RenderSql(const pganalytics::catalog::v1::Query& query, std::string_view extension_schema = "public");
+
+// Negative, 0 or positive as dotted version `a` is before, equal to or after `b`: 1.9 < 1.10.
+int CompareVersions(std::string_view a, std::string_view b);
 
 // statement_timeout of the metric's SQL, milliseconds.
 int TimeoutMs(const pganalytics::catalog::v1::Metric& metric);

@@ -9,7 +9,7 @@
 namespace pga::frame::testing {
 
 // Columns: relname (text label), n (int8 counter), ratio (float8 gauge), is_valid (bool info), last_seen (timestamptz
-// gauge, since schema version 2).
+// info, since schema version 2).
 inline pganalytics::catalog::v1::Metric TestMetric() {
   using namespace pganalytics::catalog::v1;  // NOLINT: enum names only, in one test helper
   Metric metric;
@@ -27,7 +27,7 @@ inline pganalytics::catalog::v1::Metric TestMetric() {
   add("n", COLUMN_TYPE_INT8, COLUMN_KIND_COUNTER, 1);
   add("ratio", COLUMN_TYPE_FLOAT8, COLUMN_KIND_GAUGE, 1);
   add("is_valid", COLUMN_TYPE_BOOL, COLUMN_KIND_INFO, 1);
-  add("last_seen", COLUMN_TYPE_TIMESTAMPTZ, COLUMN_KIND_GAUGE, 2);
+  add("last_seen", COLUMN_TYPE_TIMESTAMPTZ, COLUMN_KIND_INFO, 2);
   return metric;
 }
 

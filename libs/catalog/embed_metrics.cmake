@@ -1,0 +1,11 @@
+# cmake -DOUTPUT=<file.cc> -DFILES=<a.yaml;b.yaml> -P embed_metrics.cmake: writes the files as raw strings.
+set(text "// Generated from libs/catalog/metrics; do not edit.\n#include \"libs/catalog/builtin_metrics.h\"\n\n")
+string(APPEND text "namespace pga::catalog {\n\nconst std::vector<BuiltinFile>& BuiltinFiles() {\n")
+string(APPEND text "  static const std::vector<BuiltinFile> files = {\n")
+foreach(path IN LISTS FILES)
+  get_filename_component(name "${path}" NAME)
+  file(READ "${path}" yaml)
+  string(APPEND text "      {\"${name}\", R\"pga_yaml(${yaml})pga_yaml\"},\n")
+endforeach()
+string(APPEND text "  };\n  return files;\n}\n\n}  // namespace pga::catalog\n")
+file(WRITE "${OUTPUT}" "${text}")
