@@ -1,0 +1,1183 @@
+#include "services/collector/spool.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "google/protobuf/arena.h"
+#include "libs/frame/batch_codec.h"
+#include "libs/frame/digest.h"
+#include "libs/frame/uuid.h"
+#include "libs/log/log.h"
+#include "libs/status/status.h"
+#include "services/collector/bytes.h"
+#include "services/collector/failpoints.h"
+
+namespace pga::collector {
+
+// A record: magic, head size, body size, CRC of the sizes and the head, CRC of the body, head, body.
+struct Spool::Head {
+  enum Type : uint8_t { kBatch = 1, kAck = 2, kEnd = 3, kLost = 4 };
+
+  Type type = kBatch;
+  std::string_view stream_id;
+  int64_t seq = 0;
+  std::string_view prev_hash;
+  std::string_view hash;
+  // Batch: size of the Batch message in the body; what follows are baseline patches.
+  uint64_t batch_bytes = 0;
+  int64_t start_us = 0;
+  int64_t end_us = 0;
+  std::vector<std::string_view> sources;
+  // Batch: the number it had before a fork, which is void now.
+  std::string_view replaces_stream;
+  int64_t replaces_seq = 0;
+  std::string bytes;  // what the views point into, if read from disk
+};
+
+struct Spool::Item {
+  ingestpb::BatchContent content;
+  std::vector<BaselineUpdate> baselines;
+  std::string replaces_stream;
+  int64_t replaces_seq = 0;
+};
+
+struct Spool::Scan {
+  struct Patch {
+    std::string stream_id;
+    Entry entry;
+  };
+  std::vector<Patch> patches;
+  uint64_t snapshot_segment = 0;
+  uint64_t snapshot_offset = 0;
+};
+
+namespace {
+
+constexpr uint32_t kRecordMagic = 0x52414750;  // "PGAR"
+constexpr char kSnapshotMagic[] = "PGASNAP1";
+constexpr size_t kPrefixBytes = 20;
+constexpr uint32_t kMaxHeadBytes = 64 << 10;
+constexpr uint32_t kMaxBodyBytes = 64 << 20;
+// Hello names at most 1000.
+constexpr size_t kMaxStreams = 500;
+constexpr size_t kMaxSnapshotBytes = size_t{1} << 30;
+// A process that keeps failing to write must not gather notes without end.
+constexpr size_t kMaxNotes = 256;
+
+absl::Status ErrnoStatus(int error, std::string_view what) {
+  const std::string message = absl::StrCat(std::string(what), ": ", strerror(error));
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return absl::ResourceExhaustedError(message);
+  return absl::InternalError(message);
+}
+
+std::array<char, 32> ToHash(std::string_view bytes) {
+  std::array<char, 32> hash{};
+  std::memcpy(hash.data(), bytes.data(), std::min(bytes.size(), hash.size()));
+  return hash;
+}
+
+std::string_view View(const std::array<char, 32>& hash) {
+  return {hash.data(), hash.size()};
+}
+
+std::string Compress(std::string_view bytes) {
+  std::string out(ZSTD_compressBound(bytes.size()), '\0');
+  const size_t size = ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), 1);
+  out.resize(ZSTD_isError(size) ? 0 : size);
+  return out;
+}
+
+absl::StatusOr<std::string> Decompress(std::string_view bytes) {
+  const unsigned long long size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
+  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > kMaxSnapshotBytes) {
+    return absl::DataLossError("not a compressed block");
+  }
+  std::string out(size, '\0');
+  const size_t got = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
+  if (ZSTD_isError(got) || got != size) return absl::DataLossError("damaged compressed block");
+  return out;
+}
+
+std::string FrameRecord(std::string_view head, std::string_view body) {
+  std::string sizes;
+  PutFixed32(&sizes, static_cast<uint32_t>(head.size()));
+  PutFixed32(&sizes, static_cast<uint32_t>(body.size()));
+  std::string record;
+  record.reserve(kPrefixBytes + head.size() + body.size());
+  PutFixed32(&record, kRecordMagic);
+  record.append(sizes);
+  PutFixed32(&record, frame::Crc32c(head, frame::Crc32c(sizes)));
+  PutFixed32(&record, frame::Crc32c(body));
+  record.append(head);
+  record.append(body);
+  return record;
+}
+
+// Sizes and checksums at the beginning of a record.
+struct Prefix {
+  uint32_t head_bytes = 0;
+  uint32_t body_bytes = 0;
+  uint32_t head_crc = 0;
+  uint32_t body_crc = 0;
+};
+
+bool ReadPrefix(std::string_view bytes, Prefix* prefix) {
+  ByteReader in(bytes);
+  uint32_t magic = 0;
+  return in.GetFixed32(&magic) && magic == kRecordMagic && in.GetFixed32(&prefix->head_bytes) &&
+         in.GetFixed32(&prefix->body_bytes) && in.GetFixed32(&prefix->head_crc) && in.GetFixed32(&prefix->body_crc) &&
+         prefix->head_bytes <= kMaxHeadBytes && prefix->body_bytes <= kMaxBodyBytes;
+}
+
+bool HeadIsWhole(std::string_view record, const Prefix& prefix) {
+  return record.size() >= kPrefixBytes + prefix.head_bytes &&
+         frame::Crc32c(record.substr(kPrefixBytes, prefix.head_bytes), frame::Crc32c(record.substr(4, 8))) ==
+             prefix.head_crc;
+}
+
+template <typename Head>
+std::string EncodeHead(const Head& head) {
+  std::string out;
+  out.push_back(static_cast<char>(head.type));
+  PutBytes(&out, head.stream_id);
+  PutSigned(&out, head.seq);
+  PutBytes(&out, head.prev_hash);
+  PutBytes(&out, head.hash);
+  PutVarint(&out, head.batch_bytes);
+  PutSigned(&out, head.start_us);
+  PutSigned(&out, head.end_us);
+  PutVarint(&out, head.sources.size());
+  for (const std::string_view source : head.sources) PutBytes(&out, source);
+  PutBytes(&out, head.replaces_stream);
+  PutSigned(&out, head.replaces_seq);
+  return out;
+}
+
+template <typename Head>
+bool DecodeHead(std::string_view bytes, Head* head) {
+  head->bytes = std::string(bytes);
+  ByteReader in(head->bytes);
+  uint8_t type = 0;
+  uint64_t sources = 0;
+  if (!in.GetByte(&type) || type < 1 || type > 4 || !in.GetBytes(&head->stream_id) || !in.GetSigned(&head->seq) ||
+      !in.GetBytes(&head->prev_hash) || !in.GetBytes(&head->hash) || !in.GetVarint(&head->batch_bytes) ||
+      !in.GetSigned(&head->start_us) || !in.GetSigned(&head->end_us) || !in.GetVarint(&sources) ||
+      sources > in.remaining()) {
+    return false;
+  }
+  head->sources.clear();
+  for (uint64_t i = 0; i < sources; ++i) {
+    std::string_view source;
+    if (!in.GetBytes(&source)) return false;
+    head->sources.push_back(source);
+  }
+  if (!in.GetBytes(&head->replaces_stream) || !in.GetSigned(&head->replaces_seq) || !in.done()) return false;
+  head->type = static_cast<typename Head::Type>(type);
+  return head->stream_id.size() == frame::kUuidBytes &&
+         (type != Head::kBatch || (head->seq > 0 && head->hash.size() == 32));
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("opening ", path));
+  struct stat info {};
+  std::string bytes;
+  if (fstat(fd, &info) == 0) bytes.resize(static_cast<size_t>(info.st_size));
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      const int error = errno;
+      close(fd);
+      return ErrnoStatus(error, absl::StrCat("reading ", path));
+    }
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  close(fd);
+  bytes.resize(done);
+  return bytes;
+}
+
+absl::Status WriteAll(int fd, std::string_view bytes, int64_t offset, std::string_view what) {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoStatus(errno, what);
+    if (put == 0) return ErrnoStatus(ENOSPC, what);
+    bytes.remove_prefix(static_cast<size_t>(put));
+    offset += put;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Spool::Spool(SpoolOptions options, clock::Clock* clock) : options_(std::move(options)), clock_(clock) {
+  if (options_.segment_bytes == 0) {
+    options_.segment_bytes = std::clamp<int64_t>(options_.limit_bytes / 16, int64_t{64} << 10, int64_t{4} << 20);
+  }
+  seal_after_ = options_.seal_after;
+}
+
+Spool::~Spool() {
+  CloseSegment();
+  if (lock_fd_ >= 0) close(lock_fd_);
+  if (directory_fd_ >= 0) close(directory_fd_);
+}
+
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(SpoolOptions options, clock::Clock* clock) {
+  std::unique_ptr<Spool> spool(new Spool(std::move(options), clock));
+  const std::string& directory = spool->options_.directory;
+  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, absl::StrCat("making the spool directory ", directory));
+  }
+  spool->directory_fd_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (spool->directory_fd_ < 0) return ErrnoStatus(errno, absl::StrCat("opening the spool directory ", directory));
+  spool->lock_fd_ = open(absl::StrCat(directory, "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (spool->lock_fd_ < 0) return ErrnoStatus(errno, absl::StrCat("opening ", directory, "/lock"));
+  if (flock(spool->lock_fd_, LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("another collector uses the spool directory ", directory));
+  }
+  PGA_RETURN_IF_ERROR(spool->Recover());
+  return spool;
+}
+
+std::string Spool::SegmentPath(uint64_t number) const {
+  return absl::StrCat(options_.directory, "/", absl::Hex(number, absl::kZeroPad16), ".seg");
+}
+
+absl::Status Spool::Recover() {
+  std::vector<uint64_t> numbers;
+  DIR* directory = opendir(options_.directory.c_str());
+  if (directory == nullptr) return ErrnoStatus(errno, "listing the spool directory");
+  while (const dirent* item = readdir(directory)) {
+    absl::string_view name(item->d_name);
+    uint64_t number = 0;
+    if (absl::ConsumeSuffix(&name, ".seg") && name.size() == 16 && absl::SimpleHexAtoi(name, &number)) {
+      numbers.push_back(number);
+    }
+  }
+  closedir(directory);
+  std::sort(numbers.begin(), numbers.end());
+
+  Scan scan;
+  const std::string snapshot_path = absl::StrCat(options_.directory, "/baselines.snap");
+  if (access(snapshot_path.c_str(), F_OK) == 0) {
+    auto bytes = ReadFile(snapshot_path);
+    uint32_t crc = 0;
+    std::string_view magic;
+    bool whole = false;
+    if (bytes.ok()) {
+      ByteReader in(*bytes);
+      uint64_t segment = 0;
+      uint64_t offset = 0;
+      if (in.GetView(8, &magic) && magic == kSnapshotMagic && in.GetFixed32(&crc) &&
+          frame::Crc32c(std::string_view(*bytes).substr(12)) == crc && in.GetFixed64(&segment) &&
+          in.GetFixed64(&offset)) {
+        auto content = Decompress(std::string_view(*bytes).substr(bytes->size() - in.remaining()));
+        int dropped = 0;
+        if (content.ok()) {
+          auto store = BaselineStore::Parse(*content, &dropped);
+          if (store.ok()) {
+            baselines_ = *std::move(store);
+            scan.snapshot_segment = segment;
+            scan.snapshot_offset = offset;
+            snapshot_segment_ = segment;
+            whole = true;
+          }
+        }
+        absl::MutexLock lock(&mutex_);
+        stats_.baselines_lost += dropped;
+      }
+    }
+    if (!whole) {
+      PGA_LOG(warn, "the snapshot of baselines is damaged; metrics start with key frames", {{"path", snapshot_path}});
+      absl::MutexLock lock(&mutex_);
+      ++stats_.baselines_lost;
+    }
+  }
+
+  for (const uint64_t number : numbers) PGA_RETURN_IF_ERROR(ScanSegment(number, &scan));
+
+  // Patches of records that a later end mark made void are not applied; the others are, in the order of the log.
+  for (const Scan::Patch& patch : scan.patches) {
+    Head head;
+    std::string body;
+    if (absl::Status status = ReadRecord(patch.entry, &head, &body); !status.ok()) continue;
+    if (body.size() <= head.batch_bytes) continue;
+    auto patches = Decompress(std::string_view(body).substr(head.batch_bytes));
+    if (!patches.ok()) continue;
+    patch_bytes_ += static_cast<int64_t>(patches->size());
+    ByteReader in(*patches);
+    std::string_view tracker;
+    std::string_view bytes;
+    while (in.GetBytes(&tracker) && in.GetBytes(&bytes)) {
+      absl::Status applied = baselines_.ApplyPatch(std::string(tracker), bytes);
+      if (!applied.ok()) {
+        absl::MutexLock lock(&mutex_);
+        ++stats_.baselines_lost;
+      }
+    }
+  }
+
+  segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
+  snapshot_at_ = clock_->BoottimeNanos();
+  snapshot_stale_ = !scan.patches.empty();
+  absl::MutexLock lock(&mutex_);
+  for (auto it = streams_.begin(); it != streams_.end();) {
+    Stream& stream = it->second;
+    stream.sealed = true;
+    if (stream.entries.empty() && stream.lost.empty()) {
+      it = streams_.erase(it);
+      continue;
+    }
+    for (const Entry& entry : stream.entries) ++segments_[entry.segment].pending;
+    const int64_t acked = stream.acked_seq;
+    stream.acked_seq = 0;
+    SetAcked(&stream, acked);
+    ++it;
+  }
+  const int64_t now = clock_->BoottimeNanos();
+  for (auto& [number, segment] : segments_) segment.idle_since = now;
+  NewLiveStream();
+  return absl::OkStatus();
+}
+
+absl::Status Spool::ScanSegment(uint64_t number, Scan* scan) {
+  const std::string path = SegmentPath(number);
+  auto file = ReadFile(path);
+  if (!file.ok()) {
+    // A file that cannot be read must not stop the collector; what it held is found missing by its numbers.
+    PGA_LOG(error, "a spool segment cannot be read", {{"path", path}, {"reason", file.status()}});
+    absl::MutexLock lock(&mutex_);
+    ++stats_.rotten_records;
+    return absl::OkStatus();
+  }
+  const std::string_view bytes(*file);
+  absl::MutexLock lock(&mutex_);
+  Segment& segment = segments_[number];
+  size_t offset = 0;
+  size_t good_end = 0;
+  bool skipping = false;
+  size_t skipped_from = 0;
+  const std::string magic(reinterpret_cast<const char*>(&kRecordMagic), sizeof kRecordMagic);
+  while (offset < bytes.size()) {
+    const std::string_view rest = bytes.substr(offset);
+    Prefix prefix;
+    Head head;
+    bool rotten = false;
+    const bool whole = ReadPrefix(rest, &prefix) && HeadIsWhole(rest, prefix) &&
+                       rest.size() >= kPrefixBytes + prefix.head_bytes + prefix.body_bytes &&
+                       DecodeHead(rest.substr(kPrefixBytes, prefix.head_bytes), &head);
+    if (whole) {
+      const std::string_view body = rest.substr(kPrefixBytes + prefix.head_bytes, prefix.body_bytes);
+      rotten = frame::Crc32c(body) != prefix.body_crc;
+    }
+    const size_t size = kPrefixBytes + prefix.head_bytes + prefix.body_bytes;
+    if (!whole || (rotten && offset + size == bytes.size())) {
+      // Unreadable here: on to the next place that may be the beginning of a record. At the end this is a torn tail.
+      if (!skipping) skipped_from = offset;
+      skipping = true;
+      const size_t next = bytes.find(magic, offset + 1);
+      offset = next == std::string_view::npos ? bytes.size() : next;
+      continue;
+    }
+    if (skipping) {
+      skipping = false;
+      ++stats_.rotten_records;
+      stats_.rotten_bytes += static_cast<int64_t>(offset - skipped_from);
+    }
+    if (rotten) {
+      ++stats_.rotten_records;
+      stats_.rotten_bytes += static_cast<int64_t>(size);
+    }
+    AddRecord(number, static_cast<uint32_t>(offset), head, prefix.head_bytes, prefix.body_bytes, rotten, scan);
+    offset += size;
+    good_end = offset;
+  }
+  if (good_end < bytes.size()) {
+    stats_.torn_bytes += static_cast<int64_t>(bytes.size() - good_end);
+    if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
+      PGA_LOG(warn, "the torn end of a spool segment could not be cut", {{"path", path}});
+    }
+  }
+  segment.bytes = static_cast<int64_t>(good_end);
+  if (good_end == 0) {
+    unlink(path.c_str());
+    segments_.erase(number);
+  }
+  return absl::OkStatus();
+}
+
+void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint32_t head_bytes, uint32_t body_bytes,
+                      bool rotten, Scan* scan) {
+  const std::string stream_id(head.stream_id);
+  Stream& stream = streams_[stream_id];
+  if (stream.order == 0) stream.order = next_order_++;
+  switch (head.type) {
+    case Head::kAck:
+      if (head.seq > stream.acked_seq) {
+        stream.acked_seq = head.seq;
+        stream.acked_hash = ToHash(head.hash);
+        stream.acked_hash_known = head.hash.size() == 32;
+      }
+      return;
+    case Head::kEnd: {
+      // Records after this number were never accepted; they may be on disk because the disk failed when they were to
+      // be withdrawn.
+      while (!stream.entries.empty() && stream.entries.back().seq > head.seq) {
+        stream.entries.pop_back();
+      }
+      std::erase_if(scan->patches, [&](const Scan::Patch& patch) {
+        return patch.stream_id == stream_id && patch.entry.seq > head.seq;
+      });
+      stream.last_seq = head.seq;
+      stream.last_hash = ToHash(head.hash);
+      return;
+    }
+    case Head::kLost:
+      for (const std::string_view source : head.sources) {
+        stream.lost.push_back({std::string(source), head.start_us, head.end_us, head.seq});
+      }
+      if (head.seq > stream.last_seq) {
+        stream.last_seq = head.seq;
+        stream.last_hash = ToHash(head.hash);
+      }
+      return;
+    case Head::kBatch:
+      break;
+  }
+  Entry entry;
+  entry.seq = head.seq;
+  entry.segment = segment;
+  entry.offset = offset;
+  entry.head_bytes = head_bytes;
+  entry.body_bytes = body_bytes;
+  entry.prev_hash = ToHash(head.prev_hash);
+  entry.hash = ToHash(head.hash);
+  if (!head.replaces_stream.empty()) {
+    if (const auto old = streams_.find(std::string(head.replaces_stream)); old != streams_.end()) {
+      ForgetEntry(&old->second, head.replaces_seq);
+    }
+  }
+  // The same record may be there twice, when a segment's fsync failed and it was written again to the next one.
+  if (!stream.entries.empty() && stream.entries.back().seq >= head.seq) return;
+  if (rotten) {
+    MarkLost(&stream, &entry, head);
+  } else {
+    const bool after_snapshot =
+        segment > scan->snapshot_segment || (segment == scan->snapshot_segment && offset >= scan->snapshot_offset);
+    if (after_snapshot) scan->patches.push_back({stream_id, entry});
+  }
+  stream.entries.push_back(entry);
+  stream.last_seq = entry.seq;
+  stream.last_hash = entry.hash;
+}
+
+void Spool::MarkLost(Stream* stream, Entry* entry, const Head& head) {
+  entry->lost = true;
+  for (const std::string_view source : head.sources) {
+    stream->lost.push_back({std::string(source), head.start_us, head.end_us, entry->seq});
+  }
+}
+
+void Spool::ForgetEntry(Stream* stream, int64_t seq) {
+  for (auto it = stream->entries.begin(); it != stream->entries.end(); ++it) {
+    if (it->seq != seq) continue;
+    if (seq > stream->acked_seq) {
+      if (const auto segment = segments_.find(it->segment); segment != segments_.end() && segment->second.pending > 0) {
+        if (--segment->second.pending == 0) segment->second.idle_since = clock_->BoottimeNanos();
+      }
+    }
+    stream->entries.erase(it);
+    break;
+  }
+}
+
+void Spool::SetAcked(Stream* stream, int64_t seq) {
+  const int64_t now = clock_->BoottimeNanos();
+  const int64_t low = std::min(seq, stream->acked_seq);
+  const int64_t high = std::max(seq, stream->acked_seq);
+  const bool forward = seq >= stream->acked_seq;
+  for (const Entry& entry : stream->entries) {
+    if (entry.seq <= low || entry.seq > high) continue;
+    Segment& segment = segments_[entry.segment];
+    if (forward) {
+      if (segment.pending > 0 && --segment.pending == 0) segment.idle_since = now;
+    } else {
+      ++segment.pending;
+    }
+  }
+  stream->acked_seq = seq;
+  stream->acked_at = now;
+}
+
+void Spool::NewLiveStream() {
+  if (const auto it = streams_.find(live_); it != streams_.end()) {
+    it->second.sealed = true;
+    if (it->second.entries.empty() && it->second.last_seq <= it->second.acked_seq) streams_.erase(it);
+  }
+  live_ = frame::RandomUuid();
+  streams_[live_].order = next_order_++;
+}
+
+absl::Status Spool::SyncDirectory() {
+  if (fsync(directory_fd_) != 0) return ErrnoStatus(errno, "fsync of the spool directory");
+  return absl::OkStatus();
+}
+
+absl::Status Spool::OpenSegment() {
+  CloseSegment();
+  if (const int error = Failpoint("spool.create"); error != 0) return ErrnoStatus(error, "making a spool segment");
+  const std::string path = SegmentPath(segment_number_ + 1);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return ErrnoStatus(errno, "making a spool segment");
+  ++segment_number_;
+  segment_fd_ = fd;
+  segment_end_ = 0;
+  segment_is_new_ = true;
+  absl::MutexLock lock(&mutex_);
+  segments_[segment_number_].idle_since = clock_->BoottimeNanos();
+  return absl::OkStatus();
+}
+
+void Spool::CloseSegment() {
+  if (segment_fd_ < 0) return;
+  close(segment_fd_);
+  segment_fd_ = -1;
+}
+
+absl::Status Spool::WriteAt(std::string_view bytes, int64_t offset) {
+  if (const int error = Failpoint("spool.write"); error != 0) return ErrnoStatus(error, "writing to the spool");
+  return WriteAll(segment_fd_, bytes, offset, "writing to the spool");
+}
+
+absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets,
+                                    bool* synced) {
+  *synced = true;
+  if (segment_fd_ < 0 || segment_end_ >= options_.segment_bytes) PGA_RETURN_IF_ERROR(OpenSegment());
+  int64_t end = segment_end_;
+  absl::Status status;
+  for (const std::string& note : notes_) {
+    if (status.ok()) status = WriteAt(note, end);
+    end += static_cast<int64_t>(note.size());
+  }
+  offsets->clear();
+  for (const std::string& record : records) {
+    if (status.ok()) status = WriteAt(record, end);
+    offsets->push_back(static_cast<uint32_t>(end));
+    end += static_cast<int64_t>(record.size());
+  }
+  Failpoint("spool.after_append");
+  if (!status.ok()) {
+    // Withdrawn: what was refused must not be found by a later start.
+    if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
+      *synced = false;
+      CloseSegment();
+    }
+    return status;
+  }
+  Failpoint("spool.before_fsync");
+  int error = Failpoint("spool.fsync");
+  if (error == 0 && fdatasync(segment_fd_) != 0) error = errno;
+  if (error == 0 && segment_is_new_) {
+    if (!SyncDirectory().ok()) error = EIO;
+    segment_is_new_ = false;
+  }
+  if (error != 0) {
+    *synced = false;
+    if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
+      PGA_LOG(error, "a spool segment could not be cut after a failed fsync", {{"path", SegmentPath(segment_number_)}});
+    }
+    CloseSegment();
+    return ErrnoStatus(error, "fsync of the spool");
+  }
+  Failpoint("spool.after_fsync");
+  segment_end_ = end;
+  notes_.clear();
+  absl::MutexLock lock(&mutex_);
+  segments_[segment_number_].bytes = end;
+  return absl::OkStatus();
+}
+
+absl::Status Spool::WriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets) {
+  bool synced = false;
+  absl::Status status = TryWriteAndSync(records, offsets, &synced);
+  if (status.ok() || synced) return status;
+  // After a failed fsync the kernel may have thrown the pages away: repeating it would lie. The records go to a new
+  // segment, once.
+  {
+    absl::MutexLock lock(&mutex_);
+    ++stats_.fsync_failures;
+  }
+  PGA_LOG(error, "fsync of the spool failed; writing to a new segment", {{"reason", status}});
+  status = TryWriteAndSync(records, offsets, &synced);
+  if (!status.ok() && !synced) {
+    absl::MutexLock lock(&mutex_);
+    ++stats_.fsync_failures;
+  }
+  if (!status.ok() && notes_.size() < kMaxNotes) {
+    // Some of it may be on the disk all the same. The stream ends before it, so that a later start leaves it out.
+    absl::MutexLock lock(&mutex_);
+    const Stream& stream = streams_[live_];
+    Head end;
+    end.type = Head::kEnd;
+    end.stream_id = live_;
+    end.seq = stream.last_seq;
+    end.hash = View(stream.last_hash);
+    notes_.push_back(FrameRecord(EncodeHead(end), ""));
+    NewLiveStream();
+  }
+  return status;
+}
+
+std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group) {
+  std::vector<Item> items(group.size());
+  for (size_t i = 0; i < group.size(); ++i) {
+    items[i].content.Swap(&group[i].content);
+    items[i].baselines = std::move(group[i].baselines);
+  }
+  return AppendItems(std::move(items));
+}
+
+std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
+  Failpoint("spool.before_append");
+  std::vector<absl::StatusOr<BatchId>> results(items.size(), absl::UnknownError("not written"));
+  std::string stream_id;
+  int64_t seq = 0;
+  Hash hash{};
+  {
+    absl::MutexLock lock(&mutex_);
+    SealIfStaleLocked();
+    for (auto& [id, stream] : streams_) {
+      if (!stream.ack_dirty || notes_.size() >= kMaxNotes) continue;
+      Head ack;
+      ack.type = Head::kAck;
+      ack.stream_id = id;
+      ack.seq = stream.acked_seq;
+      ack.hash = View(stream.acked_hash);
+      notes_.push_back(FrameRecord(EncodeHead(ack), ""));
+      stream.ack_dirty = false;
+    }
+    const Stream& live = streams_[live_];
+    stream_id = live_;
+    seq = live.last_seq;
+    hash = live.last_hash;
+  }
+
+  std::vector<std::string> records;
+  std::vector<size_t> owners;  // index into items per record
+  std::vector<Entry> entries;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    Item& item = items[i];
+    auto batch = frame::SealBatch(stream_id, seq + 1, View(hash), item.content);
+    if (!batch.ok()) {
+      results[i] = absl::InvalidArgumentError(
+          absl::StrCat("batch: ", absl::string_view(batch.status().message().data(), batch.status().message().size())));
+      continue;
+    }
+    std::string patches;
+    for (const BaselineUpdate& update : item.baselines) {
+      PutBytes(&patches, update.tracker);
+      PutBytes(&patches, update.patch);
+    }
+    std::string body = batch->SerializeAsString();
+    Head head;
+    head.stream_id = stream_id;
+    head.seq = seq + 1;
+    head.prev_hash = View(hash);
+    head.hash = batch->hash();
+    head.batch_bytes = body.size();
+    for (const ingestpb::SourceInfo& source : item.content.sources()) head.sources.push_back(source.source_id());
+    for (const ingestpb::Frame& frame : item.content.frames()) {
+      if (head.start_us == 0 || frame.interval_start_us() < head.start_us) head.start_us = frame.interval_start_us();
+      head.end_us = std::max(head.end_us, frame.collected_at_us());
+    }
+    head.replaces_stream = item.replaces_stream;
+    head.replaces_seq = item.replaces_seq;
+    if (!patches.empty()) body.append(Compress(patches));
+    const std::string head_bytes = EncodeHead(head);
+    std::string record = FrameRecord(head_bytes, body);
+    if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
+      results[i] = absl::ResourceExhaustedError("the spool has reached its limit");
+      absl::MutexLock lock(&mutex_);
+      ++stats_.refused_batches;
+      continue;
+    }
+    Entry entry;
+    entry.seq = seq + 1;
+    entry.head_bytes = static_cast<uint32_t>(head_bytes.size());
+    entry.body_bytes = static_cast<uint32_t>(body.size());
+    entry.prev_hash = hash;
+    entry.hash = ToHash(batch->hash());
+    bytes += static_cast<int64_t>(record.size());
+    records.push_back(std::move(record));
+    entries.push_back(entry);
+    owners.push_back(i);
+    ++seq;
+    hash = entry.hash;
+    item.content.Clear();
+  }
+  if (records.empty()) return results;
+
+  std::vector<uint32_t> offsets;
+  if (absl::Status status = WriteAndSync(records, &offsets); !status.ok()) {
+    absl::MutexLock lock(&mutex_);
+    for (const size_t i : owners) results[i] = status;
+    stats_.refused_batches += static_cast<int64_t>(owners.size());
+    return results;
+  }
+
+  const int64_t now = clock_->BoottimeNanos();
+  absl::MutexLock lock(&mutex_);
+  Stream& live = streams_[stream_id];
+  for (size_t k = 0; k < entries.size(); ++k) {
+    Entry& entry = entries[k];
+    entry.segment = segment_number_;
+    entry.offset = offsets[k];
+    entry.appended_at = now;
+    live.entries.push_back(entry);
+    live.last_seq = entry.seq;
+    live.last_hash = entry.hash;
+    ++segments_[segment_number_].pending;
+    ++stats_.appended_batches;
+    Item& item = items[owners[k]];
+    if (!item.replaces_stream.empty()) {
+      if (const auto old = streams_.find(item.replaces_stream); old != streams_.end()) {
+        ForgetEntry(&old->second, item.replaces_seq);
+      }
+    }
+    for (BaselineUpdate& update : item.baselines) {
+      patch_bytes_ += static_cast<int64_t>(update.patch.size());
+      baselines_.Set(update.tracker, std::move(update.next));
+      snapshot_stale_ = true;
+    }
+    results[owners[k]] = BatchId{stream_id, entry.seq};
+  }
+  return results;
+}
+
+bool Spool::MakeRoom(int64_t bytes) {
+  const auto fits = [&]() {
+    absl::MutexLock lock(&mutex_);
+    int64_t total = bytes;
+    for (const auto& [number, segment] : segments_) total += segment.bytes;
+    return total <= options_.limit_bytes;
+  };
+  if (fits()) return true;
+  RemoveIdleSegments(/*ignore_replay_window=*/true);
+  if (fits()) return true;
+  // What is acknowledged may only wait for a snapshot of the baselines, or sit in the segment that is written to.
+  if (snapshot_stale_ && WriteSnapshot().ok()) {
+    bool idle = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto current = segments_.find(segment_number_);
+      idle = current != segments_.end() && current->second.pending == 0 && current->second.bytes > 0;
+    }
+    if (idle && OpenSegment().ok()) (void)WriteSnapshot();
+    RemoveIdleSegments(/*ignore_replay_window=*/true);
+    if (fits()) return true;
+  }
+  while (options_.drop_oldest) {
+    if (!DropOldestSegment()) return false;
+    if (fits()) return true;
+  }
+  return false;
+}
+
+void Spool::RemoveSegment(uint64_t number) {
+  unlink(SegmentPath(number).c_str());
+  segments_.erase(number);
+  for (auto it = streams_.begin(); it != streams_.end();) {
+    Stream& stream = it->second;
+    while (!stream.entries.empty() && stream.entries.front().segment <= number) {
+      if (stream.entries.front().segment == number || !segments_.contains(stream.entries.front().segment)) {
+        stream.entries.pop_front();
+      } else {
+        break;
+      }
+    }
+    std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq <= stream.acked_seq; });
+    const bool finished = stream.sealed && stream.entries.empty() && stream.last_seq <= stream.acked_seq;
+    if (finished && it->first != live_) {
+      it = streams_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Spool::RemoveIdleSegments(bool ignore_replay_window) {
+  const int64_t now = clock_->BoottimeNanos();
+  const int64_t window = absl::ToInt64Nanoseconds(options_.replay_window);
+  absl::MutexLock lock(&mutex_);
+  std::vector<uint64_t> removable;
+  for (const auto& [number, segment] : segments_) {
+    if (number >= snapshot_segment_ || (number == segment_number_ && segment_fd_ >= 0)) break;
+    if (segment.pending > 0) continue;
+    if (!ignore_replay_window && now - segment.idle_since < window) continue;
+    removable.push_back(number);
+  }
+  for (const uint64_t number : removable) RemoveSegment(number);
+}
+
+bool Spool::DropOldestSegment() {
+  uint64_t number = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (segments_.empty()) return false;
+    number = segments_.begin()->first;
+  }
+  if (number == segment_number_ && segment_fd_ >= 0 && !OpenSegment().ok()) return false;
+  if (number >= snapshot_segment_ && !WriteSnapshot().ok()) return false;
+  std::vector<std::pair<std::string, Entry>> dropped;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, stream] : streams_) {
+      for (const Entry& entry : stream.entries) {
+        if (entry.segment == number && entry.seq > stream.acked_seq) dropped.emplace_back(id, entry);
+      }
+    }
+  }
+  for (auto& [id, entry] : dropped) {
+    Head head;
+    std::string body;
+    (void)ReadRecord(entry, &head, &body);
+    Head note;
+    note.type = Head::kLost;
+    note.stream_id = id;
+    note.seq = entry.seq;
+    note.prev_hash = View(entry.prev_hash);
+    note.hash = View(entry.hash);
+    note.start_us = head.start_us;
+    note.end_us = head.end_us;
+    note.sources = head.sources;
+    notes_.push_back(FrameRecord(EncodeHead(note), ""));
+    absl::MutexLock lock(&mutex_);
+    MarkLost(&streams_[id], &entry, note);
+    ++stats_.dropped_batches;
+  }
+  absl::MutexLock lock(&mutex_);
+  RemoveSegment(number);
+  return true;
+}
+
+absl::Status Spool::WriteSnapshot() {
+  const std::string content = Compress(baselines_.Serialize());
+  std::string tail;
+  tail.reserve(content.size() + 16);
+  PutFixed64(&tail, segment_number_);
+  PutFixed64(&tail, static_cast<uint64_t>(segment_fd_ >= 0 ? segment_end_ : 0));
+  tail.append(content);
+  // Without an open segment the position is the beginning of the next one.
+  if (segment_fd_ < 0) {
+    const uint64_t next = segment_number_ + 1;
+    std::memcpy(tail.data(), &next, sizeof next);
+  }
+  std::string bytes(kSnapshotMagic, 8);
+  PutFixed32(&bytes, frame::Crc32c(tail));
+  bytes.append(tail);
+  const std::string path = absl::StrCat(options_.directory, "/baselines.snap");
+  const std::string temporary = path + ".tmp";
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return ErrnoStatus(errno, "making the snapshot of baselines");
+  absl::Status status = WriteAll(fd, bytes, 0, "writing the snapshot of baselines");
+  if (status.ok() && fsync(fd) != 0) status = ErrnoStatus(errno, "fsync of the snapshot of baselines");
+  close(fd);
+  if (status.ok()) {
+    if (const int error = Failpoint("spool.rename"); error != 0) status = ErrnoStatus(error, "renaming the snapshot");
+  }
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoStatus(errno, "renaming the snapshot");
+  if (status.ok()) status = SyncDirectory();
+  if (!status.ok()) {
+    unlink(temporary.c_str());
+    return status;
+  }
+  Failpoint("spool.after_snapshot");
+  snapshot_segment_ = segment_fd_ >= 0 ? segment_number_ : segment_number_ + 1;
+  snapshot_at_ = clock_->BoottimeNanos();
+  snapshot_stale_ = false;
+  patch_bytes_ = 0;
+  absl::MutexLock lock(&mutex_);
+  ++stats_.snapshots;
+  return absl::OkStatus();
+}
+
+absl::Status Spool::Maintain(bool force) {
+  const int64_t age = clock_->BoottimeNanos() - snapshot_at_;
+  absl::Status status;
+  if (snapshot_stale_ && (force || patch_bytes_ >= options_.snapshot_patch_bytes ||
+                          age >= absl::ToInt64Nanoseconds(options_.snapshot_every))) {
+    status = WriteSnapshot();
+  }
+  RemoveIdleSegments(/*ignore_replay_window=*/false);
+  return status;
+}
+
+std::vector<SpoolStream> Spool::Streams() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::pair<uint64_t, SpoolStream>> sorted;
+  for (const auto& [id, stream] : streams_) {
+    SpoolStream view;
+    view.stream_id = id;
+    view.sealed = id != live_;
+    view.last_written_seq = stream.last_seq;
+    view.last_acked_seq = stream.acked_seq;
+    if (stream.acked_hash_known) view.last_acked_hash = std::string(View(stream.acked_hash));
+    view.pending = stream.last_seq - std::min(stream.acked_seq, stream.last_seq);
+    if (view.sealed && stream.entries.empty() && view.pending == 0) continue;
+    sorted.emplace_back(view.sealed ? stream.order : 0, std::move(view));
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<SpoolStream> out;
+  for (auto& [order, view] : sorted) out.push_back(std::move(view));
+  return out;
+}
+
+absl::Status Spool::ReadRecord(const Entry& entry, Head* head, std::string* body) const {
+  const std::string path = SegmentPath(entry.segment);
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::DataLossError("the segment is gone");
+  std::string record(kPrefixBytes + entry.head_bytes + entry.body_bytes, '\0');
+  size_t done = 0;
+  while (done < record.size()) {
+    const ssize_t got = pread(fd, record.data() + done, record.size() - done, static_cast<off_t>(entry.offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    done += static_cast<size_t>(got);
+  }
+  close(fd);
+  Prefix prefix;
+  if (done != record.size() || !ReadPrefix(record, &prefix) || prefix.head_bytes != entry.head_bytes ||
+      prefix.body_bytes != entry.body_bytes || !HeadIsWhole(record, prefix) ||
+      !DecodeHead(std::string_view(record).substr(kPrefixBytes, prefix.head_bytes), head)) {
+    return absl::DataLossError("the record is damaged");
+  }
+  *body = record.substr(kPrefixBytes + prefix.head_bytes);
+  if (frame::Crc32c(*body) != prefix.body_crc) return absl::DataLossError("the record's body is damaged");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_t seq) {
+  Entry found;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = streams_.find(stream_id);
+    if (it == streams_.end() || seq < 1 || seq > it->second.last_seq) return absl::NotFoundError("no such batch");
+    const Stream& stream = it->second;
+    const auto entry = std::lower_bound(stream.entries.begin(), stream.entries.end(), seq,
+                                        [](const Entry& e, int64_t wanted) { return e.seq < wanted; });
+    if (entry == stream.entries.end() || entry->seq != seq || entry->lost) return MakeGap(stream_id, stream, seq);
+    found = *entry;
+  }
+  Head head;
+  std::string body;
+  absl::Status status = ReadRecord(found, &head, &body);
+  ingestpb::Batch batch;
+  if (status.ok() && (body.size() < head.batch_bytes ||
+                      !batch.ParseFromArray(body.data(), static_cast<int>(head.batch_bytes)) || batch.seq() != seq)) {
+    status = absl::DataLossError("the record holds another batch");
+  }
+  if (status.ok()) return batch;
+  PGA_LOG(error, "a batch in the spool is damaged and will be reported as a gap",
+          {{"stream", frame::FormatUuid(stream_id)}, {"seq", seq}, {"reason", status}});
+  absl::MutexLock lock(&mutex_);
+  ++stats_.rotten_records;
+  stats_.rotten_bytes += static_cast<int64_t>(found.body_bytes);
+  const auto it = streams_.find(stream_id);
+  if (it == streams_.end()) return absl::NotFoundError("no such batch");
+  for (Entry& entry : it->second.entries) {
+    if (entry.seq == seq && !entry.lost) MarkLost(&it->second, &entry, head);
+  }
+  return MakeGap(stream_id, it->second, seq);
+}
+
+absl::StatusOr<ingestpb::Batch> Spool::MakeGap(const std::string& stream_id, const Stream& stream,
+                                               int64_t first) const {
+  // What is missing in one piece from `first` on, up to the next batch that is there.
+  int64_t last = stream.last_seq;
+  Hash after = stream.last_hash;
+  Hash before{};
+  bool before_known = first == 1;
+  for (const Entry& entry : stream.entries) {
+    if (entry.seq == first - 1) {
+      before = entry.hash;
+      before_known = true;
+    }
+    if (entry.seq == first) {
+      before = entry.prev_hash;
+      before_known = true;
+    }
+    if (entry.seq > first && !entry.lost) {
+      last = entry.seq - 1;
+      after = entry.prev_hash;
+      break;
+    }
+  }
+  if (!before_known && stream.acked_seq == first - 1 && stream.acked_hash_known) {
+    before = stream.acked_hash;
+    before_known = true;
+  }
+  if (!before_known) return absl::NotFoundError("the batch before the gap is not known");
+  ingestpb::BatchContent content;
+  ingestpb::Gap* gap = content.mutable_gap();
+  gap->set_first_seq(first);
+  gap->set_last_seq(last);
+  gap->set_hash_before(std::string(View(before)));
+  gap->set_hash_after(std::string(View(after)));
+  for (const Lost& lost : stream.lost) {
+    if (lost.seq < first || lost.seq > last || lost.end_us < lost.start_us) continue;
+    ingestpb::LostInterval* interval = gap->add_lost();
+    interval->set_source_id(lost.source_id);
+    interval->set_start_us(lost.start_us);
+    interval->set_end_us(lost.end_us);
+  }
+  return frame::SealBatch(stream_id, last, View(before), content);
+}
+
+bool Spool::Ack(const std::string& stream_id, int64_t last_seq, std::string_view last_hash) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = streams_.find(stream_id);
+  if (it == streams_.end()) return true;
+  Stream& stream = it->second;
+  if (last_seq > stream.last_seq) return false;
+  if (last_seq > 0 && !last_hash.empty()) {
+    for (const Entry& entry : stream.entries) {
+      if (entry.seq == last_seq && View(entry.hash) != last_hash) return false;
+    }
+  }
+  if (last_seq > stream.acked_seq) {
+    SetAcked(&stream, last_seq);
+    stream.ack_dirty = true;
+  }
+  if (last_seq == stream.acked_seq && last_hash.size() == 32) {
+    stream.acked_hash = ToHash(last_hash);
+    stream.acked_hash_known = true;
+  }
+  return true;
+}
+
+int64_t Spool::Rewind(const std::string& stream_id, int64_t last_seq) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = streams_.find(stream_id);
+  if (it == streams_.end() || last_seq >= it->second.acked_seq) return 0;
+  Stream& stream = it->second;
+  const int64_t count = stream.acked_seq - last_seq;
+  SetAcked(&stream, last_seq);
+  stream.acked_hash_known = false;
+  for (const Entry& entry : stream.entries) {
+    if (entry.seq != last_seq) continue;
+    stream.acked_hash = entry.hash;
+    stream.acked_hash_known = true;
+  }
+  return count;
+}
+
+absl::StatusOr<int64_t> Spool::Restamp(const std::string& stream_id, int64_t from_seq) {
+  std::vector<int64_t> seqs;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = streams_.find(stream_id);
+    if (it == streams_.end()) return 0;
+    for (const Entry& entry : it->second.entries) {
+      if (entry.seq >= from_seq) seqs.push_back(entry.seq);
+    }
+    if (stream_id == live_) {
+      it->second.sealed = true;
+      live_ = frame::RandomUuid();
+      streams_[live_].order = next_order_++;
+    }
+  }
+  int64_t moved = 0;
+  for (const int64_t seq : seqs) {
+    auto batch = Load(stream_id, seq);
+    if (!batch.ok()) continue;
+    google::protobuf::Arena arena;
+    auto content = frame::OpenBatch(*batch, &arena);
+    if (!content.ok() || (*content)->has_gap()) continue;
+    std::vector<Item> items(1);
+    items[0].content = **content;
+    items[0].replaces_stream = stream_id;
+    items[0].replaces_seq = seq;
+    auto results = AppendItems(std::move(items));
+    PGA_RETURN_IF_ERROR(results[0]);
+    ++moved;
+  }
+  absl::MutexLock lock(&mutex_);
+  if (const auto it = streams_.find(stream_id); it != streams_.end()) {
+    Stream& stream = it->second;
+    while (!stream.entries.empty() && stream.entries.back().seq >= from_seq) {
+      const int64_t seq = stream.entries.back().seq;
+      ForgetEntry(&stream, seq);
+    }
+    stream.last_seq = std::min(stream.last_seq, from_seq - 1);
+    if (stream.acked_seq > stream.last_seq) stream.acked_seq = stream.last_seq;
+    stream.lost.clear();
+  }
+  return moved;
+}
+
+void Spool::SealIfStaleLocked() {
+  const Stream& live = streams_[live_];
+  if (streams_.size() >= kMaxStreams) return;
+  const int64_t now = clock_->BoottimeNanos();
+  for (const Entry& entry : live.entries) {
+    if (entry.seq <= live.acked_seq) continue;
+    if (entry.appended_at != 0 && now - entry.appended_at > absl::ToInt64Nanoseconds(seal_after_)) NewLiveStream();
+    return;
+  }
+}
+
+void Spool::SetSealAfter(absl::Duration seal_after) {
+  absl::MutexLock lock(&mutex_);
+  seal_after_ = seal_after;
+}
+
+std::string Spool::live_stream_id() const {
+  absl::MutexLock lock(&mutex_);
+  return live_;
+}
+
+SpoolStats Spool::stats() const {
+  absl::MutexLock lock(&mutex_);
+  SpoolStats stats = stats_;
+  stats.limit_bytes = options_.limit_bytes;
+  const int64_t now = clock_->BoottimeNanos();
+  for (const auto& [number, segment] : segments_) {
+    stats.bytes += segment.bytes;
+    ++stats.segments;
+  }
+  for (const auto& [id, stream] : streams_) {
+    ++stats.streams;
+    for (const Entry& entry : stream.entries) {
+      if (entry.seq <= stream.acked_seq) continue;
+      ++stats.pending_batches;
+      if (entry.appended_at != 0) {
+        stats.oldest_pending_seconds =
+            std::max(stats.oldest_pending_seconds, static_cast<double>(now - entry.appended_at) / 1e9);
+      }
+    }
+  }
+  return stats;
+}
+
+}  // namespace pga::collector

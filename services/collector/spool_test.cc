@@ -1,0 +1,549 @@
+#include "services/collector/spool.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <set>
+
+#include "google/protobuf/arena.h"
+#include "libs/clock/fake_clock.h"
+#include "libs/frame/batch_codec.h"
+#include "libs/log/log.h"
+#include "libs/status/testing.h"
+#include "services/collector/failpoints.h"
+#include "services/collector/spool_writer.h"
+
+namespace pga::collector {
+namespace {
+
+namespace fs = std::filesystem;
+using ::pga::status::IsOk;
+using ::pga::status::StatusIs;
+
+class SpoolTest : public ::testing::Test {
+ protected:
+  SpoolTest() {
+    log::LogOptions quiet;
+    quiet.level = log::Level::off;
+    log::Init(quiet);
+    char path[] = "/tmp/pga_spool_XXXXXX";
+    root_ = mkdtemp(path);
+    options_.directory = root_ + "/spool";
+    source_ = std::string(16, 's');
+  }
+  ~SpoolTest() override {
+    ArmFailpoints("");
+    spool_.reset();
+    fs::remove_all(root_);
+  }
+
+  void Open() {
+    spool_.reset();
+    auto spool = Spool::Open(options_, &clock_);
+    ASSERT_THAT(spool, IsOk());
+    spool_ = *std::move(spool);
+  }
+
+  // A batch that can be recognised by its number, with some bulk that does not compress.
+  SpoolBatch Make(int64_t number, size_t bulk = 100) {
+    SpoolBatch batch;
+    auto* source = batch.content.add_sources();
+    source->set_source_id(source_);
+    source->set_name("db");
+    ingestpb::Frame* frame = batch.content.add_frames();
+    frame->set_metric("m");
+    frame->set_source_id(source_);
+    frame->set_interval_start_us(number * 10);
+    frame->set_collected_at_us(number * 10 + 10);
+    auto* text = batch.content.add_query_texts();
+    text->set_source_id(source_);
+    text->set_query_id(number);
+    std::string bytes(bulk, ' ');
+    for (char& c : bytes) c = static_cast<char>('a' + random_() % 26);
+    text->set_text(bytes);
+    return batch;
+  }
+
+  absl::StatusOr<BatchId> AppendOne(SpoolBatch batch) {
+    std::vector<SpoolBatch> group;
+    group.push_back(std::move(batch));
+    return spool_->Append(std::move(group))[0];
+  }
+
+  static int64_t Number(const ingestpb::Batch& batch) {
+    google::protobuf::Arena arena;
+    auto content = frame::OpenBatch(batch, &arena);
+    EXPECT_THAT(content, IsOk());
+    if (!content.ok() || (*content)->query_texts_size() == 0) return -1;
+    return (*content)->query_texts(0).query_id();
+  }
+
+  static ingestpb::Gap GapOf(const ingestpb::Batch& batch) {
+    google::protobuf::Arena arena;
+    auto content = frame::OpenBatch(batch, &arena);
+    EXPECT_THAT(content, IsOk());
+    return content.ok() ? (*content)->gap() : ingestpb::Gap();
+  }
+
+  // Every unacknowledged batch's number, in the order of sending; checks the hash chain.
+  std::vector<int64_t> Pending() {
+    std::vector<int64_t> numbers;
+    for (const SpoolStream& stream : spool_->Streams()) {
+      std::string hash;
+      for (int64_t seq = stream.last_acked_seq + 1; seq <= stream.last_written_seq; ++seq) {
+        auto batch = spool_->Load(stream.stream_id, seq);
+        EXPECT_THAT(batch, IsOk());
+        if (!batch.ok()) continue;
+        if (!hash.empty()) {
+          EXPECT_EQ(batch->prev_hash(), hash);
+        }
+        google::protobuf::Arena arena;
+        auto content = frame::OpenBatch(*batch, &arena);
+        EXPECT_THAT(content, IsOk());
+        if (content.ok() && (*content)->has_gap()) {
+          numbers.push_back(-(*content)->gap().last_seq());
+          hash = (*content)->gap().hash_after();
+          seq = batch->seq();
+        } else {
+          numbers.push_back(Number(*batch));
+          hash = batch->hash();
+        }
+      }
+    }
+    return numbers;
+  }
+
+  std::vector<fs::path> Segments() {
+    std::vector<fs::path> paths;
+    for (const auto& item : fs::directory_iterator(options_.directory)) {
+      if (item.path().extension() == ".seg") paths.push_back(item.path());
+    }
+    std::sort(paths.begin(), paths.end());
+    return paths;
+  }
+
+  static std::string Slurp(const fs::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+
+  static void Spill(const fs::path& path, const std::string& bytes) {
+    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    out << bytes;
+  }
+
+  std::string root_;
+  SpoolOptions options_;
+  std::string source_;
+  clock::FakeClock clock_;
+  std::unique_ptr<Spool> spool_;
+  std::mt19937 random_{7};
+};
+
+TEST_F(SpoolTest, NumbersWithoutHolesFromOne) {
+  Open();
+  for (int i = 1; i <= 5; ++i) {
+    auto id = AppendOne(Make(i));
+    ASSERT_THAT(id, IsOk());
+    EXPECT_EQ(id->seq, i);
+    EXPECT_EQ(id->stream_id, spool_->live_stream_id());
+  }
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 2, 3, 4, 5}));
+}
+
+TEST_F(SpoolTest, FilesAreForTheOwnerAlone) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  ASSERT_THAT(spool_->Maintain(true), IsOk());
+  for (const auto& item : fs::directory_iterator(options_.directory)) {
+    struct stat info {};
+    ASSERT_EQ(stat(item.path().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0600u) << item.path();
+  }
+}
+
+TEST_F(SpoolTest, SecondProcessIsRefused) {
+  Open();
+  EXPECT_THAT(Spool::Open(options_, &clock_), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(SpoolTest, RestartKeepsBatchesAndOpensAnotherStream) {
+  Open();
+  const std::string old = spool_->live_stream_id();
+  for (int i = 1; i <= 3; ++i) ASSERT_THAT(AppendOne(Make(i)), IsOk());
+  Open();
+  EXPECT_NE(spool_->live_stream_id(), old);
+  ASSERT_THAT(AppendOne(Make(4)), IsOk());
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{4, 1, 2, 3}));  // live first
+  const auto streams = spool_->Streams();
+  ASSERT_EQ(streams.size(), 2u);
+  EXPECT_TRUE(streams[1].sealed);
+}
+
+TEST_F(SpoolTest, AcksSurviveWithTheNextBatch) {
+  Open();
+  const std::string old = spool_->live_stream_id();
+  for (int i = 1; i <= 3; ++i) ASSERT_THAT(AppendOne(Make(i)), IsOk());
+  auto second = spool_->Load(old, 2);
+  ASSERT_THAT(second, IsOk());
+  EXPECT_TRUE(spool_->Ack(old, 2, second->hash()));
+  ASSERT_THAT(AppendOne(Make(4)), IsOk());
+  Open();
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(spool_->Streams()[1].last_acked_hash, second->hash());
+}
+
+TEST_F(SpoolTest, TornTailIsCutAtEveryByte) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1, 20)), IsOk());
+  const size_t first = Slurp(Segments()[0]).size();
+  ASSERT_THAT(AppendOne(Make(2, 20)), IsOk());
+  spool_.reset();
+  const fs::path path = Segments()[0];
+  const std::string whole = Slurp(path);
+  for (size_t cut = first; cut < whole.size(); cut += 3) {
+    fs::remove_all(options_.directory);
+    fs::create_directory(options_.directory);
+    Spill(path, whole.substr(0, cut));
+    Open();
+    EXPECT_EQ(Pending(), std::vector<int64_t>{1}) << "cut at " << cut;
+    EXPECT_EQ(spool_->stats().torn_bytes, static_cast<int64_t>(cut - first));
+    EXPECT_EQ(fs::file_size(path), first);
+  }
+}
+
+TEST_F(SpoolTest, BitRotLosesOneRecordAndReportsItsNumber) {
+  Open();
+  std::vector<size_t> ends;
+  for (int i = 1; i <= 4; ++i) {
+    ASSERT_THAT(AppendOne(Make(i, 60)), IsOk());
+    ends.push_back(Slurp(Segments()[0]).size());
+  }
+  spool_.reset();
+  const fs::path path = Segments()[0];
+  const std::string whole = Slurp(path);
+  for (size_t at = ends[0]; at < ends[1]; at += 7) {
+    fs::remove_all(options_.directory);
+    fs::create_directory(options_.directory);
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    Spill(path, damaged);
+    Open();
+    EXPECT_EQ(Pending(), (std::vector<int64_t>{1, -2, 3, 4})) << "flip at " << at;
+    EXPECT_EQ(spool_->stats().rotten_records, 1);
+  }
+}
+
+TEST_F(SpoolTest, BitRotWhileRunningIsReportedAsAGapWithItsInterval) {
+  Open();
+  for (int i = 1; i <= 3; ++i) ASSERT_THAT(AppendOne(Make(i, 60)), IsOk());
+  const fs::path path = Segments()[0];
+  std::string bytes = Slurp(path);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  {
+    std::fstream out(path, std::ios::in | std::ios::out | std::ios::binary);
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  }
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, -2, 3}));
+  auto gap = spool_->Load(spool_->live_stream_id(), 2);
+  ASSERT_THAT(gap, IsOk());
+  const ingestpb::Gap record = GapOf(*gap);
+  ASSERT_EQ(record.lost_size(), 1);
+  EXPECT_EQ(record.lost(0).start_us(), 20);
+  EXPECT_EQ(record.lost(0).end_us(), 30);
+  EXPECT_EQ(record.hash_before(), spool_->Load(spool_->live_stream_id(), 1)->hash());
+  EXPECT_EQ(record.hash_after(), spool_->Load(spool_->live_stream_id(), 3)->prev_hash());
+}
+
+TEST_F(SpoolTest, LimitRefusesNewBatchesAndKeepsOldOnes) {
+  options_.limit_bytes = 20000;
+  options_.segment_bytes = 4000;
+  Open();
+  int accepted = 0;
+  absl::Status refused;
+  for (int i = 1; i <= 100 && refused.ok(); ++i) {
+    refused = AppendOne(Make(i, 1000)).status();
+    if (refused.ok()) accepted = i;
+  }
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_GT(accepted, 5);
+  EXPECT_EQ(Pending().size(), static_cast<size_t>(accepted));
+  EXPECT_EQ(spool_->stats().refused_batches, 1);
+  // Room comes from acknowledged batches, even within the replay window.
+  EXPECT_TRUE(spool_->Ack(spool_->live_stream_id(), accepted, ""));
+  EXPECT_THAT(AppendOne(Make(200, 1000)), IsOk());
+  EXPECT_EQ(Pending(), std::vector<int64_t>{200});
+}
+
+TEST_F(SpoolTest, DropOldestReportsWhatItDropped) {
+  options_.limit_bytes = 20000;
+  options_.segment_bytes = 4000;
+  options_.drop_oldest = true;
+  Open();
+  for (int i = 1; i <= 60; ++i) ASSERT_THAT(AppendOne(Make(i, 1000)), IsOk());
+  auto pending = Pending();
+  ASSERT_LT(pending[0], 0);
+  const int64_t last_lost = -pending[0];
+  EXPECT_EQ(last_lost, spool_->stats().dropped_batches);
+  EXPECT_EQ(pending.size(), static_cast<size_t>(60 - last_lost + 1));
+  auto gap = spool_->Load(spool_->live_stream_id(), 1);
+  ASSERT_THAT(gap, IsOk());
+  EXPECT_EQ(gap->seq(), last_lost);
+  const ingestpb::Gap record = GapOf(*gap);
+  EXPECT_EQ(record.first_seq(), 1);
+  EXPECT_EQ(record.lost_size(), last_lost);
+  EXPECT_EQ(record.lost(0).source_id(), source_);
+  // The next process knows it too.
+  Open();
+  EXPECT_EQ(Pending().front(), -last_lost);
+}
+
+TEST_F(SpoolTest, FullDiskRefusesAndGoesOnWhenThereIsRoom) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  ArmFailpoints("spool.write:1:enospc");
+  EXPECT_THAT(AppendOne(Make(2)), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(AppendOne(Make(3)), StatusIs(absl::StatusCode::kResourceExhausted));
+  ArmFailpoints("");
+  ASSERT_THAT(AppendOne(Make(4)), IsOk());
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 4}));
+  Open();
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 4}));
+}
+
+TEST_F(SpoolTest, FullDiskAtANewSegmentRefuses) {
+  options_.segment_bytes = 500;
+  Open();
+  ASSERT_THAT(AppendOne(Make(1, 600)), IsOk());
+  ArmFailpoints("spool.create:1:enospc");
+  EXPECT_THAT(AppendOne(Make(2)), StatusIs(absl::StatusCode::kResourceExhausted));
+  ArmFailpoints("");
+  ASSERT_THAT(AppendOne(Make(3)), IsOk());
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 3}));
+}
+
+TEST_F(SpoolTest, RealFileSizeLimitIsAFullDisk) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  struct rlimit old {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  struct rlimit tight = old;
+  tight.rlim_cur = static_cast<rlim_t>(Slurp(Segments()[0]).size() + 100);
+  signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const absl::Status refused = AppendOne(Make(2, 5000)).status();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  ASSERT_THAT(AppendOne(Make(3, 5000)), IsOk());
+  Open();
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(spool_->stats().torn_bytes, 0);
+}
+
+TEST_F(SpoolTest, FailedFsyncWritesAgainToANewSegment) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  // The point fails until it is disarmed, so both attempts fail: refused, and the stream ends.
+  ArmFailpoints("spool.fsync:1:eio");
+  EXPECT_FALSE(AppendOne(Make(2)).ok());
+  ArmFailpoints("");
+  EXPECT_EQ(spool_->stats().fsync_failures, 2);
+  auto id = AppendOne(Make(3));
+  ASSERT_THAT(id, IsOk());
+  EXPECT_EQ(id->seq, 1);
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{3, 1}));
+  Open();
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 3}));
+}
+
+TEST_F(SpoolTest, AcknowledgedSegmentsAreKeptForTheReplayWindow) {
+  options_.segment_bytes = 1000;
+  Open();
+  for (int i = 1; i <= 10; ++i) ASSERT_THAT(AppendOne(Make(i, 800)), IsOk());
+  const std::string stream = spool_->live_stream_id();
+  EXPECT_TRUE(spool_->Ack(stream, 10, ""));
+  ASSERT_THAT(spool_->Maintain(true), IsOk());
+  const size_t before = Segments().size();
+  EXPECT_GT(before, 5u);
+  clock_.Advance(absl::Minutes(10));
+  EXPECT_EQ(spool_->Rewind(stream, 4), 6);
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{5, 6, 7, 8, 9, 10}));
+  EXPECT_TRUE(spool_->Ack(stream, 10, ""));
+  ASSERT_THAT(AppendOne(Make(11, 10)), IsOk());
+  clock_.Advance(absl::Minutes(16));
+  ASSERT_THAT(spool_->Maintain(true), IsOk());
+  EXPECT_LE(Segments().size(), 2u);
+  // Beyond the window only a numbered gap can be said.
+  EXPECT_GT(spool_->Rewind(stream, 4), 0);
+  EXPECT_THAT(spool_->Load(stream, 5), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_TRUE(spool_->Ack(stream, 4, std::string(32, 'h')));
+  auto gap = spool_->Load(stream, 5);
+  ASSERT_THAT(gap, IsOk());
+  EXPECT_EQ(GapOf(*gap).hash_before(), std::string(32, 'h'));
+}
+
+TEST_F(SpoolTest, StaleLiveStreamIsSealed) {
+  Open();
+  const std::string first = spool_->live_stream_id();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  clock_.Advance(absl::Seconds(100));
+  ASSERT_THAT(AppendOne(Make(2)), IsOk());
+  EXPECT_EQ(spool_->live_stream_id(), first);
+  clock_.Advance(absl::Seconds(30));
+  ASSERT_THAT(AppendOne(Make(3)), IsOk());
+  EXPECT_NE(spool_->live_stream_id(), first);
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{3, 1, 2}));
+}
+
+TEST_F(SpoolTest, AckOfOtherBytesIsAFork) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  const std::string stream = spool_->live_stream_id();
+  EXPECT_FALSE(spool_->Ack(stream, 1, std::string(32, 'x')));
+  EXPECT_FALSE(spool_->Ack(stream, 2, ""));
+  EXPECT_EQ(Pending(), std::vector<int64_t>{1});
+}
+
+TEST_F(SpoolTest, RestampMovesBatchesOnceEvenOverARestart) {
+  Open();
+  for (int i = 1; i <= 4; ++i) ASSERT_THAT(AppendOne(Make(i)), IsOk());
+  const std::string old = spool_->live_stream_id();
+  EXPECT_TRUE(spool_->Ack(old, 2, ""));
+  auto moved = spool_->Restamp(old, 3);
+  ASSERT_THAT(moved, IsOk());
+  EXPECT_EQ(*moved, 2);
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{3, 4}));
+  EXPECT_NE(spool_->live_stream_id(), old);
+  Open();
+  // The old numbers are void; at most a gap of them is offered to the forked stream.
+  std::vector<int64_t> numbers;
+  for (const int64_t number : Pending()) {
+    if (number > 0) numbers.push_back(number);
+  }
+  EXPECT_EQ(numbers, (std::vector<int64_t>{3, 4}));
+}
+
+// Baselines come back exactly as of the last accepted batch, whatever was snapshot and whatever was refused.
+TEST_F(SpoolTest, BaselinesComeBackAsOfTheLastAcceptedBatch) {
+  catalogpb::Metric metric;
+  metric.set_name("m");
+  metric.set_schema_version(1);
+  for (const char* name : {"id", "n"}) {
+    auto* column = metric.add_columns();
+    column->set_name(name);
+    column->set_type(catalogpb::COLUMN_TYPE_INT8);
+    column->set_kind(name[0] == 'i' ? catalogpb::COLUMN_KIND_LABEL : catalogpb::COLUMN_KIND_COUNTER);
+    column->set_since_schema_version(1);
+  }
+  const MetricShape shape(metric);
+  for (uint32_t seed = 1; seed <= 25; ++seed) {
+    std::mt19937 random(seed);
+    fs::remove_all(options_.directory);
+    options_.segment_bytes = 3000;
+    options_.snapshot_patch_bytes = 1500;
+    Open();
+    std::shared_ptr<const Baseline> accepted;
+    int64_t value = 0;
+    Observation observation;
+    observation.epoch = {1, 1, 1, 1};
+    for (int tick = 1; tick <= 60; ++tick) {
+      value += static_cast<int64_t>(random() % 50);
+      Reading reading(shape);
+      for (int id = 0; id < 5; ++id) {
+        reading.AddRow();
+        reading.SetInt(0, id);
+        reading.SetInt(1, value * (id + 1));
+      }
+      observation.collected_at_us = tick * 1000000;
+      auto step = Advance(accepted.get(), reading, observation);
+      ASSERT_THAT(step, IsOk());
+      SpoolBatch batch = Make(tick, 200);
+      batch.baselines.push_back({"tracker", step->patch, step->next});
+      const int fate = static_cast<int>(random() % 10);
+      if (fate == 0) ArmFailpoints("spool.write:1:enospc");
+      if (fate == 1) ArmFailpoints("spool.fsync:1:eio");
+      auto id = AppendOne(std::move(batch));
+      ArmFailpoints("");
+      EXPECT_EQ(id.ok(), fate > 1);
+      if (id.ok()) {
+        accepted = step->next;
+        if (random() % 2 == 0) {
+          EXPECT_TRUE(spool_->Ack(id->stream_id, id->seq, ""));
+        }
+      }
+      ASSERT_THAT(spool_->Maintain(random() % 10 == 0), IsOk());
+      clock_.Advance(absl::Minutes(1));
+      if (random() % 7 == 0) {
+        Open();
+        const auto found = spool_->baselines().Find("tracker");
+        ASSERT_EQ(found == nullptr, accepted == nullptr) << "seed " << seed;
+        if (found != nullptr) {
+          ASSERT_EQ(found->Serialize(), accepted->Serialize()) << "seed " << seed;
+        }
+        EXPECT_EQ(spool_->stats().baselines_lost, 0);
+      }
+    }
+  }
+}
+
+TEST_F(SpoolTest, DamagedSnapshotIsReportedAndTheLogStillReads) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  SpoolBatch batch = Make(2);
+  batch.baselines.push_back({"t", "", nullptr});
+  spool_.reset();
+  Spill(options_.directory + "/baselines.snap", "PGASNAP1 not a snapshot at all");
+  Open();
+  EXPECT_EQ(Pending(), std::vector<int64_t>{1});
+  EXPECT_EQ(spool_->stats().baselines_lost, 1);
+}
+
+TEST_F(SpoolTest, RandomGarbageNeverStopsTheStart) {
+  for (uint32_t seed = 1; seed <= 40; ++seed) {
+    std::mt19937 random(seed);
+    fs::remove_all(options_.directory);
+    Open();
+    for (int i = 1; i <= 5; ++i) ASSERT_THAT(AppendOne(Make(i)), IsOk());
+    ASSERT_THAT(spool_->Maintain(true), IsOk());
+    spool_.reset();
+    for (const auto& item : fs::directory_iterator(options_.directory)) {
+      std::string bytes = Slurp(item.path());
+      for (int k = 0; k < 20 && !bytes.empty(); ++k) bytes[random() % bytes.size()] = static_cast<char>(random());
+      Spill(item.path(), bytes);
+    }
+    Open();
+    (void)Pending();
+    ASSERT_THAT(AppendOne(Make(9)), IsOk());
+  }
+}
+
+TEST_F(SpoolTest, WriterSaysWhatIsSafeAndSnapshotsAtTheEnd) {
+  Open();
+  SpoolWriter writer(spool_.get(), 100);
+  std::atomic<int> woken{0};
+  writer.set_on_accepted([&] { ++woken; });
+  std::atomic<int> safe{0};
+  for (int i = 1; i <= 50; ++i) {
+    ASSERT_TRUE(writer.Submit(Make(i), [&](absl::StatusOr<BatchId> id) { safe += id.ok() ? 1 : 0; }));
+  }
+  auto moved = writer.Restamp(spool_->live_stream_id(), 1);
+  ASSERT_THAT(moved, IsOk());
+  writer.Stop();
+  EXPECT_EQ(safe, 50);
+  EXPECT_GE(woken, 1);
+  EXPECT_FALSE(writer.Submit(Make(1), nullptr));
+  EXPECT_EQ(Pending().size(), 50u);
+}
+
+}  // namespace
+}  // namespace pga::collector
