@@ -22,7 +22,11 @@ struct ResultDeleter {
 };
 using PgResult = std::unique_ptr<PGresult, ResultDeleter>;
 
-void IgnoreNotice(void*, const PGresult*) {}
+void TakeNotice(void* sink, const PGresult* result) {
+  const auto& on_notice = *static_cast<std::function<void(const std::string&)>*>(sink);
+  const char* text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  if (on_notice && text != nullptr) on_notice(text);
+}
 
 absl::Status ErrorOf(const PGresult* result) {
   const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -37,7 +41,7 @@ Result Convert(const PGresult* from) {
   Result result;
   const int columns = PQnfields(from);
   const int rows = PQntuples(from);
-  for (int c = 0; c < columns; ++c) result.AddColumn(PQfname(from, c));
+  for (int c = 0; c < columns; ++c) result.AddColumn(PQfname(from, c), PQftype(from, c));
   result.ReserveCells(static_cast<size_t>(rows) * static_cast<size_t>(columns));
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < columns; ++c) {
@@ -57,6 +61,7 @@ Result Convert(const PGresult* from) {
 
 struct CopyConnection::Impl {
   PGconn* conn = nullptr;
+  std::function<void(const std::string&)> on_notice;
   bool lost = false;
 
   ~Impl() { PQfinish(conn); }
@@ -169,7 +174,8 @@ absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const Co
   auto impl = std::make_unique<Impl>();
   impl->conn = PQconnectStart(conninfo->c_str());
   if (impl->conn == nullptr) return absl::ResourceExhaustedError("no memory for a connection");
-  PQsetNoticeReceiver(impl->conn, IgnoreNotice, nullptr);
+  impl->on_notice = options.on_notice;
+  PQsetNoticeReceiver(impl->conn, TakeNotice, &impl->on_notice);
   const auto failed = [&] {
     std::string message = PQerrorMessage(impl->conn);
     std::string_view state = "08001";

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,8 @@ struct CopyConnectionOptions {
   absl::Duration statement_timeout = absl::Seconds(60);
   absl::Duration lock_timeout = absl::Seconds(10);
   absl::Duration idle_in_transaction_timeout = absl::Seconds(60);
+  // Gets the server's notices and warnings, during calls of this object.
+  std::function<void(const std::string&)> on_notice = {};
 };
 
 // After DEADLINE_EXCEEDED from this side, and after UNAVAILABLE, the connection is closed (ok() is false) and only a

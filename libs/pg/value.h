@@ -86,6 +86,8 @@ class Result {
   bool empty() const { return rows() == 0; }
   size_t columns() const { return columns_.size(); }
   const std::string& column_name(size_t column) const { return columns_.at(column); }
+  // pg_type.oid of the column; 0 where the connection class does not say.
+  uint32_t column_type_oid(size_t column) const { return type_oids_.at(column); }
   // Rows that INSERT, UPDATE, DELETE or COPY touched; 0 for other statements.
   int64_t affected_rows() const { return affected_rows_; }
   Row operator[](size_t row) const;
@@ -108,7 +110,10 @@ class Result {
   Iterator end() const { return {this, rows()}; }
 
   // For the classes that fill it, row by row: columns first, then cells.
-  void AddColumn(std::string name) { columns_.push_back(std::move(name)); }
+  void AddColumn(std::string name, uint32_t type_oid = 0) {
+    columns_.push_back(std::move(name));
+    type_oids_.push_back(type_oid);
+  }
   void ReserveCells(size_t count) { cells_.reserve(count); }
   void AddNull() { cells_.push_back({0, kNull}); }
   void AddCell(std::string_view text);
@@ -124,6 +129,7 @@ class Result {
   const Cell& CellAt(size_t row, size_t column) const;
 
   std::vector<std::string> columns_;
+  std::vector<uint32_t> type_oids_;
   std::vector<Cell> cells_;
   std::string buffer_;
   int64_t affected_rows_ = 0;

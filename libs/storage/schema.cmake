@@ -1,0 +1,20 @@
+# What the databases look like and what keeps them in order: migrations, catalog tables, partitions, rollups, retention.
+file(GLOB migration_files CONFIGURE_DEPENDS
+  ${CMAKE_CURRENT_SOURCE_DIR}/migrations/metadata/*.sql ${CMAKE_CURRENT_SOURCE_DIR}/migrations/metrics/*.sql)
+set(embedded_migrations ${CMAKE_CURRENT_BINARY_DIR}/embedded_migrations.cc)
+add_custom_command(
+  OUTPUT ${embedded_migrations}
+  COMMAND ${CMAKE_COMMAND} -DDIR=${CMAKE_CURRENT_SOURCE_DIR}/migrations -DOUT=${embedded_migrations}
+          -P ${CMAKE_CURRENT_SOURCE_DIR}/migrations/embed.cmake
+  DEPENDS ${migration_files} ${CMAKE_CURRENT_SOURCE_DIR}/migrations/embed.cmake
+  VERBATIM)
+
+pga_library(NAME storage_schema
+  SRCS migrations.cc catalog_schema.cc rollup_sql.cc rollup_job.cc ${embedded_migrations}
+  DEPS pga::catalog pga::clock pga::exec pga::metrics pga::pg pga::status pga_protos absl::status absl::statusor absl::time
+  PRIVATE_DEPS pga::log OpenSSL::Crypto absl::strings absl::synchronization)
+
+pga_test(NAME storage_migrations_test
+  SRCS migrations_test.cc
+  DEPS pga::storage_schema pga::testing
+  LABELS integration TIMEOUT 240)
