@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "libs/frame/frame_builder.h"
 #include "libs/status/status.h"
@@ -12,7 +13,7 @@
 namespace pga::collector {
 namespace {
 
-constexpr uint8_t kFormat = 1;
+constexpr uint8_t kFormat = 2;
 // Null masks are 64 bits wide.
 constexpr size_t kMaxCounters = 64;
 
@@ -20,12 +21,11 @@ absl::string_view ToAbsl(std::string_view v) {
   return {v.data(), v.size()};
 }
 
-void AppendKey(const Reading& reading, size_t row, std::string* out) {
-  const MetricShape& shape = reading.shape();
-  for (const int column : shape.labels()) {
+void AppendCells(const Reading& reading, size_t row, const std::vector<int>& columns, std::string* out) {
+  for (const int column : columns) {
     if (reading.IsNull(row, column)) {
       out->push_back('\0');
-    } else if (shape.type(column) == catalogpb::COLUMN_TYPE_TEXT) {
+    } else if (reading.shape().type(column) == catalogpb::COLUMN_TYPE_TEXT) {
       out->push_back('\2');
       PutBytes(out, reading.Text(row, column));
     } else {
@@ -35,9 +35,9 @@ void AppendKey(const Reading& reading, size_t row, std::string* out) {
   }
 }
 
-// Sets the labels of a row from its encoded key: for rows that are gone and have no reading.
-void SetLabelsFromKey(const MetricShape& shape, std::string_view key, frame::FrameBuilder* out) {
-  ByteReader reader(key);
+// Sets the labels of a row from their encoded form: for rows that are gone and have no reading.
+void SetLabels(const MetricShape& shape, std::string_view labels, frame::FrameBuilder* out) {
+  ByteReader reader(labels);
   for (const int column : shape.labels()) {
     uint8_t tag = 0;
     if (!reader.GetByte(&tag)) return;
@@ -121,12 +121,6 @@ bool Continues(const Epoch& before, const Epoch& now) {
   return before.statistics_reset_us == now.statistics_reset_us && now.statistics_reset_us != 0;
 }
 
-std::string RowKey(const Reading& reading, size_t row) {
-  std::string key;
-  AppendKey(reading, row, &key);
-  return key;
-}
-
 std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric) {
   std::string key;
   PutBytes(&key, source_id);
@@ -144,6 +138,7 @@ class BaselineBuilder {
 
   void Reserve(size_t rows, size_t counters) {
     baseline_->key_ends_.reserve(rows);
+    baseline_->label_ends_.reserve(rows);
     baseline_->counters_.reserve(rows * counters);
     baseline_->null_counters_.reserve(rows);
     baseline_->resets_.reserve(rows);
@@ -158,9 +153,12 @@ class BaselineBuilder {
     baseline_->counter_names_ = std::move(counter_names);
   }
 
-  void Add(std::string_view key, const int64_t* counters, uint64_t nulls, int64_t reset_us, uint64_t others_hash) {
+  void Add(std::string_view key, std::string_view labels, const int64_t* counters, uint64_t nulls, int64_t reset_us,
+           uint64_t others_hash) {
     baseline_->keys_.append(key);
     baseline_->key_ends_.push_back(static_cast<uint32_t>(baseline_->keys_.size()));
+    baseline_->labels_.append(labels);
+    baseline_->label_ends_.push_back(static_cast<uint32_t>(baseline_->labels_.size()));
     baseline_->counters_.insert(baseline_->counters_.end(), counters, counters + baseline_->counter_names_.size());
     baseline_->null_counters_.push_back(nulls);
     baseline_->resets_.push_back(reset_us);
@@ -168,7 +166,7 @@ class BaselineBuilder {
   }
 
   void AddRow(const Baseline::Row& row) {
-    Add(row.key, row.counters, row.null_counters, row.reset_us, row.others_hash);
+    Add(row.key, row.labels, row.counters, row.null_counters, row.reset_us, row.others_hash);
   }
 
   // False if two rows have the same key.
@@ -188,8 +186,13 @@ class BaselineBuilder {
 
 Baseline::Row Baseline::row(size_t i) const {
   const size_t begin = i == 0 ? 0 : key_ends_[i - 1];
-  return {std::string_view(keys_).substr(begin, key_ends_[i] - begin), counters_.data() + i * counter_names_.size(),
-          null_counters_[i], resets_[i], others_[i]};
+  const size_t label_begin = i == 0 ? 0 : label_ends_[i - 1];
+  return {std::string_view(keys_).substr(begin, key_ends_[i] - begin),
+          std::string_view(labels_).substr(label_begin, label_ends_[i] - label_begin),
+          counters_.data() + i * counter_names_.size(),
+          null_counters_[i],
+          resets_[i],
+          others_[i]};
 }
 
 int64_t Baseline::Find(std::string_view key) const {
@@ -198,7 +201,7 @@ int64_t Baseline::Find(std::string_view key) const {
 }
 
 size_t Baseline::memory_bytes() const {
-  return keys_.capacity() + key_ends_.capacity() * 4 +
+  return keys_.capacity() + labels_.capacity() + (key_ends_.capacity() + label_ends_.capacity()) * 4 +
          (counters_.capacity() + null_counters_.capacity() + resets_.capacity() + others_.capacity()) * 8 +
          index_.capacity() * 25;
 }
@@ -241,6 +244,7 @@ bool GetNames(ByteReader* in, std::vector<std::string>* names) {
 // Counters as differences to `base` (nullptr = zeros), so that a patch holds small numbers.
 void PutRow(std::string* out, const Baseline::Row& row, size_t counters, const int64_t* base) {
   PutBytes(out, row.key);
+  PutBytes(out, row.labels);
   PutVarint(out, row.null_counters);
   PutSigned(out, row.reset_us);
   PutFixed64(out, row.others_hash);
@@ -252,6 +256,7 @@ void PutRow(std::string* out, const Baseline::Row& row, size_t counters, const i
 
 struct ParsedRow {
   std::string_view key;
+  std::string_view labels;
   uint64_t nulls = 0;
   int64_t reset_us = 0;
   uint64_t others_hash = 0;
@@ -259,8 +264,8 @@ struct ParsedRow {
 };
 
 bool GetRow(ByteReader* in, size_t counters, ParsedRow* row) {
-  if (!in->GetBytes(&row->key) || !in->GetVarint(&row->nulls) || !in->GetSigned(&row->reset_us) ||
-      !in->GetFixed64(&row->others_hash)) {
+  if (!in->GetBytes(&row->key) || !in->GetBytes(&row->labels) || !in->GetVarint(&row->nulls) ||
+      !in->GetSigned(&row->reset_us) || !in->GetFixed64(&row->others_hash)) {
     return false;
   }
   row->counters.resize(counters);
@@ -308,7 +313,7 @@ absl::StatusOr<std::shared_ptr<const Baseline>> Baseline::Parse(std::string_view
   ParsedRow row;
   for (uint64_t i = 0; i < rows; ++i) {
     if (!GetRow(&in, counters, &row)) return Malformed();
-    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+    builder.Add(row.key, row.labels, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
   }
   if (!in.done() || !builder.Index()) return Malformed();
   return builder.Finish();
@@ -335,7 +340,8 @@ std::string Baseline::PatchFrom(const Baseline* before) const {
     if (found >= 0) {
       const Row was = before->row(static_cast<size_t>(found));
       if (was.null_counters == now.null_counters && was.reset_us == now.reset_us &&
-          was.others_hash == now.others_hash && std::equal(now.counters, now.counters + counters, was.counters)) {
+          was.others_hash == now.others_hash && was.labels == now.labels &&
+          std::equal(now.counters, now.counters + counters, was.counters)) {
         continue;
       }
       PutRow(&changed, now, counters, was.counters);
@@ -411,11 +417,11 @@ absl::StatusOr<std::shared_ptr<const Baseline>> Baseline::Apply(const Baseline* 
       row.counters[c] =
           static_cast<int64_t>(static_cast<uint64_t>(row.counters[c]) + static_cast<uint64_t>(was.counters[c]));
     }
-    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+    builder.Add(row.key, row.labels, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
     changed.erase(it);
   }
   for (const auto& [key, row] : changed) {
-    builder.Add(row.key, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
+    builder.Add(row.key, row.labels, row.counters.data(), row.nulls, row.reset_us, row.others_hash);
   }
   if (!builder.Index()) return Malformed();
   return builder.Finish();
@@ -515,10 +521,17 @@ class Comparison {
     }
     builder.Reserve(reading_.rows(), counters);
     std::string key;
+    std::string labels;
     std::vector<int64_t> values(counters);
     for (size_t row = 0; row < reading_.rows(); ++row) {
       key.clear();
-      AppendKey(reading_, row, &key);
+      labels.clear();
+      if (shape_.identity().empty()) {
+        AppendCells(reading_, row, shape_.labels(), &key);
+      } else {
+        AppendCells(reading_, row, shape_.identity(), &key);
+        AppendCells(reading_, row, shape_.labels(), &labels);
+      }
       const int64_t found = continues_ ? before_->Find(key) : -1;
       uint64_t nulls = 0;
       for (size_t c = 0; c < counters; ++c) {
@@ -538,7 +551,7 @@ class Comparison {
           }
         }
       }
-      builder.Add(key, values.data(), nulls, ResetOf(row),
+      builder.Add(key, labels, values.data(), nulls, ResetOf(row),
                   shape_.skip_unchanged() ? OthersHash(reading_, row) : uint64_t{0});
     }
     if (!builder.Index()) {
@@ -577,7 +590,8 @@ class Comparison {
       } else {
         const Baseline::Row was = before_->row(static_cast<size_t>(found));
         const bool any = CompareRow(was, now, &deltas, &unknown, &flags);
-        changed = any || was.others_hash != now.others_hash || was.others_hash == 0 || unknown != 0;
+        changed = any || was.others_hash != now.others_hash || was.others_hash == 0 || unknown != 0 ||
+                  was.labels != now.labels;
       }
       if (!changed && shape_.skip_unchanged()) {
         ++unchanged;
@@ -592,10 +606,16 @@ class Comparison {
       if (counters > 0 && unknown == AllOf(counters)) flags |= ingestpb::FRAME_FLAG_UNKNOWN;
       builder.EndRow(flags);
     }
+    // Names that nobody bears any more, whether their object is gone or has another name now.
+    absl::flat_hash_set<absl::string_view> names;
+    if (!shape_.identity().empty()) {
+      for (size_t row = 0; row < next.rows(); ++row) names.insert(ToAbsl(next.row(row).labels));
+    }
     for (size_t i = 0; i < before_->rows(); ++i) {
       const Baseline::Row was = before_->row(i);
-      if (next.Find(was.key) >= 0) continue;
-      SetLabelsFromKey(shape_, was.key, &builder);
+      const std::string_view labels = shape_.identity().empty() ? was.key : was.labels;
+      if (shape_.identity().empty() ? next.Find(was.key) >= 0 : names.contains(ToAbsl(labels))) continue;
+      SetLabels(shape_, labels, &builder);
       builder.EndRow(ingestpb::FRAME_FLAG_GONE);
     }
     PGA_RETURN_IF_ERROR(builder.Finish());

@@ -8,9 +8,11 @@
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
 //   a counter went backwards         -> a reset that the view cannot show: likewise
-//   a key that was not there before  -> it started since: the reading itself
+//   an object that was not there     -> it started since: the reading itself
 //   otherwise                        -> reading - baseline
-// A counter that is NULL keeps its place in the baseline: the next reading covers the time between.
+// Objects are matched by the metric's identity columns where it has them (a renamed table goes on, one that was dropped
+// and made again under its name starts anew), else by their labels. A counter that is NULL keeps its place in the
+// baseline: the next reading covers the time between.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +63,8 @@ struct Observation {
 class Baseline {
  public:
   struct Row {
-    std::string_view key;
+    std::string_view key;     // the identity, else the labels
+    std::string_view labels;  // empty if the key is the labels
     const int64_t* counters;  // one per counter column
     uint64_t null_counters;   // bit i: counter i was never read
     int64_t reset_us;         // value of the reset column, 0 = NULL
@@ -103,6 +106,8 @@ class Baseline {
   std::vector<std::string> counter_names_;
   std::string keys_;
   std::vector<uint32_t> key_ends_;
+  std::string labels_;
+  std::vector<uint32_t> label_ends_;
   std::vector<int64_t> counters_;
   std::vector<uint64_t> null_counters_;
   std::vector<int64_t> resets_;
@@ -132,9 +137,6 @@ struct Step {
 // labels, RESOURCE_EXHAUSTED beyond the limits of a frame; the baseline stands then. Thread-safe.
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
-
-// Key of a row: its labels, encoded. Exposed for tests.
-std::string RowKey(const Reading& reading, size_t row);
 
 // Baselines of all trackers of a process as the spool keeps them. Not thread-safe.
 class BaselineStore {

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <tuple>
 
 #include "libs/frame/frame_reader.h"
 #include "libs/status/testing.h"
@@ -180,6 +181,41 @@ TEST_F(DeltaEngine, VanishedKeySendsAGoneRowOnce) {
   frame::FrameReader reader(step.frames[0], metric_);
   step = Next(120, {{.relid = 1, .inserted = 100}});
   EXPECT_EQ(step.frames[0].row_count(), 0);
+}
+
+TEST_F(DeltaEngine, IdentityFollowsARenamedObjectAndNotItsName) {
+  metric_.mutable_columns(0)->set_kind(catalogpb::COLUMN_KIND_INFO);
+  metric_.add_identity("relid");
+  const MetricShape shape(metric_);
+  const auto read = [&](const std::vector<std::tuple<int64_t, std::string, int64_t>>& rows) {
+    Reading reading(shape);
+    for (const auto& [relid, name, inserted] : rows) {
+      reading.AddRow();
+      reading.SetInt(0, relid);
+      reading.SetText(1, name);
+      reading.SetInt(2, inserted);
+      reading.SetInt(4, 0);
+    }
+    return reading;
+  };
+  observation_.collected_at_us = kStart;
+  auto first = Advance(nullptr, read({{1, "a", 1000}, {2, "b", 50}}), observation_);
+  ASSERT_THAT(first, IsOk());
+  // a is renamed to c; b is dropped and made again.
+  observation_.collected_at_us += kSecond;
+  auto second = Advance(first->next.get(), read({{1, "c", 1010}, {3, "b", 60}}), observation_);
+  ASSERT_THAT(second, IsOk());
+  frame::FrameReader reader(second->frames[0], metric_);
+  std::map<std::string, std::string> seen;
+  for (int row = 0; row < second->frames[0].row_count(); ++row) {
+    const std::string name = second->frames[0].columns(1).texts().dictionary(reader.column(1).TextIndex(row));
+    seen[name] = reader.column(2).IsNull(row) ? "gone" : std::to_string(reader.column(2).Int(row));
+  }
+  EXPECT_EQ(seen, (std::map<std::string, std::string>{{"a", "gone"}, {"b", "60"}, {"c", "10"}}));
+  EXPECT_EQ(second->frames.size(), 1u);
+  auto applied = Baseline::Apply(first->next.get(), second->patch);
+  ASSERT_THAT(applied, IsOk());
+  EXPECT_EQ((*applied)->Serialize(), second->next->Serialize());
 }
 
 TEST_F(DeltaEngine, NullCounterKeepsItsPlace) {

@@ -22,6 +22,9 @@ MetricShape::MetricShape(const catalogpb::Metric& metric) : metric_(&metric) {
     }
     if (!metric.reset_column().empty() && column.name() == metric.reset_column()) reset_column_ = i;
   }
+  for (const std::string& column : metric.identity()) {
+    if (const int i = Find(column); i >= 0) identity_.push_back(i);
+  }
 }
 
 int MetricShape::Find(std::string_view column) const {

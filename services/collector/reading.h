@@ -27,6 +27,8 @@ class MetricShape {
   const std::vector<int>& counters() const { return counters_; }
   // Gauges and infos.
   const std::vector<int>& others() const { return others_; }
+  // Columns that identify the object whatever its name (OIDs); empty where the labels are the identity.
+  const std::vector<int>& identity() const { return identity_; }
   // Index of the column whose change tells of a reset, or -1.
   int reset_column() const { return reset_column_; }
   bool has_counters() const { return !counters_.empty(); }
@@ -41,6 +43,7 @@ class MetricShape {
   std::vector<int> labels_;
   std::vector<int> counters_;
   std::vector<int> others_;
+  std::vector<int> identity_;
   int reset_column_ = -1;
 };
 

@@ -785,18 +785,17 @@ bool Spool::MakeRoom(int64_t bytes) {
   if (fits()) return true;
   RemoveIdleSegments(/*ignore_replay_window=*/true);
   if (fits()) return true;
-  // What is acknowledged may only wait for a snapshot of the baselines, or sit in the segment that is written to.
-  if (snapshot_stale_ && WriteSnapshot().ok()) {
-    bool idle = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto current = segments_.find(segment_number_);
-      idle = current != segments_.end() && current->second.pending == 0 && current->second.bytes > 0;
-    }
-    if (idle && OpenSegment().ok()) (void)WriteSnapshot();
-    RemoveIdleSegments(/*ignore_replay_window=*/true);
-    if (fits()) return true;
+  // What is acknowledged may sit in the segment that is written to, or wait for a snapshot of the baselines.
+  bool idle = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto current = segments_.find(segment_number_);
+    idle = current != segments_.end() && current->second.pending == 0 && current->second.bytes > 0;
   }
+  if (idle) (void)OpenSegment();
+  if (SnapshotHoldsSegments(absl::ZeroDuration())) (void)WriteSnapshot();
+  RemoveIdleSegments(/*ignore_replay_window=*/true);
+  if (fits()) return true;
   while (options_.drop_oldest) {
     if (!DropOldestSegment()) return false;
     if (fits()) return true;
@@ -824,6 +823,16 @@ void Spool::RemoveSegment(uint64_t number) {
       ++it;
     }
   }
+}
+
+bool Spool::SnapshotHoldsSegments(absl::Duration idle_for) const {
+  const int64_t now = clock_->BoottimeNanos();
+  absl::MutexLock lock(&mutex_);
+  for (auto it = segments_.lower_bound(snapshot_segment_); it != segments_.end(); ++it) {
+    if (it->first == segment_number_ && segment_fd_ >= 0) return false;
+    if (it->second.pending == 0 && now - it->second.idle_since >= absl::ToInt64Nanoseconds(idle_for)) return true;
+  }
+  return false;
 }
 
 void Spool::RemoveIdleSegments(bool ignore_replay_window) {
@@ -925,10 +934,9 @@ absl::Status Spool::WriteSnapshot() {
 absl::Status Spool::Maintain(bool force) {
   const int64_t age = clock_->BoottimeNanos() - snapshot_at_;
   absl::Status status;
-  if (snapshot_stale_ && (force || patch_bytes_ >= options_.snapshot_patch_bytes ||
-                          age >= absl::ToInt64Nanoseconds(options_.snapshot_every))) {
-    status = WriteSnapshot();
-  }
+  const bool due =
+      patch_bytes_ >= options_.snapshot_patch_bytes || age >= absl::ToInt64Nanoseconds(options_.snapshot_every);
+  if ((snapshot_stale_ && (force || due)) || SnapshotHoldsSegments(options_.replay_window)) status = WriteSnapshot();
   RemoveIdleSegments(/*ignore_replay_window=*/false);
   return status;
 }

@@ -210,6 +210,8 @@ class Spool {
   bool MakeRoom(int64_t bytes);
   // Removes segments without unacknowledged batches that the snapshot has passed.
   void RemoveIdleSegments(bool ignore_replay_window);
+  // Whether only the snapshot's age keeps segments that were idle that long from being removed.
+  bool SnapshotHoldsSegments(absl::Duration idle_for) const;
   bool DropOldestSegment();
   void RemoveSegment(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NewLiveStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
