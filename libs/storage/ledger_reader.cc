@@ -15,13 +15,8 @@ namespace {
 constexpr int64_t kDaySeconds = 86400;
 constexpr int64_t kLongestKeptMillis = 1000;
 
-// Days that are not closed are counted; ledger_day holds the others.
-constexpr char kCountSql[] =
-    "WITH closed AS MATERIALIZED (SELECT coalesce(sum(rows), 0)::int8 AS rows, "
-    "coalesce((max(day) + 1)::timestamp AT TIME ZONE 'UTC', '-infinity'::timestamptz) AS until FROM "
-    "metrics.ledger_day) "
-    "SELECT closed.rows + (SELECT count(*) FROM metrics.metrics m WHERE m.time >= (SELECT until FROM closed)) FROM "
-    "closed";
+// Fixed counts of closed days, and a count of what lies outside them.
+constexpr char kCountSql[] = "SELECT metrics.ledger_count()";
 
 constexpr char kByMetricSql[] =
     "SELECT coalesce(c.name, ''), t.frames, (extract(epoch FROM t.newest) * 1000000)::int8 FROM (SELECT m.metric_id, "

@@ -1,6 +1,7 @@
 # The readers: SQL made from the catalog, and the classes that run it for the query service.
 pga_library(NAME storage_readers
   SRCS reader_range.cc reader_sql.cc reader_load.cc source_reader.cc ledger_reader.cc series_reader.cc statement_reader.cc
+       activity_reader.cc
   DEPS pga::catalog pga::clock pga::frame pga::pg pga::status pga_protos absl::status absl::statusor absl::time
        absl::strings absl::synchronization)
 

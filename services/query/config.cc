@@ -1,0 +1,19 @@
+#include "services/query/config.h"
+
+namespace pga::query {
+
+void RegisterOptions(config::Loader& loader, QueryConfig* config) {
+  loader.Secret(&config->metrics_url, "TIMESCALE_URL", "postgresql:// URL of the metrics database");
+  loader.Int(&config->connections, "QUERY_CONNECTIONS", "query-connections", config->connections,
+             "connections of the query service to the metrics database", "connections", 1, 200);
+  loader.Int(&config->threads, "QUERY_THREADS", "query-threads", config->threads, "threads that run reads", "threads",
+             1, 256);
+  loader.Int(&config->queue, "QUERY_QUEUE", "query-queue", config->queue,
+             "reads that may wait for a thread; more are refused at once", "calls", 1, 100000);
+  loader.Duration(&config->request_timeout, "REQUEST_TIMEOUT", "request-timeout", config->request_timeout,
+                  "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
+  loader.String(&config->catalog_folder, "CATALOG_DIR", "catalog-dir", "",
+                "folder with YAML files of custom metrics; empty = built-in metrics only");
+}
+
+}  // namespace pga::query

@@ -1,0 +1,385 @@
+#include "services/query/query_service.h"
+
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "google/protobuf/util/time_util.h"
+#include "libs/status/status.h"
+#include "services/query/request_rules.h"
+
+namespace pga::query {
+namespace {
+
+namespace pb = ::pganalytics::query::v1;
+
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
+}
+
+absl::Time FromProto(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
+}
+
+template <typename Request>
+std::optional<absl::Time> StartOf(const Request& request) {
+  if (!request.has_start()) return std::nullopt;
+  return FromProto(request.start());
+}
+
+template <typename Request>
+std::optional<absl::Time> EndOf(const Request& request) {
+  if (!request.has_end()) return std::nullopt;
+  return FromProto(request.end());
+}
+
+std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
+  return {field.begin(), field.end()};
+}
+
+// "0" stands for "not known" in the database.
+std::string IdText(int64_t id) {
+  return id == 0 ? std::string() : std::to_string(id);
+}
+
+storage::Aggregate FromProto(pb::Aggregate aggregate) {
+  switch (aggregate) {
+    case pb::sum:
+      return storage::Aggregate::kSum;
+    case pb::avg:
+      return storage::Aggregate::kAvg;
+    case pb::min:
+      return storage::Aggregate::kMin;
+    case pb::max:
+      return storage::Aggregate::kMax;
+    case pb::last:
+      return storage::Aggregate::kLast;
+    default:
+      return storage::Aggregate::kDefault;
+  }
+}
+
+double Millis(double micros) {
+  return micros / 1000;
+}
+
+void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
+  using storage::Figure;
+  const storage::StatementFigures& figures = from.figures;
+  to->set_source_id(from.source.uuid);
+  to->set_source_name(from.source.name);
+  to->set_query_id(std::to_string(from.query_id));
+  to->set_database_name(from.database);
+  to->set_user_name(from.user);
+  to->set_query_text(from.text);
+  to->set_calls(figures.Of(Figure::kCalls));
+  to->set_total_time(Millis(figures.Of(Figure::kTotalTime)));
+  if (to->calls() > 0) to->set_mean_time(to->total_time() / to->calls());
+  to->set_rows(figures.Of(Figure::kRows));
+  to->set_shared_blks_hit(figures.Of(Figure::kSharedBlksHit));
+  to->set_shared_blks_read(figures.Of(Figure::kSharedBlksRead));
+  to->set_shared_blks_dirtied(figures.Of(Figure::kSharedBlksDirtied));
+  to->set_shared_blks_written(figures.Of(Figure::kSharedBlksWritten));
+  to->set_temp_blks_read(figures.Of(Figure::kTempBlksRead));
+  to->set_temp_blks_written(figures.Of(Figure::kTempBlksWritten));
+  to->set_wal_bytes(figures.Of(Figure::kWalBytes));
+  to->set_plan_time(Millis(figures.Of(Figure::kPlanTime)));
+  to->set_io_time(Millis(figures.Of(Figure::kIoTime)));
+  to->set_lower_bound(from.lower_bound);
+}
+
+}  // namespace
+
+QueryService::QueryService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator, Readers readers,
+                           clock::Clock* clock)
+    : dispatcher_(dispatcher), authenticator_(authenticator), readers_(readers), clock_(clock) {}
+
+absl::StatusOr<std::vector<std::string>> QueryService::Groups(const rpc::CallContext& call) const {
+  PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));
+  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, readers_.sources->Groups(call.deadline));
+  return VisibleGroups(call.principal, access, groups);
+}
+
+absl::StatusOr<std::vector<storage::SourceRef>> QueryService::Sources(
+    const rpc::CallContext& call, const google::protobuf::RepeatedPtrField<std::string>& wanted) const {
+  if (wanted.size() > 1000) {
+    return absl::InvalidArgumentError("more than 1000 sources are named; leave source out to read all of them");
+  }
+  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
+  return readers_.sources->Resolve(groups, Strings(wanted), call.deadline);
+}
+
+grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext* context,
+                                                     const pb::CountMetricsRequest* request,
+                                                     pb::CountMetricsResponse* response) {
+  return dispatcher_->Unary<pb::CountMetricsRequest, pb::CountMetricsResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::CountMetricsRequest&, pb::CountMetricsResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.ledger->Count(call.deadline));
+        answer.set_count(static_cast<double>(count));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* context,
+                                                   const pb::GetMetricsRequest* request,
+                                                   pb::GetMetricsResponse* response) {
+  return dispatcher_->Unary<pb::GetMetricsRequest, pb::GetMetricsResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::GetMetricsRequest&, pb::GetMetricsResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(call.deadline));
+        answer.set_count(static_cast<double>(totals.count));
+        for (const auto& [metric, frames] : totals.by_metric) {
+          (*answer.mutable_by_type())[metric] = static_cast<double>(frames);
+        }
+        if (totals.latest != absl::InfinitePast()) *answer.mutable_latest() = ToProto(totals.latest);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackServerContext* context,
+                                                                const pb::QuerySeriesRequest* request) {
+  return dispatcher_->Stream<pb::QuerySeriesRequest, pb::Series>(
+      context, request,
+      [this](rpc::CallContext& call, const pb::QuerySeriesRequest& asked,
+             rpc::StreamWriter<pb::Series>& writer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        storage::SeriesQuery query;
+        query.metric = asked.metric();
+        query.column = asked.column();
+        query.filters = Strings(asked.filter());
+        query.range = {range.start, range.end, asked.step(), asked.time_zone()};
+        query.aggregate = FromProto(asked.aggregate());
+        query.rate = asked.rate();
+        query.group_by = Strings(asked.group_by());
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::SeriesAnswer answer, readers_.series->Read(query, call.deadline));
+        for (const storage::SeriesData& data : answer.series) {
+          pb::Series series;
+          series.set_metric(query.metric);
+          series.set_column(query.column);
+          series.set_source_id(data.source_uuid);
+          series.mutable_labels()->insert(data.labels.begin(), data.labels.end());
+          series.set_unit(answer.unit);
+          series.mutable_points()->Reserve(static_cast<int>(data.points.size()));
+          for (const storage::SeriesPoint& from : data.points) {
+            pb::Point* point = series.add_points();
+            *point->mutable_time() = ToProto(from.time);
+            if (from.value) point->set_value(*from.value);
+            point->set_covered_ms(from.covered_ms);
+            point->set_lower_bound(from.lower_bound);
+            point->set_interpolated(from.interpolated);
+          }
+          PGA_RETURN_IF_ERROR(writer.Write(std::move(series)));
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* context,
+                                                   const pb::TopQueriesRequest* request,
+                                                   pb::TopQueriesResponse* response) {
+  return dispatcher_->Unary<pb::TopQueriesRequest, pb::TopQueriesResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::TopQueriesRequest& asked,
+             pb::TopQueriesResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        storage::TopStatementsQuery query;
+        query.start = range.start;
+        query.end = range.end;
+        PGA_ASSIGN_OR_RETURN(query.order, storage::ParseStatementOrder(asked.order_by()));
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 20, 1000));
+        query.database = asked.database();
+        query.with_texts = call.principal.query_texts;
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, call.deadline));
+        for (const storage::TopStatement& statement : top.statements) Fill(statement, answer.add_queries());
+        answer.set_count(answer.queries_size());
+        *answer.mutable_start() = ToProto(top.start);
+        *answer.mutable_end() = ToProto(top.end);
+        PGA_ASSIGN_OR_RETURN(
+            const double completeness,
+            readers_.ledger->Completeness("statements", query.sources, top.start, top.end, call.deadline));
+        answer.set_completeness(completeness);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContext* context,
+                                                      const pb::QueryTimelineRequest* request,
+                                                      pb::QueryTimelineResponse* response) {
+  return dispatcher_->Unary<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::QueryTimelineRequest& asked,
+             pb::QueryTimelineResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(asked.query_hash(), "query_hash"));
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(
+            const storage::StatementTimeline timeline,
+            readers_.statements->Timeline(query_id, sources, {range.start, range.end, asked.step(), ""},
+                                          call.principal.query_texts, call.deadline));
+        answer.set_query_hash(asked.query_hash());
+        answer.set_query_text(timeline.text);
+        for (const storage::StatementPoint& from : timeline.points) {
+          using storage::Figure;
+          pb::TimelinePoint* point = answer.add_data();
+          *point->mutable_time() = ToProto(from.time);
+          point->set_covered_ms(from.covered_ms);
+          point->set_lower_bound(from.lower_bound);
+          if (!from.figures) continue;
+          point->set_calls(from.figures->Of(Figure::kCalls));
+          point->set_total_time(Millis(from.figures->Of(Figure::kTotalTime)));
+          if (point->calls() > 0) point->set_mean_time(point->total_time() / point->calls());
+          point->set_rows(from.figures->Of(Figure::kRows));
+          point->set_shared_blks_hit(from.figures->Of(Figure::kSharedBlksHit));
+          point->set_shared_blks_read(from.figures->Of(Figure::kSharedBlksRead));
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext* context,
+                                                    const pb::GetActivityRequest* request,
+                                                    pb::GetActivityResponse* response) {
+  return dispatcher_->Unary<pb::GetActivityRequest, pb::GetActivityResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::GetActivityRequest& asked,
+             pb::GetActivityResponse& answer) -> absl::Status {
+        storage::ActivityQuery query;
+        if (asked.has_at() && (asked.has_start() || asked.has_end())) {
+          return absl::InvalidArgumentError("give either `at`, or a range of start and end");
+        }
+        query.instant = !asked.has_start() && !asked.has_end();
+        if (query.instant) {
+          query.end = asked.has_at() ? FromProto(asked.at()) : clock_->Now();
+          query.start = query.end;
+        } else {
+          PGA_ASSIGN_OR_RETURN(const Range range,
+                               ResolveRange(StartOf(asked), EndOf(asked), 0, absl::Hours(1), clock_->Now()));
+          query.start = range.start;
+          query.end = range.end;
+        }
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 200, 1000));
+        query.with_texts = call.principal.query_texts;
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, call.deadline));
+        *answer.mutable_start() = ToProto(query.start);
+        *answer.mutable_end() = ToProto(query.end);
+        for (const storage::ActivityEntry& from : found.activity) {
+          pb::ActivityRow* row = answer.add_rows();
+          *row->mutable_time() = ToProto(from.time);
+          row->set_source_id(from.source_uuid);
+          row->set_database_name(from.database);
+          row->set_user_name(from.user);
+          row->set_application_name(from.application);
+          row->set_query_id(IdText(from.query_id));
+          row->set_state(from.state);
+          row->set_wait_event_type(from.wait_event_type);
+          row->set_wait_event(from.wait_event);
+          row->set_samples(from.samples);
+          row->set_average_sessions(from.average_sessions);
+          row->set_query_text(from.query_text);
+        }
+        for (const storage::BlockingEntry& from : found.blocking) {
+          pb::BlockingEdge* edge = answer.add_blocking();
+          *edge->mutable_time() = ToProto(from.time);
+          edge->set_source_id(from.source_uuid);
+          edge->set_blocked_pid(static_cast<int32_t>(from.blocked_pid));
+          edge->set_blocking_pid(static_cast<int32_t>(from.blocking_pid));
+          edge->set_blocked_user(from.blocked_user);
+          edge->set_blocking_user(from.blocking_user);
+          edge->set_database_name(from.database);
+          edge->set_wait_event(from.wait_event);
+          edge->set_waited_ms(Millis(static_cast<double>(from.waited_us)));
+          edge->set_blocked_query_id(IdText(from.blocked_query_id));
+          edge->set_blocking_query_id(IdText(from.blocking_query_id));
+          edge->set_blocking_state(from.blocking_state);
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext* context,
+                                                    const pb::ListSourcesRequest* request,
+                                                    pb::ListSourcesResponse* response) {
+  return dispatcher_->Unary<pb::ListSourcesRequest, pb::ListSourcesResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceOverview> sources,
+                             readers_.sources->List(groups, clock_->Now(), call.deadline));
+        for (const storage::SourceOverview& from : sources) {
+          pb::Source* source = answer.add_sources();
+          source->set_id(from.source.uuid);
+          source->set_name(from.source.name);
+          source->set_collector_id(from.collector_id);
+          source->set_system_identifier(IdText(from.system_identifier));
+          source->set_server_version_num(from.server_version_num);
+          source->set_in_recovery(from.in_recovery);
+          *source->mutable_first_seen() = ToProto(from.first_seen);
+          *source->mutable_last_seen() = ToProto(from.last_seen);
+          source->set_frames_24h(static_cast<double>(from.frames_24h));
+          source->set_rows_24h(static_cast<double>(from.rows_24h));
+          for (const std::string& uuid : from.same_server_as) source->add_same_server_as(uuid);
+        }
+        answer.set_count(answer.sources_size());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext* context,
+                                                     const pb::GetFreshnessRequest* request,
+                                                     pb::GetFreshnessResponse* response) {
+  return dispatcher_->Unary<pb::GetFreshnessRequest, pb::GetFreshnessResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::GetFreshnessRequest& asked,
+             pb::GetFreshnessResponse& answer) -> absl::Status {
+        const absl::Time now = clock_->Now();
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), now));
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
+                             readers_.ledger->Freshness(sources, range.start, range.end, call.deadline));
+        for (const storage::FreshnessEntry& from : entries) {
+          pb::Freshness* entry = answer.add_freshness();
+          entry->set_source_id(from.source.uuid);
+          entry->set_source_name(from.source.name);
+          entry->set_metric(from.metric);
+          *entry->mutable_last_collected_at() = ToProto(from.last_collected_at);
+          entry->set_age_seconds(absl::ToDoubleSeconds(now - from.last_collected_at));
+          entry->set_completeness(from.completeness);
+          entry->set_frames(static_cast<double>(from.frames));
+          entry->set_rows(static_cast<double>(from.rows));
+          entry->set_gaps(static_cast<double>(from.gaps));
+        }
+        answer.set_count(answer.freshness_size());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::CollectorActivity(grpc::CallbackServerContext* context,
+                                                          const pb::CollectorActivityRequest* request,
+                                                          pb::CollectorActivityResponse* response) {
+  return dispatcher_->Unary<pb::CollectorActivityRequest, pb::CollectorActivityResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::CollectorActivityRequest& asked,
+             pb::CollectorActivityResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::CollectorTotals> totals,
+                             readers_.ledger->Collectors(Strings(asked.collector_id()), call.deadline));
+        for (const storage::CollectorTotals& from : totals) {
+          pb::CollectorActivityEntry* entry = answer.add_collectors();
+          entry->set_collector_id(from.collector_id);
+          if (from.last_seen != absl::InfinitePast()) *entry->mutable_last_seen() = ToProto(from.last_seen);
+          entry->set_rows_total(static_cast<double>(from.rows_total));
+          entry->set_rows_24h(static_cast<double>(from.rows_24h));
+        }
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace pga::query

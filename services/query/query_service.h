@@ -1,0 +1,78 @@
+// Edge of pganalytics.query.v1.QueryService: permission, protobuf <-> the readers of libs/storage. Every read passes
+// through Sources(), where the caller's groups enter.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "libs/clock/clock.h"
+#include "libs/rpc/auth.h"
+#include "libs/rpc/unary.h"
+#include "libs/storage/activity_reader.h"
+#include "libs/storage/ledger_reader.h"
+#include "libs/storage/series_reader.h"
+#include "libs/storage/source_reader.h"
+#include "libs/storage/statement_reader.h"
+#include "pganalytics/query/v1/query_service.grpc.pb.h"
+
+namespace pga::query {
+
+// The readers of one metrics database; nothing is owned.
+struct Readers {
+  storage::SourceReader* sources = nullptr;
+  storage::LedgerReader* ledger = nullptr;
+  storage::SeriesReader* series = nullptr;
+  storage::StatementReader* statements = nullptr;
+  storage::ActivityReader* activity = nullptr;
+};
+
+class QueryService final : public ::pganalytics::query::v1::QueryService::CallbackService {
+ public:
+  // All must outlive the service.
+  QueryService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator, Readers readers,
+               clock::Clock* clock);
+
+  grpc::ServerUnaryReactor* CountMetrics(grpc::CallbackServerContext* context,
+                                         const ::pganalytics::query::v1::CountMetricsRequest* request,
+                                         ::pganalytics::query::v1::CountMetricsResponse* response) override;
+  grpc::ServerUnaryReactor* GetMetrics(grpc::CallbackServerContext* context,
+                                       const ::pganalytics::query::v1::GetMetricsRequest* request,
+                                       ::pganalytics::query::v1::GetMetricsResponse* response) override;
+  grpc::ServerWriteReactor<::pganalytics::query::v1::Series>* QuerySeries(
+      grpc::CallbackServerContext* context, const ::pganalytics::query::v1::QuerySeriesRequest* request) override;
+  grpc::ServerUnaryReactor* TopQueries(grpc::CallbackServerContext* context,
+                                       const ::pganalytics::query::v1::TopQueriesRequest* request,
+                                       ::pganalytics::query::v1::TopQueriesResponse* response) override;
+  grpc::ServerUnaryReactor* QueryTimeline(grpc::CallbackServerContext* context,
+                                          const ::pganalytics::query::v1::QueryTimelineRequest* request,
+                                          ::pganalytics::query::v1::QueryTimelineResponse* response) override;
+  grpc::ServerUnaryReactor* GetActivity(grpc::CallbackServerContext* context,
+                                        const ::pganalytics::query::v1::GetActivityRequest* request,
+                                        ::pganalytics::query::v1::GetActivityResponse* response) override;
+  grpc::ServerUnaryReactor* ListSources(grpc::CallbackServerContext* context,
+                                        const ::pganalytics::query::v1::ListSourcesRequest* request,
+                                        ::pganalytics::query::v1::ListSourcesResponse* response) override;
+  grpc::ServerUnaryReactor* GetFreshness(grpc::CallbackServerContext* context,
+                                         const ::pganalytics::query::v1::GetFreshnessRequest* request,
+                                         ::pganalytics::query::v1::GetFreshnessResponse* response) override;
+  grpc::ServerUnaryReactor* CollectorActivity(grpc::CallbackServerContext* context,
+                                              const ::pganalytics::query::v1::CollectorActivityRequest* request,
+                                              ::pganalytics::query::v1::CollectorActivityResponse* response) override;
+
+ private:
+  // Groups of sources that the caller may see.
+  absl::StatusOr<std::vector<std::string>> Groups(const rpc::CallContext& call) const;
+  // Sources asked for that the caller may see; all visible ones when none is named.
+  absl::StatusOr<std::vector<storage::SourceRef>> Sources(
+      const rpc::CallContext& call, const google::protobuf::RepeatedPtrField<std::string>& wanted) const;
+
+  rpc::Dispatcher* const dispatcher_;
+  const rpc::Authenticator* const authenticator_;
+  const Readers readers_;
+  clock::Clock* const clock_;
+};
+
+}  // namespace pga::query

@@ -1,0 +1,112 @@
+#include "services/query/server.h"
+
+#include <utility>
+
+#include "libs/catalog/catalog.h"
+#include "libs/exec/thread_pool.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/unary.h"
+#include "libs/status/status.h"
+#include "services/query/health.h"
+#include "services/query/identity_client.h"
+#include "services/query/query_service.h"
+#include "services/query/system_service.h"
+
+namespace pga::query {
+
+// Members are destroyed from the last to the first: services before readers, readers before the pool.
+struct QueryServer::Parts {
+  std::unique_ptr<pg::Pool> pool;
+  std::shared_ptr<const catalog::Catalog> catalog;
+  std::unique_ptr<storage::SourceReader> sources;
+  std::unique_ptr<storage::LedgerReader> ledger;
+  std::unique_ptr<storage::SeriesReader> series;
+  std::unique_ptr<storage::StatementReader> statements;
+  std::unique_ptr<storage::ActivityReader> activity;
+  std::unique_ptr<IdentityClient> identity;
+  std::unique_ptr<HealthProbe> metadata_health;
+  std::unique_ptr<HealthProbe> metrics_health;
+  std::unique_ptr<exec::ThreadPool> health_threads;
+  std::unique_ptr<exec::ThreadPool> threads;
+  // Health has threads of its own: a service whose reads are all busy is still healthy.
+  std::unique_ptr<exec::ThreadPool> system_threads;
+  std::unique_ptr<rpc::Dispatcher> dispatcher;
+  std::unique_ptr<rpc::Dispatcher> system_dispatcher;
+  std::unique_ptr<QueryService> query;
+  std::unique_ptr<SystemService> system;
+};
+
+absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConfig& config, const QueryDeps& deps) {
+  if (config.metrics_url.empty()) {
+    return absl::InvalidArgumentError("TIMESCALE_URL is not set; give the postgresql:// URL of the metrics database");
+  }
+  auto parts = std::make_unique<Parts>();
+  pg::PoolOptions options;
+  options.url = config.metrics_url.Reveal();
+  options.application_name = "pganalytics-query";
+  // One more than readers use: the health check must not wait for a read.
+  options.size = config.connections + 1;
+  options.role = "pganalytics_query";
+  options.connect_timeout = absl::Seconds(2);
+  options.statement_timeout = config.request_timeout;
+  auto pool = pg::Pool::Create(std::move(options));
+  if (!pool.ok()) return status::Annotate(pool.status(), "TIMESCALE_URL");
+  parts->pool = *std::move(pool);
+  if (config.catalog_folder.empty()) {
+    PGA_ASSIGN_OR_RETURN(parts->catalog, catalog::Catalog::Builtin());
+  } else {
+    PGA_ASSIGN_OR_RETURN(parts->catalog, catalog::Catalog::WithCustom(config.catalog_folder));
+  }
+  pg::Pool* const db = parts->pool.get();
+  parts->sources = std::make_unique<storage::SourceReader>(db);
+  parts->ledger = std::make_unique<storage::LedgerReader>(db, parts->catalog, deps.clock);
+  parts->series = std::make_unique<storage::SeriesReader>(db, parts->catalog, deps.clock);
+  parts->statements = std::make_unique<storage::StatementReader>(db, parts->catalog, deps.clock);
+  parts->activity = std::make_unique<storage::ActivityReader>(db, parts->catalog);
+
+  parts->health_threads = std::make_unique<exec::ThreadPool>("query-ping", 2, 2);
+  if (deps.auth != nullptr) parts->identity = std::make_unique<IdentityClient>(deps.auth, deps.identity);
+  parts->metadata_health = std::make_unique<HealthProbe>(
+      "metadata", parts->health_threads.get(), [identity = parts->identity.get()](absl::Time deadline) -> absl::Status {
+        if (identity == nullptr) return absl::UnavailableError("no way to auth");
+        return identity->PingDatabase(deadline);
+      });
+  parts->metrics_health = std::make_unique<HealthProbe>("metrics", parts->health_threads.get(),
+                                                        [db](absl::Time deadline) { return db->Ping(deadline); });
+
+  parts->threads = std::make_unique<exec::ThreadPool>("query", config.threads, static_cast<size_t>(config.queue));
+  parts->system_threads = std::make_unique<exec::ThreadPool>("query-health", 4, 64);
+  rpc::Dispatcher::Options calls;
+  calls.request_timeout = config.request_timeout;
+  calls.stream_timeout = config.request_timeout;
+  calls.error_domain = "query.pganalytics";
+  parts->dispatcher =
+      std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->threads.get(), deps.metrics, deps.clock, calls);
+  parts->system_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(),
+                                                               deps.metrics, deps.clock, calls);
+  parts->query = std::make_unique<QueryService>(parts->dispatcher.get(), deps.authenticator,
+                                                Readers{parts->sources.get(), parts->ledger.get(), parts->series.get(),
+                                                        parts->statements.get(), parts->activity.get()},
+                                                deps.clock);
+  parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
+                                                  parts->metrics_health.get(), deps.clock);
+  return std::unique_ptr<QueryServer>(new QueryServer(std::move(parts)));
+}
+
+QueryServer::QueryServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+QueryServer::~QueryServer() {
+  Drain(absl::InfinitePast());
+}
+
+std::vector<grpc::Service*> QueryServer::services() {
+  return {parts_->query.get(), parts_->system.get()};
+}
+
+void QueryServer::Drain(absl::Time deadline) {
+  parts_->threads->Drain(deadline);
+  parts_->system_threads->Drain(deadline);
+  parts_->health_threads->Drain(deadline);
+}
+
+}  // namespace pga::query
