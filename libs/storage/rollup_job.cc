@@ -120,7 +120,7 @@ class Run {
 
   absl::Status Group(const AppliedMetric& metric, const RollupStatements& statements, int size, int* taken) {
     RollupOutcome group;
-    PGA_RETURN_IF_ERROR(
+    const absl::Status done =
         pool_.InTransaction(absl::Now() + options_.group_timeout, [&](pg::Transaction& tx) -> absl::Status {
           // Partitions are read by their index: the planner cannot know how few rows the hours name.
           PGA_RETURN_IF_ERROR(
@@ -169,7 +169,8 @@ class Run {
           group.rows += inserted.affected_rows();
           group.hours += static_cast<int64_t>(hours.size());
           return absl::OkStatus();
-        }));
+        });
+    PGA_RETURN_IF_ERROR(done);
     outcome_.hours += group.hours;
     outcome_.rows += group.rows;
     outcome_.expired += group.expired;
