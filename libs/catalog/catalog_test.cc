@@ -7,9 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <string>
 
+#include "libs/catalog/docs_page.h"
+#include "libs/catalog/guide_testing.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
 
@@ -251,6 +254,26 @@ TEST(Catalog, VersionDependsOnContentNotOnOrder) {
   b.mutable_columns(0)->set_description("Something else.");
   EXPECT_NE((*Catalog::FromMetrics({a, b}))->version(), ab->version());
   EXPECT_EQ(Catalog::FromMetrics({a, a}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(MetricsPage, OfTheRepositoryIsCurrent) {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  if (root == nullptr) GTEST_SKIP() << "PGA_SOURCE_DIR is not set; ctest sets it";
+  std::ifstream in(std::filesystem::path(root) / "docs" / "metrics.md");
+  const std::string stored((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  EXPECT_TRUE(stored == MetricsPage(**Catalog::Builtin())) << "docs/metrics.md is old: run tools/docs.sh";
+}
+
+// The examples of docs/adding-a-metric.md are files as they stand there.
+TEST(AddingAMetric, ExamplesOfTheGuideAreValid) {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  if (root == nullptr) GTEST_SKIP() << "PGA_SOURCE_DIR is not set; ctest sets it";
+  const auto examples = testing::GuideExamples(root);
+  ASSERT_EQ(examples.size(), 2u);
+  for (const testing::GuideExample& example : examples) {
+    const auto metric = ParseMetricFile(example.yaml, {.file_name = example.file_name, .custom = true});
+    EXPECT_TRUE(metric.ok()) << metric.status();
+  }
 }
 
 // A folder of custom metrics that goes away with the test.

@@ -1,0 +1,342 @@
+// Every metric's SQL on every supported server: it runs as a member of pg_monitor, read-only, with search_path =
+// pg_catalog, on a primary and on a standby, and its result has the declared names and types. PGA_CATALOG_VERSIONS
+// limits the versions ("15,17").
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "libs/catalog/catalog.h"
+#include "libs/catalog/guide_testing.h"
+#include "libs/catalog/metric_file.h"
+#include "libs/catalog/server_check.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::catalog {
+namespace {
+
+namespace v1 = pganalytics::catalog::v1;
+using ::testing::HasSubstr;
+using TestServer = pga::testing::TempPostgres;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(30);
+}
+
+// A primary with something to see, and a standby that follows it.
+struct Pair {
+  std::unique_ptr<TestServer> primary;
+  std::unique_ptr<TestServer> standby;
+  std::string missing;  // why the version cannot be tested
+  absl::Status status;  // how the set-up went
+};
+
+absl::Status Fill(TestServer& server) {
+  const char* statements[] = {
+      "CREATE SCHEMA extensions; CREATE EXTENSION pg_stat_statements SCHEMA extensions",
+      "CREATE ROLE monitor LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA extensions TO monitor",
+      "CREATE SCHEMA app;"
+      "CREATE TABLE app.job (id int8 PRIMARY KEY, state text, payload text);"
+      "CREATE INDEX job_state ON app.job (state);"
+      "INSERT INTO app.job SELECT n, 'new', repeat('x', 10) FROM generate_series(1, 2000) n;"
+      "UPDATE app.job SET state = 'done' WHERE id % 3 = 0; DELETE FROM app.job WHERE id % 7 = 0;"
+      "CREATE TABLE app.no_index (v int); INSERT INTO app.no_index VALUES (1);"
+      "CREATE MATERIALIZED VIEW app.summary AS SELECT state, count(*) FROM app.job GROUP BY 1;"
+      "CREATE TABLE app.part (k int) PARTITION BY RANGE (k);"
+      "CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);"
+      "CREATE TABLE \"app\".\"Odd \"\"Name\" (v int)",
+      "GRANT USAGE ON SCHEMA app TO monitor; GRANT SELECT ON app.job TO monitor; ANALYZE app.job",
+      "SELECT pg_create_physical_replication_slot('physical', true)",
+      "SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
+      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none' PUBLICATION pub WITH (connect = false)",
+      "CHECKPOINT",
+  };
+  for (const char* statement : statements) {
+    if (const auto result = server.Exec("postgres", statement); !result.ok()) {
+      return absl::Status(result.status().code(), absl::StrCat(statement, ": ", result.status().message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MakePair(const std::string& version, Pair* pair) {
+  pga::testing::TempPostgresOptions options;
+  options.version = version;
+  options.preload_statements = true;
+  options.extra_conf = {"wal_level = logical", "max_wal_senders = 5", "hot_standby = on", "track_io_timing = on",
+                        "max_worker_processes = 4"};
+  auto primary = TestServer::Start(options);
+  if (primary.status().code() == absl::StatusCode::kNotFound) {
+    pair->missing = std::string(primary.status().message());
+    return absl::OkStatus();
+  }
+  if (!primary.ok()) return primary.status();
+  auto standby = TestServer::Start(options);
+  if (!standby.ok()) return standby.status();
+  if (absl::Status status = Fill(**primary); !status.ok()) return status;
+
+  // A base backup by hand: both stopped, the primary's files copied, the standby's own configuration kept.
+  if (absl::Status status = (*standby)->StopFast(); !status.ok()) return status;
+  if (absl::Status status = (*primary)->StopFast(); !status.ok()) return status;
+  const std::string from = (*primary)->data_dir();
+  const std::string to = (*standby)->data_dir();
+  const std::string keep = to + ".conf";
+  const std::string commands =
+      absl::StrCat("cp -p ", to, "/postgresql.conf ", keep, " && find ", to, " -mindepth 1 -delete && cp -a ", from,
+                   "/. ", to, "/ && cp -p ", keep, " ", to, "/postgresql.conf && touch -r ", keep, " ", to,
+                   "/standby.signal && chown --reference=", keep, " ", to, "/standby.signal && rm ", keep);
+  if (std::system(commands.c_str()) != 0) return absl::InternalError("copying the primary's files failed");
+  std::ofstream(to + "/postgresql.conf", std::ios::app)
+      << "primary_conninfo = 'host=" << (*primary)->socket_dir() << " port=" << (*primary)->port()
+      << " user=postgres password=never-shown application_name=follower'\nprimary_slot_name = 'physical'\n";
+  if (absl::Status status = (*primary)->StartServer(); !status.ok()) return status;
+  if (absl::Status status = (*standby)->StartServer(); !status.ok()) return status;
+  const absl::Time deadline = Soon();
+  while (true) {
+    const auto streaming = (*primary)->Exec("postgres", "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'");
+    if (streaming.ok() && streaming->rows() == 1) break;
+    if (absl::Now() > deadline) return absl::DeadlineExceededError("the standby does not follow: " + (*standby)->Log());
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  pair->primary = *std::move(primary);
+  pair->standby = *std::move(standby);
+  return absl::OkStatus();
+}
+
+// As the collector runs it: pg_monitor's rights, read-only, no schema but pg_catalog.
+class MetricSession {
+ public:
+  explicit MetricSession(TestServer& server) {
+    auto connection = pg::CopyConnection::Connect({.url = server.UrlAs("monitor", "postgres")}, Soon());
+    if (!connection.ok()) {
+      status_ = connection.status();
+      return;
+    }
+    connection_ = *std::move(connection);
+    for (const char* setting :
+         {"SET search_path = pg_catalog", "SET default_transaction_read_only = on", "SET lock_timeout = '1s'"}) {
+      if (const auto result = connection_->Exec(setting, Soon()); !result.ok()) status_ = result.status();
+    }
+    facts_.version_num = connection_->server_version_num();
+    const auto recovery = connection_->Exec("SELECT pg_is_in_recovery()", Soon());
+    if (recovery.ok()) facts_.in_recovery = (*recovery)[0].Bool(0);
+    const auto extension = connection_->Exec(
+        "SELECT e.extversion, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+        "WHERE e.extname = 'pg_stat_statements'",
+        Soon());
+    if (extension.ok() && extension->rows() == 1) {
+      facts_.extension_version = std::string((*extension)[0].Text(0));
+      facts_.extension_schema = std::string((*extension)[0].Text(1));
+    }
+  }
+
+  const absl::Status& status() const { return status_; }
+  const ServerFacts& facts() const { return facts_; }
+
+  absl::StatusOr<std::vector<ResultColumn>> Describe(const std::string& sql) {
+    last_ = connection_->Exec(sql, Soon());
+    if (!last_.ok()) return last_.status();
+    std::vector<ResultColumn> columns;
+    for (size_t i = 0; i < last_->columns(); ++i) columns.push_back({last_->column_name(i), last_->column_type_oid(i)});
+    return columns;
+  }
+  absl::Status Check(const v1::Metric& metric) {
+    return CheckMetricOnServer(metric, facts_, [this](const std::string& sql) { return Describe(sql); });
+  }
+  // Result of the last check.
+  const pg::Result& last() const { return *last_; }
+
+  // The value in the row where `key` is `value`, as text; "NULL" or "no row".
+  std::string Cell(const std::string& key, const std::string& value, const std::string& column) const {
+    const auto index = [this](const std::string& name) {
+      for (size_t i = 0; i < last_->columns(); ++i) {
+        if (last_->column_name(i) == name) return i;
+      }
+      return last_->columns();
+    };
+    const size_t key_index = index(key);
+    const size_t column_index = index(column);
+    if (key_index == last_->columns() || column_index == last_->columns()) return "no column";
+    for (const pg::Row row : *last_) {
+      if (row.Text(key_index) != value) continue;
+      return row.IsNull(column_index) ? "NULL" : std::string(row.Text(column_index));
+    }
+    return "no row";
+  }
+
+ private:
+  absl::Status status_;
+  std::unique_ptr<pg::CopyConnection> connection_;
+  ServerFacts facts_;
+  absl::StatusOr<pg::Result> last_ = absl::UnknownError("nothing ran yet");
+};
+
+std::vector<std::string> Versions() {
+  const char* chosen = std::getenv("PGA_CATALOG_VERSIONS");
+  return absl::StrSplit(chosen == nullptr ? "13,14,15,16,17,18" : chosen, ',');
+}
+
+class MetricsOnServer : public ::testing::TestWithParam<std::string> {
+ protected:
+  static void TearDownTestSuite() { pairs_.clear(); }
+
+  void SetUp() override {
+    auto& pair = pairs_[GetParam()];
+    if (pair == nullptr) {
+      pair = std::make_unique<Pair>();
+      pair->status = MakePair(GetParam(), pair.get());
+    }
+    ASSERT_TRUE(pair->status.ok()) << pair->status;
+    if (!pair->missing.empty()) GTEST_SKIP() << "PostgreSQL " << GetParam() << ": " << pair->missing;
+    pair_ = pair.get();
+  }
+
+  static std::map<std::string, std::unique_ptr<Pair>> pairs_;
+  Pair* pair_ = nullptr;
+};
+std::map<std::string, std::unique_ptr<Pair>> MetricsOnServer::pairs_;
+
+TEST_P(MetricsOnServer, EveryStatementRunsAndMatchesItsShape) {
+  const auto catalog = *Catalog::Builtin();
+  for (TestServer* server : {pair_->primary.get(), pair_->standby.get()}) {
+    MetricSession session(*server);
+    ASSERT_TRUE(session.status().ok()) << session.status();
+    ASSERT_EQ(session.facts().in_recovery, server == pair_->standby.get());
+    ASSERT_FALSE(session.facts().extension_version.empty());
+    int checked = 0;
+    for (const v1::Metric& metric : catalog->metrics()) {
+      if (metric.queries().empty()) continue;
+      const absl::Time start = absl::Now();
+      const absl::Status status = session.Check(metric);
+      const auto took = absl::Now() - start;
+      if (status.code() == absl::StatusCode::kNotFound) continue;
+      EXPECT_TRUE(status.ok()) << "PostgreSQL " << GetParam() << (session.facts().in_recovery ? " standby: " : ": ")
+                               << status;
+      EXPECT_LT(took, absl::Seconds(2)) << metric.name();
+      ++checked;
+    }
+    EXPECT_GE(checked, 15);
+  }
+}
+
+// Against what the statements in Fill did.
+TEST_P(MetricsOnServer, NumbersAreThoseOfTheServer) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+
+  ASSERT_EQ(session.Check(*catalog->Find("table_stats")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("relname", "job", "schemaname"), "app");
+  EXPECT_EQ(session.Cell("relname", "job", "datname"), "postgres");
+  EXPECT_EQ(session.Cell("relname", "no_index", "idx_scan"), "NULL");
+  EXPECT_EQ(session.Cell("relname", "Odd \"Name", "schemaname"), "app");
+  // A clean shutdown keeps the figures.
+  EXPECT_EQ(session.Cell("relname", "job", "n_tup_ins"), "2000");
+  EXPECT_EQ(session.Cell("relname", "job", "n_tup_upd"), "666");
+
+  ASSERT_EQ(session.Check(*catalog->Find("index_stats")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("indexrelname", "job_pkey", "is_primary"), "t");
+  EXPECT_EQ(session.Cell("indexrelname", "job_pkey", "is_constraint"), "t");
+  EXPECT_EQ(session.Cell("indexrelname", "job_state", "is_constraint"), "f");
+
+  ASSERT_EQ(session.Check(*catalog->Find("database")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("datid", "0", "datname"), "");
+  EXPECT_NE(session.Cell("datname", "postgres", "xact_commit"), "0");
+
+  ASSERT_EQ(session.Check(*catalog->Find("table_size")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("relname", "summary", "is_matview"), "t");
+  const auto total = pair_->primary->Exec("postgres", "SELECT pg_total_relation_size('app.job')::text");
+  EXPECT_EQ(session.Cell("relname", "job", "total_bytes"), std::string((*total)[0].Text(0)));
+
+  ASSERT_EQ(session.Check(*catalog->Find("replication")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("application_name", "follower", "state"), "streaming");
+  EXPECT_EQ(session.Cell("application_name", "follower", "slot_name"), "physical");
+  EXPECT_NE(session.Cell("application_name", "follower", "replay_lag_bytes"), "NULL");
+
+  ASSERT_EQ(session.Check(*catalog->Find("replication_slots")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("slot_name", "logical", "plugin"), "test_decoding");
+  EXPECT_EQ(session.Cell("slot_name", "physical", "is_active"), "t");
+
+  ASSERT_EQ(session.Check(*catalog->Find("statements")), absl::OkStatus());
+  EXPECT_GT(session.last().rows(), 5u);
+  for (size_t i = 0; i < session.last().columns(); ++i) EXPECT_NE(session.last().column_name(i), "query");
+}
+
+TEST_P(MetricsOnServer, StandbyTellsHowFarItIs) {
+  MetricSession session(*pair_->standby);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
+  ASSERT_EQ(session.last().rows(), 1u);
+  EXPECT_EQ(session.Cell("receiver_status", "streaming", "slot_name"), "physical");
+}
+
+TEST_P(MetricsOnServer, SecretsInSettingsAreNotRead) {
+  MetricSession session(*pair_->standby);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("settings")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("setting_name", "primary_conninfo", "setting_value"), "(not shown)");
+  EXPECT_EQ(session.Cell("setting_name", "wal_level", "setting_value"), "logical");
+  EXPECT_NE(session.Cell("setting_name", "password_encryption", "setting_value"), "(not shown)");
+  for (const pg::Row row : session.last()) {
+    for (size_t i = 0; i < session.last().columns(); ++i)
+      EXPECT_THAT(std::string(row.Text(i)), ::testing::Not(HasSubstr("never-shown")));
+  }
+}
+
+TEST_P(MetricsOnServer, LockedTableDoesNotHoldUpSizes) {
+  auto holder = pair_->primary->Connect("postgres");
+  ASSERT_TRUE(holder.ok());
+  ASSERT_TRUE((*holder)->Exec("BEGIN; LOCK TABLE app.job IN ACCESS EXCLUSIVE MODE", Soon()).ok());
+  MetricSession session(*pair_->primary);
+  for (const char* name : {"table_size", "index_size", "table_stats", "index_stats", "database_size"}) {
+    EXPECT_EQ(session.Check(*(*Catalog::Builtin())->Find(name)), absl::OkStatus()) << name;
+  }
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("table_size")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("relname", "job", "total_bytes"), "no row");
+  EXPECT_NE(session.Cell("relname", "no_index", "total_bytes"), "no row");
+}
+
+TEST_P(MetricsOnServer, ExamplesOfTheGuideRun) {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  if (root == nullptr) GTEST_SKIP() << "PGA_SOURCE_DIR is not set; ctest sets it";
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  const auto examples = testing::GuideExamples(root);
+  ASSERT_EQ(examples.size(), 2u);
+  for (const testing::GuideExample& example : examples) {
+    const auto metric = ParseMetricFile(example.yaml, {.file_name = example.file_name, .custom = true});
+    ASSERT_TRUE(metric.ok()) << metric.status();
+    EXPECT_EQ(session.Check(*metric), absl::OkStatus());
+  }
+  EXPECT_EQ(session.Cell("state", "done", "jobs"), "571");
+}
+
+TEST_P(MetricsOnServer, WrongCastIsNamedWithTheRightOne) {
+  const auto metric = ParseMetricFile(
+      "name: bad\nschema_version: 1\ndescription: A metric with a wrong cast.\nscope: instance\n"
+      "queries:\n  - sql: SELECT datname, oid::int8 AS n FROM pg_database\n"
+      "columns:\n  - {name: datname, type: text, kind: label, description: Database.}\n"
+      "  - {name: n, type: int8, kind: gauge, unit: \"1\", description: Number.}\n",
+      {.file_name = "bad.yaml", .custom = true});
+  ASSERT_TRUE(metric.ok()) << metric.status();
+  MetricSession session(*pair_->primary);
+  const absl::Status status = session.Check(*metric);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("datname has type OID 19; cast it: (...)::text"));
+}
+
+INSTANTIATE_TEST_SUITE_P(PostgreSQL, MetricsOnServer, ::testing::ValuesIn(Versions()),
+                         [](const auto& param_info) { return param_info.param; });
+
+}  // namespace
+}  // namespace pga::catalog
