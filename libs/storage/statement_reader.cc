@@ -33,7 +33,7 @@ const std::vector<FigureColumns>& Figures() {
   static const auto* const kFigures = new std::vector<FigureColumns>{
       {Figure::kCalls, "calls", {"calls"}},
       {Figure::kTotalTime, "total_time", {"total_exec_time_us"}},
-      {Figure::kRows, "rows", {"rows_returned"}},
+      {Figure::kRows, "rows", {"rows"}},
       {Figure::kSharedBlksHit, "shared_blks_hit", {"shared_blks_hit"}},
       {Figure::kSharedBlksRead, "shared_blks_read", {"shared_blks_read"}},
       {Figure::kSharedBlksDirtied, "shared_blks_dirtied", {"shared_blks_dirtied"}},

@@ -76,14 +76,16 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
 
   parts->threads = std::make_unique<exec::ThreadPool>("query", config.threads, static_cast<size_t>(config.queue));
   parts->system_threads = std::make_unique<exec::ThreadPool>("query-health", 4, 64);
+  // Deadlines of calls are points of real time, whatever clock ranges are told by.
+  clock::Clock* const real = clock::Clock::Real();
   rpc::Dispatcher::Options calls;
   calls.request_timeout = config.request_timeout;
   calls.stream_timeout = config.request_timeout;
   calls.error_domain = "query.pganalytics";
   parts->dispatcher =
-      std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->threads.get(), deps.metrics, deps.clock, calls);
-  parts->system_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(),
-                                                               deps.metrics, deps.clock, calls);
+      std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->threads.get(), deps.metrics, real, calls);
+  parts->system_dispatcher =
+      std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
   parts->query = std::make_unique<QueryService>(parts->dispatcher.get(), deps.authenticator,
                                                 Readers{parts->sources.get(), parts->ledger.get(), parts->series.get(),
                                                         parts->statements.get(), parts->activity.get()},

@@ -1,0 +1,565 @@
+// The query service through a real in-process server, on a real database with the product's own schema.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "google/protobuf/util/time_util.h"
+#include "libs/catalog/catalog.h"
+#include "libs/clock/fake_clock.h"
+#include "libs/frame/text.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/client.h"
+#include "libs/rpc/server.h"
+#include "libs/status/testing.h"
+#include "libs/storage/migrations.h"
+#include "libs/storage/reader_sql.h"
+#include "libs/testing/temp_postgres.h"
+#include "libs/token/signer.h"
+#include "pganalytics/query/v1/query_service.grpc.pb.h"
+#include "pganalytics/query/v1/system_service.grpc.pb.h"
+#include "services/query/server.h"
+
+namespace pga::query {
+namespace {
+
+namespace pb = ::pganalytics::query::v1;
+
+using status::IsOk;
+using status::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
+// 2026-01-01 12:30:30
+const absl::Time kNow = absl::FromUnixSeconds(1767270630);
+const absl::Time kHour = absl::FromUnixSeconds(1767268800);  // 12:00
+
+// One database and service for all tests of the file.
+class Suite {
+ public:
+  Suite() : clock_(kNow), metrics_(false) {
+    auto url = pga::testing::SharedPostgres()->CreateFreshDatabase("query");
+    EXPECT_THAT(url, IsOk());
+    url_ = *url;
+    auto catalog = catalog::Catalog::Builtin();
+    EXPECT_THAT(catalog, IsOk());
+    storage::MigrateOptions migrate;
+    migrate.layout = storage::Layout::kNative;
+    for (const auto& metric : (*catalog)->metrics()) migrate.metrics.push_back(&metric);
+    EXPECT_THAT(storage::MigrateUp(url_, storage::Database::kMetrics, migrate), IsOk());
+    auto pool = pg::Pool::Create({.url = url_});
+    EXPECT_THAT(pool, IsOk());
+    pool_ = *std::move(pool);
+    FillDatabase();
+
+    EXPECT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
+    revocations_.Apply({}, kNow);
+    authenticator_ =
+        std::make_unique<rpc::Authenticator>(&verifier_, &revocations_, rpc::Authenticator::Hooks{}, &clock_);
+    QueryConfig config;
+    config.metrics_url = log::Secret(url_);
+    auto query = QueryServer::Create(config, {&metrics_, &clock_, authenticator_.get(), nullptr, nullptr});
+    EXPECT_THAT(query, IsOk());
+    query_ = *std::move(query);
+    rpc::Server::Options options;
+    options.name = "query";
+    options.services = query_->services();
+    auto server = rpc::Server::Start(std::move(options));
+    EXPECT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    channel_ = server_->InProcessChannel();
+    queries_ = pb::QueryService::NewStub(channel_);
+    system_ = pb::SystemService::NewStub(channel_);
+    auto signer = token::Signer::FromSecret(kSecret);
+    EXPECT_THAT(signer, IsOk());
+    signer_ = *std::move(signer);
+  }
+  ~Suite() {
+    server_->Drain(absl::Now() + absl::Seconds(5));
+    query_->Drain(absl::Now() + absl::Seconds(5));
+  }
+
+  static Suite& Get() {
+    static auto* const suite = new Suite();
+    return *suite;
+  }
+
+  rpc::CallOptions Options(const std::string& role = "viewer", const std::vector<std::string>* groups = nullptr,
+                           bool texts = true) {
+    token::Claims claims;
+    claims.type = token::TokenType::kAccess;
+    token::Principal& p = claims.principal;
+    p.kind = token::Principal::kUser;
+    p.user_id = 7;
+    p.subject = token::UserSubject(7);
+    p.username = "ann";
+    p.role = role;
+    p.query_texts = texts;
+    p.all_groups = groups == nullptr;
+    if (groups != nullptr) p.groups = *groups;
+    p.issued_at = kNow - absl::Minutes(1);
+    p.expires_at = kNow + absl::Minutes(10);
+    p.jti = "t1";
+    auto token = signer_->Sign(claims);
+    EXPECT_THAT(token, IsOk());
+    rpc::CallOptions options;
+    options.deadline = absl::Now() + absl::Seconds(20);
+    options.bearer = *token;
+    return options;
+  }
+  static rpc::CallOptions Anonymous() {
+    rpc::CallOptions options;
+    options.deadline = absl::Now() + absl::Seconds(20);
+    return options;
+  }
+
+  absl::StatusOr<std::vector<pb::Series>> Series(const pb::QuerySeriesRequest& request,
+                                                 const rpc::CallOptions& options) {
+    std::vector<pb::Series> all;
+    const absl::Status status = rpc::CallStream<pb::QueryService::Stub, pb::QuerySeriesRequest, pb::Series>(
+        *queries_, &pb::QueryService::Stub::QuerySeries, request, options, [&](pb::Series& series) {
+          all.push_back(series);
+          return absl::OkStatus();
+        });
+    if (!status.ok()) return status;
+    return all;
+  }
+
+  pb::QueryService::Stub& queries() { return *queries_; }
+  pb::SystemService::Stub& system() { return *system_; }
+
+  void Exec(const std::string& sql, const pg::Params& params = {}) {
+    const absl::Status done = pool_->Exec(sql, params, absl::Now() + absl::Seconds(30)).status();
+    EXPECT_THAT(done, IsOk()) << sql;
+  }
+
+ private:
+  int64_t MetricId(const std::string& name) {
+    auto result =
+        pool_->Exec("SELECT id FROM metrics.catalog_metric WHERE name = $1", {name}, absl::Now() + absl::Seconds(9));
+    EXPECT_THAT(result, IsOk());
+    return (*result)[0].Int64(0);
+  }
+
+  int64_t Text(int32_t source, const std::string& text) {
+    Exec("INSERT INTO metrics.text VALUES ($1::int4, $2::int8, $3) ON CONFLICT DO NOTHING",
+         {source, frame::TextId(text), text});
+    return frame::TextId(text);
+  }
+
+  void Frame(int32_t source, int64_t metric, absl::Time time, int64_t interval_ms, int rows) {
+    Exec(
+        "INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, "
+        "bytes) "
+        "VALUES ($1::timestamptz, $2::int4, 1, $3::int2, 0, 0, $4::int4, $5::int4, 100)",
+        {storage::TimeText(time), source, metric, interval_ms, rows});
+    Exec(
+        "INSERT INTO metrics.rollup_dirty SELECT $1::int2, $2::int4, date_trunc('hour', t, 'UTC') FROM (VALUES "
+        "($3::timestamptz), ($3::timestamptz - $4::int8 * interval '1 ms')) v(t) ON CONFLICT DO NOTHING",
+        {metric, source, storage::TimeText(time - absl::Microseconds(1)), interval_ms - 1});
+  }
+
+  // Two servers, 12:00 to 12:30, a frame a minute: statements, activity, a blocking tree from 12:10 to 12:12.
+  void FillDatabase() {
+    for (const char* table : {"metrics", "statements", "activity", "blocking", "database"}) {
+      Exec("SELECT metrics.ensure_partitions($1, $2::timestamptz, $3::timestamptz)",
+           {table, storage::TimeText(kHour - absl::Hours(25)), storage::TimeText(kHour + absl::Hours(25))});
+    }
+    Exec("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'col_001')");
+    Exec(
+        "INSERT INTO metrics.source (id, uuid, name, collector_id, system_identifier, server_version_num, group_name) "
+        "VALUES "
+        "(1, '00000000-0000-0000-0000-000000000001', 'prod', 1, 777, 150020, 'default'), "
+        "(2, '00000000-0000-0000-0000-000000000002', 'prod-replica', 1, 888, 160003, 'default'), "
+        "(3, '00000000-0000-0000-0000-000000000003', 'payroll', 1, 777, 150020, 'secret')");
+    const int64_t statements = MetricId("statements");
+    const int64_t activity = MetricId("activity");
+    const int64_t blocking = MetricId("blocking");
+    const int64_t database = Text(1, "shop");
+    const int64_t user = Text(1, "app");
+    const int64_t empty = Text(1, "");
+    for (int minute = 1; minute <= 30; ++minute) {
+      const absl::Time time = kHour + absl::Minutes(minute);
+      const std::string at = storage::TimeText(time);
+      Frame(1, statements, time, 60000, 2);
+      // Statement 11 runs 10 times a minute for 2 ms each, statement 22 once for 50 ms, the first ten minutes only.
+      Exec(
+          "INSERT INTO metrics.statements (time, source_id, flags, userid, dbid, queryid, toplevel, datname, username, "
+          "calls, "
+          "total_exec_time_us, rows) VALUES ($1::timestamptz, 1, 0, 10, 5, 11, true, $2::int8, $3::int8, 10, "
+          "20000, 30)",
+          {at, database, user});
+      if (minute <= 10) {
+        Exec(
+            "INSERT INTO metrics.statements (time, source_id, flags, userid, dbid, queryid, toplevel, datname, "
+            "username, calls, "
+            "total_exec_time_us, rows) VALUES ($1::timestamptz, 1, 1, 10, 5, 22, true, $2::int8, $3::int8, 1, "
+            "50000, 1)",
+            {at, database, user});
+      }
+      Frame(1, activity, time, 0, 1);
+      Exec(
+          "INSERT INTO metrics.activity (time, source_id, flags, datname, usename, application_name, backend_type, "
+          "query_id, "
+          "state, wait_event_type, wait_event, samples, sessions_avg, sessions_max) VALUES ($1::timestamptz, 1, 0, "
+          "$2::int8, "
+          "$3::int8, $4::int8, $4::int8, 11, $5::int8, $6::int8, $7::int8, 30, 0.5, 2)",
+          {at, database, user, empty, Text(1, "active"), Text(1, "Lock"), Text(1, "transactionid")});
+    }
+    Frame(1, blocking, kHour + absl::Minutes(10), 0, 1);
+    Frame(1, blocking, kHour + absl::Minutes(12), 0, 0);
+    Exec(
+        "INSERT INTO metrics.blocking (time, source_id, flags, blocked_pid, blocking_pid, datname, blocked_usename, "
+        "blocking_usename, blocking_state, blocked_query_id, waited_us) VALUES ($1::timestamptz, 1, 0, 100, 200, "
+        "$2::int8, "
+        "$3::int8, $3::int8, $4::int8, 11, 1500000)",
+        {storage::TimeText(kHour + absl::Minutes(10)), database, user, Text(1, "idle in transaction")});
+    Exec(
+        "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 11, 'SELECT $1'), "
+        "(1, 0, 22, 'UPDATE t SET x = $1')");
+  }
+
+  std::string url_;
+  std::unique_ptr<pg::Pool> pool_;
+  clock::FakeClock clock_;
+  metrics::Registry metrics_;
+  token::Verifier verifier_;
+  token::RevocationSet revocations_;
+  std::unique_ptr<rpc::Authenticator> authenticator_;
+  std::unique_ptr<QueryServer> query_;
+  std::unique_ptr<rpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<pb::QueryService::Stub> queries_;
+  std::unique_ptr<pb::SystemService::Stub> system_;
+  std::unique_ptr<token::Signer> signer_;
+};
+
+google::protobuf::Timestamp Stamp(absl::Time time) {
+  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
+}
+
+using Stub = pb::QueryService::Stub;
+
+TEST(CountMetrics, NeedsNoTokenAndEqualsTheRelation) {
+  Suite& suite = Suite::Get();
+  const auto answer = rpc::Call(suite.queries(), &Stub::CountMetrics, pb::CountMetricsRequest(), Suite::Anonymous());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->count(), 62);
+}
+
+TEST(GetMetrics, CountsByMetricAndNeedsAToken) {
+  Suite& suite = Suite::Get();
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::GetMetrics, pb::GetMetricsRequest(), Suite::Anonymous()),
+              StatusIs(absl::StatusCode::kUnauthenticated));
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetMetrics, pb::GetMetricsRequest(), suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->count(), 62);
+  EXPECT_EQ(answer->by_type().at("statements"), 30);
+  EXPECT_EQ(answer->by_type().at("blocking"), 2);
+}
+
+TEST(TopQueries, SumsTheRangeWithTextsDatabaseAndUser) {
+  Suite& suite = Suite::Get();
+  pb::TopQueriesRequest request;
+  request.set_hours(1);
+  const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->count(), 2);
+  const pb::TopQuery& first = answer->queries(0);
+  EXPECT_EQ(first.query_id(), "11");
+  EXPECT_EQ(first.total_time(), 600);
+  EXPECT_EQ(first.calls(), 300);
+  EXPECT_EQ(first.mean_time(), 2);
+  EXPECT_EQ(first.rows(), 900);
+  EXPECT_EQ(first.database_name(), "shop");
+  EXPECT_EQ(first.user_name(), "app");
+  EXPECT_EQ(first.query_text(), "SELECT $1");
+  EXPECT_EQ(first.source_name(), "prod");
+  EXPECT_FALSE(first.lower_bound());
+  EXPECT_EQ(answer->queries(1).total_time(), 500);
+  EXPECT_TRUE(answer->queries(1).lower_bound());
+
+  request.set_order_by("mean_time");
+  request.set_limit(1);
+  const auto by_mean = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+  ASSERT_THAT(by_mean, IsOk());
+  ASSERT_EQ(by_mean->count(), 1);
+  EXPECT_EQ(by_mean->queries(0).query_id(), "22");
+}
+
+TEST(TopQueries, KeepsTextsFromCallersWithoutTheRight) {
+  Suite& suite = Suite::Get();
+  pb::TopQueriesRequest request;
+  request.set_hours(1);
+  const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options("viewer", nullptr, false));
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->count(), 2);
+  EXPECT_EQ(answer->queries(0).query_text(), "");
+}
+
+TEST(TopQueries, CutsTheRangeAndSaysHowMuchIsCovered) {
+  Suite& suite = Suite::Get();
+  pb::TopQueriesRequest request;
+  *request.mutable_start() = Stamp(kHour + absl::Minutes(5));
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(15));
+  request.add_source("prod");
+  const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->queries(0).query_id(), "22");
+  EXPECT_EQ(answer->queries(0).calls(), 5);
+  EXPECT_EQ(answer->queries(1).calls(), 100);
+  EXPECT_NEAR(answer->completeness(), 1, 1e-6);
+}
+
+TEST(QueryTimeline, IsZeroWhereCoveredAndEmptyWhereNot) {
+  Suite& suite = Suite::Get();
+  pb::QueryTimelineRequest request;
+  request.set_query_hash("22");
+  *request.mutable_start() = Stamp(kHour - absl::Minutes(10));
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(20));
+  request.set_step(300);
+  const auto answer = rpc::Call(suite.queries(), &Stub::QueryTimeline, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->query_text(), "UPDATE t SET x = $1");
+  std::vector<double> calls;
+  std::vector<double> covered;
+  for (const pb::TimelinePoint& point : answer->data()) {
+    calls.push_back(point.calls());
+    covered.push_back(point.covered_ms());
+  }
+  EXPECT_THAT(calls, ElementsAre(0, 0, 5, 5, 0, 0));
+  EXPECT_THAT(covered, ElementsAre(0, 0, 300000, 300000, 300000, 300000));
+  EXPECT_EQ(answer->data(2).mean_time(), 50);
+  request.set_query_hash("999");
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::QueryTimeline, request, suite.Options()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("999")));
+  request.set_query_hash("abc");
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::QueryTimeline, request, suite.Options()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("decimal")));
+}
+
+pb::QuerySeriesRequest CallsSeries() {
+  pb::QuerySeriesRequest request;
+  request.set_metric("statements");
+  request.set_column("calls");
+  *request.mutable_start() = Stamp(kHour);
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(40));
+  request.set_step(600);
+  return request;
+}
+
+TEST(QuerySeries, SumsRatesAndGroups) {
+  Suite& suite = Suite::Get();
+  pb::QuerySeriesRequest request = CallsSeries();
+  auto series = suite.Series(request, suite.Options());
+  ASSERT_THAT(series, IsOk());
+  ASSERT_EQ(series->size(), 2u);
+  EXPECT_EQ((*series)[0].labels().at("queryid"), "11");
+  EXPECT_EQ((*series)[0].source_id(), "00000000-0000-0000-0000-000000000001");
+  ASSERT_EQ((*series)[0].points_size(), 4);
+  EXPECT_EQ((*series)[0].points(0).value(), 100);
+  EXPECT_FALSE((*series)[0].points(3).has_value());
+  EXPECT_EQ((*series)[1].points(0).value(), 10);
+  EXPECT_TRUE((*series)[1].points(0).lower_bound());
+  EXPECT_EQ((*series)[1].points(1).value(), 0);
+  EXPECT_FALSE((*series)[1].points(1).lower_bound());
+
+  request.set_rate(true);
+  request.add_group_by("datname");
+  series = suite.Series(request, suite.Options());
+  ASSERT_THAT(series, IsOk());
+  ASSERT_EQ(series->size(), 1u);
+  EXPECT_EQ((*series)[0].labels().at("datname"), "shop");
+  EXPECT_EQ((*series)[0].unit(), "calls/s");
+  EXPECT_NEAR((*series)[0].points(0).value(), 110.0 / 600, 1e-9);
+}
+
+TEST(QuerySeries, RateDividesByCoveredTimeOnly) {
+  Suite& suite = Suite::Get();
+  pb::QuerySeriesRequest request = CallsSeries();
+  request.set_step(3600);
+  request.set_rate(true);
+  request.add_filter("queryid=11");
+  const auto series = suite.Series(request, suite.Options());
+  ASSERT_THAT(series, IsOk());
+  ASSERT_EQ(series->size(), 1u);
+  // 300 calls in the 30 minutes that are covered.
+  EXPECT_NEAR((*series)[0].points(0).value(), 300.0 / 1800, 1e-9);
+  EXPECT_EQ((*series)[0].points(0).covered_ms(), 1800000);
+}
+
+TEST(QuerySeries, GaugesAverageTheirReadings) {
+  Suite& suite = Suite::Get();
+  pb::QuerySeriesRequest request = CallsSeries();
+  request.set_metric("activity");
+  request.set_column("sessions_avg");
+  request.add_group_by("state");
+  const auto series = suite.Series(request, suite.Options());
+  ASSERT_THAT(series, IsOk());
+  ASSERT_EQ(series->size(), 1u);
+  EXPECT_EQ((*series)[0].labels().at("state"), "active");
+  EXPECT_EQ((*series)[0].points(1).value(), 0.5);
+  // The reading of 12:30:00 is the first of its bucket; what comes after it is not known.
+  EXPECT_EQ((*series)[0].points(3).value(), 0.5);
+}
+
+struct BadSeries {
+  std::string name;
+  std::function<void(pb::QuerySeriesRequest&)> change;
+  absl::StatusCode code;
+  std::string message;
+};
+
+class QuerySeriesRefusal : public ::testing::TestWithParam<BadSeries> {};
+
+TEST_P(QuerySeriesRefusal, SaysWhatToChange) {
+  Suite& suite = Suite::Get();
+  pb::QuerySeriesRequest request = CallsSeries();
+  GetParam().change(request);
+  EXPECT_THAT(suite.Series(request, suite.Options()), StatusIs(GetParam().code, HasSubstr(GetParam().message)));
+}
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+INSTANTIATE_TEST_SUITE_P(
+    Requests, QuerySeriesRefusal,
+    ::testing::Values(
+        BadSeries{"metric", [](auto& r) { r.set_metric("statments"); }, kInvalid, "did you mean statements"},
+        BadSeries{"column", [](auto& r) { r.set_column("cals"); }, kInvalid, "calls, total_exec_time_us"},
+        BadSeries{"aggregate", [](auto& r) { r.set_aggregate(pb::max); }, kInvalid, "rate=true"},
+        BadSeries{"filter", [](auto& r) { r.add_filter("nope=1"); }, kInvalid, "userid, dbid, queryid"},
+        BadSeries{"group_by", [](auto& r) { r.add_group_by("nope"); }, kInvalid, "source, userid"},
+        BadSeries{"limit", [](auto& r) { r.set_limit(1); }, kInvalid, "2 series, more than the limit of 1"},
+        BadSeries{"limit_range", [](auto& r) { r.set_limit(5000); }, kInvalid, "1 to 1000"},
+        BadSeries{"source", [](auto& r) { r.add_source("prd"); }, absl::StatusCode::kNotFound, "did you mean prod"},
+        BadSeries{"hours", [](auto& r) { r.set_hours(5); }, kInvalid, "either hours"},
+        BadSeries{"zone",
+                  [](auto& r) {
+                    r.set_step(3600);
+                    r.set_time_zone("Nowhere");
+                  },
+                  kInvalid, "IANA"},
+        BadSeries{"pattern", [](auto& r) { r.add_filter("datname~("); }, kInvalid, "parentheses"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Groups, EnterEveryRead) {
+  Suite& suite = Suite::Get();
+  const std::vector<std::string> only_default = {"default"};
+  const auto all = rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options());
+  ASSERT_THAT(all, IsOk());
+  EXPECT_EQ(all->count(), 3);
+  const auto some =
+      rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options("viewer", &only_default));
+  ASSERT_THAT(some, IsOk());
+  EXPECT_EQ(some->count(), 2);
+  // The twin of `prod` is in a group this caller does not see.
+  EXPECT_EQ(some->sources(0).same_server_as_size(), 0);
+  pb::TopQueriesRequest request;
+  request.add_source("payroll");
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options("viewer", &only_default)),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("may not see")));
+}
+
+TEST(ListSources, NamesOneServerUnderTwoNames) {
+  Suite& suite = Suite::Get();
+  const auto answer = rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  std::map<std::string, pb::Source> by_name;
+  for (const pb::Source& source : answer->sources()) by_name[source.name()] = source;
+  EXPECT_THAT(by_name["prod"].same_server_as(), ElementsAre("00000000-0000-0000-0000-000000000003"));
+  EXPECT_EQ(by_name["prod"].frames_24h(), 62);
+  EXPECT_EQ(by_name["prod"].collector_id(), "col_001");
+  EXPECT_EQ(by_name["prod"].last_seen().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(30)));
+  EXPECT_EQ(by_name["prod-replica"].same_server_as_size(), 0);
+}
+
+TEST(GetActivity, ShowsOneInstant) {
+  Suite& suite = Suite::Get();
+  pb::GetActivityRequest request;
+  *request.mutable_at() = Stamp(kHour + absl::Seconds(10 * 60 + 30));
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->rows_size(), 1);
+  EXPECT_EQ(answer->rows(0).samples(), 30);
+  EXPECT_EQ(answer->rows(0).state(), "active");
+  EXPECT_EQ(answer->rows(0).wait_event(), "transactionid");
+  EXPECT_EQ(answer->rows(0).query_text(), "SELECT $1");
+  EXPECT_EQ(answer->rows(0).time().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(11)));
+  ASSERT_EQ(answer->blocking_size(), 1);
+  EXPECT_EQ(answer->blocking(0).blocked_pid(), 100);
+  EXPECT_EQ(answer->blocking(0).blocking_pid(), 200);
+  EXPECT_EQ(answer->blocking(0).blocking_state(), "idle in transaction");
+  EXPECT_EQ(answer->blocking(0).waited_ms(), 1500);
+
+  *request.mutable_at() = Stamp(kHour + absl::Minutes(20));
+  const auto later = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(later, IsOk());
+  EXPECT_EQ(later->blocking_size(), 0);
+}
+
+TEST(GetActivity, AddsUpARange) {
+  Suite& suite = Suite::Get();
+  pb::GetActivityRequest request;
+  *request.mutable_start() = Stamp(kHour);
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(20));
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->rows_size(), 1);
+  EXPECT_EQ(answer->rows(0).samples(), 600);
+  EXPECT_NEAR(answer->rows(0).average_sessions(), 0.5, 1e-9);
+  EXPECT_EQ(answer->blocking_size(), 1);
+}
+
+TEST(GetFreshness, TellsAgeAndCompleteness) {
+  Suite& suite = Suite::Get();
+  pb::GetFreshnessRequest request;
+  request.add_source("prod");
+  *request.mutable_start() = Stamp(kHour - absl::Minutes(30));
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(30));
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetFreshness, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  std::map<std::string, pb::Freshness> by_metric;
+  for (const pb::Freshness& entry : answer->freshness()) by_metric[entry.metric()] = entry;
+  EXPECT_NEAR(by_metric["statements"].completeness(), 0.5, 1e-6);
+  EXPECT_NEAR(by_metric["statements"].age_seconds(), 30, 1e-6);
+  EXPECT_EQ(by_metric["statements"].frames(), 29);
+  EXPECT_NEAR(by_metric["activity"].completeness(), 29.0 / 60, 1e-6);
+}
+
+TEST(CollectorActivity, IsForServicesOnly) {
+  Suite& suite = Suite::Get();
+  EXPECT_THAT(
+      rpc::Call(suite.queries(), &Stub::CollectorActivity, pb::CollectorActivityRequest(), suite.Options("admin")),
+      StatusIs(absl::StatusCode::kPermissionDenied));
+}
+
+TEST(GetHealth, IsDegradedWith503WhenADatabaseDoesNotAnswer) {
+  Suite& suite = Suite::Get();
+  rpc::CallOptions options = Suite::Anonymous();
+  rpc::Metadata metadata;
+  options.response_metadata = &metadata;
+  const auto answer = rpc::Call(suite.system(), &pb::SystemService::Stub::GetHealth, pb::GetHealthRequest(), options);
+  ASSERT_THAT(answer, IsOk());
+  // The test has no auth service.
+  EXPECT_EQ(answer->status(), "degraded");
+  EXPECT_FALSE(answer->database_ok());
+  EXPECT_TRUE(answer->timescale_ok());
+  EXPECT_EQ(answer->version(), "3.2.0");
+  EXPECT_THAT(metadata, ::testing::Contains(std::make_pair(std::string("x-http-code"), std::string("503"))));
+}
+
+TEST(GetVersion, NeedsNoToken) {
+  Suite& suite = Suite::Get();
+  const auto answer =
+      rpc::Call(suite.system(), &pb::SystemService::Stub::GetVersion, pb::GetVersionRequest(), Suite::Anonymous());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->version(), "3.2.0");
+  EXPECT_EQ(answer->api(), "1.0.0");
+}
+
+}  // namespace
+}  // namespace pga::query
