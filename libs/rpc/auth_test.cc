@@ -33,14 +33,13 @@ constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
 
 std::vector<const google::protobuf::FileDescriptor*> OurFiles() {
   // Naming a message of each file also links it.
-  return {
-      pganalytics::auth::v1::LoginRequest::descriptor()->file(),
-      pganalytics::auth::v1::PingRequest::descriptor()->file(),
-      pganalytics::registry::v1::EnrolRequest::descriptor()->file(),
-      pganalytics::registry::v1::ListCollectorsRequest::descriptor()->file(),
-      pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
-      pganalytics::query::v1::ListMetricsRequest::descriptor()->file(),
-      pganalytics::query::v1::GetHealthRequest::descriptor()->file()};
+  return {pganalytics::auth::v1::LoginRequest::descriptor()->file(),
+          pganalytics::auth::v1::PingRequest::descriptor()->file(),
+          pganalytics::registry::v1::EnrolRequest::descriptor()->file(),
+          pganalytics::registry::v1::ListCollectorsRequest::descriptor()->file(),
+          pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
+          pganalytics::query::v1::CountMetricsRequest::descriptor()->file(),
+          pganalytics::query::v1::GetHealthRequest::descriptor()->file()};
 }
 
 // Every method of every service: names who may call it, and is found by its request type.

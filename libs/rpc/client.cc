@@ -7,6 +7,7 @@
 
 #include "absl/time/clock.h"
 
+#include "libs/rpc/grpc_log.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/rpc/tls_credentials.h"
@@ -26,6 +27,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& addres
                                                        const ChannelOptions& options) {
   if (address.empty()) return absl::InvalidArgumentError("an address host:port is needed");
   PGA_RETURN_IF_ERROR(ValidateClientTls(tls));
+  RouteGrpcLog();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
   arguments.SetMaxSendMessageSize(options.max_send_bytes);

@@ -18,6 +18,8 @@ class Service;
 
 namespace pga::rpc {
 
+class Dispatcher;
+
 // Thread-safe after Start.
 class Server {
  public:
@@ -29,6 +31,9 @@ class Server {
     TlsOptions tls;
     // Callback services; they must outlive the server.
     std::vector<grpc::Service*> services;
+    // The dispatcher of these services, where they have one: Drain makes it refuse new calls and waits for its running
+    // ones. It must outlive the server.
+    Dispatcher* dispatcher = nullptr;
     // Largest message taken and sent.
     int max_receive_bytes = 1 << 20;
     int max_send_bytes = 64 << 20;
@@ -64,7 +69,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // A channel to this server inside the process. It carries neither TLS identity nor call credentials: identity goes
-  // as metadata. Calls on it fail once the server has drained.
+  // as metadata. After Drain its calls are answered UNAVAILABLE (by the dispatcher); it must not be used once the
+  // server is destroyed, so every user is drained or stopped before that.
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
   // Bound ports in the order of `listen` (0 for unix sockets).
@@ -77,8 +83,9 @@ class Server {
   // What the health service (grpc.health.v1) answers, for "" and every service.
   void SetServing(bool serving);
 
-  // Says NOT_SERVING, refuses new calls, lets running ones finish until the deadline, then cancels them and waits for
-  // their handlers to return (they end by their own deadlines and see cancelled()). Repeating is safe.
+  // Says NOT_SERVING, closes the listeners, refuses new calls, lets running ones finish until the deadline, then
+  // cancels those of the network and waits for their handlers to return (they end by their own deadlines and see
+  // cancelled()). Repeating is safe.
   void Drain(absl::Time deadline);
 
  private:

@@ -42,7 +42,8 @@ std::string PeerOf(const grpc::CallbackServerContext& context) {
   if (peer.starts_with("ipv4:")) return peer.substr(5);
   if (peer.starts_with("ipv6:")) return absl::StrReplaceAll(peer.substr(5), {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
   if (peer.starts_with("unix")) return "unix";
-  return peer.starts_with("inproc") ? "in-process" : peer;
+  // gRPC has no name for the in-process transport.
+  return peer.starts_with("inproc") || peer == "unknown" ? "in-process" : peer;
 }
 
 // The client's certificate, which the handshake verified if it is there at all.
@@ -182,21 +183,30 @@ void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* 
   context->AddInitialMetadata(kRequestId, call->request_id);
 }
 
-absl::StatusOr<CallContext> Dispatcher::BeginCall(grpc::CallbackServerContext* context, std::string_view method,
-                                                  const google::protobuf::Descriptor* request, bool may_wait,
-                                                  absl::Duration timeout) {
-  CallContext call;
-  call.method = method.empty() ? MethodOfRequest(request) : std::string(method);
-  FillContext(context, &call, timeout);
-  const std::string certificate = PeerCertificateOf(*context);
-  Credentials credentials{.authorization = FindMetadata(*context, kAuthorization),
-                          .registration_secret = FindMetadata(*context, kRegistrationSecret),
-                          .peer_certificate_pem = certificate};
-  PGA_ASSIGN_OR_RETURN(call.principal, authenticator_->Admit(call.method, credentials, call.deadline, may_wait));
+absl::Status Dispatcher::Identify(CallContext* call, bool may_wait) {
+  const grpc::CallbackServerContext& context = *call->transport;
+  const std::string certificate = PeerCertificateOf(context);
+  const Credentials credentials{.authorization = FindMetadata(context, kAuthorization),
+                                .registration_secret = FindMetadata(context, kRegistrationSecret),
+                                .peer_certificate_pem = certificate};
+  PGA_ASSIGN_OR_RETURN(call->principal, authenticator_->Admit(call->method, credentials, call->deadline, may_wait));
   if (!certificate.empty()) {
     const auto peer = ReadCollectorCertificate(certificate, clock_->Now());
-    if (peer.ok()) call.peer_certificate_collector_id = peer->collector_id;
+    if (peer.ok()) call->peer_certificate_collector_id = peer->collector_id;
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CallContext> Dispatcher::BeginCall(grpc::CallbackServerContext* context, std::string_view method,
+                                                  const google::protobuf::Descriptor* request) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (refusing_) return absl::UnavailableError("the service is shutting down");
+  }
+  CallContext call;
+  call.method = method.empty() ? MethodOfRequest(request) : std::string(method);
+  FillContext(context, &call, options_.stream_timeout);
+  PGA_RETURN_IF_ERROR(Identify(&call, /*may_wait=*/false));
   return call;
 }
 
@@ -212,51 +222,107 @@ grpc::ServerUnaryReactor* Dispatcher::StartUnary(grpc::CallbackServerContext* co
   return reactor;
 }
 
+// One accepted call on its way through the pool. Whatever becomes of it, also a pool that drops its queue, the call is
+// finished exactly once: gRPC's server could not shut down otherwise.
+class Dispatcher::Ticket {
+ public:
+  Ticket(Dispatcher* dispatcher, grpc::CallbackServerContext* context, std::string method, absl::Duration timeout,
+         Job* job)
+      : dispatcher_(dispatcher),
+        watch_(dispatcher->clock_),
+        context_(context),
+        method_(std::move(method)),
+        timeout_(timeout),
+        deadline_(DeadlineOf(*context, timeout, dispatcher->clock_)),
+        job_(job) {
+    dispatcher_->instruments_->in_flight->Increment();
+  }
+  ~Ticket() {
+    if (job_ != nullptr) {
+      Finish(status::WithRetryAfter(absl::UnavailableError("the service is shutting down"),
+                                    dispatcher_->options_.retry_after));
+    }
+  }
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+
+  void Finish(const absl::Status& status) {
+    if (!context_set_up_) {
+      request_id_ = RequestIdOf(*context_);
+      context_->AddInitialMetadata(kRequestId, request_id_);
+    }
+    // Counted before the answer leaves: whoever has the answer finds it counted.
+    dispatcher_->instruments_->in_flight->Decrement();
+    dispatcher_->instruments_->Count(method_, status.code(), watch_.Elapsed());
+    Job* const job = std::exchange(job_, nullptr);
+    job->Finish(ToGrpc(status, request_id_, dispatcher_->options_.error_domain));
+    absl::MutexLock lock(&dispatcher_->mutex_);
+    --dispatcher_->running_;
+  }
+
+ private:
+  friend class Dispatcher;
+  Dispatcher* const dispatcher_;
+  const clock::Stopwatch watch_;
+  grpc::CallbackServerContext* const context_;
+  const std::string method_;
+  const absl::Duration timeout_;
+  const absl::Time deadline_;
+  Job* job_;
+  std::string request_id_;
+  // BeginCall has put the request id into the answer's metadata.
+  bool context_set_up_ = false;
+};
+
+void Dispatcher::RefuseNewCalls() {
+  absl::MutexLock lock(&mutex_);
+  refusing_ = true;
+}
+
+bool Dispatcher::AwaitIdle(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
+  return mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline);
+}
+
 void Dispatcher::Start(grpc::CallbackServerContext* context, std::string_view method,
                        const google::protobuf::Descriptor* request, absl::Duration timeout, Job* job) {
   std::string name = method.empty() ? MethodOfRequest(request) : std::string(method);
-  const clock::Stopwatch watch(clock_);
-  instruments_->in_flight->Increment();
-  const bool taken = pool_->TrySubmit([this, context, name, timeout, watch, job] {
-    Execute(context, name, DeadlineOf(*context, timeout, clock_), timeout, watch, job);
-  });
-  if (taken) return;
-  instruments_->in_flight->Decrement();
-  instruments_->CountRefused(name);
-  instruments_->Count(name, absl::StatusCode::kResourceExhausted, absl::ZeroDuration());
-  const std::string request_id = RequestIdOf(*context);
-  context->AddInitialMetadata(kRequestId, request_id);
-  absl::Status status = status::WithRetryAfter(
+  bool refusing = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    refusing = refusing_;
+    ++running_;
+  }
+  auto ticket = std::make_shared<Ticket>(this, context, std::move(name), timeout, job);
+  if (refusing) return;  // the ticket says so
+  if (pool_->TrySubmit([this, ticket] { Execute(ticket.get()); })) return;
+  instruments_->CountRefused(ticket->method_);
+  ticket->Finish(status::WithRetryAfter(
       status::WithReason(absl::ResourceExhaustedError("the service is busy; repeat later"), "POOL_FULL"),
-      options_.retry_after);
-  job->Finish(ToGrpc(status, request_id, options_.error_domain));
+      options_.retry_after));
 }
 
-void Dispatcher::Execute(grpc::CallbackServerContext* context, const std::string& method, absl::Time arrival_deadline,
-                         absl::Duration timeout, clock::Stopwatch watch, Job* job) {
+void Dispatcher::Execute(Ticket* ticket) {
   absl::Status status;
-  std::string request_id;
   {
     std::optional<log::RequestScope> scope;
     // The time in the queue counts: what is left of the service's own limit is what the handler gets.
-    const absl::Duration left = timeout - watch.Elapsed();
-    if (context->IsCancelled()) {
+    const absl::Duration left = ticket->timeout_ - ticket->watch_.Elapsed();
+    if (ticket->context_->IsCancelled()) {
       status = absl::CancelledError("the caller has gone");
-      request_id = RequestIdOf(*context);
-    } else if (left <= absl::ZeroDuration() || clock_->Now() >= arrival_deadline) {
+    } else if (left <= absl::ZeroDuration() || clock_->Now() >= ticket->deadline_) {
       status = absl::DeadlineExceededError("the deadline passed while the call waited for a thread");
-      request_id = RequestIdOf(*context);
     } else {
+      CallContext call;
       try {
-        auto call = BeginCall(context, method, nullptr, /*may_wait=*/true, left);
-        if (call.ok()) {
-          request_id = call->request_id;
-          scope.emplace(request_id);
-          status = job->Run(*call);
-        } else {
-          request_id = RequestIdOf(*context);
-          status = call.status();
-        }
+        FillContext(ticket->context_, &call, left);
+        ticket->context_set_up_ = true;
+        ticket->request_id_ = call.request_id;
+        scope.emplace(call.request_id);
+        call.method = ticket->method_;
+        status = Identify(&call, /*may_wait=*/true);
+        if (status.ok()) status = ticket->job_->Run(call);
       } catch (const std::exception& e) {
         status = absl::InternalError(std::string("handler threw: ") + e.what());
       } catch (...) {
@@ -264,13 +330,10 @@ void Dispatcher::Execute(grpc::CallbackServerContext* context, const std::string
       }
     }
     if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status)) {
-      PGA_LOG(error, "call failed", {{"method", method}, {"request_id", request_id}, {"status", status}});
+      PGA_LOG(error, "call failed", {{"method", ticket->method_}, {"status", status}});
     }
   }
-  // Counted before the answer leaves: whoever has the answer finds it counted.
-  instruments_->in_flight->Decrement();
-  instruments_->Count(method, status.code(), watch.Elapsed());
-  job->Finish(ToGrpc(status, request_id, options_.error_domain));
+  ticket->Finish(status);
 }
 
 }  // namespace pga::rpc

@@ -91,13 +91,18 @@ class Dispatcher {
   // thread, without waiting. On failure finish the reactor with ToGrpc(status, call's request id).
   template <typename Req>
   absl::StatusOr<CallContext> BeginStream(grpc::CallbackServerContext* context, std::string_view method = {}) {
-    return BeginCall(context, method, Req::descriptor(), /*may_wait=*/false, options_.stream_timeout);
+    return BeginCall(context, method, Req::descriptor());
   }
   absl::StatusOr<CallContext> BeginStream(grpc::CallbackServerContext* context, std::string_view method) {
-    return BeginCall(context, method, nullptr, /*may_wait=*/false, options_.stream_timeout);
+    return BeginCall(context, method, nullptr);
   }
   // Counts a hand-written reactor's end with its code, as the adapters do for theirs.
   void CountStream(const CallContext& call, absl::StatusCode code, absl::Duration elapsed);
+
+  // From now on new calls are answered UNAVAILABLE without running. Repeating is safe.
+  void RefuseNewCalls();
+  // Waits until no unary or server-streaming call runs; false when the deadline came first.
+  bool AwaitIdle(absl::Time deadline);
 
   const Options& options() const { return options_; }
   exec::ThreadPool* pool() const { return pool_; }
@@ -118,22 +123,26 @@ class Dispatcher {
 
  private:
   struct Instruments;
+  class Ticket;
 
   grpc::ServerUnaryReactor* StartUnary(grpc::CallbackServerContext* context, std::string_view method,
                                        const google::protobuf::Descriptor* request,
                                        std::function<absl::Status(CallContext&)> handler);
   absl::StatusOr<CallContext> BeginCall(grpc::CallbackServerContext* context, std::string_view method,
-                                        const google::protobuf::Descriptor* request, bool may_wait,
-                                        absl::Duration timeout);
+                                        const google::protobuf::Descriptor* request);
+  // Who calls, and whether they may.
+  absl::Status Identify(CallContext* call, bool may_wait);
   void FillContext(grpc::CallbackServerContext* context, CallContext* call, absl::Duration timeout);
-  void Execute(grpc::CallbackServerContext* context, const std::string& method, absl::Time deadline,
-               absl::Duration timeout, clock::Stopwatch watch, Job* job);
+  void Execute(Ticket* ticket);
 
   Authenticator* const authenticator_;
   exec::ThreadPool* const pool_;
   clock::Clock* const clock_;
   const Options options_;
   std::unique_ptr<Instruments> instruments_;
+  absl::Mutex mutex_;
+  bool refusing_ ABSL_GUARDED_BY(mutex_) = false;
+  int running_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // "/pkg.Service/Method" of the one method whose request has this type; empty if there is none or more than one.

@@ -1,0 +1,172 @@
+#include "libs/rpc/service_host.h"
+
+#include <grpcpp/channel.h>
+
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/exec/shutdown.h"
+#include "libs/rpc/auth_watch.h"
+#include "libs/rpc/client.h"
+#include "libs/status/status.h"
+
+namespace pga::rpc {
+
+// Members in the order they are built; they go in reverse.
+struct ServiceHost::Parts {
+  metrics::Registry metrics;
+  token::Verifier verifier;
+  token::RevocationSet revocations;
+  TlsOptions peer_tls;
+  std::shared_ptr<grpc::Channel> auth;
+  std::unique_ptr<ServiceIdentity> identity;
+  std::optional<JwksWatcher> keys;
+  std::optional<RevocationWatcher> revocation_watcher;
+  std::optional<Authenticator> authenticator;
+  std::unique_ptr<metrics::Exposer> exposer;
+};
+
+ServiceHost::ServiceHost() : parts_(std::make_unique<Parts>()) {}
+ServiceHost::~ServiceHost() = default;
+metrics::Registry* ServiceHost::metrics() {
+  return &parts_->metrics;
+}
+token::Verifier* ServiceHost::verifier() {
+  return &parts_->verifier;
+}
+token::RevocationSet* ServiceHost::revocations() {
+  return &parts_->revocations;
+}
+Authenticator* ServiceHost::authenticator() {
+  return &*parts_->authenticator;
+}
+ServiceIdentity* ServiceHost::identity() {
+  return parts_->identity.get();
+}
+std::shared_ptr<grpc::Channel> ServiceHost::auth() {
+  return parts_->auth;
+}
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ServiceHost::Connect(const std::string& address) {
+  return rpc::Connect(address, parts_->peer_tls);
+}
+
+namespace {
+
+struct HostSettings {
+  std::vector<std::string> listen;
+  std::string metrics_listen;
+  std::string log_level;
+  std::string auth_address;
+  log::Secret service_secret;
+  absl::Duration shutdown_timeout;
+  TlsOptions tls;
+  TlsOptions peer_tls;
+};
+
+void RegisterHostOptions(config::Loader& loader, const ServiceProgram& program, HostSettings* settings) {
+  if (!program.default_listen.empty()) {
+    loader.List(&settings->listen, "GRPC_LISTEN", "grpc-listen", program.default_listen,
+                "addresses of the gRPC server, host:port");
+    loader.Bool(&settings->tls.enabled, "GRPC_TLS_ENABLED", "grpc-tls-enabled", false, "serve gRPC over TLS");
+    loader.String(&settings->tls.cert_path, "GRPC_TLS_CERT_PATH", "grpc-tls-cert-path", "", "certificate chain, PEM");
+    loader.String(&settings->tls.key_path, "GRPC_TLS_KEY_PATH", "grpc-tls-key-path", "", "private key, PEM");
+    loader.String(&settings->tls.ca_path, "GRPC_TLS_CLIENT_CA_PATH", "grpc-tls-client-ca-path", "",
+                  "CA of collectors' certificates, PEM; empty = tokens only");
+  }
+  loader.String(&settings->auth_address, "AUTH_SERVICE_ADDR", "auth-service-addr", "127.0.0.1:9091",
+                "address of the auth service");
+  loader.Secret(&settings->service_secret, "SERVICE_SECRET", "secret that services show to auth for their tokens");
+  loader.Bool(&settings->peer_tls.enabled, "PEER_TLS_ENABLED", "peer-tls-enabled", false,
+              "call other services over TLS");
+  loader.String(&settings->peer_tls.ca_path, "PEER_TLS_CA_PATH", "peer-tls-ca-path", "",
+                "CA of the other services' certificates, PEM; empty = the system's store");
+  loader.String(&settings->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
+                "host:port of /metrics in Prometheus form; empty = none");
+  loader.String(&settings->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
+  loader.Duration(&settings->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
+                  "how long running calls may take to finish");
+}
+
+}  // namespace
+
+int RunService(int argc, char** argv, ServiceProgram program) {
+  const auto refuse = [&program](const absl::Status& status) {
+    std::fprintf(stderr, "pga-%s: %s\n", program.name.c_str(), std::string(status.message()).c_str());
+    return absl::IsInvalidArgument(status) ? 2 : 1;
+  };
+  HostSettings settings;
+  config::Loader loader(argc, argv, config::ProcessEnvironment(),
+                        absl::StrCat("pga-", program.name, ": ", program.description));
+  program.register_options(loader);
+  RegisterHostOptions(loader, program, &settings);
+  if (const absl::Status parsed = loader.Parse(); !parsed.ok()) return refuse(parsed);
+  if (loader.help_requested() || loader.version_requested()) {
+    std::fputs(loader.help_requested() ? loader.Help().c_str()
+                                       : absl::StrCat("pga-", program.name, " ", PGA_VERSION, "\n").c_str(),
+               stdout);
+    return 0;
+  }
+  const absl::StatusOr<log::Level> level = log::ParseLevel(settings.log_level);
+  if (!level.ok()) return refuse(level.status());
+  if (settings.service_secret.empty()) {
+    return refuse(absl::InvalidArgumentError(
+        "SERVICE_SECRET (or SERVICE_SECRET_FILE) is missing: the secret that auth was started with"));
+  }
+  log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
+  exec::ShutdownSignal::Install();
+
+  ServiceHost host;
+  ServiceHost::Parts& parts = *host.parts_;
+  parts.peer_tls = settings.peer_tls;
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> auth = host.Connect(settings.auth_address);
+  if (!auth.ok()) return refuse(status::Annotate(auth.status(), "AUTH_SERVICE_ADDR"));
+  parts.auth = *std::move(auth);
+  parts.identity = ServiceIdentity::Remote(parts.auth, program.name, settings.service_secret);
+  parts.keys.emplace(parts.auth, &parts.verifier);
+  parts.revocation_watcher.emplace(parts.auth, parts.identity.get(), &parts.revocations);
+  parts.authenticator.emplace(
+      &parts.verifier, &parts.revocations,
+      Authenticator::Hooks{.check_revocation = MakeRevocationCheck(parts.auth, parts.identity.get())});
+
+  Server::Options options;
+  options.name = program.name;
+  options.listen = settings.listen;
+  options.tls = settings.tls;
+  absl::StatusOr<RunningService> service = program.create(host, &options);
+  if (!service.ok()) return refuse(service.status());
+  if (!settings.metrics_listen.empty()) {
+    absl::StatusOr<std::unique_ptr<metrics::Exposer>> exposer =
+        metrics::Exposer::Start(settings.metrics_listen, parts.metrics);
+    if (!exposer.ok()) return refuse(status::Annotate(exposer.status(), "METRICS_LISTEN"));
+    parts.exposer = *std::move(exposer);
+  }
+  std::unique_ptr<Server> server;
+  if (!program.default_listen.empty()) {
+    options.services = service->services;
+    absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(std::move(options));
+    if (!started.ok()) {
+      service->drain(absl::Now());
+      return refuse(started.status());
+    }
+    server = *std::move(started);
+  }
+  PGA_LOG(
+      info, "serves",
+      {{"port", server == nullptr || server->ports().empty() ? 0 : server->ports().front()}, {"version", PGA_VERSION}});
+
+  exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  PGA_LOG(info, "stops", {{"signal", exec::ShutdownSignal::signal()}});
+  const absl::Time deadline = absl::Now() + settings.shutdown_timeout;
+  if (server != nullptr) server->SetServing(false);
+  if (service->prepare_drain) service->prepare_drain();
+  if (server != nullptr) server->Drain(deadline);
+  service->drain(deadline);
+  server.reset();
+  service->owner.reset();
+  return 0;
+}
+
+}  // namespace pga::rpc
