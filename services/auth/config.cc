@@ -1,0 +1,116 @@
+#include "services/auth/config.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/auth/rules.h"
+#include "services/auth/secret_box.h"
+
+namespace pga::auth {
+namespace {
+
+constexpr size_t kMinProductionSecretBytes = 32;
+
+// Whether it reads like a value copied from an example instead of a random one.
+bool LooksLikeAnExample(std::string_view secret) {
+  const std::string lower = absl::AsciiStrToLower(absl::string_view(secret.data(), secret.size()));
+  for (const char* word : {"change", "default", "example", "insecure", "your-", "your_", "secret-key", "pganalytics"}) {
+    if (absl::StrContains(lower, word)) return true;
+  }
+  return lower.find_first_not_of(lower[0]) == std::string::npos;
+}
+
+void CheckProductionSecret(const log::Secret& secret, const char* name, std::vector<std::string>* problems) {
+  if (secret.empty()) return;
+  if (secret.Reveal().size() < kMinProductionSecretBytes) {
+    problems->push_back(absl::StrCat(name, ": at least ", kMinProductionSecretBytes,
+                                     " characters are needed in production: openssl rand -base64 32"));
+  } else if (LooksLikeAnExample(secret.Reveal())) {
+    problems->push_back(absl::StrCat(name, ": this is an example's value; make one: openssl rand -base64 32"));
+  }
+}
+
+}  // namespace
+
+std::string AuthConfig::StateDir() const {
+  if (!state_dir.empty()) return state_dir;
+  return production() ? "/var/lib/pganalytics" : ".pganalytics/state";
+}
+
+void RegisterOptions(config::Loader& loader, AuthConfig* config) {
+  loader.Secret(&config->database_url, "DATABASE_URL", "postgresql:// URL of the metadata database");
+  loader.Int(&config->connections, "AUTH_CONNECTIONS", "auth-connections", config->connections,
+             "connections of the auth service to the metadata database", "connections", 2, 200);
+  loader.Int(&config->people_threads, "AUTH_PEOPLE_THREADS", "auth-people-threads", config->people_threads,
+             "threads for people's calls", "threads", 1, 256);
+  loader.Int(&config->service_threads, "AUTH_SERVICE_THREADS", "auth-service-threads", config->service_threads,
+             "threads for services' calls", "threads", 1, 256);
+  loader.Int(&config->queue, "AUTH_QUEUE", "auth-queue", config->queue,
+             "calls that may wait for a thread; more are refused at once", "calls", 1, 100000);
+  loader.Duration(&config->request_timeout, "REQUEST_TIMEOUT", "request-timeout", config->request_timeout,
+                  "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
+  loader.Duration(&config->startup_timeout, "STARTUP_TIMEOUT", "startup-timeout", config->startup_timeout,
+                  "how long the start waits for the database", absl::ZeroDuration(), absl::Hours(1));
+  loader.String(&config->environment, "ENVIRONMENT", "environment", config->environment,
+                "production refuses weak and well-known secrets; anything else is a development set-up");
+  loader.Secret(&config->jwt_secret, "JWT_SECRET",
+                "key of HS256 tokens; made and kept in STATE_DIR when unset outside production");
+  loader.Secret(&config->jwt_secret_previous, "JWT_SECRET_PREVIOUS",
+                "former JWT_SECRET, still accepted while it is rotated out");
+  loader.Secret(&config->jwt_signing_key, "JWT_SIGNING_KEY",
+                "P-256 private key (PEM): tokens are ES256 and verified by key set; separate services need it");
+  loader.Duration(&config->access_lifetime, "JWT_EXPIRATION", "jwt-expiration", config->access_lifetime,
+                  "life of access tokens", absl::Seconds(10), absl::Hours(24 * 366));
+  loader.Duration(&config->refresh_lifetime, "JWT_REFRESH_EXPIRATION", "jwt-refresh-expiration",
+                  config->refresh_lifetime, "life of refresh tokens", absl::Seconds(10), absl::Hours(24 * 366));
+  loader.Duration(&config->session_lifetime, "SESSION_LIFETIME", "session-lifetime", config->session_lifetime,
+                  "a session ends after this, however often it is refreshed", absl::Minutes(1), absl::Hours(24 * 366));
+  loader.Duration(&config->collector_lifetime, "COLLECTOR_TOKEN_EXPIRATION", "collector-token-expiration",
+                  config->collector_lifetime, "life of collectors' tokens", absl::Minutes(1), absl::Hours(24 * 366));
+  loader.Int(&config->hash_concurrency, "PASSWORD_HASH_CONCURRENCY", "password-hash-concurrency",
+             config->hash_concurrency, "password hashes at a time, 19 MiB each", "hashes", 1, 64);
+  loader.Secret(&config->registration_secret, "REGISTRATION_SECRET",
+                "lets collectors register, beside the secrets that administrators create");
+  loader.Secret(&config->service_secret, "SERVICE_SECRET",
+                "what registry, ingest, query and gateway present when they run as processes of their own");
+  loader.Secret(&config->encryption_key, "ENCRYPTION_KEY",
+                "base64 of 32 bytes: seals the CA key in the database; without it the key is a file in STATE_DIR");
+  loader.Secret(&config->admin_password, "ADMIN_PASSWORD",
+                "password of the account admin, which is made when there are no users");
+  loader.String(&config->state_dir, "STATE_DIR", "state-dir", "",
+                "folder of the service's files; empty = /var/lib/pganalytics in production, else .pganalytics/state");
+}
+
+absl::Status Validate(const AuthConfig& config) {
+  std::vector<std::string> problems;
+  if (config.database_url.empty()) problems.emplace_back("DATABASE_URL: name the metadata database");
+  if (config.require_signing_key && config.jwt_signing_key.empty()) {
+    problems.emplace_back(
+        "JWT_SIGNING_KEY: services on their own need it: openssl ecparam -name prime256v1 -genkey -noout");
+  }
+  if (!config.encryption_key.empty()) {
+    const auto box = SecretBox::FromText(config.encryption_key.Reveal());
+    if (!box.ok()) problems.push_back(absl::StrCat("ENCRYPTION_KEY: ", box.status().message()));
+  }
+  if (!config.admin_password.empty()) {
+    const absl::Status password = ValidatePassword(config.admin_password.Reveal(), kProtectedUsername);
+    if (!password.ok()) problems.push_back(absl::StrCat("ADMIN_PASSWORD: ", password.message()));
+  }
+  if (config.production()) {
+    if (config.jwt_secret.empty() && config.jwt_signing_key.empty()) {
+      problems.emplace_back("JWT_SECRET or JWT_SIGNING_KEY: one is needed in production: openssl rand -base64 32");
+    }
+    CheckProductionSecret(config.jwt_secret, "JWT_SECRET", &problems);
+    CheckProductionSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
+    CheckProductionSecret(config.service_secret, "SERVICE_SECRET", &problems);
+  }
+  if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "; "));
+  return absl::OkStatus();
+}
+
+}  // namespace pga::auth

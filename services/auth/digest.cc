@@ -1,0 +1,22 @@
+#include "services/auth/digest.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+namespace pga::auth {
+
+std::string Sha256(std::string_view text) {
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  return digest;
+}
+
+bool SecretsEqual(std::string_view given, std::string_view expected) {
+  if (given.empty() || expected.empty()) return false;
+  const std::string a = Sha256(given);
+  const std::string b = Sha256(expected);
+  return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+}  // namespace pga::auth

@@ -1,0 +1,616 @@
+#include "services/auth/pg_auth_store.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/pg/errors.h"
+#include "libs/status/status.h"
+#include "libs/token/principal.h"
+#include "services/auth/rules.h"
+
+namespace pga::auth {
+namespace {
+
+// pganalytics.at and pganalytics.micros turn microseconds since 1970 into timestamptz and back.
+constexpr char kUserColumns[] =
+    "id, username, email, full_name, role, password_hash, is_active, pganalytics.micros(last_login), "
+    "pganalytics.micros(created_at), pganalytics.micros(updated_at)";
+
+constexpr char kInsertAudit[] =
+    "INSERT INTO pganalytics.audit_log (user_id, actor, action, outcome, resource_type, resource_id, changes, "
+    "ip_address, request_id) VALUES (NULLIF($1::int4, 0), $2, $3, $4, $5, $6, $7::jsonb, $8, $9)";
+
+constexpr char kBeginAttempt[] =
+    "INSERT INTO pganalytics.login_failures AS f (account, failures, last_failure) "
+    "VALUES ($1, 1, pganalytics.at($2)) "
+    "ON CONFLICT (account) DO UPDATE SET "
+    "failures = CASE WHEN f.last_failure < pganalytics.at($3) THEN 1 ELSE f.failures + 1 END, "
+    "last_failure = pganalytics.at($2) "
+    "WHERE f.locked_until IS NULL OR f.locked_until <= pganalytics.at($2) "
+    "RETURNING failures";
+constexpr char kLockAccount[] =
+    "UPDATE pganalytics.login_failures SET locked_until = pganalytics.at($2) WHERE account = $1";
+constexpr char kReadLock[] =
+    "SELECT failures, pganalytics.micros(locked_until) FROM pganalytics.login_failures "
+    "WHERE account = $1";
+
+// Every statement that adds revocations updates the counter's row and so waits for those before it.
+constexpr char kEndUserSessions[] =
+    "WITH ended AS (UPDATE pganalytics.sessions SET revoked_at = pganalytics.at($3), revoke_reason = $4 "
+    "WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND expires_at > pganalytics.at($3) RETURNING id), "
+    "n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + (SELECT count(*) FROM ended) "
+    "RETURNING last_number) "
+    "INSERT INTO pganalytics.revocations (number, jti, created_at, expires_at) "
+    "SELECT n.last_number - row_number() OVER () + 1, ended.id, pganalytics.at($3), pganalytics.at($5) FROM ended, n";
+constexpr char kEndSession[] =
+    "WITH ended AS (UPDATE pganalytics.sessions SET revoked_at = pganalytics.at($2), revoke_reason = $3 "
+    "WHERE id = $1 AND revoked_at IS NULL AND expires_at > pganalytics.at($2) RETURNING id), "
+    "n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + (SELECT count(*) FROM ended) "
+    "RETURNING last_number) "
+    "INSERT INTO pganalytics.revocations (number, jti, created_at, expires_at) "
+    "SELECT n.last_number, ended.id, pganalytics.at($2), pganalytics.at($4) FROM ended, n";
+constexpr char kRevokeSubject[] =
+    "WITH n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + 1 RETURNING last_number) "
+    "INSERT INTO pganalytics.revocations (number, subject, issued_before, created_at, expires_at) "
+    "SELECT last_number, $1, pganalytics.at($2), pganalytics.at($2), pganalytics.at($3) FROM n";
+// Certificates by thumbprint, because they say their time in whole seconds only; tokens by id where their time is not
+// before the revocation's (clocks of two replicas may differ).
+constexpr char kRevokeCredentials[] =
+    "WITH ended AS (UPDATE pganalytics.collector_credentials SET revoked = true "
+    "WHERE collector_id = $1 AND NOT revoked AND expires_at > pganalytics.at($2) "
+    "RETURNING credential, kind, issued_at), "
+    "listed AS (SELECT credential FROM ended WHERE kind = 'certificate' OR issued_at >= pganalytics.at($2)), "
+    "n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + (SELECT count(*) FROM listed) "
+    "RETURNING last_number) "
+    "INSERT INTO pganalytics.revocations (number, jti, created_at, expires_at) "
+    "SELECT n.last_number - row_number() OVER () + 1, listed.credential, pganalytics.at($2), pganalytics.at($3) "
+    "FROM listed, n";
+constexpr char kLockRevocations[] = "SELECT last_number FROM pganalytics.revocation_counter FOR UPDATE";
+
+constexpr char kSecretColumns[] =
+    "s.id, s.name, s.description, s.active, s.created_by, u.username, pganalytics.micros(s.created_at), "
+    "pganalytics.micros(s.updated_at), pganalytics.micros(s.expires_at), s.total_registrations, "
+    "pganalytics.micros(s.last_used_at)";
+constexpr char kSecretFrom[] =
+    " FROM pganalytics.registration_secrets s LEFT JOIN pganalytics.users u ON u.id = s.created_by ";
+
+int64_t Micros(absl::Time time) {
+  return absl::ToUnixMicros(time);
+}
+
+std::optional<absl::Time> OptTime(const pg::Row& row, size_t column) {
+  if (row.IsNull(column)) return std::nullopt;
+  return absl::FromUnixMicros(row.Int64(column));
+}
+
+pg::Param OptMicros(const std::optional<absl::Time>& time) {
+  return time.has_value() ? pg::Param(Micros(*time)) : pg::Param();
+}
+
+UserRecord ReadUser(const pg::Row& row) {
+  UserRecord user;
+  user.id = row.Int32(0);
+  user.username = std::string(row.Text(1));
+  user.email = std::string(row.Text(2));
+  user.full_name = std::string(row.Text(3));
+  user.role = std::string(row.Text(4));
+  user.password_hash = std::string(row.Text(5));
+  user.is_active = row.Bool(6);
+  user.last_login = OptTime(row, 7);
+  user.created_at = absl::FromUnixMicros(row.Int64(8));
+  user.updated_at = absl::FromUnixMicros(row.Int64(9));
+  return user;
+}
+
+RegistrationSecretRecord ReadSecret(const pg::Row& row) {
+  RegistrationSecretRecord secret;
+  secret.id = std::string(row.Text(0));
+  secret.name = std::string(row.Text(1));
+  secret.description = std::string(row.Text(2));
+  secret.active = row.Bool(3);
+  if (!row.IsNull(4)) secret.created_by = row.Int32(4);
+  secret.created_by_username = row.OptText(5);
+  secret.created_at = absl::FromUnixMicros(row.Int64(6));
+  secret.updated_at = absl::FromUnixMicros(row.Int64(7));
+  secret.expires_at = OptTime(row, 8);
+  secret.total_registrations = row.Int32(9);
+  secret.last_used_at = OptTime(row, 10);
+  return secret;
+}
+
+bool IsUuid(std::string_view text) {
+  if (text.size() != 36) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool hyphen = i == 8 || i == 13 || i == 18 || i == 23;
+    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    if (hyphen ? c != '-' : !hex) return false;
+  }
+  return true;
+}
+
+absl::Status UserNotFound() {
+  return absl::NotFoundError("User not found");
+}
+absl::Status SecretNotFound() {
+  return absl::NotFoundError("Registration secret not found");
+}
+
+absl::Status WriteAudit(pg::Transaction& tx, const AuditEntry& entry) {
+  return tx
+      .Exec(kInsertAudit,
+            {entry.user_id, entry.actor, entry.action, entry.success ? "success" : "refused", entry.resource_type,
+             entry.resource_id, entry.changes_json, entry.ip_address, entry.request_id})
+      .status();
+}
+
+absl::StatusOr<UserRecord> LockUser(pg::Transaction& tx, int32_t id) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      tx.Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE id = $1 FOR UPDATE"), {id}));
+  if (result.empty()) return UserNotFound();
+  return ReadUser(result[0]);
+}
+
+}  // namespace
+
+absl::Status PgAuthStore::Ping(absl::Time deadline) {
+  return pool_->Ping(deadline);
+}
+
+absl::StatusOr<int64_t> PgAuthStore::CountUsers(absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT count(*) FROM pganalytics.users", {}, deadline));
+  return result[0].Int64(0);
+}
+
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUserByName(std::string_view username, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE lower(username) = lower($1)"),
+                  {username}, deadline));
+  if (result.empty()) return std::optional<UserRecord>();
+  return std::optional<UserRecord>(ReadUser(result[0]));
+}
+
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUser(int32_t id, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE id = $1"), {id}, deadline));
+  if (result.empty()) return std::optional<UserRecord>();
+  return std::optional<UserRecord>(ReadUser(result[0]));
+}
+
+absl::StatusOr<std::vector<UserRecord>> PgAuthStore::ListUsers(int32_t below, int limit, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                       pool_->Exec(absl::StrCat("SELECT ", kUserColumns,
+                                                " FROM pganalytics.users WHERE id < $1 ORDER BY id DESC LIMIT $2"),
+                                   {below, limit}, deadline));
+  std::vector<UserRecord> users;
+  users.reserve(result.rows());
+  for (const pg::Row row : result) users.push_back(ReadUser(row));
+  return users;
+}
+
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::CreateUser(const NewUser& user, bool only_if_empty,
+                                                                  absl::Time now, AuditEntry audit,
+                                                                  absl::Time deadline) {
+  std::optional<UserRecord> created;
+  const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    created.reset();
+    if (only_if_empty) {
+      // Two replicas that start at the same time seed one account.
+      PGA_RETURN_IF_ERROR(tx.Exec("LOCK TABLE pganalytics.users IN SHARE ROW EXCLUSIVE MODE"));
+      PGA_ASSIGN_OR_RETURN(const pg::Result any, tx.Exec("SELECT 1 FROM pganalytics.users LIMIT 1"));
+      if (!any.empty()) return absl::OkStatus();
+    }
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result result,
+        tx.Exec(absl::StrCat("INSERT INTO pganalytics.users (username, email, full_name, role, password_hash, "
+                             "created_at, updated_at) VALUES ($1, $2, $3, $4, $5, pganalytics.at($6), "
+                             "pganalytics.at($6)) RETURNING ",
+                             kUserColumns),
+                {user.username, user.email, user.full_name, user.role, user.password_hash, Micros(now)}));
+    created = ReadUser(result[0]);
+    audit.resource_id = absl::StrCat(created->id);
+    return WriteAudit(tx, audit);
+  });
+  if (absl::IsAlreadyExists(status)) return absl::AlreadyExistsError("Username or email already exists");
+  PGA_RETURN_IF_ERROR(status);
+  return created;
+}
+
+absl::Status PgAuthStore::EndUserSessions(pg::Transaction& tx, int32_t user_id, std::string_view keep_session,
+                                          std::string_view reason, absl::Time now) {
+  return tx.Exec(kEndUserSessions, {user_id, keep_session, Micros(now), reason, Micros(now + horizons_.people)})
+      .status();
+}
+
+absl::Status PgAuthStore::RevokeUserTokens(pg::Transaction& tx, int32_t user_id, absl::Time now) {
+  return tx.Exec(kRevokeSubject, {token::UserSubject(user_id), Micros(now), Micros(now + horizons_.people)}).status();
+}
+
+absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::optional<std::string>& role,
+                                                   const std::optional<bool>& is_active, absl::Time now,
+                                                   AuditEntry audit, absl::Time deadline) {
+  UserRecord updated;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const UserRecord before, LockUser(tx, id));
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result result,
+        tx.Exec(absl::StrCat("UPDATE pganalytics.users SET role = COALESCE($2, role), is_active = COALESCE($3::bool, "
+                             "is_active), updated_at = pganalytics.at($4) WHERE id = $1 RETURNING ",
+                             kUserColumns),
+                {id, role, is_active, Micros(now)}));
+    updated = ReadUser(result[0]);
+    if (updated.role != before.role || updated.is_active != before.is_active) {
+      PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
+    }
+    if (!updated.is_active && before.is_active) {
+      PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, "", "deactivated", now));
+    }
+    return WriteAudit(tx, audit);
+  });
+  PGA_RETURN_IF_ERROR(done);
+  return updated;
+}
+
+absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_RETURN_IF_ERROR(LockUser(tx, id));
+    PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
+    PGA_RETURN_IF_ERROR(tx.Exec("DELETE FROM pganalytics.users WHERE id = $1", {id}));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::Status PgAuthStore::SetPassword(int32_t id, std::string_view account_hash, std::string_view password_hash,
+                                      std::string_view keep_session, absl::Time now, AuditEntry audit,
+                                      absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_RETURN_IF_ERROR(LockUser(tx, id));
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("UPDATE pganalytics.users SET password_hash = $2, updated_at = pganalytics.at($3) WHERE id = $1",
+                {id, password_hash, Micros(now)}));
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
+    PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, keep_session, "password changed", now));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_hash, absl::Time now,
+                                                       absl::Time deadline) {
+  LoginAttempt attempt;
+  const pg::Bytes account{std::string(account_hash)};
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const pg::Result counted,
+                         tx.Exec(kBeginAttempt, {account, Micros(now), Micros(now - kFailureMemory)}));
+    if (counted.empty()) {
+      PGA_ASSIGN_OR_RETURN(const pg::Result locked, tx.Exec(kReadLock, {account}));
+      if (locked.empty()) return absl::AbortedError("the account was unlocked meanwhile; try again");
+      attempt.failures = locked[0].Int32(0);
+      attempt.retry_after = absl::FromUnixMicros(locked[0].Int64(1)) - now;
+      return absl::OkStatus();
+    }
+    attempt.allowed = true;
+    attempt.failures = counted[0].Int32(0);
+    const absl::Duration lock = LockAfter(attempt.failures);
+    if (lock > absl::ZeroDuration()) PGA_RETURN_IF_ERROR(tx.Exec(kLockAccount, {account, Micros(now + lock)}));
+    return absl::OkStatus();
+  });
+  PGA_RETURN_IF_ERROR(done);
+  return attempt;
+}
+
+absl::Status PgAuthStore::OpenSession(std::string_view account_hash, const NewSession& session,
+                                      std::string_view new_password_hash, AuditEntry audit, absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
+    // Asked again under a lock: the account may have been deactivated while the password was hashed.
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result user,
+        tx.Exec(
+            "UPDATE pganalytics.users SET last_login = pganalytics.at($2), password_hash = COALESCE(NULLIF($3, ''), "
+            "password_hash) WHERE id = $1 AND is_active RETURNING id",
+            {session.user_id, Micros(session.created_at), new_password_hash}));
+    if (user.empty()) return UserNotFound();
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("INSERT INTO pganalytics.sessions (id, user_id, token_hash, created_at, last_used_at, expires_at, "
+                "ip_address) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($4), pganalytics.at($5), $6)",
+                {session.id, session.user_id, pg::Bytes{session.token_hash}, Micros(session.created_at),
+                 Micros(session.expires_at), session.ip_address}));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view session, std::string_view old_hash,
+                                                           std::string_view new_hash, absl::Time now, AuditEntry audit,
+                                                           absl::Time deadline) {
+  RotationOutcome outcome;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    outcome = RotationOutcome();
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result found,
+        tx.Exec("SELECT user_id, token_hash = $2, revoked_at IS NOT NULL, expires_at <= pganalytics.at($3), "
+                "pganalytics.micros(expires_at) FROM pganalytics.sessions WHERE id = $1 FOR UPDATE",
+                {session, pg::Bytes{std::string(old_hash)}, Micros(now)}));
+    if (found.empty() || found[0].Bool(2) || found[0].Bool(3)) return absl::OkStatus();
+    const int32_t user_id = found[0].Int32(0);
+    audit.user_id = user_id;
+    audit.actor = token::UserSubject(user_id);
+    if (!found[0].Bool(1)) {
+      outcome.rotation = Rotation::kReused;
+      PGA_RETURN_IF_ERROR(
+          tx.Exec(kEndSession, {session, Micros(now), "refresh token used twice", Micros(now + horizons_.people)}));
+      audit.success = false;
+      audit.action = "refresh.reuse";
+      return WriteAudit(tx, audit);
+    }
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result user,
+        tx.Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE id = $1 AND is_active"),
+                {user_id}));
+    if (user.empty()) return absl::OkStatus();
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("UPDATE pganalytics.sessions SET token_hash = $2, generation = generation + 1, "
+                "last_used_at = pganalytics.at($3) WHERE id = $1",
+                {session, pg::Bytes{std::string(new_hash)}, Micros(now)}));
+    outcome.rotation = Rotation::kRotated;
+    outcome.session_end = absl::FromUnixMicros(found[0].Int64(4));
+    outcome.user = ReadUser(user[0]);
+    return absl::OkStatus();
+  });
+  PGA_RETURN_IF_ERROR(done);
+  return outcome;
+}
+
+absl::Status PgAuthStore::EndSession(std::string_view session, int32_t user_id, absl::Time now, AuditEntry audit,
+                                     absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result owned,
+        tx.Exec("SELECT 1 FROM pganalytics.sessions WHERE id = $1 AND user_id = $2 FOR UPDATE", {session, user_id}));
+    if (owned.empty()) return absl::OkStatus();
+    PGA_RETURN_IF_ERROR(tx.Exec(kEndSession, {session, Micros(now), "logout", Micros(now + horizons_.people)}));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::StatusOr<RegistrationSecretRecord> PgAuthStore::CreateSecret(const RegistrationSecretRecord& secret,
+                                                                   std::string_view secret_hash, AuditEntry audit,
+                                                                   absl::Time deadline) {
+  RegistrationSecretRecord created = secret;
+  const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result result,
+        tx.Exec("INSERT INTO pganalytics.registration_secrets (name, secret_hash, description, created_by, created_at, "
+                "updated_at, expires_at) VALUES ($1, $2, $3, $4, pganalytics.at($5), pganalytics.at($5), "
+                "pganalytics.at($6)) RETURNING id",
+                {secret.name, pg::Bytes{std::string(secret_hash)}, secret.description, secret.created_by,
+                 Micros(secret.created_at), OptMicros(secret.expires_at)}));
+    created.id = std::string(result[0].Text(0));
+    audit.resource_id = created.id;
+    return WriteAudit(tx, audit);
+  });
+  if (absl::IsAlreadyExists(status)) {
+    return absl::AlreadyExistsError("A registration secret with this name already exists");
+  }
+  PGA_RETURN_IF_ERROR(status);
+  return created;
+}
+
+absl::StatusOr<std::vector<RegistrationSecretRecord>> PgAuthStore::ListSecrets(absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec(absl::StrCat("SELECT ", kSecretColumns, kSecretFrom,
+                                                                         "ORDER BY s.created_at DESC, s.id LIMIT 1000"),
+                                                            {}, deadline));
+  std::vector<RegistrationSecretRecord> secrets;
+  secrets.reserve(result.rows());
+  for (const pg::Row row : result) secrets.push_back(ReadSecret(row));
+  return secrets;
+}
+
+absl::StatusOr<RegistrationSecretRecord> PgAuthStore::GetSecret(std::string_view id, absl::Time deadline) {
+  if (!IsUuid(id)) return SecretNotFound();
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec(absl::StrCat("SELECT ", kSecretColumns, kSecretFrom, "WHERE s.id = $1::uuid"), {id}, deadline));
+  if (result.empty()) return SecretNotFound();
+  return ReadSecret(result[0]);
+}
+
+absl::StatusOr<RegistrationSecretRecord> PgAuthStore::UpdateSecret(std::string_view id, std::string_view name,
+                                                                   std::string_view description,
+                                                                   const std::optional<bool>& active, absl::Time now,
+                                                                   AuditEntry audit, absl::Time deadline) {
+  if (!IsUuid(id)) return SecretNotFound();
+  RegistrationSecretRecord updated;
+  const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const pg::Result changed,
+                         tx.Exec("UPDATE pganalytics.registration_secrets SET name = $2, description = $3, "
+                                 "active = COALESCE($4::bool, active), updated_at = pganalytics.at($5) "
+                                 "WHERE id = $1::uuid RETURNING id",
+                                 {id, name, description, active, Micros(now)}));
+    if (changed.empty()) return SecretNotFound();
+    PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                         tx.Exec(absl::StrCat("SELECT ", kSecretColumns, kSecretFrom, "WHERE s.id = $1::uuid"), {id}));
+    updated = ReadSecret(result[0]);
+    return WriteAudit(tx, audit);
+  });
+  if (absl::IsAlreadyExists(status)) {
+    return absl::AlreadyExistsError("A registration secret with this name already exists");
+  }
+  PGA_RETURN_IF_ERROR(status);
+  return updated;
+}
+
+absl::Status PgAuthStore::DeleteSecret(std::string_view id, AuditEntry audit, absl::Time deadline) {
+  if (!IsUuid(id)) return SecretNotFound();
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result deleted,
+        tx.Exec("DELETE FROM pganalytics.registration_secrets WHERE id = $1::uuid RETURNING id", {id}));
+    if (deleted.empty()) return SecretNotFound();
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bool accept_anyway, absl::Time now,
+                                                        absl::Time deadline) {
+  SecretUseOutcome outcome;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    outcome = SecretUseOutcome();
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result found,
+        tx.Exec("UPDATE pganalytics.registration_secrets SET "
+                "total_registrations = total_registrations + 1, last_used_at = pganalytics.at($2) "
+                "WHERE secret_hash = $1 AND active AND (expires_at IS NULL OR expires_at > pganalytics.at($2)) "
+                "RETURNING id",
+                {pg::Bytes{use.secret_hash}, Micros(now)}));
+    if (!found.empty()) {
+      outcome.verdict = SecretVerdict::kAccepted;
+      outcome.secret_id = std::string(found[0].Text(0));
+    } else if (accept_anyway) {
+      outcome.verdict = SecretVerdict::kAccepted;
+    } else {
+      PGA_ASSIGN_OR_RETURN(const pg::Result stale,
+                           tx.Exec("SELECT id FROM pganalytics.registration_secrets WHERE secret_hash = $1",
+                                   {pg::Bytes{use.secret_hash}}));
+      if (!stale.empty()) {
+        outcome.verdict = SecretVerdict::kExpired;
+        outcome.secret_id = std::string(stale[0].Text(0));
+      }
+    }
+    const char* status = outcome.verdict == SecretVerdict::kAccepted  ? "success"
+                         : outcome.verdict == SecretVerdict::kExpired ? "expired"
+                                                                      : "failed";
+    return tx
+        .Exec(
+            "INSERT INTO pganalytics.registration_secret_audit (secret_id, collector_id, collector_name, status, "
+            "error_message, ip_address, used_at) VALUES (NULLIF($1, '')::uuid, $2, $3, $4, $5, $6, "
+            "pganalytics.at($7))",
+            {outcome.secret_id, use.collector_id, use.collector_name, status,
+             outcome.verdict == SecretVerdict::kAccepted  ? ""
+             : outcome.verdict == SecretVerdict::kExpired ? "inactive or expired"
+                                                          : "unknown secret",
+             use.ip_address, Micros(now)})
+        .status();
+  });
+  PGA_RETURN_IF_ERROR(done);
+  return outcome;
+}
+
+absl::Status PgAuthStore::RevokeFormer(pg::Transaction& tx, std::string_view collector_id, absl::Time now) {
+  // Locked first, in a statement of its own: the next ones then see what a registration at the same time has added.
+  PGA_RETURN_IF_ERROR(tx.Exec(kLockRevocations));
+  const int64_t forget_at = Micros(now + horizons_.collectors);
+  PGA_RETURN_IF_ERROR(tx.Exec(kRevokeSubject, {token::CollectorSubject(collector_id), Micros(now), forget_at}));
+  return tx.Exec(kRevokeCredentials, {collector_id, Micros(now), forget_at}).status();
+}
+
+absl::Status PgAuthStore::AddCredentials(std::string_view collector_id,
+                                         const std::vector<CollectorCredential>& credentials, bool revoke_former,
+                                         absl::Time now, AuditEntry audit, absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    if (revoke_former) PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
+    for (const CollectorCredential& credential : credentials) {
+      PGA_RETURN_IF_ERROR(
+          tx.Exec("INSERT INTO pganalytics.collector_credentials (collector_id, kind, credential, issued_at, "
+                  "expires_at) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($5))",
+                  {collector_id, credential.kind, credential.credential, Micros(credential.issued_at),
+                   Micros(credential.expires_at)}));
+    }
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::Status PgAuthStore::RevokeCollector(std::string_view collector_id, absl::Time now, AuditEntry audit,
+                                          absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::StatusOr<std::vector<token::Revocation>> PgAuthStore::ListRevocations(int64_t after, int limit,
+                                                                            absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec("SELECT number, subject, pganalytics.micros(issued_before), jti FROM pganalytics.revocations "
+                  "WHERE number > $1 ORDER BY number LIMIT $2",
+                  {after, limit}, deadline));
+  std::vector<token::Revocation> revocations;
+  revocations.reserve(result.rows());
+  for (const pg::Row row : result) {
+    token::Revocation revocation;
+    revocation.number = row.Int64(0);
+    revocation.subject = std::string(row.Text(1));
+    if (!row.IsNull(2)) revocation.issued_before = absl::FromUnixMicros(row.Int64(2));
+    revocation.jti = std::string(row.Text(3));
+    revocations.push_back(std::move(revocation));
+  }
+  return revocations;
+}
+
+absl::StatusOr<int64_t> PgAuthStore::LastRevocation(absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                       pool_->Exec("SELECT last_number FROM pganalytics.revocation_counter", {}, deadline));
+  return result.empty() ? 0 : result[0].Int64(0);
+}
+
+absl::StatusOr<bool> PgAuthStore::IsRevoked(std::string_view subject, std::string_view jti, std::string_view session,
+                                            absl::Time issued_at, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec("SELECT EXISTS (SELECT FROM pganalytics.revocations WHERE subject <> '' AND subject = $1 "
+                  "AND issued_before > pganalytics.at($4)) OR EXISTS (SELECT FROM pganalytics.revocations "
+                  "WHERE jti <> '' AND jti IN ($2, $3))",
+                  {subject, jti, session, Micros(issued_at)}, deadline));
+  return result[0].Bool(0);
+}
+
+absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_view name, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec("SELECT certificate_pem, sealed_key FROM pganalytics.sealed_keys WHERE name = $1", {name}, deadline));
+  if (result.empty()) return std::optional<SealedKey>();
+  return std::optional<SealedKey>(SealedKey{std::string(result[0].Text(0)), result[0].Bytes(1)});
+}
+
+absl::StatusOr<SealedKey> PgAuthStore::AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
+                                                    absl::Time deadline) {
+  PGA_RETURN_IF_ERROR(
+      pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, created_at) "
+                  "VALUES ($1, $2, $3, pganalytics.at($4)) ON CONFLICT (name) DO NOTHING",
+                  {name, key.certificate_pem, pg::Bytes{key.sealed_key}, Micros(now)}, deadline));
+  PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, FindSealedKey(name, deadline));
+  if (!stored.has_value()) return absl::InternalError("a sealed key is gone right after it was stored");
+  return *std::move(stored);
+}
+
+absl::Status PgAuthStore::Audit(AuditEntry audit, absl::Time deadline) {
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) { return WriteAudit(tx, audit); });
+}
+
+absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, absl::Time deadline) {
+  int64_t deleted = 0;
+  // One transaction each: a long backlog in one table does not hold up the others.
+  const auto run = [&](const char* sql, absl::Time limit) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec(sql, {Micros(limit)}, deadline));
+    deleted += result.affected_rows();
+    return absl::OkStatus();
+  };
+  PGA_RETURN_IF_ERROR(
+      run("DELETE FROM pganalytics.sessions WHERE expires_at < pganalytics.at($1)", now - absl::Hours(24)));
+  PGA_RETURN_IF_ERROR(
+      run("DELETE FROM pganalytics.login_failures WHERE last_failure < pganalytics.at($1) "
+          "AND (locked_until IS NULL OR locked_until < pganalytics.at($1))",
+          now - kFailureMemory));
+  PGA_RETURN_IF_ERROR(run("DELETE FROM pganalytics.revocations WHERE expires_at < pganalytics.at($1)", now));
+  PGA_RETURN_IF_ERROR(run("DELETE FROM pganalytics.collector_credentials WHERE expires_at < pganalytics.at($1)", now));
+  return deleted;
+}
+
+}  // namespace pga::auth

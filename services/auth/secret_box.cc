@@ -1,0 +1,89 @@
+#include "services/auth/secret_box.h"
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+
+namespace pga::auth {
+namespace {
+
+constexpr size_t kKeyBytes = 32;
+constexpr size_t kNonceBytes = 12;
+constexpr size_t kTagBytes = 16;
+constexpr char kVersion = 1;
+
+struct FreeContext {
+  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+};
+using Context = std::unique_ptr<EVP_CIPHER_CTX, FreeContext>;
+
+const unsigned char* Bytes(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
+unsigned char* Bytes(std::string& text) {
+  return reinterpret_cast<unsigned char*>(text.data());
+}
+
+}  // namespace
+
+absl::StatusOr<SecretBox> SecretBox::FromText(std::string_view key) {
+  const std::string text(absl::StripAsciiWhitespace(absl::string_view(key.data(), key.size())));
+  std::string raw;
+  if (text.size() == 2 * kKeyBytes && text.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
+    raw = absl::HexStringToBytes(text);
+  } else if (!absl::Base64Unescape(text, &raw)) {
+    if (!absl::WebSafeBase64Unescape(text, &raw)) raw.clear();
+  }
+  if (raw.size() != kKeyBytes) {
+    return absl::InvalidArgumentError("write base64 or hexadecimal of 32 random bytes: openssl rand -base64 32");
+  }
+  return SecretBox(std::move(raw));
+}
+
+absl::StatusOr<std::string> SecretBox::Seal(std::string_view plain, std::string_view name) const {
+  std::string sealed(1 + kNonceBytes + plain.size() + kTagBytes, '\0');
+  sealed[0] = kVersion;
+  unsigned char* nonce = Bytes(sealed) + 1;
+  unsigned char* cipher = nonce + kNonceBytes;
+  unsigned char* tag = cipher + plain.size();
+  Context context(EVP_CIPHER_CTX_new());
+  int length = 0;
+  if (context == nullptr || RAND_bytes(nonce, kNonceBytes) != 1 ||
+      EVP_EncryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, Bytes(std::string_view(key_)), nonce) != 1 ||
+      EVP_EncryptUpdate(context.get(), nullptr, &length, Bytes(name), static_cast<int>(name.size())) != 1 ||
+      EVP_EncryptUpdate(context.get(), cipher, &length, Bytes(plain), static_cast<int>(plain.size())) != 1 ||
+      EVP_EncryptFinal_ex(context.get(), cipher + length, &length) != 1 ||
+      EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_GET_TAG, kTagBytes, tag) != 1) {
+    return absl::InternalError("sealing failed");
+  }
+  return sealed;
+}
+
+absl::StatusOr<std::string> SecretBox::Open(std::string_view sealed, std::string_view name) const {
+  const absl::Status bad = absl::FailedPreconditionError("it was sealed with another ENCRYPTION_KEY, or is damaged");
+  if (sealed.size() < 1 + kNonceBytes + kTagBytes || sealed[0] != kVersion) return bad;
+  const std::string_view nonce = sealed.substr(1, kNonceBytes);
+  const std::string_view cipher = sealed.substr(1 + kNonceBytes, sealed.size() - 1 - kNonceBytes - kTagBytes);
+  std::string tag(sealed.substr(sealed.size() - kTagBytes));
+  std::string plain(cipher.size(), '\0');
+  Context context(EVP_CIPHER_CTX_new());
+  int length = 0;
+  if (context == nullptr ||
+      EVP_DecryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, Bytes(std::string_view(key_)), Bytes(nonce)) != 1 ||
+      EVP_DecryptUpdate(context.get(), nullptr, &length, Bytes(name), static_cast<int>(name.size())) != 1 ||
+      EVP_DecryptUpdate(context.get(), Bytes(plain), &length, Bytes(cipher), static_cast<int>(cipher.size())) != 1 ||
+      EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_SET_TAG, kTagBytes, tag.data()) != 1 ||
+      EVP_DecryptFinal_ex(context.get(), Bytes(plain) + length, &length) != 1) {
+    return bad;
+  }
+  return plain;
+}
+
+}  // namespace pga::auth

@@ -1,0 +1,275 @@
+#include "services/auth/server.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/exec/periodic_task.h"
+#include "libs/exec/thread_pool.h"
+#include "libs/log/log.h"
+#include "libs/pg/pool.h"
+#include "libs/retry/retry.h"
+#include "libs/rpc/unary.h"
+#include "libs/status/status.h"
+#include "services/auth/accounts.h"
+#include "services/auth/auth_service.h"
+#include "services/auth/certificate_authority.h"
+#include "services/auth/collector_access.h"
+#include "services/auth/identity_service.h"
+#include "services/auth/key_files.h"
+#include "services/auth/password_hasher.h"
+#include "services/auth/pg_auth_store.h"
+#include "services/auth/revocation_feed.h"
+#include "services/auth/rules.h"
+#include "services/auth/secret_box.h"
+#include "services/auth/token_issuer.h"
+
+namespace pga::auth {
+namespace {
+
+constexpr char kCaName[] = "collector-ca";
+constexpr absl::Duration kUpkeepPeriod = absl::Hours(1);
+constexpr absl::Duration kStartStep = absl::Seconds(10);
+
+absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& config, token::Verifier* verifier) {
+  std::string secret = config.jwt_secret.Reveal();
+  if (secret.empty() && config.jwt_signing_key.empty()) {
+    const std::string directory = config.StateDir();
+    PGA_RETURN_IF_ERROR(MakeStateDir(directory));
+    PGA_ASSIGN_OR_RETURN(secret, ReadOrMakeKeyFile(absl::StrCat(directory, "/jwt-secret"),
+                                                   []() -> absl::StatusOr<std::string> { return RandomSecret(); }));
+    PGA_LOG(info, "JWT_SECRET is unset; the key of the state folder is used", {{"folder", directory}});
+  }
+  std::vector<std::string> secrets;
+  if (!secret.empty()) secrets.push_back(secret);
+  if (!config.jwt_secret_previous.empty()) secrets.push_back(config.jwt_secret_previous.Reveal());
+  PGA_RETURN_IF_ERROR(status::Annotate(verifier->SetHmacSecrets(secrets), "JWT_SECRET"));
+  if (config.jwt_signing_key.empty()) return token::Signer::FromSecret(secret);
+  auto signer = token::Signer::FromPrivateKeyPem(config.jwt_signing_key.Reveal());
+  if (!signer.ok()) return status::Annotate(signer.status(), "JWT_SIGNING_KEY");
+  return signer;
+}
+
+absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadAuthority(const AuthConfig& config, AuthStore* store,
+                                                                    clock::Clock* clock) {
+  CertificateAuthority::Pem pem;
+  if (!config.encryption_key.empty()) {
+    const absl::Time deadline = absl::Now() + kStartStep;
+    PGA_ASSIGN_OR_RETURN(const SecretBox box, SecretBox::FromText(config.encryption_key.Reveal()));
+    PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
+    if (!stored.has_value()) {
+      PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
+      SealedKey sealed;
+      sealed.certificate_pem = fresh.certificate;
+      PGA_ASSIGN_OR_RETURN(sealed.sealed_key, box.Seal(fresh.private_key, kCaName));
+      PGA_ASSIGN_OR_RETURN(stored, store->AddSealedKey(kCaName, sealed, clock->Now(), deadline));
+    }
+    pem.certificate = stored->certificate_pem;
+    auto opened = box.Open(stored->sealed_key, kCaName);
+    if (!opened.ok()) return status::Annotate(opened.status(), "the CA key in the database");
+    pem.private_key = *std::move(opened);
+  } else {
+    const std::string directory = config.StateDir();
+    PGA_RETURN_IF_ERROR(MakeStateDir(directory));
+    // One file for both, so that they always belong together.
+    PGA_ASSIGN_OR_RETURN(
+        const std::string text,
+        ReadOrMakeKeyFile(absl::StrCat(directory, "/collector-ca.pem"), [clock]() -> absl::StatusOr<std::string> {
+          PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
+          return fresh.private_key + fresh.certificate;
+        }));
+    const size_t split = text.find("-----BEGIN CERTIFICATE-----");
+    if (split == std::string::npos) {
+      return absl::FailedPreconditionError(absl::StrCat(directory, "/collector-ca.pem holds no certificate"));
+    }
+    pem.private_key = text.substr(0, split);
+    pem.certificate = text.substr(split) + "\n";
+  }
+  return CertificateAuthority::Load(pem);
+}
+
+absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* accounts) {
+  const absl::Time deadline = absl::Now() + kStartStep;
+  std::string password = config.admin_password.Reveal();
+  std::string file;
+  if (password.empty()) {
+    PGA_ASSIGN_OR_RETURN(const int64_t users, store->CountUsers(deadline));
+    if (users > 0) return absl::OkStatus();
+    if (config.production()) {
+      PGA_LOG(warn,
+              "there are no users; set ADMIN_PASSWORD or ADMIN_PASSWORD_FILE and start again to make the account");
+      return absl::OkStatus();
+    }
+    PGA_RETURN_IF_ERROR(MakeStateDir(config.StateDir()));
+    file = absl::StrCat(config.StateDir(), "/admin-password");
+    PGA_ASSIGN_OR_RETURN(password,
+                         ReadOrMakeKeyFile(file, []() -> absl::StatusOr<std::string> { return TemporaryPassword(); }));
+  }
+  PGA_ASSIGN_OR_RETURN(const bool seeded, accounts->SeedAdmin(password, deadline));
+  if (seeded) PGA_LOG(info, "the account admin was made", {{"password_file", file}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct AuthServer::Parts {
+  AuthDeps deps;
+  std::unique_ptr<pg::Pool> pool;
+  std::unique_ptr<PgAuthStore> store;
+  std::unique_ptr<token::Signer> signer;
+  std::unique_ptr<TokenIssuer> issuer;
+  std::unique_ptr<PasswordHasher> hasher;
+  std::unique_ptr<CertificateAuthority> authority;
+  std::unique_ptr<RevocationFeed> feed;
+  std::unique_ptr<Accounts> accounts;
+  std::unique_ptr<CollectorAccess> access;
+  std::unique_ptr<exec::ThreadPool> people_pool;
+  std::unique_ptr<exec::ThreadPool> service_pool;
+  std::unique_ptr<rpc::Dispatcher> people_dispatcher;
+  std::unique_ptr<rpc::Dispatcher> service_dispatcher;
+  std::unique_ptr<AuthServiceImpl> auth_service;
+  std::unique_ptr<IdentityServiceImpl> identity_service;
+  std::unique_ptr<exec::PeriodicTask> upkeep;
+};
+
+absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig& config, const AuthDeps& deps) {
+  PGA_RETURN_IF_ERROR(Validate(config));
+  auto parts = std::make_unique<Parts>();
+  parts->deps = deps;
+
+  pg::PoolOptions pool_options;
+  pool_options.url = config.database_url.Reveal();
+  pool_options.application_name = "pganalytics-auth";
+  pool_options.role = "pganalytics_auth";
+  pool_options.size = config.connections;
+  auto pool = pg::Pool::Create(pool_options);
+  if (!pool.ok()) return status::Annotate(pool.status(), "DATABASE_URL");
+  parts->pool = *std::move(pool);
+
+  TokenLifetimes lifetimes;
+  lifetimes.access = config.access_lifetime;
+  lifetimes.refresh = config.refresh_lifetime;
+  lifetimes.collector = config.collector_lifetime;
+  RevocationHorizons horizons;
+  horizons.people = std::max(lifetimes.access, lifetimes.refresh) + absl::Hours(1);
+  horizons.collectors = std::max(kCollectorCertificateLifetime, lifetimes.collector) + absl::Hours(24);
+  parts->store = std::make_unique<PgAuthStore>(parts->pool.get(), horizons);
+
+  PGA_ASSIGN_OR_RETURN(parts->signer, MakeSigner(config, deps.verifier));
+  std::string jwks = token::JwksFromKeys({});
+  if (parts->signer->public_key().has_value()) {
+    const token::EcPublicKey key = *parts->signer->public_key();
+    jwks = token::JwksFromKeys({&key, 1});
+    PGA_RETURN_IF_ERROR(deps.verifier->SetJwks(jwks));
+  }
+  parts->issuer = std::make_unique<TokenIssuer>(parts->signer.get(), lifetimes);
+
+  PasswordHasherOptions hasher_options;
+  hasher_options.max_concurrent = config.hash_concurrency;
+  hasher_options.max_waiting = std::max(1, config.people_threads - config.hash_concurrency);
+  parts->hasher = std::make_unique<PasswordHasher>(hasher_options);
+
+  parts->feed = std::make_unique<RevocationFeed>(parts->store.get(), deps.revocations, deps.clock, deps.metrics);
+  const auto on_revocation = [feed = parts->feed.get()] { feed->Wake(); };
+  AccountsOptions account_options;
+  account_options.session_lifetime = config.session_lifetime;
+  parts->accounts = std::make_unique<Accounts>(parts->store.get(), parts->hasher.get(), parts->issuer.get(),
+                                               deps.verifier, deps.clock, deps.metrics, account_options, on_revocation);
+
+  // The database may come up after us.
+  retry::RetryPolicy start;
+  start.max_attempts = 0;
+  start.deadline = absl::Now() + config.startup_timeout;
+  start.backoff.max = absl::Seconds(2);
+  retry::InterruptibleSleeper sleeper;
+  const auto may_come_up = [](const absl::Status& status) {
+    return retry::IsTransient(status) || absl::IsDeadlineExceeded(status);
+  };
+  const absl::Status ready = retry::RetryLoop(start, may_come_up, &sleeper, [&]() -> absl::Status {
+    const absl::Status loaded = parts->feed->Load(absl::Now() + kStartStep);
+    if (!loaded.ok() && may_come_up(loaded)) PGA_LOG(warn, "waiting for the metadata database", {{"status", loaded}});
+    return loaded;
+  });
+  if (absl::IsNotFound(ready)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the metadata database is not prepared; run `migrate up` first (", ready.message(), ")"));
+  }
+  PGA_RETURN_IF_ERROR(ready);
+  PGA_ASSIGN_OR_RETURN(parts->authority, LoadAuthority(config, parts->store.get(), deps.clock));
+  PGA_RETURN_IF_ERROR(SeedAdmin(config, parts->store.get(), parts->accounts.get()));
+
+  parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->issuer.get(), parts->authority.get(),
+                                                    deps.clock, config.registration_secret.Reveal(), on_revocation);
+
+  const auto queue = static_cast<size_t>(config.queue);
+  parts->people_pool = std::make_unique<exec::ThreadPool>("auth-people", config.people_threads, queue);
+  parts->service_pool = std::make_unique<exec::ThreadPool>("auth-services", config.service_threads, queue);
+  rpc::Dispatcher::Options dispatcher_options;
+  dispatcher_options.request_timeout = config.request_timeout;
+  // Followers of revocations stay for as long as they run.
+  dispatcher_options.stream_timeout = absl::Hours(24);
+  dispatcher_options.error_domain = "auth.pganalytics";
+  parts->people_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->people_pool.get(),
+                                                               deps.metrics, deps.clock, dispatcher_options);
+  parts->service_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->service_pool.get(),
+                                                                deps.metrics, deps.clock, dispatcher_options);
+  parts->auth_service =
+      std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(), parts->people_dispatcher.get());
+  IdentityServiceImpl::Parts identity;
+  identity.access = parts->access.get();
+  identity.issuer = parts->issuer.get();
+  identity.store = parts->store.get();
+  identity.feed = parts->feed.get();
+  identity.clock = deps.clock;
+  identity.dispatcher = parts->service_dispatcher.get();
+  identity.jwks_json = jwks;
+  identity.service_secret = config.service_secret;
+  parts->identity_service = std::make_unique<IdentityServiceImpl>(std::move(identity));
+
+  parts->feed->Start();
+  Parts* raw = parts.get();
+  parts->upkeep = std::make_unique<exec::PeriodicTask>("auth-upkeep", kUpkeepPeriod, deps.clock, [raw, horizons] {
+    const absl::Time now = raw->deps.clock->Now();
+    raw->deps.revocations->Forget(now - horizons.collectors);
+    const auto deleted = raw->store->DeleteExpired(now, absl::Now() + absl::Minutes(1));
+    if (!deleted.ok()) PGA_LOG(warn, "expired rows could not be deleted", {{"status", deleted.status()}});
+  });
+  return std::unique_ptr<AuthServer>(new AuthServer(std::move(parts)));
+}
+
+AuthServer::AuthServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+AuthServer::~AuthServer() {
+  Drain(absl::Now());
+}
+
+std::vector<grpc::Service*> AuthServer::services() {
+  return {parts_->auth_service.get(), parts_->identity_service.get()};
+}
+
+const token::Signer* AuthServer::signer() const {
+  return parts_->signer.get();
+}
+
+const std::string& AuthServer::ca_certificate_pem() const {
+  return parts_->authority->certificate_pem();
+}
+
+absl::StatusOr<bool> AuthServer::CheckRevocation(const token::Principal& principal, absl::Time deadline) {
+  return parts_->store->IsRevoked(principal.subject, principal.jti, principal.session, principal.issued_at, deadline);
+}
+
+void AuthServer::PrepareDrain() {
+  parts_->feed->Close();
+}
+
+void AuthServer::Drain(absl::Time deadline) {
+  parts_->upkeep->Stop();
+  parts_->feed->Close();
+  parts_->people_pool->Drain(deadline);
+  parts_->service_pool->Drain(deadline);
+}
+
+}  // namespace pga::auth
