@@ -168,7 +168,7 @@ spec:
             periodSeconds: 5
             timeoutSeconds: 3
           livenessProbe:
-            grpc: {port: 9090, service: liveness}
+            grpc: {port: 9090}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6

@@ -1,0 +1,35 @@
+// Rules about collectors that need no database: ids, fields, status, configuration texts. Pure and thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "services/registry/collector.h"
+
+namespace pga::registry {
+
+// A collector that was not heard of for this long is offline.
+inline constexpr absl::Duration kOfflineAfter = absl::Seconds(300);
+// Collectors heard of within this time count for MAX_CONCURRENT_COLLECTORS.
+inline constexpr absl::Duration kCountedFor = absl::Hours(24 * 7);
+inline constexpr size_t kMaxConfigBytes = 256 * 1024;
+
+// The id of a collector that brings none: UUIDv5 in the nil namespace over the 16 bytes of MD5(hostname), as 3.x
+// clients expect. Two hosts of one name are one collector.
+std::string IdOfHostname(std::string_view hostname);
+
+// Fills collector_id from the hostname if it is empty. INVALID_ARGUMENT names the field and what it may hold: id
+// [A-Za-z0-9_.-]{1,63}, name and hostname 1 to 255 characters without control characters, address an IP address or
+// empty, version at most 63 characters.
+absl::Status CheckRegistration(Registration* registration);
+
+// registered, active or offline.
+std::string_view StatusOf(const std::optional<absl::Time>& last_seen, absl::Time now);
+
+// INVALID_ARGUMENT unless the text is TOML of at most kMaxConfigBytes; the message names the line.
+absl::Status CheckConfigToml(std::string_view text);
+
+}  // namespace pga::registry

@@ -1,0 +1,164 @@
+#include "services/registry/registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/log/log.h"
+#include "libs/rpc/http_metadata.h"
+#include "libs/status/status.h"
+#include "services/registry/collector_rules.h"
+
+namespace pga::registry {
+
+namespace {
+
+constexpr int kDefaultPageSize = 20;
+constexpr int kMaxPageSize = 100;
+constexpr absl::Duration kActivityFor = absl::Seconds(2);
+constexpr absl::Duration kActivityLimit = absl::Seconds(1);
+
+std::string ActorOf(const rpc::CallContext& call) {
+  return call.principal.subject.empty() ? "registration-secret" : call.principal.subject;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CollectorOf(const rpc::CallContext& call) {
+  if (call.principal.kind == token::Principal::kCollector) return call.principal.collector_id;
+  if (call.principal.kind == token::Principal::kService) {
+    const auto id = call.Find(rpc::kCollectorId);
+    if (id.has_value() && !id->empty()) return std::string(*id);
+  }
+  return status::WithReason(absl::UnauthenticatedError("a collector's token or certificate is needed"),
+                            "COLLECTOR_IDENTITY_MISSING");
+}
+
+absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Registration registration,
+                                             const std::string& csr_pem) {
+  const auto secret = call.Find(rpc::kRegistrationSecret);
+  if (!secret.has_value() || secret->empty()) {
+    return status::WithReason(
+        absl::UnauthenticatedError("the header X-Registration-Secret is missing; an administrator makes a secret with "
+                                   "POST /api/v1/registration-secrets, or sets REGISTRATION_SECRET"),
+        "REGISTRATION_SECRET_MISSING");
+  }
+  PGA_RETURN_IF_ERROR(CheckRegistration(&registration));
+  const std::string& id = registration.collector_id;
+  PGA_RETURN_IF_ERROR(auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name));
+  if (limit_ > 0) RefreshActivity(kActivityLimit);
+  const absl::Time now = clock_->Now();
+  const absl::StatusOr<bool> known = store_->Register(registration, limit_, now - kCountedFor, now, call.deadline);
+  if (!known.ok()) {
+    Audit(call, "collector.register", id, known.status());
+    return known.status();
+  }
+  PGA_ASSIGN_OR_RETURN(Credentials credentials,
+                       auth_->IssueCredentials(call, id, registration.hostname, csr_pem, /*revoke_former=*/*known));
+  PGA_RETURN_IF_ERROR(store_->SetCertificate(id, credentials.certificate_thumbprint, credentials.certificate_expires_at,
+                                             now, call.deadline));
+  Audit(call, *known ? "collector.register_again" : "collector.register", id, absl::OkStatus());
+  PGA_LOG(info, *known ? "collector registered again, its former credentials are revoked" : "collector registered",
+          {{"collector_id", id}, {"hostname", registration.hostname}, {"peer", call.peer}});
+  return Enrolment{.collector_id = id, .credentials = std::move(credentials)};
+}
+
+absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem) {
+  PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
+  const absl::StatusOr<Collector> collector = store_->Get(id, call.deadline);
+  if (absl::IsNotFound(collector.status())) {
+    return status::WithReason(
+        absl::UnauthenticatedError(absl::StrCat("collector ", id, " was deleted; it must register again")),
+        "COLLECTOR_DELETED");
+  }
+  PGA_RETURN_IF_ERROR(collector);
+  PGA_ASSIGN_OR_RETURN(Credentials credentials,
+                       auth_->IssueCredentials(call, id, collector->hostname, csr_pem, /*revoke_former=*/false));
+  PGA_RETURN_IF_ERROR(store_->SetCertificate(id, credentials.certificate_thumbprint, credentials.certificate_expires_at,
+                                             clock_->Now(), call.deadline));
+  Audit(call, "collector.renew", id, absl::OkStatus());
+  return Enrolment{.collector_id = id, .credentials = std::move(credentials)};
+}
+
+absl::StatusOr<CollectorPage> Registry::List(const rpc::CallContext& call, int page, int page_size) {
+  if (page < 0 || page_size < 0) {
+    return absl::InvalidArgumentError("page and page_size must not be negative; leave them out for the first 20");
+  }
+  CollectorPage result;
+  result.page = std::max(page, 1);
+  result.page_size = page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
+  if (result.page > 1000000) return absl::InvalidArgumentError("page must be at most 1000000");
+  RefreshActivity(kActivityLimit);
+  PGA_ASSIGN_OR_RETURN(result.collectors, store_->List((result.page - 1) * result.page_size, result.page_size,
+                                                       &result.total, call.deadline));
+  return result;
+}
+
+absl::StatusOr<Collector> Registry::Get(const rpc::CallContext& call, const std::string& id) {
+  RefreshActivity(kActivityLimit);
+  return store_->Get(id, call.deadline);
+}
+
+absl::Status Registry::Delete(const rpc::CallContext& call, const std::string& id) {
+  PGA_RETURN_IF_ERROR(store_->Get(id, call.deadline));
+  PGA_RETURN_IF_ERROR(auth_->Revoke(call, id, "deleted by " + ActorOf(call)));
+  PGA_RETURN_IF_ERROR(store_->Delete(id, call.deadline));
+  Audit(call, "collector.delete", id, absl::OkStatus());
+  PGA_LOG(info, "collector deleted", {{"collector_id", id}, {"by", ActorOf(call)}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StoredConfig> Registry::GetConfig(const rpc::CallContext& call, const std::string& collector_id) {
+  if (call.principal.kind == token::Principal::kCollector && call.principal.collector_id != collector_id) {
+    return status::WithReason(absl::PermissionDeniedError("a collector reads its own configuration only"),
+                              "OTHER_COLLECTOR");
+  }
+  return store_->GetConfig(collector_id, call.deadline);
+}
+
+absl::StatusOr<StoredConfig> Registry::FetchConfig(const rpc::CallContext& call, int known_version) {
+  PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
+  absl::StatusOr<StoredConfig> config = store_->GetConfig(id, call.deadline);
+  if (absl::IsNotFound(config.status())) return StoredConfig{};
+  if (config.ok() && config->version <= known_version) return StoredConfig{};
+  return config;
+}
+
+absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std::string& collector_id,
+                                        const std::string& toml) {
+  PGA_RETURN_IF_ERROR(CheckConfigToml(toml));
+  PGA_ASSIGN_OR_RETURN(const int version,
+                       store_->PutConfig(collector_id, toml, ActorOf(call), clock_->Now(), call.deadline));
+  Audit(call, "collector.config", collector_id, absl::OkStatus());
+  return version;
+}
+
+void Registry::RefreshActivity(absl::Duration limit) {
+  if (query_ == nullptr) return;
+  const absl::Time now = clock_->Now();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (now >= refreshed_at_ && now - refreshed_at_ < kActivityFor) return;
+    refreshed_at_ = now;
+  }
+  const absl::StatusOr<std::vector<Activity>> activity = query_->CollectorActivity(limit);
+  absl::Status status = activity.status();
+  if (status.ok()) status = store_->NoteActivity(*activity, absl::Now() + limit);
+  if (!status.ok()) {
+    PGA_LOG(debug, "activity of collectors is not known now; the last known one is shown", {{"reason", status}});
+  }
+}
+
+void Registry::Audit(const rpc::CallContext& call, std::string action, const std::string& id,
+                     const absl::Status& outcome) {
+  const absl::Status written = store_->Audit({.actor = ActorOf(call),
+                                              .action = std::move(action),
+                                              .refused = !outcome.ok(),
+                                              .resource_id = id,
+                                              .ip_address = call.peer,
+                                              .request_id = call.request_id},
+                                             call.deadline);
+  if (!written.ok()) PGA_LOG(warn, "an audit row could not be written", {{"reason", written}});
+}
+
+}  // namespace pga::registry

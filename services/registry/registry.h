@@ -1,0 +1,81 @@
+// What the registry does, apart from how it is asked: registering, renewing, listing, deleting collectors, and their
+// configuration. RegistryService (people, REST) and EnrolmentService (collectors) are thin edges over it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "libs/clock/clock.h"
+#include "libs/rpc/context.h"
+#include "services/registry/auth_client.h"
+#include "services/registry/collector.h"
+#include "services/registry/collector_store.h"
+#include "services/registry/query_client.h"
+
+namespace pga::registry {
+
+struct CollectorPage {
+  std::vector<Collector> collectors;
+  int total = 0;
+  int page = 1;
+  int page_size = 20;
+};
+
+struct Enrolment {
+  std::string collector_id;
+  Credentials credentials;
+};
+
+// Thread-safe. Functions block on the store and on auth until the call's deadline.
+class Registry {
+ public:
+  // `query` may be null (no ledger to ask); everything else must outlive the registry.
+  Registry(CollectorStore* store, AuthClient* auth, QueryClient* query, int max_concurrent_collectors,
+           clock::Clock* clock)
+      : store_(store), auth_(auth), query_(query), limit_(max_concurrent_collectors), clock_(clock) {}
+
+  // With the registration secret of metadata x-registration-secret. UNAUTHENTICATED without a good one,
+  // INVALID_ARGUMENT for a field, PERMISSION_DENIED (COLLECTOR_LIMIT_REACHED) beyond the limit. An id that is there
+  // already gets fresh credentials; its former ones are revoked.
+  absl::StatusOr<Enrolment> Register(const rpc::CallContext& call, Registration registration,
+                                     const std::string& csr_pem);
+  // Fresh credentials for the collector that the call's identity names; former ones stay. UNAUTHENTICATED
+  // (COLLECTOR_DELETED) if it was deleted.
+  absl::StatusOr<Enrolment> Renew(const rpc::CallContext& call, const std::string& csr_pem);
+
+  absl::StatusOr<CollectorPage> List(const rpc::CallContext& call, int page, int page_size);
+  absl::StatusOr<Collector> Get(const rpc::CallContext& call, const std::string& id);
+  // Revokes first, so that a failure in between leaves a collector without access rather than one without a row.
+  absl::Status Delete(const rpc::CallContext& call, const std::string& id);
+
+  // A collector reads its own only: PERMISSION_DENIED otherwise.
+  absl::StatusOr<StoredConfig> GetConfig(const rpc::CallContext& call, const std::string& collector_id);
+  // The configuration of the collector that the call's identity names, if it is newer; version 0 otherwise.
+  absl::StatusOr<StoredConfig> FetchConfig(const rpc::CallContext& call, int known_version);
+  absl::StatusOr<int> PutConfig(const rpc::CallContext& call, const std::string& collector_id, const std::string& toml);
+
+  // Asks the ledger and stores what it says; at most once in 2 s, and not for longer than `limit`.
+  void RefreshActivity(absl::Duration limit);
+
+ private:
+  void Audit(const rpc::CallContext& call, std::string action, const std::string& id, const absl::Status& outcome);
+
+  CollectorStore* const store_;
+  AuthClient* const auth_;
+  QueryClient* const query_;
+  const int limit_;
+  clock::Clock* const clock_;
+  absl::Mutex mutex_;
+  absl::Time refreshed_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+};
+
+// The collector a call speaks for: its own identity, or, for ingest's relay, metadata x-collector-id. UNAUTHENTICATED
+// otherwise.
+absl::StatusOr<std::string> CollectorOf(const rpc::CallContext& call);
+
+}  // namespace pga::registry

@@ -1,0 +1,94 @@
+#include "services/registry/server.h"
+
+#include <optional>
+#include <utility>
+
+#include "libs/catalog/catalog.h"
+#include "libs/exec/periodic_task.h"
+#include "libs/exec/thread_pool.h"
+#include "libs/log/log.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/unary.h"
+#include "libs/status/status.h"
+#include "services/registry/auth_client.h"
+#include "services/registry/enrolment_service.h"
+#include "services/registry/pg_collector_store.h"
+#include "services/registry/query_client.h"
+#include "services/registry/registry.h"
+#include "services/registry/registry_service.h"
+
+namespace pga::registry {
+
+namespace {
+constexpr absl::Duration kActivityPeriod = absl::Seconds(15);
+constexpr absl::Duration kCatalogPeriod = absl::Seconds(30);
+}  // namespace
+
+// Members in the order they are built; they go in reverse.
+struct RegistryServer::Parts {
+  std::unique_ptr<pg::Pool> pool;
+  std::optional<PgCollectorStore> store;
+  std::optional<AuthClient> auth;
+  std::optional<QueryClient> query;
+  std::optional<Registry> registry;
+  std::optional<catalog::CustomFolder> catalog;
+  std::optional<exec::ThreadPool> threads;
+  std::optional<rpc::Dispatcher> dispatcher;
+  std::optional<RegistryService> registry_service;
+  std::optional<EnrolmentService> enrolment_service;
+  std::optional<exec::PeriodicTask> activity_task;
+  std::optional<exec::PeriodicTask> catalog_task;
+};
+
+absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const RegistryConfig& config,
+                                                                       const RegistryDeps& deps) {
+  if (config.database_url.empty()) {
+    return absl::InvalidArgumentError("DATABASE_URL is missing: postgresql:// URL of the metadata database");
+  }
+  auto parts = std::make_unique<Parts>();
+  PGA_ASSIGN_OR_RETURN(parts->pool, pg::Pool::Create({.url = config.database_url.Reveal(),
+                                                      .application_name = "pganalytics-registry",
+                                                      .size = config.connections,
+                                                      .role = "pganalytics_registry"}));
+  parts->store.emplace(parts->pool.get());
+  parts->auth.emplace(deps.auth, deps.identity);
+  if (deps.query != nullptr) parts->query.emplace(deps.query, deps.identity);
+  parts->registry.emplace(&*parts->store, &*parts->auth, parts->query.has_value() ? &*parts->query : nullptr,
+                          config.max_concurrent_collectors, deps.clock);
+  parts->catalog.emplace(config.catalog_folder);
+  PGA_RETURN_IF_ERROR(parts->catalog->last_error());
+  parts->threads.emplace("registry", config.threads, static_cast<size_t>(config.queue));
+  rpc::Dispatcher::Options options;
+  options.request_timeout = config.request_timeout;
+  options.error_domain = "registry.pganalytics";
+  parts->dispatcher.emplace(deps.authenticator, &*parts->threads, deps.metrics, deps.clock, options);
+  parts->registry_service.emplace(&*parts->dispatcher, &*parts->registry, &*parts->catalog, deps.clock);
+  parts->enrolment_service.emplace(&*parts->dispatcher, &*parts->registry);
+  parts->activity_task.emplace("registry-activity", kActivityPeriod, deps.clock,
+                               [registry = &*parts->registry] { registry->RefreshActivity(absl::Seconds(5)); });
+  if (!config.catalog_folder.empty()) {
+    parts->catalog_task.emplace("registry-catalog", kCatalogPeriod, deps.clock, [folder = &*parts->catalog] {
+      const absl::Status status = folder->Reload();
+      if (!status.ok()) PGA_LOG(warn, "the custom catalog is bad; the last good one stays", {{"reason", status}});
+    });
+  }
+  return std::unique_ptr<RegistryServer>(new RegistryServer(std::move(parts)));
+}
+
+RegistryServer::RegistryServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+RegistryServer::~RegistryServer() {
+  Drain(absl::Now());
+}
+
+std::vector<grpc::Service*> RegistryServer::services() {
+  return {&*parts_->registry_service, &*parts_->enrolment_service};
+}
+
+void RegistryServer::Drain(absl::Time deadline) {
+  if (parts_->activity_task.has_value()) parts_->activity_task->Stop();
+  if (parts_->catalog_task.has_value()) parts_->catalog_task->Stop();
+  parts_->threads->Drain(deadline);
+}
+
+}  // namespace pga::registry
