@@ -1,0 +1,72 @@
+#include "services/gateway/config.h"
+
+#include "services/gateway/client_address.h"
+
+namespace pga::gateway {
+
+void GatewayConfig::Register(config::Loader& loader) {
+  loader.String(&listen_address, "LISTEN_ADDRESS", "listen-address", listen_address,
+                "IP address the HTTP port is opened on; 0.0.0.0 or :: for every one");
+  loader.Int(&port, "PORT", "port", port, "port for HTTP and for collectors; 0 takes a free one", "", 0, 65535);
+  loader.Bool(&tls_enabled, "TLS_ENABLED", "tls-enabled", tls_enabled, "serve HTTPS");
+  loader.String(&tls_cert_path, "TLS_CERT_PATH|TLS_CERT", "tls-cert-path", tls_cert_path,
+                "PEM file with the certificate chain; read again when it changes");
+  loader.String(&tls_key_path, "TLS_KEY_PATH|TLS_KEY", "tls-key-path", tls_key_path,
+                "PEM file with the key of the certificate");
+  loader.String(&environment, "ENVIRONMENT", "environment", environment,
+                "production adds Strict-Transport-Security and refuses default secrets");
+  loader.List(&cors_allowed_origins, "CORS_ALLOWED_ORIGINS", "cors-allowed-origins", "",
+              "origins that browsers may call from, such as https://ui.example.org");
+  loader.List(&trusted_proxies, "TRUSTED_PROXIES", "trusted-proxies", "",
+              "addresses or networks whose X-Forwarded-For is believed");
+  loader.Int(&rate_limit_per_minute, "RATE_LIMIT_PER_MINUTE", "rate-limit-per-minute", rate_limit_per_minute,
+             "requests of one client address without a good token; 0 = no limit", "requests per minute", 0, 1'000'000);
+  loader.Int(&rate_limit_user_per_minute, "RATE_LIMIT_USER_PER_MINUTE", "rate-limit-user-per-minute",
+             rate_limit_user_per_minute, "requests of one signed-in user; 0 = no limit", "requests per minute", 0,
+             1'000'000);
+  loader.Int(&rate_limit_collector_per_minute, "RATE_LIMIT_COLLECTOR_PER_MINUTE", "rate-limit-collector-per-minute",
+             rate_limit_collector_per_minute, "HTTP requests of one collector; 0 = no limit", "requests per minute", 0,
+             1'000'000);
+  loader.Duration(&request_timeout, "REQUEST_TIMEOUT", "request-timeout", request_timeout,
+                  "longest time of one request, body and service together", absl::Seconds(1), absl::Hours(1));
+  loader.Duration(&stream_timeout, "STREAM_TIMEOUT", "stream-timeout", stream_timeout,
+                  "longest time of one streamed answer", absl::Seconds(1), absl::Hours(24));
+  loader.Duration(&header_timeout, "HEADER_TIMEOUT", "header-timeout", header_timeout,
+                  "longest time for a request head, from its first byte", absl::Seconds(1), absl::Minutes(5));
+  loader.Duration(&idle_timeout, "IDLE_TIMEOUT", "idle-timeout", idle_timeout,
+                  "how long a connection may wait between requests", absl::Seconds(1), absl::Hours(1));
+  loader.Duration(&shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", shutdown_timeout,
+                  "time running requests get at the end", absl::ZeroDuration(), absl::Minutes(10));
+  loader.Int(&max_connections, "MAX_HTTP_CONNECTIONS", "max-http-connections", max_connections,
+             "connections at a time; more are closed at once", "", 1, 1'000'000);
+  loader.Bytes(&max_body_bytes, "MAX_BODY_BYTES", "max-body-bytes", max_body_bytes,
+               "largest request body, after unpacking", 1024, int64_t{1} << 30);
+  loader.Bytes(&max_header_bytes, "MAX_HEADER_BYTES", "max-header-bytes", max_header_bytes, "largest request head",
+               16 << 10, 1 << 20);
+  loader.Bytes(&max_url_bytes, "MAX_URL_BYTES", "max-url-bytes", max_url_bytes, "longest URL", 256, 64 << 10);
+  loader.Bytes(&max_buffered_bytes, "MAX_BUFFERED_BYTES", "max-buffered-bytes", max_buffered_bytes,
+               "request bodies held in memory at a time", 1 << 20, int64_t{1} << 40);
+  loader.Int(&io_threads, "HTTP_THREADS", "http-threads", io_threads, "threads that serve HTTP", "", 1, 64);
+  loader.String(&descriptor_set_file, "DESCRIPTOR_SET_FILE", "descriptor-set-file", descriptor_set_file,
+                "file with the descriptor set to serve instead of the built-in one");
+}
+
+absl::Status GatewayConfig::Validate() const {
+  if (tls_enabled && tls_cert_path.empty()) {
+    return absl::InvalidArgumentError("TLS_ENABLED is set: set TLS_CERT_PATH to the PEM file of the certificate");
+  }
+  if (tls_enabled && tls_key_path.empty()) {
+    return absl::InvalidArgumentError("TLS_ENABLED is set: set TLS_KEY_PATH to the PEM file of the key");
+  }
+  for (const std::string& origin : cors_allowed_origins) {
+    const bool scheme = origin.starts_with("http://") || origin.starts_with("https://");
+    const size_t host = origin.find("://") + 3;
+    if (!scheme || origin.size() == host || origin.find_first_of("/*? \t", host) != std::string::npos) {
+      return absl::InvalidArgumentError("CORS_ALLOWED_ORIGINS: \"" + origin +
+                                        "\" is not an origin; write it as https://host or https://host:port");
+    }
+  }
+  return TrustedProxies::Parse(trusted_proxies).status();
+}
+
+}  // namespace pga::gateway

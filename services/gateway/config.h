@@ -1,0 +1,57 @@
+#pragma once
+
+// Settings of the gateway, with the names of the deployment guide. Filled by config::Loader.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "libs/config/config.h"
+
+namespace pga::gateway {
+
+struct GatewayConfig {
+  std::string listen_address = "127.0.0.1";
+  // 0 takes a free port.
+  int port = 8080;
+
+  bool tls_enabled = false;
+  std::string tls_cert_path;
+  std::string tls_key_path;
+
+  // "production" switches HSTS on.
+  std::string environment = "development";
+  std::vector<std::string> cors_allowed_origins;
+  std::vector<std::string> trusted_proxies;
+
+  // Requests per minute; 0 = no limit.
+  int rate_limit_per_minute = 100;
+  int rate_limit_user_per_minute = 100;
+  int rate_limit_collector_per_minute = 1000;
+
+  absl::Duration request_timeout = absl::Seconds(30);
+  absl::Duration stream_timeout = absl::Minutes(5);
+  absl::Duration header_timeout = absl::Seconds(10);
+  absl::Duration idle_timeout = absl::Seconds(60);
+  absl::Duration shutdown_timeout = absl::Seconds(10);
+
+  int max_connections = 2000;
+  int64_t max_body_bytes = int64_t{10} << 20;
+  int64_t max_header_bytes = int64_t{64} << 10;
+  int64_t max_url_bytes = int64_t{8} << 10;
+  // Request bodies held in memory at a time, all connections together.
+  int64_t max_buffered_bytes = int64_t{64} << 20;
+  int io_threads = 2;
+
+  // Serialised FileDescriptorSet to use instead of the built-in one; empty = built-in.
+  std::string descriptor_set_file;
+
+  // Names every setting to the loader; `this` outlives loader.Parse().
+  void Register(config::Loader& loader);
+  // What the loader cannot know: settings that do not fit together. INVALID_ARGUMENT names the variable.
+  absl::Status Validate() const;
+};
+
+}  // namespace pga::gateway

@@ -1,0 +1,132 @@
+#pragma once
+
+// Serves the requests of one HTTP/1.1 connection, one after the other: head, admission (Pipeline), body, transcoding,
+// the call, the answer. Lives on one strand of the gateway's event loop.
+
+#include <atomic>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "libs/metrics/registry.h"
+#include "services/gateway/config.h"
+#include "services/gateway/gzip.h"
+#include "services/gateway/pipeline.h"
+#include "services/gateway/request_head.h"
+#include "services/gateway/transcoder.h"
+#include "services/gateway/transport.h"
+#include "services/gateway/upstream_call.h"
+
+namespace pga::gateway {
+
+// Bytes of request bodies that all connections may hold together. Thread-safe.
+class BodyBudget {
+ public:
+  explicit BodyBudget(int64_t limit) : limit_(limit) {}
+  bool Take(int64_t bytes) {
+    if (used_.fetch_add(bytes) + bytes <= limit_) return true;
+    used_.fetch_sub(bytes);
+    return false;
+  }
+  void Give(int64_t bytes) { used_.fetch_sub(bytes); }
+
+ private:
+  const int64_t limit_;
+  std::atomic<int64_t> used_{0};
+};
+
+// Figures of requests, by method and class of status. Thread-safe.
+class RequestMetrics {
+ public:
+  RequestMetrics(const ApiSurface& api, metrics::Registry* registry);
+  // `method` is null for requests that reached none.
+  void Count(const ApiMethod* method, int code, absl::Duration duration);
+
+ private:
+  struct Family {
+    metrics::Histogram* duration;
+    metrics::Counter* classes[6];
+  };
+  std::map<const ApiMethod*, Family> families_;
+};
+
+// What all sessions share; outlives them.
+struct SessionShared {
+  const GatewayConfig* config = nullptr;
+  Pipeline* pipeline = nullptr;
+  const Transcoder* transcoder = nullptr;
+  UpstreamCalls* calls = nullptr;
+  RequestMetrics* request_metrics = nullptr;
+  BodyBudget* body_budget = nullptr;
+  clock::Clock* clock = nullptr;
+  // Channel of a method ("/package.Service/Method"); null if no service offers it.
+  std::function<std::shared_ptr<grpc::Channel>(std::string_view grpc_path)> channel_of;
+  // Token by which services believe what the gateway says about the client; may be null or give an empty string.
+  std::function<std::string()> service_token;
+  std::atomic<bool> draining{false};
+};
+
+class HttpSession : public std::enable_shared_from_this<HttpSession> {
+ public:
+  HttpSession(std::unique_ptr<Transport> transport, std::string already_read, std::string peer, SessionShared* shared);
+
+  // Until the connection is closed.
+  boost::asio::awaitable<void> Run();
+  // Answers one refusal and closes.
+  boost::asio::awaitable<void> Refuse(HttpError error);
+
+  // On the strand: close if no request is being served (the flag `draining` ends the others).
+  void CloseIfIdle();
+  // On the strand: close now.
+  void Abort();
+
+ private:
+  // One request and its answer.
+  struct Exchange {
+    RequestHead head;
+    Admission admission;
+    int code = 0;
+    // The connection cannot be used after this answer.
+    bool close = false;
+    // The body is (partly) unread.
+    bool body_pending = false;
+    int64_t start_nanos = 0;
+    // Bytes taken from the body budget.
+    int64_t budget_bytes = 0;
+  };
+
+  boost::asio::awaitable<bool> Fill();
+  boost::asio::awaitable<bool> ServeOne();
+  boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
+                                        std::optional<HttpError>& error);
+  boost::asio::awaitable<void> Forward(Exchange& exchange, const std::string& body);
+  boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);
+  boost::asio::awaitable<void> RelayUnary(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
+  boost::asio::awaitable<void> RelayStream(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
+  boost::asio::awaitable<UpstreamEvent> NextEvent(UpstreamCall& call);
+  boost::asio::awaitable<void> AnswerError(Exchange& exchange, HttpError error);
+  boost::asio::awaitable<void> Answer(Exchange& exchange, int code, const HeaderList& headers,
+                                      std::string_view content_type, std::string body);
+  boost::asio::awaitable<void> WriteAll(Exchange& exchange, std::string_view bytes);
+  boost::asio::awaitable<void> Linger();
+  std::string Head(const Exchange& exchange, int code, const HeaderList& headers, const HeaderList& more) const;
+  void WatchForHangUp(const std::shared_ptr<UpstreamCall>& call);
+  void Finish(const Exchange& exchange);
+
+  const std::unique_ptr<Transport> transport_;
+  // Read and not used yet.
+  std::string buffer_;
+  const std::string peer_;
+  SessionShared* const shared_;
+  boost::asio::steady_timer wake_;
+  std::shared_ptr<UpstreamCall> call_;
+  bool idle_ = false;
+  bool aborted_ = false;
+  bool watching_ = false;
+};
+
+}  // namespace pga::gateway

@@ -1,0 +1,433 @@
+#include "services/gateway/listener.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <cstring>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "libs/log/log.h"
+#include "services/gateway/connection_sniffer.h"
+#include "services/gateway/tls_context.h"
+
+namespace pga::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+using asio::ip::tcp;
+using beast::error_code;
+using Strand = asio::strand<asio::io_context::executor_type>;
+
+constexpr absl::Duration kFirstByteTimeout = absl::Seconds(10);
+constexpr absl::Duration kSniffTimeout = absl::Seconds(5);
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+constexpr absl::Duration kHandshakeTimeout = absl::Seconds(10);
+constexpr size_t kSpliceBytes = 64 * 1024;
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+
+std::chrono::milliseconds ToChrono(absl::Duration duration) {
+  return std::chrono::milliseconds(absl::ToInt64Milliseconds(duration));
+}
+
+void KeepAlive(tcp::socket& socket) {
+  error_code ignored;
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  socket.set_option(tcp::no_delay(true), ignored);
+  const int fd = socket.native_handle();
+  const int idle = 60;
+  const int interval = 20;
+  const int count = 3;
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
+}  // namespace
+
+class Listener::Impl {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)),
+        io_(options_.threads),
+        accept_strand_(asio::make_strand(io_)),
+        acceptor_(accept_strand_) {
+    auto& metrics = *options_.metrics;
+    open_ = &metrics.AddGauge("pganalytics_http_connections", "HTTP connections open now");
+    const auto counted = [&](const char* kind) {
+      return &metrics.AddCounter("pganalytics_connections_total", "Accepted connections by what they turned out to be",
+                                 {{"kind", kind}});
+    };
+    http_ = counted("http");
+    grpc_ = counted("grpc");
+    refused_ = counted("refused");
+    malformed_ = counted("malformed");
+  }
+
+  absl::Status Open() {
+    error_code ec;
+    const auto address = asio::ip::make_address(options_.address, ec);
+    if (ec) {
+      return absl::InvalidArgumentError("LISTEN_ADDRESS: \"" + options_.address +
+                                        "\" is not an IP address; write 127.0.0.1, 0.0.0.0 or ::");
+    }
+    const tcp::endpoint endpoint(address, static_cast<uint16_t>(options_.port));
+    const std::string where = options_.address + " port " + std::to_string(options_.port);
+    acceptor_.open(endpoint.protocol(), ec);
+    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
+    if (!ec) acceptor_.bind(endpoint, ec);
+    if (!ec) acceptor_.listen(1024, ec);
+    if (ec == asio::error::address_in_use) {
+      return absl::UnavailableError("cannot listen on " + where +
+                                    ": another program uses this port; stop it or set PORT to a free one");
+    }
+    if (ec == asio::error::access_denied) {
+      return absl::UnavailableError("cannot listen on " + where +
+                                    ": ports below 1024 need a privilege; set PORT to 1024 or higher");
+    }
+    if (ec) return absl::UnavailableError("cannot listen on " + where + ": " + ec.message());
+    port_ = acceptor_.local_endpoint().port();
+    asio::co_spawn(accept_strand_, Accept(), asio::detached);
+    for (int i = 0; i < options_.threads; ++i) {
+      threads_.emplace_back([this, i] {
+        const std::string name = "http-" + std::to_string(i);
+        pthread_setname_np(pthread_self(), name.c_str());
+        io_.run();
+      });
+    }
+    return absl::OkStatus();
+  }
+
+  int port() const { return port_; }
+
+  void Drain(absl::Time deadline) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (drained_) return;
+      drained_ = true;
+    }
+    options_.shared->draining = true;
+    asio::post(accept_strand_, [this] {
+      error_code ignored;
+      acceptor_.close(ignored);
+    });
+    ForEachConnection([](Connection& connection) { connection.CloseIfIdle(); });
+    AwaitNoHttp(deadline);
+    ForEachConnection([](Connection& connection) { connection.Abort(); });
+    // What was aborted ends with its next turn on the loop; this wait is for the loop, not for clients.
+    AwaitNone(absl::Now() + absl::Seconds(5));
+    options_.shared->calls->AwaitIdle(absl::Now() + absl::Seconds(5));
+    work_.reset();
+    io_.stop();
+    for (auto& thread : threads_) thread.join();
+  }
+
+ private:
+  // One accepted connection, as long as it is ours. Used on its strand.
+  struct Connection {
+    explicit Connection(Strand on) : strand(std::move(on)) {}
+    Strand strand;
+    // One of these three at a time.
+    beast::tcp_stream* sniffed = nullptr;
+    std::shared_ptr<HttpSession> session;
+    std::vector<tcp::socket*> spliced;
+    bool http = true;
+    bool aborted = false;
+
+    void CloseIfIdle() {
+      if (session != nullptr) session->CloseIfIdle();
+      if (sniffed != nullptr) sniffed->close();
+    }
+    void Abort() {
+      aborted = true;
+      if (session != nullptr) session->Abort();
+      if (sniffed != nullptr) sniffed->close();
+      error_code ignored;
+      for (tcp::socket* socket : spliced) socket->close(ignored);
+    }
+  };
+
+  asio::awaitable<void> Accept() {
+    while (true) {
+      error_code ec;
+      const Strand strand = asio::make_strand(io_);
+      tcp::socket socket = co_await acceptor_.async_accept(strand, asio::redirect_error(asio::use_awaitable, ec));
+      if (!acceptor_.is_open()) co_return;
+      if (ec) {
+        // Out of descriptors, mostly: wait a moment for connections to end.
+        PGA_LOG(warn, "connection not accepted", {{"cause", ec.message()}});
+        asio::steady_timer pause(accept_strand_, ToChrono(kAcceptPause));
+        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+        continue;
+      }
+      auto connection = std::make_shared<Connection>(strand);
+      if (!Add(connection)) {
+        refused_->Increment();
+        continue;
+      }
+      asio::co_spawn(strand, Handle(std::move(socket), connection),
+                     [this, connection](const std::exception_ptr& failure) {
+                       if (failure != nullptr) PGA_LOG(warn, "connection ended by an exception");
+                       Remove(connection);
+                     });
+    }
+  }
+
+  asio::awaitable<void> Handle(tcp::socket socket, std::shared_ptr<Connection> connection) {
+    error_code ec;
+    const tcp::endpoint remote = socket.remote_endpoint(ec);
+    const std::string peer = ec ? std::string("unknown") : remote.address().to_string();
+    socket.set_option(tcp::no_delay(true), ec);
+
+    beast::tcp_stream stream(std::move(socket));
+    connection->sniffed = &stream;
+    stream.expires_after(ToChrono(kFirstByteTimeout));
+    std::string bytes;
+    ConnectionKind kind = ConnectionKind::kNeedMore;
+    while (kind == ConnectionKind::kNeedMore) {
+      const size_t before = bytes.size();
+      bytes.resize(before + 4096);
+      const size_t read = co_await stream.async_read_some(asio::buffer(bytes.data() + before, 4096),
+                                                          asio::redirect_error(asio::use_awaitable, ec));
+      if (ec || connection->aborted) break;
+      bytes.resize(before + read);
+      if (before == 0) stream.expires_after(ToChrono(kSniffTimeout));
+      kind = ClassifyConnection(bytes);
+    }
+    connection->sniffed = nullptr;
+    if (ec || connection->aborted) co_return;
+    stream.expires_never();
+
+    const bool tls = options_.tls != nullptr;
+    switch (kind) {
+      case ConnectionKind::kHttp:
+      case ConnectionKind::kTls:
+        if (kind == ConnectionKind::kTls && !tls) {
+          // A client that speaks TLS to a plain port understands nothing we could say.
+          refused_->Increment();
+          co_return;
+        }
+        co_await ServeHttp(std::move(stream), std::move(bytes), peer, connection, kind == ConnectionKind::kTls);
+        co_return;
+      case ConnectionKind::kGrpcPlaintext:
+        if (tls) {
+          refused_->Increment();
+          PGA_LOG(warn, "plaintext gRPC refused: this port speaks TLS", {{"client", peer}});
+          co_return;
+        }
+        [[fallthrough]];
+      case ConnectionKind::kGrpcTls:
+        co_await PassOn(std::move(stream), std::move(bytes), peer, connection);
+        co_return;
+      case ConnectionKind::kMalformed:
+      case ConnectionKind::kNeedMore:
+        malformed_->Increment();
+        co_return;
+    }
+  }
+
+  asio::awaitable<void> ServeHttp(beast::tcp_stream stream, std::string bytes, std::string peer,
+                                  std::shared_ptr<Connection> connection, bool tls) {
+    http_->Increment();
+    std::unique_ptr<Transport> transport;
+    if (tls) {
+      stream.expires_after(ToChrono(kHandshakeTimeout));
+      transport = co_await HandshakeTls(std::move(stream), options_.tls->Current(), std::move(bytes));
+      bytes.clear();
+      if (transport == nullptr || connection->aborted) co_return;
+    } else {
+      transport = MakePlainTransport(std::move(stream));
+    }
+    connection->session =
+        std::make_shared<HttpSession>(std::move(transport), std::move(bytes), std::move(peer), options_.shared);
+    if (!tls && options_.tls != nullptr) {
+      HttpError error;
+      error.code = 400;
+      error.reason = "TLS_REQUIRED";
+      error.message = "This port speaks HTTPS; use https:// in the URL.";
+      co_await connection->session->Refuse(std::move(error));
+    } else {
+      co_await connection->session->Run();
+    }
+    connection->session.reset();
+  }
+
+  asio::awaitable<void> PassOn(beast::tcp_stream stream, std::string bytes, std::string peer,
+                               std::shared_ptr<Connection> connection) {
+    grpc_->Increment();
+    if (options_.hand_over) {
+      tcp::socket socket = stream.release_socket();
+      KeepAlive(socket);
+      error_code ec;
+      socket.non_blocking(true, ec);
+      const int fd = socket.release(ec);
+      if (ec) co_return;
+      const absl::Status status = options_.hand_over(fd, std::move(bytes));
+      if (!status.ok()) PGA_LOG(warn, "gRPC connection not taken", {{"client", peer}, {"cause", status}});
+      co_return;
+    }
+    if (options_.splice_to.empty()) {
+      refused_->Increment();
+      PGA_LOG(warn, "gRPC connection refused: no ingest service is configured", {{"client", peer}});
+      co_return;
+    }
+    co_await Splice(stream.release_socket(), std::move(bytes), connection);
+  }
+
+  // Copies bytes both ways until both sides are done. No expiry: a collector's stream may be silent for long; TCP
+  // keepalive finds dead peers.
+  asio::awaitable<void> Splice(tcp::socket client, std::string bytes, std::shared_ptr<Connection> connection) {
+    SetHttp(*connection, false);
+    error_code ec;
+    const size_t colon = options_.splice_to.rfind(':');
+    std::string host = options_.splice_to.substr(0, colon);
+    const std::string port = colon == std::string::npos ? "" : options_.splice_to.substr(colon + 1);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+
+    tcp::resolver resolver(connection->strand);
+    beast::tcp_stream upstream(connection->strand);
+    connection->spliced = {&client, &upstream.socket()};
+    const auto addresses = co_await resolver.async_resolve(host, port, asio::redirect_error(asio::use_awaitable, ec));
+    if (!ec && !connection->aborted) {
+      upstream.expires_after(ToChrono(kConnectTimeout));
+      co_await upstream.async_connect(addresses, asio::redirect_error(asio::use_awaitable, ec));
+      upstream.expires_never();
+    }
+    if (ec || connection->aborted) {
+      if (ec) PGA_LOG(warn, "ingest service not reached", {{"address", options_.splice_to}, {"cause", ec.message()}});
+      connection->spliced.clear();
+      co_return;
+    }
+    KeepAlive(client);
+    KeepAlive(upstream.socket());
+    co_await asio::async_write(upstream.socket(), asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, ec));
+    if (!ec) {
+      // The way back runs beside this coroutine, on the same strand; the timer fires when it is done.
+      bool back_done = false;
+      asio::steady_timer back_ended(connection->strand, asio::steady_timer::time_point::max());
+      asio::co_spawn(connection->strand, Copy(upstream.socket(), client), [&](const std::exception_ptr&) {
+        back_done = true;
+        back_ended.cancel();
+      });
+      co_await Copy(client, upstream.socket());
+      while (!back_done) co_await back_ended.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    }
+    connection->spliced.clear();
+  }
+
+  static asio::awaitable<void> Copy(tcp::socket& from, tcp::socket& to) {
+    std::vector<char> buffer(kSpliceBytes);
+    error_code ec;
+    while (true) {
+      const size_t read =
+          co_await from.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, ec));
+      if (ec) break;
+      co_await asio::async_write(to, asio::buffer(buffer.data(), read), asio::redirect_error(asio::use_awaitable, ec));
+      if (ec) break;
+    }
+    error_code ignored;
+    if (ec == asio::error::eof) {
+      to.shutdown(tcp::socket::shutdown_send, ignored);
+    } else {
+      // Broken: the other direction ends too.
+      from.close(ignored);
+      to.close(ignored);
+    }
+  }
+
+  bool Add(const std::shared_ptr<Connection>& connection) {
+    absl::MutexLock lock(&mutex_);
+    if (drained_ || http_count_ >= options_.max_connections) return false;
+    connections_.insert(connection);
+    open_->Set(static_cast<double>(++http_count_));
+    return true;
+  }
+
+  // Spliced connections are not HTTP connections: they neither count against the limit nor hold up the drain.
+  void SetHttp(Connection& connection, bool http) {
+    absl::MutexLock lock(&mutex_);
+    if (connection.http == http) return;
+    connection.http = http;
+    http_count_ += http ? 1 : -1;
+    open_->Set(static_cast<double>(http_count_));
+  }
+
+  void Remove(const std::shared_ptr<Connection>& connection) {
+    SetHttp(*connection, false);
+    absl::MutexLock lock(&mutex_);
+    connections_.erase(connection);
+  }
+
+  void ForEachConnection(const std::function<void(Connection&)>& act) {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& connection : connections_) {
+      asio::post(connection->strand, [connection, act] { act(*connection); });
+    }
+  }
+
+  bool NoHttp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return http_count_ == 0; }
+  bool None() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return connections_.empty(); }
+  void AwaitNoHttp(absl::Time deadline) {
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithDeadline(absl::Condition(this, &Impl::NoHttp), deadline);
+  }
+  void AwaitNone(absl::Time deadline) {
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithDeadline(absl::Condition(this, &Impl::None), deadline);
+  }
+
+  const Options options_;
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  Strand accept_strand_;
+  tcp::acceptor acceptor_;
+  int port_ = 0;
+  std::vector<std::thread> threads_;
+
+  absl::Mutex mutex_;
+  std::set<std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
+  int http_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool drained_ ABSL_GUARDED_BY(mutex_) = false;
+
+  metrics::Gauge* open_;
+  metrics::Counter* http_;
+  metrics::Counter* grpc_;
+  metrics::Counter* refused_;
+  metrics::Counter* malformed_;
+};
+
+Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Listener::~Listener() {
+  Drain(absl::Now());
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  const absl::Status status = impl->Open();
+  if (!status.ok()) return status;
+  return std::unique_ptr<Listener>(new Listener(std::move(impl)));
+}
+
+int Listener::port() const {
+  return impl_->port();
+}
+
+void Listener::Drain(absl::Time deadline) {
+  impl_->Drain(deadline);
+}
+
+}  // namespace pga::gateway

@@ -1,0 +1,90 @@
+#pragma once
+
+// What happens to a request before its body is read, in one place and in this order: request id, security headers,
+// CORS, client address, identity, rate limit, route, permission. No sockets: a request head goes in, a decision comes
+// out. Thread-safe.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "libs/clock/clock.h"
+#include "libs/metrics/registry.h"
+#include "libs/token/principal.h"
+#include "libs/token/revocation_set.h"
+#include "libs/token/verifier.h"
+#include "services/gateway/api_surface.h"
+#include "services/gateway/client_address.h"
+#include "services/gateway/config.h"
+#include "services/gateway/http_error.h"
+#include "services/gateway/rate_limiter.h"
+#include "services/gateway/request_head.h"
+
+namespace pga::gateway {
+
+struct Admission {
+  std::string request_id;
+  std::string client_address;
+  // Go with every answer to this request, refusals included.
+  HeaderList headers;
+  // Set: answer this at once, without reading the body.
+  std::optional<HttpError> refusal;
+  // Answer 204 at once (CORS preflight, OPTIONS).
+  bool options = false;
+  // Set when admitted; also set for refusals of a known route.
+  const ApiRoute* route = nullptr;
+  std::vector<PathMatcher::Binding> bindings;
+  token::Principal principal;
+};
+
+class Pipeline {
+ public:
+  struct Deps {
+    const ApiSurface* api = nullptr;
+    const token::Verifier* verifier = nullptr;
+    const token::RevocationSet* revocations = nullptr;
+    clock::Clock* clock = nullptr;
+    metrics::Registry* metrics = nullptr;
+  };
+
+  // INVALID_ARGUMENT for settings that cannot be read. What `deps` points to outlives the pipeline.
+  static absl::StatusOr<std::unique_ptr<Pipeline>> Create(const GatewayConfig& config, Deps deps);
+
+  // `peer` = address of the connection's other end.
+  Admission Admit(const RequestHead& head, std::string_view peer);
+
+  // Headers of every answer, those to requests that could not even be read included.
+  const HeaderList& security_headers() const { return security_headers_; }
+
+  // Metadata that goes to the service: an allow-list, so that hop-by-hop and grpc-* headers never pass.
+  std::vector<std::pair<std::string, std::string>> UpstreamMetadata(const RequestHead& head,
+                                                                    const Admission& admission) const;
+
+  // Counts a 401 of a service (wrong password, wrong registration secret).
+  void CountCredentialFailure() { auth_credentials_->Increment(); }
+
+ private:
+  Pipeline(const GatewayConfig& config, Deps deps, TrustedProxies proxies);
+  bool ApplyCors(const RequestHead& head, Admission& admission) const;
+  void Identify(const RequestHead& head, Admission& admission, std::optional<HttpError>& bad_token) const;
+  bool ApplyRateLimit(Admission& admission);
+  void Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission);
+
+  const GatewayConfig config_;
+  const Deps deps_;
+  const TrustedProxies proxies_;
+  HeaderList security_headers_;
+  RateLimiter limiter_;
+  metrics::Counter* too_many_;
+  metrics::Counter* auth_missing_;
+  metrics::Counter* auth_invalid_;
+  metrics::Counter* auth_forbidden_;
+  metrics::Counter* auth_credentials_;
+};
+
+// 32 random hexadecimal digits.
+std::string NewRequestId();
+
+}  // namespace pga::gateway

@@ -1,0 +1,131 @@
+#include "services/gateway/server.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "libs/log/log.h"
+#include "libs/status/status.h"
+#include "services/gateway/api_surface.h"
+#include "services/gateway/builtin_descriptor_set.h"
+#include "services/gateway/http_session.h"
+#include "services/gateway/listener.h"
+#include "services/gateway/pipeline.h"
+#include "services/gateway/tls_context.h"
+#include "services/gateway/transcoder.h"
+#include "services/gateway/upstream_call.h"
+
+namespace pga::gateway {
+namespace {
+
+absl::StatusOr<std::string> ReadDescriptorSet(const std::string& path) {
+  if (path.empty()) return BuiltinDescriptorSet();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::InvalidArgumentError("DESCRIPTOR_SET_FILE: cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::shared_ptr<grpc::Channel> ChannelOf(
+    const std::vector<std::pair<std::string, std::shared_ptr<grpc::Channel>>>& channels, std::string_view full_name) {
+  size_t longest = 0;
+  std::shared_ptr<grpc::Channel> found;
+  for (const auto& [prefix, channel] : channels) {
+    if (full_name.starts_with(prefix) && prefix.size() >= longest) {
+      longest = prefix.size();
+      found = channel;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+// Declared in the order they are built; destroyed in reverse, the listener first.
+struct GatewayService::Parts {
+  GatewayConfig config;
+  Deps deps;
+  std::unique_ptr<ApiSurface> api;
+  std::unique_ptr<Pipeline> pipeline;
+  std::unique_ptr<Transcoder> transcoder;
+  std::unique_ptr<RequestMetrics> request_metrics;
+  std::unique_ptr<BodyBudget> body_budget;
+  std::unique_ptr<TlsContext> tls;
+  UpstreamCalls calls;
+  SessionShared shared;
+  std::unique_ptr<Listener> listener;
+};
+
+absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayConfig config, Deps deps) {
+  PGA_RETURN_IF_ERROR(config.Validate());
+  auto parts = std::make_unique<Parts>();
+  parts->config = std::move(config);
+  parts->deps = std::move(deps);
+  Parts& p = *parts;
+
+  PGA_ASSIGN_OR_RETURN(const std::string descriptor_set, ReadDescriptorSet(p.config.descriptor_set_file));
+  PGA_ASSIGN_OR_RETURN(p.api, ApiSurface::Create(descriptor_set));
+  for (const auto& method : p.api->methods()) {
+    if (ChannelOf(p.deps.channels, method->full_name) == nullptr) {
+      return absl::InvalidArgumentError("no service address is configured for " + method->full_name);
+    }
+  }
+  Pipeline::Deps pipeline_deps;
+  pipeline_deps.api = p.api.get();
+  pipeline_deps.verifier = p.deps.verifier;
+  pipeline_deps.revocations = p.deps.revocations;
+  pipeline_deps.clock = p.deps.clock;
+  pipeline_deps.metrics = p.deps.metrics;
+  PGA_ASSIGN_OR_RETURN(p.pipeline, Pipeline::Create(p.config, pipeline_deps));
+  p.transcoder = std::make_unique<Transcoder>(p.api.get());
+  p.request_metrics = std::make_unique<RequestMetrics>(*p.api, p.deps.metrics);
+  p.body_budget = std::make_unique<BodyBudget>(p.config.max_buffered_bytes);
+  if (p.config.tls_enabled) {
+    PGA_ASSIGN_OR_RETURN(p.tls, TlsContext::Create(p.config.tls_cert_path, p.config.tls_key_path, p.deps.clock));
+  }
+
+  p.shared.config = &p.config;
+  p.shared.pipeline = p.pipeline.get();
+  p.shared.transcoder = p.transcoder.get();
+  p.shared.calls = &p.calls;
+  p.shared.request_metrics = p.request_metrics.get();
+  p.shared.body_budget = p.body_budget.get();
+  p.shared.clock = p.deps.clock;
+  p.shared.service_token = p.deps.service_token;
+  p.shared.channel_of = [&p](std::string_view grpc_path) {
+    return ChannelOf(p.deps.channels, grpc_path.substr(std::min<size_t>(1, grpc_path.size())));
+  };
+  return std::unique_ptr<GatewayService>(new GatewayService(std::move(parts)));
+}
+
+GatewayService::GatewayService(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+GatewayService::~GatewayService() = default;
+
+absl::Status GatewayService::Start() {
+  Parts& p = *parts_;
+  Listener::Options options;
+  options.address = p.config.listen_address;
+  options.port = p.config.port;
+  options.threads = p.config.io_threads;
+  options.max_connections = p.config.max_connections;
+  options.tls = p.tls.get();
+  options.hand_over = p.deps.hand_over;
+  options.splice_to = p.deps.ingest_address;
+  options.metrics = p.deps.metrics;
+  options.shared = &p.shared;
+  PGA_ASSIGN_OR_RETURN(p.listener, Listener::Start(std::move(options)));
+  PGA_LOG(info, "gateway listening",
+          {{"address", p.config.listen_address},
+           {"port", p.listener->port()},
+           {"tls", p.config.tls_enabled},
+           {"methods", p.api->methods().size()}});
+  return absl::OkStatus();
+}
+
+int GatewayService::port() const {
+  return parts_->listener == nullptr ? 0 : parts_->listener->port();
+}
+
+void GatewayService::Drain(absl::Time deadline) {
+  if (parts_->listener != nullptr) parts_->listener->Drain(deadline);
+}
+
+}  // namespace pga::gateway

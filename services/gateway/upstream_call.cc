@@ -1,0 +1,178 @@
+#include "services/gateway/upstream_call.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <deque>
+
+namespace pga::gateway {
+namespace {
+
+std::string ToString(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string out;
+  if (!buffer.Dump(&slices).ok()) return out;
+  out.reserve(buffer.Length());
+  for (const auto& slice : slices) out.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  return out;
+}
+
+class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  GrpcCall(UpstreamRequest request, UpstreamCalls* calls, std::function<void()> on_event)
+      : grpc_path_(std::move(request.grpc_path)), calls_(calls), on_event_(std::move(on_event)) {
+    const grpc::Slice slice(request.payload);
+    request_ = grpc::ByteBuffer(&slice, 1);
+    for (const auto& [key, value] : request.metadata) context_.AddMetadata(key, value);
+    context_.set_deadline(absl::ToChronoTime(request.deadline));
+  }
+
+  void Begin(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<GrpcCall> self) {
+    Count(calls_, 1);
+    self_ = std::move(self);
+    grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub(channel);
+    stub.PrepareBidiStreamingCall(&context_, grpc_path_, {}, this);
+    // Reads are started by the caller too, outside gRPC's callbacks: the hold keeps OnDone away until the last one.
+    AddHold();
+    read_running_ = true;
+    StartWriteLast(&request_, grpc::WriteOptions());
+    StartRead(&response_);
+    StartCall();
+  }
+
+  std::optional<UpstreamEvent> Poll() override {
+    absl::MutexLock lock(&mutex_);
+    if (!initial_known_ || events_.empty()) return std::nullopt;
+    UpstreamEvent event = std::move(events_.front());
+    events_.pop_front();
+    if (!initial_given_) {
+      initial_given_ = true;
+      event.metadata.insert(event.metadata.begin(), initial_.begin(), initial_.end());
+    }
+    return event;
+  }
+
+  void Next() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!held_ || read_running_) return;
+      read_running_ = true;
+    }
+    StartRead(&response_);
+  }
+
+  void Cancel() override {
+    context_.TryCancel();
+    bool release = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      release = held_ && !read_running_;
+      if (release) held_ = false;
+    }
+    if (release) RemoveHold();
+  }
+
+  void OnReadInitialMetadataDone(bool ok) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (ok) {
+        for (const auto& [key, value] : context_.GetServerInitialMetadata()) {
+          initial_.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+        }
+      }
+      initial_known_ = true;
+      if (events_.empty()) return;
+    }
+    on_event_();
+  }
+
+  void OnReadDone(bool ok) override {
+    bool wake = false;
+    bool release = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      read_running_ = false;
+      if (ok) {
+        UpstreamEvent event;
+        event.kind = UpstreamEvent::Kind::kMessage;
+        event.message = ToString(response_);
+        response_.Clear();
+        events_.push_back(std::move(event));
+        wake = initial_known_;
+      } else if (held_) {
+        held_ = false;
+        release = true;
+      }
+    }
+    if (wake) on_event_();
+    if (release) RemoveHold();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      UpstreamEvent event;
+      event.code = status.error_code();
+      event.error = status.error_message();
+      event.details = status.error_details();
+      for (const auto& [key, value] : context_.GetServerTrailingMetadata()) {
+        event.metadata.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+      }
+      events_.push_back(std::move(event));
+      initial_known_ = true;
+    }
+    on_event_();
+    UpstreamCalls* const calls = calls_;
+    const std::shared_ptr<GrpcCall> self = std::move(self_);
+    on_event_ = nullptr;
+    Count(calls, -1);
+  }
+
+ private:
+  const std::string grpc_path_;
+  UpstreamCalls* const calls_;
+  std::function<void()> on_event_;
+  grpc::ClientContext context_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
+  // The call keeps itself alive until OnDone.
+  std::shared_ptr<GrpcCall> self_;
+
+  absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = true;
+  bool read_running_ ABSL_GUARDED_BY(mutex_) = false;
+  bool initial_known_ ABSL_GUARDED_BY(mutex_) = false;
+  bool initial_given_ ABSL_GUARDED_BY(mutex_) = false;
+  MetadataList initial_ ABSL_GUARDED_BY(mutex_);
+  std::deque<UpstreamEvent> events_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+bool UpstreamCalls::AwaitIdle(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithDeadline(absl::Condition(this, &UpstreamCalls::Idle), deadline);
+}
+
+int UpstreamCalls::running() const {
+  absl::MutexLock lock(&mutex_);
+  return running_;
+}
+
+void UpstreamCalls::Add(int by) {
+  absl::MutexLock lock(&mutex_);
+  running_ += by;
+}
+
+std::shared_ptr<UpstreamCall> UpstreamCall::Start(const std::shared_ptr<grpc::Channel>& channel,
+                                                  UpstreamRequest request, UpstreamCalls* calls,
+                                                  std::function<void()> on_event) {
+  auto call = std::make_shared<GrpcCall>(std::move(request), calls, std::move(on_event));
+  call->Begin(channel, call);
+  return call;
+}
+
+}  // namespace pga::gateway
