@@ -73,7 +73,7 @@ absl::Status CheckConfigToml(std::string_view text) {
         absl::StrCat("the configuration has ", text.size(), " bytes, at most ", kMaxConfigBytes, " are taken"));
   }
   try {
-    toml::parse(text);
+    static_cast<void>(toml::parse(text));
     return absl::OkStatus();
   } catch (const toml::parse_error& problem) {
     return absl::InvalidArgumentError(absl::StrCat("the configuration is no TOML: line ", problem.source().begin.line,
