@@ -205,28 +205,6 @@ class GroupWriter::Impl {
     return results;
   }
 
-  absl::Status CheckDurability() {
-    const absl::Time deadline = absl::Now() + options_.connect_timeout;
-    PGA_RETURN_IF_ERROR(Connect(deadline));
-    auto result = connection_->Exec(
-        "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')",
-        deadline);
-    if (!result.ok()) return result.status();
-    const pg::Row row = (*result)[0];
-    if (row.Text(0) != "on") {
-      return absl::FailedPreconditionError(
-          "fsync is off on the metrics server: a crash of its machine can lose or corrupt acknowledged data");
-    }
-    if (row.Text(1) != "on") {
-      return absl::FailedPreconditionError(
-          "full_page_writes is off on the metrics server: a crash of its machine can corrupt acknowledged data");
-    }
-    if (row.Text(2) == "off") {
-      return absl::FailedPreconditionError("synchronous_commit cannot be set on the metrics server");
-    }
-    return absl::OkStatus();
-  }
-
   int backend_pid() const { return connection_ == nullptr ? 0 : connection_->backend_pid(); }
 
   GroupWriterStats stats() const {
@@ -258,6 +236,7 @@ class GroupWriter::Impl {
     options.statement_timeout = options_.transaction_timeout;
     options.lock_timeout = std::min(options_.lookup_timeout, absl::Seconds(5));
     options.idle_in_transaction_timeout = options_.transaction_timeout;
+    options.on_notice = [this](const std::string& notice) { last_notice_ = notice; };
     auto connected = pg::CopyConnection::Connect(options, deadline);
     if (!connected.ok()) return connected.status();
     // "on" unless the server's default is stricter: an acknowledgement means that the rows survive a crash.
@@ -268,6 +247,7 @@ class GroupWriter::Impl {
                        deadline);
     if (!set.ok()) return set.status();
     connection_ = *std::move(connected);
+    unsynced_ = true;
     Count(&GroupWriterStats::connects);
     At(WritePoint::kConnected);
     return absl::OkStatus();
@@ -374,7 +354,7 @@ class GroupWriter::Impl {
     Watermarks after = before;
     PGA_RETURN_IF_ERROR(Decide(group, deadline, &after));
     const bool any = std::any_of(group.begin(), group.end(), [](const Item* item) { return item->accepted; });
-    if (!any) {
+    if (!any && !unsynced_) {
       auto ended = connection_->Exec("ROLLBACK", deadline);
       if (!ended.ok()) return ended.status();
       Settle(group, after);
@@ -385,9 +365,16 @@ class GroupWriter::Impl {
     PGA_RETURN_IF_ERROR(WriteRecords(group, deadline));
     PGA_RETURN_IF_ERROR(UpdateWatermarks(group, after, deadline));
     At(WritePoint::kBeforeCommit);
+    last_notice_.clear();
     const absl::Status committed = connection_->Commit(deadline);
     if (committed.code() == absl::StatusCode::kUnknown) return AfterUnknownCommit(group);
     PGA_RETURN_IF_ERROR(committed);
+    if (!last_notice_.empty()) {
+      // Committed here, but the wait for a synchronous standby was broken off: not durable enough to acknowledge.
+      unsynced_ = true;
+      return absl::FailedPreconditionError(absl::StrCat("COMMIT with a warning: ", last_notice_));
+    }
+    unsynced_ = false;
     At(WritePoint::kCommitted);
     Count(&GroupWriterStats::groups);
     for (const Item* item : group) {
@@ -777,8 +764,9 @@ class GroupWriter::Impl {
   absl::Status UpdateWatermarks(const std::vector<Item*>& group, const Watermarks& after, absl::Time deadline) {
     std::set<StreamKey> moved;
     for (const Item* item : group) {
-      if (item->accepted) moved.insert(item->key());
+      if (item->accepted || (unsynced_ && after.contains(item->key()))) moved.insert(item->key());
     }
+    if (moved.empty()) return absl::OkStatus();
     ArrayText collectors, streams, seqs, hashes, sessions;
     for (const StreamKey& key : moved) {
       const Watermark& watermark = after.at(key);
@@ -840,6 +828,10 @@ class GroupWriter::Impl {
 
   const GroupWriterOptions options_;
   std::unique_ptr<pg::CopyConnection> connection_;
+  // Earlier commits may not have reached a synchronous standby: the next transaction writes, even if it only finds
+  // repeats, because its COMMIT then waits for everything before it.
+  bool unsynced_ = true;
+  std::string last_notice_;
   absl::flat_hash_set<StreamKey> known_streams_;
   absl::flat_hash_set<std::pair<std::string, int64_t>> known_partitions_;
   std::string buffer_;
@@ -857,9 +849,6 @@ GroupWriter::~GroupWriter() = default;
 
 std::vector<BatchResult> GroupWriter::WriteGroup(const std::vector<const PreparedBatch*>& batches) {
   return impl_->WriteGroup(batches);
-}
-absl::Status GroupWriter::CheckDurability() {
-  return impl_->CheckDurability();
 }
 int GroupWriter::backend_pid() const {
   return impl_->backend_pid();

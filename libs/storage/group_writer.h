@@ -86,10 +86,6 @@ class GroupWriter {
   // batch. Repeating a call is safe: what is stored is answered kDuplicate.
   std::vector<BatchResult> WriteGroup(const std::vector<const PreparedBatch*>& batches);
 
-  // Checks that a commit on this server is durable: FAILED_PRECONDITION names the setting (fsync, full_page_writes,
-  // synchronous_commit) that is off, and its consequence.
-  absl::Status CheckDurability();
-
   // 0 when there is no connection.
   int backend_pid() const;
   GroupWriterStats stats() const;

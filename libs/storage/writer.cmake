@@ -12,3 +12,13 @@ pga_test(NAME storage_frame_encoder_test
 pga_bench(NAME storage_frame_encoder_benchmark
   SRCS frame_encoder_benchmark.cc
   DEPS pga::storage_writer pga::pg)
+
+# Test support of the write path, shared with the ingest service's tests and the fault campaign.
+pga_library(NAME storage_writer_testing
+  SRCS writer_testing.cc
+  DEPS pga::storage_writer pga::storage_schema pga::frame pga::pg pga::testing
+  PRIVATE_DEPS absl::strings absl::synchronization)
+pga_test(NAME storage_group_writer_test
+  SRCS group_writer_test.cc
+  DEPS pga::storage_writer_testing pga::status
+  LABELS integration TIMEOUT 300)
