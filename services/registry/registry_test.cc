@@ -1,0 +1,317 @@
+// The registry on a real metadata database, called through a real in-process gRPC server; auth is played by a service
+// of the test that records what it is asked.
+#include "services/registry/registry.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/channel.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "libs/exec/thread_pool.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/client.h"
+#include "libs/rpc/server.h"
+#include "libs/rpc/unary.h"
+#include "libs/status/testing.h"
+#include "libs/storage/migrations.h"
+#include "libs/testing/temp_postgres.h"
+#include "libs/token/signer.h"
+#include "pganalytics/auth/v1/identity_service.grpc.pb.h"
+#include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
+#include "pganalytics/registry/v1/registry_service.grpc.pb.h"
+#include "services/registry/server.h"
+
+namespace pga::registry {
+namespace {
+
+namespace authpb = ::pganalytics::auth::v1;
+namespace pb = ::pganalytics::registry::v1;
+using ::pga::status::IsOk;
+using ::pga::status::StatusIs;
+using ::testing::HasSubstr;
+
+constexpr char kSecret[] = "a registration secret of the test";
+
+// Auth's part: one good secret, credentials with running numbers.
+class AuthDouble final : public authpb::IdentityService::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* UseRegistrationSecret(grpc::CallbackServerContext* context,
+                                                  const authpb::UseRegistrationSecretRequest* request,
+                                                  authpb::UseRegistrationSecretResponse*) override {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(request->secret() == kSecret
+                        ? grpc::Status::OK
+                        : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "the registration secret is not good"));
+    return reactor;
+  }
+  grpc::ServerUnaryReactor* IssueCollectorCredentials(grpc::CallbackServerContext* context,
+                                                      const authpb::IssueCollectorCredentialsRequest* request,
+                                                      authpb::IssueCollectorCredentialsResponse* response) override {
+    absl::MutexLock lock(&mutex_);
+    issued_.push_back(*request);
+    response->set_token("token-" + std::to_string(issued_.size()));
+    response->set_certificate_pem("certificate");
+    response->set_ca_pem("ca");
+    if (request->csr_pem().empty()) response->set_private_key_pem("key");
+    response->set_certificate_thumbprint("thumbprint-" + std::to_string(issued_.size()));
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  grpc::ServerUnaryReactor* RevokeCollector(grpc::CallbackServerContext* context,
+                                            const authpb::RevokeCollectorRequest* request,
+                                            authpb::RevokeCollectorResponse*) override {
+    absl::MutexLock lock(&mutex_);
+    revoked_.push_back(request->collector_id());
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  std::vector<authpb::IssueCollectorCredentialsRequest> issued() {
+    absl::MutexLock lock(&mutex_);
+    return issued_;
+  }
+  std::vector<std::string> revoked() {
+    absl::MutexLock lock(&mutex_);
+    return revoked_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<authpb::IssueCollectorCredentialsRequest> issued_;
+  std::vector<std::string> revoked_;
+};
+
+class RegistryTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Start(/*limit=*/0); }
+
+  void Start(int limit) {
+    Stop();
+    auto url = testing::SharedPostgres()->CreateFreshDatabase("registry");
+    ASSERT_THAT(url, IsOk());
+    url_ = *url;
+    ASSERT_THAT(storage::MigrateUp(url_, storage::Database::kMetadata, {}), IsOk());
+    auto signer = token::Signer::FromSecret("0123456789012345678901234567890123456789");
+    ASSERT_THAT(signer, IsOk());
+    signer_ = *std::move(signer);
+    ASSERT_THAT(verifier_.SetHmacSecrets({"0123456789012345678901234567890123456789"}), IsOk());
+    revocations_.Apply({}, absl::Now() + absl::Hours(1));
+    authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
+    identity_ = rpc::ServiceIdentity::Local(signer_.get(), "registry");
+    auto auth = rpc::Server::Start({.name = "auth", .listen = {}, .tls = {}, .services = {&auth_}});
+    ASSERT_THAT(auth, IsOk());
+    auth_server_ = *std::move(auth);
+    RegistryConfig config;
+    config.database_url = log::Secret(url_);
+    config.max_concurrent_collectors = limit;
+    auto registry = RegistryServer::Create(config, {.metrics = &metrics_,
+                                                    .clock = clock::Clock::Real(),
+                                                    .authenticator = authenticator_.get(),
+                                                    .identity = identity_.get(),
+                                                    .auth = auth_server_->InProcessChannel(),
+                                                    .query = nullptr});
+    ASSERT_THAT(registry, IsOk());
+    registry_ = *std::move(registry);
+    auto server = rpc::Server::Start({.name = "registry", .listen = {}, .tls = {}, .services = registry_->services()});
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    stub_ = pb::RegistryService::NewStub(server_->InProcessChannel());
+    enrolment_ = pb::EnrolmentService::NewStub(server_->InProcessChannel());
+  }
+
+  void Stop() {
+    const absl::Time deadline = absl::Now() + absl::Seconds(5);
+    if (server_ != nullptr) server_->Drain(deadline);
+    if (registry_ != nullptr) registry_->Drain(deadline);
+    server_.reset();
+    registry_.reset();
+    if (auth_server_ != nullptr) auth_server_->Drain(deadline);
+    auth_server_.reset();
+  }
+  void TearDown() override { Stop(); }
+
+  std::string TokenOf(token::Principal principal) {
+    principal.issued_at = absl::Now();
+    principal.expires_at = absl::Now() + absl::Minutes(5);
+    token::Claims claims;
+    claims.principal = std::move(principal);
+    auto token = signer_->Sign(claims);
+    EXPECT_THAT(token, IsOk());
+    return *token;
+  }
+  std::string Person(const std::string& role) {
+    token::Principal principal;
+    principal.kind = token::Principal::kUser;
+    principal.user_id = 7;
+    principal.username = role;
+    principal.role = role;
+    return TokenOf(principal);
+  }
+  std::string CollectorToken(const std::string& id) {
+    token::Principal principal;
+    principal.kind = token::Principal::kCollector;
+    principal.collector_id = id;
+    return TokenOf(principal);
+  }
+  static rpc::CallOptions Options(std::string bearer, std::string secret = {}) {
+    rpc::CallOptions options;
+    options.deadline = absl::Now() + absl::Seconds(10);
+    options.bearer = std::move(bearer);
+    if (!secret.empty()) options.metadata.emplace_back("x-registration-secret", secret);
+    return options;
+  }
+  absl::StatusOr<pb::RegisterCollectorResponse> Register(const std::string& id, const std::string& hostname,
+                                                         const std::string& secret = kSecret) {
+    pb::RegisterCollectorRequest request;
+    request.set_collector_id(id);
+    request.set_name(hostname);
+    request.set_hostname(hostname);
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::RegisterCollector, request, Options("", secret));
+  }
+  absl::StatusOr<pb::ListCollectorsResponse> List(int page = 0, int page_size = 0) {
+    pb::ListCollectorsRequest request;
+    request.set_page(page);
+    request.set_page_size(page_size);
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::ListCollectors, request, Options(Person("viewer")));
+  }
+
+  std::string url_;
+  metrics::Registry metrics_{/*process_metrics=*/false};
+  token::Verifier verifier_;
+  token::RevocationSet revocations_;
+  std::unique_ptr<token::Signer> signer_;
+  std::unique_ptr<rpc::Authenticator> authenticator_;
+  std::unique_ptr<rpc::ServiceIdentity> identity_;
+  AuthDouble auth_;
+  std::unique_ptr<rpc::Server> auth_server_;
+  std::unique_ptr<RegistryServer> registry_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<pb::RegistryService::Stub> stub_;
+  std::unique_ptr<pb::EnrolmentService::Stub> enrolment_;
+};
+
+TEST_F(RegistryTest, RegistersByHostnameAndAgainWithFreshCredentials) {
+  auto first = Register("", "db1");
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->collector_id(), "030d98e8-882f-58b2-bc92-7c274fe28149");
+  EXPECT_EQ(first->private_key(), "key");
+  auto second = Register("", "db1");
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->collector_id(), first->collector_id());
+  EXPECT_NE(second->token(), first->token());
+  const auto issued = auth_.issued();
+  ASSERT_EQ(issued.size(), 2u);
+  EXPECT_FALSE(issued[0].revoke_former());
+  EXPECT_TRUE(issued[1].revoke_former());
+  auto list = List();
+  ASSERT_THAT(list, IsOk());
+  EXPECT_EQ(list->count(), 1);
+  EXPECT_EQ(list->data(0).status(), "registered");
+  EXPECT_EQ(list->data(0).certificate_thumbprint(), "thumbprint-2");
+  auto pool = pg::Pool::Create({.url = url_});
+  ASSERT_THAT(pool, IsOk());
+  auto audit = (*pool)->Exec("SELECT count(*) FROM pganalytics.audit_log", {}, absl::Now() + absl::Seconds(5));
+  ASSERT_THAT(audit, IsOk());
+  EXPECT_EQ((*audit)[0].Int64(0), 2);
+}
+
+TEST_F(RegistryTest, RefusesWithoutOrWithAWrongSecret) {
+  EXPECT_THAT(Register("", "db1", ""), StatusIs(absl::StatusCode::kUnauthenticated, ::testing::_));
+  EXPECT_THAT(Register("", "db1", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("secret")));
+  EXPECT_THAT(Register("bad id", "db1"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("collector_id")));
+  EXPECT_EQ(List()->count(), 0);
+}
+
+TEST_F(RegistryTest, LimitHoldsAgainstParallelRegistrationsAndSparesKnownOnes) {
+  Start(/*limit=*/3);
+  std::vector<std::thread> threads;
+  std::atomic<int> taken{0}, refused{0};
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      const auto answer = Register("c" + std::to_string(i), "host" + std::to_string(i));
+      if (answer.ok()) ++taken;
+      if (absl::IsPermissionDenied(answer.status())) ++refused;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(taken, 3);
+  EXPECT_EQ(refused, 5);
+  auto list = List();
+  ASSERT_THAT(list, IsOk());
+  ASSERT_EQ(list->count(), 3);
+  EXPECT_THAT(Register(list->data(0).id(), "again"), IsOk());
+  EXPECT_THAT(Register("one-more", "x"),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("MAX_CONCURRENT_COLLECTORS=3")));
+}
+
+TEST_F(RegistryTest, PagesAreOrderedAndBounded) {
+  for (int i = 0; i < 5; ++i) ASSERT_THAT(Register("c" + std::to_string(i), "h" + std::to_string(i)), IsOk());
+  auto second = List(2, 2);
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->total(), 5);
+  EXPECT_EQ(second->total_pages(), 3);
+  ASSERT_EQ(second->data_size(), 2);
+  EXPECT_EQ(second->data(0).id(), "c2");
+  EXPECT_THAT(List(-1, 0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("negative")));
+  EXPECT_EQ(List(1, 5000)->page_size(), 100);
+}
+
+TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
+  ASSERT_THAT(Register("c1", "h1"), IsOk());
+  pb::GetConfigRequest get;
+  get.set_collector_id("c1");
+  const auto read = [&](const std::string& bearer) {
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::GetConfig, get, Options(bearer));
+  };
+  EXPECT_THAT(read(Person("viewer")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no configuration")));
+  pb::PutConfigRequest put;
+  put.set_collector_id("c1");
+  put.mutable_body()->set_data("[collector]\ninterval = 30\n");
+  const auto write = [&](const std::string& bearer) {
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::PutConfig, put, Options(bearer));
+  };
+  EXPECT_THAT(write(Person("user")), StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));
+  EXPECT_EQ(write(Person("admin"))->version(), 1);
+  EXPECT_EQ(write(Person("admin"))->version(), 2);
+  EXPECT_THAT(read(CollectorToken("c1")), IsOk());
+  EXPECT_THAT(read(CollectorToken("c2")), StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));
+  pb::FetchConfigRequest fetch;
+  fetch.set_known_version(1);
+  auto newer = rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::FetchConfig, fetch, Options(CollectorToken("c1")));
+  ASSERT_THAT(newer, IsOk());
+  EXPECT_EQ(newer->version(), 2);
+  fetch.set_known_version(2);
+  EXPECT_EQ(
+      rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::FetchConfig, fetch, Options(CollectorToken("c1")))->version(),
+      0);
+  put.mutable_body()->set_data("= no toml");
+  EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
+}
+
+TEST_F(RegistryTest, DeletedCollectorIsRevokedAndMustRegisterAgain) {
+  ASSERT_THAT(Register("c1", "h1"), IsOk());
+  pb::RenewRequest renew;
+  renew.set_csr_pem("request");
+  EXPECT_THAT(rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Renew, renew, Options(CollectorToken("c1"))), IsOk());
+  EXPECT_FALSE(auth_.issued().back().revoke_former());
+  pb::DeleteCollectorRequest request;
+  request.set_id("c1");
+  EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteCollector, request, Options(Person("viewer"))),
+              StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));
+  EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteCollector, request, Options(Person("admin"))),
+              IsOk());
+  EXPECT_THAT(auth_.revoked(), ::testing::ElementsAre("c1"));
+  EXPECT_THAT(rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Renew, renew, Options(CollectorToken("c1"))),
+              StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("register again")));
+  EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteCollector, request, Options(Person("admin"))),
+              StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+}
+
+}  // namespace
+}  // namespace pga::registry
