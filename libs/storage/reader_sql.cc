@@ -555,114 +555,108 @@ Statement GaugeSql(const MetricRead& read, const Column& column, const Grouping&
   const Cells cells = AddCells(read, builder);
   const bool rolled = read.plan.resolution != Resolution::kRaw;
   const bool skips = metric.skip_unchanged();
-  const std::string from = builder.Time(read.from());
-  const std::string end = builder.Time(read.plan.end());
 
   // Series of the metric: all labels, whatever is asked to stay apart.
   const std::vector<const Column*> labels = LabelsOf(metric);
-  std::string keys = "source_id, scope";
-  for (size_t i = 0; i < labels.size(); ++i) AppendTo(&keys, ", k", i);
-  const auto key_list = [&](std::string_view alias) {
+  const auto keys = [&](std::string_view alias) {
+    std::string sql = Cat(alias, "source_id, ", alias, "scope");
+    for (size_t i = 0; i < labels.size(); ++i) AppendTo(&sql, ", ", alias, "k", i);
+    return sql;
+  };
+  const auto key_columns = [&](std::string_view alias) {
     std::string sql = Cat(alias, ".source_id, ", Scope(metric, alias), " AS scope");
     for (size_t i = 0; i < labels.size(); ++i) AppendTo(&sql, ", ", alias, ".", Quoted(*labels[i]), " AS k", i);
     return sql;
   };
-
-  // Frames of a source and scope are numbered; a reading holds from its own frame up to the series' next row.
-  std::string with = Cat(
-      "frames AS MATERIALIZED (SELECT source_id, scope, time, width_bucket(time, ", cells.edges,
-      ") AS cell, row_number() OVER (PARTITION BY source_id, scope ORDER BY time) AS n FROM (SELECT DISTINCT ",
-      "l.source_id, l.scope, l.time FROM metrics.metrics l WHERE l.metric_id = ", metric_id, " AND l.source_id = ANY(",
-      sources, ") AND l.time >= ", from, " AND l.time < ", end, " AND (l.flags & ", kLedgerGap,
-      ") = 0) x), cellframes AS MATERIALIZED (SELECT source_id, scope, cell, min(n) AS lo, max(n) AS hi FROM frames ",
-      "GROUP BY 1, 2, 3)");
   const std::string gauge = Quoted(column);
+  const auto rollup_column = [&](std::string_view suffix) {
+    return "r." + pg::QuoteIdentifier(Cat(column.name(), suffix));
+  };
 
-  std::vector<std::string> items;
+  std::vector<std::string> readings;
   if (raw) {
-    const std::string raw_start = builder.Time(raw->start);
-    const std::string raw_end = builder.Time(raw->end);
-    std::vector<std::string> suffixes = {""};
-    // Readings at the start and once a day stand in the baseline table when the metric has counters.
-    if (catalog::HasCounters(metric) && skips) suffixes.push_back("_baseline");
-    for (const std::string& suffix : suffixes) {
-      items.push_back(
-          Cat("SELECT ", key_list("m"), ", f.n AS n_begin, f.n AS n_start, ", Numeric("m." + gauge, column),
-              " AS v, (m.flags & ", kRowGone, ") <> 0 AS gone, ", Micros("m.time - to_timestamp(0)"),
-              " AS at, m.time AS at_time, m.flags::int AS flags FROM ", TableOf(metric, suffix),
-              " m JOIN frames f ON f.source_id = m.source_id AND f.time = m.time",
-              HasScope(metric) ? " AND f.scope = m.scope" : "", " WHERE m.source_id = ANY(", sources,
-              ") AND m.time >= ", raw_start, " AND m.time < ", raw_end, FilterSql(read, "m", sources, builder),
-              rolled ? Cat(" AND EXISTS (SELECT 1 FROM metrics.rollup_dirty d WHERE d.metric_id = ", metric_id,
-                           " AND d.source_id = m.source_id AND d.hour = ", Element(cells.hours, "f.cell"), ")")
-                     : std::string()));
+    const std::string from = builder.Time(raw->start);
+    const std::string until = builder.Time(raw->end);
+    const auto part = [&](std::string_view suffix, const std::string& condition) {
+      const std::string value = Numeric("m." + gauge, column);
+      const std::string cell = Cat("width_bucket(m.time, ", cells.edges, ")");
+      std::string sql = Cat("SELECT ", key_columns("m"), ", ", cell, " AS cell, m.flags::int & ~", kRowGone,
+                            " AS flags, ", value, " AS vmin, ", value, " AS vmax, ", value, " AS vsum, CASE WHEN m.",
+                            gauge, " IS NULL THEN 0 ELSE 1 END::int8 AS vcount, ", value, " AS vlast, (m.flags & ",
+                            kRowGone, ") <> 0 AS gone, ", Micros("m.time - to_timestamp(0)"), " AS at FROM ",
+                            TableOf(metric, suffix), " m WHERE m.source_id = ANY(", sources, ") AND m.time >= ", from,
+                            " AND m.time < ", until, FilterSql(read, "m", sources, builder), condition);
+      if (rolled) {
+        AppendTo(&sql, " AND EXISTS (SELECT 1 FROM metrics.rollup_dirty d WHERE d.metric_id = ", metric_id,
+                 " AND d.source_id = m.source_id AND d.hour = ", Element(cells.hours, cell), ")");
+      }
+      return sql;
+    };
+    readings.push_back(part("", ""));
+    if (catalog::HasCounters(metric) && skips) {
+      // Readings that never change stand in keyframes alone. Where a row of the same instant is there, that one counts.
+      std::string same = HasScope(metric) ? " AND x.scope = m.scope" : "";
+      for (const Column* label : labels) {
+        AppendTo(&same, " AND x.", Quoted(*label), " IS NOT DISTINCT FROM m.", Quoted(*label));
+      }
+      readings.push_back(part("_baseline", Cat(" AND NOT EXISTS (SELECT 1 FROM ", TableOf(metric, ""),
+                                               " x WHERE x.source_id = m.source_id AND x.time = m.time AND x.time >= ",
+                                               from, " AND x.time < ", until, same, ")")));
     }
   }
-  std::vector<std::string> own;
-  std::vector<RollupPart> parts = RollupParts(read);
-  for (const RollupPart& part : parts) {
-    own.push_back(Cat("SELECT ", key_list("r"), ", width_bucket(r.bucket, ", cells.edges,
-                      ") AS cell, r.bucket, r.flags::int AS flags, ",
-                      Numeric("r." + pg::QuoteIdentifier(column.name() + "_min"), column), " AS vmin, ",
-                      Numeric("r." + pg::QuoteIdentifier(column.name() + "_max"), column), " AS vmax, ", "r.",
-                      pg::QuoteIdentifier(column.name() + "_sum"), "::float8 AS vsum, r.",
-                      pg::QuoteIdentifier(column.name() + "_count"), " AS vcount, ",
-                      Numeric("r." + pg::QuoteIdentifier(column.name() + "_last"), column), " AS vlast FROM ",
-                      TableOf(metric, TableSuffix(part.resolution)), " r WHERE r.source_id = ANY(", sources,
-                      ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ", builder.Time(part.end),
-                      FilterSql(read, "r", sources, builder), NotDirty(metric_id, "r")));
+  for (const RollupPart& part : RollupParts(read)) {
+    readings.push_back(Cat(
+        "SELECT ", key_columns("r"), ", width_bucket(r.bucket, ", cells.edges, ") AS cell, r.flags::int & ~", kRowGone,
+        " AS flags, ", Numeric(rollup_column("_min"), column), " AS vmin, ", Numeric(rollup_column("_max"), column),
+        " AS vmax, ", rollup_column("_sum"), "::float8 AS vsum, ", rollup_column("_count"), " AS vcount, ",
+        Numeric(rollup_column("_last"), column), " AS vlast, (r.flags & ", kRowGone, ") <> 0 AS gone, ",
+        Micros("r.bucket - to_timestamp(0)"), " AS at FROM ", TableOf(metric, TableSuffix(part.resolution)),
+        " r WHERE r.source_id = ANY(", sources, ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ",
+        builder.Time(part.end), FilterSql(read, "r", sources, builder), NotDirty(metric_id, "r")));
   }
-  if (!own.empty()) {
-    AppendTo(&with, ", own AS MATERIALIZED (SELECT ", keys,
-             ", cell, bit_or(flags) AS flags, min(vmin) AS vmin, max(vmax) AS vmax, sum(vsum) AS vsum, ",
-             "sum(vcount) AS vcount, (array_agg(vlast ORDER BY bucket DESC) FILTER (WHERE vlast IS NOT NULL))[1] AS ",
-             "vlast, max(bucket) AS bucket FROM (", absl::StrJoin(own, " UNION ALL "), ") o GROUP BY ", keys,
-             ", cell)");
-    // A rolled cell stands for all its frames; what follows it unchanged carries its last value.
-    std::string joined = "o.source_id, o.scope";
-    for (size_t i = 0; i < labels.size(); ++i) AppendTo(&joined, ", o.k", i);
-    items.push_back(Cat("SELECT ", joined, ", c.lo, c.hi + 1, o.vlast, (o.flags & ", kRowGone, ") <> 0, ",
-                        Micros("o.bucket - to_timestamp(0)"),
-                        ", o.bucket, 0 FROM own o JOIN cellframes c USING (source_id, scope, cell)"));
-  }
-  if (items.empty()) return builder.Finish("SELECT 0::int8, 0::int8, NULL::int4");
+  if (readings.empty()) return builder.Finish("SELECT 0::int8, 0::int8, NULL::int4");
 
-  // Without skipped rows a reading stands for its own frame alone.
-  const std::string next =
-      skips ? "lead(n_begin) OVER (PARTITION BY " + keys + " ORDER BY n_begin, at)" : "n_start + 1";
-  const std::string group_names = GroupNames(grouping.labels.size(), "");
+  std::string with = Cat("own AS MATERIALIZED (SELECT ", keys(""),
+                         ", cell, bit_or(flags) AS flags, min(vmin) AS vmin, max(vmax) AS vmax, sum(vsum) AS vsum, ",
+                         "sum(vcount)::int8 AS vcount, (array_agg(vlast ORDER BY at DESC) FILTER (WHERE vlast IS NOT ",
+                         "NULL))[1] AS vlast, (array_agg(gone ORDER BY at DESC))[1] AS gone, max(at) AS at FROM (",
+                         absl::StrJoin(readings, " UNION ALL "), ") o GROUP BY ", keys(""),
+                         // A row without a reading says nothing, unless that the key is gone.
+                         ", cell HAVING sum(vcount) > 0 OR (array_agg(gone ORDER BY at DESC))[1])");
+  std::string all =
+      Cat("SELECT ", keys(""), ", cell, flags, vmin, vmax, vsum, vcount, vlast, at FROM own WHERE vcount > 0");
+  if (skips) {
+    // Cells that have frames but no row of the series: its last reading holds on, until it is gone or would have been
+    // repeated by a keyframe.
+    const std::string from = builder.Time(read.from());
+    const std::string end = builder.Time(read.plan.end());
+    AppendTo(
+        &with, ", cellframes AS MATERIALIZED (SELECT l.source_id, ", HasScope(metric) ? "l.scope" : "0 AS scope",
+        ", width_bucket(l.time, ", cells.edges, ") AS cell, count(DISTINCT l.time) AS frames FROM metrics.metrics l ",
+        "WHERE l.metric_id = ", metric_id, " AND l.source_id = ANY(", sources, ") AND l.time >= ", from,
+        " AND l.time < ", end, " AND (l.flags & ", kLedgerGap, ") = 0 GROUP BY 1, 2, 3), held AS (SELECT ", keys("s."),
+        ", c.cell, s.flags, s.vlast AS vmin, s.vlast AS vmax, s.vlast * c.frames AS vsum, c.frames AS ",
+        "vcount, s.vlast, s.at FROM (SELECT *, lead(cell) OVER (PARTITION BY ", keys(""),
+        " ORDER BY cell) AS next_cell FROM own) s JOIN cellframes c ON c.source_id = s.source_id AND c.scope = ",
+        "s.scope AND c.cell > s.cell AND (s.next_cell IS NULL OR c.cell < s.next_cell) WHERE NOT s.gone AND s.vlast ",
+        "IS NOT NULL AND ", Element(cells.edges, "c.cell"), " < to_timestamp(0) + (s.at / 1000000 + ",
+        builder.Int(absl::ToInt64Seconds(read.lookback)), ") * interval '1 second')");
+    AppendTo(&all, " UNION ALL SELECT ", keys(""), ", cell, flags, vmin, vmax, vsum, vcount, vlast, at FROM held");
+  }
+  const std::string bucket = Element(cells.buckets, "cell");
   std::string group_of_key;
   for (size_t i = 0; i < grouping.labels.size(); ++i) {
     const auto at = std::find(labels.begin(), labels.end(), grouping.labels[i]) - labels.begin();
     AppendTo(&group_of_key, ", k", at, " AS g", i);
   }
   AppendTo(
-      &with, ", items AS (", absl::StrJoin(items, " UNION ALL "), "), spans AS MATERIALIZED (SELECT *, ", next,
-      " AS n_next FROM items), held AS (SELECT ", "i.source_id, i.scope",
-      [&] {
-        std::string sql;
-        for (size_t i = 0; i < labels.size(); ++i) AppendTo(&sql, ", i.k", i);
-        return sql;
-      }(),
-      ", c.cell, i.flags, i.v AS vmin, i.v AS vmax, i.v * x.weight AS vsum, x.weight AS vcount, i.v AS vlast, i.at ",
-      "FROM spans i JOIN cellframes c ON c.source_id = i.source_id AND c.scope = i.scope AND c.hi >= i.n_start AND ",
-      "(i.n_next IS NULL OR c.lo < i.n_next) CROSS JOIN LATERAL (SELECT least(c.hi + 1, i.n_next) - greatest(c.lo, "
-      "i.n_start) ",
-      "AS weight) x WHERE x.weight > 0 AND NOT i.gone AND i.v IS NOT NULL AND ", Element(cells.edges, "c.cell"),
-      " <= i.at_time + ", builder.Int(absl::ToInt64Seconds(read.lookback)), " * interval '1 second')");
-  std::string readings = Cat("SELECT ", keys, ", cell, flags, vmin, vmax, vsum, vcount, vlast, at FROM held");
-  if (!own.empty()) {
-    AppendTo(&readings, " UNION ALL SELECT ", keys, ", cell, flags, vmin, vmax, vsum, vcount, vlast, ",
-             Micros("bucket - to_timestamp(0)"), " FROM own");
-  }
-  AppendTo(&with, ", readings AS (SELECT ", keys, ", ", Element(cells.buckets, "cell"),
-           " AS bucket, bit_or(flags) AS flags, min(vmin) AS vmin, max(vmax) AS vmax, sum(vsum) AS vsum, ",
-           "sum(vcount) AS vcount, (array_agg(vlast ORDER BY at DESC))[1] AS vlast, max(at) AS at FROM (", readings,
-           ") r WHERE ", Element(cells.buckets, "cell"), " >= 0 GROUP BY ", keys, ", ", Element(cells.buckets, "cell"),
-           "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags, min(vmin) AS v0, ",
-           "max(vmax) AS v1, sum(vsum)::float8 AS v2, sum(vcount)::float8 AS v3, ",
-           "sum(vsum / nullif(vcount, 0))::float8 AS v4, (array_agg(vlast ORDER BY at DESC))[1] AS v5, max(at) AS v6",
-           group_of_key, " FROM readings GROUP BY source_id, scope, bucket", group_names, ")");
+      &with, ", series AS (SELECT ", keys(""), ", ", bucket, " AS bucket, bit_or(flags) AS flags, min(vmin) AS vmin, ",
+      "max(vmax) AS vmax, sum(vsum) AS vsum, sum(vcount) AS vcount, (array_agg(vlast ORDER BY at DESC))[1] AS vlast, ",
+      "max(at) AS at FROM (", all, ") r WHERE ", bucket, " >= 0 GROUP BY ", keys(""), ", ", bucket,
+      "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags, min(vmin) AS v0, ",
+      "max(vmax) AS v1, sum(vsum)::float8 AS v2, sum(vcount)::float8 AS v3, ",
+      "sum(vsum / vcount)::float8 AS v4, (array_agg(vlast ORDER BY at DESC))[1] AS v5, max(at)::float8 AS v6",
+      group_of_key, " FROM series GROUP BY source_id, scope, bucket", GroupNames(grouping.labels.size(), ""), ")");
   return builder.Finish(Cat("WITH ", with, Bounded(grouping, ", a.v0, a.v1, a.v2, a.v3, a.v4, a.v5, a.v6", builder)));
 }
 

@@ -178,10 +178,13 @@ void ReaderDatabase::RollUp(const std::vector<TestFrame>& frames,
           Sums& sum = sums[{bucket, frame.source, frame.scope, row.label, row.number}];
           if (row.calls) sum.calls = sum.calls.value_or(0) + ShareIn(*row.calls, frame, lo, hi);
           if (row.blocks) sum.blocks = sum.blocks.value_or(0) + ShareIn(*row.blocks, frame, lo, hi);
-          sum.flags |= row.flags | (lo > StartOf(frame) || hi < frame.time ? 16 : 0);
+          sum.flags |= (row.flags & ~4) | (lo > StartOf(frame) || hi < frame.time ? 16 : 0);
         }
       }
       for (const TestRow& row : frame.rows) {
+        Sums& at_end = sums[{floor(frame.time), frame.source, frame.scope, row.label, row.number}];
+        // Whether the key is gone says the last row of the bucket; frames come in order of time.
+        at_end.flags = (at_end.flags & ~4) | (row.flags & 4);
         if (!row.size) continue;
         Sums& sum = sums[{floor(frame.time), frame.source, frame.scope, row.label, row.number}];
         sum.min = std::min(sum.min.value_or(*row.size), *row.size);
