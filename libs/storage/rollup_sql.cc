@@ -38,7 +38,9 @@ std::string TableName(const Metric& metric, std::string_view suffix) {
 
 // Sum of integers that cannot overflow: it stops at the type's end.
 std::string SaturatedSum(const std::string& expression) {
-  return absl::StrCat("least(greatest(sum(", expression, "), -9223372036854775808), 9223372036854775807)::int8");
+  const std::string sum = absl::StrCat("sum(", expression, ")");  // computed once, however often it is named
+  return absl::StrCat("CASE WHEN ", sum, " > 9223372036854775807 THEN 9223372036854775807 WHEN ", sum,
+                      " < -9223372036854775808 THEN -9223372036854775808 ELSE ", sum, " END::int8");
 }
 
 // Sum of doubles that cannot overflow; NaN and the infinities keep their meaning.
@@ -240,13 +242,14 @@ RollupStatements MakeRollupStatements(const AppliedMetric& applied) {
 
   // Raw rows with their pieces.
   const std::string scope_match = scope ? " AND m.scope = f.scope" : "";
-  absl::StrAppend(&with, "rows AS (SELECT p.bucket, m.source_id", list(labels, "m."),
-                  ", (m.flags | f.lower_bound) AS flags, ", "p.is_whole, p.is_home, m.time AS at_time, f.e AS at",
-                  list(raw_columns, ""), " FROM frames f JOIN pieces p ON p.n = f.n JOIN ", TableName(metric, ""),
-                  " m ON m.source_id = f.source_id AND m.time = f.time", scope_match,
-                  " AND m.time >= $3 AND m.time < $4::timestamptz + ", kLongestInterval,
-                  // A piece without length only says that an instant lies here.
-                  instants ? "" : " WHERE p.hi > p.lo OR p.len = 0");
+  absl::StrAppend(
+      &with, "rows AS (SELECT p.bucket, m.source_id", list(labels, "m."), ", (m.flags | f.lower_bound) AS flags, ",
+      "p.is_whole, p.is_home, m.time AS at_time, f.e AS at", list(raw_columns, ""),
+      " FROM frames f JOIN pieces p ON p.n = f.n JOIN ", TableName(metric, ""),
+      " m ON m.source_id = f.source_id AND m.time = f.time", scope_match,
+      " AND m.time >= $3 AND m.time < $4::timestamptz + ", kLongestInterval,
+      // A vanished key has no part in the time before; a piece without length only says that an instant lies here.
+      " WHERE (p.is_home OR m.flags & ", kRowGone, " = 0)", instants ? "" : " AND (p.hi > p.lo OR p.len = 0)");
   if (counters && instants && metric.skip_unchanged()) {
     // Readings that never change stand in keyframes alone. Where a row of the same instant is there too, that one
     // counts.
@@ -269,9 +272,9 @@ RollupStatements MakeRollupStatements(const AppliedMetric& applied) {
   const auto covered = [&](const std::string& bucket, const char* minutes, const std::string& row) {
     return absl::StrCat(" LEFT JOIN (SELECT source_id, hour + (i / ", minutes, " * ", minutes,
                         ") * interval '1 minute' AS bucket", scope ? ", scope" : "", ", (", scope ? "sum" : "max",
-                        "(us) + 500) / 1000 AS ms FROM (SELECT source_id, hour, scope, i / ", minutes, " * ", minutes,
-                        " AS i, sum(us) AS us FROM covered GROUP BY 1, 2, 3, 4) y GROUP BY 1, 2", scope ? ", 3" : "",
-                        ") c ON c.source_id = ", row, ".source_id AND c.bucket = ", bucket,
+                        "(us)::int8 + 500) / 1000 AS ms FROM (SELECT source_id, hour, scope, i / ", minutes, " * ",
+                        minutes, " AS i, sum(us) AS us FROM covered GROUP BY 1, 2, 3, 4) y GROUP BY 1, 2",
+                        scope ? ", 3" : "", ") c ON c.source_id = ", row, ".source_id AND c.bucket = ", bucket,
                         scope ? absl::StrCat(" AND c.scope = ", row, ".scope") : "");
   };
   const auto level = [&](const char* suffix, const char* minutes, const std::string& source) {

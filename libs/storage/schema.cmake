@@ -15,6 +15,10 @@ pga_library(NAME storage_schema
   PRIVATE_DEPS pga::log OpenSSL::Crypto absl::strings absl::synchronization)
 
 pga_test(NAME storage_migrations_test
-  SRCS migrations_test.cc
+  SRCS migrations_test.cc schema_testing.cc
   DEPS pga::storage_schema pga::testing
   LABELS integration TIMEOUT 240)
+pga_test(NAME storage_rollup_test
+  SRCS rollup_job_test.cc schema_testing.cc
+  DEPS pga::storage_schema pga::testing
+  LABELS integration TIMEOUT 300)
