@@ -227,8 +227,9 @@ TEST(Builtin, EverySupportedVersionHasSqlForBothRoles) {
     if (!metric.probe().empty() && metric.queries().empty()) continue;
     for (int major = 13; major <= 18; ++major) {
       for (const bool standby : {false, true}) {
-        const bool expected =
-            (major >= 16 || !from_16.contains(metric.name())) && (standby || !standby_only.contains(metric.name()));
+        const auto first = first_major.find(metric.name());
+        const bool expected = (first == first_major.end() || major >= first->second) &&
+                              (standby || !standby_only.contains(metric.name()));
         EXPECT_EQ(SelectQuery(metric, major * 10'000 + 4, standby, "1.9") != nullptr, expected)
             << metric.name() << " " << major << (standby ? " standby" : " primary");
       }

@@ -32,7 +32,7 @@ catalog_v1::Metric WideMetric() {
 }
 
 void Fill(const catalog_v1::Metric& metric, int rows, ingest_v1::Frame* frame) {
-  FrameBuilder builder(metric, frame);
+  FrameBuilder builder(metric, frame, rows);
   frame->set_source_id(testing::TestSource());
   frame->set_collected_at_us(1'700'000'060'000'000);
   frame->set_interval_start_us(1'700'000'000'000'000);

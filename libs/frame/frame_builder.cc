@@ -1,5 +1,6 @@
 #include "libs/frame/frame_builder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,7 +27,9 @@ catalog_v1::ColumnType FamilyOf(catalog_v1::ColumnType type) {
 
 }  // namespace
 
-FrameBuilder::FrameBuilder(const catalog_v1::Metric& metric, ingest_v1::Frame* frame) : frame_(frame) {
+FrameBuilder::FrameBuilder(const catalog_v1::Metric& metric, ingest_v1::Frame* frame, int expected_rows)
+    : frame_(frame) {
+  expected_rows = std::clamp(expected_rows, 0, kMaxFrameRows);
   frame_->Clear();
   frame_->set_metric(metric.name());
   frame_->set_schema_version(metric.schema_version());
@@ -37,16 +40,16 @@ FrameBuilder::FrameBuilder(const catalog_v1::Metric& metric, ingest_v1::Frame* f
     const catalog_v1::ColumnType family = FamilyOf(column->type());
     switch (family) {
       case catalog_v1::COLUMN_TYPE_FLOAT8:
-        values->mutable_doubles();
+        values->mutable_doubles()->mutable_values()->Reserve(expected_rows);
         break;
       case catalog_v1::COLUMN_TYPE_BOOL:
-        values->mutable_bools();
+        values->mutable_bools()->mutable_values()->Reserve(expected_rows);
         break;
       case catalog_v1::COLUMN_TYPE_TEXT:
-        values->mutable_texts();
+        values->mutable_texts()->mutable_indexes()->Reserve(expected_rows);
         break;
       default:
-        values->mutable_ints();
+        values->mutable_ints()->mutable_values()->Reserve(expected_rows);
         break;
     }
     columns_.push_back({family, values, {}, false, false});

@@ -21,8 +21,9 @@ class FrameBuilder {
  public:
   // Fills `frame`, which is cleared first and must outlive the builder, with rows of `metric` at its newest schema
   // version. `metric` is only read here. source_id, times, scope and kind are the caller's to set on `frame`, before or
-  // after.
-  FrameBuilder(const pganalytics::catalog::v1::Metric& metric, pganalytics::ingest::v1::Frame* frame);
+  // after. `expected_rows` saves growing the columns; any number of rows may follow.
+  FrameBuilder(const pganalytics::catalog::v1::Metric& metric, pganalytics::ingest::v1::Frame* frame,
+               int expected_rows = 0);
   FrameBuilder(const FrameBuilder&) = delete;
   FrameBuilder& operator=(const FrameBuilder&) = delete;
 
