@@ -210,11 +210,12 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   dispatcher_options.request_timeout = config.request_timeout;
   // Followers of revocations stay for as long as they run.
   dispatcher_options.stream_timeout = absl::Hours(24);
+  // Deadlines of calls are the real clock's, whatever clock decides about tokens.
   dispatcher_options.error_domain = "auth.pganalytics";
   parts->people_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->people_pool.get(),
-                                                               deps.metrics, deps.clock, dispatcher_options);
+                                                               deps.metrics, clock::Clock::Real(), dispatcher_options);
   parts->service_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->service_pool.get(),
-                                                                deps.metrics, deps.clock, dispatcher_options);
+                                                                deps.metrics, clock::Clock::Real(), dispatcher_options);
   parts->auth_service =
       std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(), parts->people_dispatcher.get());
   IdentityServiceImpl::Parts identity;
