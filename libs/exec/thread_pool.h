@@ -34,6 +34,9 @@ class ThreadPool {
   // called from a task of this pool.
   void Drain(absl::Time deadline);
 
+  // Whether Drain has begun: TrySubmit refuses for good.
+  bool draining() const { return queue_.closed(); }
+
   size_t queued() const { return queue_.size(); }
   size_t max_queue() const { return queue_.capacity(); }
   int threads() const { return static_cast<int>(thread_count_); }

@@ -577,6 +577,35 @@ TEST_P(BothForms, DrainLetsRunningCallsFinishAndRefusesNewOnes) {
   EXPECT_EQ(running->version(), "done");
 }
 
+TEST_P(BothForms, CallsOnADrainedPoolAreUnavailableAndQueuedOnesAreAnswered) {
+  NodeOptions options;
+  options.threads = 1;
+  Node node(&world_, options);
+  absl::Notification entered, release;
+  node.system.handler = [&](CallContext&, const auto&, auto&) {
+    if (!entered.HasBeenNotified()) entered.Notify();
+    release.WaitForNotification();
+    return absl::OkStatus();
+  };
+  const auto channel = node.Channel(GetParam());
+  std::thread running([&] { EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), IsOk()); });
+  entered.WaitForNotification();
+  absl::Status queued;
+  std::thread waiting([&] { queued = GetVersion(channel, Within(kLimit)).status(); });
+  ASSERT_TRUE(Eventually([&] { return node.pool.queued() == 1; }));
+  std::thread drain([&] { node.pool.Drain(absl::Now() + absl::Milliseconds(50)); });
+  ASSERT_TRUE(Eventually([&] { return node.pool.draining(); }));
+  EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), StatusIs(absl::StatusCode::kUnavailable));
+  // The pool drops what waited when its time is over; the caller is told all the same.
+  const absl::Time over = absl::Now() + absl::Milliseconds(100);
+  EXPECT_TRUE(Eventually([&] { return absl::Now() > over; }));
+  release.Notify();
+  running.join();
+  drain.join();
+  waiting.join();
+  EXPECT_THAT(queued, AnyOf(IsOk(), StatusIs(absl::StatusCode::kUnavailable)));
+}
+
 TEST_P(BothForms, HealthFollowsServing) {
   Node node(&world_);
   const auto channel = node.Channel(GetParam());
@@ -759,6 +788,25 @@ TEST_F(Tls, RenewedFilesComeIntoUse) {
   std::filesystem::remove_all(dir);
 }
 
+TEST_F(Tls, CaAsTextGoesWithCertificateFiles) {
+  const std::string dir = ::testing::TempDir() + "/pga_tls_mixed_" + std::to_string(getpid());
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir + "/cert.pem") << server_tls_.cert_pem;
+  std::ofstream(dir + "/key.pem") << server_tls_.key_pem;
+  NodeOptions options;
+  options.tls.enabled = true;
+  options.tls.cert_path = dir + "/cert.pem";
+  options.tls.key_path = dir + "/key.pem";
+  options.tls.ca_pem = collector_ca_.pem();
+  Node node(&world_, options);
+  EXPECT_THAT(WhoAmI(node.Channel(true, ClientWith(collector_ca_.Collector("db-1"))), Within(kLimit)),
+              status::IsOkAndHolds(std::string("collector:db-1|db-1|certificate")));
+  EXPECT_THAT(
+      WhoAmI(node.Channel(true, ClientWith(TestCa("foreign").Collector("db-1"))), Within(absl::Seconds(5))).status(),
+      StatusIs(absl::StatusCode::kUnavailable));
+  std::filesystem::remove_all(dir);
+}
+
 TEST_F(Tls, OptionsThatDoNotFitAreRefused) {
   struct Case {
     const char* name;
@@ -777,7 +825,8 @@ TEST_F(Tls, OptionsThatDoNotFitAreRefused) {
       {"certificate is no PEM", [](TlsOptions& t) { t.cert_pem = "hello"; }},
       {"key is no PEM", [](TlsOptions& t) { t.key_pem = "hello"; }},
       {"CA is no PEM", [](TlsOptions& t) { t.ca_pem = "hello"; }},
-      {"files and text", [](TlsOptions& t) { t.ca_path = "/nowhere/ca.pem"; }},
+      {"CA as file and text", [](TlsOptions& t) { t.ca_path = "/nowhere/ca.pem"; }},
+      {"certificate as file and text", [](TlsOptions& t) { t.cert_path = "/nowhere/cert.pem"; }},
       {"missing files",
        [](TlsOptions& t) {
          t = {};

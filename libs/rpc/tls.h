@@ -19,7 +19,7 @@ struct TlsOptions {
   // certificate that does not verify ends the handshake; empty = not requested. Clients: empty = the system's store.
   std::string ca_path;
 
-  // The same as text. Either all by path or all by text.
+  // The same as text. Certificate and key come both by path or both as text; a CA as text goes with either.
   std::string cert_pem;
   std::string key_pem;
   std::string ca_pem;

@@ -297,6 +297,7 @@ void Dispatcher::Start(grpc::CallbackServerContext* context, std::string_view me
   auto ticket = std::make_shared<Ticket>(this, context, std::move(name), timeout, job);
   if (refusing) return;  // the ticket says so
   if (pool_->TrySubmit([this, ticket] { Execute(ticket.get()); })) return;
+  if (pool_->draining()) return;
   instruments_->CountRefused(ticket->method_);
   ticket->Finish(status::WithRetryAfter(
       status::WithReason(absl::ResourceExhaustedError("the service is busy; repeat later"), "POOL_FULL"),
