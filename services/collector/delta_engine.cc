@@ -457,7 +457,7 @@ class Comparison {
       observation_.collected_at_us = before_->collected_at_us() + 1;
     }
     continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch);
-    evicting_ = continues_ && before_->observation().evictions != observation_.evictions;
+    evicting_ = continues_ && (before_->observation().evictions != observation_.evictions || observation_.evicting);
     view_reset_ = continues_ && before_->observation().view_reset_us != observation_.view_reset_us;
   }
 

@@ -57,6 +57,8 @@ struct Observation {
   int64_t view_reset_us = 0;
   // Entries thrown out for lack of room so far (pg_stat_statements_info.dealloc); 0 where not known.
   int64_t evictions = 0;
+  // Entries were thrown out while the view was read.
+  bool evicting = false;
 };
 
 // The last durable reading of one (source, metric, scope). Immutable once made; safe to share between threads.

@@ -22,6 +22,8 @@ MetricShape::MetricShape(const catalogpb::Metric& metric) : metric_(&metric) {
     }
     if (!metric.reset_column().empty() && column.name() == metric.reset_column()) reset_column_ = i;
   }
+  // pg_stat_statements (17 and later) says per entry since when it counts.
+  if (reset_column_ < 0 && metric.reset_column().empty()) reset_column_ = Find("stats_since");
   for (const std::string& column : metric.identity()) {
     if (const int i = Find(column); i >= 0) identity_.push_back(i);
   }

@@ -1,0 +1,414 @@
+#include "services/collector/collector.h"
+
+#include <malloc.h>
+#include <sys/stat.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/catalog/catalog.h"
+#include "libs/exec/shutdown.h"
+#include "libs/log/log.h"
+#include "libs/metrics/registry.h"
+#include "libs/rpc/server.h"
+#include "libs/status/status.h"
+#include "services/collector/credentials.h"
+#include "services/collector/host_runner.h"
+#include "services/collector/ingest_client.h"
+#include "services/collector/outbox.h"
+#include "services/collector/source_runner.h"
+#include "services/collector/spool.h"
+#include "services/collector/spool_writer.h"
+
+namespace pga::collector {
+namespace {
+
+namespace asio = boost::asio;
+
+// Batches waiting for the disk.
+constexpr size_t kWriterQueue = 256;
+// Frames wait this long for company in a batch.
+constexpr std::chrono::milliseconds kLinger(200);
+constexpr std::chrono::seconds kHousekeeping(5);
+constexpr int kResolverThreads = 2;
+
+absl::StatusOr<std::shared_ptr<const catalog::Catalog>> LoadCatalog(const CollectorConfig& config) {
+  return config.catalog_dir.empty() ? catalog::Catalog::Builtin() : catalog::Catalog::WithCustom(config.catalog_dir);
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  // Parents too: the default lies two levels deep.
+  for (size_t i = 1; i <= path.size(); ++i) {
+    if (i != path.size() && path[i] != '/') continue;
+    if (mkdir(path.substr(0, i).c_str(), 0700) != 0 && errno != EEXIST) {
+      return absl::FailedPreconditionError(absl::StrCat("STATE_DIR=", path, " cannot be made: ", strerror(errno),
+                                                        "; choose a folder that can be written"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+class Collector::Impl {
+ public:
+  explicit Impl(CollectorConfig config) : config_(std::move(config)), signal_(loop_), housekeeping_(loop_) {}
+
+  absl::Status Init() {
+    PGA_RETURN_IF_ERROR(MakeDirectory(config_.state_dir));
+    PGA_ASSIGN_OR_RETURN(catalog_, LoadCatalog(config_));
+    PGA_ASSIGN_OR_RETURN(const BackendAddress backend, ParseBackendUrl(config_.backend_url));
+    LoadPushedConfig();
+
+    SpoolOptions spool;
+    spool.directory = config_.state_dir + "/spool";
+    spool.limit_bytes = config_.spool_limit_bytes;
+    spool.seal_after = 2 * interval_;
+    spool.drop_oldest = config_.spool_drop_oldest;
+    PGA_ASSIGN_OR_RETURN(spool_, Spool::Open(spool, clock::Clock::Real()));
+    const SpoolStats recovered = spool_->stats();
+    PGA_LOG(info, "spool opened",
+            {{"pending_batches", recovered.pending_batches},
+             {"bytes", recovered.bytes},
+             {"torn_bytes", recovered.torn_bytes},
+             {"rotten_records", recovered.rotten_records},
+             {"baselines", spool_->baselines().all().size()},
+             {"baselines_lost", recovered.baselines_lost}});
+    trackers_ = std::make_unique<Trackers>(spool_->baselines());
+    writer_ = std::make_unique<SpoolWriter>(spool_.get(), kWriterQueue);
+    outbox_ = std::make_unique<Outbox>(&loop_, writer_.get(), kLinger);
+    resolver_ = std::make_unique<pg::HostResolver>(kResolverThreads, 64);
+
+    IngestClientOptions client;
+    client.backend = backend;
+    client.ca_file = config_.backend_ca_file;
+    client.tls_verify = config_.backend_tls_verify;
+    client.registration_secret = config_.registration_secret;
+    client.collector_id = config_.collector_id;
+    client.collector_name = config_.collector_name;
+    client.catalog_version = catalog_->version();
+    client.state_dir = config_.state_dir;
+    client.config_version = config_version_;
+    IngestEvents events;
+    events.on_ack = [this](const std::string& stream_id, int64_t last_seq) {
+      asio::post(loop_, [this, stream_id, last_seq] {
+        for (auto& runner : runners_) runner->OnAck(stream_id, last_seq);
+      });
+    };
+    events.on_history_changed = [this] {
+      asio::post(loop_, [this] {
+        for (auto& runner : runners_) runner->ForgetSentTexts();
+      });
+    };
+    events.on_config = [this](int32_t version, const std::string& toml) {
+      asio::post(loop_, [this, version, toml] { ApplyPushedConfig(version, toml, /*store=*/true); });
+    };
+    client_ = std::make_unique<IngestClient>(client, spool_.get(), writer_.get(), &metrics_, std::move(events));
+    writer_->set_on_accepted([this] { client_->Wake(); });
+
+    FillContext();
+    for (const SourceConfig& source : config_.sources) {
+      runners_.push_back(std::make_unique<SourceRunner>(source, &context_));
+    }
+    if (config_.host_metrics) host_ = std::make_unique<HostRunner>(&context_, config_.collector_name);
+    MakeGauges();
+    if (!config_.metrics_listen.empty()) {
+      auto exposer = metrics::Exposer::Start(config_.metrics_listen, metrics_);
+      if (exposer.ok()) {
+        exposer_ = *std::move(exposer);
+      } else {
+        // Watching goes on; the figures of the collector itself are what is missing.
+        PGA_LOG(warn, "METRICS_LISTEN cannot be used",
+                {{"address", config_.metrics_listen}, {"reason", exposer.status()}});
+      }
+    }
+    if (!config_.health_listen.empty()) {
+      rpc::Server::Options health;
+      health.name = "collector";
+      health.listen = {config_.health_listen};
+      PGA_ASSIGN_OR_RETURN(health_, rpc::Server::Start(std::move(health)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Run() {
+    PGA_LOG(info, "collector started",
+            {{"collector_id", config_.collector_id},
+             {"version", PGA_VERSION},
+             {"sources", runners_.size()},
+             {"interval_s", interval_},
+             {"metrics_port", exposer_ == nullptr ? 0 : exposer_->port()}});
+    client_->Start();
+    for (auto& runner : runners_) runner->Start();
+    if (host_ != nullptr) host_->Start();
+    signal_.assign(exec::ShutdownSignal::fd());
+    signal_.async_wait(asio::posix::stream_descriptor::wait_read,
+                       [this](boost::system::error_code) { BeginShutdown(); });
+    Housekeep();
+    loop_.run();
+    signal_.release();
+    return FinishShutdown();
+  }
+
+  int metrics_port() const { return exposer_ == nullptr ? 0 : exposer_->port(); }
+
+ private:
+  void FillContext() {
+    context_.loop = &loop_;
+    context_.clock = clock::Clock::Real();
+    context_.catalog = catalog_;
+    context_.resolver = resolver_.get();
+    context_.outbox = outbox_.get();
+    context_.trackers = trackers_.get();
+    context_.metrics = &metrics_;
+    context_.collector_id = config_.collector_id;
+    context_.interval = interval_;
+    context_.activity_interval = activity_interval_;
+    context_.query_text = config_.query_text_mode;
+    context_.disabled = disabled_;
+  }
+
+  std::string PushedConfigPath() const { return config_.state_dir + "/pushed_config"; }
+
+  void UseLocalConfig() {
+    interval_ = config_.collection_interval;
+    activity_interval_ = config_.activity_interval;
+    disabled_ = {config_.disabled_metrics.begin(), config_.disabled_metrics.end()};
+  }
+
+  // What registry said last holds until it says something else, also over restarts.
+  void LoadPushedConfig() {
+    UseLocalConfig();
+    std::ifstream in(PushedConfigPath(), std::ios::binary);
+    std::string version;
+    if (!in || !std::getline(in, version)) return;
+    std::stringstream toml;
+    toml << in.rdbuf();
+    int32_t number = 0;
+    if (absl::SimpleAtoi(version, &number)) ApplyPushedConfig(number, toml.str(), /*store=*/false);
+  }
+
+  void ApplyPushedConfig(int32_t version, const std::string& toml, bool store) {
+    auto pushed = ParsePushedConfig(toml);
+    if (!pushed.ok()) {
+      PGA_LOG(warn, "the pushed configuration is refused; the former one stays",
+              {{"version", version}, {"reason", pushed.status()}});
+      return;
+    }
+    UseLocalConfig();
+    if (pushed->collection_interval) interval_ = *pushed->collection_interval;
+    if (pushed->activity_interval) activity_interval_ = *pushed->activity_interval;
+    for (const auto& [metric, on] : pushed->metrics) {
+      if (on) {
+        disabled_.erase(metric);
+      } else {
+        disabled_.insert(metric);
+      }
+    }
+    config_version_ = version;
+    for (const std::string& key : pushed->unknown) {
+      PGA_LOG(info, "a key of the pushed configuration means nothing to this collector", {{"key", key}});
+    }
+    if (!store) return;
+    PGA_LOG(info, "configuration applied", {{"version", version}, {"interval_s", interval_}});
+    if (absl::Status status = WritePrivateFile(PushedConfigPath(), absl::StrCat(version, "\n", toml)); !status.ok()) {
+      PGA_LOG(warn, "the pushed configuration could not be stored", {{"reason", status}});
+    }
+    const bool changed = context_.interval != interval_ || context_.activity_interval != activity_interval_ ||
+                         context_.disabled != disabled_;
+    if (!changed) return;
+    FillContext();
+    spool_->SetSealAfter(2 * interval_);
+    for (auto& runner : runners_) runner->Reconfigure();
+    if (host_ != nullptr) host_->Reconfigure();
+  }
+
+  void MakeGauges() {
+    const auto gauge = [&](std::string_view name, std::string_view help) {
+      return &metrics_.AddGauge(absl::StrCat("pga_collector_", std::string(name)), help);
+    };
+    gauges_.bytes = gauge("spool_bytes", "Bytes of the spool on disk.");
+    gauges_.limit = gauge("spool_limit_bytes", "Limit of the spool (METRICS_BUFFER_SIZE).");
+    gauges_.pending = gauge("spool_pending_batches", "Batches not yet acknowledged.");
+    gauges_.oldest = gauge("spool_oldest_pending_seconds", "Age of the oldest unacknowledged batch of this process.");
+    gauges_.streams = gauge("spool_streams", "Streams that the spool holds.");
+    gauges_.refused = gauge("spool_refused_batches", "Batches refused since the start: limit, full disk, disk errors.");
+    gauges_.dropped = gauge("spool_dropped_batches", "Oldest batches dropped since the start.");
+    gauges_.rotten = gauge("spool_rotten_records", "Damaged records found since the start.");
+    gauges_.torn = gauge("spool_torn_bytes", "Bytes cut from torn ends at the start.");
+    gauges_.fsync = gauge("spool_fsync_failures", "Failed fsyncs since the start.");
+    gauges_.baselines_lost = gauge("baselines_lost", "Baselines lost to damage; their metrics began with key frames.");
+    gauges_.skipped = gauge("skipped_ticks", "Collections skipped since the start because they were late.");
+    gauges_.trackers = gauge("trackers", "Baselines held: source, metric, scope.");
+  }
+
+  void Housekeep() {
+    const SpoolStats stats = spool_->stats();
+    gauges_.bytes->Set(static_cast<double>(stats.bytes));
+    gauges_.limit->Set(static_cast<double>(stats.limit_bytes));
+    gauges_.pending->Set(static_cast<double>(stats.pending_batches));
+    gauges_.oldest->Set(stats.oldest_pending_seconds);
+    gauges_.streams->Set(static_cast<double>(stats.streams));
+    gauges_.refused->Set(static_cast<double>(stats.refused_batches));
+    gauges_.dropped->Set(static_cast<double>(stats.dropped_batches));
+    gauges_.rotten->Set(static_cast<double>(stats.rotten_records));
+    gauges_.torn->Set(static_cast<double>(stats.torn_bytes));
+    gauges_.fsync->Set(static_cast<double>(stats.fsync_failures));
+    gauges_.baselines_lost->Set(static_cast<double>(stats.baselines_lost));
+    gauges_.trackers->Set(static_cast<double>(trackers_->size()));
+    int64_t skipped = 0;
+    for (auto& runner : runners_) skipped += runner->skipped_ticks();
+    gauges_.skipped->Set(static_cast<double>(skipped));
+    const bool nearly_full = stats.bytes * 10 > stats.limit_bytes * 8 && stats.pending_batches > 0;
+    if (nearly_full != nearly_full_) {
+      nearly_full_ = nearly_full;
+      if (nearly_full) {
+        PGA_LOG(warn, "the spool is over 80 percent full",
+                {{"bytes", stats.bytes}, {"limit_bytes", stats.limit_bytes}});
+      }
+    }
+    // Results of large readings leave holes in the heap.
+    if (++housekeepings_ % 6 == 0) malloc_trim(0);
+    housekeeping_.expires_after(kHousekeeping);
+    housekeeping_.async_wait([this](boost::system::error_code error) {
+      if (!error) Housekeep();
+    });
+  }
+
+  void BeginShutdown() {
+    PGA_LOG(info, "shutting down", {{"signal", exec::ShutdownSignal::signal()}});
+    deadline_ = absl::Now() + config_.shutdown_timeout;
+    if (health_ != nullptr) health_->SetServing(false);
+    for (auto& runner : runners_) runner->Stop();
+    if (host_ != nullptr) host_->Stop();
+    outbox_->Flush();
+    AwaitOutbox();
+  }
+
+  void AwaitOutbox() {
+    if (outbox_->in_flight() == 0 || absl::Now() > deadline_) {
+      loop_.stop();
+      return;
+    }
+    housekeeping_.expires_after(std::chrono::milliseconds(10));
+    housekeeping_.async_wait([this](boost::system::error_code) { AwaitOutbox(); });
+  }
+
+  absl::Status FinishShutdown() {
+    // What is safe on disk will be delivered by the next start; a moment is given to do it now.
+    const absl::Time until = std::min(deadline_, absl::Now() + absl::Seconds(2));
+    while (client_->connected() && absl::Now() < until && spool_->stats().pending_batches > 0) {
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    client_->Stop();
+    writer_->Stop();
+    const SpoolStats stats = spool_->stats();
+    PGA_LOG(info, "collector ended", {{"pending_batches", stats.pending_batches}});
+    return absl::OkStatus();
+  }
+
+  struct Gauges {
+    metrics::Gauge* bytes = nullptr;
+    metrics::Gauge* limit = nullptr;
+    metrics::Gauge* pending = nullptr;
+    metrics::Gauge* oldest = nullptr;
+    metrics::Gauge* streams = nullptr;
+    metrics::Gauge* refused = nullptr;
+    metrics::Gauge* dropped = nullptr;
+    metrics::Gauge* rotten = nullptr;
+    metrics::Gauge* torn = nullptr;
+    metrics::Gauge* fsync = nullptr;
+    metrics::Gauge* baselines_lost = nullptr;
+    metrics::Gauge* skipped = nullptr;
+    metrics::Gauge* trackers = nullptr;
+  };
+
+  CollectorConfig config_;
+  absl::Duration interval_;
+  absl::Duration activity_interval_;
+  std::set<std::string> disabled_;
+  int32_t config_version_ = 0;
+  bool nearly_full_ = false;
+  int housekeepings_ = 0;
+  absl::Time deadline_ = absl::InfiniteFuture();
+  std::shared_ptr<const catalog::Catalog> catalog_;
+  metrics::Registry metrics_;
+  Gauges gauges_;
+  // Joined before what they use: the order of members is the order of construction.
+  std::unique_ptr<pg::HostResolver> resolver_;
+  std::unique_ptr<Spool> spool_;
+  std::unique_ptr<Trackers> trackers_;
+  asio::io_context loop_{1};
+  asio::posix::stream_descriptor signal_;
+  asio::steady_timer housekeeping_;
+  RunnerContext context_;
+  std::unique_ptr<SpoolWriter> writer_;
+  std::unique_ptr<Outbox> outbox_;
+  std::vector<std::unique_ptr<SourceRunner>> runners_;
+  std::unique_ptr<HostRunner> host_;
+  std::unique_ptr<IngestClient> client_;
+  std::unique_ptr<metrics::Exposer> exposer_;
+  std::unique_ptr<rpc::Server> health_;
+};
+
+Collector::Collector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Collector::~Collector() = default;
+
+absl::StatusOr<std::unique_ptr<Collector>> Collector::Create(CollectorConfig config) {
+  auto impl = std::make_unique<Impl>(std::move(config));
+  PGA_RETURN_IF_ERROR(impl->Init());
+  return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+absl::Status Collector::Run() {
+  return impl_->Run();
+}
+
+int Collector::metrics_port() const {
+  return impl_->metrics_port();
+}
+
+absl::StatusOr<bool> Collector::Check(const CollectorConfig& config) {
+  PGA_ASSIGN_OR_RETURN(const auto catalog, LoadCatalog(config));
+  pg::HostResolver resolver(kResolverThreads, 64);
+  metrics::Registry metrics(/*process_metrics=*/false);
+  asio::io_context loop(1);
+  RunnerContext context;
+  context.loop = &loop;
+  context.clock = clock::Clock::Real();
+  context.catalog = catalog;
+  context.resolver = &resolver;
+  context.metrics = &metrics;
+  context.collector_id = config.collector_id;
+  context.interval = config.collection_interval;
+  context.activity_interval = config.activity_interval;
+  context.disabled = {config.disabled_metrics.begin(), config.disabled_metrics.end()};
+  std::vector<std::unique_ptr<SourceRunner>> runners;
+  bool complete = true;
+  for (const SourceConfig& source : config.sources) {
+    runners.push_back(std::make_unique<SourceRunner>(source, &context));
+    SourceRunner* runner = runners.back().get();
+    asio::co_spawn(loop, runner->Check(), [runner, &complete](std::exception_ptr, std::vector<std::string> lines) {
+      if (lines.empty()) std::printf("%s: complete\n", runner->name().c_str());
+      for (const std::string& line : lines) std::printf("%s: %s\n", runner->name().c_str(), line.c_str());
+      complete = complete && lines.empty();
+    });
+  }
+  loop.run();
+  return complete;
+}
+
+}  // namespace pga::collector

@@ -1,0 +1,109 @@
+// Settings of the collector: environment and flags for one source (the guide's variables), or a YAML file
+// (COLLECTOR_CONFIG) with many; and the part that registry may change while it runs (TOML over the stream).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/config/config.h"
+
+namespace pga::collector {
+
+// What becomes of statement texts before they reach the spool.
+enum class QueryTextMode { kNormalized, kFull, kNone };
+
+struct SourceConfig {
+  // Unique within the collector; default host:port.
+  std::string name;
+  std::string host = "localhost";
+  int port = 5432;
+  std::string user = "postgres";
+  log::Secret password;
+  // Watched databases; "*" = every one that accepts connections. The first one is the home of instance-wide metrics
+  // ("postgres" for "*").
+  std::vector<std::string> databases = {"postgres"};
+  std::string sslmode = "prefer";
+  std::string sslrootcert;
+  // Connections kept at most; at least 3.
+  int max_connections = 4;
+  // Grows when the source moves to another collector.
+  int64_t owner_epoch = 0;
+};
+
+struct CollectorConfig {
+  std::string collector_id;
+  std::string collector_name;
+  std::string backend_url;
+  std::string backend_ca_file;
+  bool backend_tls_verify = true;
+  bool backend_allow_plaintext = false;
+  log::Secret registration_secret;
+  std::string state_dir;
+  absl::Duration collection_interval = absl::Seconds(60);
+  absl::Duration activity_interval = absl::Seconds(1);
+  int64_t spool_limit_bytes = 0;
+  bool spool_drop_oldest = false;
+  std::string query_text = "normalized";
+  QueryTextMode query_text_mode = QueryTextMode::kNormalized;
+  std::string catalog_dir;
+  std::string metrics_listen;
+  std::string health_listen;
+  absl::Duration shutdown_timeout = absl::Seconds(10);
+  std::string log_level;
+  std::string environment;
+  bool host_metrics = true;
+  bool check_only = false;
+  std::string config_file;
+  // Metrics that are off.
+  std::vector<std::string> disabled_metrics;
+  std::vector<SourceConfig> sources;
+
+  // The environment's own source.
+  SourceConfig environment_source;
+};
+
+// Registers every setting; `config` outlives the loader.
+void RegisterOptions(config::Loader& loader, CollectorConfig* config);
+
+// After loader.Parse(): reads the YAML file if one is named, derives what is not set (ids, names), checks the rest.
+// INVALID_ARGUMENT says what to change. Reads files and the host's name.
+absl::Status FinishConfig(CollectorConfig* config);
+
+// Applies a YAML file's text. INVALID_ARGUMENT names the line. Exposed for tests.
+absl::Status ApplyYaml(std::string_view text, const std::string& file_name, CollectorConfig* config);
+
+// Where batches go: "host:port" and whether over TLS. INVALID_ARGUMENT for anything but http(s)://host[:port].
+struct BackendAddress {
+  std::string target;
+  std::string host;
+  bool tls = false;
+  bool loopback = false;
+};
+absl::StatusOr<BackendAddress> ParseBackendUrl(std::string_view url);
+
+// Deterministic id of a collector that was given none: UUIDv5 over the nil namespace and the MD5 of the host's name.
+std::string DefaultCollectorId(std::string_view hostname);
+
+// What registry may change. Absent = as configured locally.
+struct PushedConfig {
+  std::optional<absl::Duration> collection_interval;
+  std::optional<absl::Duration> activity_interval;
+  // Metric or 3.2.0 plugin name -> on or off.
+  std::map<std::string, bool> metrics;
+  // Keys that mean nothing here, with their line.
+  std::vector<std::string> unknown;
+};
+
+// The TOML subset of 3.2.0: [section], key = value, remarks after # or ; . Known: collection_interval (or
+// collector.interval), activity_interval, [metrics] <name> = true|false, [<name>] enabled = true|false.
+// INVALID_ARGUMENT names the line; unknown keys are reported, not refused.
+absl::StatusOr<PushedConfig> ParsePushedConfig(std::string_view toml);
+
+}  // namespace pga::collector

@@ -1,0 +1,66 @@
+// The collector's identity towards the backend: a key pair made here, a certificate and a token from registry. Kept in
+// the state folder (mode 0600), obtained with the registration secret, renewed before they expire.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/log/log.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace pga::collector {
+
+// PEM of a new P-256 key.
+absl::StatusOr<std::string> MakePrivateKey();
+// PEM of a certificate request for that key with the common name. INVALID_ARGUMENT if the key cannot be read.
+absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, const std::string& common_name);
+
+// Writes a file of mode 0600 and makes its name durable.
+absl::Status WritePrivateFile(const std::string& path, const std::string& bytes);
+
+class Credentials {
+ public:
+  Credentials(std::string state_dir, std::string collector_id, std::string collector_name, log::Secret secret);
+
+  // Reads what an earlier process left; makes the key if there is none. Not thread-safe; one thread uses the object.
+  absl::Status Load();
+
+  bool enrolled() const { return !token_.empty(); }
+  // Close enough to an expiry that they should be renewed.
+  bool NeedsRenewal(absl::Time now) const;
+  const std::string& token() const { return token_; }
+  bool has_certificate() const { return has_certificate_; }
+  std::string key_path() const { return state_dir_ + "/collector.key"; }
+  std::string certificate_path() const { return state_dir_ + "/collector.crt"; }
+
+  // Asks for first credentials with the registration secret. FAILED_PRECONDITION without a secret. Blocks for up to
+  // 20 s.
+  absl::Status Enrol(const std::shared_ptr<grpc::Channel>& channel);
+  // Asks for fresh ones with what it has.
+  absl::Status Renew(const std::shared_ptr<grpc::Channel>& channel);
+  // The backend does not know the token any more.
+  void Forget();
+
+ private:
+  template <typename Response>
+  absl::Status Store(const Response& response);
+
+  const std::string state_dir_;
+  const std::string collector_id_;
+  const std::string collector_name_;
+  const log::Secret secret_;
+  std::string key_pem_;
+  std::string token_;
+  absl::Time token_expires_ = absl::InfinitePast();
+  absl::Time token_since_ = absl::InfinitePast();
+  absl::Time certificate_expires_ = absl::InfinitePast();
+  bool has_certificate_ = false;
+};
+
+}  // namespace pga::collector

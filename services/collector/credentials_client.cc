@@ -1,0 +1,187 @@
+#include <fcntl.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "libs/rpc/client.h"
+#include "libs/status/status.h"
+#include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
+#include "services/collector/credentials.h"
+
+namespace pga::collector {
+namespace {
+
+namespace registrypb = ::pganalytics::registry::v1;
+using registrypb::EnrolmentService;
+
+std::string Slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return in ? text.str() : std::string();
+}
+
+using KeyPtr = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+using BioPtr = std::unique_ptr<BIO, decltype(&BIO_free)>;
+
+std::string Drain(BIO* bio) {
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio, &data);
+  return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakePrivateKey() {
+  const KeyPtr key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
+  const BioPtr bio(BIO_new(BIO_s_mem()), &BIO_free);
+  if (key == nullptr || bio == nullptr ||
+      PEM_write_bio_PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    return absl::InternalError("a private key could not be made");
+  }
+  return Drain(bio.get());
+}
+
+absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, const std::string& common_name) {
+  const BioPtr in(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())), &BIO_free);
+  const KeyPtr key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr), &EVP_PKEY_free);
+  if (key == nullptr) return absl::InvalidArgumentError("the private key cannot be read");
+  const std::unique_ptr<X509_REQ, decltype(&X509_REQ_free)> request(X509_REQ_new(), &X509_REQ_free);
+  const BioPtr out(BIO_new(BIO_s_mem()), &BIO_free);
+  X509_NAME* name = X509_REQ_get_subject_name(request.get());
+  if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.c_str()),
+                                 -1, -1, 0) != 1 ||
+      X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0 ||
+      PEM_write_bio_X509_REQ(out.get(), request.get()) != 1) {
+    return absl::InternalError("a certificate request could not be made");
+  }
+  return Drain(out.get());
+}
+
+absl::Status WritePrivateFile(const std::string& path, const std::string& bytes) {
+  const std::string temporary = path + ".tmp";
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return absl::InternalError(absl::StrCat("making ", temporary, ": ", strerror(errno)));
+  bool ok = true;
+  size_t done = 0;
+  while (ok && done < bytes.size()) {
+    const ssize_t put = write(fd, bytes.data() + done, bytes.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    ok = put > 0;
+    if (ok) done += static_cast<size_t>(put);
+  }
+  ok = ok && fsync(fd) == 0;
+  const int error = errno;
+  close(fd);
+  if (!ok || rename(temporary.c_str(), path.c_str()) != 0) {
+    unlink(temporary.c_str());
+    return absl::InternalError(absl::StrCat("writing ", path, ": ", strerror(error)));
+  }
+  return absl::OkStatus();
+}
+
+Credentials::Credentials(std::string state_dir, std::string collector_id, std::string collector_name,
+                         log::Secret secret)
+    : state_dir_(std::move(state_dir)),
+      collector_id_(std::move(collector_id)),
+      collector_name_(std::move(collector_name)),
+      secret_(std::move(secret)) {}
+
+absl::Status Credentials::Load() {
+  key_pem_ = Slurp(key_path());
+  if (key_pem_.empty()) {
+    PGA_ASSIGN_OR_RETURN(key_pem_, MakePrivateKey());
+    PGA_RETURN_IF_ERROR(WritePrivateFile(key_path(), key_pem_));
+  }
+  // Lines: collector id, token, its issue and expiry, the certificate's expiry (Unix seconds).
+  const std::vector<std::string> lines = absl::StrSplit(Slurp(state_dir_ + "/credentials"), '\n');
+  int64_t since = 0;
+  int64_t token = 0;
+  int64_t certificate = 0;
+  if (lines.size() >= 5 && lines[0] == collector_id_ && absl::SimpleAtoi(lines[2], &since) &&
+      absl::SimpleAtoi(lines[3], &token) && absl::SimpleAtoi(lines[4], &certificate)) {
+    token_ = lines[1];
+    token_since_ = absl::FromUnixSeconds(since);
+    token_expires_ = absl::FromUnixSeconds(token);
+    certificate_expires_ = absl::FromUnixSeconds(certificate);
+    has_certificate_ = access(certificate_path().c_str(), R_OK) == 0 && certificate_expires_ > absl::Now();
+  }
+  return absl::OkStatus();
+}
+
+bool Credentials::NeedsRenewal(absl::Time now) const {
+  if (!enrolled()) return false;
+  // At two thirds of the token's life, and a week before the certificate ends.
+  return now > token_expires_ - (token_expires_ - token_since_) / 3 ||
+         (has_certificate_ && now > certificate_expires_ - absl::Hours(24 * 7));
+}
+
+template <typename Response>
+absl::Status Credentials::Store(const Response& response) {
+  if (response.token().empty()) return absl::InternalError("the backend sent no token");
+  token_ = response.token();
+  token_since_ = absl::Now();
+  token_expires_ = absl::FromUnixSeconds(response.token_expires_at().seconds());
+  certificate_expires_ = absl::FromUnixSeconds(response.certificate_expires_at().seconds());
+  has_certificate_ = !response.certificate_pem().empty();
+  if (has_certificate_) PGA_RETURN_IF_ERROR(WritePrivateFile(certificate_path(), response.certificate_pem()));
+  return WritePrivateFile(
+      state_dir_ + "/credentials",
+      absl::StrCat(collector_id_, "\n", token_, "\n", absl::ToUnixSeconds(token_since_), "\n",
+                   absl::ToUnixSeconds(token_expires_), "\n", absl::ToUnixSeconds(certificate_expires_), "\n"));
+}
+
+absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel) {
+  if (secret_.empty()) {
+    return absl::FailedPreconditionError("no credentials yet, and REGISTRATION_SECRET is not set");
+  }
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  registrypb::EnrolRequest request;
+  request.set_collector_id(collector_id_);
+  request.set_name(collector_name_);
+  request.set_hostname(host);
+  request.set_version(PGA_VERSION);
+  PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
+  rpc::CallOptions options;
+  options.deadline = absl::Now() + absl::Seconds(20);
+  options.metadata = {{"x-registration-secret", secret_.Reveal()}};
+  const auto stub = EnrolmentService::NewStub(channel);
+  PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,
+                       rpc::Call(*stub, &EnrolmentService::Stub::Enrol, request, options));
+  return Store(response);
+}
+
+absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel) {
+  registrypb::RenewRequest request;
+  request.set_version(PGA_VERSION);
+  PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
+  rpc::CallOptions options;
+  options.deadline = absl::Now() + absl::Seconds(20);
+  options.bearer = token_;
+  const auto stub = EnrolmentService::NewStub(channel);
+  PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,
+                       rpc::Call(*stub, &EnrolmentService::Stub::Renew, request, options));
+  return Store(response);
+}
+
+void Credentials::Forget() {
+  token_.clear();
+  unlink((state_dir_ + "/credentials").c_str());
+}
+
+}  // namespace pga::collector

@@ -1,0 +1,339 @@
+#include "services/collector/host_runner.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "libs/frame/uuid.h"
+#include "libs/log/log.h"
+#include "libs/status/status.h"
+
+namespace pga::collector {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr int64_t kSecondNs = 1000000000;
+// Mounts that may hang at a time before filesystems are given up until they answer.
+constexpr size_t kMaxStuck = 8;
+
+std::string Slurp(const char* path) {
+  std::ifstream in(path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::vector<absl::string_view> Words(absl::string_view line) {
+  return absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+}
+
+absl::string_view ToAbsl(std::string_view v) {
+  return {v.data(), v.size()};
+}
+
+// Octal escapes of blanks in /proc/self/mounts.
+std::string Unescape(absl::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      out.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0')));
+      i += 3;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+// Host counters begin anew at boot.
+int64_t BootTimeSeconds() {
+  for (const absl::string_view line : absl::StrSplit(Slurp("/proc/stat"), '\n')) {
+    const auto words = Words(line);
+    int64_t value = 0;
+    if (words.size() == 2 && words[0] == "btime" && absl::SimpleAtoi(words[1], &value)) return value;
+  }
+  return 1;
+}
+
+}  // namespace
+
+absl::Status FillHostCpu(std::string_view stat, std::string_view loadavg, int64_t ticks_per_second, Reading* reading) {
+  const MetricShape& shape = reading->shape();
+  static constexpr const char* kColumns[] = {"user_us",   "nice_us", "system_us",  "idle_us",
+                                             "iowait_us", "irq_us",  "softirq_us", "steal_us"};
+  reading->AddRow();
+  bool found = false;
+  int64_t cpus = 0;
+  for (const absl::string_view line : absl::StrSplit(ToAbsl(stat), '\n')) {
+    const auto words = Words(line);
+    if (words.empty()) continue;
+    int64_t value = 0;
+    if (words[0] == "cpu") {
+      for (size_t i = 0; i < std::size(kColumns) && i + 1 < words.size(); ++i) {
+        if (!absl::SimpleAtoi(words[i + 1], &value)) return absl::InvalidArgumentError("/proc/stat: not a number");
+        reading->SetInt(shape.Find(kColumns[i]), value * (1000000 / ticks_per_second));
+      }
+      found = true;
+    } else if (absl::StartsWith(words[0], "cpu")) {
+      ++cpus;
+    } else if (words[0] == "ctxt" && words.size() == 2 && absl::SimpleAtoi(words[1], &value)) {
+      reading->SetInt(shape.Find("context_switches"), value);
+    }
+  }
+  if (!found) return absl::InvalidArgumentError("/proc/stat has no line `cpu`");
+  reading->SetInt(shape.Find("cpus"), cpus);
+  const auto words = Words(ToAbsl(loadavg));
+  static constexpr const char* kLoads[] = {"load_1m", "load_5m", "load_15m"};
+  for (size_t i = 0; i < std::size(kLoads) && i < words.size(); ++i) {
+    double value = 0;
+    if (absl::SimpleAtod(words[i], &value)) reading->SetDouble(shape.Find(kLoads[i]), value);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FillHostMemory(std::string_view meminfo, std::string_view vmstat, Reading* reading) {
+  static constexpr std::pair<const char*, const char*> kColumns[] = {
+      {"MemTotal:", "total_bytes"},  {"MemFree:", "free_bytes"},         {"MemAvailable:", "available_bytes"},
+      {"Buffers:", "buffers_bytes"}, {"Cached:", "cached_bytes"},        {"Shmem:", "shared_bytes"},
+      {"Dirty:", "dirty_bytes"},     {"SwapTotal:", "swap_total_bytes"}, {"SwapFree:", "swap_free_bytes"}};
+  const MetricShape& shape = reading->shape();
+  reading->AddRow();
+  bool found = false;
+  for (const absl::string_view line : absl::StrSplit(ToAbsl(meminfo), '\n')) {
+    const auto words = Words(line);
+    int64_t value = 0;
+    if (words.size() < 2 || !absl::SimpleAtoi(words[1], &value)) continue;
+    for (const auto& [word, column] : kColumns) {
+      if (words[0] != word) continue;
+      reading->SetInt(shape.Find(column), value * 1024);
+      found = true;
+    }
+  }
+  for (const absl::string_view line : absl::StrSplit(ToAbsl(vmstat), '\n')) {
+    const auto words = Words(line);
+    int64_t value = 0;
+    if (words.size() != 2 || !absl::SimpleAtoi(words[1], &value)) continue;
+    if (words[0] == "pswpin") reading->SetInt(shape.Find("swap_in_pages"), value);
+    if (words[0] == "pswpout") reading->SetInt(shape.Find("swap_out_pages"), value);
+  }
+  if (!found) return absl::InvalidArgumentError("/proc/meminfo does not look as expected");
+  return absl::OkStatus();
+}
+
+std::vector<Mount> ParseMounts(std::string_view mounts) {
+  static const std::set<std::string> kNoSpace = {
+      "proc",        "sysfs",      "devtmpfs", "devpts",     "cgroup",
+      "cgroup2",     "securityfs", "pstore",   "bpf",        "debugfs",
+      "tracefs",     "configfs",   "mqueue",   "hugetlbfs",  "fusectl",
+      "binfmt_misc", "autofs",     "nsfs",     "rpc_pipefs", "efivarfs",
+      "ramfs",       "tmpfs",      "squashfs", "overlay",    "fuse.gvfsd-fuse",
+      "fuse.portal", "selinuxfs",  "nfsd"};
+  std::vector<Mount> found;
+  std::set<std::string> devices;
+  std::vector<Mount> overlays;
+  for (const absl::string_view line : absl::StrSplit(ToAbsl(mounts), '\n')) {
+    const auto words = Words(line);
+    if (words.size() < 3) continue;
+    Mount mount{Unescape(words[0]), Unescape(words[1]), std::string(words[2])};
+    if (mount.type == "overlay" && mount.path == "/") overlays.push_back(mount);
+    if (kNoSpace.contains(mount.type) || !devices.insert(mount.device).second) continue;
+    found.push_back(std::move(mount));
+  }
+  // In a container the root is all there is.
+  if (found.empty()) found = std::move(overlays);
+  return found;
+}
+
+// Work that threads do for the lane. A thread that hangs keeps only this.
+struct HostRunner::FilesystemProbe {
+  struct Answer {
+    Mount mount;
+    bool ok = false;
+    struct statvfs info {};
+  };
+  absl::Mutex mutex;
+  std::set<std::string> busy ABSL_GUARDED_BY(mutex);
+  std::vector<Answer> answers ABSL_GUARDED_BY(mutex);
+};
+
+HostRunner::HostRunner(RunnerContext* context, std::string host_name)
+    : context_(context),
+      name_(absl::StrCat("host:", host_name)),
+      source_id_(frame::SourceUuid(context->collector_id, name_)),
+      schedule_(0, 1, ""),
+      timer_(*context->loop),
+      filesystems_(std::make_shared<FilesystemProbe>()) {
+  BuildTasks();
+}
+
+HostRunner::~HostRunner() = default;
+
+void HostRunner::BuildTasks() {
+  ++generation_;
+  tasks_.clear();
+  schedule_ = Schedule(context_->clock->BoottimeNanos(), absl::ToInt64Nanoseconds(context_->interval),
+                       absl::StrCat(context_->collector_id, "/", name_));
+  for (const catalogpb::Metric& metric : context_->catalog->metrics()) {
+    if (metric.scope() != catalogpb::SCOPE_HOST || context_->disabled.contains(metric.name())) continue;
+    auto task = std::make_shared<Task>();
+    task->metric = &metric;
+    task->shape = std::make_unique<MetricShape>(metric);
+    task->reading = std::make_unique<Reading>(*task->shape);
+    tasks_.push_back(std::move(task));
+    schedule_.Add(metric.interval_factor());
+  }
+}
+
+void HostRunner::Start() {
+  asio::co_spawn(*context_->loop, Lane(), asio::detached);
+}
+
+void HostRunner::Stop() {
+  stopping_ = true;
+  timer_.cancel();
+}
+
+void HostRunner::Reconfigure() {
+  BuildTasks();
+  timer_.cancel();
+}
+
+absl::Status HostRunner::Publish(const Reading& reading, int item) {
+  const std::string tracker_key = TrackerKey(source_id_, 0, reading.shape().name());
+  Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
+  if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
+  Observation observation;
+  observation.collected_at_us = absl::ToUnixMicros(context_->clock->Now());
+  // A boot is the epoch of a host's counters.
+  observation.epoch = {1, 1, BootTimeSeconds() * 1000000, 0};
+  PGA_ASSIGN_OR_RETURN(Step step, Advance(tracker.baseline.get(), reading, observation));
+  Outbox::Parcel parcel;
+  parcel.source.set_source_id(source_id_);
+  parcel.source.set_name(name_);
+  for (ingestpb::Frame& frame : step.frames) frame.set_source_id(source_id_);
+  parcel.frames = std::move(step.frames);
+  parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
+  parcel.done = [this, tracker_key, next = step.next, item, generation = generation_](const auto& result) {
+    Trackers::Tracker& current = context_->trackers->Get(tracker_key);
+    current.pending = false;
+    if (result.ok()) {
+      current.baseline = next;
+    } else if (generation == generation_) {
+      schedule_.RetryAt(item, context_->clock->BoottimeNanos() + 3 * kSecondNs);
+    }
+  };
+  tracker.pending = true;
+  context_->outbox->Add(std::move(parcel));
+  return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
+  const std::vector<Mount> mounts = ParseMounts(Slurp("/proc/self/mounts"));
+  size_t stuck = 0;
+  {
+    absl::MutexLock lock(&filesystems_->mutex);
+    filesystems_->answers.clear();
+    stuck = filesystems_->busy.size();
+  }
+  if (stuck >= kMaxStuck) co_return absl::DeadlineExceededError(absl::StrCat(stuck, " mounts do not answer"));
+  // One thread asks them all in turn; if it gets stuck, the next round leaves that mount out.
+  std::vector<Mount> wanted;
+  {
+    absl::MutexLock lock(&filesystems_->mutex);
+    for (const Mount& mount : mounts) {
+      if (!filesystems_->busy.contains(mount.path)) wanted.push_back(mount);
+    }
+  }
+  auto finished = std::make_shared<std::atomic<bool>>(false);
+  // Detached on purpose: nothing can end a thread that hangs in the kernel, and it holds nothing but the shared state.
+  std::thread([probe = filesystems_, wanted, finished] {
+    for (const Mount& mount : wanted) {
+      {
+        absl::MutexLock lock(&probe->mutex);
+        probe->busy.insert(mount.path);
+      }
+      FilesystemProbe::Answer answer;
+      answer.mount = mount;
+      answer.ok = statvfs(mount.path.c_str(), &answer.info) == 0;
+      absl::MutexLock lock(&probe->mutex);
+      probe->busy.erase(mount.path);
+      probe->answers.push_back(std::move(answer));
+    }
+    *finished = true;
+  }).detach();
+  for (int waited = 0; waited < 100 && !*finished && !stopping_; ++waited) {
+    timer_.expires_after(std::chrono::milliseconds(20));
+    co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+  const MetricShape& shape = reading->shape();
+  absl::MutexLock lock(&filesystems_->mutex);
+  for (const FilesystemProbe::Answer& answer : filesystems_->answers) {
+    if (!answer.ok) continue;
+    const auto bytes = [&](auto blocks) {
+      return static_cast<int64_t>(blocks) * static_cast<int64_t>(answer.info.f_frsize);
+    };
+    reading->AddRow();
+    reading->SetText(shape.Find("device"), answer.mount.device);
+    reading->SetText(shape.Find("mountpoint"), answer.mount.path);
+    reading->SetText(shape.Find("fstype"), answer.mount.type);
+    reading->SetInt(shape.Find("total_bytes"), bytes(answer.info.f_blocks));
+    reading->SetInt(shape.Find("used_bytes"), bytes(answer.info.f_blocks - answer.info.f_bfree));
+    reading->SetInt(shape.Find("free_bytes"), bytes(answer.info.f_bfree));
+    reading->SetInt(shape.Find("available_bytes"), bytes(answer.info.f_bavail));
+    reading->SetInt(shape.Find("inodes_total"), static_cast<int64_t>(answer.info.f_files));
+    reading->SetInt(shape.Find("inodes_free"), static_cast<int64_t>(answer.info.f_ffree));
+  }
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<void> HostRunner::Lane() {
+  while (!stopping_) {
+    const int64_t wait = schedule_.NextDue() - context_->clock->BoottimeNanos();
+    if (wait > 0) {
+      timer_.expires_after(std::chrono::nanoseconds(std::min(wait, kSecondNs)));
+      co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+      continue;
+    }
+    const int generation = generation_;
+    const std::vector<int> due = schedule_.TakeDue(context_->clock->BoottimeNanos());
+    for (const int item : due) {
+      if (stopping_ || generation != generation_) break;
+      const std::shared_ptr<Task> task = tasks_[static_cast<size_t>(item)];
+      task->reading->Clear();
+      absl::Status status;
+      if (task->metric->probe() == "host_cpu") {
+        status = FillHostCpu(Slurp("/proc/stat"), Slurp("/proc/loadavg"), sysconf(_SC_CLK_TCK), task->reading.get());
+      } else if (task->metric->probe() == "host_memory") {
+        status = FillHostMemory(Slurp("/proc/meminfo"), Slurp("/proc/vmstat"), task->reading.get());
+      } else if (task->metric->probe() == "host_filesystem") {
+        status = co_await FillFilesystems(task->reading.get());
+      } else {
+        continue;
+      }
+      if (status.ok()) status = Publish(*task->reading, item);
+      if (!status.ok() && troubles_.insert(task->metric->name()).second) {
+        PGA_LOG(warn, "not collected", {{"source", name_}, {"what", task->metric->name()}, {"reason", status}});
+      }
+      if (status.ok()) troubles_.erase(task->metric->name());
+    }
+  }
+}
+
+}  // namespace pga::collector

@@ -1,0 +1,67 @@
+// Figures of the collector's own host: processor and memory from /proc on the event loop, filesystems by statvfs on
+// threads of their own, because a hung mount blocks for ever.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "services/collector/source_runner.h"
+
+namespace pga::collector {
+
+// One row of host_cpu from /proc/stat and /proc/loadavg. INVALID_ARGUMENT if they do not look as expected.
+absl::Status FillHostCpu(std::string_view stat, std::string_view loadavg, int64_t ticks_per_second, Reading* reading);
+// One row of host_memory from /proc/meminfo and /proc/vmstat.
+absl::Status FillHostMemory(std::string_view meminfo, std::string_view vmstat, Reading* reading);
+
+struct Mount {
+  std::string device;
+  std::string path;
+  std::string type;
+};
+// Mounts of real filesystems in /proc/self/mounts; every device once.
+std::vector<Mount> ParseMounts(std::string_view mounts);
+
+class HostRunner {
+ public:
+  HostRunner(RunnerContext* context, std::string host_name);
+  ~HostRunner();
+  HostRunner(const HostRunner&) = delete;
+  HostRunner& operator=(const HostRunner&) = delete;
+
+  void Start();
+  void Stop();
+  void Reconfigure();
+
+ private:
+  struct Task {
+    const catalogpb::Metric* metric = nullptr;
+    std::unique_ptr<MetricShape> shape;
+    std::unique_ptr<Reading> reading;
+  };
+  struct FilesystemProbe;
+
+  boost::asio::awaitable<void> Lane();
+  boost::asio::awaitable<absl::Status> FillFilesystems(Reading* reading);
+  absl::Status Publish(const Reading& reading, int item);
+  void BuildTasks();
+
+  RunnerContext* const context_;
+  const std::string name_;
+  const std::string source_id_;
+  bool stopping_ = false;
+  int generation_ = 0;
+  std::vector<std::shared_ptr<Task>> tasks_;
+  Schedule schedule_;
+  boost::asio::steady_timer timer_;
+  // Shared with threads that may hang in statvfs.
+  std::shared_ptr<FilesystemProbe> filesystems_;
+  std::set<std::string> troubles_;
+};
+
+}  // namespace pga::collector

@@ -1,0 +1,119 @@
+// Delivers the spool to ingest over one bidirectional stream, exactly once: Hello, window, resend from the server's
+// watermark, forks, renewal of credentials. Runs on a thread of its own; gRPC's callback threads only leave notes.
+// Rules: docs/delivery.md.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "libs/log/log.h"
+#include "libs/metrics/registry.h"
+#include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "services/collector/config.h"
+#include "services/collector/credentials.h"
+#include "services/collector/spool.h"
+#include "services/collector/spool_writer.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace pga::collector {
+
+struct IngestClientOptions {
+  BackendAddress backend;
+  std::string ca_file;
+  bool tls_verify = true;
+  log::Secret registration_secret;
+  std::string collector_id;
+  std::string collector_name;
+  std::string catalog_version;
+  std::string state_dir;
+  int32_t config_version = 0;
+  absl::Duration first_backoff = absl::Milliseconds(500);
+  absl::Duration max_backoff = absl::Seconds(60);
+  // Without an acknowledgement for this long while batches are out, the connection is made anew.
+  absl::Duration ack_timeout = absl::Seconds(90);
+};
+
+// Called on the delivery thread; must not block.
+struct IngestEvents {
+  // Everything up to last_seq of the stream is stored.
+  std::function<void(const std::string& stream_id, int64_t last_seq)> on_ack;
+  // The server lost batches it had acknowledged, or the numbers of batches changed.
+  std::function<void()> on_history_changed;
+  std::function<void(int32_t version, const std::string& toml)> on_config;
+};
+
+class IngestClient {
+ public:
+  // All pointers outlive the client.
+  IngestClient(IngestClientOptions options, Spool* spool, SpoolWriter* writer, metrics::Registry* metrics,
+               IngestEvents events);
+  // Stops.
+  ~IngestClient();
+  IngestClient(const IngestClient&) = delete;
+  IngestClient& operator=(const IngestClient&) = delete;
+
+  void Start();
+  // There is something new in the spool. Thread-safe, does not block.
+  void Wake();
+  // Ends the stream and joins the thread; what is out is resent by the next start. Repeating is safe.
+  void Stop();
+
+  bool connected() const { return connected_; }
+
+ private:
+  class Session;
+  struct Streaming;
+
+  void Run();
+  absl::Status Connect();
+  absl::Status Stream();
+  absl::Status Greet(Session* session, Streaming* state);
+  absl::Status Handle(const ingestpb::StreamBatchesResponse& response, Streaming* state);
+  void HandleReject(const ingestpb::Reject& reject, Streaming* state);
+  void Fork(const std::string& stream_id, int64_t from_seq, Streaming* state);
+  void NoteAck(const std::string& stream_id, int64_t last_seq, const std::string& last_hash, Streaming* state);
+  // The next batch to send, if any: live first, then sealed ones, oldest first.
+  bool PickNext(Streaming* state, ingestpb::Batch* batch);
+  bool WaitFor(absl::Duration duration);
+  int64_t NextSession();
+
+  const IngestClientOptions options_;
+  Spool* const spool_;
+  SpoolWriter* const writer_;
+  const IngestEvents events_;
+  Credentials credentials_;
+  std::shared_ptr<grpc::Channel> channel_;
+  int64_t session_ = 0;
+  std::atomic<int32_t> config_version_{0};
+  std::atomic<bool> connected_{false};
+
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool news_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+
+  metrics::Counter& sent_;
+  metrics::Counter& acked_;
+  metrics::Counter& sent_bytes_;
+  metrics::Counter& reconnects_;
+  metrics::Counter& forks_;
+  metrics::Counter& gaps_;
+  metrics::Counter& rejects_;
+  metrics::Counter& replayed_;
+  metrics::Counter& renewals_;
+  metrics::Gauge& up_;
+  metrics::Gauge& clock_offset_;
+};
+
+}  // namespace pga::collector
