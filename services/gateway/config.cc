@@ -35,8 +35,6 @@ void GatewayConfig::Register(config::Loader& loader) {
                   "longest time for a request head, from its first byte", absl::Seconds(1), absl::Minutes(5));
   loader.Duration(&idle_timeout, "IDLE_TIMEOUT", "idle-timeout", idle_timeout,
                   "how long a connection may wait between requests", absl::Seconds(1), absl::Hours(1));
-  loader.Duration(&shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", shutdown_timeout,
-                  "time running requests get at the end", absl::ZeroDuration(), absl::Minutes(10));
   loader.Int(&max_connections, "MAX_HTTP_CONNECTIONS", "max-http-connections", max_connections,
              "connections at a time; more are closed at once", "", 1, 1'000'000);
   loader.Bytes(&max_body_bytes, "MAX_BODY_BYTES", "max-body-bytes", max_body_bytes,

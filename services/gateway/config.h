@@ -35,7 +35,6 @@ struct GatewayConfig {
   absl::Duration stream_timeout = absl::Minutes(5);
   absl::Duration header_timeout = absl::Seconds(10);
   absl::Duration idle_timeout = absl::Seconds(60);
-  absl::Duration shutdown_timeout = absl::Seconds(10);
 
   int max_connections = 2000;
   int64_t max_body_bytes = int64_t{10} << 20;
