@@ -1,0 +1,75 @@
+// pganalytics-api: the whole suite in one process. Without arguments it serves; `migrate up` and `migrate status` care
+// for the databases.
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "libs/config/config.h"
+#include "libs/exec/shutdown.h"
+#include "libs/log/log.h"
+#include "libs/status/status.h"
+#include "services/api/composition.h"
+#include "services/api/config.h"
+#include "services/api/migrate.h"
+
+namespace pga::api {
+namespace {
+
+constexpr char kDescription[] =
+    "pganalytics-api: the pgAnalytics suite in one process.\n\n"
+    "  pganalytics-api                  serve until SIGTERM\n"
+    "  pganalytics-api migrate up       bring both databases to what this program needs; repeating changes nothing\n"
+    "  pganalytics-api migrate status   list migrations; exit code 1 when some are pending";
+
+void Print(const std::string& line) {
+  std::fprintf(stdout, "%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+absl::Status Serve(const ApiConfig& config) {
+  PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(config.log_level));
+  log::Init({.level = level, .json = true, .service = "pganalytics-api", .sink = {}});
+  exec::ShutdownSignal::Install();
+  PGA_ASSIGN_OR_RETURN(const std::unique_ptr<Composition> suite, Composition::Start(config));
+  PGA_LOG(info, "pganalytics-api serves",
+          {{"address", config.gateway.listen_address},
+           {"port", suite->port()},
+           {"tls", config.gateway.tls_enabled},
+           {"version", PGA_VERSION}});
+  if (config.gateway.listen_address == "127.0.0.1") {
+    PGA_LOG(info, "only this host can connect; LISTEN_ADDRESS=0.0.0.0 opens the port to others");
+  }
+  exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  PGA_LOG(info, "pganalytics-api stops", {{"signal", exec::ShutdownSignal::signal()}});
+  suite->Drain(absl::Now() + config.shutdown_timeout);
+  return absl::OkStatus();
+}
+
+absl::Status Run(int argc, char** argv) {
+  ApiConfig config;
+  config::Loader loader(argc, argv, config::ProcessEnvironment(), kDescription);
+  RegisterOptions(loader, &config);
+  loader.AllowPositional();
+  PGA_RETURN_IF_ERROR(loader.Parse());
+  if (loader.help_requested() || loader.version_requested()) {
+    std::fputs(loader.help_requested() ? loader.Help().c_str() : "pganalytics-api " PGA_VERSION "\n", stdout);
+    return absl::OkStatus();
+  }
+  const std::vector<std::string>& words = loader.positional();
+  if (words.empty()) return Serve(config);
+  if (words == std::vector<std::string>{"migrate", "up"}) return MigrateUp(config, Print);
+  if (words == std::vector<std::string>{"migrate", "status"}) return MigrateStatus(config, Print);
+  return absl::InvalidArgumentError("unknown command; use no command, `migrate up` or `migrate status` (see --help)");
+}
+
+}  // namespace
+}  // namespace pga::api
+
+int main(int argc, char** argv) {
+  const absl::Status status = pga::api::Run(argc, argv);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "pganalytics-api: %s\n", std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
