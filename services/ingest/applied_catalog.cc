@@ -1,0 +1,57 @@
+#include "services/ingest/applied_catalog.h"
+
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "libs/catalog/metric.h"
+#include "libs/status/status.h"
+
+namespace pga::ingest {
+
+absl::Status AppliedCatalog::Refresh(absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(std::vector<AppliedMetric> applied, store_->LoadCatalog(deadline));
+  auto entries = std::make_shared<Entries>();
+  for (AppliedMetric& from : applied) {
+    auto entry = std::make_shared<CatalogEntry>();
+    entry->id = from.id;
+    entry->metric = std::move(from.definition);
+    entry->has_counters = catalog::HasCounters(entry->metric);
+    for (int version = 1; version <= from.schema_version; ++version) {
+      PGA_ASSIGN_OR_RETURN(auto layout, storage::FrameLayout::Create(entry->metric, entry->id, version));
+      entry->layouts.push_back(std::move(layout));
+    }
+    const std::string name = entry->metric.name();
+    (*entries)[name] = std::move(entry);
+  }
+  absl::MutexLock lock(&mutex_);
+  entries_ = std::move(entries);
+  refreshed_ = absl::Now();
+  return absl::OkStatus();
+}
+
+absl::Status AppliedCatalog::RefreshIfOlder(absl::Duration min_age, absl::Time deadline) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (absl::Now() - refreshed_ < min_age) return absl::OkStatus();
+    refreshed_ = absl::Now();
+  }
+  return Refresh(deadline);
+}
+
+std::shared_ptr<const CatalogEntry> AppliedCatalog::Find(std::string_view metric) const {
+  std::shared_ptr<const Entries> entries;
+  {
+    absl::MutexLock lock(&mutex_);
+    entries = entries_;
+  }
+  const auto found = entries->find(absl::string_view(metric.data(), metric.size()));
+  return found == entries->end() ? nullptr : found->second;
+}
+
+size_t AppliedCatalog::size() const {
+  absl::MutexLock lock(&mutex_);
+  return entries_->size();
+}
+
+}  // namespace pga::ingest

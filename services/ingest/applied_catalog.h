@@ -1,0 +1,53 @@
+// The metrics whose tables exist in the database, as the schema job recorded them: ingest takes frames of exactly
+// these, also of custom metrics that it has never heard of before.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "libs/storage/frame_encoder.h"
+#include "services/ingest/ingest_store.h"
+
+namespace pga::ingest {
+
+// One metric with a layout per schema version. Immutable.
+struct CatalogEntry {
+  int16_t id = 0;
+  pganalytics::catalog::v1::Metric metric;
+  bool has_counters = false;
+  std::vector<std::shared_ptr<const storage::FrameLayout>> layouts;  // [version - 1]
+};
+
+// Thread-safe.
+class AppliedCatalog {
+ public:
+  // The store must outlive the catalog.
+  explicit AppliedCatalog(IngestStore* store) : store_(store) {}
+
+  // Reads the catalog anew; the former one stays in force when that fails. Blocks until `deadline` at most.
+  absl::Status Refresh(absl::Time deadline);
+
+  // As Refresh, but at most once per `min_age`; for a frame whose metric is not known.
+  absl::Status RefreshIfOlder(absl::Duration min_age, absl::Time deadline);
+
+  // Null if the metric has no table.
+  std::shared_ptr<const CatalogEntry> Find(std::string_view metric) const;
+
+  size_t size() const;
+
+ private:
+  using Entries = absl::flat_hash_map<std::string, std::shared_ptr<const CatalogEntry>>;
+  IngestStore* const store_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const Entries> entries_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const Entries>();
+  absl::Time refreshed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+};
+
+}  // namespace pga::ingest

@@ -1,0 +1,228 @@
+#include "services/ingest/batch_preparer.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/arena.h"
+#include "libs/frame/batch_codec.h"
+#include "libs/frame/digest.h"
+#include "libs/frame/frame_reader.h"
+#include "libs/frame/uuid.h"
+#include "libs/status/status.h"
+
+namespace pga::ingest {
+namespace ingest_v1 = pganalytics::ingest::v1;
+
+namespace {
+
+using storage::PreparedBatch;
+using storage::PreparedRows;
+
+constexpr int64_t kMicrosPerHour = 3'600'000'000;
+
+int64_t FloorHour(int64_t us) {
+  return us / kMicrosPerHour - (us % kMicrosPerHour < 0 ? 1 : 0);
+}
+
+void PutAside(const char* reason, std::string message, PreparedBatch* batch) {
+  // What was prepared so far must not be written.
+  batch->rows.clear();
+  batch->texts.clear();
+  batch->query_texts.clear();
+  batch->ledger.clear();
+  batch->dirty.clear();
+  batch->claims.clear();
+  batch->partition_times.clear();
+  batch->quarantine_reason = reason;
+  batch->quarantine_message = std::move(message);
+}
+
+absl::Status NotApplied(const std::string& metric, int version) {
+  return status::WithRetryAfter(
+      status::WithReason(absl::UnavailableError(absl::StrCat("metric ", metric, " version ", version,
+                                                             " has no table yet; apply the catalog")),
+                         kReasonSchema),
+      absl::Seconds(5));
+}
+
+PreparedRows* RowsFor(const std::shared_ptr<const storage::FrameLayout>& layout, ingest_v1::FrameKind kind,
+                      PreparedBatch* batch) {
+  for (PreparedRows& rows : batch->rows) {
+    if (rows.layout == layout && rows.kind == kind) return &rows;
+  }
+  batch->rows.push_back({layout, kind, {}, 0});
+  return &batch->rows.back();
+}
+
+bool HasLowerBound(const ingest_v1::Frame& frame) {
+  if ((frame.flags() & ingest_v1::FRAME_FLAG_LOWER_BOUND) != 0) return true;
+  return std::any_of(frame.row_flags().begin(), frame.row_flags().end(),
+                     [](char flags) { return (flags & ingest_v1::FRAME_FLAG_LOWER_BOUND) != 0; });
+}
+
+}  // namespace
+
+BatchPreparer::BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources,
+                             const storage::KnownTexts* known_texts, clock::Clock* clock)
+    : options_(std::move(options)), catalog_(catalog), sources_(sources), known_texts_(known_texts), clock_(clock) {}
+
+absl::StatusOr<std::unique_ptr<PreparedBatch>> BatchPreparer::Prepare(const BatchOrigin& origin,
+                                                                      ingest_v1::Batch* batch) {
+  if (batch->stream_id().size() != frame::kUuidBytes || batch->seq() < 1 ||
+      batch->prev_hash().size() != frame::kHashBytes || batch->hash().size() != frame::kHashBytes) {
+    return absl::InvalidArgumentError("a batch without a well-formed stream_id, seq, prev_hash or hash");
+  }
+  const absl::Time now = clock_->Now();
+  auto prepared = std::make_unique<PreparedBatch>();
+  prepared->collector = origin.collector;
+  prepared->session = origin.session;
+  prepared->stream_id = batch->stream_id();
+  prepared->first_seq = batch->seq();
+  prepared->seq = batch->seq();
+  prepared->prev_hash = batch->prev_hash();
+  prepared->hash = batch->hash();
+  prepared->received_us = absl::ToUnixMicros(now);
+  prepared->wire_bytes = static_cast<int32_t>(batch->payload().size());
+
+  google::protobuf::Arena arena;
+  const auto content = frame::OpenBatch(*batch, &arena, options_.limits);
+  if (!content.ok()) {
+    if (content.status().code() == absl::StatusCode::kDataLoss) {
+      PutAside(storage::quarantine_reason::kHash, std::string(content.status().message()), prepared.get());
+    } else if (content.status().code() == absl::StatusCode::kInvalidArgument) {
+      PutAside(storage::quarantine_reason::kMalformed, std::string(content.status().message()), prepared.get());
+    } else {
+      return content.status();
+    }
+  } else {
+    PGA_RETURN_IF_ERROR(PrepareContent(origin, **content, now, prepared.get()));
+  }
+  prepared->payload = std::move(*batch->mutable_payload());
+  return prepared;
+}
+
+absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const ingest_v1::BatchContent& content,
+                                           absl::Time now, PreparedBatch* prepared) {
+  std::vector<SourceDescription> descriptions;
+  descriptions.reserve(static_cast<size_t>(content.sources_size()));
+  for (const ingest_v1::SourceInfo& source : content.sources()) {
+    descriptions.push_back({source.source_id(), source.name(), source.owner_epoch(), source.system_identifier(),
+                            source.server_version_num(), source.in_recovery()});
+  }
+  PGA_ASSIGN_OR_RETURN(
+      const std::vector<ResolvedSource> resolved,
+      sources_->Resolve(origin.collector, origin.collector_id, descriptions, absl::Now() + options_.lookup_timeout));
+  absl::flat_hash_map<absl::string_view, int32_t> ids;
+  for (size_t i = 0; i < resolved.size(); ++i) {
+    if (!resolved[i].refusal.empty()) {
+      PutAside(resolved[i].refusal.c_str(), resolved[i].message, prepared);
+      return absl::OkStatus();
+    }
+    ids.emplace(descriptions[i].uuid, resolved[i].id);
+    prepared->claims.push_back({resolved[i].id, descriptions[i].owner_epoch});
+  }
+
+  if (content.has_gap()) {
+    const ingest_v1::Gap& gap = content.gap();
+    if (content.frames_size() != 0 || gap.last_seq() != prepared->seq || gap.hash_before() != prepared->prev_hash) {
+      PutAside(storage::quarantine_reason::kMalformed, "a gap record that does not fit the batch that carries it",
+               prepared);
+      return absl::OkStatus();
+    }
+    prepared->is_gap = true;
+    prepared->first_seq = gap.first_seq();
+    prepared->hash = gap.hash_after();
+    for (const ingest_v1::LostInterval& lost : gap.lost()) {
+      const auto id = ids.find(lost.source_id());
+      if (id != ids.end()) prepared->lost.push_back({id->second, lost.start_us(), lost.end_us()});
+    }
+  }
+
+  storage::TextCollector texts(known_texts_);
+  const int64_t newest_us = absl::ToUnixMicros(now + options_.max_ahead);
+  int64_t last_collected_us = INT64_MIN;
+  for (const ingest_v1::Frame& frame : content.frames()) {
+    std::shared_ptr<const CatalogEntry> entry = catalog_->Find(frame.metric());
+    if (entry == nullptr || frame.schema_version() > static_cast<int>(entry->layouts.size())) {
+      PGA_RETURN_IF_ERROR(catalog_->RefreshIfOlder(absl::Seconds(2), absl::Now() + options_.lookup_timeout));
+      entry = catalog_->Find(frame.metric());
+      if (entry == nullptr || frame.schema_version() > static_cast<int>(entry->layouts.size())) {
+        return NotApplied(frame.metric(), frame.schema_version());
+      }
+    }
+    absl::Status valid = frame::ValidateFrame(frame, entry->metric);
+    if (valid.ok() && frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME && !entry->has_counters) {
+      valid =
+          absl::InvalidArgumentError(absl::StrCat("metric ", frame.metric(), " has no counters, hence no keyframes"));
+    }
+    if (valid.code() == absl::StatusCode::kUnavailable) return NotApplied(frame.metric(), frame.schema_version());
+    if (!valid.ok()) {
+      PutAside(storage::quarantine_reason::kMalformed, std::string(valid.message()), prepared);
+      return absl::OkStatus();
+    }
+    const auto& layout = entry->layouts[static_cast<size_t>(frame.schema_version() - 1)];
+    const int64_t oldest_us = absl::ToUnixMicros(now - absl::Hours(24) * layout->raw_retention_days());
+    if (frame.collected_at_us() > newest_us || frame.collected_at_us() < oldest_us) {
+      PutAside(storage::quarantine_reason::kClock,
+               absl::StrCat("frame of ", frame.metric(), " collected at ",
+                            absl::FormatTime(absl::RFC3339_sec, absl::FromUnixMicros(frame.collected_at_us()),
+                                             absl::UTCTimeZone()),
+                            " is outside the accepted time"),
+               prepared);
+      return absl::OkStatus();
+    }
+    const auto source = ids.find(frame.source_id());
+    if (source == ids.end()) {
+      PutAside(storage::quarantine_reason::kSource, "a frame of a source that its batch does not describe", prepared);
+      return absl::OkStatus();
+    }
+
+    PreparedRows* rows = RowsFor(layout, frame.kind(), prepared);
+    const size_t before = rows->tuples.size();
+    if (absl::Status encoded = storage::EncodeFrame(*layout, frame, source->second, &rows->tuples, &texts);
+        !encoded.ok()) {
+      PutAside(storage::quarantine_reason::kMalformed, std::string(encoded.message()), prepared);
+      return absl::OkStatus();
+    }
+    rows->rows += frame.row_count();
+    prepared->row_count += frame.row_count();
+    last_collected_us = std::max(last_collected_us, frame.collected_at_us());
+
+    const bool keyframe = frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME;
+    storage::LedgerEntry ledger;
+    ledger.time_us = frame.collected_at_us();
+    ledger.source = source->second;
+    ledger.metric_id = entry->id;
+    ledger.flags = static_cast<int16_t>((keyframe ? storage::kLedgerKeyframe : 0) |
+                                        (HasLowerBound(frame) ? storage::kLedgerLowerBound : 0));
+    ledger.scope = static_cast<int32_t>(static_cast<uint32_t>(frame.scope_id()));
+    ledger.interval_us = frame.collected_at_us() - frame.interval_start_us();
+    ledger.rows = frame.row_count();
+    ledger.bytes = static_cast<int32_t>(rows->tuples.size() - before);
+    prepared->ledger.push_back(ledger);
+    prepared->partition_times.emplace_back(frame.metric(), frame.collected_at_us());
+    // Buckets older than the raw rows cannot be computed again. Keyframes count too: their readings are rolled up, and
+    // the ledger's closed days must learn of late ones.
+    const int64_t from_us =
+        keyframe ? frame.collected_at_us() : std::clamp(frame.interval_start_us(), oldest_us, frame.collected_at_us());
+    prepared->dirty.push_back({entry->id, source->second, FloorHour(from_us), FloorHour(frame.collected_at_us())});
+  }
+  for (const ingest_v1::QueryText& text : content.query_texts()) {
+    const auto source = ids.find(text.source_id());
+    if (source == ids.end()) {
+      PutAside(storage::quarantine_reason::kSource, "a query text of a source that its batch does not describe",
+               prepared);
+      return absl::OkStatus();
+    }
+    prepared->query_texts.push_back({source->second, text.database_id(), text.query_id(), text.text()});
+  }
+  prepared->texts = texts.Take();
+  if (last_collected_us != INT64_MIN) prepared->clock_offset_us = prepared->received_us - last_collected_us;
+  return absl::OkStatus();
+}
+
+}  // namespace pga::ingest

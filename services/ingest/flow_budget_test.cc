@@ -1,0 +1,41 @@
+#include "services/ingest/flow_budget.h"
+
+#include <gtest/gtest.h>
+
+namespace pga::ingest {
+namespace {
+
+TEST(FlowBudget, GrantsInOrderOnceThereIsRoom) {
+  FlowBudget budget(100, 1'000);
+  std::string order;
+  EXPECT_TRUE(budget.Acquire(60, 10, [] {}));
+  EXPECT_FALSE(budget.Acquire(60, 10, [&] { order += "a"; }));
+  // Would fit, but does not overtake.
+  EXPECT_FALSE(budget.Acquire(10, 10, [&] { order += "b"; }));
+  EXPECT_EQ(budget.waiting(), 2u);
+  budget.Release(60, 10);
+  EXPECT_EQ(order, "ab");
+  EXPECT_EQ(budget.rows(), 70);
+  budget.Release(60, 10);
+  budget.Release(10, 10);
+  EXPECT_EQ(budget.rows(), 0);
+  EXPECT_EQ(budget.bytes(), 0);
+}
+
+TEST(FlowBudget, BatchBeyondTheBudgetGoesAlone) {
+  FlowBudget budget(100, 1'000);
+  bool granted = false;
+  EXPECT_TRUE(budget.Acquire(5'000, 10, [] {}));
+  EXPECT_FALSE(budget.Acquire(1, 5'000, [&] { granted = true; }));
+  budget.Release(5'000, 10);
+  EXPECT_TRUE(granted);
+}
+
+TEST(FlowBudget, BytesBoundAsRowsDo) {
+  FlowBudget budget(100, 1'000);
+  EXPECT_TRUE(budget.Acquire(1, 900, [] {}));
+  EXPECT_FALSE(budget.Acquire(1, 200, [] {}));
+}
+
+}  // namespace
+}  // namespace pga::ingest

@@ -1,0 +1,142 @@
+#include "services/ingest/ingest_service.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/rpc/status.h"
+#include "libs/status/status.h"
+
+namespace pga::ingest {
+namespace ingest_v1 = pganalytics::ingest::v1;
+
+namespace {
+
+using Request = ingest_v1::StreamBatchesRequest;
+using Response = ingest_v1::StreamBatchesResponse;
+
+// Ties one call to its session. gRPC owns the time of its death (OnDone); the session may live on.
+class BatchesReactor final : public grpc::ServerBidiReactor<Request, Response>, public StreamSink {
+ public:
+  BatchesReactor(std::shared_ptr<StreamSession> session, rpc::Dispatcher* dispatcher,
+                 grpc::CallbackServerContext* context, rpc::CallContext call)
+      : session_(std::move(session)), dispatcher_(dispatcher), context_(context), call_(std::move(call)) {}
+
+  // Once the object is complete, because answers may come before Begin returns.
+  void Begin() { session_->Start(this); }
+
+  void StartRead(Request* message) override { Reactor::StartRead(message); }
+  void StartWrite(const Response* message) override { Reactor::StartWrite(message); }
+  void Finish(const absl::Status& status) override {
+    code_ = status.code();
+    Reactor::Finish(rpc::ToGrpc(status, call_.request_id));
+  }
+  void Cancel() override { context_->TryCancel(); }
+
+  void OnReadDone(bool ok) override { session_->OnReadDone(ok); }
+  void OnWriteDone(bool ok) override { session_->OnWriteDone(ok); }
+  void OnCancel() override { session_->OnCancel(); }
+  void OnDone() override {
+    session_->OnDone();
+    dispatcher_->CountStream(call_, code_, absl::Now() - started_);
+    delete this;
+  }
+
+ private:
+  using Reactor = grpc::ServerBidiReactor<Request, Response>;
+  const std::shared_ptr<StreamSession> session_;
+  rpc::Dispatcher* const dispatcher_;
+  grpc::CallbackServerContext* const context_;
+  const rpc::CallContext call_;
+  const absl::Time started_ = absl::Now();
+  absl::StatusCode code_ = absl::StatusCode::kUnknown;
+};
+
+// A call that ends before it began.
+class RefusedReactor final : public grpc::ServerBidiReactor<Request, Response> {
+ public:
+  explicit RefusedReactor(const absl::Status& status, std::string_view request_id) {
+    Finish(rpc::ToGrpc(status, request_id));
+  }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+IngestService::IngestService(Options options, const SessionContext* sessions, rpc::Dispatcher* dispatcher,
+                             const ConfigPusher* configs, metrics::Registry* metrics)
+    : options_(std::move(options)),
+      sessions_(sessions),
+      dispatcher_(dispatcher),
+      configs_(configs),
+      pushes_(metrics->AddCounter("pga_ingest_pushes_total", "JSON pushes stored")),
+      elements_(metrics->AddCounter("pga_ingest_pushed_elements_total", "Elements of JSON pushes stored")) {}
+
+grpc::ServerBidiReactor<Request, Response>* IngestService::StreamBatches(grpc::CallbackServerContext* context) {
+  auto call = dispatcher_->BeginStream<Request>(context);
+  if (!call.ok()) return new RefusedReactor(call.status(), "");
+  const std::string request_id = call->request_id;
+  if (call->principal.kind != token::Principal::kCollector || call->principal.collector_id.empty()) {
+    return new RefusedReactor(absl::PermissionDeniedError("batches are sent by collectors"), request_id);
+  }
+  if (draining_) {
+    return new RefusedReactor(status::WithReason(absl::UnavailableError("the service is stopping"), "DRAINING"),
+                              request_id);
+  }
+  auto session = std::make_shared<StreamSession>(sessions_, call->principal);
+  if (!sessions_->registry->Add(session, options_.max_streams)) {
+    return new RefusedReactor(
+        status::WithRetryAfter(absl::ResourceExhaustedError("too many streams are open"), absl::Seconds(10)),
+        request_id);
+  }
+  auto* reactor = new BatchesReactor(session, dispatcher_, context, *std::move(call));
+  reactor->Begin();
+  // A drain that began meanwhile has not seen this session.
+  if (draining_) session->BeginDrain();
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* IngestService::PushMetrics(grpc::CallbackServerContext* context,
+                                                     const ingest_v1::PushMetricsRequest* request,
+                                                     ingest_v1::PushMetricsResponse* response) {
+  return dispatcher_->Unary<ingest_v1::PushMetricsRequest, ingest_v1::PushMetricsResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const ingest_v1::PushMetricsRequest& in, ingest_v1::PushMetricsResponse& out) {
+        return Push(call, in, out);
+      });
+}
+
+absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMetricsRequest& request,
+                                 ingest_v1::PushMetricsResponse& response) {
+  const absl::Time started = absl::Now();
+  const std::string& body = request.body().data();
+  PGA_ASSIGN_OR_RETURN(struct Push push, ParsePush(body, sessions_->clock->Now(), options_.push));
+  if (call.principal.kind == token::Principal::kCollector) {
+    if (push.collector_id != call.principal.collector_id) {
+      return status::WithReason(absl::UnauthenticatedError("collector_id is not that of the token"),
+                                "COLLECTOR_MISMATCH");
+    }
+    if (push.hostname.empty())
+      return status::WithReason(absl::InvalidArgumentError("hostname is missing"), "INVALID_PUSH");
+    if (!push.timestamp) return status::WithReason(absl::InvalidArgumentError("timestamp is missing"), "INVALID_PUSH");
+  }
+  PGA_RETURN_IF_ERROR(sessions_->store->StorePush(push.collector_id, push.hostname, push.elements, call.deadline));
+  pushes_.Increment();
+  elements_.Increment(static_cast<double>(push.elements.size()));
+  response.set_status("success");
+  response.set_collector_id(push.collector_id);
+  response.set_metrics_inserted(static_cast<int32_t>(push.elements.size()));
+  response.set_bytes_received(static_cast<int32_t>(body.size()));
+  response.set_processing_time_ms(absl::ToDoubleMilliseconds(absl::Now() - started));
+  response.set_next_config_version(configs_->KnownVersion(push.collector_id));
+  response.set_next_check_in_seconds(static_cast<int32_t>(absl::ToInt64Seconds(options_.next_check_in)));
+  return absl::OkStatus();
+}
+
+void IngestService::BeginDrain() {
+  draining_ = true;
+  for (const std::shared_ptr<StreamSession>& session : sessions_->registry->All()) session->BeginDrain();
+}
+
+}  // namespace pga::ingest

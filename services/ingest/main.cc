@@ -1,0 +1,38 @@
+// pga-ingest: the ingest service as a process of its own.
+#include <memory>
+#include <string>
+
+#include "libs/rpc/service_host.h"
+#include "libs/status/status.h"
+#include "services/ingest/server.h"
+
+int main(int argc, char** argv) {
+  using namespace pga;
+  ingest::IngestConfig config;
+  std::string registry_address;
+  rpc::ServiceProgram program;
+  program.name = "ingest";
+  program.description = "takes collectors' batches into the metrics database, exactly once.";
+  program.default_listen = "127.0.0.1:9093";
+  program.register_options = [&](config::Loader& loader) {
+    ingest::RegisterOptions(loader, &config);
+    loader.String(&registry_address, "REGISTRY_SERVICE_ADDR", "registry-service-addr", "127.0.0.1:9092",
+                  "address of the registry service");
+  };
+  program.create = [&](rpc::ServiceHost& host, rpc::Server::Options* options) -> absl::StatusOr<rpc::RunningService> {
+    options->max_receive_bytes = ingest::kMaxReceiveBytes;
+    PGA_ASSIGN_OR_RETURN(auto registry, host.Connect(registry_address));
+    PGA_ASSIGN_OR_RETURN(std::shared_ptr<ingest::IngestServer> server,
+                         ingest::IngestServer::Create(config, {.metrics = host.metrics(),
+                                                               .clock = host.clock(),
+                                                               .authenticator = host.authenticator(),
+                                                               .revocations = host.revocations(),
+                                                               .identity = host.identity(),
+                                                               .registry = registry}));
+    return rpc::RunningService{.owner = server,
+                               .services = server->services(),
+                               .prepare_drain = [server] { server->PrepareDrain(); },
+                               .drain = [server](absl::Time deadline) { server->Drain(deadline); }};
+  };
+  return rpc::RunService(argc, argv, std::move(program));
+}

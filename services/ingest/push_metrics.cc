@@ -1,0 +1,180 @@
+#include "services/ingest/push_metrics.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "libs/frame/text.h"
+#include "libs/status/status.h"
+
+namespace pga::ingest {
+namespace {
+
+namespace ondemand = simdjson::ondemand;
+
+constexpr size_t kMaxIdBytes = 255;
+constexpr size_t kMaxTypeBytes = 255;
+constexpr absl::Duration kMaxPast = absl::Hours(720);
+constexpr absl::Duration kMaxAhead = absl::Minutes(10);
+
+absl::Status Wrong(absl::string_view what) {
+  return status::WithReason(absl::InvalidArgumentError(what), "INVALID_PUSH");
+}
+
+// Depth is bounded before parsing, whatever a parser or the database would do with more.
+bool DepthWithin(std::string_view json, int limit) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        in_string = false;
+      }
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > limit) return false;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return true;
+}
+
+// RFC 3339, or seconds since 1970; nullopt for anything else.
+std::optional<absl::Time> ReadTime(ondemand::value value) {
+  ondemand::json_type type;
+  if (value.type().get(type) != simdjson::SUCCESS) return std::nullopt;
+  if (type == ondemand::json_type::string) {
+    std::string_view text;
+    if (value.get_string().get(text) != simdjson::SUCCESS) return std::nullopt;
+    absl::Time time;
+    std::string error;
+    if (!absl::ParseTime(absl::RFC3339_full, absl::string_view(text.data(), text.size()), &time, &error)) {
+      return std::nullopt;
+    }
+    return time;
+  }
+  if (type != ondemand::json_type::number) return std::nullopt;
+  double seconds = 0;
+  if (value.get_double().get(seconds) != simdjson::SUCCESS || !std::isfinite(seconds) || std::abs(seconds) > 1e11) {
+    return std::nullopt;
+  }
+  return absl::UnixEpoch() + absl::Seconds(seconds);
+}
+
+absl::StatusOr<std::string> ReadText(ondemand::value value, const char* name) {
+  std::string_view text;
+  if (value.get_string().get(text) != simdjson::SUCCESS) return Wrong(absl::StrCat(name, " must be a string"));
+  if (text.size() > kMaxIdBytes || !frame::IsValidText(text)) {
+    return Wrong(absl::StrCat(name, " must be at most ", kMaxIdBytes, " bytes without NUL"));
+  }
+  return std::string(text);
+}
+
+struct Element {
+  PushedElement pushed;
+  std::optional<absl::Time> time;
+};
+
+absl::StatusOr<Element> ReadElement(ondemand::value value, size_t index) {
+  ondemand::object object;
+  std::string_view raw;
+  if (value.get_object().get(object) != simdjson::SUCCESS || object.raw_json().get(raw) != simdjson::SUCCESS) {
+    return Wrong(absl::StrCat("metrics[", index, "] must be an object"));
+  }
+  Element element;
+  element.pushed.json = std::string(raw);
+  if (object.reset().error() != simdjson::SUCCESS) return Wrong(absl::StrCat("metrics[", index, "] is not valid JSON"));
+  for (auto field : object) {
+    std::string_view key;
+    ondemand::value inner;
+    if (field.unescaped_key().get(key) != simdjson::SUCCESS || field.value().get(inner) != simdjson::SUCCESS) {
+      return Wrong(absl::StrCat("metrics[", index, "] is not valid JSON"));
+    }
+    std::string_view text;
+    if (key == "timestamp") {
+      element.time = ReadTime(inner);
+    } else if (key == "type" || (key == "name" && element.pushed.type.empty())) {
+      if (inner.get_string().get(text) == simdjson::SUCCESS && text.size() <= kMaxTypeBytes &&
+          frame::IsValidText(text)) {
+        element.pushed.type = std::string(text);
+      }
+    }
+  }
+  return element;
+}
+
+}  // namespace
+
+absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const PushLimits& limits) {
+  if (json.size() > limits.max_bytes) {
+    return status::WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("the body has more than ", limits.max_bytes, " bytes")),
+        "BODY_TOO_LARGE");
+  }
+  if (!DepthWithin(json, limits.max_depth)) {
+    return Wrong(absl::StrCat("the body is nested deeper than ", limits.max_depth));
+  }
+  const simdjson::padded_string padded(json);
+  ondemand::parser parser;
+  ondemand::document document;
+  ondemand::object object;
+  if (parser.iterate(padded).get(document) != simdjson::SUCCESS ||
+      document.get_object().get(object) != simdjson::SUCCESS) {
+    return Wrong("the body must be a JSON object");
+  }
+  Push push;
+  std::vector<Element> elements;
+  for (auto field : object) {
+    std::string_view key;
+    ondemand::value value;
+    if (field.unescaped_key().get(key) != simdjson::SUCCESS || field.value().get(value) != simdjson::SUCCESS) {
+      return Wrong("the body is not valid JSON");
+    }
+    if (key == "collector_id") {
+      PGA_ASSIGN_OR_RETURN(push.collector_id, ReadText(value, "collector_id"));
+    } else if (key == "hostname") {
+      PGA_ASSIGN_OR_RETURN(push.hostname, ReadText(value, "hostname"));
+    } else if (key == "timestamp") {
+      push.timestamp = ReadTime(value);
+      if (!push.timestamp) return Wrong("timestamp must be RFC 3339 (2026-03-01T12:00:00Z) or seconds since 1970");
+    } else if (key == "metrics") {
+      ondemand::json_type type;
+      if (value.type().get(type) != simdjson::SUCCESS) return Wrong("the body is not valid JSON");
+      if (type == ondemand::json_type::null) continue;
+      ondemand::array array;
+      if (value.get_array().get(array) != simdjson::SUCCESS) return Wrong("metrics must be an array");
+      for (auto item : array) {
+        ondemand::value one;
+        if (item.get(one) != simdjson::SUCCESS) return Wrong("metrics is not valid JSON");
+        if (elements.size() >= limits.max_elements) {
+          return Wrong(absl::StrCat("metrics has more than ", limits.max_elements, " elements"));
+        }
+        PGA_ASSIGN_OR_RETURN(Element element, ReadElement(one, elements.size()));
+        elements.push_back(std::move(element));
+      }
+    }
+  }
+  if (document.current_location().error() == simdjson::SUCCESS)
+    return Wrong("the body has something behind the JSON object");
+  if (push.collector_id.empty()) return Wrong("collector_id is missing");
+  const auto accepted = [&](const std::optional<absl::Time>& time) {
+    return time && *time >= now - kMaxPast && *time <= now + kMaxAhead;
+  };
+  for (Element& element : elements) {
+    const absl::Time time = accepted(element.time) ? *element.time : accepted(push.timestamp) ? *push.timestamp : now;
+    element.pushed.time_us = absl::ToUnixMicros(time);
+    push.elements.push_back(std::move(element.pushed));
+  }
+  return push;
+}
+
+}  // namespace pga::ingest

@@ -1,0 +1,246 @@
+#include "services/ingest/server.h"
+
+#include <malloc.h>
+
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "libs/exec/periodic_task.h"
+#include "libs/exec/thread_pool.h"
+#include "libs/log/log.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/unary.h"
+#include "libs/status/status.h"
+#include "libs/storage/group_writer.h"
+#include "libs/storage/migrations.h"
+#include "services/ingest/applied_catalog.h"
+#include "services/ingest/batch_preparer.h"
+#include "services/ingest/config_pusher.h"
+#include "services/ingest/enrolment_relay.h"
+#include "services/ingest/flow_budget.h"
+#include "services/ingest/ingest_service.h"
+#include "services/ingest/pg_ingest_store.h"
+#include "services/ingest/source_directory.h"
+#include "services/ingest/stream_session.h"
+#include "services/ingest/write_queue.h"
+
+namespace pga::ingest {
+namespace {
+
+constexpr absl::Duration kTick = absl::Seconds(2);
+constexpr absl::Duration kUpkeep = absl::Seconds(5);
+constexpr absl::Duration kTouchEvery = absl::Seconds(60);
+constexpr absl::Duration kCatalogEvery = absl::Seconds(15);
+
+class PgBatchWriter final : public BatchWriter {
+ public:
+  explicit PgBatchWriter(std::unique_ptr<storage::GroupWriter> writer) : writer_(std::move(writer)) {}
+  std::vector<storage::BatchResult> WriteGroup(const std::vector<const storage::PreparedBatch*>& batches) override {
+    return writer_->WriteGroup(batches);
+  }
+
+ private:
+  const std::unique_ptr<storage::GroupWriter> writer_;
+};
+
+}  // namespace
+
+// In the order in which they are built; taken apart in reverse.
+struct IngestServer::Parts {
+  IngestConfig config;
+  IngestDeps deps;
+  std::unique_ptr<pg::Pool> pool;
+  std::unique_ptr<PgIngestStore> store;
+  std::unique_ptr<AppliedCatalog> catalog;
+  std::unique_ptr<SourceDirectory> sources;
+  std::shared_ptr<storage::KnownTexts> texts = std::make_shared<storage::KnownTexts>();
+  std::unique_ptr<BatchPreparer> preparer;
+  std::unique_ptr<FlowBudget> budget;
+  SessionRegistry sessions;
+  std::unique_ptr<SessionInstruments> instruments;
+  SessionContext context;
+  std::unique_ptr<exec::ThreadPool> decode_pool;
+  std::unique_ptr<exec::ThreadPool> control_pool;
+  std::unique_ptr<exec::ThreadPool> call_pool;
+  std::unique_ptr<WriteQueue> queue;
+  std::unique_ptr<rpc::Dispatcher> dispatcher;
+  std::unique_ptr<ConfigPusher> configs;
+  std::unique_ptr<EnrolmentRelay> relay;
+  std::unique_ptr<IngestService> service;
+  std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll;
+  metrics::Gauge* unsafe = nullptr;
+
+  mutable absl::Mutex mutex;
+  // Whether commits of this database are durable; UNAVAILABLE until it has been asked.
+  absl::Status durability ABSL_GUARDED_BY(mutex) = absl::UnavailableError("the metrics database has not answered yet");
+  absl::Time touched ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  size_t last_streams ABSL_GUARDED_BY(mutex) = 0;
+
+  void Upkeep();
+  absl::Status Safe() const;
+};
+
+absl::Status IngestServer::Parts::Safe() const {
+  absl::MutexLock lock(&mutex);
+  if (durability.code() == absl::StatusCode::kFailedPrecondition && config.environment == "production") {
+    return durability;
+  }
+  return absl::OkStatus();
+}
+
+void IngestServer::Parts::Upkeep() {
+  bool ask;
+  {
+    absl::MutexLock lock(&mutex);
+    ask = durability.code() == absl::StatusCode::kUnavailable;
+  }
+  if (ask) {
+    absl::Status answer = storage::CheckDurability(config.metrics_url.Reveal(), /*allow_unsafe=*/false);
+    if (answer.code() == absl::StatusCode::kFailedPrecondition) {
+      PGA_LOG(warn, "THE METRICS DATABASE CAN LOSE ACKNOWLEDGED ROWS: delivery is not exactly once across its crashes",
+              {{"reason", answer}, {"streams_refused", config.environment == "production"}});
+    } else if (!answer.ok()) {
+      answer = absl::UnavailableError("the metrics database has not answered yet");
+    }
+    unsafe->Set(answer.code() == absl::StatusCode::kFailedPrecondition ? 1 : 0);
+    absl::MutexLock lock(&mutex);
+    durability = std::move(answer);
+  }
+  const absl::Time now = absl::Now();
+  if (absl::Status status = catalog->RefreshIfOlder(kCatalogEvery, now + absl::Seconds(5)); !status.ok()) {
+    PGA_LOG(warn, "the applied catalog was not read", {{"status", status}});
+  }
+  bool touch = false;
+  bool trim = false;
+  {
+    absl::MutexLock lock(&mutex);
+    if (now - touched >= kTouchEvery) {
+      touch = true;
+      touched = now;
+      const size_t streams = sessions.size();
+      trim = streams < last_streams;
+      last_streams = streams;
+    }
+  }
+  if (touch) {
+    if (absl::Status status = store->TouchSources(sources->TakeActive(), now + absl::Seconds(10)); !status.ok()) {
+      PGA_LOG(debug, "last_seen of sources was not written", {{"status", status}});
+    }
+  }
+  // glibc keeps the pages of streams that have closed.
+  if (trim) malloc_trim(0);
+}
+
+absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestConfig& config, const IngestDeps& deps) {
+  PGA_RETURN_IF_ERROR(Validate(config));
+  auto parts = std::make_unique<Parts>();
+  Parts* p = parts.get();
+  p->config = config;
+  p->deps = deps;
+  pg::PoolOptions pool;
+  pool.url = config.metrics_url.Reveal();
+  pool.application_name = "pga-ingest";
+  pool.role = "pganalytics_ingest";
+  pool.size = config.connections;
+  pool.lock_timeout = absl::Seconds(5);
+  PGA_ASSIGN_OR_RETURN(p->pool, pg::Pool::Create(std::move(pool)));
+  p->store = std::make_unique<PgIngestStore>(p->pool.get());
+  p->catalog = std::make_unique<AppliedCatalog>(p->store.get());
+  p->sources = std::make_unique<SourceDirectory>(p->store.get());
+  p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), p->texts.get(),
+                                                deps.clock);
+  const int64_t rows_in_flight =
+      config.rows_in_flight > 0 ? config.rows_in_flight : int64_t{3} * config.group_rows * config.writers;
+  p->budget = std::make_unique<FlowBudget>(rows_in_flight, config.bytes_in_flight);
+  p->instruments = std::make_unique<SessionInstruments>(deps.metrics);
+  p->unsafe = &deps.metrics->AddGauge("pga_ingest_unsafe_database",
+                                      "1 when the metrics database can lose acknowledged rows in a crash");
+  const auto streams = static_cast<size_t>(config.max_streams);
+  p->decode_pool = std::make_unique<exec::ThreadPool>("ingest-decode", config.decode_threads, 2 * streams);
+  p->control_pool = std::make_unique<exec::ThreadPool>("ingest-hello", 4, streams);
+  p->call_pool = std::make_unique<exec::ThreadPool>("ingest-calls", config.threads, static_cast<size_t>(config.queue));
+
+  std::vector<std::unique_ptr<BatchWriter>> writers;
+  for (int i = 0; i < config.writers; ++i) {
+    storage::GroupWriterOptions options;
+    options.url = config.metrics_url.Reveal();
+    options.known_texts = p->texts;
+    PGA_ASSIGN_OR_RETURN(auto writer, storage::GroupWriter::Create(std::move(options)));
+    writers.push_back(std::make_unique<PgBatchWriter>(std::move(writer)));
+  }
+  WriteQueueOptions queue;
+  queue.max_group_rows = config.group_rows;
+  p->queue = std::make_unique<WriteQueue>(queue, std::move(writers), deps.metrics);
+
+  p->context.window = config.window;
+  p->context.store = p->store.get();
+  p->context.preparer = p->preparer.get();
+  p->context.queue = p->queue.get();
+  p->context.budget = p->budget.get();
+  p->context.decode_pool = p->decode_pool.get();
+  p->context.control_pool = p->control_pool.get();
+  p->context.registry = &p->sessions;
+  p->context.revocations = deps.revocations;
+  p->context.clock = deps.clock;
+  p->context.instruments = p->instruments.get();
+  p->context.admission = [p] { return p->Safe(); };
+
+  rpc::Dispatcher::Options dispatcher;
+  dispatcher.request_timeout = config.request_timeout;
+  dispatcher.error_domain = "ingest.pganalytics";
+  p->dispatcher =
+      std::make_unique<rpc::Dispatcher>(deps.authenticator, p->call_pool.get(), deps.metrics, deps.clock, dispatcher);
+  p->configs = std::make_unique<ConfigPusher>(deps.registry, deps.identity, &p->sessions, deps.metrics);
+  p->relay = std::make_unique<EnrolmentRelay>(EnrolmentRelay::Options{}, p->dispatcher.get(), deps.registry,
+                                              deps.identity, deps.metrics);
+  IngestService::Options service;
+  service.max_streams = streams;
+  p->service =
+      std::make_unique<IngestService>(service, &p->context, p->dispatcher.get(), p->configs.get(), deps.metrics);
+
+  p->ticker = std::make_unique<exec::PeriodicTask>("ingest-ticker", kTick, deps.clock, [p] {
+    for (const std::shared_ptr<StreamSession>& session : p->sessions.All()) session->Tick();
+  });
+  p->upkeep = std::make_unique<exec::PeriodicTask>("ingest-upkeep", kUpkeep, deps.clock, [p] { p->Upkeep(); });
+  p->upkeep->Wake();
+  p->config_poll = std::make_unique<exec::PeriodicTask>("ingest-configs", config.config_poll, deps.clock,
+                                                        [p] { p->configs->Run(absl::Seconds(30)); });
+  return std::unique_ptr<IngestServer>(new IngestServer(std::move(parts)));
+}
+
+IngestServer::IngestServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+IngestServer::~IngestServer() {
+  PrepareDrain();
+  Drain(absl::Now() + absl::Seconds(10));
+}
+
+std::vector<grpc::Service*> IngestServer::services() {
+  return {parts_->service.get(), parts_->relay.get()};
+}
+
+absl::Status IngestServer::Ready(absl::Time deadline) {
+  PGA_RETURN_IF_ERROR(parts_->Safe());
+  return parts_->store->Ping(deadline);
+}
+
+void IngestServer::PrepareDrain() {
+  parts_->config_poll->Stop();
+  parts_->service->BeginDrain();
+}
+
+void IngestServer::Drain(absl::Time deadline) {
+  parts_->service->BeginDrain();
+  parts_->control_pool->Drain(deadline);
+  parts_->decode_pool->Drain(deadline);
+  // Answers of the writers go to sessions, which outlive the queue's threads.
+  parts_->queue->Drain(deadline);
+  parts_->ticker->Stop();
+  parts_->upkeep->Stop();
+  parts_->config_poll->Stop();
+  parts_->call_pool->Drain(deadline);
+}
+
+}  // namespace pga::ingest
