@@ -22,6 +22,35 @@ namespace {
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 
+// libpqxx 6.4 forgets the code of some errors whose class it knows.
+std::string_view StateByType(const pqxx::sql_error& e) {
+  const auto is = [&]<typename T>(const T*) { return dynamic_cast<const T*>(&e) != nullptr; };
+  if (is(static_cast<const pqxx::unique_violation*>(nullptr))) return "23505";
+  if (is(static_cast<const pqxx::not_null_violation*>(nullptr))) return "23502";
+  if (is(static_cast<const pqxx::foreign_key_violation*>(nullptr))) return "23503";
+  if (is(static_cast<const pqxx::check_violation*>(nullptr))) return "23514";
+  if (is(static_cast<const pqxx::integrity_constraint_violation*>(nullptr))) return "23000";
+  if (is(static_cast<const pqxx::data_exception*>(nullptr))) return "22000";
+  if (is(static_cast<const pqxx::feature_not_supported*>(nullptr))) return "0A000";
+  if (is(static_cast<const pqxx::undefined_table*>(nullptr))) return "42P01";
+  if (is(static_cast<const pqxx::undefined_column*>(nullptr))) return "42703";
+  if (is(static_cast<const pqxx::undefined_function*>(nullptr))) return "42883";
+  if (is(static_cast<const pqxx::syntax_error*>(nullptr))) return "42601";
+  if (is(static_cast<const pqxx::insufficient_privilege*>(nullptr))) return "42501";
+  if (is(static_cast<const pqxx::disk_full*>(nullptr))) return "53100";
+  if (is(static_cast<const pqxx::out_of_memory*>(nullptr))) return "53200";
+  if (is(static_cast<const pqxx::insufficient_resources*>(nullptr))) return "53000";
+  if (is(static_cast<const pqxx::plpgsql_raise*>(nullptr))) return "P0001";
+  return "";
+}
+
+// "ERROR:  text\nDETAIL: ..." -> "text"
+std::string_view Primary(std::string_view message) {
+  const size_t colon = message.find(":  ");
+  if (colon != std::string_view::npos && colon < 12) message.remove_prefix(colon + 3);
+  return message.substr(0, message.find('\n'));
+}
+
 // The one place where libpqxx's exceptions become a status; narrow types first. Call inside a catch block.
 // `waited_out`: the watchdog shut the socket, so a broken connection means that time was up.
 absl::Status CurrentException(bool waited_out) {
@@ -37,11 +66,11 @@ absl::Status CurrentException(bool waited_out) {
   } catch (const pqxx::statement_completion_unknown& e) {
     return MakeError("40003", e.what());
   } catch (const pqxx::deadlock_detected& e) {
-    return MakeError("40P01", e.what());
+    return MakeError("40P01", Primary(e.what()));
   } catch (const pqxx::transaction_rollback& e) {
-    return MakeError("40001", e.what());
+    return MakeError("40001", Primary(e.what()));
   } catch (const pqxx::sql_error& e) {
-    return MakeError(e.sqlstate(), e.what());
+    return MakeError(e.sqlstate().empty() ? StateByType(e) : std::string_view(e.sqlstate()), Primary(e.what()));
   } catch (const pqxx::failure& e) {
     return MakeError("08006", e.what());
   } catch (const std::exception& e) {

@@ -153,12 +153,13 @@ class Run {
           if (hours.empty()) return absl::OkStatus();
           const std::string from = TimeText(first), to = TimeText(last + absl::Hours(1));
           const pg::Params params = {SourceArray(hours), HourArray(hours), from, to};
-          // Late rows of a closed day: it is open again, and closed when all its hours are done.
-          PGA_RETURN_IF_ERROR(
-              tx.Exec("DELETE FROM metrics.ledger_day WHERE day IN (SELECT (hour AT TIME ZONE 'UTC')::date FROM "
-                      "unnest($1::timestamptz[]) AS h(hour))",
-                      {HourArray(hours)})
-                  .status());
+          // A day that got rows is open again, and closed when none of its hours is dirty.
+          PGA_RETURN_IF_ERROR(tx.Exec("INSERT INTO metrics.ledger_day (day, rows, reopened) SELECT DISTINCT (hour AT "
+                                      "TIME ZONE 'UTC')::date, 0, "
+                                      "true FROM unnest($1::timestamptz[]) AS h(hour) ORDER BY 1 ON CONFLICT (day) DO "
+                                      "UPDATE SET reopened = true",
+                                      {HourArray(hours)})
+                                  .status());
           for (const char* suffix : {"_1m", "_10m", "_1h"}) {
             PGA_RETURN_IF_ERROR(tx.Exec("SELECT metrics.ensure_partitions($1, $2::timestamptz, $3::timestamptz)",
                                         {metric.metric.name() + suffix, from, to})

@@ -10,7 +10,7 @@ add_custom_command(
   VERBATIM)
 
 pga_library(NAME storage_schema
-  SRCS migrations.cc catalog_schema.cc rollup_sql.cc rollup_job.cc ${embedded_migrations}
+  SRCS migrations.cc catalog_schema.cc rollup_sql.cc rollup_job.cc maintenance.cc ${embedded_migrations}
   DEPS pga::catalog pga::clock pga::exec pga::metrics pga::pg pga::status pga_protos absl::status absl::statusor absl::time
   PRIVATE_DEPS pga::log OpenSSL::Crypto absl::strings absl::synchronization)
 
@@ -20,5 +20,9 @@ pga_test(NAME storage_migrations_test
   LABELS integration TIMEOUT 240)
 pga_test(NAME storage_rollup_test
   SRCS rollup_job_test.cc schema_testing.cc
+  DEPS pga::storage_schema pga::testing
+  LABELS integration TIMEOUT 300)
+pga_test(NAME storage_maintenance_test
+  SRCS maintenance_test.cc schema_testing.cc
   DEPS pga::storage_schema pga::testing
   LABELS integration TIMEOUT 300)

@@ -89,6 +89,8 @@ CREATE TABLE metrics.ingest_watermark (
 CREATE TABLE metrics.ledger_day (
   day        date PRIMARY KEY,
   rows       int8 NOT NULL,
+  -- Late rows came: `rows` says nothing until the day is counted again.
+  reopened   bool NOT NULL DEFAULT false,
   checked_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE metrics.rollup_dirty (
@@ -379,7 +381,7 @@ BEGIN
   END IF;
   FOR day IN
     SELECT d.day::date FROM generate_series(first_day, last_day, interval '1 day') AS d(day)
-      WHERE NOT EXISTS (SELECT FROM metrics.ledger_day l WHERE l.day = d.day::date)
+      WHERE NOT EXISTS (SELECT FROM metrics.ledger_day l WHERE l.day = d.day::date AND NOT l.reopened)
         AND NOT EXISTS (SELECT FROM metrics.rollup_dirty r WHERE r.hour >= d.day::timestamp AT TIME ZONE 'UTC'
                           AND r.hour < (d.day + interval '1 day')::timestamp AT TIME ZONE 'UTC')
       ORDER BY 1 LIMIT p_limit
@@ -387,7 +389,9 @@ BEGIN
     -- Literals let the planner leave out all other partitions.
     EXECUTE format('SELECT count(*) FROM metrics.metrics WHERE time >= %L AND time < %L',
                    day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC') INTO counted;
-    INSERT INTO metrics.ledger_day (day, rows) VALUES (day, counted) ON CONFLICT DO NOTHING;
+    INSERT INTO metrics.ledger_day AS l (day, rows) VALUES (day, counted)
+      ON CONFLICT ON CONSTRAINT ledger_day_pkey
+      DO UPDATE SET rows = EXCLUDED.rows, reopened = false, checked_at = EXCLUDED.checked_at;
     closed := closed + 1;
   END LOOP;
   RETURN closed;
@@ -403,7 +407,7 @@ DECLARE
   entry   metrics.ledger_day%ROWTYPE;
   counted int8;
 BEGIN
-  SELECT * INTO entry FROM metrics.ledger_day l WHERE l.checked_at < p_now - p_age ORDER BY l.checked_at LIMIT 1 FOR UPDATE;
+  SELECT * INTO entry FROM metrics.ledger_day l WHERE l.checked_at < p_now - p_age AND NOT l.reopened ORDER BY l.checked_at LIMIT 1 FOR UPDATE;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
@@ -428,7 +432,8 @@ BEGIN
   FOR fixed IN
     SELECT l.day::timestamp AT TIME ZONE 'UTC' AS day_start, (l.day + 1)::timestamp AT TIME ZONE 'UTC' AS day_end, l.rows
       FROM metrics.ledger_day l
-      WHERE NOT EXISTS (SELECT FROM metrics.rollup_dirty r WHERE r.hour >= l.day::timestamp AT TIME ZONE 'UTC'
+      WHERE NOT l.reopened
+        AND NOT EXISTS (SELECT FROM metrics.rollup_dirty r WHERE r.hour >= l.day::timestamp AT TIME ZONE 'UTC'
                           AND r.hour < (l.day + 1)::timestamp AT TIME ZONE 'UTC')
       ORDER BY 1
   LOOP
