@@ -244,13 +244,13 @@ asio::awaitable<bool> HttpSession::ServeOne() {
     std::string body;
     std::optional<HttpError> error;
     usable = co_await ReadBody(exchange, head_bytes, body, error);
+    if (!usable || error) ReleaseBody(exchange, body);
     if (usable && error) {
       co_await AnswerError(exchange, *std::move(error));
     } else if (usable) {
-      co_await Forward(exchange, body);
+      co_await Forward(exchange, std::move(body));
     }
   }
-  shared_->body_budget->Give(exchange.budget_bytes);
   Finish(exchange);
   if (!usable || aborted_) co_return false;
   if (exchange.close || exchange.body_pending) {
@@ -359,12 +359,20 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   co_return true;
 }
 
-asio::awaitable<void> HttpSession::Forward(Exchange& exchange, const std::string& body) {
+// The body is not needed any longer, and the next one may take its place.
+void HttpSession::ReleaseBody(Exchange& exchange, std::string& body) {
+  std::string().swap(body);
+  shared_->body_budget->Give(exchange.budget_bytes);
+  exchange.budget_bytes = 0;
+}
+
+asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body) {
   const ApiMethod& method = *exchange.admission.route->method;
   const std::string* content_type = exchange.head.Find("content-type");
   auto transcoded =
       shared_->transcoder->Request(*exchange.admission.route, exchange.admission.bindings, exchange.head.query,
                                    content_type == nullptr ? "" : *content_type, body);
+  ReleaseBody(exchange, body);
   if (auto* refusal = std::get_if<HttpError>(&transcoded)) {
     co_await AnswerError(exchange, std::move(*refusal));
     co_return;

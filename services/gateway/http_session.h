@@ -103,7 +103,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> ServeOne();
   boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                         std::optional<HttpError>& error);
-  boost::asio::awaitable<void> Forward(Exchange& exchange, const std::string& body);
+  boost::asio::awaitable<void> Forward(Exchange& exchange, std::string body);
+  void ReleaseBody(Exchange& exchange, std::string& body);
   boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);
   boost::asio::awaitable<void> RelayUnary(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
   boost::asio::awaitable<void> RelayStream(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
