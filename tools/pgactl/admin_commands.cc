@@ -1,0 +1,231 @@
+// Users and registration secrets.
+#include <charconv>
+
+#include "google/protobuf/util/time_util.h"
+#include "libs/status/status.h"
+#include "pganalytics/auth/v1/auth_service.pb.h"
+#include "tools/pgactl/command.h"
+#include "tools/pgactl/table.h"
+
+namespace pga::pgactl {
+namespace {
+
+namespace auth_pb = ::pganalytics::auth::v1;
+
+constexpr char kAuth[] = "pganalytics.auth.v1.AuthService.";
+
+std::optional<absl::Time> TimeOf(bool set, const google::protobuf::Timestamp& time) {
+  if (!set) return std::nullopt;
+  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
+}
+
+absl::StatusOr<std::vector<auth_pb::User>> LoadUsers(Session& session) {
+  std::vector<auth_pb::User> users;
+  PGA_RETURN_IF_ERROR(session.Stream(std::string(kAuth) + "ListUsers", auth_pb::ListUsersRequest(),
+                                     auth_pb::User::default_instance(), [&](const google::protobuf::Message& message) {
+                                       users.emplace_back().CopyFrom(message);
+                                       return absl::OkStatus();
+                                     }));
+  return users;
+}
+
+// A user by name, or by number.
+absl::StatusOr<int32_t> FindUser(Session& session, const std::string& text) {
+  int32_t id = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc() && rest == text.data() + text.size()) return id;
+  PGA_ASSIGN_OR_RETURN(const std::vector<auth_pb::User> users, LoadUsers(session));
+  for (const auth_pb::User& user : users) {
+    if (user.username() == text) return user.id();
+  }
+  return absl::NotFoundError("no user '" + text + "'; see `pgactl users list`");
+}
+
+absl::Status ListUsers(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::vector<auth_pb::User> users, LoadUsers(*session));
+  if (context.json) {
+    *context.out << "[";
+    for (size_t i = 0; i < users.size(); ++i) {
+      if (i > 0) *context.out << ",";
+      PGA_RETURN_IF_ERROR(context.PrintJson(users[i]));
+    }
+    *context.out << "]\n";
+    return absl::OkStatus();
+  }
+  Table table({"ID", "USER", "ROLE", "ACTIVE", "LAST SIGN-IN", "E-MAIL", "NAME"});
+  for (const auth_pb::User& user : users) {
+    table.Add({std::to_string(user.id()), user.username(), user.role(), user.is_active() ? "yes" : "no",
+               Ago(TimeOf(user.has_last_login(), user.last_login()), context.now), user.email(), user.full_name()});
+  }
+  *context.out << table.Render(context.width);
+  return absl::OkStatus();
+}
+
+absl::Status CreateUser(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  auth_pb::CreateUserRequest request;
+  PGA_ASSIGN_OR_RETURN(const std::string username, context.Word(0, "the user's name"));
+  if (!context.arguments->Has("email")) return UsageError("--email is missing");
+  request.set_username(username);
+  request.set_email(context.arguments->Get("email"));
+  request.set_full_name(context.arguments->Get("full-name"));
+  request.set_role(context.arguments->Get("role", "viewer"));
+  PGA_ASSIGN_OR_RETURN(const std::string password,
+                       context.read_secret("Password of " + username, "PGACTL_PASSWORD_FILE"));
+  request.set_password(password);
+  PGA_ASSIGN_OR_RETURN(const auto user, session->Call<auth_pb::User>(std::string(kAuth) + "CreateUser", request));
+  if (context.json) return context.PrintJson(user);
+  *context.out << "created user " << user.username() << " with id " << user.id() << " as " << user.role() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status UpdateUser(Context& context, const std::function<absl::Status(auth_pb::UpdateUserRequest&)>& change) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(0, "the user's name or id"));
+  auth_pb::UpdateUserRequest request;
+  PGA_RETURN_IF_ERROR(change(request));
+  PGA_ASSIGN_OR_RETURN(const int32_t id, FindUser(*session, name));
+  request.set_id(id);
+  PGA_ASSIGN_OR_RETURN(const auto user, session->Call<auth_pb::User>(std::string(kAuth) + "UpdateUser", request));
+  if (context.json) return context.PrintJson(user);
+  *context.out << user.username() << " is " << user.role() << (user.is_active() ? "" : ", not active") << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status SetRole(Context& context) {
+  return UpdateUser(context, [&](auth_pb::UpdateUserRequest& request) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const std::string role, context.Word(1, "the role (admin, user or viewer)"));
+    request.set_role(role);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SetActive(Context& context, bool active) {
+  return UpdateUser(context, [active](auth_pb::UpdateUserRequest& request) -> absl::Status {
+    request.set_is_active(active);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status DeleteUser(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(0, "the user's name or id"));
+  auth_pb::DeleteUserRequest request;
+  PGA_ASSIGN_OR_RETURN(const int32_t id, FindUser(*session, name));
+  request.set_id(id);
+  PGA_RETURN_IF_ERROR(session->Call<auth_pb::MessageResponse>(std::string(kAuth) + "DeleteUser", request).status());
+  *context.out << "deleted user " << name << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status ResetPassword(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(0, "the user's name or id"));
+  auth_pb::ResetUserPasswordRequest request;
+  PGA_ASSIGN_OR_RETURN(const int32_t id, FindUser(*session, name));
+  request.set_id(id);
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::ResetUserPasswordResponse>(
+                                              std::string(kAuth) + "ResetUserPassword", request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << "temporary password of " << answer.username() << ", shown once: " << answer.temp_password() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status ListSecrets(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<auth_pb::ListRegistrationSecretsResponse>(
+                           std::string(kAuth) + "ListRegistrationSecrets", auth_pb::ListRegistrationSecretsRequest()));
+  if (context.json) return context.PrintJson(answer);
+  Table table({"NAME", "ACTIVE", "USED", "LAST USED", "EXPIRES", "CREATED BY", "ID", "DESCRIPTION"});
+  for (const auth_pb::RegistrationSecret& secret : answer.secrets()) {
+    const auto expires = TimeOf(secret.has_expires_at(), secret.expires_at());
+    table.Add({secret.name(), secret.active() ? "yes" : "no", std::to_string(secret.total_registrations()),
+               Ago(TimeOf(secret.has_last_used_at(), secret.last_used_at()), context.now),
+               expires ? absl::FormatTime("%Y-%m-%d %H:%M", *expires, absl::LocalTimeZone()) : "never",
+               secret.created_by_username(), secret.id(), secret.description()});
+  }
+  *context.out << (table.empty() ? "no registration secrets; make one with `pgactl secrets create NAME`\n"
+                                 : table.Render(context.width));
+  return absl::OkStatus();
+}
+
+absl::Status CreateSecret(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(0, "the secret's name"));
+  auth_pb::CreateRegistrationSecretRequest request;
+  request.set_name(name);
+  request.set_description(context.arguments->Get("description"));
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::CreateRegistrationSecretResponse>(
+                                              std::string(kAuth) + "CreateRegistrationSecret", request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << "registration secret " << name << ", shown once: " << answer.secret_value() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status SetSecretActive(Context& context, bool active) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string id, context.Word(0, "the secret's id"));
+  auth_pb::GetRegistrationSecretRequest get;
+  get.set_id(id);
+  PGA_ASSIGN_OR_RETURN(const auto secret,
+                       session->Call<auth_pb::RegistrationSecret>(std::string(kAuth) + "GetRegistrationSecret", get));
+  // Name and description are sent as they are, so that only the activity changes.
+  auth_pb::UpdateRegistrationSecretRequest request;
+  request.set_id(id);
+  request.set_name(secret.name());
+  request.set_description(secret.description());
+  request.set_active(active);
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::RegistrationSecret>(
+                                              std::string(kAuth) + "UpdateRegistrationSecret", request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << answer.name() << (answer.active() ? " is active" : " is not active any more") << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status DeleteSecret(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string id, context.Word(0, "the secret's id"));
+  auth_pb::DeleteRegistrationSecretRequest request;
+  request.set_id(id);
+  PGA_RETURN_IF_ERROR(
+      session->Call<auth_pb::MessageResponse>(std::string(kAuth) + "DeleteRegistrationSecret", request).status());
+  *context.out << "deleted registration secret " << id << "\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<Command> AdminCommands() {
+  return {
+      {"users list", "", "people who may sign in", {}, ListUsers, true},
+      {"users create",
+       "NAME",
+       "add a person",
+       {{"email", "ADDRESS", "required"},
+        {"role", "ROLE", "admin, user or viewer (default)"},
+        {"full-name", "TEXT", ""}},
+       CreateUser},
+      {"users set-role", "USER ROLE", "change a person's role", {}, SetRole},
+      {"users enable", "USER", "let a person sign in again", {}, [](Context& c) { return SetActive(c, true); }},
+      {"users disable",
+       "USER",
+       "end a person's sessions and refuse new ones",
+       {},
+       [](Context& c) { return SetActive(c, false); }},
+      {"users delete", "USER", "remove a person", {}, DeleteUser},
+      {"users reset-password", "USER", "set a temporary password, shown once", {}, ResetPassword},
+      {"secrets list", "", "registration secrets", {}, ListSecrets, true},
+      {"secrets create",
+       "NAME",
+       "make a registration secret, shown once",
+       {{"description", "TEXT", "what it is for"}},
+       CreateSecret},
+      {"secrets activate", "ID", "accept it again", {}, [](Context& c) { return SetSecretActive(c, true); }},
+      {"secrets deactivate", "ID", "accept it no more", {}, [](Context& c) { return SetSecretActive(c, false); }},
+      {"secrets delete", "ID", "remove it; collectors keep their credentials", {}, DeleteSecret},
+  };
+}
+
+}  // namespace pga::pgactl

@@ -1,0 +1,73 @@
+// What every command of pgactl is made of: its words and options for the help, and a function.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "google/protobuf/message.h"
+#include "tools/pgactl/arguments.h"
+#include "tools/pgactl/session.h"
+
+namespace pga::pgactl {
+
+// What a command works with. `out` gets answers, `err` everything else.
+struct Context {
+  const Arguments* arguments = nullptr;
+  Environment environment;
+  std::ostream* out = nullptr;
+  std::ostream* err = nullptr;
+  // Characters of the terminal's line; 0 = no terminal.
+  int width = 0;
+  // Standard error is a terminal: progress may be drawn.
+  bool progress = false;
+  // -o json
+  bool json = false;
+  absl::Time now;
+  // Opened at the first use, so that commands without a server need none.
+  std::function<absl::StatusOr<Session*>()> session;
+  // Reads a secret: from the file named by `variable`_FILE, else from the terminal without echo.
+  std::function<absl::StatusOr<std::string>(const std::string& prompt, const std::string& file_variable)> read_secret;
+
+  // Word after the command's own words; INVALID_ARGUMENT naming `what` when it is not there.
+  absl::StatusOr<std::string> Word(size_t index, const std::string& what) const;
+  // Prints a message as JSON.
+  absl::Status PrintJson(const google::protobuf::Message& message) const;
+};
+
+// Usage errors: exit code 2.
+absl::Status UsageError(const std::string& message);
+bool IsUsageError(const absl::Status& status);
+
+struct Command {
+  // "catalog show"
+  std::string name;
+  // "METRIC"
+  std::string words;
+  std::string help;
+  std::vector<OptionSpec> options;
+  std::function<absl::Status(Context&)> run;
+  // Whether --watch repeats it.
+  bool watchable = false;
+};
+
+// The groups of commands; commands.cc joins them.
+std::vector<Command> SignInCommands();
+std::vector<Command> ReadCommands();
+std::vector<Command> AdminCommands();
+std::vector<Command> CatalogCommands();
+std::vector<Command> MigrateCommands();
+std::vector<Command> DoctorCommands();
+
+const std::vector<Command>& AllCommands();
+
+// Runs a command line (without the program's name) and says the exit code: 0 done, 1 failed, 2 wrong usage.
+int RunPgactl(const std::vector<std::string>& words, const Environment& environment, std::ostream& out,
+              std::ostream& err);
+
+}  // namespace pga::pgactl
