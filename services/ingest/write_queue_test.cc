@@ -301,10 +301,16 @@ TEST(WriteQueue, DrainWithoutTimeAnswersRetry) {
   script.AwaitBusy();
   ASSERT_TRUE(queue.Submit(Batch(1, 2), answers.For(1)));
   std::thread drain([&] { queue.Drain(absl::Now() - absl::Seconds(1)); });
+  // Until the drain has begun.
+  size_t submitted = 2;
+  while (queue.Submit(Batch(1, static_cast<int64_t>(submitted) + 1), answers.For(1))) ++submitted;
   script.Go();
   drain.join();
-  answers.Await(2);
-  EXPECT_EQ(answers.Outcomes()[1], BatchOutcome::kRetry);
+  answers.Await(submitted);
+  const std::vector<BatchOutcome> outcomes = answers.Outcomes();
+  EXPECT_EQ(outcomes.size(), submitted);
+  EXPECT_EQ(outcomes[0], BatchOutcome::kCommitted);
+  EXPECT_EQ(outcomes[1], BatchOutcome::kRetry);
 }
 
 }  // namespace
