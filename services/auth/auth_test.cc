@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "envoy/service/auth/v3/authorization_service.grpc.pb.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/auth_watch.h"
@@ -834,6 +836,82 @@ TEST_F(AuthTest, MissingDatabaseEndsTheStartAndLaterOnlyTheCalls) {
   config_.startup_timeout = absl::ZeroDuration();
   Instance nowhere(config_, &clock_);
   EXPECT_THAT(nowhere.start, StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(AuthTest, EnvoyIsToldWhatTheServicesWouldSay) {
+  Start();
+  const v1::LoginResponse admin = Admin();
+  ASSERT_THAT(CreateUser(admin.token(), "victor", "viewer"), IsOk());
+  const auto viewer = Login("victor", "a password of victor");
+  const auto stub = envoy::service::auth::v3::Authorization::NewStub(instance_->channel);
+  struct Case {
+    std::string name, path, bearer, secret;
+    int http_code;  // 0 = may pass
+  };
+  const std::string list = "/pganalytics.auth.v1.AuthService/ListRegistrationSecrets";
+  const std::vector<Case> cases = {
+      {"admin", list, admin.token(), "", 0},
+      {"query is no part of the method", list + "?x=/pganalytics.auth.v1.AuthService/Login", "", "", 401},
+      {"viewer", list, viewer->token(), "", 403},
+      {"nobody", list, "", "", 401},
+      {"bad token", list, "x.y.z", "", 401},
+      {"open method", "/pganalytics.auth.v1.AuthService/Login", "", "", 0},
+      {"open method, stale token", "/pganalytics.auth.v1.AuthService/Login", "x.y.z", "", 0},
+      {"services' method", "/pganalytics.auth.v1.IdentityService/RevokeCollector", admin.token(), "", 403},
+      {"registration", "/pganalytics.registry.v1.RegistryService/RegisterCollector", "", "s", 0},
+      {"registration without secret", "/pganalytics.registry.v1.RegistryService/RegisterCollector", "", "", 401},
+      {"query", "/pganalytics.query.v1.SystemService/GetVersion", "", "", 0},
+      {"ingest without token", "/pganalytics.ingest.v1.IngestService/StreamBatches", "", "", 401},
+      {"unknown method", "/pganalytics.auth.v1.AuthService/Drop", admin.token(), "", 403},
+      {"REST path", "/api/v1/users", admin.token(), "", 403},
+      {"no path", "", admin.token(), "", 403},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    envoy::service::auth::v3::CheckRequest request;
+    auto* http = request.mutable_attributes()->mutable_request()->mutable_http();
+    http->set_path(c.path);
+    if (!c.bearer.empty()) (*http->mutable_headers())["authorization"] = "Bearer " + c.bearer;
+    if (!c.secret.empty()) (*http->mutable_headers())["x-registration-secret"] = c.secret;
+    const auto answer = rpc::Call(*stub, &envoy::service::auth::v3::Authorization::Stub::Check, request, Options());
+    ASSERT_THAT(answer, IsOk());
+    if (c.http_code == 0) {
+      EXPECT_EQ(answer->status().code(), 0);
+      EXPECT_THAT(answer->ok_response().headers_to_remove(), ::testing::Contains("x-service-authorization"));
+    } else {
+      EXPECT_NE(answer->status().code(), 0);
+      EXPECT_EQ(answer->denied_response().status().code(), c.http_code);
+      EXPECT_THAT(answer->denied_response().body(), HasSubstr(absl::StrCat("\"code\":", c.http_code)));
+    }
+  }
+}
+
+TEST_F(AuthTest, UnknownUsersTakeAsLongAsKnownOnes) {
+  Start();
+  const auto time_of = [&](const std::string& username) {
+    std::vector<absl::Duration> times;
+    for (int i = 0; i < 9; ++i) {
+      const absl::Time before = absl::Now();
+      EXPECT_THAT(Login(username, "wrong password"), StatusIs(absl::StatusCode::kUnauthenticated));
+      times.push_back(absl::Now() - before);
+    }
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  };
+  const absl::Duration known = time_of("admin");
+  const absl::Duration unknown = time_of("nobody");
+  // Medians on a busy machine: a skipped hash would be a factor of five or more.
+  EXPECT_LT(known, unknown * 3) << known << " " << unknown;
+  EXPECT_LT(unknown, known * 3) << known << " " << unknown;
+}
+
+TEST_F(AuthTest, CaCertificateIsPublic) {
+  Start();
+  const auto ca = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::GetCollectorCa,
+                            v1::GetCollectorCaRequest(), Options());
+  ASSERT_THAT(ca, IsOk());
+  EXPECT_EQ(ca->ca_pem(), instance_->server->ca_certificate_pem());
+  EXPECT_THAT(ca->ca_pem(), Not(HasSubstr("PRIVATE")));
 }
 
 TEST_F(AuthTest, PingTellsWhetherTheDatabaseAnswers) {

@@ -98,6 +98,17 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::GetJwks(grpc::CallbackServerConte
       });
 }
 
+grpc::ServerUnaryReactor* IdentityServiceImpl::GetCollectorCa(grpc::CallbackServerContext* context,
+                                                              const v1::GetCollectorCaRequest* request,
+                                                              v1::GetCollectorCaResponse* response) {
+  return parts_.dispatcher->Unary<v1::GetCollectorCaRequest, v1::GetCollectorCaResponse>(
+      context, request, response,
+      [this](rpc::CallContext&, const v1::GetCollectorCaRequest&, v1::GetCollectorCaResponse& resp) {
+        resp.set_ca_pem(parts_.ca_pem);
+        return absl::OkStatus();
+      });
+}
+
 grpc::ServerUnaryReactor* IdentityServiceImpl::IssueServiceToken(grpc::CallbackServerContext* context,
                                                                  const v1::IssueServiceTokenRequest* request,
                                                                  v1::IssueServiceTokenResponse* response) {

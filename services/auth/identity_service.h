@@ -24,6 +24,8 @@ class IdentityServiceImpl final : public pganalytics::auth::v1::IdentityService:
     rpc::Dispatcher* dispatcher = nullptr;
     // Public keys as RFC 7517 text.
     std::string jwks_json;
+    // Certificate of the collectors' CA.
+    std::string ca_pem;
     // What a service presents to get its token; empty = none is given out.
     log::Secret service_secret;
   };
@@ -34,6 +36,9 @@ class IdentityServiceImpl final : public pganalytics::auth::v1::IdentityService:
   grpc::ServerUnaryReactor* GetJwks(grpc::CallbackServerContext* context,
                                     const pganalytics::auth::v1::GetJwksRequest* request,
                                     pganalytics::auth::v1::GetJwksResponse* response) override;
+  grpc::ServerUnaryReactor* GetCollectorCa(grpc::CallbackServerContext* context,
+                                           const pganalytics::auth::v1::GetCollectorCaRequest* request,
+                                           pganalytics::auth::v1::GetCollectorCaResponse* response) override;
   grpc::ServerUnaryReactor* IssueServiceToken(grpc::CallbackServerContext* context,
                                               const pganalytics::auth::v1::IssueServiceTokenRequest* request,
                                               pganalytics::auth::v1::IssueServiceTokenResponse* response) override;

@@ -15,6 +15,7 @@
 #include "libs/status/status.h"
 #include "services/auth/accounts.h"
 #include "services/auth/auth_service.h"
+#include "services/auth/authorization_service.h"
 #include "services/auth/certificate_authority.h"
 #include "services/auth/collector_access.h"
 #include "services/auth/identity_service.h"
@@ -131,6 +132,7 @@ struct AuthServer::Parts {
   std::unique_ptr<rpc::Dispatcher> service_dispatcher;
   std::unique_ptr<AuthServiceImpl> auth_service;
   std::unique_ptr<IdentityServiceImpl> identity_service;
+  std::unique_ptr<AuthorizationServiceImpl> authorization_service;
   std::unique_ptr<exec::PeriodicTask> upkeep;
 };
 
@@ -226,8 +228,11 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   identity.clock = deps.clock;
   identity.dispatcher = parts->service_dispatcher.get();
   identity.jwks_json = jwks;
+  identity.ca_pem = parts->authority->certificate_pem();
   identity.service_secret = config.service_secret;
   parts->identity_service = std::make_unique<IdentityServiceImpl>(std::move(identity));
+  parts->authorization_service =
+      std::make_unique<AuthorizationServiceImpl>(deps.authenticator, parts->service_dispatcher.get());
 
   parts->feed->Start();
   Parts* raw = parts.get();
@@ -247,7 +252,7 @@ AuthServer::~AuthServer() {
 }
 
 std::vector<grpc::Service*> AuthServer::services() {
-  return {parts_->auth_service.get(), parts_->identity_service.get()};
+  return {parts_->auth_service.get(), parts_->identity_service.get(), parts_->authorization_service.get()};
 }
 
 const token::Signer* AuthServer::signer() const {
