@@ -476,7 +476,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(Session* session, std::share
   const catalogpb::Query* query =
       catalog::SelectQuery(metric, session->connection->server_version(), session->in_recovery, extension.version);
   if (query == nullptr) co_return absl::OkStatus();  // not for this server
-  const std::string sql = catalog::RenderSql(*query, QuoteIdentifier(extension.schema));
+  const std::string sql = catalog::RenderSql(*query, extension.schema);
   const bool statements = metric.probe() == "statements";
   Observation observation;
   int64_t reset_before = 0;
@@ -855,7 +855,7 @@ asio::awaitable<std::vector<std::string>> SourceRunner::Check() {
     const catalogpb::Query* query = catalog::SelectQuery(*task->metric, session.connection->server_version(),
                                                          session.in_recovery, extension.version);
     if (query == nullptr) continue;
-    std::string sql = catalog::RenderSql(*query, QuoteIdentifier(extension.schema));
+    std::string sql = catalog::RenderSql(*query, extension.schema);
     status = co_await ReadRows(&session, *task->metric, std::move(sql), task->reading.get());
     if (!status.ok()) {
       lines.push_back(absl::StrCat("metric ", task->metric->name(), ": ", std::string(status.message())));

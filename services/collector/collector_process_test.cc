@@ -1,0 +1,343 @@
+// The collector as a process, against a real PostgreSQL and an ingest that misbehaves on request: whatever is killed or
+// lost, what was stored adds up to what the server counted.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "libs/status/testing.h"
+#include "libs/testing/subprocess.h"
+#include "libs/testing/temp_dir.h"
+#include "libs/testing/temp_postgres.h"
+#include "services/collector/scripted_ingest_testing.h"
+
+namespace pga::collector {
+namespace {
+
+using ::pga::status::IsOk;
+using ::pga::status::IsOkAndHolds;
+using ::pga::testing::ScopedTempDir;
+using ::pga::testing::Subprocess;
+using ::pga::testing::SubprocessOptions;
+using ::pga::testing::TempPostgres;
+using ::pga::testing::WaitUntil;
+using ::testing::Contains;
+using ::testing::IsEmpty;
+
+// Exit code of a process that SIGKILL ended.
+constexpr int kKilled = 128 + SIGKILL;
+
+TempPostgres* Server() {
+  static TempPostgres* const server = [] {
+    TempPostgres::Options options;
+    options.preload_statements = true;
+    options.extra_conf = {"autovacuum = off", "track_io_timing = on", "compute_query_id = on"};
+    auto started = TempPostgres::Start(options);
+    EXPECT_THAT(started, IsOk());
+    if (!started.ok()) return static_cast<TempPostgres*>(nullptr);
+    EXPECT_THAT((*started)->Exec("postgres", "CREATE EXTENSION pg_stat_statements"), IsOk());
+    return started->release();
+  }();
+  return server;
+}
+
+class CollectorProcess : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(Server(), nullptr);
+    auto url = Server()->CreateFreshDatabase("bench");
+    ASSERT_THAT(url, IsOk());
+    database_ = url->substr(url->find("bench"));
+    database_ = database_.substr(0, database_.find_first_of("?& '"));
+    Sql("CREATE TABLE t (n int)");
+  }
+
+  void TearDown() override {
+    if (collector_ != nullptr) Stop();
+    EXPECT_THAT(ingest_.violations(), IsEmpty());
+  }
+
+  void Sql(const std::string& sql) { ASSERT_THAT(Server()->Exec(database_, sql), IsOk()); }
+
+  void Start(const std::string& failpoint = "", std::map<std::string, std::string> more = {}) {
+    SubprocessOptions options;
+    const char* binaries = std::getenv("PGA_BINARY_DIR");
+    options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")};
+    options.env = {{"COLLECTOR_ID", "test"},
+                   {"STATE_DIR", state_.path()},
+                   {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ingest_.port())},
+                   {"REGISTRATION_SECRET", ScriptedIngest::kSecret},
+                   {"POSTGRES_HOST", Server()->socket_dir()},
+                   {"POSTGRES_PORT", absl::StrCat(Server()->port())},
+                   {"POSTGRES_USER", "postgres"},
+                   {"POSTGRES_DATABASES", "postgres"},
+                   {"SOURCE_NAME", "db"},
+                   {"COLLECTION_INTERVAL", "1"},
+                   {"METRICS_LISTEN", ""},
+                   {"LOG_LEVEL", "debug"}};
+    for (auto& [name, value] : more) options.env[name] = value;
+    if (!failpoint.empty()) options.env["PGA_FAILPOINT"] = failpoint;
+    options.output_path = state_ / "log";
+    auto process = Subprocess::Start(options);
+    ASSERT_THAT(process, IsOk());
+    collector_ = *std::move(process);
+  }
+
+  void Kill() {
+    collector_->Signal(SIGKILL);
+    ASSERT_THAT(collector_->Wait(absl::Now() + absl::Seconds(10)), IsOk());
+  }
+
+  void Stop() {
+    collector_->Signal(SIGTERM);
+    EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOk());
+    collector_.reset();
+  }
+
+  // What the server itself says.
+  int64_t Truth(const std::string& column = "xact_commit") {
+    auto result = Server()->Exec(
+        "postgres", absl::StrCat("SELECT ", column, "::text FROM pg_stat_database WHERE datname = '", database_, "'"));
+    EXPECT_THAT(result, IsOk());
+    int64_t value = -1;
+    if (result.ok()) {
+      EXPECT_TRUE(absl::SimpleAtoi(std::string((*result)[0].Text(0)), &value));
+    }
+    return value;
+  }
+
+  int64_t Stored(const std::string& column = "xact_commit") {
+    return ingest_.Total("database", "datname", database_, column);
+  }
+
+  void ExpectSumsMeetTheServer() {
+    for (const char* column : {"xact_commit", "tup_inserted"}) {
+      const int64_t truth = Truth(column);
+      EXPECT_TRUE(WaitUntil([&] { return Stored(column) >= truth; }, absl::Seconds(25)))
+          << column << ": stored " << Stored(column) << ", server says " << truth << "\n"
+          << collector_->Output().substr(0, 3000);
+      EXPECT_EQ(Stored(column), Truth(column)) << column;
+    }
+  }
+
+  ScopedTempDir state_;
+  ScriptedIngest ingest_;
+  std::unique_ptr<Subprocess> collector_;
+  std::string database_;
+};
+
+TEST_F(CollectorProcess, StoresEveryKindOfMetric) {
+  Start("", {{"POSTGRES_DATABASES", "*"}});
+  Sql("INSERT INTO t SELECT generate_series(1, 10)");
+  EXPECT_TRUE(WaitUntil(
+      [&] {
+        const auto metrics = ingest_.Metrics();
+        return metrics.contains("database") && metrics.contains("statements") && metrics.contains("activity") &&
+               metrics.contains("table_stats") && metrics.contains("host_cpu") && metrics.contains("host_memory") &&
+               metrics.contains("settings") && metrics.contains("wal");
+      },
+      absl::Seconds(20)))
+      << ::testing::PrintToString(ingest_.Metrics()) << collector_->Output().substr(0, 3000);
+  EXPECT_THAT(ingest_.Sources(), Contains("db"));
+  EXPECT_EQ(ingest_.enrolments(), 1);
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Total("table_stats", "datname", database_, "n_tup_ins") == 10; }));
+}
+
+TEST_F(CollectorProcess, SumsMeetTheServerWithoutTrouble) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(15))) << collector_->Output().substr(0, 3000);
+  for (int i = 0; i < 20; ++i) Sql("INSERT INTO t SELECT generate_series(1, 7)");
+  ExpectSumsMeetTheServer();
+  EXPECT_GE(ingest_.Increase("database", "datname", database_, "tup_inserted"), 0);
+}
+
+TEST_F(CollectorProcess, KilledAtEveryFailpointNothingIsLostOrDoubled) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(15))) << collector_->Output().substr(0, 3000);
+  Kill();
+  std::atomic<bool> done{false};
+  std::thread load([&] {
+    while (!done) {
+      (void)Server()->Exec(database_, "INSERT INTO t SELECT generate_series(1, 3)");
+      absl::SleepFor(absl::Milliseconds(5));  // the load's own pace, not a wait for something
+    }
+  });
+  for (const char* point : {"spool.before_append:2", "spool.after_append:2", "spool.before_fsync:3",
+                            "spool.after_fsync:2", "delivery.after_send:2", "delivery.after_ack:2"}) {
+    Start(point);
+    const auto code = collector_->Wait(absl::Now() + absl::Seconds(20));
+    EXPECT_THAT(code, IsOkAndHolds(kKilled)) << point << "\n" << collector_->Output().substr(0, 3000);
+  }
+  Start("spool.after_snapshot:1");
+  ASSERT_TRUE(WaitUntil([&, before = ingest_.batches()] { return ingest_.batches() > before + 2; }, absl::Seconds(15)));
+  collector_->Signal(SIGTERM);  // the last snapshot is where it dies
+  EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOkAndHolds(kKilled));
+  for (int i = 0; i < 3; ++i) {
+    const int64_t before = ingest_.batches();
+    Start();
+    EXPECT_TRUE(WaitUntil([&] { return ingest_.batches() > before + i; }, absl::Seconds(15)));
+    Kill();
+  }
+  done = true;
+  load.join();
+  Start();
+  ExpectSumsMeetTheServer();
+  EXPECT_EQ(ingest_.gaps(), 0);
+}
+
+TEST_F(CollectorProcess, LostAcksRetriesAndOutagesStoreOnce) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(15)));
+  ingest_.LoseAcks(3);
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+  ingest_.AskToRetry(4);
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+  ingest_.StopServer();
+  for (int i = 0; i < 5; ++i) Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  Kill();
+  Start();
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ingest_.StartServer();
+  ExpectSumsMeetTheServer();
+}
+
+TEST_F(CollectorProcess, ReplaysWhatARestoredServerHasLost) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return ingest_.batches() >= 6; }, absl::Seconds(20)));
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+  ingest_.StopServer();
+  ingest_.GoBack(3);
+  ingest_.StartServer();
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+}
+
+TEST_F(CollectorProcess, ForkMovesWhatIsNotStoredToANewStream) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(15)));
+  ingest_.Fork();
+  for (int i = 0; i < 3; ++i) Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+  EXPECT_GE(ingest_.forks(), 1);
+}
+
+TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
+  ingest_.StopServer();
+  Start("", {{"METRICS_BUFFER_SIZE", "1048576"}, {"POSTGRES_DATABASES", "*"}});
+  // Every operation fails as on a full disk from the third write on; the process stays up.
+  Stop();
+  Start("spool.write:3:enospc");
+  for (int i = 0; i < 10; ++i) Sql("INSERT INTO t SELECT generate_series(1, 50)");
+  ASSERT_TRUE(WaitUntil([&] { return collector_->running(); }));
+  Kill();
+  ingest_.StartServer();
+  Start();
+  ExpectSumsMeetTheServer();
+}
+
+TEST_F(CollectorProcess, SourceThatComesLateIsWatched) {
+  ASSERT_THAT(Server()->StopFast(), IsOk());
+  Start();
+  ASSERT_TRUE(
+      WaitUntil([&] { return collector_->WaitForOutput("not collected", absl::Now()).ok(); }, absl::Seconds(10)));
+  ASSERT_THAT(Server()->StartServer(), IsOk());
+  EXPECT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(20)));
+  // A clean restart keeps the statistics: sums go on without a hole.
+  ASSERT_THAT(Server()->Restart(), IsOk());
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ExpectSumsMeetTheServer();
+}
+
+TEST_F(CollectorProcess, CrashOfTheServerStartsAnEpochAndInventsNothing) {
+  Start();
+  Sql("INSERT INTO t SELECT generate_series(1, 1000)");
+  ASSERT_TRUE(WaitUntil([&] { return Stored("tup_inserted") >= 1000; }, absl::Seconds(20)));
+  Server()->KillServer();
+  ASSERT_THAT(Server()->StartServer(), IsOk());
+  Sql("INSERT INTO t SELECT generate_series(1, 500)");
+  const int64_t frames = ingest_.Frames("database");
+  ASSERT_TRUE(WaitUntil([&] { return ingest_.Frames("database") > frames + 3; }, absl::Seconds(30)));
+  EXPECT_LE(Stored("tup_inserted"), 1500);
+}
+
+TEST_F(CollectorProcess, TextsHaveNoLiteralsAndNoPasswords) {
+  Start();
+  Sql("CREATE ROLE collector_test_role PASSWORD 'top-secret-1'");
+  Sql("DROP ROLE collector_test_role");
+  Sql("SELECT 'literal-in-a-statement', count(*) FROM t WHERE n = 4711");
+  EXPECT_TRUE(WaitUntil([&] { return !ingest_.Texts().empty(); }, absl::Seconds(20)));
+  for (const auto& [id, text] : ingest_.Texts()) {
+    EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr("top-secret")));
+    EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr("literal-in")));
+  }
+  // Nothing of it lies on the disk either.
+  Stop();
+  for (const auto& item : std::filesystem::recursive_directory_iterator(state_.path())) {
+    if (!item.is_regular_file()) continue;
+    std::ifstream in(item.path(), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+    EXPECT_EQ(bytes.find("top-secret"), std::string::npos) << item.path();
+  }
+}
+
+TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
+  Start();
+  auto blocker = Server()->Connect(database_);
+  ASSERT_THAT(blocker, IsOk());
+  Sql("INSERT INTO t VALUES (1)");
+  ASSERT_THAT((*blocker)->Exec("BEGIN", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  ASSERT_THAT((*blocker)->Exec("UPDATE t SET n = 2", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  std::thread waiter([&] { (void)Server()->Exec(database_, "UPDATE t SET n = 3"); });
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") >= 1; }, absl::Seconds(20)))
+      << collector_->Output().substr(0, 3000);
+  const int64_t frames = ingest_.Frames("blocking");
+  ASSERT_THAT((*blocker)->Exec("COMMIT", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  waiter.join();
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("blocking") > frames; }, absl::Seconds(20)));
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
+}
+
+TEST_F(CollectorProcess, PushedConfigurationIsAppliedAndKept) {
+  ingest_.PushConfig(7, "collection_interval = 1\n[metrics]\nsettings = false\nhost_memory = false\n");
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return collector_->Output().find("configuration applied") != std::string::npos; },
+                        absl::Seconds(15)))
+      << collector_->Output().substr(0, 3000);
+  Stop();
+  const int64_t frames = ingest_.Frames("host_memory");
+  Start();
+  const int64_t batches = ingest_.batches();
+  ASSERT_TRUE(WaitUntil([&] { return ingest_.batches() > batches + 3; }, absl::Seconds(15)));
+  EXPECT_EQ(ingest_.Frames("host_memory"), frames);
+}
+
+TEST_F(CollectorProcess, CheckSaysWhatIsMissing) {
+  Sql("CREATE ROLE collector_check_role LOGIN");
+  SubprocessOptions options;
+  const char* binaries = std::getenv("PGA_BINARY_DIR");
+  options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector"), "--check"};
+  options.env = {{"POSTGRES_HOST", Server()->socket_dir()},
+                 {"POSTGRES_PORT", absl::StrCat(Server()->port())},
+                 {"POSTGRES_USER", "collector_check_role"},
+                 {"POSTGRES_DATABASES", database_ + ",no_such_database"}};
+  auto outcome = pga::testing::RunCommand(options);
+  ASSERT_THAT(outcome, IsOk());
+  EXPECT_EQ(outcome->exit_code, 1);
+  EXPECT_THAT(outcome->output, ::testing::HasSubstr("pg_monitor"));
+  EXPECT_THAT(outcome->output, ::testing::HasSubstr("CREATE EXTENSION pg_stat_statements"));
+  EXPECT_THAT(outcome->output, ::testing::HasSubstr("no_such_database"));
+  Sql("DROP ROLE collector_check_role");
+}
+
+}  // namespace
+}  // namespace pga::collector
