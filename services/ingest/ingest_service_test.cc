@@ -1,0 +1,392 @@
+// The whole service over real gRPC on a real PostgreSQL.
+#include "services/ingest/ingest_service.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/frame/batch_codec.h"
+#include "libs/frame/uuid.h"
+#include "libs/rpc/http_metadata.h"
+#include "libs/storage/writer_testing.h"
+#include "services/ingest/ingest_testing.h"
+
+namespace pga::ingest {
+namespace {
+
+namespace ingest_v1 = pganalytics::ingest::v1;
+namespace registry_v1 = pganalytics::registry::v1;
+using ::testing::HasSubstr;
+
+// Registry as ingest sees it.
+class FakeRegistry final : public registry_v1::EnrolmentService::Service {
+ public:
+  FakeRegistry() {
+    grpc::ServerBuilder builder;
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeRegistry() override { server_->Shutdown(); }
+  std::shared_ptr<grpc::Channel> channel() { return server_->InProcessChannel({}); }
+
+  grpc::Status Enrol(grpc::ServerContext* context, const registry_v1::EnrolRequest* request,
+                     registry_v1::EnrolResponse* response) override {
+    Remember(context);
+    response->set_collector_id(request->collector_id());
+    response->set_token("fresh");
+    return grpc::Status::OK;
+  }
+  grpc::Status Renew(grpc::ServerContext* context, const registry_v1::RenewRequest*,
+                     registry_v1::EnrolResponse*) override {
+    Remember(context);
+    return {grpc::StatusCode::FAILED_PRECONDITION, "not today"};
+  }
+  grpc::Status FetchConfig(grpc::ServerContext* context, const registry_v1::FetchConfigRequest* request,
+                           registry_v1::FetchConfigResponse* response) override {
+    Remember(context);
+    if (request->known_version() < 5) {
+      response->set_version(5);
+      response->set_toml("interval = 10");
+    }
+    return grpc::Status::OK;
+  }
+  std::string Metadata(const std::string& key) {
+    absl::MutexLock lock(&mutex_);
+    const auto found = metadata_.find(key);
+    return found == metadata_.end() ? "" : found->second;
+  }
+
+ private:
+  void Remember(grpc::ServerContext* context) {
+    absl::MutexLock lock(&mutex_);
+    metadata_.clear();
+    for (const auto& [key, value] : context->client_metadata()) {
+      metadata_[std::string(key.data(), key.size())] = std::string(value.data(), value.size());
+    }
+  }
+  absl::Mutex mutex_;
+  std::map<std::string, std::string> metadata_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class IngestServiceTest : public ::testing::Test {
+ protected:
+  IngestHarness::Options Options() {
+    IngestHarness::Options options;
+    options.config.metrics_url = log::Secret(db_.url());
+    options.config.config_poll = absl::Seconds(1);
+    return options;
+  }
+  void ExpectExactly(const BatchMaker& maker, int64_t batches, int rows) {
+    const std::map<int64_t, int64_t> stored = db_.StoredCalls();
+    for (int64_t seq = 1; seq <= batches; ++seq) {
+      for (int row = 0; row < rows; ++row) {
+        const auto found = stored.find(maker.base() + seq * 1000 + row);
+        ASSERT_EQ(found == stored.end() ? 0 : found->second, 1) << "batch " << seq << " row " << row;
+      }
+    }
+  }
+  ingest_v1::PushMetricsResponse Push(IngestHarness& harness, const std::string& token, const std::string& body,
+                                      grpc::Status* status) {
+    grpc::ClientContext context;
+    context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", token));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    ingest_v1::PushMetricsRequest request;
+    request.mutable_body()->set_content_type("application/json");
+    request.mutable_body()->set_data(body);
+    ingest_v1::PushMetricsResponse response;
+    *status = ingest_v1::IngestService::NewStub(harness.channel())->PushMetrics(&context, request, &response);
+    return response;
+  }
+
+  storage::WriterDatabase db_{testing::SharedPostgres()};
+};
+
+TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
+  IngestHarness harness(Options());
+  BatchMaker maker("c1", 1'000'000);
+  std::vector<ingest_v1::Batch> batches;
+  for (int i = 0; i < 10; ++i) batches.push_back(maker.Next(20));
+  {
+    CollectorCall call(harness.channel(), CollectorToken("c1"));
+    const auto hello = call.Hello(1, {maker.stream_id()});
+    ASSERT_NE(hello, nullptr);
+    EXPECT_EQ(hello->window(), 16);
+    EXPECT_EQ(hello->watermarks(0).last_seq(), 0);
+    for (const auto& batch : batches) ASSERT_TRUE(call.WriteBatch(batch));
+    ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 10));
+    call.WritesDone();
+    EXPECT_TRUE(call.Finish().ok());
+  }
+  {
+    CollectorCall call(harness.channel(), CollectorToken("c1"));
+    const auto hello = call.Hello(2, {maker.stream_id()});
+    ASSERT_NE(hello, nullptr);
+    EXPECT_EQ(hello->watermarks(0).last_seq(), 10);
+    EXPECT_EQ(hello->watermarks(0).last_hash(), batches.back().hash());
+    for (const auto& batch : batches) ASSERT_TRUE(call.WriteBatch(batch));
+    ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 10));
+  }
+  ExpectExactly(maker, 10, 20);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.metrics"), 10);
+  EXPECT_EQ(db_.Number("SELECT server_version_num FROM metrics.source WHERE name = 'main'"), 150'000);
+  EXPECT_EQ(db_.Text("SELECT collector_id FROM metrics.collector"), "c1");
+  EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_rows_total 200"));
+}
+
+TEST_F(IngestServiceTest, OnlyVerifiedCollectorsMayStream) {
+  IngestHarness harness(Options());
+  CollectorCall nobody(harness.channel(), "");
+  EXPECT_EQ(nobody.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  CollectorCall forged(harness.channel(), CollectorToken("c1") + "x");
+  EXPECT_EQ(forged.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  CollectorCall person(harness.channel(), UserToken("admin"));
+  EXPECT_EQ(person.Finish().error_code(), grpc::StatusCode::PERMISSION_DENIED);
+}
+
+TEST_F(IngestServiceTest, SourcesOfOtherCollectorsArePutAside) {
+  IngestHarness harness(Options());
+  BatchMaker own("owner", 1'000'000);
+  CollectorCall owner(harness.channel(), CollectorToken("owner"));
+  ASSERT_NE(owner.Hello(1, {}), nullptr);
+  ASSERT_TRUE(owner.WriteBatch(own.Next(1)));
+  ASSERT_TRUE(owner.AwaitAck(own.stream_id(), 1));
+
+  CollectorCall thief(harness.channel(), CollectorToken("thief"));
+  ASSERT_NE(thief.Hello(1, {}), nullptr);
+  BatchMaker known("thief", 2'000'000), ahead("thief", 3'000'000);
+  known.source_owner = "owner";          // a source that has an owner
+  ahead.source_owner = "not there yet";  // one that has none yet
+  ASSERT_TRUE(thief.WriteBatch(known.Next(1)));
+  EXPECT_EQ(thief.Next()->reject().reason(), ingest_v1::REJECT_REASON_QUARANTINED);
+  ASSERT_TRUE(thief.WriteBatch(ahead.Next(1)));
+  while (true) {
+    const auto answer = thief.Next();
+    ASSERT_NE(answer, nullptr);
+    if (answer->has_reject()) break;
+  }
+  ASSERT_TRUE(thief.AwaitAck(ahead.stream_id(), 1));
+  EXPECT_EQ(db_.Text("SELECT string_agg(reason, ',' ORDER BY id) FROM metrics.quarantine"), "owner,source");
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample"), 1);
+}
+
+// Two replicas: the collector has moved to the second while the first still holds its old call.
+TEST_F(IngestServiceTest, NewerSessionAtAnotherReplicaFencesTheOlder) {
+  IngestHarness one(Options()), two(Options());
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall older(one.channel(), CollectorToken("c1"));
+  ASSERT_NE(older.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_TRUE(older.WriteBatch(maker.Next(5)));
+  ASSERT_TRUE(older.AwaitAck(maker.stream_id(), 1));
+  CollectorCall newer(two.channel(), CollectorToken("c1"));
+  ASSERT_NE(newer.Hello(2, {maker.stream_id()}), nullptr);
+  const ingest_v1::Batch second = maker.Next(5);
+  ASSERT_TRUE(older.WriteBatch(second));
+  EXPECT_EQ(older.Finish().error_code(), grpc::StatusCode::ABORTED);
+  ASSERT_TRUE(newer.WriteBatch(second));
+  ASSERT_TRUE(newer.AwaitAck(maker.stream_id(), 2));
+  // And an older session may not come back.
+  CollectorCall stale(one.channel(), CollectorToken("c1"));
+  EXPECT_EQ(stale.Hello(1, {maker.stream_id()}), nullptr);
+  EXPECT_EQ(stale.Finish().error_code(), grpc::StatusCode::ABORTED);
+  ExpectExactly(maker, 2, 5);
+}
+
+TEST_F(IngestServiceTest, RevokedCollectorIsSentAway) {
+  IngestHarness harness(Options());
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {}), nullptr);
+  harness.Revoke("c1");
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(IngestServiceTest, DrainAcknowledgesAndEndsStreams) {
+  IngestHarness harness(Options());
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(call.WriteBatch(maker.Next(50)));
+  ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
+  const absl::Time started = absl::Now();
+  harness.Drain(absl::Seconds(15));
+  EXPECT_LT(absl::Now() - started, absl::Seconds(10));
+  int64_t acked = 1;
+  while (const auto answer = call.Next(absl::ZeroDuration())) {
+    if (answer->has_ack()) acked = answer->ack().last_seq();
+  }
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(db_.Number("SELECT max(last_seq) FROM metrics.ingest_watermark"), acked);
+  ExpectExactly(maker, acked, 50);
+}
+
+TEST_F(IngestServiceTest, RegistryOutageDoesNotStopStreams) {
+  IngestHarness::Options options = Options();
+  options.registry = grpc::CreateChannel("unix:/nonexistent/registry.sock", grpc::InsecureChannelCredentials());
+  IngestHarness harness(std::move(options));
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
+    ASSERT_TRUE(call.AwaitAck(maker.stream_id(), i));
+  }
+}
+
+TEST_F(IngestServiceTest, NewerConfigurationComesOverTheStream) {
+  FakeRegistry registry;
+  IngestHarness::Options options = Options();
+  options.registry = registry.channel();
+  IngestHarness harness(std::move(options));
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {}, /*config_version=*/2), nullptr);
+  const auto answer = call.Next();
+  ASSERT_NE(answer, nullptr);
+  EXPECT_EQ(answer->config().version(), 5);
+  EXPECT_EQ(answer->config().toml(), "interval = 10");
+  EXPECT_EQ(registry.Metadata(rpc::kCollectorId), "c1");
+  EXPECT_THAT(registry.Metadata(rpc::kAuthorization), HasSubstr("Bearer "));
+}
+
+TEST_F(IngestServiceTest, EnrolmentIsRelayedWithWhatWasVerified) {
+  FakeRegistry registry;
+  IngestHarness::Options options = Options();
+  options.registry = registry.channel();
+  IngestHarness harness(std::move(options));
+  auto stub = registry_v1::EnrolmentService::NewStub(harness.channel());
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(20);
+  {
+    // A holder of a registration secret: the secret goes on, and no collector is claimed.
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    context.AddMetadata(rpc::kRegistrationSecret, "s3cret");
+    context.AddMetadata(rpc::kCollectorId, "somebody-else");
+    registry_v1::EnrolRequest request;
+    request.set_collector_id("c9");
+    registry_v1::EnrolResponse response;
+    const grpc::Status status = stub->Enrol(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.token(), "fresh");
+    EXPECT_EQ(response.collector_id(), "c9");
+    EXPECT_EQ(registry.Metadata(rpc::kRegistrationSecret), "s3cret");
+    EXPECT_EQ(registry.Metadata(rpc::kCollectorId), "");
+  }
+  {
+    // A collector: its verified id, whatever it writes itself; its own token stays here.
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    const std::string token = CollectorToken("c1");
+    context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", token));
+    context.AddMetadata(rpc::kCollectorId, "somebody-else");
+    registry_v1::EnrolResponse response;
+    const grpc::Status status = stub->Renew(&context, {}, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_EQ(status.error_message(), "not today");
+    EXPECT_EQ(registry.Metadata(rpc::kCollectorId), "c1");
+    EXPECT_NE(registry.Metadata(rpc::kAuthorization), absl::StrCat("Bearer ", token));
+  }
+  {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    registry_v1::EnrolResponse response;
+    EXPECT_FALSE(stub->Enrol(&context, {}, &response).ok());
+  }
+  {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", UserToken("admin")));
+    registry_v1::FetchConfigResponse response;
+    EXPECT_EQ(stub->FetchConfig(&context, {}, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  }
+}
+
+TEST_F(IngestServiceTest, PushStoresElementsWhole) {
+  IngestHarness harness(Options());
+  const std::string body =
+      R"({"collector_id": "c1", "hostname": "db1", "timestamp": ")" +
+      absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()) +
+      R"(", "metrics": [{"type": "pg_query_stats", "database": "app", "queries": [{"hash": 1, "text": "SELECT '\u00e9'"}]},
+        {"name": "x", "value": 1}]})";
+  grpc::Status status;
+  const auto response = Push(harness, CollectorToken("c1"), body, &status);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.status(), "success");
+  EXPECT_EQ(response.collector_id(), "c1");
+  EXPECT_EQ(response.metrics_inserted(), 2);
+  EXPECT_EQ(response.bytes_received(), static_cast<int32_t>(body.size()));
+  EXPECT_EQ(response.next_config_version(), 1);
+  EXPECT_EQ(response.next_check_in_seconds(), 300);
+  EXPECT_GT(response.processing_time_ms(), 0);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.pushed_element"), 2);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics"), 2);
+  EXPECT_EQ(db_.Text("SELECT element->'queries'->0->>'text' FROM metrics.pushed_element WHERE type = 'pg_query_stats'"),
+            "SELECT '\xc3\xa9'");
+}
+
+TEST_F(IngestServiceTest, PushChecksWhoPushes) {
+  IngestHarness harness(Options());
+  const std::string full =
+      R"({"collector_id": "c1", "hostname": "h", "timestamp": "2026-03-01T00:00:00Z", "metrics": [{}]})";
+  const std::string bare = R"({"collector_id": "unknown", "metrics": [{}]})";
+  grpc::Status status;
+  Push(harness, CollectorToken("c1"), full, &status);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  Push(harness, CollectorToken("c2"), full, &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  Push(harness, CollectorToken("unknown"), bare, &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  Push(harness, UserToken("user"), bare, &status);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  Push(harness, UserToken("admin"), bare, &status);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  Push(harness, UserToken("viewer"), bare, &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  Push(harness, "", bare, &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  Push(harness, UserToken("user"), "no json", &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  // Valid for a quick look, refused by the database.
+  Push(harness, UserToken("user"), R"({"collector_id": "c", "metrics": [{"a" 1}]})", &status);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.pushed_element"), 3);
+}
+
+// The whole server goes away under running streams and comes back.
+TEST_F(IngestServiceTest, DatabaseRestartLosesAndDoublesNothing) {
+  auto server = testing::TempPostgres::Start({});
+  ASSERT_TRUE(server.ok());
+  storage::WriterDatabase db(server->get());
+  IngestHarness::Options options;
+  options.config.metrics_url = log::Secret(db.url());
+  IngestHarness harness(std::move(options));
+  std::vector<std::unique_ptr<SimulatedCollector>> collectors;
+  for (int i = 0; i < 4; ++i) {
+    SimulatedCollector::Options collector;
+    collector.collector_id = absl::StrCat("c", i);
+    collector.base = (i + 1) * 1'000'000'000LL;
+    collectors.push_back(std::make_unique<SimulatedCollector>(collector, [&] { return harness.channel(); }));
+  }
+  for (int strike = 0; strike < 3; ++strike) {
+    const int64_t before = collectors[0]->acked();
+    ASSERT_TRUE(testing::WaitUntil([&] { return collectors[0]->acked() > before + 5; }, absl::Seconds(30)));
+    (*server)->KillServer();
+    ASSERT_TRUE((*server)->StartServer().ok());
+  }
+  for (auto& collector : collectors) collector->Stop();
+  for (auto& collector : collectors) {
+    ASSERT_TRUE(testing::WaitUntil([&] { return collector->Done(); }, absl::Seconds(40)));
+  }
+  const std::map<int64_t, int64_t> stored = db.StoredCalls();
+  int64_t rows = 0;
+  for (auto& collector : collectors) {
+    EXPECT_EQ(collector->acked(), collector->made());
+    rows += collector->made() * collector->options().rows;
+  }
+  EXPECT_EQ(static_cast<int64_t>(stored.size()), rows);
+  for (const auto& [calls, count] : stored) ASSERT_EQ(count, 1) << calls;
+}
+
+}  // namespace
+}  // namespace pga::ingest
