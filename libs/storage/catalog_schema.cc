@@ -21,7 +21,7 @@ using pganalytics::catalog::v1::Metric;
 namespace catalog_pb = pganalytics::catalog::v1;
 
 // A locked table is tried again this often, 2 s each (lock_timeout).
-constexpr int kLockAttempts = 5;
+constexpr int kLockAttempts = 3;
 
 struct ColumnDef {
   std::string name;

@@ -15,7 +15,7 @@ pga_library(NAME storage_schema
   PRIVATE_DEPS pga::log OpenSSL::Crypto absl::strings absl::synchronization)
 
 pga_test(NAME storage_migrations_test
-  SRCS migrations_test.cc schema_testing.cc
+  SRCS migrations_test.cc catalog_schema_test.cc schema_testing.cc
   DEPS pga::storage_schema pga::testing
   LABELS integration TIMEOUT 240)
 pga_test(NAME storage_rollup_test

@@ -55,6 +55,7 @@ BEGIN
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day,
       metrics.lost_interval, metrics.time_table, metrics.lease, public.metrics TO pganalytics_query;
+    GRANT SELECT ON ALL TABLES IN SCHEMA readable TO pganalytics_query;
     -- Numbers of the quarantine, not what is in it.
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, message) ON metrics.quarantine TO pganalytics_query;
   END IF;
