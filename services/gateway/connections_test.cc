@@ -1,8 +1,8 @@
 // One port for everybody: TLS, gRPC passed through untouched, start errors; and an API known from a file alone.
 
-#include <fstream>
+#include <cstdlib>
+#include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -13,6 +13,7 @@
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
+#include "services/gateway/api_surface.h"
 #include "services/gateway/gateway_testing.h"
 
 namespace pga::gateway {
@@ -356,6 +357,33 @@ TEST(NewMethod, KnownFromADescriptorSetAloneIsReachable) {
   EXPECT_THAT(reply.body, HasSubstr("\"title\":\"poems\""));
   (*gateway)->Drain(absl::Now());
   server->Shutdown();
+}
+
+// The change that docs/adding-an-rpc.md shows, applied to the protos, makes the route: nothing else is needed.
+TEST(NewMethod, TheDocumentedChangeAddsARoute) {
+  const std::string root = std::getenv("PGA_SOURCE_DIR") != nullptr ? std::getenv("PGA_SOURCE_DIR") : PGA_ROOT;
+  const auto text = testing::ReadFile(root + "/docs/adding-an-rpc.md");
+  ASSERT_TRUE(text.ok()) << text.status();
+  const size_t begin = text->find("```diff\n") + 8;
+  const size_t end = text->find("\n```", begin) + 1;
+  const testing::ScopedTempDir dir;
+  ASSERT_TRUE(testing::WriteFile(dir / "change.diff", text->substr(begin, end - begin)).ok());
+  const std::string script =
+      "cd " + dir.path() + " && cp -r " + root + "/protos . && mkdir -p services && cp -r " + root +
+      "/services/query services/ && git apply -C1 change.diff && " PGA_PROTOC " -Iprotos -I" PGA_GOOGLEAPIS
+      " --include_imports --descriptor_set_out=changed.pb "
+      "$(find protos/pganalytics -name '*.proto')";
+  const auto outcome = testing::RunCommand({.argv = {"sh", "-c", script}});
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_EQ(outcome->exit_code, 0) << outcome->output;
+  const auto changed = testing::ReadFile(dir / "changed.pb");
+  ASSERT_TRUE(changed.ok());
+  const auto api = ApiSurface::Create(*changed);
+  ASSERT_TRUE(api.ok()) << api.status();
+  const auto match = (*api)->Find("GET", "/api/v1/sources/primary-1");
+  ASSERT_NE(match.route, nullptr);
+  EXPECT_EQ(match.route->method->full_name, "pganalytics.query.v1.QueryService.FindSource");
+  EXPECT_EQ(match.bindings.at(0).value, "primary-1");
 }
 
 }  // namespace
