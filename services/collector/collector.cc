@@ -177,6 +177,7 @@ class Collector::Impl {
     context_.collector_id = config_.collector_id;
     context_.interval = interval_;
     context_.activity_interval = activity_interval_;
+    context_.statement_text_interval = config_.statement_text_interval;
     context_.query_text = config_.query_text_mode;
     context_.disabled = disabled_;
   }

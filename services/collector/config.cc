@@ -162,6 +162,9 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                   "base interval; metrics are read at multiples of it", absl::Seconds(1), absl::Hours(24));
   loader.Duration(&config->activity_interval, "ACTIVITY_SAMPLE_INTERVAL", "activity-sample-interval", absl::Seconds(1),
                   "distance of samples of pg_stat_activity; 0 = off", absl::ZeroDuration(), absl::Minutes(10));
+  loader.Duration(&config->statement_text_interval, "STATEMENT_TEXT_INTERVAL", "statement-text-interval",
+                  absl::Minutes(10), "texts of new statements are read at most this often", absl::Seconds(1),
+                  absl::Hours(24));
   loader.Bytes(&config->spool_limit_bytes, "METRICS_BUFFER_SIZE", "metrics-buffer-size", 52428800,
                "bytes of the spool on disk", 1 << 20, int64_t{1} << 40);
   loader.Bool(&config->spool_drop_oldest, "SPOOL_DROP_OLDEST", "spool-drop-oldest", false,

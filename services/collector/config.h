@@ -48,6 +48,8 @@ struct CollectorConfig {
   std::string state_dir;
   absl::Duration collection_interval = absl::Seconds(60);
   absl::Duration activity_interval = absl::Seconds(1);
+  // Least distance of two readings of statement texts.
+  absl::Duration statement_text_interval = absl::Minutes(10);
   int64_t spool_limit_bytes = 0;
   bool spool_drop_oldest = false;
   std::string query_text = "normalized";

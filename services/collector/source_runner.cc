@@ -28,7 +28,6 @@ constexpr int64_t kSecondNs = 1000000000;
 constexpr int64_t kRetryMissingNs = 300 * kSecondNs;
 // Frames that the spool refused are read again after this, so that collection goes on soon after there is room.
 constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
-constexpr int64_t kTextsEveryNs = 600 * kSecondNs;
 constexpr size_t kMaxTextsAtATime = 5000;
 constexpr size_t kTextParcelBytes = 256 << 10;
 constexpr int kSessionTimeoutMs = catalog::kDefaultTimeoutMs;
@@ -523,7 +522,8 @@ asio::awaitable<absl::Status> SourceRunner::SendTexts(Session* session, const Re
   }
   const int64_t now = BootNs();
   std::vector<StatementTexts::Id> due = texts_.Due(in_use, now);
-  if (due.empty() || (texts_read_ns_ != 0 && now - texts_read_ns_ < kTextsEveryNs)) co_return absl::OkStatus();
+  const int64_t every_ns = absl::ToInt64Nanoseconds(context_->statement_text_interval);
+  if (due.empty() || (texts_read_ns_ != 0 && now - texts_read_ns_ < every_ns)) co_return absl::OkStatus();
   texts_read_ns_ = now;
   std::set<StatementTexts::Id> wanted(due.begin(), due.end());
   std::set<int64_t> ids;

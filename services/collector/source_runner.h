@@ -37,6 +37,8 @@ struct RunnerContext {
   std::string collector_id;
   absl::Duration interval;
   absl::Duration activity_interval;
+  // Least distance of two readings of statement texts.
+  absl::Duration statement_text_interval = absl::Minutes(10);
   QueryTextMode query_text = QueryTextMode::kNormalized;
   std::set<std::string> disabled;
 };
