@@ -106,18 +106,35 @@ std::unique_ptr<Maintenance> Maintenance::Create(MaintenanceOptions options) {
 
 std::unique_ptr<Maintenance> Maintenance::Start(MaintenanceOptions options) {
   auto maintenance = Create(std::move(options));
-  Maintenance* raw = maintenance.get();
-  maintenance->task_ =
-      std::make_unique<exec::PeriodicTask>("maintenance", raw->options_.period, raw->options_.clock, [raw] {
-        const auto done = raw->RunOnce();
-        if (!done.ok()) PGA_LOG(warn, "maintenance of the metrics database is incomplete", {{"status", done.status()}});
-      });
-  maintenance->task_->Wake();
+  maintenance->StartThread();
+  return maintenance;
+}
+
+void Maintenance::StartThread() {
+  task_ = std::make_unique<exec::PeriodicTask>("maintenance", options_.period, options_.clock, [this] {
+    const auto done = RunOnce();
+    if (!done.ok()) PGA_LOG(warn, "maintenance of the metrics database is incomplete", {{"status", done.status()}});
+  });
+  task_->Wake();
+}
+
+absl::StatusOr<std::unique_ptr<Maintenance>> Maintenance::StartOn(const std::string& url, MaintenanceOptions options) {
+  pg::PoolOptions pool_options;
+  pool_options.url = url;
+  pool_options.application_name = "pganalytics-maintenance";
+  pool_options.role = "pganalytics_maintenance";
+  pool_options.size = 2;
+  PGA_ASSIGN_OR_RETURN(auto pool, pg::Pool::Create(std::move(pool_options)));
+  options.pool = pool.get();
+  auto maintenance = Create(std::move(options));
+  maintenance->own_pool_ = std::move(pool);
+  maintenance->StartThread();
   return maintenance;
 }
 
 Maintenance::~Maintenance() {
   if (task_ == nullptr) return;
+  stopping_ = true;
   task_->Stop();
   Exec("DELETE FROM metrics.lease WHERE name = 'maintenance' AND holder = $1", {holder_}).status().IgnoreError();
 }
@@ -143,6 +160,7 @@ absl::StatusOr<bool> Maintenance::RunOnce(bool force) {
   absl::Status first;
   for (Step& step : steps_) {
     const absl::Time now = options_.clock->Now();
+    if (stopping_) break;
     if (!force && now < step.next) continue;
     const absl::Status done = (this->*step.run)();
     if (done.ok()) {
@@ -190,6 +208,7 @@ absl::Status Maintenance::Rollups() {
   RollupOptions run;
   run.ended_before = options_.clock->Now() - options_.settle;
   run.stop_at = absl::Now() + options_.budget;
+  run.cancelled = &stopping_;
   const auto outcome = RunRollups(*options_.pool, run);
   if (outcome.ok()) {
     Figures::Add(figures_->hours, outcome->hours);
@@ -221,6 +240,7 @@ absl::Status Maintenance::Retention() {
       Exec("SELECT name FROM metrics.time_table WHERE retention_days IS NOT NULL ORDER BY kind = 'ledger', name"));
   absl::Status first;
   for (const pg::Row table : tables) {
+    if (stopping_) break;
     const std::string name(table.Text(0));
     // A table that readers hold is left for the next run; it must not keep them waiting for long.
     absl::Status dropped =
@@ -248,7 +268,7 @@ absl::Status Maintenance::Compression() {
                        Exec("SELECT name FROM metrics.time_table WHERE kind <> 'record' ORDER BY name"));
   const absl::Time stop = absl::Now() + options_.budget;
   for (const pg::Row table : tables) {
-    if (absl::Now() > stop) break;
+    if (stopping_ || absl::Now() > stop) break;
     PGA_ASSIGN_OR_RETURN(
         pg::Result count,
         Exec("SELECT metrics.compress_chunks($1, now() - $2::int8 * interval '1 second', $3::int4)",

@@ -3,7 +3,7 @@
 // another takes over when that one is gone. Each run does a bounded amount of work and leaves the rest to the next.
 #pragma once
 
-#include <functional>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,9 +43,13 @@ class Maintenance {
  public:
   // Starts the thread; the first run begins at once.
   static std::unique_ptr<Maintenance> Start(MaintenanceOptions options);
+  // The same with a pool of its own: two connections to `url` in role pganalytics_maintenance. INVALID_ARGUMENT when
+  // the URL cannot be parsed; the server need not be there yet.
+  static absl::StatusOr<std::unique_ptr<Maintenance>> StartOn(const std::string& url, MaintenanceOptions options);
   // Without a thread: RunOnce is called by the owner (tests, `pgactl`).
   static std::unique_ptr<Maintenance> Create(MaintenanceOptions options);
-  // Stops: waits for a running step (at most about a minute) and gives the lease back.
+  // Stops: waits for the statement that runs (rollups work in groups of about two seconds, no statement takes more than
+  // 50) and gives the lease back.
   ~Maintenance();
 
   // One run on the calling thread: every step that is due, or all when `force`. False when another holder has the
@@ -58,6 +62,7 @@ class Maintenance {
  private:
   struct Step;
   explicit Maintenance(MaintenanceOptions options);
+  void StartThread();
   absl::StatusOr<bool> TakeLease();
   absl::Status MakePartitions();
   absl::Status Rollups();
@@ -67,8 +72,10 @@ class Maintenance {
   absl::Status CleanUp();
   absl::StatusOr<pg::Result> Exec(const std::string& sql, const pg::Params& params = {});
 
+  std::unique_ptr<pg::Pool> own_pool_;  // of StartOn
   const MaintenanceOptions options_;
   const std::string holder_;
+  std::atomic<bool> stopping_{false};
   absl::Mutex run_mutex_;  // RunOnce from the thread and from the owner take turns
   std::vector<Step> steps_ ABSL_GUARDED_BY(run_mutex_);
   struct Figures;

@@ -82,7 +82,7 @@ class Run {
     const RollupStatements statements = MakeRollupStatements(metric);
     int size = kFirstGroup;
     while (true) {
-      if (absl::Now() >= options_.stop_at) {
+      if (absl::Now() >= options_.stop_at || (options_.cancelled != nullptr && *options_.cancelled)) {
         outcome_.complete = false;
         return absl::OkStatus();
       }

@@ -8,6 +8,7 @@
 // covered_ms is what the ledger's frames cover of a bucket, whether a row was left out as unchanged or not.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,6 +34,8 @@ struct RollupOptions {
   absl::Time ended_before;
   // No new group is begun after this.
   absl::Time stop_at;
+  // No new group is begun once this is true; may be null. Outlives the run.
+  const std::atomic<bool>* cancelled = nullptr;
   // For one group, lock waits included.
   absl::Duration group_timeout = absl::Seconds(60);
 };
