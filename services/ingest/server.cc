@@ -14,6 +14,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/storage/group_writer.h"
+#include "libs/storage/maintenance.h"
 #include "libs/storage/migrations.h"
 #include "services/ingest/applied_catalog.h"
 #include "services/ingest/batch_preparer.h"
@@ -70,6 +71,8 @@ struct IngestServer::Parts {
   std::unique_ptr<EnrolmentRelay> relay;
   std::unique_ptr<IngestService> service;
   std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll;
+  // One of all ingest processes works at a time.
+  std::unique_ptr<storage::Maintenance> maintenance;
   metrics::Gauge* unsafe = nullptr;
 
   mutable absl::Mutex mutex;
@@ -207,6 +210,11 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->upkeep->Wake();
   p->config_poll = std::make_unique<exec::PeriodicTask>("ingest-configs", config.config_poll, deps.clock,
                                                         [p] { p->configs->Run(absl::Seconds(30)); });
+  storage::MaintenanceOptions maintenance;
+  maintenance.clock = deps.clock;
+  maintenance.registry = deps.metrics;
+  PGA_ASSIGN_OR_RETURN(p->maintenance,
+                       storage::Maintenance::StartOn(config.metrics_url.Reveal(), std::move(maintenance)));
   return std::unique_ptr<IngestServer>(new IngestServer(std::move(parts)));
 }
 
@@ -227,6 +235,7 @@ absl::Status IngestServer::Ready(absl::Time deadline) {
 }
 
 void IngestServer::PrepareDrain() {
+  parts_->maintenance.reset();
   parts_->config_poll->Stop();
   parts_->service->BeginDrain();
 }
