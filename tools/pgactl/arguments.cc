@@ -4,9 +4,21 @@
 #include <charconv>
 
 #include "absl/strings/str_join.h"
+#include "libs/status/status.h"
 #include "libs/storage/reader_sql.h"
 
 namespace pga::pgactl {
+namespace {
+constexpr char kUsageReason[] = "USAGE";
+}  // namespace
+
+absl::Status UsageError(const std::string& message) {
+  return status::WithReason(absl::InvalidArgumentError(message), kUsageReason);
+}
+
+bool IsUsageError(const absl::Status& status) {
+  return status::ReasonOf(status) == kUsageReason;
+}
 
 absl::StatusOr<Arguments> Arguments::Parse(const std::vector<std::string>& words,
                                            const std::vector<OptionSpec>& specs) {
@@ -32,21 +44,21 @@ absl::StatusOr<Arguments> Arguments::Parse(const std::vector<std::string>& words
       const std::vector<std::string> nearest = storage::NearestNames(name, names);
       std::string message = "option " + word.substr(0, 60) + " is not known";
       if (!nearest.empty()) message += "; did you mean --" + absl::StrJoin(nearest, ", --") + "?";
-      return absl::InvalidArgumentError(message);
+      return UsageError(message);
     }
     std::vector<std::string>& values = arguments.options_[name];
     if (!values.empty() && !spec->repeated) {
-      return absl::InvalidArgumentError("option --" + name + " is given twice");
+      return UsageError("option --" + name + " is given twice");
     }
     if (spec->value.empty()) {
-      if (equals != std::string::npos) return absl::InvalidArgumentError("option --" + name + " takes no value");
+      if (equals != std::string::npos) return UsageError("option --" + name + " takes no value");
       values.emplace_back();
     } else if (equals != std::string::npos) {
       values.push_back(word.substr(equals + 1));
     } else if (i + 1 < words.size()) {
       values.push_back(words[++i]);
     } else {
-      return absl::InvalidArgumentError("option --" + name + " needs a value: " + spec->value);
+      return UsageError("option --" + name + " needs a value: " + spec->value);
     }
   }
   return arguments;
@@ -68,8 +80,8 @@ absl::StatusOr<int> Arguments::Int(std::string_view name, int fallback, int min,
   int value = 0;
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || rest != text.data() + text.size() || value < min || value > max) {
-    return absl::InvalidArgumentError("option --" + std::string(name) + " must be a whole number from " +
-                                      std::to_string(min) + " to " + std::to_string(max));
+    return UsageError("option --" + std::string(name) + " must be a whole number from " + std::to_string(min) + " to " +
+                      std::to_string(max));
   }
   return value;
 }

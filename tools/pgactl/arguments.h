@@ -22,9 +22,13 @@ struct OptionSpec {
   bool repeated = false;
 };
 
+// INVALID_ARGUMENT that means: the command line is wrong (exit code 2).
+absl::Status UsageError(const std::string& message);
+bool IsUsageError(const absl::Status& status);
+
 class Arguments {
  public:
-  // `--name value`, `--name=value`, `-o value`, `--` ends options. INVALID_ARGUMENT for an unknown option (naming what
+  // `--name value`, `--name=value`, `-o value`, `--` ends options. A usage error for an unknown option (naming what
   // resembles it), a missing value, or a repeated single option.
   static absl::StatusOr<Arguments> Parse(const std::vector<std::string>& words, const std::vector<OptionSpec>& specs);
 
@@ -33,7 +37,7 @@ class Arguments {
   // The last value, or `fallback`.
   std::string Get(std::string_view name, std::string_view fallback = "") const;
   std::vector<std::string> All(std::string_view name) const;
-  // INVALID_ARGUMENT unless a whole number between the bounds; `fallback` when absent.
+  // A usage error unless a whole number between the bounds; `fallback` when absent.
   absl::StatusOr<int> Int(std::string_view name, int fallback, int min, int max) const;
 
  private:

@@ -132,24 +132,47 @@ absl::Status CheckOnServer(const std::string& url, const Metric& metric) {
                                       [&](const std::string& sql) { return Describe(*connection, sql); });
 }
 
-absl::Status Check(Context& context) {
-  PGA_ASSIGN_OR_RETURN(const std::string path, context.Word(0, "the metric's YAML file"));
+absl::StatusOr<Metric> ReadMetric(const std::string& path, bool custom) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError("cannot read the file " + path);
   std::stringstream text;
   text << file.rdbuf();
   catalog::MetricFileOptions options;
   options.file_name = path.substr(path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1);
-  options.custom = !context.arguments->Has("builtin");
-  PGA_ASSIGN_OR_RETURN(const Metric metric, catalog::ParseMetricFile(text.str(), options));
-  PGA_RETURN_IF_ERROR(storage::CheckShape(metric));
-  if (context.arguments->Has("server")) {
-    const absl::Status checked = CheckOnServer(context.arguments->Get("server"), metric);
-    if (!checked.ok()) return checked;
+  options.custom = custom;
+  return catalog::ParseMetricFile(text.str(), options);
+}
+
+absl::Status Check(Context& context) {
+  std::vector<Metric> metrics;
+  if (context.arguments->Has("dir")) {
+    // With the built-in metrics, so that names that are taken are found.
+    PGA_ASSIGN_OR_RETURN(const auto catalog, catalog::Catalog::WithCustom(context.arguments->Get("dir")));
+    for (const Metric& metric : catalog->metrics()) {
+      if (metric.custom()) metrics.push_back(metric);
+    }
+  } else {
+    PGA_ASSIGN_OR_RETURN(const std::string path, context.Word(0, "the metric's YAML file (or --dir FOLDER)"));
+    PGA_ASSIGN_OR_RETURN(Metric metric, ReadMetric(path, !context.arguments->Has("builtin")));
+    metrics.push_back(std::move(metric));
   }
-  if (context.json) return context.PrintJson(metric);
-  *context.out << path << ": metric " << metric.name() << " with " << metric.columns_size() << " columns is good"
-               << (context.arguments->Has("server") ? ", and its SQL gives them on the server" : "") << "\n";
+  std::vector<std::string> problems;
+  for (const Metric& metric : metrics) {
+    absl::Status status = storage::CheckShape(metric);
+    if (status.ok() && context.arguments->Has("url")) status = CheckOnServer(context.arguments->Get("url"), metric);
+    if (!status.ok()) {
+      problems.push_back("metric " + metric.name() + ": " + std::string(status.message()));
+      continue;
+    }
+    if (context.json) {
+      PGA_RETURN_IF_ERROR(context.PrintJson(metric));
+      continue;
+    }
+    *context.out << "metric " << metric.name() << " with " << metric.columns_size() << " columns is good"
+                 << (context.arguments->Has("url") ? ", and its SQL gives them on the server" : "") << "\n";
+  }
+  if (!problems.empty()) return absl::FailedPreconditionError(absl::StrJoin(problems, "\n"));
+  if (metrics.empty()) *context.out << "no *.yaml in the folder\n";
   return absl::OkStatus();
 }
 
@@ -170,7 +193,8 @@ std::vector<Command> CatalogCommands() {
       {"catalog check",
        "FILE",
        "whether a metric's YAML file is good",
-       {{"server", "URL", "also run its SQL there (postgresql://) and compare the result's types"},
+       {{"dir", "FOLDER", "every *.yaml of a folder"},
+        {"url", "URL", "also run the SQL there (postgresql://) and compare the result's types"},
         {"builtin", "", "by the rules of built-in metrics"}},
        Check},
       {"catalog docs", "", "a page in Markdown about every metric", which, Docs},

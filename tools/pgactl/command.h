@@ -40,10 +40,6 @@ struct Context {
   absl::Status PrintJson(const google::protobuf::Message& message) const;
 };
 
-// Usage errors: exit code 2.
-absl::Status UsageError(const std::string& message);
-bool IsUsageError(const absl::Status& status);
-
 struct Command {
   // "catalog show"
   std::string name;

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iostream>
 #include <sstream>
 
@@ -19,8 +18,6 @@
 
 namespace pga::pgactl {
 namespace {
-
-constexpr char kUsageReason[] = "USAGE";
 
 const std::vector<OptionSpec>& CommonOptions() {
   static const auto* const kOptions = new std::vector<OptionSpec>{
@@ -50,7 +47,8 @@ std::string Usage() {
       "                          services' gRPC addresses, used when PGACTL_URL is not set; PGACTL_TLS=true with TLS\n"
       "  PGACTL_CA_FILE          CA certificates instead of the system's; PGACTL_TLS_VERIFY=false checks none\n"
       "  PGACTL_TOKEN            bearer token instead of the one `pgactl login` keeps\n"
-      "  PGACTL_PASSWORD_FILE    password for login and for new users, instead of asking\n"
+      "  PGACTL_USERNAME, PGACTL_PASSWORD_FILE\n"
+      "                          sign in by itself when needed; the file also answers where a password would be asked\n"
       "  PGACTL_TIMEOUT          of one call (default 30s)\n"
       "  DATABASE_URL, TIMESCALE_URL  databases, for migrate and doctor\n";
   return text;
@@ -83,16 +81,6 @@ const Command* FindCommand(const std::vector<std::string>& words, size_t* length
     }
   }
   return best;
-}
-
-absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError("cannot read the file " + path);
-  std::string secret;
-  std::getline(file, secret);
-  if (!secret.empty() && secret.back() == '\r') secret.pop_back();
-  if (secret.empty()) return absl::InvalidArgumentError("the first line of " + path + " is empty");
-  return secret;
 }
 
 // From the terminal, without echo.
@@ -133,14 +121,6 @@ int Report(const absl::Status& status, const std::string& command, std::ostream&
 }
 
 }  // namespace
-
-absl::Status UsageError(const std::string& message) {
-  return status::WithReason(absl::InvalidArgumentError(message), kUsageReason);
-}
-
-bool IsUsageError(const absl::Status& status) {
-  return status::ReasonOf(status) == kUsageReason;
-}
 
 absl::StatusOr<std::string> Context::Word(size_t index, const std::string& what) const {
   if (index >= arguments->words().size()) return UsageError(what + " is missing");
@@ -207,7 +187,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
   for (const OptionSpec& common : CommonOptions()) specs.push_back(common);
   absl::StatusOr<Arguments> arguments =
       Arguments::Parse({words.begin() + static_cast<std::ptrdiff_t>(length), words.end()}, specs);
-  if (!arguments.ok()) return Report(UsageError(std::string(arguments.status().message())), command->name, err);
+  if (!arguments.ok()) return Report(arguments.status(), command->name, err);
   if (arguments->Has("help")) {
     out << HelpOf(*command);
     return 0;
@@ -217,7 +197,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
     return Report(UsageError("-o is '" + form + "'; use json or table"), command->name, err);
   }
   absl::StatusOr<int> watch = arguments->Int("watch", 0, 1, 86400);
-  if (!watch.ok()) return Report(UsageError(std::string(watch.status().message())), command->name, err);
+  if (!watch.ok()) return Report(watch.status(), command->name, err);
   if (*watch > 0 && !command->watchable)
     return Report(UsageError("this command cannot be watched"), command->name, err);
 

@@ -104,6 +104,9 @@ class Doctor {
     }
     const auto sources = session->Call<query_pb::ListSourcesResponse>("pganalytics.query.v1.QueryService.ListSources",
                                                                       query_pb::ListSourcesRequest());
+    if (absl::IsUnauthenticated(sources.status()) && !session->has_token()) {
+      return Add("token", Outcome::kSkipped, "not signed in; `pgactl login USER` lets this look at sources too");
+    }
     if (!sources.ok()) {
       Add("token", Outcome::kBad, Text(sources.status()));
       return;

@@ -95,7 +95,13 @@ absl::Status FillRange(const Context& context, Request* request) {
 
 absl::Status Login(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
-  PGA_ASSIGN_OR_RETURN(const std::string username, context.Word(0, "the user's name"));
+  std::string username;
+  if (const auto name = context.environment.find("PGACTL_USERNAME"); name != context.environment.end()) {
+    username = name->second;
+  }
+  if (username.empty() || !context.arguments->words().empty()) {
+    PGA_ASSIGN_OR_RETURN(username, context.Word(0, "the user's name"));
+  }
   PGA_ASSIGN_OR_RETURN(const std::string password, context.read_secret("Password", "PGACTL_PASSWORD_FILE"));
   PGA_ASSIGN_OR_RETURN(const std::string role, session->Login(username, password));
   *context.out << "signed in at " << session->endpoint() << " as " << username

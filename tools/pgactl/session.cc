@@ -57,6 +57,16 @@ StoredLogin FromAnswer(const auth_pb::LoginResponse& answer) {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError("cannot read the file " + path);
+  std::string secret;
+  std::getline(file, secret);
+  if (!secret.empty() && secret.back() == '\r') secret.pop_back();
+  if (secret.empty()) return absl::InvalidArgumentError("the first line of " + path + " is empty");
+  return secret;
+}
+
 std::string LoginStore::DefaultPath(const Environment& environment) {
   std::string folder = Get(environment, "XDG_CONFIG_HOME");
   if (folder.empty()) folder = Get(environment, "HOME") + "/.config";
@@ -180,8 +190,10 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(const Environment& envi
     rest.verify = verify;
     PGA_ASSIGN_OR_RETURN(transport, MakeRestTransport(std::move(rest)));
   }
-  return std::make_unique<Session>(std::move(transport), LoginStore(LoginStore::DefaultPath(environment)),
-                                   Get(environment, "PGACTL_TOKEN"), timeout);
+  auto session = std::make_unique<Session>(std::move(transport), LoginStore(LoginStore::DefaultPath(environment)),
+                                           Get(environment, "PGACTL_TOKEN"), timeout);
+  session->SignInWhenAsked(Get(environment, "PGACTL_USERNAME"), Get(environment, "PGACTL_PASSWORD_FILE"));
+  return session;
 }
 
 Session::Session(std::unique_ptr<Transport> transport, LoginStore store, std::string token, absl::Duration timeout)
@@ -218,13 +230,22 @@ absl::Status Session::Stream(const std::string& method, const google::protobuf::
                              const std::function<absl::Status(const google::protobuf::Message&)>& on_message) {
   const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(method);
   if (descriptor == nullptr) return absl::InternalError("no method " + method);
-  absl::Status status =
-      transport_->Call(*descriptor, request, prototype, method == kLoginMethod ? "" : Token(), timeout_, on_message);
-  if (absl::IsUnauthenticated(status) && method != kLoginMethod) {
-    return absl::UnauthenticatedError(
-        absl::StrCat(std::string(status.message()), "; sign in with `pgactl login` (endpoint: ", endpoint(), ")"));
+  const bool login = method == kLoginMethod;
+  absl::Status status = transport_->Call(*descriptor, request, prototype, login ? "" : Token(), timeout_, on_message);
+  if (!absl::IsUnauthenticated(status) || login) return status;
+  if (token_.empty() && !username_.empty() && !password_file_.empty()) {
+    PGA_ASSIGN_OR_RETURN(const std::string password, ReadSecretFile(password_file_));
+    PGA_RETURN_IF_ERROR(Login(username_, password).status());
+    status = transport_->Call(*descriptor, request, prototype, Token(), timeout_, on_message);
+    if (!absl::IsUnauthenticated(status)) return status;
   }
-  return status;
+  return absl::UnauthenticatedError(
+      absl::StrCat(std::string(status.message()), "; sign in with `pgactl login` (endpoint: ", endpoint(), ")"));
+}
+
+void Session::SignInWhenAsked(std::string username, std::string password_file) {
+  username_ = std::move(username);
+  password_file_ = std::move(password_file);
 }
 
 absl::StatusOr<std::string> Session::Login(const std::string& username, const std::string& password) {

@@ -82,7 +82,12 @@ class Session {
                       const google::protobuf::Message& prototype,
                       const std::function<absl::Status(const google::protobuf::Message&)>& on_message);
 
+  // The role of the user.
   absl::StatusOr<std::string> Login(const std::string& username, const std::string& password);
+  // Signs in as this user when a call is refused for want of a good token.
+  void SignInWhenAsked(std::string username, std::string password_file);
+  // Whether there is anything to show the server.
+  bool has_token() { return !Token().empty(); }
   absl::Status Logout();
 
   std::string endpoint() const { return transport_->Describe(); }
@@ -96,6 +101,11 @@ class Session {
   LoginStore store_;
   std::string token_;
   absl::Duration timeout_;
+  std::string username_;
+  std::string password_file_;
 };
+
+// First line of a file with a secret. NOT_FOUND, or INVALID_ARGUMENT when it is empty.
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path);
 
 }  // namespace pga::pgactl

@@ -1,0 +1,438 @@
+// pgactl as a whole against real servers: the query service on PostgreSQL and a stand-in for auth, over gRPC and
+// through the REST gateway.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "google/protobuf/util/time_util.h"
+#include "libs/catalog/catalog.h"
+#include "libs/metrics/registry.h"
+#include "libs/pg/pool.h"
+#include "libs/rpc/auth.h"
+#include "libs/rpc/server.h"
+#include "libs/status/testing.h"
+#include "libs/storage/migrations.h"
+#include "libs/storage/reader_sql.h"
+#include "libs/testing/temp_dir.h"
+#include "libs/testing/temp_postgres.h"
+#include "libs/token/signer.h"
+#include "pganalytics/auth/v1/auth_service.grpc.pb.h"
+#include "services/gateway/server.h"
+#include "services/query/server.h"
+#include "tools/pgactl/command.h"
+
+namespace pga::pgactl {
+namespace {
+
+namespace auth_pb = ::pganalytics::auth::v1;
+
+using status::IsOk;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
+
+std::string UserToken(absl::Duration lifetime) {
+  auto signer = token::Signer::FromSecret(kSecret);
+  token::Claims claims;
+  claims.principal.kind = token::Principal::kUser;
+  claims.principal.user_id = 7;
+  claims.principal.username = "ann";
+  claims.principal.role = "admin";
+  claims.principal.all_groups = true;
+  claims.principal.issued_at = absl::Now() - absl::Minutes(1);
+  claims.principal.expires_at = absl::Now() + lifetime;
+  return (*signer)->Sign(claims).value();
+}
+
+// Knows one user, whose first token lives too short to be used.
+class StandInAuth final : public auth_pb::AuthService::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* Login(grpc::CallbackServerContext* context, const auth_pb::LoginRequest* request,
+                                  auth_pb::LoginResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    if (request->password() != "correct horse") {
+      reactor->Finish(grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "wrong username or password"));
+      return reactor;
+    }
+    Fill(response, lifetime);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  grpc::ServerUnaryReactor* Refresh(grpc::CallbackServerContext* context, const auth_pb::RefreshRequest* request,
+                                    auth_pb::LoginResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    ++refreshes;
+    if (request->refresh_token() != "refresh-1") {
+      reactor->Finish(grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "used before"));
+      return reactor;
+    }
+    Fill(response, absl::Hours(1));
+    response->set_refresh_token("refresh-2");
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  grpc::ServerUnaryReactor* Logout(grpc::CallbackServerContext* context, const auth_pb::LogoutRequest*,
+                                   auth_pb::MessageResponse*) override {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  grpc::ServerWriteReactor<auth_pb::User>* ListUsers(grpc::CallbackServerContext*,
+                                                     const auth_pb::ListUsersRequest*) override {
+    class Reactor final : public grpc::ServerWriteReactor<auth_pb::User> {
+     public:
+      Reactor() { Next(); }
+      void OnWriteDone(bool ok) override {
+        if (ok) Next();
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      void Next() {
+        if (sent_ == 2) return Finish(grpc::Status::OK);
+        ++sent_;
+        user_.set_id(sent_);
+        user_.set_username(sent_ == 1 ? "admin" : "ann \033[31m, \"]}");
+        user_.set_role("admin");
+        StartWrite(&user_);
+      }
+      int sent_ = 0;
+      auth_pb::User user_;
+    };
+    return new Reactor();
+  }
+
+  int refreshes = 0;
+  absl::Duration lifetime = absl::Hours(1);
+
+ private:
+  static void Fill(auth_pb::LoginResponse* response, absl::Duration lifetime) {
+    response->set_token(UserToken(absl::Hours(1)));
+    response->set_refresh_token("refresh-1");
+    *response->mutable_expires_at() =
+        google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(absl::Now() + lifetime));
+    response->mutable_user()->set_username("ann");
+    response->mutable_user()->set_role("admin");
+  }
+};
+
+// One suite of servers for all tests.
+class Suite {
+ public:
+  Suite() : metrics_(false) {
+    database = pga::testing::SharedPostgres()->CreateFreshDatabase("pgactl").value();
+    auto catalog = catalog::Catalog::Builtin();
+    storage::MigrateOptions migrate;
+    migrate.layout = storage::Layout::kNative;
+    for (const auto& metric : (*catalog)->metrics()) migrate.metrics.push_back(&metric);
+    EXPECT_THAT(storage::MigrateUp(database, storage::Database::kMetrics, migrate), IsOk());
+    FillDatabase();
+    EXPECT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
+    // News for the whole test: there is no auth that sends any.
+    revocations_.Apply({}, absl::Now() + absl::Hours(1));
+    authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
+    query::QueryConfig config;
+    config.metrics_url = log::Secret(database);
+    query_ =
+        query::QueryServer::Create(config, {&metrics_, clock::Clock::Real(), authenticator_.get(), nullptr, nullptr})
+            .value();
+    rpc::Server::Options options;
+    options.name = "suite";
+    options.listen = {"127.0.0.1:0"};
+    options.services = query_->services();
+    options.services.push_back(&auth);
+    server_ = rpc::Server::Start(std::move(options)).value();
+    grpc_address = absl::StrCat("127.0.0.1:", server_->ports()[0]);
+    gateway::GatewayConfig gateway;
+    gateway.port = 0;
+    gateway.rate_limit_per_minute = 0;
+    gateway.rate_limit_user_per_minute = 0;
+    gateway::GatewayService::Deps deps;
+    deps.metrics = &metrics_;
+    deps.verifier = &verifier_;
+    deps.revocations = &revocations_;
+    deps.channels = {{"pganalytics.", server_->InProcessChannel()}};
+    deps.service_token = [] { return std::string(); };
+    gateway_ = gateway::GatewayService::Create(gateway, deps).value();
+    EXPECT_THAT(gateway_->Start(), IsOk());
+    url = absl::StrCat("http://127.0.0.1:", gateway_->port());
+  }
+  ~Suite() {
+    gateway_->Drain(absl::Now() + absl::Seconds(5));
+    server_->Drain(absl::Now() + absl::Seconds(5));
+    query_->Drain(absl::Now() + absl::Seconds(5));
+  }
+  static Suite& Get() {
+    static auto* const suite = new Suite();
+    return *suite;
+  }
+
+  std::string database;
+  std::string grpc_address;
+  std::string url;
+  StandInAuth auth;
+
+ private:
+  void FillDatabase() {
+    auto pool = pg::Pool::Create({.url = database}).value();
+    const std::string time = storage::TimeText(absl::Now() - absl::Minutes(5));
+    for (const auto& [sql, params] : std::vector<std::pair<std::string, pg::Params>>{
+             {"INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'col_001')", {}},
+             {"INSERT INTO metrics.source (id, uuid, name, collector_id, server_version_num) VALUES (1, "
+              "'00000000-0000-0000-0000-000000000001', 'prod', 1, 150020)",
+              {}},
+             {"SELECT metrics.ensure_partitions(n, $1::timestamptz, $1::timestamptz + interval '1 hour') FROM "
+              "unnest(ARRAY['metrics', 'statements']) AS n",
+              {time}},
+             {"INSERT INTO metrics.text VALUES (1, 1, 'shop'), (1, 2, 'app')", {}},
+             {"INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, "
+              "bytes) "
+              "SELECT $1::timestamptz, 1, 1, id, 0, 0, 60000, 1, 1 FROM metrics.catalog_metric WHERE name = "
+              "'statements'",
+              {time}},
+             {"INSERT INTO metrics.rollup_dirty SELECT id, 1, h FROM metrics.catalog_metric, (VALUES "
+              "(date_trunc('hour', "
+              "$1::timestamptz, 'UTC')), (date_trunc('hour', $1::timestamptz - interval '1 minute', 'UTC'))) v(h) "
+              "WHERE name = "
+              "'statements' ON CONFLICT DO NOTHING",
+              {time}},
+             {"INSERT INTO metrics.statements (time, source_id, flags, userid, dbid, queryid, toplevel, datname, "
+              "username, "
+              "calls, total_exec_time_us) VALUES ($1::timestamptz, 1, 0, 10, 5, 42, true, 1, 2, 1234, 5000000)",
+              {time}},
+             {"INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 42, E'SELECT\\n "
+              "\\033[31m$1')",
+              {}}}) {
+      const absl::Status done = pool->Exec(sql, params, absl::Now() + absl::Seconds(20)).status();
+      EXPECT_THAT(done, IsOk()) << sql;
+    }
+  }
+
+  metrics::Registry metrics_;
+  token::Verifier verifier_;
+  token::RevocationSet revocations_;
+  std::unique_ptr<rpc::Authenticator> authenticator_;
+  std::unique_ptr<query::QueryServer> query_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<gateway::GatewayService> gateway_;
+};
+
+struct Outcome {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+// Both ways to the suite.
+class Pgactl : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    Suite& suite = Suite::Get();
+    suite.auth.lifetime = absl::Hours(1);
+    suite.auth.refreshes = 0;
+    environment_["XDG_CONFIG_HOME"] = folder_.path();
+    if (GetParam() == "rest") {
+      environment_["PGACTL_URL"] = suite.url;
+    } else {
+      environment_["PGACTL_AUTH_ADDR"] = suite.grpc_address;
+      environment_["PGACTL_QUERY_ADDR"] = suite.grpc_address;
+    }
+  }
+  Outcome Run(const std::vector<std::string>& words) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = RunPgactl(words, environment_, out, err);
+    return {code, out.str(), err.str()};
+  }
+  void WritePassword(const std::string& password) {
+    const std::string path = folder_.path() + "/password";
+    std::ofstream(path) << password << "\n";
+    environment_["PGACTL_PASSWORD_FILE"] = path;
+  }
+  std::string LoginFile() const { return folder_.path() + "/pganalytics/pgactl.json"; }
+
+  pga::testing::ScopedTempDir folder_;
+  Environment environment_;
+};
+
+TEST_P(Pgactl, CountNeedsNoLogin) {
+  const Outcome outcome = Run({"count"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "1\n");
+  EXPECT_THAT(Run({"count", "-o", "json"}).out, HasSubstr("\"count\": 1"));
+}
+
+TEST_P(Pgactl, SaysHowToSignIn) {
+  const Outcome outcome = Run({"sources"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("pgactl login"));
+}
+
+TEST_P(Pgactl, KeepsTheTokenForItsOwnerAlone) {
+  WritePassword("correct horse");
+  const Outcome login = Run({"login", "ann"});
+  ASSERT_EQ(login.code, 0) << login.err;
+  EXPECT_THAT(login.out, HasSubstr("as ann (admin)"));
+  struct stat info {};
+  ASSERT_EQ(stat(LoginFile().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  environment_.erase("PGACTL_PASSWORD_FILE");
+  const Outcome sources = Run({"sources"});
+  EXPECT_EQ(sources.code, 0) << sources.err;
+  EXPECT_THAT(sources.out, HasSubstr("prod"));
+  EXPECT_EQ(Suite::Get().auth.refreshes, 0);
+
+  chmod(LoginFile().c_str(), 0644);
+  EXPECT_EQ(Run({"sources"}).code, 1);
+  chmod(LoginFile().c_str(), 0600);
+  EXPECT_EQ(Run({"logout"}).code, 0);
+  EXPECT_EQ(Run({"sources"}).code, 1);
+}
+
+TEST_P(Pgactl, RefusesAWrongPassword) {
+  WritePassword("wrong");
+  const Outcome login = Run({"login", "ann"});
+  EXPECT_EQ(login.code, 1);
+  EXPECT_THAT(login.err, HasSubstr("wrong username or password"));
+  EXPECT_THAT(login.err + login.out, Not(HasSubstr("correct horse")));
+  EXPECT_FALSE(std::filesystem::exists(LoginFile()));
+}
+
+TEST_P(Pgactl, ExchangesATokenThatIsAboutToExpireOnce) {
+  Suite::Get().auth.lifetime = absl::Seconds(5);
+  WritePassword("correct horse");
+  ASSERT_EQ(Run({"login", "ann"}).code, 0);
+  EXPECT_EQ(Run({"sources"}).code, 0);
+  EXPECT_EQ(Run({"sources"}).code, 0);
+  EXPECT_EQ(Suite::Get().auth.refreshes, 1);
+}
+
+TEST_P(Pgactl, SignsInByItselfWithUsernameAndPasswordFile) {
+  WritePassword("correct horse");
+  environment_["PGACTL_USERNAME"] = "ann";
+  const Outcome outcome = Run({"sources"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+TEST_P(Pgactl, ShowsTopStatementsWithoutControlCharacters) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome outcome = Run({"top", "--hours", "1", "--by", "calls"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("1,234"));
+  EXPECT_THAT(outcome.out, HasSubstr("5.0 s"));
+  EXPECT_THAT(outcome.out, HasSubstr("SELECT [31m$1"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("\033")));
+  EXPECT_THAT(Run({"top", "--by", "nonsense"}).err, HasSubstr("mean_time, calls"));
+}
+
+TEST_P(Pgactl, DrawsSeries) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome outcome = Run({"series", "statements", "calls", "--by", "datname", "--hours", "1"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("datname=shop"));
+  EXPECT_THAT(outcome.out, HasSubstr("█"));
+  const Outcome json = Run({"series", "statements", "calls", "--filter", "queryid=42", "-o", "json"});
+  EXPECT_EQ(json.code, 0) << json.err;
+  EXPECT_THAT(json.out, HasSubstr("\"column\": \"calls\""));
+  const Outcome unknown = Run({"series", "statments", "calls"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("did you mean statements"));
+}
+
+TEST_P(Pgactl, ListsUsersFromAStream) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome outcome = Run({"users", "list"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("ann [31m, \"]}"));
+}
+
+TEST_P(Pgactl, ReportsFreshnessActivityAndHealth) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  EXPECT_THAT(Run({"freshness"}).out, HasSubstr("statements"));
+  EXPECT_THAT(Run({"activity", "--at", "5m"}).out, HasSubstr("no sessions"));
+  // There is no metadata database behind the test.
+  const Outcome health = Run({"health"});
+  EXPECT_EQ(health.code, 1);
+  EXPECT_THAT(health.out, HasSubstr("metrics database answers"));
+}
+
+TEST_P(Pgactl, DoctorNamesWhatToChange) {
+  environment_["TIMESCALE_URL"] = Suite::Get().database;
+  const Outcome outcome = Run({"doctor", "--server", pga::testing::SharedPostgres()->Url()});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.out, HasSubstr("ok    endpoint: "));
+  EXPECT_THAT(outcome.out, HasSubstr("FAIL  metadata database of the suite: does not answer"));
+  EXPECT_THAT(outcome.out, HasSubstr("skip  token: not signed in"));
+  EXPECT_THAT(outcome.out, HasSubstr("ok    metrics database: schema: up to date"));
+  // Test servers run without fsync.
+  EXPECT_THAT(outcome.out, HasSubstr("FAIL  metrics database: durability: "));
+  EXPECT_THAT(outcome.out, HasSubstr("ok    watched server: preload"));
+  EXPECT_THAT(outcome.out, HasSubstr("CREATE EXTENSION pg_stat_statements"));
+  EXPECT_THAT(outcome.out, HasSubstr("ok    clock"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, Pgactl, ::testing::Values("rest", "grpc"), [](const auto& test) { return test.param; });
+
+TEST(PgactlAlone, SaysWhenNothingAnswers) {
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(RunPgactl({"count"}, {{"PGACTL_URL", "http://127.0.0.1:1"}}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("nothing answers at http://127.0.0.1:1"));
+  err.str("");
+  EXPECT_EQ(RunPgactl({"count"}, {{"PGACTL_QUERY_ADDR", "127.0.0.1:1"}, {"PGACTL_TIMEOUT", "2s"}}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("query service at 127.0.0.1:1"));
+  err.str("");
+  EXPECT_EQ(RunPgactl({"users", "list"}, {{"PGACTL_QUERY_ADDR", "127.0.0.1:1"}}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("PGACTL_AUTH_ADDR"));
+  err.str("");
+  EXPECT_EQ(RunPgactl({"count"}, {{"PGACTL_URL", "ftp://x"}}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("http:// or https://"));
+}
+
+TEST(PgactlAlone, MigratesAndTellsWhatIsMissing) {
+  const std::string url = pga::testing::SharedPostgres()->CreateFreshDatabase("migrate").value();
+  const Environment environment = {{"TIMESCALE_URL", url}};
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(RunPgactl({"migrate", "status", "--only", "metrics"}, environment, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("pgactl migrate up"));
+  EXPECT_EQ(RunPgactl({"migrate", "up", "--only", "metrics", "--layout", "native"}, environment, out, err), 0)
+      << err.str();
+  EXPECT_EQ(RunPgactl({"migrate", "status", "--only", "metrics"}, environment, out, err), 0) << err.str();
+  EXPECT_EQ(RunPgactl({"migrate", "up"}, environment, out, err), 2);
+  EXPECT_THAT(err.str(), HasSubstr("DATABASE_URL is not set"));
+}
+
+TEST(PgactlAlone, ChecksAMetricOnAServer) {
+  const pga::testing::ScopedTempDir folder;
+  const std::string yaml =
+      "name: queue\nschema_version: 1\ndescription: Jobs by state.\nscope: database\nqueries:\n  - sql: |\n"
+      "      SELECT current_database()::text AS datname, 'new'::text AS state, 7::int8 AS jobs\ncolumns:\n"
+      "  - {name: datname, type: text, kind: label, description: Database.}\n"
+      "  - {name: state, type: text, kind: label, description: State.}\n"
+      "  - {name: jobs, type: int8, kind: gauge, unit: \"1\", description: Jobs.}\n";
+  std::ofstream(folder.path() + "/queue.yaml") << yaml;
+  std::ostringstream out;
+  std::ostringstream err;
+  const std::string url = pga::testing::SharedPostgres()->Url();
+  EXPECT_EQ(RunPgactl({"catalog", "check", folder.path() + "/queue.yaml", "--url", url}, {}, out, err), 0) << err.str();
+  EXPECT_EQ(RunPgactl({"catalog", "check", "--dir", folder.path(), "--url", url}, {}, out, err), 0) << err.str();
+  std::string wrong = yaml;
+  wrong.replace(wrong.find("7::int8"), 7, "7::int4");
+  std::ofstream(folder.path() + "/queue.yaml") << wrong;
+  EXPECT_EQ(RunPgactl({"catalog", "check", "--dir", folder.path(), "--url", url}, {}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("jobs"));
+  EXPECT_THAT(err.str(), HasSubstr("int8"));
+}
+
+}  // namespace
+}  // namespace pga::pgactl

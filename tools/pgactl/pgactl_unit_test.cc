@@ -1,0 +1,174 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/util/time_util.h"
+#include "libs/status/testing.h"
+#include "pganalytics/auth/v1/auth_service.pb.h"
+#include "pganalytics/query/v1/query_service.pb.h"
+#include "tools/pgactl/arguments.h"
+#include "tools/pgactl/command.h"
+#include "tools/pgactl/http_binding.h"
+#include "tools/pgactl/table.h"
+
+namespace pga::pgactl {
+namespace {
+
+using status::IsOk;
+using status::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const google::protobuf::MethodDescriptor& Method(const std::string& name) {
+  return *google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(name);
+}
+
+TEST(Arguments, TakesWordsAndOptionsInAnyOrder) {
+  const auto arguments =
+      Arguments::Parse({"a", "--hours", "3", "-o", "json", "b", "--by=x", "--by", "y", "--", "--hours"},
+                       {{"hours", "N", ""}, {"o", "FORM", ""}, {"by", "L", "", true}});
+  ASSERT_THAT(arguments, IsOk());
+  EXPECT_THAT(arguments->words(), ElementsAre("a", "b", "--hours"));
+  EXPECT_EQ(arguments->Get("o"), "json");
+  EXPECT_THAT(arguments->All("by"), ElementsAre("x", "y"));
+  EXPECT_EQ(arguments->Int("hours", 1, 1, 720).value(), 3);
+  EXPECT_THAT(arguments->Int("o", 1, 1, 720), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 to 720")));
+}
+
+TEST(Arguments, NamesWhatResembles) {
+  const std::vector<OptionSpec> specs = {{"hours", "N", ""}, {"rate", "", ""}};
+  EXPECT_THAT(Arguments::Parse({"--hour", "3"}, specs),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--hours")));
+  EXPECT_THAT(Arguments::Parse({"--hours"}, specs),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("needs a value")));
+  EXPECT_THAT(Arguments::Parse({"--rate=1"}, specs),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no value")));
+  EXPECT_THAT(Arguments::Parse({"--hours", "1", "--hours", "2"}, specs),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("twice")));
+}
+
+TEST(RunPgactl, AnswersWrongUsageWithTwo) {
+  const Environment environment;
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{},
+                                             {"nonsense"},
+                                             {"users"},
+                                             {"top", "--nonsense"},
+                                             {"top", "-o", "xml"},
+                                             {"top", "--hours", "9000"},
+                                             {"series"},
+                                             {"login", "--watch", "3"},
+                                             {"top", "--hours", "1", "--from", "2h"},
+                                             {"top", "--from", "whenever"}}) {
+    std::ostringstream out;
+    std::ostringstream err;
+    EXPECT_EQ(RunPgactl(words, environment, out, err), 2) << ::testing::PrintToString(words);
+    EXPECT_THAT(err.str(), HasSubstr("pgactl")) << ::testing::PrintToString(words);
+  }
+}
+
+TEST(RunPgactl, HelpIsNoFailure) {
+  for (const Command& command : AllCommands()) {
+    std::vector<std::string> words;
+    std::istringstream name(command.name);
+    for (std::string word; name >> word;) words.push_back(word);
+    words.emplace_back("--help");
+    std::ostringstream out;
+    std::ostringstream err;
+    EXPECT_EQ(RunPgactl(words, {}, out, err), 0) << command.name;
+    EXPECT_THAT(out.str(), HasSubstr(command.help));
+  }
+}
+
+TEST(BindHttp, PutsFieldsWhereTheAnnotationSays) {
+  ::pganalytics::query::v1::QueryTimelineRequest timeline;
+  timeline.set_query_hash("-42/x");
+  timeline.set_hours(3);
+  timeline.add_source("a b");
+  timeline.add_source("c&d");
+  *timeline.mutable_start() = google::protobuf::util::TimeUtil::SecondsToTimestamp(0);
+  const auto get = BindHttp(Method("pganalytics.query.v1.QueryService.QueryTimeline"), timeline);
+  ASSERT_THAT(get, IsOk());
+  EXPECT_EQ(get->verb, "GET");
+  EXPECT_EQ(get->target,
+            "/api/v1/queries/-42%2Fx/timeline?hours=3&start=1970-01-01T00%3A00%3A00Z&source=a%20b&source=c%26d");
+  EXPECT_EQ(get->body, "");
+
+  ::pganalytics::auth::v1::UpdateUserRequest update;
+  update.set_id(7);
+  update.set_is_active(false);
+  const auto put = BindHttp(Method("pganalytics.auth.v1.AuthService.UpdateUser"), update);
+  ASSERT_THAT(put, IsOk());
+  EXPECT_EQ(put->verb, "PUT");
+  EXPECT_EQ(put->target, "/api/v1/users/7");
+  EXPECT_EQ(put->body, "{\"is_active\":false}");
+
+  timeline.clear_query_hash();
+  EXPECT_THAT(BindHttp(Method("pganalytics.query.v1.QueryService.QueryTimeline"), timeline),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("query_hash")));
+  EXPECT_THAT(BindHttp(Method("pganalytics.query.v1.QueryService.CollectorActivity"),
+                       ::pganalytics::query::v1::CollectorActivityRequest()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no HTTP form")));
+}
+
+TEST(ReadHttpAnswer, SplitsArraysOfStreams) {
+  std::vector<std::string> names;
+  const auto read = [&](const std::string& body) {
+    names.clear();
+    return ReadHttpAnswer(Method("pganalytics.auth.v1.AuthService.ListUsers"),
+                          ::pganalytics::auth::v1::User::default_instance(), body,
+                          [&](const google::protobuf::Message& message) {
+                            names.push_back(static_cast<const ::pganalytics::auth::v1::User&>(message).username());
+                            return absl::OkStatus();
+                          });
+  };
+  EXPECT_THAT(read(R"( [{"username":"a]\"},{"},
+                        {"username":"b","unknown":[1,{"x":2}]}] )"),
+              IsOk());
+  EXPECT_THAT(names, ElementsAre("a]\"},{", "b"));
+  EXPECT_THAT(read("[]"), IsOk());
+  EXPECT_TRUE(names.empty());
+  EXPECT_THAT(read("<html>"), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(read("[{\"username\":\"a\"}"), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST(HttpError, TakesTheBodysText) {
+  EXPECT_THAT(HttpError(404, R"({"error":"not_found","message":"no such user","code":404})"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such user")));
+  EXPECT_THAT(HttpError(502, "<html>bad gateway</html>"),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("HTTP 502")));
+}
+
+TEST(Table, AlignsCutsAndCleans) {
+  Table table({"NAME", "N", "TEXT"});
+  table.Add({"a", "1", "short"});
+  table.Add({"größer", "1,000", "a\tlong\n\033text that does not fit"});
+  EXPECT_EQ(table.Render(30),
+            "NAME        N  TEXT\n"
+            "a           1  short\n"
+            "größer  1,000  a long text th…\n"
+            "");
+}
+
+TEST(Sparkline, ScalesAndShowsHoles) {
+  EXPECT_EQ(Sparkline({0.0, 7.0, std::nullopt, 3.5}, 10), "▁█·▅");
+  EXPECT_EQ(Characters(Sparkline(std::vector<std::optional<double>>(1000, 1.0), 60)), 60u);
+  EXPECT_EQ(Sparkline({}, 10), "");
+}
+
+TEST(Numbers, ReadWell) {
+  EXPECT_EQ(Number(1234567), "1,234,567");
+  EXPECT_EQ(Number(-1234.5), "-1,234.5");
+  EXPECT_EQ(Number(0), "0");
+  EXPECT_EQ(Number(999), "999");
+  EXPECT_EQ(Bytes(1536), "1.5 KiB");
+  EXPECT_EQ(Millis(1500), "1.5 s");
+  EXPECT_EQ(Ago(std::nullopt, absl::UnixEpoch()), "never");
+  EXPECT_EQ(Ago(absl::UnixEpoch(), absl::UnixEpoch() + absl::Minutes(5)), "5 min ago");
+}
+
+}  // namespace
+}  // namespace pga::pgactl
