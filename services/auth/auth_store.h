@@ -115,6 +115,10 @@ struct SealedKey {
   std::string sealed_key;
 };
 
+// For so long after a revocation a collector's credentials are not renewed: until every service has heard of it,
+// somebody who holds a revoked one could still get in and exchange it for a good one.
+inline constexpr absl::Duration kRenewPause = absl::Seconds(10);
+
 class AuthStore {
  public:
   virtual ~AuthStore() = default;
@@ -179,7 +183,8 @@ class AuthStore {
                                                      absl::Time deadline) = 0;
 
   // ---- Collectors' credentials ----
-  // Notes new credentials; with `revoke_former` every one issued before is revoked in the same transaction.
+  // Notes new credentials; with `revoke_former` every one issued before is revoked in the same transaction, without it
+  // ABORTED within kRenewPause of a revocation.
   virtual absl::Status AddCredentials(std::string_view collector_id,
                                       const std::vector<CollectorCredential>& credentials, bool revoke_former,
                                       absl::Time now, AuditEntry audit, absl::Time deadline) = 0;

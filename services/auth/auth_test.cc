@@ -623,6 +623,10 @@ TEST_F(AuthTest, CollectorCredentialsComeWithTheAskedIdentityAlone) {
 TEST_F(AuthTest, RegisteringAgainRevokesTheFormerCredentials) {
   Start();
   const auto first = Issue("db1", true);
+  const absl::Status too_soon = Issue("db1", false).status();
+  EXPECT_THAT(too_soon, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(ReasonOf(too_soon), "RENEWED_TOO_SOON") << "a revoked credential must not be exchanged for a good one";
+  clock_.Advance(kRenewPause + absl::Seconds(1));
   const auto renewed = Issue("db1", false);
   const auto neighbour = Issue("db2", true);
   ASSERT_THAT(renewed, IsOk());

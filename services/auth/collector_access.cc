@@ -130,14 +130,21 @@ absl::StatusOr<CollectorCredentials> CollectorAccess::Issue(const Caller& caller
                                                                 : authority_->SignRequest(csr_pem, collector_id, now));
   PGA_ASSIGN_OR_RETURN(credentials.token, issuer_->Collector(collector_id, hostname, now));
   credentials.ca_pem = authority_->certificate_pem();
-  PGA_RETURN_IF_ERROR(store_->AddCredentials(
+  const absl::Status added = store_->AddCredentials(
       collector_id,
       {{"token", credentials.token.jti, credentials.token.issued_at, credentials.token.expires_at},
        {"certificate", credentials.certificate.thumbprint, credentials.certificate.not_before,
         credentials.certificate.not_after}},
       revoke_former, credentials.token.issued_at,
       AuditOf(caller, revoke_former ? "collector.register" : "collector.renew", "collector", collector_id),
-      caller.deadline));
+      caller.deadline);
+  if (absl::IsAborted(added) && !revoke_former) {
+    return status::WithRetryAfter(
+        status::WithReason(absl::UnavailableError("the collector's credentials were revoked a moment ago; renew later"),
+                           "RENEWED_TOO_SOON"),
+        kRenewPause);
+  }
+  PGA_RETURN_IF_ERROR(added);
   if (revoke_former) on_revocation_();
   return credentials;
 }

@@ -52,7 +52,8 @@ class CollectorAccess {
                                         const std::string& collector_id, const std::string& collector_name,
                                         const std::string& peer_address);
 
-  // Token and certificate; `csr_pem` empty = the key is made here. INVALID_ARGUMENT for a bad id or request.
+  // Token and certificate; `csr_pem` empty = the key is made here. INVALID_ARGUMENT for a bad id or request,
+  // UNAVAILABLE (RENEWED_TOO_SOON) for a renewal within kRenewPause of a revocation.
   absl::StatusOr<CollectorCredentials> Issue(const Caller& caller, const std::string& collector_id,
                                              const std::string& hostname, const std::string& csr_pem,
                                              bool revoke_former);

@@ -67,7 +67,12 @@ constexpr char kRevokeCredentials[] =
     "INSERT INTO pganalytics.revocations (number, jti, created_at, expires_at) "
     "SELECT n.last_number - row_number() OVER () + 1, listed.credential, pganalytics.at($2), pganalytics.at($3) "
     "FROM listed, n";
-constexpr char kLockRevocations[] = "SELECT last_number FROM pganalytics.revocation_counter FOR UPDATE";
+// What happens to one collector's credentials happens one after the other. Taken in a statement of its own: the next
+// ones then see what the former transaction has added.
+constexpr char kLockCollector[] = "SELECT pg_advisory_xact_lock(hashtextextended('pganalytics collector ' || $1, 0))";
+constexpr char kRevokedSince[] =
+    "SELECT EXISTS (SELECT FROM pganalytics.revocations WHERE subject <> '' AND subject = $1 "
+    "AND issued_before > pganalytics.at($2))";
 
 constexpr char kSecretColumns[] =
     "s.id, s.name, s.description, s.active, s.created_by, u.username, pganalytics.micros(s.created_at), "
@@ -503,8 +508,6 @@ absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bo
 }
 
 absl::Status PgAuthStore::RevokeFormer(pg::Transaction& tx, std::string_view collector_id, absl::Time now) {
-  // Locked first, in a statement of its own: the next ones then see what a registration at the same time has added.
-  PGA_RETURN_IF_ERROR(tx.Exec(kLockRevocations));
   const int64_t forget_at = Micros(now + horizons_.collectors);
   PGA_RETURN_IF_ERROR(tx.Exec(kRevokeSubject, {token::CollectorSubject(collector_id), Micros(now), forget_at}));
   return tx.Exec(kRevokeCredentials, {collector_id, Micros(now), forget_at}).status();
@@ -514,7 +517,14 @@ absl::Status PgAuthStore::AddCredentials(std::string_view collector_id,
                                          const std::vector<CollectorCredential>& credentials, bool revoke_former,
                                          absl::Time now, AuditEntry audit, absl::Time deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
-    if (revoke_former) PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
+    PGA_RETURN_IF_ERROR(tx.Exec(kLockCollector, {collector_id}));
+    if (revoke_former) {
+      PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
+    } else {
+      PGA_ASSIGN_OR_RETURN(const pg::Result recent,
+                           tx.Exec(kRevokedSince, {token::CollectorSubject(collector_id), Micros(now - kRenewPause)}));
+      if (recent[0].Bool(0)) return absl::AbortedError("credentials were revoked a moment ago");
+    }
     for (const CollectorCredential& credential : credentials) {
       PGA_RETURN_IF_ERROR(
           tx.Exec("INSERT INTO pganalytics.collector_credentials (collector_id, kind, credential, issued_at, "
@@ -529,6 +539,7 @@ absl::Status PgAuthStore::AddCredentials(std::string_view collector_id,
 absl::Status PgAuthStore::RevokeCollector(std::string_view collector_id, absl::Time now, AuditEntry audit,
                                           absl::Time deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_RETURN_IF_ERROR(tx.Exec(kLockCollector, {collector_id}));
     PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
     return WriteAudit(tx, audit);
   });

@@ -36,7 +36,7 @@ void GatewayConfig::Register(config::Loader& loader) {
   loader.Duration(&idle_timeout, "IDLE_TIMEOUT", "idle-timeout", idle_timeout,
                   "how long a connection may wait between requests", absl::Seconds(1), absl::Hours(1));
   loader.Int(&max_connections, "MAX_HTTP_CONNECTIONS", "max-http-connections", max_connections,
-             "connections at a time; more are closed at once", "", 1, 1'000'000);
+             "HTTP connections at a time, and as many passed on to ingest; more are closed at once", "", 1, 1'000'000);
   loader.Bytes(&max_body_bytes, "MAX_BODY_BYTES", "max-body-bytes", max_body_bytes,
                "largest request body, after unpacking", 1024, int64_t{1} << 30);
   loader.Bytes(&max_header_bytes, "MAX_HEADER_BYTES", "max-header-bytes", max_header_bytes, "largest request head",

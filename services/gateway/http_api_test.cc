@@ -217,7 +217,8 @@ INSTANTIATE_TEST_SUITE_P(
                   {"as admin"},
                   404,
                   "Could not resolve"},
-        RouteCase{"BodyOnGet", "GET", "/api/v1/health", "{}", {}, 400, "takes no body"}),
+        RouteCase{"BodyOnGet", "GET", "/api/v1/health", "[]", {}, 400, "takes no body"},
+        RouteCase{"EmptyObjectOnGet", "GET", "/api/v1/health", "{}", {}, 200, "healthy"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(HttpApi, UnimplementedAndMissingHandlersSaySo) {

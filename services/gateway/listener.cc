@@ -36,7 +36,7 @@ constexpr absl::Duration kFirstByteTimeout = absl::Seconds(10);
 constexpr absl::Duration kSniffTimeout = absl::Seconds(5);
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(10);
-constexpr size_t kSpliceBytes = 64 * 1024;
+constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 std::chrono::milliseconds ToChrono(absl::Duration duration) {
@@ -290,7 +290,10 @@ class Listener::Impl {
   // Copies bytes both ways until both sides are done. No expiry: a collector's stream may be silent for long; TCP
   // keepalive finds dead peers.
   asio::awaitable<void> Splice(tcp::socket client, std::string bytes, std::shared_ptr<Connection> connection) {
-    SetHttp(*connection, false);
+    if (!BecomeSpliced(*connection)) {
+      refused_->Increment();
+      co_return;
+    }
     error_code ec;
     const size_t colon = options_.splice_to.rfind(':');
     std::string host = options_.splice_to.substr(0, colon);
@@ -356,18 +359,21 @@ class Listener::Impl {
     return true;
   }
 
-  // Spliced connections are not HTTP connections: they neither count against the limit nor hold up the drain.
-  void SetHttp(Connection& connection, bool http) {
+  // Spliced connections are not HTTP connections: they have a limit of their own and do not hold up the drain. False
+  // at that limit.
+  bool BecomeSpliced(Connection& connection) {
     absl::MutexLock lock(&mutex_);
-    if (connection.http == http) return;
-    connection.http = http;
-    http_count_ += http ? 1 : -1;
-    open_->Set(static_cast<double>(http_count_));
+    if (spliced_count_ >= options_.max_connections) return false;
+    connection.http = false;
+    ++spliced_count_;
+    open_->Set(static_cast<double>(--http_count_));
+    return true;
   }
 
   void Remove(const std::shared_ptr<Connection>& connection) {
-    SetHttp(*connection, false);
     absl::MutexLock lock(&mutex_);
+    --(connection->http ? http_count_ : spliced_count_);
+    open_->Set(static_cast<double>(http_count_));
     connections_.erase(connection);
   }
 
@@ -400,6 +406,7 @@ class Listener::Impl {
   absl::Mutex mutex_;
   std::set<std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
   int http_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  int spliced_count_ ABSL_GUARDED_BY(mutex_) = 0;
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;
 
   metrics::Gauge* open_;

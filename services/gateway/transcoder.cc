@@ -156,7 +156,8 @@ std::variant<std::string, HttpError> Transcoder::Request(const ApiRoute& route,
 absl::Status Transcoder::ParseBody(const ApiRoute& route, std::string_view content_type, std::string_view body,
                                    Message& message) const {
   if (route.body == ApiRoute::Body::kNone) {
-    if (!IsBlank(body)) {
+    // Some clients send an empty object with every request.
+    if (!IsBlank(body) && body != "{}") {
       return absl::InvalidArgumentError("This method takes no body; send its fields as query parameters.");
     }
     return absl::OkStatus();

@@ -1,32 +1,29 @@
 // pga-query: the query service as a process of its own.
-#include <cstdio>
+#include <memory>
 
-#include "libs/config/config.h"
-#include "libs/exec/shutdown.h"
-#include "libs/log/log.h"
-#include "services/query/standalone_server.h"
+#include "libs/rpc/service_host.h"
+#include "libs/status/status.h"
+#include "services/query/server.h"
 
 int main(int argc, char** argv) {
-  pga::exec::ShutdownSignal::Install();
-  pga::config::Loader loader(argc, argv, pga::config::ProcessEnvironment(),
-                             "pga-query: reads of stored metrics for pgAnalytics.");
-  pga::query::StandaloneConfig config;
-  pga::query::RegisterOptions(loader, &config);
-  if (const absl::Status status = loader.Parse(); !status.ok()) {
-    std::fprintf(stderr, "pga-query: %s\n", std::string(status.message()).c_str());
-    return 2;
-  }
-  if (loader.help_requested()) {
-    std::fputs(loader.Help().c_str(), stdout);
-    return 0;
-  }
-  if (loader.version_requested()) {
-    std::puts("pga-query " PGA_VERSION);
-    return 0;
-  }
-  if (const absl::Status status = pga::query::RunStandalone(config); !status.ok()) {
-    PGA_LOG(error, "query service ends", {{"status", status}});
-    return 1;
-  }
-  return 0;
+  using namespace pga;
+  query::QueryConfig config;
+  rpc::ServiceProgram program;
+  program.name = "query";
+  program.description = "reads of stored metrics for pgAnalytics.";
+  program.default_listen = "127.0.0.1:9094";
+  program.register_options = [&](config::Loader& loader) { query::RegisterOptions(loader, &config); };
+  program.create = [&](rpc::ServiceHost& host, rpc::Server::Options*) -> absl::StatusOr<rpc::RunningService> {
+    PGA_ASSIGN_OR_RETURN(std::shared_ptr<query::QueryServer> server,
+                         query::QueryServer::Create(config, {.metrics = host.metrics(),
+                                                             .clock = host.clock(),
+                                                             .authenticator = host.authenticator(),
+                                                             .auth = host.auth(),
+                                                             .identity = host.identity()}));
+    return rpc::RunningService{
+        .owner = server, .services = server->services(), .prepare_drain = {}, .drain = [server](absl::Time deadline) {
+          server->Drain(deadline);
+        }};
+  };
+  return rpc::RunService(argc, argv, std::move(program));
 }

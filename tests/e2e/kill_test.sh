@@ -54,7 +54,8 @@ for round in 1 2; do
       postgres)
         kill -KILL "$(pg_running_pid)"
         sleep 0.5 & wait $!
-        rm -f "$METRICS_HOME/data/postmaster.pid"
+        # The dead server's lock files would name a process that nobody has reaped yet.
+        rm -f "$METRICS_HOME/data/postmaster.pid" "$METRICS_HOME"/run/.s.PGSQL.*
         pg_start "$METRICS_PORT"
         ;;
     esac

@@ -14,13 +14,19 @@ login
 export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGDATABASE=postgres
 export PGPORT=$PG_PORT
 pgbench -i -s 1 -q >/dev/null 2>&1
-# Each run has statements of its own: the alias in the text makes another query id.
+# Each run has statements of its own. A query id does not see aliases and constants, so the trees differ in their depth.
 script_for() {
+  local plus
+  case $1 in
+    before) plus="+ 1" ;;
+    during) plus="+ 1 + 1" ;;
+    killed) plus="+ 1 + 1 + 1" ;;
+  esac
   cat <<SQL
 \set aid random(1, 100000)
 BEGIN;
-UPDATE pgbench_accounts AS run_$1 SET abalance = abalance + 1 WHERE run_$1.aid = :aid;
-SELECT run_$1.abalance AS run_$1_balance FROM pgbench_accounts AS run_$1 WHERE run_$1.aid = :aid;
+UPDATE pgbench_accounts AS run_$1 SET abalance = run_$1.abalance $plus WHERE run_$1.aid = :aid;
+SELECT run_$1.abalance $plus FROM pgbench_accounts AS run_$1 WHERE run_$1.aid = :aid;
 END;
 SQL
 }
