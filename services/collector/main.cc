@@ -20,7 +20,8 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // One arena for all threads and early return of free memory: there is little to contend for, and the heap stays small.
+  // One arena for all threads and early return of free memory: there is little to contend for, and the heap stays
+  // small.
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_TRIM_THRESHOLD, 256 << 10);
   mallopt(M_MMAP_THRESHOLD, 128 << 10);
