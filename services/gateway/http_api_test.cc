@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "libs/testing/subprocess.h"
 #include "services/gateway/gateway_testing.h"
 #include "services/gateway/gzip.h"
 
@@ -285,10 +286,12 @@ TEST(HttpApi, TokensEndByTimeAndByRevocation) {
   const HttpReply reply = Fetch(gateway.port(), "GET", target, "", {good});
   EXPECT_EQ(reply.code, 401);
   EXPECT_THAT(reply.body, HasSubstr("TOKEN_REVOKED"));
-  EXPECT_THAT(
-      gateway.metrics.Render(),
-      AllOf(HasSubstr("pganalytics_auth_failures_total{reason=\"invalid_token\"} 2"),
-            HasSubstr("pganalytics_http_request_duration_seconds_count{method=\"QueryService.GetMetrics\"} 3")));
+  // Counted when the answer is out.
+  EXPECT_TRUE(testing::WaitUntil([&] {
+    const std::string text = gateway.metrics.Render();
+    return text.find("pganalytics_auth_failures_total{reason=\"invalid_token\"} 2") != std::string::npos &&
+           text.find("duration_seconds_count{method=\"QueryService.GetMetrics\"} 3") != std::string::npos;
+  }));
 }
 
 TEST(HttpApi, ServicesGetIdentityAddressAndRequestIdAndNothingElse) {
