@@ -143,6 +143,41 @@ TEST_F(MaintenanceTest, ThreadWorksAndGivesTheLeaseBack) {
   EXPECT_EQ(database_->Value("SELECT count(*) FROM metrics.lease"), "0");
 }
 
+TEST_F(MaintenanceTest, ChunksAreCompressedAndTakeLateRows) {
+  if (MetricsDatabase::TestLayout() != Layout::kTimescaledb) GTEST_SKIP() << "native partitions are not compressed";
+  const auto chunks = [&](const std::string& table, bool compressed) {
+    return database_->Value(
+        absl::StrCat("SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = '", table, "' AND ",
+                     compressed ? "" : "NOT ", "is_compressed"));
+  };
+  StoreFrame(4, true);
+  StoreFrame(0, true);
+  auto maintenance = Maintenance::Create(Options("a"));
+  ASSERT_TRUE(maintenance->RunOnce(true).ok());
+  for (const char* table : {"probe", "probe_1m", "metrics"}) {
+    EXPECT_EQ(chunks(table, true), "1") << table;
+  }
+  EXPECT_EQ(chunks("probe", false), "1") << "today's";
+  // Late rows, and the rollups that follow, go into compressed chunks.
+  StoreFrame(4, true);
+  ASSERT_TRUE(maintenance->RunOnce(true).ok());
+  EXPECT_EQ(database_->Value("SELECT sum(calls) FROM metrics.probe_1h WHERE bucket < now() - interval '3 days'"),
+            "120");
+  EXPECT_EQ(database_->Value("SELECT sum(calls) FROM metrics.probe_1m WHERE bucket < now() - interval '3 days'"),
+            "120");
+  ExpectCountsAgree();
+  // A column can be added to what is compressed.
+  auto next = MakeMetric("probe", catalog_pb::SCOPE_INSTANCE,
+                         {"name text label", "calls int8 counter", "size int8 gauge", "more int8 counter 2"}, 2);
+  MigrateOptions options;
+  options.metrics = {&next};
+  EXPECT_EQ(MigrateUp(database_->url(), Database::kMetrics, options), absl::OkStatus());
+  StoreFrame(4, true);
+  ASSERT_TRUE(maintenance->RunOnce(true).ok());
+  EXPECT_EQ(database_->Value("SELECT sum(calls) FROM metrics.probe_1h WHERE bucket < now() - interval '3 days'"),
+            "180");
+}
+
 TEST_F(MaintenanceTest, PartitionsAreMadeAheadAndOnDemand) {
   if (MetricsDatabase::TestLayout() != Layout::kNative) GTEST_SKIP() << "chunks come by themselves";
   const auto covered = [&](const std::string& at) {

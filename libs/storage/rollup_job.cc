@@ -16,7 +16,7 @@ namespace pga::storage {
 namespace {
 
 // Groups grow while they are quick and shrink when they are slow: writers that touch the same hours wait for a group.
-constexpr int kFirstGroup = 8;
+constexpr int kFirstGroup = 2;
 constexpr int kLargestGroup = 256;
 constexpr absl::Duration kQuick = absl::Milliseconds(400);
 constexpr absl::Duration kSlow = absl::Seconds(2);

@@ -26,3 +26,6 @@ pga_test(NAME storage_maintenance_test
   SRCS maintenance_test.cc schema_testing.cc
   DEPS pga::storage_schema pga::testing
   LABELS integration TIMEOUT 300)
+pga_bench(NAME storage_rollup_benchmark
+  SRCS rollup_benchmark.cc schema_testing.cc
+  DEPS pga::storage_schema pga::testing GTest::gtest)
