@@ -28,6 +28,7 @@
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
+#include "services/auth/auth_store.h"
 #include "services/auth/server.h"
 
 namespace pga::auth {

@@ -53,8 +53,10 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
     Audit(call, "collector.register", id, known.status());
     return known.status();
   }
+  // Also for an id that is new here: a collector that was deleted, or whose first registration broke off, may have
+  // credentials that nobody else revokes.
   PGA_ASSIGN_OR_RETURN(Credentials credentials,
-                       auth_->IssueCredentials(call, id, registration.hostname, csr_pem, /*revoke_former=*/*known));
+                       auth_->IssueCredentials(call, id, registration.hostname, csr_pem, /*revoke_former=*/true));
   PGA_RETURN_IF_ERROR(store_->SetCertificate(id, credentials.certificate_thumbprint, credentials.certificate_expires_at,
                                              now, call.deadline));
   Audit(call, *known ? "collector.register_again" : "collector.register", id, absl::OkStatus());

@@ -207,7 +207,7 @@ TEST_F(RegistryTest, RegistersByHostnameAndAgainWithFreshCredentials) {
   EXPECT_NE(second->token(), first->token());
   const auto issued = auth_.issued();
   ASSERT_EQ(issued.size(), 2u);
-  EXPECT_FALSE(issued[0].revoke_former());
+  EXPECT_TRUE(issued[0].revoke_former());
   EXPECT_TRUE(issued[1].revoke_former());
   auto list = List();
   ASSERT_THAT(list, IsOk());
