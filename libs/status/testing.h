@@ -19,7 +19,7 @@ class IsOkMatcher {
  public:
   using is_gtest_matcher = void;
   template <typename T>
-  bool MatchAndExplain(const T& value, testing::MatchResultListener* listener) const {
+  bool MatchAndExplain(const T& value, ::testing::MatchResultListener* listener) const {
     const absl::Status& status = internal::AsStatus(value);
     if (!status.ok()) *listener << "whose status is " << status.ToString();
     return status.ok();
@@ -38,17 +38,17 @@ class IsOkAndHoldsMatcher {
   explicit IsOkAndHoldsMatcher(Inner inner) : inner_(std::move(inner)) {}
 
   template <typename StatusOrT>
-  operator testing::Matcher<StatusOrT>() const {  // NOLINT(google-explicit-constructor): gmock's protocol
-    return testing::Matcher<StatusOrT>(new Impl<StatusOrT>(inner_));
+  operator ::testing::Matcher<StatusOrT>() const {  // NOLINT(google-explicit-constructor): gmock's protocol
+    return ::testing::Matcher<StatusOrT>(new Impl<StatusOrT>(inner_));
   }
 
  private:
   template <typename StatusOrT>
-  class Impl : public testing::MatcherInterface<StatusOrT> {
+  class Impl : public ::testing::MatcherInterface<StatusOrT> {
    public:
     using Value = typename std::remove_cvref_t<StatusOrT>::value_type;
-    explicit Impl(const Inner& inner) : matcher_(testing::SafeMatcherCast<const Value&>(inner)) {}
-    bool MatchAndExplain(StatusOrT actual, testing::MatchResultListener* listener) const override {
+    explicit Impl(const Inner& inner) : matcher_(::testing::SafeMatcherCast<const Value&>(inner)) {}
+    bool MatchAndExplain(StatusOrT actual, ::testing::MatchResultListener* listener) const override {
       if (!actual.ok()) {
         *listener << "whose status is " << actual.status().ToString();
         return false;
@@ -65,7 +65,7 @@ class IsOkAndHoldsMatcher {
     }
 
    private:
-    testing::Matcher<const Value&> matcher_;
+    ::testing::Matcher<const Value&> matcher_;
   };
 
   Inner inner_;
@@ -79,11 +79,11 @@ IsOkAndHoldsMatcher<std::decay_t<Inner>> IsOkAndHolds(Inner&& inner) {
 class StatusIsMatcher {
  public:
   using is_gtest_matcher = void;
-  StatusIsMatcher(absl::StatusCode code, testing::Matcher<const std::string&> message)
+  StatusIsMatcher(absl::StatusCode code, ::testing::Matcher<const std::string&> message)
       : code_(code), message_(std::move(message)) {}
 
   template <typename T>
-  bool MatchAndExplain(const T& value, testing::MatchResultListener* listener) const {
+  bool MatchAndExplain(const T& value, ::testing::MatchResultListener* listener) const {
     const absl::Status& status = internal::AsStatus(value);
     *listener << "whose status is " << status.ToString();
     return status.code() == code_ && message_.Matches(std::string(status.message()));
@@ -99,10 +99,10 @@ class StatusIsMatcher {
 
  private:
   absl::StatusCode code_;
-  testing::Matcher<const std::string&> message_;
+  ::testing::Matcher<const std::string&> message_;
 };
 
-inline StatusIsMatcher StatusIs(absl::StatusCode code, testing::Matcher<const std::string&> message = testing::_) {
+inline StatusIsMatcher StatusIs(absl::StatusCode code, ::testing::Matcher<const std::string&> message = ::testing::_) {
   return {code, std::move(message)};
 }
 
