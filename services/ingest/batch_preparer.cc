@@ -12,6 +12,7 @@
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_reader.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/status/status.h"
 
 namespace pga::ingest {
@@ -154,6 +155,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
         return NotApplied(frame.metric(), frame.schema_version());
       }
     }
+    PGA_FRAME_STOP(frame);
     absl::Status valid = frame::ValidateFrame(frame, entry->metric);
     if (valid.ok() && frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME && !entry->has_counters) {
       valid =

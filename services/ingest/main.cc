@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/ingest/server.h"
@@ -21,6 +22,9 @@ int main(int argc, char** argv) {
   };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options* options) -> absl::StatusOr<rpc::RunningService> {
     options->max_receive_bytes = ingest::kMaxReceiveBytes;
+    if (options->tls.enabled && options->tls.ca_path.empty()) {
+      PGA_ASSIGN_OR_RETURN(options->tls.ca_pem, host.FetchCollectorCa(absl::Now() + absl::Minutes(1)));
+    }
     PGA_ASSIGN_OR_RETURN(auto registry, host.Connect(registry_address));
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<ingest::IngestServer> server,
                          ingest::IngestServer::Create(config, {.metrics = host.metrics(),

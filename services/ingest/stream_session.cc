@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "libs/frame/limits.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 
@@ -85,6 +86,8 @@ SessionInstruments::SessionInstruments(metrics::Registry* registry)
       bytes(registry->AddCounter("pga_ingest_payload_bytes_total", "Bytes of payload read from streams")),
       rejects(registry->AddCounter("pga_ingest_rejects_total", "Batches answered with Reject")),
       fenced(registry->AddCounter("pga_ingest_fenced_total", "Streams ended because a newer one took over")),
+      went_back(registry->AddCounter("pga_ingest_database_went_back_total",
+                                     "Streams whose acknowledged batches the database does not hold any more")),
       dropped(registry->AddCounter("pga_ingest_dropped_after_reject_total",
                                    "Batches left unread because an earlier one of their stream has to come again")),
       ack_seconds(registry->AddHistogram("pga_ingest_ack_seconds", "Time from a batch's arrival to its commit")) {}
@@ -222,6 +225,7 @@ void StreamSession::OnReadDone(bool ok) {
         progress.awaited_seq = 0;
         arrival->generation = progress.generation;
       }
+      PGA_BATCH_STOP(arrival->batch.stream_id(), arrival->batch.seq());
       ++unsettled_;
       inbox_.push_back(std::move(arrival));
       Schedule();
@@ -281,6 +285,7 @@ void StreamSession::Hello(ingest_v1::Hello hello) {
     config_version_ = std::max(config_version_, hello.config_version());
     ingest_v1::HelloAck& answer = hello_ack_.emplace();
     for (StreamPosition& position : opened->positions) {
+      ReportState(hello, position);
       ingest_v1::StreamWatermark* watermark = answer.add_watermarks();
       watermark->set_stream_id(std::move(position.stream_id));
       watermark->set_last_seq(position.last_seq);
@@ -294,6 +299,28 @@ void StreamSession::Hello(ingest_v1::Hello hello) {
   if (former != nullptr) {
     if (context_->instruments != nullptr) context_->instruments->fenced.Increment();
     former->Close(absl::AbortedError("a newer session of this collector has taken over"));
+  }
+}
+
+// What the collector says of a stream against what the database holds; the collector acts on it, people should know.
+void StreamSession::ReportState(const ingest_v1::Hello& hello, const StreamPosition& position) const {
+  for (const ingest_v1::StreamState& stream : hello.streams()) {
+    if (stream.stream_id() != position.stream_id) continue;
+    if (stream.last_acked_seq() > position.last_seq) {
+      if (context_->instruments != nullptr) context_->instruments->went_back.Increment();
+      PGA_LOG(warn,
+              "the metrics database has gone back behind what was acknowledged; the collector sends again what it kept",
+              {{"collector_id", principal_.collector_id},
+               {"stream", frame::FormatUuid(position.stream_id)},
+               {"acknowledged", stream.last_acked_seq()},
+               {"stored", position.last_seq}});
+    } else if (stream.last_written_seq() < position.last_seq) {
+      PGA_LOG(warn, "a collector's spool has gone back behind what is stored: a clone, or an older state of its disk",
+              {{"collector_id", principal_.collector_id},
+               {"stream", frame::FormatUuid(position.stream_id)},
+               {"written", stream.last_written_seq()},
+               {"stored", position.last_seq}});
+    }
   }
 }
 
@@ -423,6 +450,7 @@ void StreamSession::Reject(const std::string& stream_id, int64_t seq, int64_t ge
 
 void StreamSession::OnResult(const std::string& stream_id, int64_t seq, int64_t generation, int64_t rows, int64_t bytes,
                              absl::Time arrived, const BatchResult& result) {
+  PGA_BATCH_STOP(stream_id, seq);
   context_->budget->Release(rows, bytes);
   if (context_->instruments != nullptr && result.outcome == BatchOutcome::kCommitted) {
     context_->instruments->ack_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - arrived));

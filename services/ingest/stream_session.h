@@ -75,6 +75,7 @@ struct SessionInstruments {
   metrics::Counter& bytes;
   metrics::Counter& rejects;
   metrics::Counter& fenced;
+  metrics::Counter& went_back;
   metrics::Counter& dropped;
   metrics::Histogram& ack_seconds;
 };
@@ -150,6 +151,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   static int64_t Bytes(const Arrival& arrival);
 
   void Hello(pganalytics::ingest::v1::Hello hello);
+  void ReportState(const pganalytics::ingest::v1::Hello& hello, const StreamPosition& position) const;
   void Work();
   // False: the batch waits for room and Work goes on when it is granted.
   bool Handle(std::unique_ptr<Arrival> arrival);
