@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/frame/text.h"
+#include "libs/log/frame_stop.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/value.h"
 
@@ -199,6 +200,7 @@ std::vector<TextEntry> TextCollector::Take() {
 
 absl::Status EncodeFrame(const FrameLayout& layout, const Frame& frame, int32_t source, std::string* tuples,
                          TextCollector* texts) {
+  PGA_FRAME_STOP(frame);
   const int rows = frame.row_count();
   const size_t count = layout.types().size();
   if (rows < 0 || static_cast<size_t>(frame.columns_size()) != count) {

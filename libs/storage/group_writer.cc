@@ -18,6 +18,7 @@
 #include "libs/frame/digest.h"
 #include "libs/frame/text.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
@@ -848,6 +849,7 @@ GroupWriter::GroupWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GroupWriter::~GroupWriter() = default;
 
 std::vector<BatchResult> GroupWriter::WriteGroup(const std::vector<const PreparedBatch*>& batches) {
+  for (const PreparedBatch* batch : batches) PGA_BATCH_STOP(batch->stream_id, batch->seq);
   return impl_->WriteGroup(batches);
 }
 int GroupWriter::backend_pid() const {

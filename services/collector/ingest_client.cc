@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/retry/retry.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/status.h"
@@ -318,6 +319,7 @@ absl::Status IngestClient::Stream() {
         const BatchId id{request.batch().stream_id(), request.batch().seq()};
         const size_t bytes = request.batch().payload().size();
         if (session.TryWrite(&request)) {
+          PGA_BATCH_STOP(id.stream_id, id.seq);
           if (state.out.empty()) state.last_progress = now;
           state.out.push_back(id);
           state.next_seq[id.stream_id] = id.seq + 1;

@@ -1,5 +1,9 @@
 #include "services/collector/outbox.h"
 
+#include <malloc.h>
+
+#include "libs/log/frame_stop.h"
+
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -19,6 +23,7 @@ void Outbox::Add(Parcel parcel) {
   size_t bytes = 0;
   int64_t rows = 0;
   for (const ingestpb::Frame& frame : parcel.frames) {
+    PGA_FRAME_STOP(frame);
     bytes += frame.ByteSizeLong();
     rows += frame.row_count();
   }
@@ -51,11 +56,14 @@ void Outbox::Flush() {
   Open batch = std::exchange(open_, Open());
   auto done = std::make_shared<std::vector<Done>>(std::move(batch.done));
   ++in_flight_;
-  const auto answer = [this, done](const absl::StatusOr<BatchId>& result) {
+  const bool large = batch.bytes > kBatchBytes / 4;
+  const auto answer = [this, done, large](const absl::StatusOr<BatchId>& result) {
     --in_flight_;
     for (const Done& each : *done) {
       if (each) each(result);
     }
+    // Frames and records of a large reading are gone now; their holes in the heap go back to the system.
+    if (large) malloc_trim(0);
   };
   const bool taken = writer_->Submit(std::move(batch.batch), [this, answer](absl::StatusOr<BatchId> result) {
     boost::asio::post(*loop_, [answer, result = std::move(result)] { answer(result); });

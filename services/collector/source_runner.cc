@@ -12,6 +12,7 @@
 #include "libs/frame/limits.h"
 #include "libs/frame/text.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/pg/errors.h"
 #include "libs/retry/retry.h"
@@ -443,6 +444,7 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
   for (ingestpb::Frame& frame : step.frames) {
     frame.set_source_id(source_id_);
     frame.set_scope_id(scope_id);
+    PGA_FRAME_STOP(frame);
   }
   parcel.frames = std::move(step.frames);
   parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
@@ -507,19 +509,21 @@ asio::awaitable<absl::Status> SourceRunner::Collect(Session* session, std::share
                                   if (!result.ok() && generation == generation_)
                                     schedule->RetryAt(item, BootNs() + kRetryRefusedNs);
                                 });
+  std::vector<StatementTexts::Id> in_use;
   if (status.ok() && statements && context_->query_text != QueryTextMode::kNone) {
-    status = co_await SendTexts(session, *task->reading);
+    const int dbid = task->shape->Find("dbid");
+    const int queryid = task->shape->Find("queryid");
+    in_use.reserve(task->reading->rows());
+    for (size_t row = 0; row < task->reading->rows(); ++row) {
+      in_use.emplace_back(task->reading->Int(row, dbid), task->reading->Int(row, queryid));
+    }
   }
+  task->reading->Clear();
+  if (!in_use.empty()) status = co_await SendTexts(session, std::move(in_use));
   co_return status;
 }
 
-asio::awaitable<absl::Status> SourceRunner::SendTexts(Session* session, const Reading& reading) {
-  const int dbid = reading.shape().Find("dbid");
-  const int queryid = reading.shape().Find("queryid");
-  std::vector<StatementTexts::Id> in_use;
-  for (size_t row = 0; row < reading.rows(); ++row) {
-    in_use.emplace_back(reading.Int(row, dbid), reading.Int(row, queryid));
-  }
+asio::awaitable<absl::Status> SourceRunner::SendTexts(Session* session, std::vector<StatementTexts::Id> in_use) {
   const int64_t now = BootNs();
   std::vector<StatementTexts::Id> due = texts_.Due(in_use, now);
   const int64_t every_ns = absl::ToInt64Nanoseconds(context_->statement_text_interval);

@@ -22,6 +22,7 @@
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
+#include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "services/collector/bytes.h"
@@ -710,6 +711,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     for (const ingestpb::Frame& frame : item.content.frames()) {
       if (head.start_us == 0 || frame.interval_start_us() < head.start_us) head.start_us = frame.interval_start_us();
       head.end_us = std::max(head.end_us, frame.collected_at_us());
+      PGA_SEAL_STOP(frame, stream_id, seq + 1);
     }
     head.replaces_stream = item.replaces_stream;
     head.replaces_seq = item.replaces_seq;

@@ -10,12 +10,17 @@ start_collector traced
 stored() { [ "$(in_metrics "SELECT count(*) FROM metrics.database")" -gt 0 ]; }
 within "a frame is stored" 40 stored
 INSTANT=$(in_metrics "SELECT (extract(epoch FROM min(time)) * 1000000)::int8 FROM metrics.database")
+# The lines that name the frame itself, or the batch it was sealed into; the collector's come before ingest's.
 traced() {
-  cat "$WORK/collector.log" "$WORK/api.log" | grep -F '"frame stop"' |
-    jq -r --argjson at "$INSTANT" 'select(.metric == "database" and .collected_at_us == $at) | .file + " " + .function'
+  cat "$WORK/collector.log" "$WORK/api.log" | grep -E '"message":"(frame stop|batch stop|frame sealed)"' >"$WORK/stops"
+  local sealed
+  sealed=$(jq -c --argjson at "$INSTANT" 'select(.message == "frame sealed" and .metric == "database" and
+    .collected_at_us == $at) | [.stream, .seq]' "$WORK/stops" | head -n 1)
+  jq -r --argjson at "$INSTANT" --argjson batch "${sealed:-null}" 'select((.metric == "database" and .collected_at_us == $at)
+    or (.message == "batch stop" and [.stream, .seq] == $batch)) | .file + " " + .function' "$WORK/stops"
 }
 complete() { [ "$(traced | tail -n 1)" = "$(python3 "$ROOT/tests/docs/docs_test.py" --stops | tail -n 1)" ]; }
 within "the frame has passed its last stop" 20 complete
 equals "stops of a traced frame are those of docs/life-of-a-frame.md" \
-  "$(python3 "$ROOT/tests/docs/docs_test.py" --stops)" "$(traced | awk '!seen[$0]++')"
+  "$(python3 "$ROOT/tests/docs/docs_test.py" --stops)" "$(traced | uniq)"
 finish

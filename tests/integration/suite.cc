@@ -1,0 +1,204 @@
+#include "tests/integration/suite.h"
+
+#include <signal.h>
+#include <simdjson.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/testing/temp_postgres.h"
+#include "libs/token/keys.h"
+
+namespace pga::integration {
+namespace {
+
+constexpr absl::Duration kStartLimit = absl::Seconds(60);
+
+std::string Program(const std::string& name) {
+  const char* dir = std::getenv("PGA_BINARY_DIR");
+  const std::string program = name == "pganalytics-api" ? name : "pga-" + name;
+  return absl::StrCat(dir == nullptr ? "." : dir, "/bin/", program);
+}
+
+}  // namespace
+
+Databases FreshDatabases() {
+  testing::TempPostgres* const postgres = testing::SharedPostgres();
+  Databases databases;
+  databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
+  databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
+  return databases;
+}
+
+Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(FreshDatabases()) {
+  std::map<std::string, std::string> common = {
+      {"DATABASE_URL", databases_.metadata_url},
+      {"TIMESCALE_URL", databases_.metrics_url},
+      {"ADMIN_PASSWORD", kAdminPassword},
+      {"REGISTRATION_SECRET", kRegistrationSecret},
+      {"STATE_DIR", dir_ / "state"},
+      {"RATE_LIMIT_PER_MINUTE", "0"},
+      {"RATE_LIMIT_USER_PER_MINUTE", "0"},
+      {"RATE_LIMIT_COLLECTOR_PER_MINUTE", "0"},
+      {"PORT", "0"},
+      {"STARTUP_TIMEOUT", "30"},
+  };
+  for (const auto& [name, value] : options_.env) common[name] = value;
+  const auto migrated = testing::RunCommand({.argv = {Program("pganalytics-api"), "migrate", "up"}, .env = common});
+  if (!migrated.ok() || migrated->exit_code != 0) {
+    Die(migrated.ok() ? migrated->output : std::string(migrated.status().message()));
+  }
+  const std::string cert_path = dir_ / "server.pem";
+  const std::string key_path = dir_ / "server.key";
+  if (options_.tls) {
+    const rpc::TestCertificate certificate = server_ca_.Server();
+    (void)testing::WriteFile(cert_path, certificate.cert_pem);
+    (void)testing::WriteFile(key_path, certificate.key_pem);
+    common["TLS_ENABLED"] = "true";
+    common["TLS_CERT_PATH"] = cert_path;
+    common["TLS_KEY_PATH"] = key_path;
+  }
+  if (options_.form == Form::kOneProcess) {
+    common["JWT_SECRET"] = "Zk7w0QmXvT4bR9sLhJ2dYc8gNfPaEu3i";
+    Start("pganalytics-api", common);
+    port_ = WaitForPort("pganalytics-api", "gateway listening");
+  } else {
+    common["SERVICE_SECRET"] = "Hn5tQ1zWcV8kB3xMjRf6yDgLsPe0aUo2";
+    common["GRPC_LISTEN"] = "127.0.0.1:0";
+    auto auth = common;
+    auth["JWT_SIGNING_KEY"] = *token::GenerateSigningKeyPem();
+    if (options_.tls) {
+      // Every service speaks TLS, and checks the others by the server's CA.
+      const std::string ca_path = dir_ / "server-ca.pem";
+      (void)testing::WriteFile(ca_path, server_ca_.pem());
+      for (auto* env : {&auth, &common}) {
+        (*env)["GRPC_TLS_ENABLED"] = "true";
+        (*env)["GRPC_TLS_CERT_PATH"] = cert_path;
+        (*env)["GRPC_TLS_KEY_PATH"] = key_path;
+        (*env)["PEER_TLS_ENABLED"] = "true";
+        (*env)["PEER_TLS_CA_PATH"] = ca_path;
+      }
+    }
+    Start("auth", auth);
+    common["AUTH_SERVICE_ADDR"] = ServiceAddress("auth", "auth serves");
+    Start("query", common);
+    common["QUERY_SERVICE_ADDR"] = ServiceAddress("query", "\"serves\"");
+    Start("registry", common);
+    common["REGISTRY_SERVICE_ADDR"] = ServiceAddress("registry", "\"serves\"");
+    auto ingest = common;
+    if (options_.tls) {
+      // Collectors' TLS ends in ingest, which knows the CA that auth made.
+      const auto key_and_ca = testing::ReadFile(absl::StrCat(common["STATE_DIR"], "/collector-ca.pem"));
+      const size_t ca = key_and_ca.ok() ? key_and_ca->find("-----BEGIN CERTIFICATE-----") : std::string::npos;
+      if (ca == std::string::npos) Die("auth has left no CA");
+      const std::string ca_path = dir_ / "collector-ca-only.pem";
+      (void)testing::WriteFile(ca_path, key_and_ca->substr(ca));
+      ingest["GRPC_TLS_CLIENT_CA_PATH"] = ca_path;
+    }
+    Start("ingest", ingest);
+    auto gateway = common;
+    gateway["INGEST_SERVICE_ADDR"] = ServiceAddress("ingest", "\"serves\"");
+    Start("gateway", gateway);
+    port_ = WaitForPort("gateway", "gateway listening");
+  }
+  const bool healthy = testing::WaitUntil(
+      [this] {
+        const auto answer = Get("/api/v1/health");
+        return answer.ok() && answer->status == 200;
+      },
+      kStartLimit);
+  if (!healthy) Die("the suite is not healthy");
+}
+
+std::string Suite::ServiceAddress(const std::string& name, const std::string& mark) {
+  const int port = WaitForPort(name, mark);
+  const std::string address = absl::StrCat("127.0.0.1:", port);
+  // A process that is started again keeps its port, as a Kubernetes service would.
+  env_[name]["GRPC_LISTEN"] = address;
+  return address;
+}
+
+void Suite::Start(const std::string& name, std::map<std::string, std::string> env) {
+  env_[name] = env;
+  auto process = testing::Subprocess::Start(
+      {.argv = {Program(name)}, .env = std::move(env), .output_path = dir_ / (name + ".log")});
+  if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
+  processes_[name] = *std::move(process);
+}
+
+void Suite::StartAgain(const std::string& name) {
+  processes_.erase(name);
+  Start(name, env_.at(name));
+}
+
+int Suite::WaitForPort(const std::string& name, const std::string& mark) {
+  const absl::Status ready = process(name).WaitForOutput(mark, absl::Now() + kStartLimit);
+  if (!ready.ok()) Die(absl::StrCat(name, ": ", ready.message()));
+  const std::string output = process(name).Output();
+  const size_t at = output.find("\"port\":", output.find(mark));
+  int port = 0;
+  if (at == std::string::npos ||
+      !absl::SimpleAtoi(output.substr(at + 7, output.find_first_of(",}", at) - at - 7), &port)) {
+    Die(absl::StrCat(name, " does not say its port"));
+  }
+  return port;
+}
+
+absl::StatusOr<HttpAnswer> Suite::Get(const std::string& path, const std::string& token) const {
+  HttpRequest request{.method = "GET", .path = path};
+  if (!token.empty()) request.headers = {{"Authorization", "Bearer " + token}};
+  return Send(request);
+}
+
+absl::StatusOr<HttpAnswer> Suite::Post(const std::string& path, const std::string& body, const std::string& token,
+                                       const std::string& method) const {
+  HttpRequest request{.method = method, .path = path, .headers = {{"Content-Type", "application/json"}}, .body = body};
+  if (!token.empty()) request.headers.emplace_back("Authorization", "Bearer " + token);
+  return Send(request);
+}
+
+std::string Suite::Login(const std::string& username, const std::string& password) const {
+  const auto answer =
+      Post("/api/v1/auth/login", absl::StrCat(R"({"username":")", username, R"(","password":")", password, R"("})"));
+  simdjson::dom::parser parser;
+  std::string_view token;
+  if (!answer.ok() || answer->status != 200 ||
+      parser.parse(answer->body)["token"].get_string().get(token) != simdjson::SUCCESS) {
+    Die(absl::StrCat("login of ", username, ": ",
+                     answer.ok() ? absl::StrCat(answer->status, " ", answer->body) : answer.status().ToString()));
+  }
+  return std::string(token);
+}
+
+std::vector<std::string> Suite::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, process] : processes_) names.push_back(name);
+  return names;
+}
+
+std::map<std::string, int> Suite::Terminate(absl::Duration limit) {
+  const absl::Time deadline = absl::Now() + limit;
+  std::map<std::string, int> codes;
+  for (auto& [name, process] : processes_) process->Signal(SIGTERM);
+  for (auto& [name, process] : processes_) codes[name] = process->Wait(deadline).value_or(-1);
+  return codes;
+}
+
+std::string Suite::Outputs() const {
+  std::string out;
+  for (const auto& [name, process] : processes_) {
+    const std::string text = process->Output();
+    absl::StrAppend(&out, "--- ", name, "\n", text.substr(text.size() > 4000 ? text.size() - 4000 : 0), "\n");
+  }
+  return out;
+}
+
+void Suite::Die(const std::string& why) const {
+  std::fprintf(stderr, "the suite cannot be tested: %s\n%s\n", why.c_str(), Outputs().c_str());
+  std::exit(1);
+}
+
+}  // namespace pga::integration
