@@ -5,7 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "libs/catalog/catalog.h"
 #include "libs/pg/errors.h"
+#include "libs/storage/rollup_job.h"
 #include "libs/storage/schema_testing.h"
 
 namespace pga::storage {
@@ -152,6 +154,35 @@ TEST(CatalogShape, OurOwnNamesAreRefused) {
   EXPECT_FALSE(shape("probe", {"calls float8 counter"}).ok());
   EXPECT_FALSE(shape("probe", {"name text gauge"}).ok());
   EXPECT_FALSE(shape("Probe", {"calls int8 counter"}).ok());
+}
+
+TEST(BuiltinCatalog, Applies) {
+  const auto builtin = catalog::Catalog::Builtin();
+  ASSERT_TRUE(builtin.ok()) << builtin.status();
+  std::vector<const catalog_pb::Metric*> metrics;
+  for (const catalog_pb::Metric& metric : (*builtin)->metrics()) metrics.push_back(&metric);
+  const absl::Time start = absl::Now();
+  const auto database = MetricsDatabase::Create(metrics);
+  ASSERT_NE(database, nullptr);
+  RecordProperty("migrate_ms", static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
+  EXPECT_EQ(database->Value("SELECT count(*) FROM metrics.catalog_metric"), absl::StrCat(metrics.size()));
+  EXPECT_EQ(database->Value("SELECT count(*) FROM information_schema.views WHERE table_schema = 'readable'"),
+            absl::StrCat(metrics.size()));
+  // Every statement of every rollup is understood by the server.
+  for (const catalog_pb::Metric* metric : metrics) {
+    AppliedMetric applied;
+    applied.id = 1;
+    applied.metric = *metric;
+    const RollupStatements statements = MakeRollupStatements(applied);
+    std::vector<std::string> all = statements.deletes;
+    all.push_back(statements.insert);
+    for (const std::string& sql : all) {
+      const auto planned = database->pool().Exec(
+          "EXPLAIN " + sql, {"{1}", "{\"2026-01-01 00:00:00+00\"}", "2026-01-01 00:00:00+00", "2026-01-01 01:00:00+00"},
+          Soon());
+      EXPECT_TRUE(planned.ok()) << metric->name() << ": " << planned.status();
+    }
+  }
 }
 
 TEST_F(CatalogSchemaTest, UnitIsPartOfTheMeaning) {

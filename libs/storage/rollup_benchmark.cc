@@ -57,6 +57,15 @@ void RollUpOneHour(benchmark::State& state) {
   };
   if (MetricsDatabase::TestLayout() == Layout::kNative) {
     state.counters["raw_bytes_per_row"] = size("'metrics.probe'") / (60.0 * kRows * sources);
+  } else {
+    database->Exec("SELECT metrics.compress_chunks('probe', now() + interval '2 days', 10)");
+    for (const char* when : {"before", "after"}) {
+      state.counters[absl::StrCat("raw_bytes_per_row_", when)] =
+          std::stod(database->Value(absl::StrCat("SELECT ", when,
+                                                 "_compression_total_bytes FROM "
+                                                 "hypertable_compression_stats('metrics.probe')"))) /
+          (60.0 * kRows * sources);
+    }
   }
 }
 BENCHMARK(RollUpOneHour)->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond)->UseRealTime();

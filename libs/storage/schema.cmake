@@ -29,3 +29,7 @@ pga_test(NAME storage_maintenance_test
 pga_bench(NAME storage_rollup_benchmark
   SRCS rollup_benchmark.cc schema_testing.cc
   DEPS pga::storage_schema pga::testing GTest::gtest)
+pga_test(NAME storage_timescaledb_pglite_test
+  SRCS timescaledb_pglite_test.cc schema_testing.cc
+  DEPS pga::storage_schema pga::testing
+  LABELS integration TIMEOUT 420)
