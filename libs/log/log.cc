@@ -3,8 +3,10 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +21,7 @@ namespace pga::log {
 namespace {
 
 constexpr size_t kMaxValueBytes = 4096;
+constexpr std::string_view kOwnKeys[] = {"time", "level", "service", "message", "request_id"};
 
 struct State {
   std::mutex mutex;
@@ -207,7 +210,9 @@ void Write(Level level, std::string_view message, std::initializer_list<Field> f
     }
     for (const Field& field : fields) {
       line.push_back(',');
-      AppendJsonString(field.key(), &line);
+      // A key that the line has already would make two of them.
+      const bool taken = std::find(std::begin(kOwnKeys), std::end(kOwnKeys), field.key()) != std::end(kOwnKeys);
+      AppendJsonString(taken ? absl::StrCat(std::string(field.key()), "_") : std::string(field.key()), &line);
       line.push_back(':');
       AppendValue(field, &line);
     }

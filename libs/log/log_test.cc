@@ -37,6 +37,12 @@ TEST_F(LogTest, WritesTypedFields) {
   EXPECT_THAT(lines_[0], EndsWith(R"("rows":17,"seconds":0.5,"late":true,"id":"a\"b\n","took":2})"));
 }
 
+TEST_F(LogTest, KeysOfTheLineItselfAreNotRepeated) {
+  Start(Level::info);
+  PGA_LOG(info, "token refused", {{"service", "query"}});
+  EXPECT_THAT(lines_[0], HasSubstr(R"("service":"ingest","message":"token refused","service_":"query")"));
+}
+
 TEST_F(LogTest, LevelFiltersBeforeFieldsAreBuilt) {
   Start(Level::warn);
   int built = 0;

@@ -12,6 +12,7 @@
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
 #include "libs/status/status.h"
+#include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
 namespace pga::rpc {
 
@@ -48,6 +49,16 @@ ServiceIdentity* ServiceHost::identity() {
 }
 std::shared_ptr<grpc::Channel> ServiceHost::auth() {
   return parts_->auth;
+}
+absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(absl::Time deadline) {
+  const auto stub = pganalytics::auth::v1::IdentityService::NewStub(parts_->auth);
+  CallOptions options;
+  options.deadline = deadline;
+  options.wait_for_ready = true;
+  auto answer = Call(*stub, &pganalytics::auth::v1::IdentityService::Stub::GetCollectorCa,
+                     pganalytics::auth::v1::GetCollectorCaRequest(), options);
+  if (!answer.ok()) return status::Annotate(answer.status(), "asking auth for the collectors' CA");
+  return answer->ca_pem();
 }
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ServiceHost::Connect(const std::string& address) {
   return rpc::Connect(address, parts_->peer_tls);

@@ -44,6 +44,9 @@ class ServiceHost {
   ServiceIdentity* identity();
   // Channel to AUTH_SERVICE_ADDR.
   std::shared_ptr<grpc::Channel> auth();
+  // Certificate of the CA that signs collectors' certificates, asked of auth; waits for auth until the deadline. For
+  // the TLS settings of a server that collectors reach.
+  absl::StatusOr<std::string> FetchCollectorCa(absl::Time deadline);
   // Channel to another service, with the TLS settings of PEER_TLS_*. INVALID_ARGUMENT for an empty address.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address);
 
