@@ -1,7 +1,7 @@
 // Writes batches of many collectors in one transaction: rows, receipts, ledger and watermarks commit together, which is
-// what makes delivery exactly once (services/ingest/README.md). One libpq connection, one thread. A batch that the database will
-// never take goes to quarantine in the transaction that advances its watermark; anything that may pass later is
-// answered with kRetry or kSchema and leaves no trace.
+// what makes delivery exactly once (services/ingest/README.md). One libpq connection, one thread. A batch that the
+// database will never take goes to quarantine in the transaction that advances its watermark; anything that may pass
+// later is answered with kRetry or kSchema and leaves no trace.
 #pragma once
 
 #include <cstdint>
