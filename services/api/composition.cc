@@ -34,7 +34,7 @@ namespace pga::api {
 
 namespace {
 
-// glibc keeps pages of bursts for ever unless asked; see docs/adr.
+// glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
 constexpr absl::Duration kTrimPeriod = absl::Seconds(30);
 
 // Waits for the server, then says whether its schema is there.
