@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "libs/catalog/metric.h"
 #include "libs/status/status.h"
 #include "libs/storage/reader_load.h"
@@ -14,6 +15,9 @@ namespace {
 
 constexpr int64_t kDaySeconds = 86400;
 constexpr int64_t kLongestKeptMillis = 1000;
+constexpr absl::Duration kLongestKeptCollectors = absl::Seconds(5);
+// Summing a past day is begun only if this much time is left.
+constexpr absl::Duration kDayBudget = absl::Milliseconds(300);
 
 // Fixed counts of closed days, and a count of what lies outside them.
 constexpr char kCountSql[] = "SELECT metrics.ledger_count()";
@@ -44,10 +48,22 @@ constexpr char kCollectorsSql[] =
     "FROM metrics.metrics m WHERE m.time >= $1::timestamptz GROUP BY 1) t ON t.collector_id = c.id ORDER BY 2";
 
 constexpr char kDaySql[] =
-    "SELECT (extract(epoch FROM date_trunc('day', m.time, 'UTC')) / 86400)::int8, m.collector_id, sum(m.rows)::int8 "
-    "FROM metrics.metrics m WHERE m.time < $1::timestamptz AND m.time >= $2::timestamptz GROUP BY 1, 2";
+    "SELECT m.collector_id, sum(m.rows)::int8 FROM metrics.metrics m WHERE m.time >= $1::timestamptz AND m.time < "
+    "$2::timestamptz GROUP BY 1";
 
-constexpr char kOldestSql[] = "SELECT (extract(epoch FROM min(time)) / 86400)::int8 FROM metrics.metrics";
+// The entries named, all of them when none is.
+std::vector<CollectorTotals> Chosen(const std::vector<CollectorTotals>& all, const std::vector<std::string>& names) {
+  if (names.empty()) return all;
+  std::vector<CollectorTotals> chosen;
+  for (const CollectorTotals& entry : all) {
+    if (std::find(names.begin(), names.end(), entry.collector_id) != names.end()) chosen.push_back(entry);
+  }
+  return chosen;
+}
+
+// Days since 1970; no look at the ledger itself, which has no index on time alone.
+constexpr char kOldestSql[] =
+    "SELECT least(min(l.day) - date '1970-01-01', $1::int8 - 32)::int8 FROM metrics.ledger_day l";
 
 }  // namespace
 
@@ -183,6 +199,9 @@ absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, con
 
 absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std::vector<std::string>& collector_ids,
                                                                       absl::Time deadline) {
+  absl::MutexLock lock(&collectors_mutex_);
+  if (collectors_.value && clock_->Now() < collectors_.until) return Chosen(*collectors_.value, collector_ids);
+  const clock::Stopwatch watch(clock_);
   const int64_t today = absl::ToUnixSeconds(clock_->Now()) / kDaySeconds;
   // Yesterday may still grow by late frames.
   const int64_t open_from = today - 1;
@@ -193,17 +212,17 @@ absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std:
                   deadline));
   std::map<int32_t, int64_t> closed;
   {
-    absl::MutexLock lock(&days_mutex_);
-    PGA_ASSIGN_OR_RETURN(pg::Result oldest, pool_->Exec(kOldestSql, {}, deadline));
-    const int64_t first = oldest[0].IsNull(0) ? open_from : oldest[0].Int64(0);
+    PGA_ASSIGN_OR_RETURN(pg::Result oldest, pool_->Exec(kOldestSql, {today}, deadline));
+    const int64_t first = oldest[0].Int64(0);
     closed_days_.erase(closed_days_.begin(), closed_days_.lower_bound(first));
-    const int64_t known_until = closed_days_.empty() ? first : closed_days_.rbegin()->first + 1;
-    if (known_until < open_from) {
-      PGA_ASSIGN_OR_RETURN(
-          pg::Result days,
-          pool_->Exec(kDaySql, {TimeText(day_start(open_from)), TimeText(day_start(known_until))}, deadline));
-      for (int64_t day = known_until; day < open_from; ++day) closed_days_[day];
-      for (const pg::Row& row : days) closed_days_[row.Int64(0)][row.Int32(1)] = row.Int64(2);
+    // Newest first, a day at a time, so that a short deadline still gets somewhere with every call.
+    for (int64_t day = open_from - 1; day >= first; --day) {
+      if (closed_days_.contains(day)) continue;
+      if (deadline - absl::Now() < kDayBudget) break;
+      PGA_ASSIGN_OR_RETURN(pg::Result rows,
+                           pool_->Exec(kDaySql, {TimeText(day_start(day)), TimeText(day_start(day + 1))}, deadline));
+      std::map<int32_t, int64_t>& sums = closed_days_[day];
+      for (const pg::Row& row : rows) sums[row.Int32(0)] = row.Int64(1);
     }
     for (const auto& [day, rows] : closed_days_) {
       if (day >= open_from) continue;
@@ -214,16 +233,14 @@ absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std:
   for (const pg::Row& row : result) {
     CollectorTotals entry;
     entry.collector_id = std::string(row.Text(1));
-    if (!collector_ids.empty() &&
-        std::find(collector_ids.begin(), collector_ids.end(), entry.collector_id) == collector_ids.end()) {
-      continue;
-    }
     if (!row.IsNull(2)) entry.last_seen = absl::FromUnixMicros(row.Int64(2));
     entry.rows_24h = row.Int64(3);
     entry.rows_total = row.Int64(4) + closed[row.Int32(0)];
     totals.push_back(std::move(entry));
   }
-  return totals;
+  collectors_.value = std::move(totals);
+  collectors_.until = clock_->Now() + std::min(kLongestKeptCollectors, 10 * watch.Elapsed());
+  return Chosen(*collectors_.value, collector_ids);
 }
 
 }  // namespace pga::storage

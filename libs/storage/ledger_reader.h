@@ -71,7 +71,8 @@ class LedgerReader {
   absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
                                       absl::Time start, absl::Time end, absl::Time deadline);
 
-  // Every collector, or those named. Sums of past days are remembered, so that a call reads two days.
+  // Every collector, or those named. Sums of past days are remembered, so that a call reads two days; after a start
+  // they are added day by day, as far back as the deadlines of the calls allow. Dear answers are kept for up to 5 s.
   absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
                                                           absl::Time deadline);
 
@@ -89,8 +90,9 @@ class LedgerReader {
   Kept<int64_t> count_ ABSL_GUARDED_BY(mutex_);
   Kept<FrameTotals> totals_ ABSL_GUARDED_BY(mutex_);
   // Day (days since 1970) -> collector -> rows, for days that ended more than a day ago.
-  absl::Mutex days_mutex_;
-  std::map<int64_t, std::map<int32_t, int64_t>> closed_days_ ABSL_GUARDED_BY(days_mutex_);
+  absl::Mutex collectors_mutex_;
+  std::map<int64_t, std::map<int32_t, int64_t>> closed_days_ ABSL_GUARDED_BY(collectors_mutex_);
+  Kept<std::vector<CollectorTotals>> collectors_ ABSL_GUARDED_BY(collectors_mutex_);
 };
 
 }  // namespace pga::storage

@@ -261,7 +261,7 @@ TEST(GaugeSql, EqualsBruteForceFromRawRollupsAndAMixOfBoth) {
                         Grouping grouping;
                         grouping.labels = LabelsOf(metric);
                         grouping.max_groups = 1000;
-                        auto rows = LoadGroupRows(tx, GaugeSql(read, metric.columns(4), grouping, *raw), 7, 2);
+                        auto rows = LoadGroupRows(tx, GaugeSql(read, metric.columns(4), grouping, *raw), 6, 2);
                         if (!rows.ok()) return rows.status();
                         for (const GroupRow& row : rows->rows) {
                           for (const char* label : {"a", "b", "c"}) {

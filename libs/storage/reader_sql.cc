@@ -18,6 +18,7 @@ using internal::Cat;
 
 // Bits of flags in rows (pganalytics.ingest.v1.FrameFlag, and interpolated which only reads and rollups set).
 constexpr int kRowLowerBound = 1;
+constexpr int kRowUnknown = 2;
 constexpr int kRowGone = 4;
 constexpr int kRowInterpolated = 16;
 // Bits of flags in the ledger.
@@ -512,9 +513,14 @@ std::string CounterSums(const MetricRead& read, const std::vector<const Column*>
   for (size_t i = 0; i < columns.size(); ++i) AppendTo(&sums, ", sum(v", i, ")::float8 AS v", i);
   for (size_t i = 0; i < grouping.infos.size(); ++i) AppendTo(&sums, ", max(i", i, ") AS i", i);
   const std::string groups = GroupNames(grouping.labels.size(), "");
+  // A row without any increase that is not marked as unknown comes from a keyframe or says that the key is gone: it
+  // tells nothing about the interval.
+  std::string known;
+  for (size_t i = 0; i < columns.size(); ++i) AppendTo(&known, "v", i, " IS NOT NULL OR ");
   return Cat("WITH ", with, with.empty() ? "" : ", ", "parts AS (", absl::StrJoin(parts, " UNION ALL "),
              "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags", sums, groups,
-             " FROM parts GROUP BY source_id, scope, bucket", groups, ")");
+             " FROM parts WHERE ", known, "flags & ", kRowUnknown, " <> 0 GROUP BY source_id, scope, bucket", groups,
+             ")");
 }
 
 }  // namespace
@@ -527,6 +533,20 @@ Statement CounterSql(const MetricRead& read, const std::vector<const Column*>& c
   std::string values;
   for (size_t i = 0; i < columns.size(); ++i) AppendTo(&values, ", a.v", i);
   return builder.Finish(sums + Bounded(grouping, values, builder));
+}
+
+Statement KeyframeKeysSql(const MetricRead& read, const Grouping& grouping, absl::Duration period, int limit) {
+  Builder builder;
+  const std::string sources = builder.Ints(read.source_ids);
+  std::string labels;
+  for (size_t i = 0; i < grouping.labels.size(); ++i) {
+    AppendTo(&labels, ", m.", Quoted(*grouping.labels[i]), "::text");
+  }
+  return builder.Finish(Cat("SELECT DISTINCT m.source_id, ", Scope(*read.metric, "m"), labels, " FROM ",
+                            TableOf(*read.metric, "_baseline"), " m WHERE m.source_id = ANY(", sources,
+                            ") AND m.time >= ", builder.Time(read.plan.start() - period), " AND m.time < ",
+                            builder.Time(read.plan.end()), FilterSql(read, "m", sources, builder), " LIMIT ",
+                            builder.Int(limit)));
 }
 
 Statement TopSql(const MetricRead& read, const std::vector<const Column*>& columns, const Grouping& grouping,
@@ -655,9 +675,9 @@ Statement GaugeSql(const MetricRead& read, const Column& column, const Grouping&
       "max(at) AS at FROM (", all, ") r WHERE ", bucket, " >= 0 GROUP BY ", keys(""), ", ", bucket,
       "), agg AS MATERIALIZED (SELECT source_id, scope, bucket, bit_or(flags) AS flags, min(vmin) AS v0, ",
       "max(vmax) AS v1, sum(vsum)::float8 AS v2, sum(vcount)::float8 AS v3, ",
-      "sum(vsum / vcount)::float8 AS v4, (array_agg(vlast ORDER BY at DESC))[1] AS v5, max(at)::float8 AS v6",
-      group_of_key, " FROM series GROUP BY source_id, scope, bucket", GroupNames(grouping.labels.size(), ""), ")");
-  return builder.Finish(Cat("WITH ", with, Bounded(grouping, ", a.v0, a.v1, a.v2, a.v3, a.v4, a.v5, a.v6", builder)));
+      "sum(vsum / vcount)::float8 AS v4, sum(vlast)::float8 AS v5", group_of_key,
+      " FROM series GROUP BY source_id, scope, bucket", GroupNames(grouping.labels.size(), ""), ")");
+  return builder.Finish(Cat("WITH ", with, Bounded(grouping, ", a.v0, a.v1, a.v2, a.v3, a.v4, a.v5", builder)));
 }
 
 std::vector<std::string> NearestNames(std::string_view name, const std::vector<std::string>& candidates) {

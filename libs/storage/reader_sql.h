@@ -111,6 +111,10 @@ struct Grouping {
 Statement CounterSql(const MetricRead& read, const std::vector<const catalog_pb::Column*>& columns,
                      const Grouping& grouping, const std::optional<RawSpan>& raw);
 
+// Series that stand in keyframes of the range or of the `period` before it: source_id, scope, one column per grouping
+// label; at most `limit`. A series that did not change has no other row. For metrics with counters.
+Statement KeyframeKeysSql(const MetricRead& read, const Grouping& grouping, absl::Duration period, int limit);
+
 // The first `limit` groups of a one-bucket read, by a figure. -> as CounterSql without the two counts in front.
 struct TopOrder {
   // Indexes of the columns that are added up, and of the column that divides them (-1 = none).
@@ -121,8 +125,8 @@ Statement TopSql(const MetricRead& read, const std::vector<const catalog_pb::Col
                  const Grouping& grouping, const std::optional<RawSpan>& raw, const TopOrder& order, int limit);
 
 // Gauge readings per group and bucket. -> as CounterSql, with the values min, max, sum, count, sum of the series'
-// averages, last, and last's instant (µs) in place of the sums. A reading of a metric that skips unchanged rows holds
-// for the frames after it that say "unchanged", for at most the read's lookback.
+// averages, and sum of the series' last readings in place of the sums. A reading of a metric that skips unchanged rows
+// holds for the frames after it that say "unchanged", for at most the read's lookback.
 Statement GaugeSql(const MetricRead& read, const catalog_pb::Column& column, const Grouping& grouping,
                    const std::optional<RawSpan>& raw);
 

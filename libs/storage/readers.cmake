@@ -12,3 +12,7 @@ pga_test(NAME storage_reader_test
   SRCS reader_load_test.cc reader_testing.cc
   DEPS pga::storage_readers pga::testing
   LABELS integration TIMEOUT 180)
+pga_test(NAME storage_series_test
+  SRCS series_reader_test.cc
+  DEPS pga::storage_readers pga::storage_schema pga::testing
+  LABELS integration TIMEOUT 240)

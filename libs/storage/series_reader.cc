@@ -23,12 +23,16 @@ using catalog_pb::Metric;
 // Unchanged rows are left out at most until the next keyframe, which comes once a day.
 constexpr absl::Duration kKeyframePeriod = absl::Hours(25);
 constexpr int64_t kMaxPoints = 1000000;
+// Unchanged series looked for; more do not fit into an answer anyway.
+constexpr int kMaxKeyframeKeys = 5000;
+// Of a row that only says that a series exists.
+constexpr int kNoBucket = -1;
 // Increases that are known to be too low, or not known at all.
 constexpr int kLowerBoundFlags = 1 | 2;
 constexpr int kInterpolatedFlag = 16;
 
 // Columns of GaugeSql.
-enum GaugeValue { kMin, kMax, kSum, kCount, kSumOfAverages, kLast, kLastAt, kGaugeValues };
+enum GaugeValue { kMin, kMax, kSum, kCount, kSumOfAverages, kSumOfLast, kGaugeValues };
 
 struct GroupKey {
   int32_t source_id = 0;  // 0 when sources are added up
@@ -37,6 +41,10 @@ struct GroupKey {
     return std::tie(source_id, labels) < std::tie(other.source_id, other.labels);
   }
 };
+
+GroupKey KeyOf(const GroupRow& row, const Grouping& grouping) {
+  return {grouping.by_source ? row.scope.first : 0, row.labels};
+}
 
 // Rows of one group by bucket.
 struct Group {
@@ -134,7 +142,7 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
   double averages = 0;
   std::optional<double> lowest;
   std::optional<double> highest;
-  std::optional<std::pair<double, double>> last;
+  double last = 0;
   for (const GroupRow* row : group.buckets[bucket]) {
     if (!row->values[kCount] || *row->values[kCount] <= 0) continue;
     sum += row->values[kSum].value_or(0);
@@ -142,9 +150,7 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
     averages += row->values[kSumOfAverages].value_or(0);
     if (row->values[kMin] && (!lowest || *row->values[kMin] < *lowest)) lowest = row->values[kMin];
     if (row->values[kMax] && (!highest || *row->values[kMax] > *highest)) highest = row->values[kMax];
-    if (row->values[kLast] && row->values[kLastAt] && (!last || *row->values[kLastAt] > last->first)) {
-      last.emplace(*row->values[kLastAt], *row->values[kLast]);
-    }
+    last += row->values[kSumOfLast].value_or(0);
   }
   if (count <= 0) return;
   switch (aggregate) {
@@ -162,7 +168,7 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
       point.value = highest;
       break;
     case Aggregate::kLast:
-      if (last) point.value = last->second;
+      point.value = last;
       break;
   }
 }
@@ -225,6 +231,26 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
                                                 read.plan.buckets(), " points; at most ", kMaxPoints,
                                                 " points are given: use a larger step or a lower limit"));
         }
+        if (counter && metric->skip_unchanged() && rows.groups_found < grouping.max_groups) {
+          // Series that did not change are 0, not missing, as far as there is room for them.
+          const Statement keys = KeyframeKeysSql(read, grouping, kKeyframePeriod, kMaxKeyframeKeys);
+          PGA_ASSIGN_OR_RETURN(pg::Result found, tx.Exec(keys.sql, keys.params));
+          std::vector<GroupRow> unchanged;
+          std::set<GroupKey> all;
+          for (const GroupRow& row : rows.rows) all.insert(KeyOf(row, grouping));
+          for (const pg::Row& key : found) {
+            GroupRow row;
+            row.scope = {key.Int32(0), key.Int32(1)};
+            row.bucket = kNoBucket;
+            for (size_t i = 0; i < grouping.labels.size(); ++i) row.labels.push_back(key.OptText(2 + i));
+            all.insert(KeyOf(row, grouping));
+            unchanged.push_back(std::move(row));
+          }
+          if (static_cast<int64_t>(all.size()) <= grouping.max_groups &&
+              static_cast<int64_t>(all.size()) * read.plan.buckets() <= kMaxPoints) {
+            rows.rows.insert(rows.rows.end(), unchanged.begin(), unchanged.end());
+          }
+        }
         std::set<int64_t> ids;
         for (const GroupRow& row : rows.rows) {
           for (size_t i = 0; i < grouping.labels.size(); ++i) {
@@ -243,10 +269,11 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
 
   std::map<GroupKey, Group> groups;
   for (const GroupRow& row : rows.rows) {
-    if (row.bucket < 0 || row.bucket >= read.plan.buckets()) continue;
-    Group& group = groups[{grouping.by_source ? row.scope.first : 0, row.labels}];
+    if (row.bucket >= read.plan.buckets()) continue;
+    Group& group = groups[KeyOf(row, grouping)];
     group.buckets.resize(static_cast<size_t>(read.plan.buckets()));
     group.scopes.insert(row.scope);
+    if (row.bucket == kNoBucket) continue;
     group.buckets[static_cast<size_t>(row.bucket)].push_back(&row);
   }
   std::map<int32_t, std::string> uuids;

@@ -24,7 +24,7 @@
 namespace pga::storage {
 
 // How readings are joined. kDefault: sum for counters, average for gauges. kSum over gauges adds the averages of the
-// joined series; kLast is the newest reading among them.
+// joined series, kLast their last readings.
 enum class Aggregate { kDefault, kSum, kAvg, kMin, kMax, kLast };
 
 struct SeriesQuery {
