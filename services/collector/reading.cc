@@ -7,6 +7,13 @@
 
 namespace pga::collector {
 
+namespace {
+
+// Above this the buffers of a reading are worth giving back between readings.
+constexpr size_t kLargeRows = 256;
+
+}  // namespace
+
 MetricShape::MetricShape(const catalogpb::Metric& metric) : metric_(&metric) {
   for (int i = 0; i < metric.columns_size(); ++i) {
     const catalogpb::Column& column = metric.columns(i);
@@ -39,17 +46,32 @@ int MetricShape::Find(std::string_view column) const {
 Reading::Reading(const MetricShape& shape) : shape_(&shape), columns_(static_cast<size_t>(shape.columns())) {}
 
 void Reading::Clear() {
+  const bool large = rows_ > kLargeRows;
+  if (rows_ > 0) expected_rows_ = rows_ + rows_ / 16;
   rows_ = 0;
   for (Column& column : columns_) {
-    column.values.clear();
-    column.nulls.clear();
+    if (large) {
+      column = Column();
+    } else {
+      column.values.clear();
+      column.nulls.clear();
+    }
   }
   replaced_.clear();
   texts_.clear();
+  if (large) {
+    replaced_.shrink_to_fit();
+    texts_.shrink_to_fit();
+  }
 }
 
 void Reading::AddRow() {
-  ++rows_;
+  if (rows_++ == 0) {
+    for (Column& column : columns_) {
+      column.values.reserve(expected_rows_);
+      column.nulls.reserve(expected_rows_);
+    }
+  }
   for (Column& column : columns_) {
     column.values.push_back(0);
     column.nulls.push_back(1);

@@ -47,8 +47,8 @@ class MetricShape {
   int reset_column_ = -1;
 };
 
-// Rows are added one by one, every cell NULL until set. Buffers are kept by Clear(), so that a reused Reading does not
-// allocate. Not thread-safe.
+// Rows are added one by one, every cell NULL until set. Clear() keeps small buffers and gives large ones back, and
+// remembers how many rows there were, so that the next reading allocates each column once. Not thread-safe.
 class Reading {
  public:
   explicit Reading(const MetricShape& shape);
@@ -82,6 +82,7 @@ class Reading {
 
   const MetricShape* shape_;
   size_t rows_ = 0;
+  size_t expected_rows_ = 0;
   std::vector<Column> columns_;
   std::vector<uint8_t> replaced_;
   std::string texts_;

@@ -113,7 +113,7 @@ class SourceRunner {
                                                 Reading* reading);
   boost::asio::awaitable<absl::Status> ReadStatementsInfo(Session* session, const Extension& extension,
                                                           int64_t* reset_us, int64_t* evictions);
-  boost::asio::awaitable<absl::Status> SendTexts(Session* session, const Reading& reading);
+  boost::asio::awaitable<absl::Status> SendTexts(Session* session, std::vector<StatementTexts::Id> in_use);
   boost::asio::awaitable<absl::Status> SampleActivity(Session* session);
   boost::asio::awaitable<absl::Status> ReadBlocking(Session* session, std::string pids);
   // Runs one statement in a transaction of its own: BEGIN READ ONLY, the statement, COMMIT.
