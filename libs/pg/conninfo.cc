@@ -88,7 +88,6 @@ absl::StatusOr<std::string> CompleteConninfo(std::string_view url, std::string_v
                                 {"keepalives_count", "3", false},
                                 {"tcp_user_timeout", "15000", false},
                                 {"client_encoding", "UTF8", true},
-                                {"options", "-c TimeZone=UTC -c DateStyle=ISO", false},
                             });
 }
 

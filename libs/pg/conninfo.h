@@ -29,7 +29,7 @@ absl::StatusOr<std::string> ConninfoValue(std::string_view url, std::string_view
 
 // What every connection of the product gets unless the user's string says otherwise: application_name (always set),
 // connect_timeout (at least 2 s, libpq's least), keepalives and tcp_user_timeout so that a dead peer is noticed within
-// 15 s, client_encoding UTF8, and time zone UTC.
+// 15 s, client_encoding UTF8. Nothing that a connection pooler in between would refuse.
 absl::StatusOr<std::string> CompleteConninfo(std::string_view url, std::string_view application_name,
                                              absl::Duration connect_timeout);
 

@@ -201,12 +201,12 @@ absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const Co
   if (PQsetnonblocking(impl->conn, 1) != 0) return impl->Lost("connecting");
 
   auto connection = std::unique_ptr<CopyConnection>(new CopyConnection(std::move(impl)));
-  auto set =
-      connection->Exec(absl::StrCat("SET statement_timeout = ", absl::ToInt64Milliseconds(options.statement_timeout),
-                                    "; SET lock_timeout = ", absl::ToInt64Milliseconds(options.lock_timeout),
-                                    "; SET idle_in_transaction_session_timeout = ",
-                                    absl::ToInt64Milliseconds(options.idle_in_transaction_timeout)),
-                       deadline);
+  auto set = connection->Exec(absl::StrCat("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET statement_timeout = ",
+                                           absl::ToInt64Milliseconds(options.statement_timeout),
+                                           "; SET lock_timeout = ", absl::ToInt64Milliseconds(options.lock_timeout),
+                                           "; SET idle_in_transaction_session_timeout = ",
+                                           absl::ToInt64Milliseconds(options.idle_in_transaction_timeout)),
+                              deadline);
   if (!set.ok()) return set.status();
   if (!options.role.empty()) {
     auto member = connection->Exec(

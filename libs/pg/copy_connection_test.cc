@@ -124,6 +124,14 @@ TEST_F(CopyConnectionTest, CommitOfAFailedTransactionIsAnError) {
   EXPECT_FALSE(connection_->in_transaction());
 }
 
+TEST(CopyConnectionSession, TimesAreUtcWhateverTheServerSays) {
+  auto server = testing::TempPostgres::Start({.extra_conf = {"timezone = 'Asia/Tokyo'", "datestyle = 'SQL, DMY'"}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto connection = (*server)->Connect();
+  ASSERT_TRUE(connection.ok());
+  EXPECT_EQ((*(*connection)->Exec("SELECT to_timestamp(0)", Soon()))[0].Text(0), "1970-01-01 00:00:00+00");
+}
+
 TEST_F(CopyConnectionTest, NoticesGoToTheSink) {
   std::vector<std::string> notices;
   auto connection = CopyConnection::Connect(

@@ -180,7 +180,8 @@ class Session {
 
   absl::Status Prepare(absl::Time deadline) {
     const auto lock_ms = absl::ToInt64Milliseconds(options_->lock_timeout);
-    auto set = Run(absl::StrCat("SET lock_timeout = ", lock_ms, "; SET idle_in_transaction_session_timeout = 60000"),
+    auto set = Run(absl::StrCat("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET lock_timeout = ", lock_ms,
+                                "; SET idle_in_transaction_session_timeout = 60000"),
                    {}, deadline);
     if (!set.ok() || options_->role.empty()) return set.status();
     const auto member =
