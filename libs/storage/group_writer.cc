@@ -37,6 +37,7 @@ constexpr size_t kCopyChunkBytes = 256 * 1024;
 // Streams and partitions that this connection knows to exist; beyond it the set starts again from nothing.
 constexpr size_t kMaxKnown = 100'000;
 constexpr size_t kMaxMessageBytes = 2'000;
+constexpr absl::Duration kWarnEvery = absl::Seconds(5);
 
 constexpr char kLedgerCopy[] =
     "COPY metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, bytes) FROM "
@@ -261,8 +262,14 @@ class GroupWriter::Impl {
     const bool schema = IsMissingSchema(status);
     const bool data = IsDataError(status);
     if (!schema && !data) {
-      PGA_LOG(warn, "a group of batches was not written",
-              {{"batches", static_cast<int64_t>(group.size())}, {"status", status.ToString()}});
+      ++failures_;
+      // An outage would say it with every group.
+      if (const absl::Time now = absl::Now(); now >= next_warning_) {
+        PGA_LOG(warn, "groups of batches are not written",
+                {{"groups", failures_}, {"batches_in_the_last", group.size()}, {"status", status}});
+        failures_ = 0;
+        next_warning_ = now + kWarnEvery;
+      }
       for (Item* item : group) Later(item, status);
       return;
     }
@@ -833,6 +840,8 @@ class GroupWriter::Impl {
   // repeats, because its COMMIT then waits for everything before it.
   bool unsynced_ = true;
   std::string last_notice_;
+  int64_t failures_ = 0;
+  absl::Time next_warning_ = absl::InfinitePast();
   absl::flat_hash_set<StreamKey> known_streams_;
   absl::flat_hash_set<std::pair<std::string, int64_t>> known_partitions_;
   std::string buffer_;

@@ -102,7 +102,7 @@ StreamSession::~StreamSession() {
 }
 
 int64_t StreamSession::Rows(const Arrival& arrival) {
-  return std::clamp<int64_t>(arrival.batch.row_count(), 0, frame::kMaxFrameRows);
+  return std::clamp<int64_t>(arrival.batch.row_count(), 0, frame::Limits().max_rows);
 }
 
 int64_t StreamSession::Bytes(const Arrival& arrival) {
@@ -399,7 +399,7 @@ bool StreamSession::Handle(std::unique_ptr<Arrival> arrival) {
     CloseLocked(failure);
   } else {
     const bool schema = status::ReasonOf(failure) == kReasonSchema;
-    PGA_LOG(info, "a batch has to come again",
+    PGA_LOG(debug, "a batch has to come again",
             {{"collector_id", principal_.collector_id}, {"seq", seq}, {"status", failure.ToString()}});
     const absl::Duration wait = status::RetryAfterOf(failure);
     Reject(stream_id, seq, generation, schema ? ingest_v1::REJECT_REASON_SCHEMA : ingest_v1::REJECT_REASON_RETRY, seq,
