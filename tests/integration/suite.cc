@@ -45,6 +45,7 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       {"RATE_LIMIT_COLLECTOR_PER_MINUTE", "0"},
       {"PORT", "0"},
       {"STARTUP_TIMEOUT", "30"},
+      {"INGEST_CONFIG_POLL", "1"},
   };
   for (const auto& [name, value] : options_.env) common[name] = value;
   const auto migrated = testing::RunCommand({.argv = {Program("pganalytics-api"), "migrate", "up"}, .env = common});

@@ -284,6 +284,8 @@ TEST_P(Events, SigtermUnderLoadEndsEveryProcessInTime) {
                             .limit = absl::Seconds(15)};
         const auto answer = suite.Send(request);
         ++(answer.ok() ? answered : cut);
+        // Callers that are refused come back, but not in a circle as fast as they can.
+        if (!answer.ok()) absl::SleepFor(absl::Milliseconds(20));
         EXPECT_FALSE(absl::IsDeadlineExceeded(answer.status())) << "a request was left hanging";
       }
     });
@@ -296,6 +298,7 @@ TEST_P(Events, SigtermUnderLoadEndsEveryProcessInTime) {
   for (std::thread& caller : callers) caller.join();
   for (const auto& [name, code] : codes) EXPECT_EQ(code, 0) << name << "\n" << suite.Outputs();
   EXPECT_LT(took, absl::Seconds(13));
+  if (HasFailure() || took > absl::Seconds(5)) std::fprintf(stderr, "%s\n", suite.Outputs().c_str());
   std::printf("[ figures  ] ended after %.1f s; %d answered, %d refused connections\n", absl::ToDoubleSeconds(took),
               answered.load(), cut.load());
 }
