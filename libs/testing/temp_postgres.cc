@@ -216,6 +216,11 @@ absl::Status TempPostgres::Init() {
   if (auto status = Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_}); !status.ok()) return status;
 
   std::vector<std::string> preload = options_.preload;
+  // Runs the same tests on servers with more in them, for example TimescaleDB, which migrations then find by
+  // themselves.
+  if (const std::string more = Environment("PGA_TEST_PRELOAD"); !more.empty() && options_.version == "15") {
+    for (const absl::string_view library : absl::StrSplit(more, ',')) preload.emplace_back(library);
+  }
   if (options_.preload_statements) preload.push_back("pg_stat_statements");
   std::string conf = absl::StrCat("unix_socket_directories = '", run_dir_, "'\nunix_socket_permissions = 0777\n");
   absl::StrAppend(&conf,

@@ -22,7 +22,7 @@ struct TempPostgresOptions {
   std::string version = "15";
   // Preloads pg_stat_statements and tracks nested statements too; CREATE EXTENSION is up to the test.
   bool preload_statements = false;
-  // More libraries to preload, for example "timescaledb".
+  // More libraries to preload, for example "timescaledb". PGA_TEST_PRELOAD (comma separated) adds to it on version 15.
   std::vector<std::string> preload = {};
   // Lines for postgresql.conf; they win over what TempPostgres writes.
   std::vector<std::string> extra_conf = {};
