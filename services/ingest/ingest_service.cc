@@ -65,7 +65,7 @@ class RefusedReactor final : public grpc::ServerBidiReactor<Request, Response> {
 }  // namespace
 
 IngestService::IngestService(Options options, const SessionContext* sessions, rpc::Dispatcher* dispatcher,
-                             const ConfigPusher* configs, metrics::Registry* metrics)
+                             const ConfigClient* configs, metrics::Registry* metrics)
     : options_(std::move(options)),
       sessions_(sessions),
       dispatcher_(dispatcher),

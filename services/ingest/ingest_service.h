@@ -8,7 +8,7 @@
 #include "libs/metrics/registry.h"
 #include "libs/rpc/unary.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
-#include "services/ingest/config_pusher.h"
+#include "services/ingest/config_client.h"
 #include "services/ingest/ingest_store.h"
 #include "services/ingest/push_metrics.h"
 #include "services/ingest/stream_session.h"
@@ -25,7 +25,7 @@ class IngestService final : public pganalytics::ingest::v1::IngestService::Callb
   };
   // Everything outlives the service.
   IngestService(Options options, const SessionContext* sessions, rpc::Dispatcher* dispatcher,
-                const ConfigPusher* configs, metrics::Registry* metrics);
+                const ConfigClient* configs, metrics::Registry* metrics);
 
   grpc::ServerBidiReactor<pganalytics::ingest::v1::StreamBatchesRequest,
                           pganalytics::ingest::v1::StreamBatchesResponse>*
@@ -44,7 +44,7 @@ class IngestService final : public pganalytics::ingest::v1::IngestService::Callb
   const Options options_;
   const SessionContext* const sessions_;
   rpc::Dispatcher* const dispatcher_;
-  const ConfigPusher* const configs_;
+  const ConfigClient* const configs_;
   metrics::Counter& pushes_;
   metrics::Counter& elements_;
   std::atomic<bool> draining_{false};

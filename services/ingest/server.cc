@@ -18,7 +18,7 @@
 #include "libs/storage/migrations.h"
 #include "services/ingest/applied_catalog.h"
 #include "services/ingest/batch_preparer.h"
-#include "services/ingest/config_pusher.h"
+#include "services/ingest/config_client.h"
 #include "services/ingest/enrolment_relay.h"
 #include "services/ingest/flow_budget.h"
 #include "services/ingest/ingest_service.h"
@@ -67,7 +67,7 @@ struct IngestServer::Parts {
   std::unique_ptr<exec::ThreadPool> call_pool;
   std::unique_ptr<WriteQueue> queue;
   std::unique_ptr<rpc::Dispatcher> dispatcher;
-  std::unique_ptr<ConfigPusher> configs;
+  std::unique_ptr<ConfigClient> configs;
   std::unique_ptr<EnrolmentRelay> relay;
   std::unique_ptr<IngestService> service;
   std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll;
@@ -195,7 +195,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   dispatcher.error_domain = "ingest.pganalytics";
   p->dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, p->call_pool.get(), deps.metrics, deps.clock, dispatcher);
-  p->configs = std::make_unique<ConfigPusher>(deps.registry, deps.identity, &p->sessions, deps.metrics);
+  p->configs = std::make_unique<ConfigClient>(deps.registry, deps.identity, &p->sessions, deps.metrics);
   p->relay = std::make_unique<EnrolmentRelay>(EnrolmentRelay::Options{}, p->dispatcher.get(), deps.registry,
                                               deps.identity, deps.metrics);
   IngestService::Options service;

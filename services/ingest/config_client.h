@@ -19,10 +19,10 @@
 
 namespace pga::ingest {
 
-class ConfigPusher {
+class ConfigClient {
  public:
-  // Everything outlives the pusher.
-  ConfigPusher(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity, SessionRegistry* sessions,
+  // Everything outlives the client.
+  ConfigClient(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity, SessionRegistry* sessions,
                metrics::Registry* metrics);
 
   // Asks once for every connected collector; stops at the first sign that registry is not there. Blocks for at most

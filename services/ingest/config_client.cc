@@ -1,4 +1,4 @@
-#include "services/ingest/config_pusher.h"
+#include "services/ingest/config_client.h"
 
 #include <algorithm>
 #include <utility>
@@ -16,7 +16,7 @@ constexpr absl::Duration kPerCall = absl::Seconds(2);
 constexpr size_t kMaxVersions = 100'000;
 }  // namespace
 
-ConfigPusher::ConfigPusher(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity,
+ConfigClient::ConfigClient(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity,
                            SessionRegistry* sessions, metrics::Registry* metrics)
     : stub_(registry == nullptr ? nullptr : registry_v1::EnrolmentService::NewStub(registry)),
       identity_(identity),
@@ -24,7 +24,7 @@ ConfigPusher::ConfigPusher(std::shared_ptr<grpc::Channel> registry, rpc::Service
       pushed_(metrics->AddCounter("pga_ingest_configs_pushed_total", "Configurations sent over streams")),
       failed_(metrics->AddCounter("pga_ingest_config_failures_total", "Questions to registry without an answer")) {}
 
-void ConfigPusher::Run(absl::Duration limit) {
+void ConfigClient::Run(absl::Duration limit) {
   if (stub_ == nullptr) return;
   const absl::Time deadline = absl::Now() + limit;
   for (const std::shared_ptr<StreamSession>& session : sessions_->All()) {
@@ -59,7 +59,7 @@ void ConfigPusher::Run(absl::Duration limit) {
   }
 }
 
-int32_t ConfigPusher::KnownVersion(const std::string& collector_id) const {
+int32_t ConfigClient::KnownVersion(const std::string& collector_id) const {
   absl::MutexLock lock(&mutex_);
   const auto found = versions_.find(collector_id);
   return found == versions_.end() ? 1 : std::max(found->second, 1);
