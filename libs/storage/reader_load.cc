@@ -10,6 +10,10 @@ namespace pga::storage {
 
 using internal::Cat;
 
+absl::Status PrepareRead(pg::Transaction& tx) {
+  return tx.Exec("SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)").status();
+}
+
 absl::StatusOr<int32_t> FindMetricId(pg::Transaction& tx, const std::string& metric) {
   PGA_ASSIGN_OR_RETURN(pg::Result result, tx.Exec("SELECT id FROM metrics.catalog_metric WHERE name = $1", {metric}));
   if (result.empty()) {

@@ -42,6 +42,10 @@ struct GroupRows {
   std::vector<GroupRow> rows;
 };
 
+// Settings of the transaction: memory for sums over many series, and no just-in-time compiler, whose work is worth more
+// than these statements.
+absl::Status PrepareRead(pg::Transaction& tx);
+
 // The catalog id that the database gave the metric. FAILED_PRECONDITION if its tables were not applied.
 absl::StatusOr<int32_t> FindMetricId(pg::Transaction& tx, const std::string& metric);
 

@@ -176,6 +176,26 @@ std::string NotDirty(std::string_view metric_id, std::string_view alias) {
              " AND d.source_id = ", alias, ".source_id AND d.hour = date_trunc('hour', ", alias, ".bucket, 'UTC'))");
 }
 
+// A part of the rollups as it is read: before the first dirty hour no row has to be asked about.
+struct ReadPart {
+  RollupPart part;
+  bool may_be_dirty = false;
+};
+
+std::vector<ReadPart> ReadParts(const MetricRead& read, const std::optional<RawSpan>& raw) {
+  std::vector<ReadPart> parts;
+  for (const RollupPart& part : RollupParts(read)) {
+    const absl::Time first_dirty = raw ? raw->start : absl::InfiniteFuture();
+    if (part.start < first_dirty) {
+      parts.push_back({{part.resolution, part.start, std::min(part.end, first_dirty)}, false});
+    }
+    if (part.end > first_dirty) {
+      parts.push_back({{part.resolution, std::max(part.start, first_dirty), part.end}, true});
+    }
+  }
+  return parts;
+}
+
 // Wraps the CTE `agg` (groups g0.., source_id, scope, bucket, values) with the bounds: one row of counts alone when the
 // answer would be too large.
 std::string Bounded(const Grouping& grouping, std::string_view values, Builder& builder) {
@@ -418,12 +438,19 @@ Statement CoverageSql(const MetricRead& read) {
         "l.metric_id = ", metric, " AND l.source_id = ANY(", sources, ") AND l.time > ", from, " AND l.time <= ", until,
         ") q GROUP BY 1, 2) m USING (source_id, scope) WHERE p.gap > interval '0'");
   }
-  return builder.Finish(Cat(
-      "SELECT f.source_id, f.scope, c.bucket - 1, ", "(sum(extract(epoch FROM least(f.e, (", edges,
-      ")[c.bucket + 1]) - greatest(f.s, (", edges, ")[c.bucket]))) * 1000)::int8, count(*) FILTER (WHERE f.flags & ",
-      kLedgerLowerBound, " = 0), count(*) FILTER (WHERE f.flags & ", kLedgerLowerBound, " <> 0) FROM (", frames,
-      ") f CROSS JOIN LATERAL generate_series(greatest(1, width_bucket(f.s, ", edges, ")), least(", buckets,
-      ", width_bucket(f.e - interval '1 microsecond', ", edges, "))) AS c(bucket) GROUP BY 1, 2, 3"));
+  const std::string counts =
+      Cat("count(*) FILTER (WHERE f.flags & ", kLedgerLowerBound, " = 0), count(*) FILTER (WHERE f.flags & ",
+          kLedgerLowerBound, " <> 0) FROM (", frames, ") f ");
+  if (buckets == 1) {
+    return builder.Finish(Cat("SELECT f.source_id, f.scope, 0, (extract(epoch FROM sum(least(f.e, ", end,
+                              ") - greatest(f.s, ", start, "))) * 1000)::int8, ", counts, "WHERE f.e > ", start,
+                              " AND f.s < ", end, " GROUP BY 1, 2"));
+  }
+  return builder.Finish(Cat("SELECT f.source_id, f.scope, c.bucket - 1, (extract(epoch FROM sum(least(f.e, (", edges,
+                            ")[c.bucket + 1]) - greatest(f.s, (", edges, ")[c.bucket]))) * 1000)::int8, ", counts,
+                            "CROSS JOIN LATERAL generate_series(greatest(1, width_bucket(f.s, ", edges, ")), least(",
+                            buckets, ", width_bucket(f.e - interval '1 microsecond', ", edges,
+                            "))) AS c(bucket) GROUP BY 1, 2, 3"));
 }
 
 Statement RollupCoverageSql(const MetricRead& read) {
@@ -496,7 +523,7 @@ std::string CounterSums(const MetricRead& read, const std::vector<const Column*>
                         ") AND m.time > ", raw_start, " AND m.time <= ", raw_upper,
                         FilterSql(read, "m", sources, builder)));
   }
-  for (const RollupPart& part : RollupParts(read)) {
+  for (const auto& [part, may_be_dirty] : ReadParts(read, raw)) {
     std::string values;
     for (size_t i = 0; i < columns.size(); ++i) AppendTo(&values, ", r.", Quoted(*columns[i]), " AS v", i);
     parts.push_back(Cat("SELECT r.source_id, ", Scope(metric, "r"), " AS scope, ",
@@ -504,7 +531,8 @@ std::string CounterSums(const MetricRead& read, const std::vector<const Column*>
                         " AS bucket, r.flags::int AS flags", values, LabelList(grouping, "r"), " FROM ",
                         TableOf(metric, TableSuffix(part.resolution)), " r WHERE r.source_id = ANY(", sources,
                         ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ", builder.Time(part.end),
-                        FilterSql(read, "r", sources, builder), NotDirty(metric_id, "r")));
+                        FilterSql(read, "r", sources, builder),
+                        may_be_dirty ? NotDirty(metric_id, "r") : std::string()));
   }
   // Nothing to read: raw rows are the only ones, and there are none in the span.
   if (parts.empty()) return "";
@@ -597,7 +625,7 @@ Statement GaugeSql(const MetricRead& read, const Column& column, const Grouping&
   if (raw) {
     const std::string from = builder.Time(raw->start);
     const std::string until = builder.Time(raw->end);
-    const auto part = [&](std::string_view suffix, const std::string& condition) {
+    const auto rows_of = [&](std::string_view suffix, const std::string& condition) {
       const std::string value = Numeric("m." + gauge, column);
       const std::string cell = Cat("width_bucket(m.time, ", cells.edges, ")");
       std::string sql = Cat("SELECT ", key_columns("m"), ", ", cell, " AS cell, m.flags::int & ~", kRowGone,
@@ -612,27 +640,29 @@ Statement GaugeSql(const MetricRead& read, const Column& column, const Grouping&
       }
       return sql;
     };
-    readings.push_back(part("", ""));
+    readings.push_back(rows_of("", ""));
     if (catalog::HasCounters(metric) && skips) {
       // Readings that never change stand in keyframes alone. Where a row of the same instant is there, that one counts.
       std::string same = HasScope(metric) ? " AND x.scope = m.scope" : "";
       for (const Column* label : labels) {
         AppendTo(&same, " AND x.", Quoted(*label), " IS NOT DISTINCT FROM m.", Quoted(*label));
       }
-      readings.push_back(part("_baseline", Cat(" AND NOT EXISTS (SELECT 1 FROM ", TableOf(metric, ""),
-                                               " x WHERE x.source_id = m.source_id AND x.time = m.time AND x.time >= ",
-                                               from, " AND x.time < ", until, same, ")")));
+      readings.push_back(
+          rows_of("_baseline", Cat(" AND NOT EXISTS (SELECT 1 FROM ", TableOf(metric, ""),
+                                   " x WHERE x.source_id = m.source_id AND x.time = m.time AND x.time >= ", from,
+                                   " AND x.time < ", until, same, ")")));
     }
   }
-  for (const RollupPart& part : RollupParts(read)) {
-    readings.push_back(Cat(
-        "SELECT ", key_columns("r"), ", width_bucket(r.bucket, ", cells.edges, ") AS cell, r.flags::int & ~", kRowGone,
-        " AS flags, ", Numeric(rollup_column("_min"), column), " AS vmin, ", Numeric(rollup_column("_max"), column),
-        " AS vmax, ", rollup_column("_sum"), "::float8 AS vsum, ", rollup_column("_count"), " AS vcount, ",
-        Numeric(rollup_column("_last"), column), " AS vlast, (r.flags & ", kRowGone, ") <> 0 AS gone, ",
-        Micros("r.bucket - to_timestamp(0)"), " AS at FROM ", TableOf(metric, TableSuffix(part.resolution)),
-        " r WHERE r.source_id = ANY(", sources, ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ",
-        builder.Time(part.end), FilterSql(read, "r", sources, builder), NotDirty(metric_id, "r")));
+  for (const auto& [part, may_be_dirty] : ReadParts(read, raw)) {
+    readings.push_back(
+        Cat("SELECT ", key_columns("r"), ", width_bucket(r.bucket, ", cells.edges, ") AS cell, r.flags::int & ~",
+            kRowGone, " AS flags, ", Numeric(rollup_column("_min"), column), " AS vmin, ",
+            Numeric(rollup_column("_max"), column), " AS vmax, ", rollup_column("_sum"), "::float8 AS vsum, ",
+            rollup_column("_count"), " AS vcount, ", Numeric(rollup_column("_last"), column), " AS vlast, (r.flags & ",
+            kRowGone, ") <> 0 AS gone, ", Micros("r.bucket - to_timestamp(0)"), " AS at FROM ",
+            TableOf(metric, TableSuffix(part.resolution)), " r WHERE r.source_id = ANY(", sources,
+            ") AND r.bucket >= ", builder.Time(part.start), " AND r.bucket < ", builder.Time(part.end),
+            FilterSql(read, "r", sources, builder), may_be_dirty ? NotDirty(metric_id, "r") : std::string()));
   }
   if (readings.empty()) return builder.Finish("SELECT 0::int8, 0::int8, NULL::int4");
 

@@ -219,6 +219,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
   const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
+        PGA_RETURN_IF_ERROR(PrepareRead(tx));
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric->name()));
         PGA_ASSIGN_OR_RETURN(const std::optional<RawSpan> raw, FindRawSpan(tx, read));
         PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));

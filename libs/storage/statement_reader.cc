@@ -152,6 +152,7 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
   const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
+        PGA_RETURN_IF_ERROR(PrepareRead(tx));
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric->name()));
         PGA_ASSIGN_OR_RETURN(const std::optional<RawSpan> raw, FindRawSpan(tx, read));
         const Statement statement = TopSql(read, columns.columns, grouping, raw, order, query.limit);
@@ -237,6 +238,7 @@ absl::StatusOr<StatementTimeline> StatementReader::Timeline(int64_t query_id, co
                 {ArrayOf(read.source_ids), query_id}));
         text_known = !texts.empty();
         if (with_text && text_known) timeline.text = std::string(texts[0].Text(0));
+        PGA_RETURN_IF_ERROR(PrepareRead(tx));
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric->name()));
         PGA_ASSIGN_OR_RETURN(const std::optional<RawSpan> raw, FindRawSpan(tx, read));
         PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));
