@@ -196,9 +196,10 @@ asio::awaitable<bool> HttpSession::Fill() {
 asio::awaitable<bool> HttpSession::ServeOne() {
   const GatewayConfig& config = *shared_->config;
   transport_->ExpireAfter(buffer_.empty() ? config.idle_timeout : config.header_timeout);
+  size_t seen = 0;
   std::optional<size_t> end = EndOfHead(buffer_);
   while (!end) {
-    if (HasBareLineFeed(buffer_)) {
+    if (HasBareLineFeed(buffer_, seen)) {
       co_await Refuse(MakeError(400, "MALFORMED_REQUEST", "A line of the request head ends with LF instead of CR LF."));
       co_return false;
     }
@@ -210,11 +211,12 @@ asio::awaitable<bool> HttpSession::ServeOne() {
     }
     idle_ = buffer_.empty();
     if (idle_ && shared_->draining) co_return false;
+    seen = buffer_.size();
     const bool more = co_await Fill();
     if (!more || aborted_) co_return false;
     if (idle_) transport_->ExpireAfter(config.header_timeout);
     idle_ = false;
-    end = EndOfHead(buffer_);
+    end = EndOfHead(buffer_, seen);
   }
   const std::string head_bytes = buffer_.substr(0, *end);
   buffer_.erase(0, *end);

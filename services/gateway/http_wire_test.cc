@@ -141,6 +141,12 @@ TEST(RequestHead, BareLineFeedsAreSeenEarly) {
   EXPECT_TRUE(HasBareLineFeed("GET / HTTP/1.1\n"));
   EXPECT_TRUE(HasBareLineFeed("\n"));
   EXPECT_FALSE(HasBareLineFeed("GET / HTTP/1.1\r\nHost: a\r\n"));
+  const std::string_view head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+  for (size_t seen = 0; seen < head.size(); ++seen) {
+    EXPECT_FALSE(EndOfHead(head.substr(0, seen)).has_value());
+    EXPECT_EQ(EndOfHead(head, seen), head.size());
+    EXPECT_FALSE(HasBareLineFeed(head, seen));
+  }
 }
 
 // ---- First bytes ----

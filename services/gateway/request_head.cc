@@ -63,14 +63,14 @@ const std::string* RequestHead::Find(std::string_view name) const {
   return nullptr;
 }
 
-std::optional<size_t> EndOfHead(std::string_view bytes) {
-  const size_t end = bytes.find("\r\n\r\n");
+std::optional<size_t> EndOfHead(std::string_view bytes, size_t from) {
+  const size_t end = bytes.find("\r\n\r\n", from < 3 ? 0 : from - 3);
   if (end == std::string_view::npos) return std::nullopt;
   return end + 4;
 }
 
-bool HasBareLineFeed(std::string_view bytes) {
-  for (size_t at = bytes.find('\n'); at != std::string_view::npos; at = bytes.find('\n', at + 1)) {
+bool HasBareLineFeed(std::string_view bytes, size_t from) {
+  for (size_t at = bytes.find('\n', from); at != std::string_view::npos; at = bytes.find('\n', at + 1)) {
     if (at == 0 || bytes[at - 1] != '\r') return true;
   }
   return false;

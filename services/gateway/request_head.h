@@ -44,10 +44,11 @@ struct RequestHead {
 };
 
 // Position after the blank line that ends the head, or nullopt while it is incomplete. Only CRLF CRLF ends a head.
-std::optional<size_t> EndOfHead(std::string_view bytes);
+// `from` = bytes that an earlier call has seen, so that input in small pieces costs no more than in one.
+std::optional<size_t> EndOfHead(std::string_view bytes, size_t from = 0);
 
 // Whether some line feed lacks its carriage return: such a request is refused at once, not waited for.
-bool HasBareLineFeed(std::string_view bytes);
+bool HasBareLineFeed(std::string_view bytes, size_t from = 0);
 
 // `head` ends with the blank line. Every HttpError has close = true.
 std::variant<RequestHead, HttpError> ParseRequestHead(std::string_view head, const HeadLimits& limits);
