@@ -113,6 +113,7 @@ class Collector::Impl {
         for (auto& runner : runners_) runner->ForgetSentTexts();
       });
     };
+    events.on_rolled_back = [this] { asio::post(loop_, [this] { trackers_->DropBaselines(); }); };
     events.on_config = [this](int32_t version, const std::string& toml) {
       asio::post(loop_, [this, version, toml] { ApplyPushedConfig(version, toml, /*store=*/true); });
     };

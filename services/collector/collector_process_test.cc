@@ -231,6 +231,41 @@ TEST_F(CollectorProcess, ForkMovesWhatIsNotStoredToANewStream) {
   EXPECT_GE(ingest_.forks(), 1);
 }
 
+TEST_F(CollectorProcess, RestoredDiskStoresNoBatchTwice) {
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(15)));
+  Kill();
+  ingest_.StopServer();
+  Start();
+  const auto spooled = [&] {
+    uintmax_t bytes = 0;
+    for (const auto& item : std::filesystem::directory_iterator(state_ / "spool")) {
+      if (item.path().extension() == ".seg") bytes += item.file_size();
+    }
+    return bytes;
+  };
+  uintmax_t before = spooled();
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ASSERT_TRUE(WaitUntil([&] { return spooled() > before; }, absl::Seconds(15)));
+  // A copy of the disk while the stream goes on.
+  ScopedTempDir copy;
+  std::filesystem::copy(state_.path(), copy / "state", std::filesystem::copy_options::recursive);
+  before = spooled();
+  Sql("INSERT INTO t SELECT generate_series(1, 100)");
+  ASSERT_TRUE(WaitUntil([&] { return spooled() > before; }, absl::Seconds(15)));
+  ingest_.StartServer();
+  ExpectSumsMeetTheServer();
+  Kill();
+  std::filesystem::remove_all(state_.path());
+  std::filesystem::copy(copy / "state", state_.path(), std::filesystem::copy_options::recursive);
+  const int64_t batches = ingest_.batches();
+  const int64_t duplicates = ingest_.duplicates();
+  Start();
+  ASSERT_TRUE(WaitUntil([&] { return ingest_.batches() > batches + 2; }, absl::Seconds(20)));
+  EXPECT_GT(ingest_.duplicates(), duplicates);
+  EXPECT_EQ(ingest_.forks(), 0);
+}
+
 TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
   ingest_.StopServer();
   Start("", {{"METRICS_BUFFER_SIZE", "1048576"}, {"POSTGRES_DATABASES", "*"}});

@@ -230,11 +230,12 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   for (ingestpb::Frame& frame : step.frames) frame.set_source_id(source_id_);
   parcel.frames = std::move(step.frames);
   parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
-  parcel.done = [this, tracker_key, next = step.next, item, generation = generation_](const auto& result) {
+  parcel.done = [this, tracker_key, next = step.next, item, generation = generation_,
+                 drops = tracker.generation](const auto& result) {
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      current.baseline = next;
+      if (drops == current.generation) current.baseline = next;
     } else if (generation == generation_) {
       schedule_.RetryAt(item, context_->clock->BoottimeNanos() + 3 * kSecondNs);
     }

@@ -8,6 +8,7 @@
 #include <deque>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -140,6 +141,7 @@ struct IngestClient::Streaming {
   int window = 1;
   std::map<std::string, int64_t> next_seq;
   std::deque<BatchId> out;  // sent, not acknowledged
+  std::set<std::string> suspects;
   absl::Time paused_until = absl::InfinitePast();
   absl::Time last_progress = absl::Now();
   bool greeted = false;
@@ -376,14 +378,30 @@ absl::Status IngestClient::Greet(Session* session, Streaming* state) {
   return absl::OkStatus();
 }
 
-void IngestClient::NoteAck(const std::string& stream_id, int64_t last_seq, const std::string& last_hash,
+void IngestClient::Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state) {
+  if (!state->suspects.insert(stream_id).second) return;
+  for (const SpoolStream& stream : spool_->Streams()) {
+    if (stream.stream_id != stream_id) continue;
+    state->next_seq[stream_id] = stream.last_acked_seq + 1;
+    PGA_LOG(warn, "the backend holds more or other batches of a stream than this spool",
+            {{"stream", frame::FormatUuid(stream_id)}, {"written", stream.last_written_seq}, {"stored", server_seq}});
+    if (server_seq > stream.last_written_seq && events_.on_rolled_back) events_.on_rolled_back();
+  }
+  std::erase_if(state->out, [&](const BatchId& id) { return id.stream_id == stream_id; });
+}
+
+void IngestClient::NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash,
                            Streaming* state) {
-  if (!spool_->Ack(stream_id, last_seq, last_hash)) {
-    int64_t from = 1;
-    for (const SpoolStream& stream : spool_->Streams()) {
-      if (stream.stream_id == stream_id) from = stream.last_acked_seq + 1;
-    }
-    Fork(stream_id, from, state);
+  int64_t last_seq = server_seq;
+  if (state->suspects.contains(stream_id)) {
+    // Of such a stream an acknowledgement means the one batch that is out.
+    const auto out = std::find_if(state->out.begin(), state->out.end(),
+                                  [&](const BatchId& id) { return id.stream_id == stream_id; });
+    if (out == state->out.end() || out->seq > server_seq) return;
+    last_seq = out->seq;
+    (void)spool_->Ack(stream_id, last_seq, "");
+  } else if (!spool_->Ack(stream_id, last_seq, last_hash)) {
+    Suspect(stream_id, server_seq, state);
     return;
   }
   int64_t count = 0;
@@ -482,11 +500,17 @@ void IngestClient::Fork(const std::string& stream_id, int64_t from_seq, Streamin
     state->paused_until = absl::Now() + absl::Seconds(5);
   }
   state->next_seq.erase(stream_id);
+  state->suspects.erase(stream_id);
   if (events_.on_history_changed) events_.on_history_changed();
 }
 
 bool IngestClient::PickNext(Streaming* state, ingestpb::Batch* batch) {
   for (const SpoolStream& stream : spool_->Streams()) {
+    if (state->suspects.contains(stream.stream_id) &&
+        std::any_of(state->out.begin(), state->out.end(),
+                    [&](const BatchId& id) { return id.stream_id == stream.stream_id; })) {
+      continue;
+    }
     int64_t& next = state->next_seq[stream.stream_id];
     next = std::max(next, stream.last_acked_seq + 1);
     if (next > stream.last_written_seq) continue;

@@ -50,6 +50,9 @@ struct IngestEvents {
   std::function<void(const std::string& stream_id, int64_t last_seq)> on_ack;
   // The server lost batches it had acknowledged, or the numbers of batches changed.
   std::function<void()> on_history_changed;
+  // The server holds more of a stream than the spool ever wrote: the spool is an older state of this disk, and so are
+  // its baselines.
+  std::function<void()> on_rolled_back;
   std::function<void(int32_t version, const std::string& toml)> on_config;
 };
 
@@ -82,7 +85,10 @@ class IngestClient {
   absl::Status Handle(const ingestpb::StreamBatchesResponse& response, Streaming* state);
   void HandleReject(const ingestpb::Reject& reject, Streaming* state);
   void Fork(const std::string& stream_id, int64_t from_seq, Streaming* state);
-  void NoteAck(const std::string& stream_id, int64_t last_seq, const std::string& last_hash, Streaming* state);
+  // The server holds other or more bytes of the stream than the spool: its batches are offered one by one, so that each
+  // is known to be stored or not.
+  void Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state);
+  void NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash, Streaming* state);
   // The next batch to send, if any: live first, then sealed ones, oldest first.
   bool PickNext(Streaming* state, ingestpb::Batch* batch);
   bool WaitFor(absl::Duration duration);

@@ -22,12 +22,21 @@ class Trackers {
   struct Tracker {
     std::shared_ptr<const Baseline> baseline;
     bool pending = false;
+    // Grows when the baseline is thrown away; a reading from before must not bring it back.
+    int generation = 0;
   };
 
   explicit Trackers(const BaselineStore& recovered) {
     for (const auto& [key, baseline] : recovered.all()) trackers_[key].baseline = baseline;
   }
   Tracker& Get(const std::string& key) { return trackers_[key]; }
+  // Forgets every baseline: all metrics begin with key frames.
+  void DropBaselines() {
+    for (auto& [key, tracker] : trackers_) {
+      tracker.baseline.reset();
+      ++tracker.generation;
+    }
+  }
   size_t size() const { return trackers_.size(); }
 
  private:

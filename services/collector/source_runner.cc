@@ -448,11 +448,12 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
   }
   parcel.frames = std::move(step.frames);
   parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
-  parcel.done = [this, tracker_key, next = step.next, done = std::move(done)](const absl::StatusOr<BatchId>& result) {
+  parcel.done = [this, tracker_key, next = step.next, done = std::move(done),
+                 generation = tracker.generation](const absl::StatusOr<BatchId>& result) {
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      current.baseline = next;
+      if (generation == current.generation) current.baseline = next;
     } else {
       refused_.Increment();
     }
