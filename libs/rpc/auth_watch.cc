@@ -48,6 +48,11 @@ void RevocationWatcher::Run() {
   retry::Backoff backoff({.initial = absl::Milliseconds(200), .max = absl::Seconds(2)});
   bool reported = false;
   while (!canceller_.cancelled()) {
+    // At the start the service's own token comes first; that is no news of an outage (the identity tells of its own).
+    if (identity_->Token().empty()) {
+      if (!sleeper_.Sleep(absl::Milliseconds(100))) break;
+      continue;
+    }
     auth::WatchRevocationsRequest request;
     request.set_after(set_->last_number());
     const absl::Status status =

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
@@ -461,6 +462,23 @@ TEST(Verifier, SignatureOfAnotherKeyOrMessageIsRefused) {
                                 std::string(65, 'a'), std::string(32, '\0') + std::string(32, 'a')}) {
     EXPECT_FALSE(F().verifier.Verify(good.substr(0, good.rfind('.') + 1) + Base64UrlEncode(rs), kNow).ok());
   }
+}
+
+TEST(Verifier, KeysChangeWhileTokensAreChecked) {
+  const auto other = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const std::string jwks[2] = {JwksFromKeys(std::vector{*F().es256->public_key()}),
+                               JwksFromKeys(std::vector{*F().es256->public_key(), *other->public_key()})};
+  Verifier verifier;
+  ASSERT_THAT(verifier.SetJwks(jwks[0]), IsOk());
+  const std::string token = *F().es256->Sign(UserClaims());
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.emplace_back([&] {
+      for (int n = 0; n < 100; ++n) EXPECT_THAT(verifier.Verify(token, kNow).status(), IsOk());
+    });
+  }
+  for (int n = 0; n < 50; ++n) EXPECT_THAT(verifier.SetJwks(jwks[n % 2]), IsOk());
+  for (std::thread& reader : readers) reader.join();
 }
 
 TEST(Signer, RefusesClaimsWithoutIdentityOrTimes) {
