@@ -1,9 +1,7 @@
 #include "services/api/composition.h"
 
-#include <fcntl.h>
 #include <grpcpp/channel.h>
 #include <malloc.h>
-#include <unistd.h>
 
 #include <optional>
 #include <string>
@@ -37,13 +35,14 @@ namespace {
 // glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
 constexpr absl::Duration kTrimPeriod = absl::Seconds(30);
 
+absl::Status CheckGiven(const char* variable, const log::Secret& url) {
+  if (!url.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(variable, " is missing: write postgresql://user@host:port/database"));
+}
+
 // Waits for the server, then says whether its schema is there.
 absl::Status AwaitDatabase(const char* variable, const log::Secret& url, storage::Database database,
                            absl::Time deadline) {
-  if (url.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(variable, " is missing: write postgresql://user@host:port/database"));
-  }
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<pg::Pool> pool,
                        pg::Pool::Create({.url = url.Reveal(), .application_name = "pganalytics-api", .size = 1}));
   absl::Status reached = pool->Ping(std::min(deadline, absl::Now() + absl::Seconds(5)));
@@ -64,15 +63,6 @@ absl::StatusOr<std::unique_ptr<rpc::Server>> InProcess(const std::string& name, 
   options.name = name;
   options.services = std::move(services);
   return rpc::Server::Start(std::move(options));
-}
-
-// gRPC re-reads certificate files, so the CA of collectors is given as a file beside them.
-absl::Status WriteCertificate(const std::string& path, const std::string& pem) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  const bool written = fd >= 0 && ::write(fd, pem.data(), pem.size()) == static_cast<ssize_t>(pem.size());
-  if (fd >= 0) ::close(fd);
-  if (written) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("cannot write ", path, ": check STATE_DIR and its owner"));
 }
 
 }  // namespace
@@ -103,6 +93,8 @@ struct Composition::Parts {
 absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig& config) {
   PGA_RETURN_IF_ERROR(auth::Validate(config.auth));
   PGA_RETURN_IF_ERROR(config.gateway.Validate());
+  PGA_RETURN_IF_ERROR(CheckGiven("DATABASE_URL", config.database_url));
+  PGA_RETURN_IF_ERROR(CheckGiven("TIMESCALE_URL", config.metrics_url));
   const absl::Time databases_by = absl::Now() + config.startup_timeout;
   PGA_RETURN_IF_ERROR(AwaitDatabase("DATABASE_URL", config.database_url, storage::Database::kMetadata, databases_by));
   PGA_RETURN_IF_ERROR(AwaitDatabase("TIMESCALE_URL", config.metrics_url, storage::Database::kMetrics, databases_by));
@@ -158,12 +150,10 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   ingest_options.max_receive_bytes = ingest::kMaxReceiveBytes;
   ingest_options.external_acceptor = true;
   if (config.gateway.tls_enabled) {
-    const std::string ca_path = absl::StrCat(config.auth.StateDir(), "/collectors-ca.pem");
-    PGA_RETURN_IF_ERROR(WriteCertificate(ca_path, parts->auth->ca_certificate_pem()));
     ingest_options.tls.enabled = true;
     ingest_options.tls.cert_path = config.gateway.tls_cert_path;
     ingest_options.tls.key_path = config.gateway.tls_key_path;
-    ingest_options.tls.ca_path = ca_path;
+    ingest_options.tls.ca_pem = parts->auth->ca_certificate_pem();
   }
   PGA_ASSIGN_OR_RETURN(parts->ingest_server, rpc::Server::Start(std::move(ingest_options)));
 
