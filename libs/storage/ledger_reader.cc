@@ -35,6 +35,12 @@ constexpr char kFreshnessSql[] =
     "CROSS JOIN LATERAL (SELECT count(*) AS frames, coalesce(sum(m.rows), 0)::int8 AS rows FROM metrics.metrics m "
     "WHERE m.source_id = s.id AND m.metric_id = c.id AND m.time >= $2::timestamptz AND m.time < $3::timestamptz) r";
 
+// Of the sources, those that ever sent the metric: a host sends no statements.
+constexpr char kSendersSql[] =
+    "SELECT count(*) FROM unnest($1::int4[]) AS s(id) WHERE EXISTS (SELECT FROM metrics.metrics m WHERE m.source_id = "
+    "s.id "
+    "AND m.metric_id = $2::int8)";
+
 constexpr char kGapsSql[] =
     "SELECT source_id, count(*) FROM metrics.lost_interval WHERE source_id = ANY($1::int4[]) AND start_time < "
     "$3::timestamptz AND end_time > $2::timestamptz GROUP BY 1";
@@ -177,16 +183,20 @@ absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, con
   const double range_ms = absl::ToDoubleMilliseconds(until - start);
   read.plan.edges = {start, until};
   Coverage coverage;
+  size_t senders = 0;
   const absl::Status done = pool_->InTransaction(
       deadline,
       [&](pg::Transaction& tx) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric));
+        PGA_ASSIGN_OR_RETURN(pg::Result sending, tx.Exec(kSendersSql, {ArrayOf(read.source_ids), read.metric_id}));
+        senders = static_cast<size_t>(sending[0].Int64(0));
         PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));
         return absl::OkStatus();
       },
       pg::Isolation::kSnapshot);
   PGA_RETURN_IF_ERROR(done);
-  // A source that sent nothing is not covered at all.
+  if (senders == 0) return 0.0;
+  // A source that sends the metric, but sent nothing in the range, is not covered at all.
   std::map<int32_t, std::pair<double, int>> by_source;
   for (const auto& [scope, buckets] : coverage.covered_ms) {
     by_source[scope.first].first += static_cast<double>(buckets[0]);
@@ -194,7 +204,7 @@ absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, con
   }
   double share = 0;
   for (const auto& [id, covered] : by_source) share += std::min(1.0, covered.first / covered.second / range_ms);
-  return share / static_cast<double>(sources.size());
+  return share / static_cast<double>(senders);
 }
 
 absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std::vector<std::string>& collector_ids,

@@ -67,7 +67,7 @@ class LedgerReader {
   absl::StatusOr<std::vector<FreshnessEntry>> Freshness(const std::vector<SourceRef>& sources, absl::Time start,
                                                         absl::Time end, absl::Time deadline);
 
-  // Share of the range that frames of one metric cover, over all given sources.
+  // Share of the range that frames of one metric cover; the mean over those of the sources that ever sent it.
   absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
                                       absl::Time start, absl::Time end, absl::Time deadline);
 

@@ -45,7 +45,7 @@ class ProgressBar {
   void Step(const std::string& line) {
     ++done_;
     if (!context_.progress) {
-      *context_.err << name_ << ": " << line << "\n";
+      *context_.err << line << "\n";
       return;
     }
     constexpr size_t kWidth = 30;
