@@ -6,6 +6,7 @@
 
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
+#include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
 
 namespace pga::query {
@@ -90,6 +91,29 @@ void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
 
 }  // namespace
 
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* QueryService::Read(
+    grpc::CallbackServerContext* context, const Request* request, Response* response,
+    std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
+  return dispatcher_->Unary<Request, Response>(
+      context, request, response,
+      [handler = std::move(handler)](rpc::CallContext& call, const Request& asked, Response& answer) {
+        return ForCaller(handler(call, asked, answer));
+      });
+}
+
+template <typename Request, typename Response>
+grpc::ServerWriteReactor<Response>* QueryService::ReadStream(
+    grpc::CallbackServerContext* context, const Request* request,
+    std::function<absl::Status(rpc::CallContext&, const Request&, rpc::StreamWriter<Response>&)> handler) {
+  return dispatcher_->Stream<Request, Response>(
+      context, request,
+      [handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
+                                     rpc::StreamWriter<Response>& writer) {
+        return ForCaller(handler(call, asked, writer));
+      });
+}
+
 QueryService::QueryService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator, Readers readers,
                            clock::Clock* clock)
     : dispatcher_(dispatcher), authenticator_(authenticator), readers_(readers), clock_(clock) {}
@@ -112,7 +136,7 @@ absl::StatusOr<std::vector<storage::SourceRef>> QueryService::Sources(
 grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext* context,
                                                      const pb::CountMetricsRequest* request,
                                                      pb::CountMetricsResponse* response) {
-  return dispatcher_->Unary<pb::CountMetricsRequest, pb::CountMetricsResponse>(
+  return Read<pb::CountMetricsRequest, pb::CountMetricsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CountMetricsRequest&, pb::CountMetricsResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.ledger->Count(call.deadline));
@@ -124,7 +148,7 @@ grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* context,
                                                    const pb::GetMetricsRequest* request,
                                                    pb::GetMetricsResponse* response) {
-  return dispatcher_->Unary<pb::GetMetricsRequest, pb::GetMetricsResponse>(
+  return Read<pb::GetMetricsRequest, pb::GetMetricsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetMetricsRequest&, pb::GetMetricsResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(call.deadline));
@@ -139,7 +163,7 @@ grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* 
 
 grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackServerContext* context,
                                                                 const pb::QuerySeriesRequest* request) {
-  return dispatcher_->Stream<pb::QuerySeriesRequest, pb::Series>(
+  return ReadStream<pb::QuerySeriesRequest, pb::Series>(
       context, request,
       [this](rpc::CallContext& call, const pb::QuerySeriesRequest& asked,
              rpc::StreamWriter<pb::Series>& writer) -> absl::Status {
@@ -181,7 +205,7 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
 grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* context,
                                                    const pb::TopQueriesRequest* request,
                                                    pb::TopQueriesResponse* response) {
-  return dispatcher_->Unary<pb::TopQueriesRequest, pb::TopQueriesResponse>(
+  return Read<pb::TopQueriesRequest, pb::TopQueriesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::TopQueriesRequest& asked,
              pb::TopQueriesResponse& answer) -> absl::Status {
@@ -211,7 +235,7 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContext* context,
                                                       const pb::QueryTimelineRequest* request,
                                                       pb::QueryTimelineResponse* response) {
-  return dispatcher_->Unary<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
+  return Read<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::QueryTimelineRequest& asked,
              pb::QueryTimelineResponse& answer) -> absl::Status {
@@ -246,7 +270,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext* context,
                                                     const pb::GetActivityRequest* request,
                                                     pb::GetActivityResponse* response) {
-  return dispatcher_->Unary<pb::GetActivityRequest, pb::GetActivityResponse>(
+  return Read<pb::GetActivityRequest, pb::GetActivityResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetActivityRequest& asked,
              pb::GetActivityResponse& answer) -> absl::Status {
@@ -307,7 +331,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext* context,
                                                     const pb::ListSourcesRequest* request,
                                                     pb::ListSourcesResponse* response) {
-  return dispatcher_->Unary<pb::ListSourcesRequest, pb::ListSourcesResponse>(
+  return Read<pb::ListSourcesRequest, pb::ListSourcesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
@@ -335,7 +359,7 @@ grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext* context,
                                                      const pb::GetFreshnessRequest* request,
                                                      pb::GetFreshnessResponse* response) {
-  return dispatcher_->Unary<pb::GetFreshnessRequest, pb::GetFreshnessResponse>(
+  return Read<pb::GetFreshnessRequest, pb::GetFreshnessResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetFreshnessRequest& asked,
              pb::GetFreshnessResponse& answer) -> absl::Status {
@@ -365,7 +389,7 @@ grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* QueryService::CollectorActivity(grpc::CallbackServerContext* context,
                                                           const pb::CollectorActivityRequest* request,
                                                           pb::CollectorActivityResponse* response) {
-  return dispatcher_->Unary<pb::CollectorActivityRequest, pb::CollectorActivityResponse>(
+  return Read<pb::CollectorActivityRequest, pb::CollectorActivityResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CollectorActivityRequest& asked,
              pb::CollectorActivityResponse& answer) -> absl::Status {

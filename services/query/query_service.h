@@ -2,6 +2,7 @@
 // through Sources(), where the caller's groups enter.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,6 +64,14 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
                                               ::pganalytics::query::v1::CollectorActivityResponse* response) override;
 
  private:
+  // Runs a handler on the pool, and tells the caller of its failures what ForCaller says.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const Request* request, Response* response,
+                                 std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);
+  template <typename Request, typename Response>
+  grpc::ServerWriteReactor<Response>* ReadStream(
+      grpc::CallbackServerContext* context, const Request* request,
+      std::function<absl::Status(rpc::CallContext&, const Request&, rpc::StreamWriter<Response>&)> handler);
   // Groups of sources that the caller may see.
   absl::StatusOr<std::vector<std::string>> Groups(const rpc::CallContext& call) const;
   // Sources asked for that the caller may see; all visible ones when none is named.

@@ -12,6 +12,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/frame/text.h"
+#include "libs/pg/errors.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/server.h"
@@ -22,6 +23,7 @@
 #include "libs/token/signer.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
+#include "services/query/read_errors.h"
 #include "services/query/server.h"
 
 namespace pga::query {
@@ -528,6 +530,31 @@ TEST(GetFreshness, TellsAgeAndCompleteness) {
   EXPECT_NEAR(by_metric["statements"].age_seconds(), 30, 1e-6);
   EXPECT_EQ(by_metric["statements"].frames(), 29);
   EXPECT_NEAR(by_metric["activity"].completeness(), 29.0 / 60, 1e-6);
+}
+
+TEST(ForCaller, SaysWhatToDoWithoutAddressesOrSql) {
+  struct Case {
+    absl::Status status;
+    absl::StatusCode code;
+    std::string message;
+  };
+  for (const Case& c : std::vector<Case>{
+           {absl::UnavailableError("connection to server at \"10.0.0.7\", port 5432 failed"),
+            absl::StatusCode::kUnavailable, "does not answer"},
+           {pg::MakeError("57014", "ERROR:  canceling statement due to statement timeout"),
+            absl::StatusCode::kDeadlineExceeded, "shorter range"},
+           {pg::MakeError("42P01", "ERROR:  relation \"metrics.x\" does not exist\nLINE 1: SELECT 10.0.0.7"),
+            absl::StatusCode::kFailedPrecondition, "pgactl migrate up"},
+           {pg::MakeError("2201B", "ERROR:  invalid regular expression: parentheses () not balanced"), kInvalid,
+            "invalid regular expression"},
+           {pg::MakeError("XX000", "ERROR:  at 10.0.0.7"), absl::StatusCode::kInternal, "failed"},
+           {absl::InvalidArgumentError("limit is 0"), kInvalid, "limit is 0"}}) {
+    const absl::Status told = ForCaller(c.status);
+    EXPECT_THAT(told, StatusIs(c.code, HasSubstr(c.message)));
+    EXPECT_EQ(std::string(told.message()).find("10.0.0.7"), std::string::npos);
+    EXPECT_EQ(std::string(told.message()).find("ERROR"), std::string::npos);
+  }
+  EXPECT_THAT(ForCaller(absl::OkStatus()), IsOk());
 }
 
 TEST(CollectorActivity, IsForServicesOnly) {
