@@ -39,6 +39,8 @@ absl::Status AppliedCatalog::Refresh(absl::Time deadline) {
 }
 
 absl::Status AppliedCatalog::RefreshIfOlder(absl::Duration min_age, absl::Time deadline) {
+  // Who comes while another reads waits for what that one finds, instead of going on without.
+  absl::MutexLock one(&refresh_mutex_);
   {
     absl::MutexLock lock(&mutex_);
     if (absl::Now() - refreshed_ < min_age) return absl::OkStatus();

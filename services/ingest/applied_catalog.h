@@ -34,7 +34,7 @@ class AppliedCatalog {
   // Reads the catalog anew; the former one stays in force when that fails. Blocks until `deadline` at most.
   absl::Status Refresh(absl::Time deadline);
 
-  // As Refresh, but at most once per `min_age`; for a frame whose metric is not known.
+  // As Refresh, but at most once per `min_age`; for a frame whose metric is not known. Waits for one that is under way.
   absl::Status RefreshIfOlder(absl::Duration min_age, absl::Time deadline);
 
   // Null if the metric has no table.
@@ -45,6 +45,7 @@ class AppliedCatalog {
  private:
   using Entries = absl::flat_hash_map<std::string, std::shared_ptr<const CatalogEntry>>;
   IngestStore* const store_;
+  absl::Mutex refresh_mutex_;  // held while RefreshIfOlder reads
   mutable absl::Mutex mutex_;
   std::shared_ptr<const Entries> entries_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const Entries>();
   absl::Time refreshed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
