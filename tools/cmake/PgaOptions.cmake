@@ -36,6 +36,11 @@ target_compile_features(pga_options INTERFACE cxx_std_20)
 target_include_directories(pga_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(pga_options INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 sees uninitialised reads in std::variant and overlapping copies in std::string concatenation that are not
+  # there (GCC bugs 105562 and 105651); both only with optimisation.
+  target_compile_options(pga_options INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
+endif()
 target_compile_definitions(pga_options INTERFACE PGA_VERSION="${PROJECT_VERSION}")
 if(PGA_WERROR)
   target_compile_options(pga_options INTERFACE -Werror)
