@@ -14,6 +14,7 @@ namespace pga::rpc {
 namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
+constexpr size_t kRememberedServiceTokens = 64;
 
 absl::Status Unauthenticated(const char* reason, const char* message) {
   return status::WithReason(absl::UnauthenticatedError(message), reason);
@@ -167,9 +168,19 @@ void Authenticator::SetAccess(std::string_view full_method, const token::Access&
 }
 
 bool Authenticator::IsServiceToken(std::string_view authorization) const {
-  if (!authorization.starts_with(kBearer)) return false;
-  const auto principal = verifier_->Verify(authorization.substr(kBearer.size()), clock_->Now());
-  return principal.ok() && principal->kind == token::Principal::kService;
+  if (!authorization.starts_with(kBearer) || authorization.size() > token::Verifier::kMaxTokenBytes) return false;
+  const std::string token(authorization.substr(kBearer.size()));
+  const absl::Time now = clock_->Now();
+  {
+    absl::ReaderMutexLock lock(&mutex_);
+    if (const auto it = service_tokens_.find(token); it != service_tokens_.end()) return now < it->second;
+  }
+  const auto principal = verifier_->Verify(token, now);
+  if (!principal.ok() || principal->kind != token::Principal::kService) return false;
+  absl::MutexLock lock(&mutex_);
+  if (service_tokens_.size() >= kRememberedServiceTokens) service_tokens_.clear();
+  service_tokens_[token] = principal->expires_at;
+  return true;
 }
 
 }  // namespace pga::rpc

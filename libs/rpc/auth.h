@@ -69,7 +69,8 @@ class Authenticator {
   // The rule of a method whose proto is not ours (Envoy's Authorization). To be set before serving.
   void SetAccess(std::string_view full_method, const token::Access& access);
 
-  // Whether `authorization` is the token of that service of ours; used to believe what the gateway forwards.
+  // Whether `authorization` is the token of a service of ours; used to believe what the gateway forwards. Services show
+  // the same token for minutes, so a good one is remembered until it expires.
   bool IsServiceToken(std::string_view authorization) const;
 
  private:
@@ -80,6 +81,8 @@ class Authenticator {
   mutable absl::Mutex mutex_;
   // By "pkg.Service.Method"; holds existing methods only, so it cannot grow without bound.
   mutable absl::flat_hash_map<std::string, token::Access> access_ ABSL_GUARDED_BY(mutex_);
+  // Verified service tokens and when they expire; a handful, emptied when it is more.
+  mutable absl::flat_hash_map<std::string, absl::Time> service_tokens_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::rpc

@@ -295,6 +295,13 @@ TEST_F(AuthenticatorTest, OnlyServicesForwardAddresses) {
   EXPECT_FALSE(authenticator_.IsServiceToken(CollectorBearer("a")));
   EXPECT_FALSE(authenticator_.IsServiceToken("Bearer x"));
   EXPECT_FALSE(authenticator_.IsServiceToken(""));
+  // Remembered, but not beyond its time.
+  const std::string bearer = ServiceBearer("gateway");
+  EXPECT_TRUE(authenticator_.IsServiceToken(bearer));
+  EXPECT_TRUE(authenticator_.IsServiceToken(bearer));
+  clock_.Advance(absl::Minutes(17));
+  EXPECT_FALSE(authenticator_.IsServiceToken(bearer));
+  for (int i = 0; i < 200; ++i) EXPECT_TRUE(authenticator_.IsServiceToken(ServiceBearer("gateway")));
 }
 
 }  // namespace

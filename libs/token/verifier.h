@@ -18,7 +18,8 @@
 
 namespace pga::token {
 
-// Thread-safe; checking computes only (about 10 us HS256, 0.2 ms ES256) and never blocks on anything but a short lock.
+// Thread-safe; checking computes only (about 10 us; 0.5 ms for a token
+// signed with ES256 that is seen for the first time) and never blocks on anything but a short lock.
 class Verifier {
  public:
   // Longest token looked at, in bytes.
@@ -51,6 +52,7 @@ class Verifier {
   absl::StatusOr<Claims> VerifyClaims(std::string_view token, TokenType type, absl::Time now) const;
 
  private:
+  class GoodSignatures;
   struct KeySet;
   std::shared_ptr<const KeySet> keys() const;
 

@@ -464,6 +464,30 @@ TEST(Verifier, SignatureOfAnotherKeyOrMessageIsRefused) {
   }
 }
 
+// A signature is checked once and remembered; nothing else about the token is.
+TEST(Verifier, RememberedSignatureSparesNoOtherCheck) {
+  Verifier verifier;
+  const std::string jwks = JwksFromKeys(std::vector{*F().es256->public_key()});
+  ASSERT_THAT(verifier.SetJwks(jwks), IsOk());
+  const std::string token = *F().es256->Sign(UserClaims());
+  for (int i = 0; i < 3; ++i) EXPECT_THAT(verifier.Verify(token, kNow).status(), IsOk());
+  EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow + absl::Hours(1)).status()), "TOKEN_EXPIRED");
+  EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow - absl::Hours(1)).status()), "TOKEN_NOT_YET_VALID");
+  EXPECT_EQ(status::ReasonOf(verifier.VerifyClaims(token, TokenType::kRefresh, kNow).status()), "TOKEN_CLAIMS");
+  for (size_t i = 0; i < token.size(); i += 3) {
+    std::string changed = token;
+    changed[i] = changed[i] == 'A' ? 'B' : 'A';
+    EXPECT_FALSE(verifier.Verify(changed, kNow).ok()) << i;
+  }
+  // Nor does it outlive its key.
+  ASSERT_THAT(verifier.SetJwks(R"({"keys":[]})"), IsOk());
+  EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow).status()), "TOKEN_KEY_UNKNOWN");
+  EcPublicKey other = *(*Signer::FromPrivateKeyPem(*GenerateSigningKeyPem()))->public_key();
+  other.kid = F().es256->kid();
+  ASSERT_THAT(verifier.SetJwks(JwksFromKeys(std::vector{other})), IsOk());
+  EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow).status()), "TOKEN_SIGNATURE");
+}
+
 TEST(Verifier, KeysChangeWhileTokensAreChecked) {
   const auto other = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
   const std::string jwks[2] = {JwksFromKeys(std::vector{*F().es256->public_key()}),
