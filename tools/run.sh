@@ -142,7 +142,7 @@ wait_for "answer of $url/api/v1/health" 30 "$state/run/api.pid" pganalytics-api 
 
 collector_env=(COLLECTOR_ID="${COLLECTOR_ID:-$(hostname)}" COLLECTOR_NAME="$(hostname)" BACKEND_URL="$url"
   REGISTRATION_SECRET_FILE="$state/secrets/registration-secret" STATE_DIR="$state/collector"
-  COLLECTION_INTERVAL="$interval")
+  COLLECTION_INTERVAL="$interval" STATEMENT_TEXT_INTERVAL="${STATEMENT_TEXT_INTERVAL:-15}")
 if [ -n "${SOURCE:-}" ]; then
   SOURCE=$SOURCE python3 - "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
 import os, shlex, sys, urllib.parse
