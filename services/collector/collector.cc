@@ -102,6 +102,7 @@ class Collector::Impl {
     client.catalog_version = catalog_->version();
     client.state_dir = config_.state_dir;
     client.config_version = config_version_;
+    client.max_backoff = config_.backend_retry_max;
     IngestEvents events;
     events.on_ack = [this](const std::string& stream_id, int64_t last_seq) {
       asio::post(loop_, [this, stream_id, last_seq] {

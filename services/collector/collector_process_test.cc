@@ -81,6 +81,7 @@ class CollectorProcess : public ::testing::Test {
                    {"SOURCE_NAME", "db"},
                    {"COLLECTION_INTERVAL", "1"},
                    {"METRICS_LISTEN", ""},
+                   {"BACKEND_RETRY_MAX", "1"},
                    {"LOG_LEVEL", "debug"}};
     for (auto& [name, value] : more) options.env[name] = value;
     if (!failpoint.empty()) options.env["PGA_FAILPOINT"] = failpoint;
@@ -99,6 +100,10 @@ class CollectorProcess : public ::testing::Test {
     collector_->Signal(SIGTERM);
     EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOk());
     collector_.reset();
+  }
+
+  static std::string Tail(const std::string& text) {
+    return text.substr(text.size() - std::min<size_t>(text.size(), 4000));
   }
 
   // What the server itself says.
@@ -121,8 +126,9 @@ class CollectorProcess : public ::testing::Test {
     for (const char* column : {"xact_commit", "tup_inserted"}) {
       const int64_t truth = Truth(column);
       EXPECT_TRUE(WaitUntil([&] { return Stored(column) >= truth; }, absl::Seconds(25)))
-          << column << ": stored " << Stored(column) << ", server says " << truth << "\n"
-          << collector_->Output().substr(0, 3000);
+          << column << ": stored " << Stored(column) << ", server says " << truth << ", collector "
+          << (collector_->running() ? "runs" : "has ended") << "\n"
+          << Tail(collector_->Output());
       EXPECT_EQ(Stored(column), Truth(column)) << column;
     }
   }

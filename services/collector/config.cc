@@ -155,6 +155,8 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
               "verify the backend's certificate");
   loader.Bool(&config->backend_allow_plaintext, "BACKEND_ALLOW_PLAINTEXT", "backend-allow-plaintext", false,
               "allow http:// to other hosts");
+  loader.Duration(&config->backend_retry_max, "BACKEND_RETRY_MAX", "backend-retry-max", absl::Seconds(60),
+                  "longest pause before connecting to the backend again", absl::Seconds(1), absl::Hours(1));
   loader.Secret(&config->registration_secret, "REGISTRATION_SECRET", "presented once, to get own credentials");
   loader.String(&config->state_dir, "STATE_DIR", "state-dir", "/var/lib/pganalytics-collector",
                 "folder of the spool, the key and the certificate");

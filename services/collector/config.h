@@ -44,6 +44,7 @@ struct CollectorConfig {
   std::string backend_ca_file;
   bool backend_tls_verify = true;
   bool backend_allow_plaintext = false;
+  absl::Duration backend_retry_max = absl::Seconds(60);
   log::Secret registration_secret;
   std::string state_dir;
   absl::Duration collection_interval = absl::Seconds(60);

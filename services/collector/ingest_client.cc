@@ -38,14 +38,16 @@ constexpr size_t kMaxHelloStreams = 1000;
 }  // namespace
 
 // One call. gRPC's threads put what comes into `inbox`; the delivery thread takes it out and starts the writes.
-class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesRequest, StreamBatchesResponse> {
+class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesRequest, StreamBatchesResponse>,
+                              public std::enable_shared_from_this<IngestClient::Session> {
  public:
   explicit Session(std::function<void()> wake) : wake_(std::move(wake)) {}
 
   void Begin(IngestService::Stub* stub, const std::string& token) {
     if (!token.empty()) context_.AddMetadata("authorization", absl::StrCat("Bearer ", token));
     stub->async()->StreamBatches(&context_, this);
-    AddHold();  // writes are started from outside the reactor
+    self_ = shared_from_this();  // until gRPC has let go of it
+    AddHold();                   // writes are started from outside the reactor
     StartCall();
     StartRead(&incoming_);
   }
@@ -117,6 +119,7 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
   }
 
   void OnDone(const grpc::Status& status) override {
+    const std::shared_ptr<Session> self = std::move(self_);  // outlives the lock
     absl::MutexLock lock(&mutex_);
     status_ = status;
     done_ = true;
@@ -124,6 +127,7 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
 
  private:
   const std::function<void()> wake_;
+  std::shared_ptr<Session> self_;
   grpc::ClientContext context_;
   StreamBatchesRequest outgoing_;
   StreamBatchesResponse incoming_;
@@ -233,6 +237,8 @@ void IngestClient::Run() {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return;
     }
+    // A fresh channel next time: an old one would wait out its own pause on top of ours.
+    if (status.code() == absl::StatusCode::kUnavailable) channel_.reset();
     if (status.code() == absl::StatusCode::kUnauthenticated) {
       // The certificate may still be good when the token is not; without either only the secret helps.
       absl::Status renewed = absl::UnauthenticatedError("no certificate");
@@ -284,7 +290,8 @@ absl::Status IngestClient::Connect() {
 
 absl::Status IngestClient::Stream() {
   const auto stub = IngestService::NewStub(channel_);
-  Session session([this] { Wake(); });
+  const auto call = std::make_shared<Session>([this] { Wake(); });
+  Session& session = *call;
   session.Begin(stub.get(), credentials_.token());
   Streaming state;
   absl::Status status = Greet(&session, &state);

@@ -6,6 +6,7 @@
 #include <grpcpp/server_context.h>
 
 #include <algorithm>
+#include <random>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
@@ -44,12 +45,22 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
   Impl() : catalog_(*catalog::Catalog::Builtin()) { Start(); }
   ~Impl() override { Stop(); }
 
+  // Below the range of ephemeral ports: while the server is down nobody else must get its port.
   void Start() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port_), grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(static_cast<ingestpb::IngestService::Service*>(this));
-    builder.RegisterService(static_cast<registrypb::EnrolmentService::Service*>(this));
-    server_ = builder.BuildAndStart();
+    std::random_device random;
+    for (int attempt = 0; attempt < 50 && server_ == nullptr; ++attempt) {
+      const int wanted = port_ != 0 ? port_ : static_cast<int>(20000 + random() % 12000);
+      grpc::ServerBuilder builder;
+      int bound = 0;
+      builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+      builder.AddListeningPort(absl::StrCat("127.0.0.1:", wanted), grpc::InsecureServerCredentials(), &bound);
+      builder.RegisterService(static_cast<ingestpb::IngestService::Service*>(this));
+      builder.RegisterService(static_cast<registrypb::EnrolmentService::Service*>(this));
+      server_ = builder.BuildAndStart();
+      if (server_ != nullptr) port_ = wanted;
+    }
+    absl::MutexLock lock(&mutex_);
+    if (server_ == nullptr) violations_.push_back("the port of the ingest is taken");
   }
 
   void Stop() {
