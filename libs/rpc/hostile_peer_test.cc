@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -109,6 +110,7 @@ std::vector<Attack> Attacks() {
       {"HpackIndexOutOfTable", Headers("\xff\xff\xff\xff\x0f")},
       {"HpackNumberWithoutEnd", Headers("\xff" + std::string(2'000, '\xff'))},
       {"RapidReset_CVE_2023_44487", RapidReset(3'000)},
+      {"RapidResetTenTimesAsMany", RapidReset(30'000)},
       {"ContinuationFlood_CVE_2024_30255",
        Frame(kHeaders, 0, 1, Request()) +
            Repeat(3'000, Frame(kContinuation, 0, 1, Field("a", std::string(1'000, 'b'))))},
@@ -181,6 +183,13 @@ int Connected(int port) {
   return fd;
 }
 
+// The address sanitizer keeps freed memory aside, so that the figure says nothing there.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kMemoryIsOurs = false;
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
 int64_t ResidentMib() {
   std::ifstream file("/proc/self/statm");
   int64_t total = 0, resident = 0;
@@ -198,7 +207,7 @@ TEST_P(HostilePeer, DoesNotDisturbOthers) {
   const auto answers = [&channel] {
     auto stub = querypb::SystemService::NewStub(channel);
     return Call(*stub, &querypb::SystemService::Stub::GetVersion, querypb::GetVersionRequest(),
-                OwnWork(absl::Seconds(10), nullptr))
+                OwnWork(absl::Seconds(30), nullptr))
         .status();
   };
   ASSERT_THAT(answers(), status::IsOk());
@@ -231,7 +240,14 @@ TEST_P(HostilePeer, DoesNotDisturbOthers) {
   EXPECT_THAT(answers(), status::IsOk());
   close(fd);
   EXPECT_THAT(answers(), status::IsOk());
-  const int64_t grown = ResidentMib() - before;
+  if (!kMemoryIsOurs) return;
+  // What is left of the peer is cleared away a moment after it has gone; the allocator gives pages back when asked.
+  int64_t grown = 0;
+  const absl::Time cleared_by = absl::Now() + absl::Seconds(20);
+  do {
+    malloc_trim(0);
+    grown = ResidentMib() - before;
+  } while (grown >= 64 && absl::Now() < cleared_by);
   EXPECT_LT(grown, 64) << "MiB kept for one peer";
 }
 
