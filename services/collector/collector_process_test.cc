@@ -125,7 +125,7 @@ class CollectorProcess : public ::testing::Test {
   void ExpectSumsMeetTheServer() {
     for (const char* column : {"xact_commit", "tup_inserted"}) {
       const int64_t truth = Truth(column);
-      EXPECT_TRUE(WaitUntil([&] { return Stored(column) >= truth; }, absl::Seconds(25)))
+      EXPECT_TRUE(WaitUntil([&] { return Stored(column) >= truth; }, absl::Seconds(60)))
           << column << ": stored " << Stored(column) << ", server says " << truth << ", collector "
           << (collector_->running() ? "runs" : "has ended") << "\n"
           << Tail(collector_->Output());

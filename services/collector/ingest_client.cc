@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
@@ -37,17 +38,17 @@ constexpr size_t kMaxHelloStreams = 1000;
 
 }  // namespace
 
-// One call. gRPC's threads put what comes into `inbox`; the delivery thread takes it out and starts the writes.
-class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesRequest, StreamBatchesResponse>,
-                              public std::enable_shared_from_this<IngestClient::Session> {
+// One call. gRPC's threads put what comes into `inbox`; the delivery thread takes it out and starts the writes. The
+// delivery thread alone ends the call and destroys this object: what it holds of the channel must not be given back on
+// gRPC's own thread, which would then wait for itself.
+class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesRequest, StreamBatchesResponse> {
  public:
   explicit Session(std::function<void()> wake) : wake_(std::move(wake)) {}
 
   void Begin(IngestService::Stub* stub, const std::string& token) {
     if (!token.empty()) context_.AddMetadata("authorization", absl::StrCat("Bearer ", token));
     stub->async()->StreamBatches(&context_, this);
-    self_ = shared_from_this();  // until gRPC has let go of it
-    AddHold();                   // writes are started from outside the reactor
+    AddHold();  // writes are started from outside the reactor
     StartCall();
     StartRead(&incoming_);
   }
@@ -85,13 +86,12 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
     return response;
   }
 
-  // Ends the call and waits until gRPC has let go of it.
+  // Ends the call and waits until gRPC has let go of it; nothing may be called afterwards.
   absl::Status End() {
     context_.TryCancel();
     RemoveHold();
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&done_));
-    return rpc::FromGrpc(status_);
+    ended_->done.WaitForNotification();
+    return rpc::FromGrpc(ended_->status);
   }
 
   void OnReadDone(bool ok) override {
@@ -119,15 +119,19 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
   }
 
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Session> self = std::move(self_);  // outlives the lock
-    absl::MutexLock lock(&mutex_);
-    status_ = status;
-    done_ = true;
+    const std::shared_ptr<Ended> ended = ended_;  // this object may go as soon as the delivery thread is told
+    ended->status = status;
+    ended->done.Notify();
   }
 
  private:
+  struct Ended {
+    grpc::Status status;  // set before `done`
+    absl::Notification done;
+  };
+
   const std::function<void()> wake_;
-  std::shared_ptr<Session> self_;
+  const std::shared_ptr<Ended> ended_ = std::make_shared<Ended>();
   grpc::ClientContext context_;
   StreamBatchesRequest outgoing_;
   StreamBatchesResponse incoming_;
@@ -135,9 +139,7 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
   std::deque<StreamBatchesResponse> inbox_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t written_ ABSL_GUARDED_BY(mutex_) = 0;
-  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What is known within one call.
@@ -290,8 +292,7 @@ absl::Status IngestClient::Connect() {
 
 absl::Status IngestClient::Stream() {
   const auto stub = IngestService::NewStub(channel_);
-  const auto call = std::make_shared<Session>([this] { Wake(); });
-  Session& session = *call;
+  Session session([this] { Wake(); });
   session.Begin(stub.get(), credentials_.token());
   Streaming state;
   absl::Status status = Greet(&session, &state);

@@ -398,7 +398,7 @@ bool RawClient::Fill() {
 }
 
 bool RawClient::Closed() {
-  deadline_ = absl::Now() + absl::Seconds(10);
+  deadline_ = absl::Now() + absl::Seconds(30);
   while (buffer_.empty() && Fill()) {
   }
   return buffer_.empty() && absl::Now() < deadline_;

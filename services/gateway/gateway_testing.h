@@ -132,7 +132,7 @@ class RawClient {
   bool Fill();
   int fd_;
   std::string buffer_;
-  absl::Time deadline_ = absl::Now() + absl::Seconds(20);
+  absl::Time deadline_ = absl::Now() + absl::Seconds(60);
 };
 
 // One request on a connection of its own.

@@ -36,6 +36,7 @@ constexpr absl::Duration kFirstByteTimeout = absl::Seconds(10);
 constexpr absl::Duration kSniffTimeout = absl::Seconds(5);
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(10);
+constexpr absl::Duration kSettleTimeout = absl::Seconds(30);
 constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
@@ -127,9 +128,10 @@ class Listener::Impl {
     ForEachConnection([](Connection& connection) { connection.CloseIfIdle(); });
     AwaitNoHttp(deadline);
     ForEachConnection([](Connection& connection) { connection.Abort(); });
-    // What was aborted ends with its next turn on the loop; this wait is for the loop, not for clients.
-    AwaitNone(absl::Now() + absl::Seconds(5));
-    options_.shared->calls->AwaitIdle(absl::Now() + absl::Seconds(5));
+    // What was aborted ends with its next turn on the loop, and a cancelled call with gRPC's: these waits are for
+    // processor time, not for anybody outside, and the loop must not go away before.
+    AwaitNone(absl::Now() + kSettleTimeout);
+    options_.shared->calls->AwaitIdle(absl::Now() + kSettleTimeout);
     work_.reset();
     io_.stop();
     for (auto& thread : threads_) thread.join();

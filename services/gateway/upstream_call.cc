@@ -126,8 +126,11 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
     }
     on_event_();
     UpstreamCalls* const calls = calls_;
-    const std::shared_ptr<GrpcCall> self = std::move(self_);
     on_event_ = nullptr;
+    // Counted as ended only after what it holds of the channel is gone: whoever awaits that may drop the channel, and
+    // its last owner must not be a thread of gRPC.
+    std::shared_ptr<GrpcCall> self = std::move(self_);
+    self.reset();
     Count(calls, -1);
   }
 
