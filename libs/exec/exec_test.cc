@@ -2,6 +2,8 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -15,6 +17,7 @@
 #include "libs/exec/bounded_queue.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
+#include "libs/exec/startup_pages.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
 
@@ -154,4 +157,20 @@ TEST(ShutdownSignal, SignalWakesWaiters) {
 }
 
 }  // namespace
+size_t ResidentFileBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return static_cast<size_t>(std::atoll(line.c_str() + 8)) * 1024;
+  }
+  return 0;
+}
+
+TEST(StartupPages, AreGivenBackAndReturnWhenNeeded) {
+  const size_t before = ResidentFileBytes();
+  EXPECT_GT(ReleaseStartupPages(), 0u);
+  EXPECT_LT(ResidentFileBytes(), before);
+  // Code and constants read as before.
+  EXPECT_EQ(std::string("startup") + " pages", "startup pages");
+}
+
 }  // namespace pga::exec

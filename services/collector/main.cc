@@ -5,6 +5,7 @@
 
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
+#include "libs/exec/startup_pages.h"
 #include "libs/log/log.h"
 #include "services/collector/collector.h"
 #include "services/collector/config.h"
@@ -53,6 +54,7 @@ int main(int argc, char** argv) {
   pga::exec::ShutdownSignal::Install();
   auto collector = pga::collector::Collector::Create(config);
   if (!collector.ok()) return Fail(collector.status());
+  pga::exec::ReleaseStartupPages();
   if (absl::Status status = (*collector)->Run(); !status.ok()) return Fail(status);
   return 0;
 }
