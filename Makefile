@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check build test-backend test-integration bench format lint clean
+.PHONY: help run stop test check build test-backend test-integration bench format lint docs clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -36,6 +36,9 @@ format:            ## Format the C++ sources in place
 
 lint:              ## Format, layer, proto and wording checks
 	@tools/lint.sh
+
+docs:              ## Write docs/metrics.md from the catalog
+	@tools/docs.sh
 
 clean:             ## Remove build outputs; data of `make run` stays
 	rm -rf build pganalytics-api pganalytics-collector pgactl

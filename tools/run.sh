@@ -34,7 +34,40 @@ port_is_free "$port" || fail "port $port on 127.0.0.1 is busy; choose another on
 step "pgAnalytics 3.2.0"
 step "- packages and build"
 tools/setup.sh build
-if ! tools/build.sh release >"$state/log/build.log" 2>&1; then
+
+if [ -n "${SOURCE:-}" ]; then
+  mkdir -p "$state/secrets"
+  SOURCE=$SOURCE python3 - "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
+import os, shlex, sys, urllib.parse
+try:
+    url = urllib.parse.urlsplit(os.environ["SOURCE"])
+    usable = url.scheme in ("postgres", "postgresql") and url.hostname and (url.port or 5432)
+except ValueError:
+    usable = False
+if not usable:
+    sys.exit("run: SOURCE must look like postgres://user:password@host:5432/database")
+query = urllib.parse.parse_qs(url.query)
+with open(sys.argv[1], "w") as file:
+    file.write(urllib.parse.unquote(url.password or ""))
+values = {"POSTGRES_HOST": url.hostname, "POSTGRES_PORT": str(url.port or 5432),
+          "POSTGRES_USER": urllib.parse.unquote(url.username or "postgres"),
+          "POSTGRES_DATABASES": urllib.parse.unquote(url.path.lstrip("/") or "postgres"),
+          "POSTGRES_SSLMODE": query.get("sslmode", ["prefer"])[0], "POSTGRES_PASSWORD_FILE": sys.argv[1]}
+for name, value in values.items():
+    print(f"{name}={shlex.quote(value)}")
+PY
+    exit 1
+fi
+
+show_build() {  # ninja's counter on a terminal
+  local line
+  while IFS= read -r line; do
+    [[ ! -t 1 || ! $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || printf '\r\033[K  %s of %s' "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+  done
+  [ ! -t 1 ] || printf '\r\033[K'
+}
+[ -x build/release/bin/pganalytics-api ] || step "  the first build takes some minutes; its log is $state/log/build.log"
+if ! tools/build.sh release 2>&1 | tee "$state/log/build.log" | show_build; then
   tail -n 30 "$state/log/build.log" >&2
   fail "the build failed; the whole log is $state/log/build.log"
 fi
@@ -144,22 +177,6 @@ collector_env=(COLLECTOR_ID="${COLLECTOR_ID:-$(hostname)}" COLLECTOR_NAME="$(hos
   REGISTRATION_SECRET_FILE="$state/secrets/registration-secret" STATE_DIR="$state/collector"
   COLLECTION_INTERVAL="$interval" STATEMENT_TEXT_INTERVAL="${STATEMENT_TEXT_INTERVAL:-15}")
 if [ -n "${SOURCE:-}" ]; then
-  SOURCE=$SOURCE python3 - "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
-import os, shlex, sys, urllib.parse
-url = urllib.parse.urlsplit(os.environ["SOURCE"])
-if url.scheme not in ("postgres", "postgresql") or not url.hostname:
-    sys.exit("run: SOURCE must look like postgres://user:password@host:5432/database")
-query = urllib.parse.parse_qs(url.query)
-with open(sys.argv[1], "w") as file:
-    file.write(urllib.parse.unquote(url.password or ""))
-values = {"POSTGRES_HOST": url.hostname, "POSTGRES_PORT": str(url.port or 5432),
-          "POSTGRES_USER": urllib.parse.unquote(url.username or "postgres"),
-          "POSTGRES_DATABASES": urllib.parse.unquote(url.path.lstrip("/") or "postgres"),
-          "POSTGRES_SSLMODE": query.get("sslmode", ["prefer"])[0], "POSTGRES_PASSWORD_FILE": sys.argv[1]}
-for name, value in values.items():
-    print(f"{name}={shlex.quote(value)}")
-PY
-    exit 1
   eval "collector_env+=($(tr '\n' ' ' <"$state/run/source.env"))"
 else
   collector_env+=(POSTGRES_HOST=127.0.0.1 POSTGRES_PORT="$pg_port" POSTGRES_USER=pganalytics_monitor
