@@ -9,6 +9,10 @@ cd "$(dirname "$0")/.."
 steps=("$@")
 [ $# -gt 0 ] || steps=(asan tsan fuzz bare)
 tools/setup.sh check
+if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " == *" bare "* ]]; then
+  echo "check: the step bare makes a Debian root and needs root: sudo make check, or tools/check.sh asan tsan fuzz" >&2
+  exit 2
+fi
 jobs=${JOBS:-$(nproc)}
 export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=0
 
@@ -29,9 +33,13 @@ for step in "${steps[@]}"; do
       while read -r fuzzer corpus; do
         found=$(mktemp -d)
         echo "fuzz: $fuzzer for ${FUZZ_SECONDS:-60} s"
-        "build/fuzz/bin/$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-          -artifact_prefix="build/fuzz/" "$found" "$corpus" 2>&1 | grep -E '^(stat::|SUMMARY|==|INFO: seed)' || true
-        [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "fuzz: $fuzzer found an input; it lies in build/fuzz/" >&2; exit 1; }
+        if ! "build/fuzz/bin/$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 \
+            -print_final_stats=1 -artifact_prefix="build/fuzz/" "$found" "$corpus" >"build/fuzz/$fuzzer.log" 2>&1; then
+          tail -n 40 "build/fuzz/$fuzzer.log" >&2
+          echo "fuzz: $fuzzer found an input; it lies in build/fuzz/" >&2
+          exit 1
+        fi
+        grep '^stat::' "build/fuzz/$fuzzer.log" || true
         rm -rf "$found"
       done <build/fuzz/fuzzers.txt
       ;;

@@ -42,6 +42,13 @@ free_port() {  # first free port from $1 on, at most 200 further
 
 pg_init() {  # makes the cluster if it is not there: password file $1
   local password_file=$1 version
+  local user owner_name
+  user=$(pg_as id -un)
+  if [ -e "$PG_HOME/data" ] && owner_name=$(stat -c %U "$PG_HOME/data") && [ "$owner_name" != "$user" ]; then
+    echo "run: the data in $PG_HOME/data belongs to $owner_name, and PostgreSQL would run as $user here." >&2
+    echo "     Run as the user who made it, or choose another folder: make run STATE=<folder>" >&2
+    return 1
+  fi
   if [ -r "$PG_HOME/data/PG_VERSION" ]; then
     version=$(cat "$PG_HOME/data/PG_VERSION")
     if [ "$version" != "$PG_MAJOR" ]; then

@@ -19,8 +19,7 @@ interval=${COLLECTION_INTERVAL:-5}
 [[ $port =~ ^[0-9]+$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] ||
   fail "PORT=$port is not a port; use a number from 1 to 65535"
 
-umask 077
-mkdir -p "$state/run" "$state/log" 2>/dev/null || fail "cannot make $state; choose another folder: make run STATE=<folder>"
+(umask 077 && mkdir -p "$state/run" "$state/log" "$state/secrets") 2>/dev/null || fail "cannot make $state; choose another folder: make run STATE=<folder>"
 [ -w "$state" ] || fail "$state belongs to $(stat -c %U "$state"); run as that user or choose another folder: make run STATE=<folder>"
 [ "$(id -u)" -ne 0 ] || chmod 711 "$state"  # user postgres passes through to its own folder
 free_mb=$(df -Pm "$state" | awk 'NR == 2 {print $4}')
@@ -36,7 +35,7 @@ step "- packages and build"
 tools/setup.sh build
 
 if [ -n "${SOURCE:-}" ]; then
-  mkdir -p "$state/secrets"
+  (umask 077 && : >"$state/secrets/source-password")
   SOURCE=$SOURCE python3 - "$state/secrets/source-password" >"$state/run/source.env" <<'PY' ||
 import os, shlex, sys, urllib.parse
 try:
@@ -53,6 +52,11 @@ values = {"POSTGRES_HOST": url.hostname, "POSTGRES_PORT": str(url.port or 5432),
           "POSTGRES_USER": urllib.parse.unquote(url.username or "postgres"),
           "POSTGRES_DATABASES": urllib.parse.unquote(url.path.lstrip("/") or "postgres"),
           "POSTGRES_SSLMODE": query.get("sslmode", ["prefer"])[0], "POSTGRES_PASSWORD_FILE": sys.argv[1]}
+if "sslrootcert" in query:
+    values["POSTGRES_SSLROOTCERT"] = os.path.abspath(query["sslrootcert"][0])
+left = sorted(set(query) - {"sslmode", "sslrootcert"})
+if left:
+    sys.exit(f"run: SOURCE has parameters that are not understood here: {', '.join(left)}; sslmode and sslrootcert are")
 for name, value in values.items():
     print(f"{name}={shlex.quote(value)}")
 PY
@@ -72,6 +76,7 @@ if ! tools/build.sh release 2>&1 | tee "$state/log/build.log" | show_build; then
   fail "the build failed; the whole log is $state/log/build.log"
 fi
 bin=$PWD/build/release/bin
+umask 077
 
 new_secret() { openssl rand -base64 32; }
 keep() {  # file $1 holds one secret for ever; made once
@@ -87,6 +92,7 @@ keep "$state/secrets/encryption-key"
 [ -s "$state/admin-password" ] || openssl rand -base64 18 | tr '+/' '-_' >"$state/admin-password"
 urlsafe() { python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.stdin.read().strip(), safe=""))' <"$1"; }
 
+rm -f "$state/run/stopping"
 started=0
 stop_all() {
   trap - EXIT INT TERM
@@ -98,6 +104,7 @@ trap stop_all EXIT
 
 step "- PostgreSQL"
 pg_locate "$state"
+[ ${#PG_HOME} -le 80 ] || fail "the path $PG_HOME is too long for PostgreSQL's socket; choose a shorter one: make run STATE=<folder>"
 pg_init "$state/secrets/postgres-password"
 if ! pg_running_pid >/dev/null; then
   pg_port=$(cat "$state/secrets/postgres-port" 2>/dev/null || echo 54320)
@@ -142,21 +149,26 @@ quote() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
 . "$state/env"
 
 step "- migrations"
-if ! JWT_SECRET_FILE="$state/secrets/jwt-secret" "$bin/pganalytics-api" migrate up >"$state/log/migrate.log" 2>&1; then
+# Only what is said here reaches the programs: a variable left over in the caller's shell would otherwise win over a file.
+clean=(env -i "PATH=$PATH" "HOME=${HOME:-/}" "LANG=C.UTF-8")
+for name in TZ LOG_LEVEL ENVIRONMENT; do [ -z "${!name:-}" ] || clean+=("$name=${!name}"); done
+urls=("DATABASE_URL=$DATABASE_URL" "TIMESCALE_URL=$TIMESCALE_URL")
+if ! "${clean[@]}" "${urls[@]}" "$bin/pganalytics-api" migrate up >"$state/log/migrate.log" 2>&1; then
   tail -n 20 "$state/log/migrate.log" >&2
   fail "the migrations failed; the log is $state/log/migrate.log"
 fi
 
 step "- pganalytics-api and one collector"
 mkdir -p "$state/api" "$state/collector"
-JWT_SECRET_FILE="$state/secrets/jwt-secret" REGISTRATION_SECRET_FILE="$state/secrets/registration-secret" \
-  ENCRYPTION_KEY_FILE="$state/secrets/encryption-key" ADMIN_PASSWORD_FILE="$state/admin-password" \
-  PORT=$port LISTEN_ADDRESS=127.0.0.1 STATE_DIR="$state/api" ENVIRONMENT="${ENVIRONMENT:-development}" \
+# In sessions of their own: Ctrl-C reaches this script alone, which ends them in order.
+setsid "${clean[@]}" "${urls[@]}" JWT_SECRET_FILE="$state/secrets/jwt-secret" \
+  REGISTRATION_SECRET_FILE="$state/secrets/registration-secret" ENCRYPTION_KEY_FILE="$state/secrets/encryption-key" \
+  ADMIN_PASSWORD_FILE="$state/admin-password" PORT="$port" LISTEN_ADDRESS=127.0.0.1 STATE_DIR="$state/api" \
   "$bin/pganalytics-api" >>"$state/log/api.log" 2>&1 &
 echo $! >"$state/run/api.pid"
 
 wait_for() {  # $1 = what, $2 = seconds, $3 = pid file, $4 = program, rest = condition
-  local what=$1 deadline=$((SECONDS + $2)) pid_file=$3 program=$4
+  local what=$1 limit=$2 deadline=$((SECONDS + $2)) pid_file=$3 program=$4
   shift 4
   until "$@"; do
     running_pid "$pid_file" "$program" >/dev/null || {
@@ -165,7 +177,7 @@ wait_for() {  # $1 = what, $2 = seconds, $3 = pid file, $4 = program, rest = con
     }
     [ $SECONDS -lt $deadline ] || {
       tail -n 15 "$state/log/${program#pganalytics-}.log" >&2
-      fail "no $what after $deadline s (the end of the log is above)"
+      fail "no $what after $limit s (the end of the log is above)"
     }
     sleep 0.1
   done
@@ -182,13 +194,21 @@ else
   collector_env+=(POSTGRES_HOST=127.0.0.1 POSTGRES_PORT="$pg_port" POSTGRES_USER=pganalytics_monitor
     POSTGRES_PASSWORD_FILE="$state/secrets/monitor-password" POSTGRES_DATABASES='*' POSTGRES_SSLMODE=disable)
 fi
-env "${collector_env[@]}" "$bin/pganalytics-collector" >>"$state/log/collector.log" 2>&1 &
+if ! "${clean[@]}" "${collector_env[@]}" "$bin/pganalytics-collector" --check >"$state/log/check.log" 2>&1 &&
+   [ -n "${SOURCE:-}" ]; then
+  cat "$state/log/check.log" >&2
+  fail "the server of SOURCE cannot be watched as it is (see above)"
+fi
+began=$(date +%s)
+setsid "${clean[@]}" "${collector_env[@]}" "$bin/pganalytics-collector" >>"$state/log/collector.log" 2>&1 &
 echo $! >"$state/run/collector.pid"
 
-stored() { "${super[@]}" -A -t -d metrics -c 'SELECT COUNT(*) FROM metrics' 2>/dev/null || echo 0; }
-before=$(stored)
-arriving() { [ "$(stored)" -gt "$before" ]; }
-wait_for "metric" 60 "$state/run/collector.pid" pganalytics-collector arriving
+# A frame of the watched server itself; figures of this host do not count.
+arriving() {
+  [ -n "$("${super[@]}" -A -t -d metrics -c "SELECT 1 FROM metrics WHERE \"timestamp\" >= to_timestamp($began) \
+    AND source NOT LIKE 'host:%' LIMIT 1" 2>/dev/null)" ]
+}
+wait_for "metric of the watched server" 60 "$state/run/collector.pid" pganalytics-collector arriving
 
 cat <<TEXT
 
@@ -202,17 +222,28 @@ cat <<TEXT
 READY $url
 TEXT
 
-last=$before
-while running_pid "$state/run/api.pid" pganalytics-api >/dev/null &&
+count() { curl -fsS -m 3 "$url/api/v1/metrics/count" 2>/dev/null | tr -dc 0-9; }
+last=$(count)
+while running_pid "$state/run/api.pid" pganalytics-api >/dev/null && pg_running_pid >/dev/null &&
       running_pid "$state/run/collector.pid" pganalytics-collector >/dev/null; do
   if [ -t 1 ]; then
-    now=$(stored)
-    printf '\r\033[K  %s metrics stored (+%s)  %s' "$now" "$((now - last))" "$(date -u +%H:%M:%SZ)"
-    last=$now
+    now=$(count)
+    [ -z "$now" ] || [ -z "$last" ] ||
+      printf '\r\033[K  %s metrics stored (+%s)  %s' "$now" "$((now - last))" "$(date -u +%H:%M:%SZ)"
+    last=${now:-$last}
   fi
   sleep 2 & wait $!
 done
 printf '\n'
+if [ -e "$state/run/stopping" ]; then
+  echo "stopped by make stop"
+  trap - EXIT INT TERM
+  exit 0
+fi
+pg_running_pid >/dev/null || {
+  pg_as tail -n 15 "$PG_HOME/log" >&2 || true
+  printf 'run: PostgreSQL has ended (the end of %s is above)\n' "$PG_HOME/log" >&2
+}
 for program in api collector; do
   running_pid "$state/run/$program.pid" "pganalytics-$program" >/dev/null || {
     tail -n 15 "$state/log/$program.log" >&2

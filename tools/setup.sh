@@ -36,9 +36,15 @@ if ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: this machine has no apt-get; pgAnalytics builds on Debian 12. Install the equivalents of: ${missing[*]}" >&2
   exit 1
 fi
+release=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-}")
+if [ "$release" != "debian 12" ]; then
+  echo "setup: pgAnalytics builds on Debian 12; this is $release. In a container: docker run -it --rm -v \"\$PWD:/src\" \\" >&2
+  echo "         -w /src debian:12 bash -c 'apt-get update && apt-get install -y make git g++ && make build'" >&2
+  exit 1
+fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-  if ! command -v sudo >/dev/null 2>&1; then
+  if ! command -v sudo >/dev/null 2>&1 || ! sudo -v; then
     echo "setup: packages are missing and there is no right to install them. As root run:" >&2
     echo "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
     exit 1
@@ -49,6 +55,7 @@ fi
 echo "setup: installing ${#missing[@]} packages: ${missing[*]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+umask 022
 # postgresql-common would otherwise create and claim port 5432 for a cluster nobody asked for.
 if ! grep -qsE '^create_main_cluster' /etc/postgresql-common/createcluster.conf; then
   "${as_root[@]}" mkdir -p /etc/postgresql-common
