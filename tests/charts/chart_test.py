@@ -36,6 +36,68 @@ def pod_specs(objects):
             yield f"Pod {obj['metadata']['name']}", obj["spec"]
 
 
+def env_of(container: dict) -> dict[str, str]:
+    return {v["name"]: v.get("value", v.get("valueFrom")) for v in container.get("env", [])}
+
+
+class Chart:
+    """What the chart renders for some settings, by kind and name without the release's prefix."""
+
+    def __init__(self, helm: str, *settings: str):
+        args = [a for s in ("existingSecret=pganalytics", *settings) for a in ("--set", s)]
+        rendered = run(helm, "template", "pga", str(CHART), "-n", "pganalytics", "--kube-version", "1.30.0", *args)
+        self.objects = {(o["kind"], o["metadata"]["name"].removeprefix("pga-pganalytics").lstrip("-")): o
+                        for o in yaml.safe_load_all(rendered) if o}
+
+    def __getitem__(self, key: tuple[str, str]) -> dict:
+        check(key in self.objects, f"{key} is not rendered: {sorted(self.objects)}")
+        return self.objects[key]
+
+    def pod(self, kind: str, name: str) -> dict:
+        return self[kind, name]["spec"] if kind == "Pod" else self[kind, name]["spec"]["template"]["spec"]
+
+    def container(self, kind: str, name: str) -> dict:
+        return self.pod(kind, name)["containers"][0]
+
+    def env(self, kind: str, name: str) -> dict[str, str]:
+        return env_of(self.container(kind, name))
+
+
+def check_metrics(helm: str) -> None:
+    chart = Chart(helm, "metrics.serviceMonitor.enabled=true", "gateway.service.type=LoadBalancer", "collector.enabled=true",
+                  "collector.postgres.host=db", "collector.postgres.passwordSecret=monitor")
+    wanted = chart["ServiceMonitor", ""]["spec"]["selector"]["matchLabels"]
+    scraped = set()
+    for (kind, name), service in chart.objects.items():
+        ports = {p["name"] for p in service["spec"]["ports"]} if kind == "Service" else set()
+        if "metrics" in ports and wanted.items() <= service["metadata"]["labels"].items():
+            check(service["spec"].get("clusterIP") == "None", f"{name}: figures must not be reached from outside")
+            scraped.add(service["metadata"]["labels"]["app.kubernetes.io/component"])
+    check(scraped == {"auth", "registry", "ingest", "query", "gateway", "collector"}, f"scraped are {scraped}")
+
+
+def check_gateway(helm: str) -> None:
+    for settings in ([], ["gateway.tls.existingSecret=pganalytics-tls"]):
+        container = Chart(helm, *settings).container("Deployment", "gateway")
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            # Requests of the kubelet would count against its address' rate limit.
+            check("tcpSocket" in container[probe], f"gateway: {probe} is {container[probe]}")
+    plain, tls = Chart(helm), Chart(helm, "gateway.tls.existingSecret=pganalytics-tls")
+    check(plain.env("Pod", "test-health")["PGACTL_URL"] == "http://pga-pganalytics-gateway:8080", "helm test: plain")
+    env = tls.env("Pod", "test-health")
+    check(env["PGACTL_URL"].startswith("https://") and env["PGACTL_TLS_VERIFY"] == "false", "helm test: TLS")
+
+
+def check_numbers(helm: str) -> None:
+    chart = Chart(helm, "gateway.rateLimitPerMinute=2000000", "registry.maxConcurrentCollectors=1000000",
+                  "migration.activeDeadlineSeconds=1000000")
+    check(chart.env("Deployment", "gateway")["RATE_LIMIT_PER_MINUTE"] == "2000000", "rate limit as a whole number")
+    check(chart.env("Deployment", "registry")["MAX_CONCURRENT_COLLECTORS"] == "1000000", "collectors as a whole number")
+    check(chart["Job", "migrate-1"]["spec"]["activeDeadlineSeconds"] == 1000000, "deadline as a whole number")
+    env = Chart(helm, "gateway.rateLimitPerMinute=0").env("Deployment", "gateway")
+    check(env["RATE_LIMIT_PER_MINUTE"] == "0", "no rate limit")
+
+
 def main() -> int:
     fetched = subprocess.run([str(ROOT / "tools/fetch-chart-tools.sh")], capture_output=True, text=True, check=False)
     if fetched.returncode == 77:
@@ -75,6 +137,9 @@ def main() -> int:
             services = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
             check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
                   f"deployments are {services}")
+
+    for part in (check_metrics, check_gateway, check_numbers):
+        part(helm)
 
     refused = {
         "no secret": [],

@@ -177,12 +177,10 @@ spec:
             tcpSocket: {port: http}
             periodSeconds: 2
             failureThreshold: 60
+          # The port opens once the gateway serves. A request would count against the rate limit of the node's address.
           readinessProbe:
-            httpGet:
-              path: /version
-              port: http
-              scheme: {{ ternary "HTTPS" "HTTP" (ne $root.Values.gateway.tls.existingSecret "") }}
-            periodSeconds: 10
+            tcpSocket: {port: http}
+            periodSeconds: 5
             timeoutSeconds: 3
           livenessProbe:
             tcpSocket: {port: http}
