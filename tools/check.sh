@@ -15,6 +15,7 @@ if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " == *" bare "* ]]; then
 fi
 jobs=${JOBS:-$(nproc)}
 export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=0
+export LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp:print_suppressions=0
 
 for step in "${steps[@]}"; do
   start=$(date +%s)

@@ -36,9 +36,10 @@ class MaintenanceTest : public ::testing::Test {
     return options;
   }
 
-  // One frame with one row, `days` and 30 minutes ago, as ingest stores it.
+  // One frame with one row, as ingest stores it: 30 minutes ago, but not before midnight, and `days` earlier.
   void StoreFrame(int days, bool dirty) {
-    const std::string at = absl::StrCat("now() - interval '", days, " days 30 minutes'");
+    const std::string at = absl::StrCat(
+        "(greatest(now() - interval '30 minutes', date_trunc('day', now(), 'UTC')) - interval '", days, " days')");
     database_->Exec(absl::StrCat("SELECT metrics.ensure_partitions('probe', ", at, ", ", at,
                                  "), metrics.ensure_partitions('metrics', ", at, ", ", at, ")"));
     database_->Exec(absl::StrCat("INSERT INTO metrics.probe (time, source_id, flags, name, calls, size) VALUES (", at,

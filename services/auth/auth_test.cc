@@ -50,8 +50,8 @@ constexpr char kRegistrationSecret[] = "the registration secret of the settings"
 
 // One database, migrated once; every test gets a copy of it.
 std::string FreshDatabase() {
-  [[maybe_unused]] static const std::string* const base = [] {
-    auto created = testing::SharedPostgres()->CreateDatabase("auth_base");
+  [[maybe_unused]] static const bool made = [] {
+    const auto created = testing::SharedPostgres()->CreateDatabase("auth_base");
     if (!created.ok()) {
       ADD_FAILURE() << created.status();
       std::abort();
@@ -61,7 +61,7 @@ std::string FreshDatabase() {
       ADD_FAILURE() << migrated;
       std::abort();
     }
-    return new std::string(*created);
+    return true;
   }();
   static std::atomic<int> counter{0};
   const std::string name = absl::StrCat("auth_", ++counter);
