@@ -1,5 +1,7 @@
 # Thin: the work is done by CMake presets and the scripts in tools/.
 SHELL := /bin/bash
+# As they were given: a `$` in a password is no variable of make.
+override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
 .PHONY: help run stop test check build test-backend test-integration bench format lint docs clean

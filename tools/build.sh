@@ -23,6 +23,6 @@ cmake --build --preset "$preset" ${JOBS:+-j "$JOBS"} ${targets[0]:+--target "${t
 
 if [ "$preset" = release ]; then
   for program in "${programs[@]}"; do
-    [ ! -x "build/release/bin/$program" ] || ln -sf "build/release/bin/$program" "$program"
+    [ ! -x "build/release/bin/$program" ] || ln -f "build/release/bin/$program" "$program"
   done
 fi

@@ -63,15 +63,21 @@ run_until_ready() {  # user, checkout; sets READY_SECONDS
 try() {  # user, checkout, name
   run_until_ready "$1" "$2"
   echo "bare_debian: $3, clone to READY: $READY_SECONDS s"
-  local url=http://127.0.0.1:$port token first second deadline path
+  local url=http://127.0.0.1:$port token first second deadline path rows
   token=$(curl -fsS -X POST "$url/api/v1/auth/login" -H 'Content-Type: application/json' \
     -d "{\"username\":\"admin\",\"password\":\"$(cat "$target$2/.pganalytics/admin-password")\"}" | jq -r .token)
   curl -fsS "$url/api/v1/health" | jq -c .
   first=$(curl -fsS "$url/api/v1/metrics/count" | jq .count)
-  for path in collectors queries/top 'series?metric=database&column=xact_commit&hours=1'; do
-    curl -fsS "$url/api/v1/$path" -H "Authorization: Bearer $token" | jq -c . | cut -c1-160
-  done
   deadline=$((SECONDS + 60))
+  for path in collectors queries/top 'series?metric=database&column=xact_commit&hours=1'; do
+    # An increase is known from the second reading on.
+    until rows=$(curl -fsS "$url/api/v1/$path" -H "Authorization: Bearer $token" | jq -c '.data? // .queries? // .') &&
+          [ "$(jq length <<<"$rows")" -gt 0 ]; do
+      [ $SECONDS -lt $deadline ] || { echo "bare_debian: $path stays empty" >&2; exit 1; }
+      sleep 1
+    done
+    cut -c1-200 <<<"$rows"
+  done
   until second=$(curl -fsS "$url/api/v1/metrics/count" | jq .count) && [ "$second" -gt "$first" ]; do
     [ $SECONDS -lt $deadline ] || { echo "bare_debian: the count does not grow" >&2; exit 1; }
     sleep 1
@@ -80,7 +86,7 @@ try() {  # user, checkout, name
   in_bare "$1" "$2" "make -s stop"
   wait || true
   run_until_ready "$1" "$2"
-  echo "bare_debian: $3, warm, make run to the first metric: $READY_SECONDS s"
+  echo "bare_debian: $3, warm, make run to the first metric: $READY_SECONDS s (target 10 s)"
   in_bare "$1" "$2" "make -s stop"
   wait || true
 }
