@@ -3,6 +3,7 @@
 checked strictly against several Kubernetes versions, what the schema must refuse, the pods' security posture, and
 k8s/ equal to what the chart renders. Exit code 77 when the tools cannot be had."""
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -88,6 +89,27 @@ def check_gateway(helm: str) -> None:
     check(env["PGACTL_URL"].startswith("https://") and env["PGACTL_TLS_VERIFY"] == "false", "helm test: TLS")
 
 
+def check_secrets(helm: str) -> None:
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    told = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
+            re.findall(r"create secret generic (\S+)((?:.*\\\n)+.*)", readme)}
+    chart = Chart(helm, "migration.existingSecret=pganalytics-owner", "gateway.tls.existingSecret=pganalytics-tls",
+                  "collector.enabled=true", "collector.postgres.host=db", "collector.postgres.passwordSecret=monitor")
+    read: dict[str, set[str]] = {}
+    for _, spec in pod_specs(chart.objects.values()):
+        for volume in spec.get("volumes", []):
+            if "items" in volume.get("secret", {}):
+                read.setdefault(volume["secret"]["secretName"], set()).update(i["key"] for i in volume["secret"]["items"])
+    del read["monitor"]
+    check(read == told, f"the README makes Secrets {told}, the pods read {read}")
+    for name in ("auth", "registry", "ingest", "query", "gateway", "collector"):
+        kind = "StatefulSet" if name == "collector" else "Deployment"
+        used = {v["secret"]["secretName"] for v in chart.pod(kind, name)["volumes"] if "secret" in v}
+        check("pganalytics-owner" not in used, f"{name} must not hold the owner's login")
+    job = Chart(helm).pod("Job", "migrate-1")
+    check(job["volumes"][0]["secret"]["secretName"] == "pganalytics", "one Secret for all without migration.existingSecret")
+
+
 def check_numbers(helm: str) -> None:
     chart = Chart(helm, "gateway.rateLimitPerMinute=2000000", "registry.maxConcurrentCollectors=1000000",
                   "migration.activeDeadlineSeconds=1000000")
@@ -138,7 +160,7 @@ def main() -> int:
             check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
                   f"deployments are {services}")
 
-    for part in (check_metrics, check_gateway, check_numbers):
+    for part in (check_metrics, check_gateway, check_secrets, check_numbers):
         part(helm)
 
     refused = {

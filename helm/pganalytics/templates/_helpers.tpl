@@ -60,10 +60,11 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* The keys of existingSecret, or of the Secret named by secret, as files. */}}
 {{- define "pganalytics.secretVolume" -}}
 - name: secrets
   secret:
-    secretName: {{ required "existingSecret names the Secret with the database URLs and keys" .root.Values.existingSecret }}
+    secretName: {{ .secret | default .root.Values.existingSecret }}
     defaultMode: 0440
     items:
     {{- range $name, $key := .keys }}
