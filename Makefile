@@ -18,7 +18,7 @@ stop:              ## Stop what `make run` started (STATE=)
 test:              ## Install, build and run all tests
 	@tools/test.sh
 
-check:             ## The slow proofs: sanitizers, thread sanitizer on the core, fuzzing
+check:             ## The slow proofs: sanitizers, fuzzing, make run on a bare Debian 12 (needs root)
 	@tools/check.sh
 
 build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
