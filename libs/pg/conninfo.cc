@@ -77,6 +77,10 @@ absl::StatusOr<std::string> ConninfoValue(std::string_view url, std::string_view
   return std::string();
 }
 
+absl::StatusOr<std::string> WritableConninfo(std::string_view url) {
+  return MergeConninfo(url, {{"target_session_attrs", "read-write", false}});
+}
+
 absl::StatusOr<std::string> CompleteConninfo(std::string_view url, std::string_view application_name,
                                              absl::Duration connect_timeout) {
   const int64_t seconds = std::max<int64_t>(2, absl::ToInt64Seconds(absl::Ceil(connect_timeout, absl::Seconds(1))));

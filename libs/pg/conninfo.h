@@ -33,4 +33,8 @@ absl::StatusOr<std::string> ConninfoValue(std::string_view url, std::string_view
 absl::StatusOr<std::string> CompleteConninfo(std::string_view url, std::string_view application_name,
                                              absl::Duration connect_timeout);
 
+// `url` for those who write: of several hosts the one that takes writes is chosen, and a lone standby is refused when
+// connecting, unless the user's string says otherwise (target_session_attrs).
+absl::StatusOr<std::string> WritableConninfo(std::string_view url);
+
 }  // namespace pga::pg

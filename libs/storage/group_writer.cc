@@ -21,6 +21,7 @@
 #include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/pg/binary.h"
+#include "libs/pg/conninfo.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/pg/errors.h"
 #include "libs/retry/retry.h"
@@ -50,24 +51,33 @@ constexpr char kReceiptCopy[] =
 // wait for a writer that is just updating the row. A stale session makes no new streams.
 constexpr char kEnsureStreams[] =
     "INSERT INTO metrics.ingest_watermark (collector_id, stream_id, last_seq, last_hash, session, sealed, updated_at) "
-    "SELECT k.c, k.s, 0, $4::bytea, k.n, false, now() FROM unnest($1::int4[], $2::uuid[], $3::int8[]) AS k(c, s, n) "
-    "WHERE NOT EXISTS (SELECT 1 FROM metrics.ingest_watermark w WHERE w.collector_id = k.c AND (w.stream_id = k.s OR "
+    "SELECT k.c, k.s, 0, $4::bytea, k.n, false, now() FROM unnest($1::int4[], $2::uuid[], $3::int8[], $5::text[]) AS "
+    "k(c, s, n, name) JOIN metrics.collector o ON o.id = k.c AND o.collector_id = k.name WHERE NOT EXISTS (SELECT 1 "
+    "FROM metrics.ingest_watermark w WHERE w.collector_id = k.c AND (w.stream_id = k.s OR "
     "w.session > k.n)) ORDER BY k.c, k.s ON CONFLICT DO NOTHING";
 constexpr char kLockWatermarks[] =
-    "SELECT w.collector_id, w.stream_id, w.last_seq, w.last_hash, w.session FROM metrics.ingest_watermark w JOIN "
-    "unnest($1::int4[], $2::uuid[]) AS k(c, s) ON w.collector_id = k.c AND w.stream_id = k.s ORDER BY w.collector_id, "
-    "w.stream_id FOR UPDATE OF w SKIP LOCKED";
+    "SELECT w.collector_id, w.stream_id, w.last_seq, w.last_hash, w.session, o.collector_id FROM "
+    "metrics.ingest_watermark w JOIN unnest($1::int4[], $2::uuid[]) AS k(c, s) ON w.collector_id = k.c AND w.stream_id "
+    "= k.s LEFT JOIN metrics.collector o ON o.id = w.collector_id ORDER BY w.collector_id, w.stream_id FOR UPDATE OF w "
+    "SKIP LOCKED";
 // Waits on the locks: used only when the outcome of a COMMIT is not known.
 constexpr char kLookUpWatermarks[] =
-    "SELECT w.collector_id, w.stream_id, w.last_seq, w.last_hash, w.session FROM metrics.ingest_watermark w JOIN "
-    "unnest($1::int4[], $2::uuid[]) AS k(c, s) ON w.collector_id = k.c AND w.stream_id = k.s ORDER BY w.collector_id, "
-    "w.stream_id FOR UPDATE OF w";
+    "SELECT w.collector_id, w.stream_id, w.last_seq, w.last_hash, w.session, o.collector_id FROM "
+    "metrics.ingest_watermark w JOIN unnest($1::int4[], $2::uuid[]) AS k(c, s) ON w.collector_id = k.c AND w.stream_id "
+    "= k.s LEFT JOIN metrics.collector o ON o.id = w.collector_id ORDER BY w.collector_id, w.stream_id FOR UPDATE OF w";
 constexpr char kMissingWatermark[] =
     "SELECT EXISTS (SELECT 1 FROM metrics.ingest_watermark WHERE collector_id = $1::int4 AND stream_id = $2::uuid), "
-    "coalesce((SELECT max(session) FROM metrics.ingest_watermark WHERE collector_id = $1::int4), 0)";
+    "coalesce((SELECT max(session) FROM metrics.ingest_watermark WHERE collector_id = $1::int4), 0), coalesce((SELECT "
+    "collector_id FROM metrics.collector WHERE id = $1::int4), '')";
+// Server, its history and the database in it. A standby that took over has another timeline, a server restored from a
+// backup too; a database made anew has another oid.
+constexpr char kIdentity[] =
+    "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN '' ELSE (SELECT system_identifier FROM "
+    "pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT oid FROM "
+    "pg_database WHERE datname = current_database())::text END";
 // The share lock keeps a change of owner out until the rows are committed.
 constexpr char kLockSources[] =
-    "SELECT id, collector_id, owner_epoch FROM metrics.source WHERE id = ANY ($1::int4[]) ORDER BY id FOR SHARE";
+    "SELECT id, collector_id, owner_epoch, uuid FROM metrics.source WHERE id = ANY ($1::int4[]) ORDER BY id FOR SHARE";
 constexpr char kReceiptHashes[] =
     "SELECT k.i, r.hash FROM unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[]) AS k(i, c, s, q) JOIN "
     "metrics.ingest_receipt r ON r.collector_id = k.c AND r.stream_id = k.s AND r.seq = k.q";
@@ -145,6 +155,7 @@ struct Watermark {
   int64_t last_seq = 0;
   std::string last_hash;
   int64_t session = 0;
+  std::string collector_id;  // empty: nobody has the number
 };
 using Watermarks = std::map<StreamKey, Watermark>;
 
@@ -156,6 +167,8 @@ struct Item {
   std::string quarantine_reason;
   std::string quarantine_message;
   bool accepted = false;
+  // A source's number is unknown or somebody else's in this database.
+  bool stale = false;
 
   StreamKey key() const { return {batch->collector, batch->stream_id}; }
   bool stored() const { return accepted && quarantine_reason.empty(); }
@@ -169,6 +182,12 @@ bool IsMissingPartition(const absl::Status& status) {
 bool IsMissingSchema(const absl::Status& status) {
   const std::string state = pg::SqlStateOf(status);
   return state == "42P01" || state == "42703" || state == "3F000";
+}
+
+// What a server says that has become a standby or is going down: another connection may lead to the one in charge.
+bool IsWrongServer(const absl::Status& status) {
+  const std::string state = pg::SqlStateOf(status);
+  return state == "25006" || state == "55000" || state.substr(0, 4) == "57P0";
 }
 
 // The data itself is refused, now and for ever.
@@ -248,11 +267,21 @@ class GroupWriter::Impl {
                        "current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
                        deadline);
     if (!set.ok()) return set.status();
+    PGA_ASSIGN_OR_RETURN(const std::string identity, ReadIdentity(**connected, deadline));
     connection_ = *std::move(connected);
     unsynced_ = true;
     Count(&GroupWriterStats::connects);
+    if (options_.on_database) options_.on_database(identity);
     At(WritePoint::kConnected);
     return absl::OkStatus();
+  }
+
+  static absl::StatusOr<std::string> ReadIdentity(pg::CopyConnection& connection, absl::Time deadline) {
+    auto read = connection.Exec(kIdentity, deadline);
+    if (pg::SqlStateOf(read.status()) == "42501") read = connection.Exec("SELECT pg_is_in_recovery(), ''", deadline);
+    if (!read.ok()) return read.status();
+    if ((*read)[0].Bool(0)) return absl::UnavailableError("the metrics server is a standby");
+    return std::string((*read)[0].Text(1));
   }
 
   // The whole group, then batch by batch if the group cannot be taken as it is.
@@ -331,6 +360,10 @@ class GroupWriter::Impl {
         (void)connection_->Exec("ROLLBACK", absl::Now() + absl::Seconds(5));
       }
       if (connection_->ok() && connection_->in_transaction()) connection_.reset();
+      if (IsWrongServer(status)) {
+        connection_.reset();
+        continue;
+      }
       if (IsMissingPartition(status)) {
         known_partitions_.clear();
         continue;
@@ -360,6 +393,7 @@ class GroupWriter::Impl {
     PGA_RETURN_IF_ERROR(ReadWatermarks(group, kLockWatermarks, deadline, &before));
     At(WritePoint::kLocked);
     Watermarks after = before;
+    PGA_RETURN_IF_ERROR(CheckOwners(group, deadline));
     PGA_RETURN_IF_ERROR(Decide(group, deadline, &after));
     const bool any = std::any_of(group.begin(), group.end(), [](const Item* item) { return item->accepted; });
     if (!any && !unsynced_) {
@@ -368,7 +402,6 @@ class GroupWriter::Impl {
       Settle(group, after);
       return absl::OkStatus();
     }
-    PGA_RETURN_IF_ERROR(CheckOwners(group, deadline));
     PGA_RETURN_IF_ERROR(CopyRows(group, deadline));
     PGA_RETURN_IF_ERROR(WriteRecords(group, deadline));
     PGA_RETURN_IF_ERROR(UpdateWatermarks(group, after, deadline));
@@ -414,22 +447,24 @@ class GroupWriter::Impl {
   }
 
   absl::Status EnsureStreams(const std::vector<Item*>& group, absl::Time deadline) {
-    std::map<StreamKey, int64_t> unknown;
+    std::map<StreamKey, const PreparedBatch*> unknown;
     for (const Item* item : group) {
-      if (!known_streams_.contains(item->key())) unknown[item->key()] = item->batch->session;
+      if (!known_streams_.contains(item->key())) unknown[item->key()] = item->batch;
     }
     if (unknown.empty()) return absl::OkStatus();
-    ArrayText collectors, streams, sessions;
-    for (const auto& [key, session] : unknown) {
+    ArrayText collectors, streams, sessions, names;
+    for (const auto& [key, batch] : unknown) {
       collectors.AddInt(key.first);
       streams.AddUuid(key.second);
-      sessions.AddInt(session);
+      sessions.AddInt(batch->session);
+      names.AddQuoted(batch->collector_id);
     }
     auto result = connection_->Exec(
-        kEnsureStreams, {collectors.Take(), streams.Take(), sessions.Take(), pg::Bytes{frame::ZeroHash()}}, deadline);
+        kEnsureStreams,
+        {collectors.Take(), streams.Take(), sessions.Take(), pg::Bytes{frame::ZeroHash()}, names.Take()}, deadline);
     if (!result.ok()) return result.status();
     if (known_streams_.size() + unknown.size() > kMaxKnown) known_streams_.clear();
-    for (const auto& [key, session] : unknown) known_streams_.insert(key);
+    for (const auto& [key, batch] : unknown) known_streams_.insert(key);
     return absl::OkStatus();
   }
 
@@ -494,7 +529,8 @@ class GroupWriter::Impl {
     for (const pg::Row row : *result) {
       auto stream = frame::ParseUuid(row.Text(1));
       if (!stream.ok()) return stream.status();
-      (*watermarks)[{row.Int32(0), *std::move(stream)}] = {row.Int64(2), row.Bytes(3), row.Int64(4)};
+      (*watermarks)[{row.Int32(0), *std::move(stream)}] = {row.Int64(2), row.Bytes(3), row.Int64(4),
+                                                           row.IsNull(5) ? "" : std::string(row.Text(5))};
     }
     return absl::OkStatus();
   }
@@ -515,6 +551,10 @@ class GroupWriter::Impl {
         continue;
       }
       Watermark& watermark = found->second;
+      if (watermark.collector_id != batch.collector_id) {
+        Stale(item);
+        continue;
+      }
       if (watermark.session > batch.session) {
         result.outcome = BatchOutcome::kFenced;
         result.status = absl::AbortedError("a newer session of this collector has taken over");
@@ -542,6 +582,10 @@ class GroupWriter::Impl {
         Fork(item, "the batch before it is not the one that was stored");
         continue;
       }
+      if (item->stale) {
+        Stale(item);
+        continue;
+      }
       item->accepted = true;
       watermark.last_seq = batch.seq;
       watermark.last_hash = batch.hash;
@@ -555,6 +599,13 @@ class GroupWriter::Impl {
     item->result.status = absl::FailedPreconditionError(what);
   }
 
+  // After a return to an older state of the server numbers may be unknown or given to somebody else.
+  static void Stale(Item* item) {
+    item->result.outcome = BatchOutcome::kStale;
+    item->result.status =
+        absl::UnavailableError("the metrics database does not know this stream's collector or source any more");
+  }
+
   absl::Status DecideMissing(Item* item, absl::Time deadline) {
     auto found = connection_->Exec(
         kMissingWatermark, {static_cast<int64_t>(item->batch->collector), frame::FormatUuid(item->batch->stream_id)},
@@ -565,6 +616,11 @@ class GroupWriter::Impl {
       result.outcome = BatchOutcome::kLocked;
       result.status = absl::UnavailableError("another writer holds the stream");
       result.retry_after = absl::Milliseconds(100);
+      return absl::OkStatus();
+    }
+    if ((*found)[0].Text(2) != item->batch->collector_id) {
+      known_streams_.erase(item->key());
+      Stale(item);
       return absl::OkStatus();
     }
     if ((*found)[0].Int64(1) > item->batch->session) {
@@ -600,10 +656,11 @@ class GroupWriter::Impl {
     return absl::OkStatus();
   }
 
+  // Before anything is decided, because a stale batch must not move its watermark.
   absl::Status CheckOwners(const std::vector<Item*>& group, absl::Time deadline) {
     std::set<int32_t> sources;
     for (const Item* item : group) {
-      if (!item->stored()) continue;
+      if (!item->quarantine_reason.empty()) continue;
       for (const SourceClaim& claim : item->batch->claims) sources.insert(claim.source);
     }
     if (sources.empty()) return absl::OkStatus();
@@ -611,19 +668,33 @@ class GroupWriter::Impl {
     for (const int32_t source : sources) ids.AddInt(source);
     auto result = connection_->Exec(kLockSources, {ids.Take()}, deadline);
     if (!result.ok()) return result.status();
-    std::map<int32_t, std::pair<int32_t, int64_t>> owners;
-    for (const pg::Row row : *result) owners[row.Int32(0)] = {row.Int32(1), row.Int64(2)};
+    struct Owner {
+      int32_t collector;
+      int64_t epoch;
+      std::string uuid;
+    };
+    std::map<int32_t, Owner> owners;
+    for (const pg::Row row : *result) {
+      auto uuid = frame::ParseUuid(row.Text(3));
+      if (!uuid.ok()) return uuid.status();
+      owners[row.Int32(0)] = {row.Int32(1), row.Int64(2), *std::move(uuid)};
+    }
     for (Item* item : group) {
-      if (!item->stored()) continue;
-      for (const SourceClaim& claim : item->batch->claims) {
+      if (!item->quarantine_reason.empty()) continue;
+      item->stale = std::any_of(item->batch->claims.begin(), item->batch->claims.end(), [&](const SourceClaim& claim) {
         const auto owner = owners.find(claim.source);
-        if (owner == owners.end() || owner->second.first != item->batch->collector) {
+        return owner == owners.end() || owner->second.uuid != claim.uuid;
+      });
+      if (item->stale) continue;
+      for (const SourceClaim& claim : item->batch->claims) {
+        const Owner& owner = owners.at(claim.source);
+        if (owner.collector != item->batch->collector) {
           item->quarantine_reason = quarantine_reason::kOwner;
           item->quarantine_message = absl::StrCat("source ", claim.source, " belongs to another collector");
-        } else if (owner->second.second != claim.owner_epoch) {
+        } else if (owner.epoch != claim.owner_epoch) {
           item->quarantine_reason = quarantine_reason::kEpoch;
           item->quarantine_message =
-              absl::StrCat("source ", claim.source, " is in epoch ", owner->second.second, ", not ", claim.owner_epoch);
+              absl::StrCat("source ", claim.source, " is in epoch ", owner.epoch, ", not ", claim.owner_epoch);
         } else {
           continue;
         }
@@ -719,8 +790,7 @@ class GroupWriter::Impl {
         pg::AppendInt2(&ledger, entry.metric_id);
         pg::AppendInt2(&ledger, entry.flags);
         pg::AppendInt4(&ledger, entry.scope);
-        const int64_t interval_ms = (entry.interval_us + 500) / 1000;
-        pg::AppendInt4(&ledger, static_cast<int32_t>(std::clamp<int64_t>(interval_ms, 0, INT32_MAX)));
+        pg::AppendInt8(&ledger, std::max<int64_t>((entry.interval_us + 500) / 1000, 0));
         pg::AppendInt4(&ledger, entry.rows);
         pg::AppendInt4(&ledger, entry.bytes);
         ++ledger_rows;
@@ -851,6 +921,7 @@ class GroupWriter::Impl {
 
 absl::StatusOr<std::unique_ptr<GroupWriter>> GroupWriter::Create(GroupWriterOptions options) {
   if (options.url.empty()) return absl::InvalidArgumentError("the writer needs the URL of the metrics database");
+  PGA_ASSIGN_OR_RETURN(options.url, pg::WritableConninfo(options.url));
   return std::unique_ptr<GroupWriter>(new GroupWriter(std::make_unique<Impl>(std::move(options))));
 }
 

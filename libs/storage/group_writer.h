@@ -28,6 +28,7 @@ enum class BatchOutcome {
   kLocked,       // another writer holds the stream's watermark; write it again, alone
   kRetry,        // the database cannot take it now
   kSchema,       // a table or column is not there yet
+  kStale,        // the numbers of its collector or sources are not theirs in this database: ask for them again
 };
 
 struct BatchResult {
@@ -61,6 +62,10 @@ struct GroupWriterOptions {
   int max_attempts = 4;
   // Shared between writers; may be null.
   std::shared_ptr<KnownTexts> known_texts;
+  // Called on the writer's thread with every connection: which database it leads to. Another identity than before means
+  // that the database may be an older or another one, so that what is remembered of it no longer holds. Empty when the
+  // server does not tell. May be null.
+  std::function<void(const std::string& identity)> on_database;
   // Called on the writer's thread; null outside tests.
   std::function<void(WritePoint)> on_point;
 };
@@ -77,7 +82,7 @@ struct GroupWriterStats {
 // Used by one thread at a time; stats() by any.
 class GroupWriter {
  public:
-  // Does not connect. InvalidArgument if the URL is empty.
+  // Does not connect. InvalidArgument if the URL is empty or does not parse.
   static absl::StatusOr<std::unique_ptr<GroupWriter>> Create(GroupWriterOptions options);
   ~GroupWriter();
 

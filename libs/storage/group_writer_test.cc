@@ -584,6 +584,64 @@ TEST_F(GroupWriterTest, OlderServerStateAsksForTheMissingBatches) {
   ExpectExactly(a, 1, 4, 3);
 }
 
+// After a return to an older state numbers are missing, or given anew to somebody else: nothing is stored under them,
+// nothing put aside, and the collector is told to begin anew.
+TEST_F(GroupWriterTest, NumbersOfAnotherDatabaseStateAreStale) {
+  StreamMaker a(&db_, "a"), b(&db_, "b");
+  auto writer = MakeWriter(db_.url());
+  WriteOne(*writer, a.Next());
+  WriteOne(*writer, b.Next());
+  const std::string uuid = db_.Text(absl::StrCat("SELECT uuid FROM metrics.source WHERE id = ", a.source()));
+  auto a2 = a.Next();
+  auto b2 = b.Next();
+  db_.Exec(absl::StrCat("UPDATE metrics.source SET uuid = gen_random_uuid() WHERE id = ", a.source()));
+  EXPECT_THAT(Outcomes(writer->WriteGroup({a2.get(), b2.get()})),
+              ElementsAre(BatchOutcome::kStale, BatchOutcome::kCommitted));
+  db_.Exec(absl::StrCat("DELETE FROM metrics.source WHERE id = ", a.source()));
+  EXPECT_EQ(WriteOne(*writer, a2).outcome, BatchOutcome::kStale);
+  db_.Exec(absl::StrCat("INSERT INTO metrics.source (id, uuid, name, collector_id) VALUES (", a.source(), ", '", uuid,
+                        "', 'main', ", a.collector(), ")"));
+  db_.Exec(absl::StrCat("UPDATE metrics.collector SET collector_id = 'another' WHERE id = ", a.collector()));
+  EXPECT_EQ(WriteOne(*writer, a2).outcome, BatchOutcome::kStale);
+  // A stream that is new to the database makes no row for a collector that has not the number.
+  db_.Exec(absl::StrCat("DELETE FROM metrics.ingest_watermark WHERE collector_id = ", a.collector()));
+  EXPECT_EQ(WriteOne(*writer, a2).outcome, BatchOutcome::kStale);
+  EXPECT_EQ(WriteOne(*writer, a2).outcome, BatchOutcome::kStale);
+  EXPECT_EQ(Watermark(a), 0);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample"), 9);
+}
+
+// A server that takes no writes is left: the next connection may lead to the one that does.
+TEST_F(GroupWriterTest, ReadOnlyServerIsLeftAndFoundAgain) {
+  StreamMaker a(&db_, "a");
+  std::vector<std::string> identities;
+  GroupWriterOptions options;
+  options.url = db_.url();
+  options.on_database = [&](const std::string& identity) { identities.push_back(identity); };
+  auto writer = *GroupWriter::Create(std::move(options));
+  WriteOne(*writer, a.Next());
+  EXPECT_NE(writer->backend_pid(), 0);
+  const auto read_only = [&](const char* change, const char* shown) {
+    db_.Exec(change);
+    db_.Exec("SELECT pg_reload_conf()");
+    ASSERT_TRUE(Eventually([&] { return db_.Text("SHOW default_transaction_read_only") == shown; }));
+  };
+  read_only("ALTER SYSTEM SET default_transaction_read_only = on", "on");
+  auto next = a.Next();
+  // The writer's session may hear of it a moment later than ours.
+  EXPECT_TRUE(Eventually([&] {
+    const BatchOutcome outcome = WriteOne(*writer, next).outcome;
+    if (outcome == BatchOutcome::kCommitted) next = a.Next();
+    return outcome == BatchOutcome::kRetry && writer->backend_pid() == 0;
+  }));
+  read_only("ALTER SYSTEM RESET default_transaction_read_only", "off");
+  EXPECT_EQ(WriteOne(*writer, next).outcome, BatchOutcome::kCommitted);
+  ASSERT_EQ(identities.size(), 2u);
+  EXPECT_FALSE(identities[0].empty());
+  EXPECT_EQ(identities[0], identities[1]);
+}
+
 // While a group is uncommitted, the mark of its hour is locked: whoever deletes it reads the rows afterwards.
 TEST_F(GroupWriterTest, DirtyMarkIsHeldUntilTheRowsAreVisible) {
   StreamMaker a(&db_, "a");

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/log/log.h"
+#include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 
@@ -120,7 +121,7 @@ void Maintenance::StartThread() {
 
 absl::StatusOr<std::unique_ptr<Maintenance>> Maintenance::StartOn(const std::string& url, MaintenanceOptions options) {
   pg::PoolOptions pool_options;
-  pool_options.url = url;
+  PGA_ASSIGN_OR_RETURN(pool_options.url, pg::WritableConninfo(url));
   pool_options.application_name = "pganalytics-maintenance";
   pool_options.role = "pganalytics_maintenance";
   pool_options.size = 2;

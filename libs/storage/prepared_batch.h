@@ -58,6 +58,8 @@ struct DirtyHours {
 struct SourceClaim {
   int32_t source = 0;
   int64_t owner_epoch = 0;
+  // 16 bytes: whose number `source` was when the batch was prepared.
+  std::string uuid;
 };
 
 struct PreparedQueryText {
@@ -74,8 +76,9 @@ struct LostSpan {
 };
 
 struct PreparedBatch {
-  int32_t collector = 0;  // metrics.collector.id
-  std::string stream_id;  // 16 bytes
+  int32_t collector = 0;     // metrics.collector.id
+  std::string collector_id;  // whose number that was when the batch was prepared
+  std::string stream_id;     // 16 bytes
   int64_t session = 0;
   int64_t first_seq = 0;  // seq, or the first of the numbers that a gap record stands for
   int64_t seq = 0;

@@ -23,7 +23,7 @@ CREATE TABLE metrics.source(id int4 PRIMARY KEY, uuid uuid UNIQUE, name text, co
 CREATE TABLE metrics.catalog_metric(id int2 PRIMARY KEY, name text UNIQUE);
 CREATE TABLE metrics.text(source_id int4, id int8, value text, PRIMARY KEY(source_id, id));
 CREATE TABLE metrics.metrics(time timestamptz, source_id int4, collector_id int4, metric_id int2, flags int2, scope int4,
-  interval_ms int4, rows int4, bytes int4) PARTITION BY RANGE (time);
+  interval_ms int8, rows int4, bytes int4) PARTITION BY RANGE (time);
 CREATE TABLE metrics.metrics_all PARTITION OF metrics.metrics DEFAULT;
 CREATE INDEX ON metrics.metrics(source_id, metric_id, time);
 CREATE TABLE metrics.ledger_day(day date PRIMARY KEY, rows int8);

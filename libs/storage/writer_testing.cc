@@ -70,7 +70,18 @@ catalog_v1::Metric SampleMetric() {
 WriterDatabase::WriterDatabase(testing::TempPostgres* server) : server_(server) {
   static std::atomic<int> number{0};
   name_ = absl::StrCat("writer_", ++number);
-  url_ = Must(server->CreateDatabase(name_));
+  Make();
+}
+
+void WriterDatabase::MakeAnew() {
+  connection_.reset();
+  auto other = Must(pg::CopyConnection::Connect({.url = server_->Url("postgres")}, Soon()));
+  Must(other->Exec(absl::StrCat("DROP DATABASE ", name_, " WITH (FORCE)"), Soon()));
+  Make();
+}
+
+void WriterDatabase::Make() {
+  url_ = Must(server_->CreateDatabase(name_));
   const catalog_v1::Metric metric = SampleMetric();
   MigrateOptions options;
   options.metrics = {&metric};
@@ -135,13 +146,13 @@ std::map<int64_t, int64_t> WriterDatabase::StoredCalls() {
 }
 
 StreamMaker::StreamMaker(WriterDatabase* database, const std::string& collector_id, int64_t session_number)
-    : session(session_number), stream_id_(frame::RandomUuid()) {
+    : session(session_number), collector_id_(collector_id), stream_id_(frame::RandomUuid()) {
   static std::atomic<int64_t> number{0};
   metric_id_ = static_cast<int16_t>(database->SampleMetricId());
   layout_ = Must(FrameLayout::Create(metric_, metric_id_, 1));
   collector_ = database->Collector(collector_id);
   source_ = database->Source(collector_, "main");
-  source_uuid_ = frame::RandomUuid();
+  source_uuid_ = frame::SourceUuid(absl::StrCat(collector_), "main");
   base_ = ++number * 1'000'000'000;
   hashes_.push_back(frame::ZeroHash());
 }
@@ -173,6 +184,7 @@ std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
 
   auto batch = std::make_unique<PreparedBatch>();
   batch->collector = collector_;
+  batch->collector_id = collector_id_;
   batch->stream_id = stream_id_;
   batch->session = session;
   batch->first_seq = batch->seq = number;
@@ -193,7 +205,7 @@ std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
   batch->partition_times.emplace_back("sample", now_us);
   batch->rows.push_back(std::move(part));
   batch->texts = texts.Take();
-  batch->claims.push_back({source_, owner_epoch});
+  batch->claims.push_back({source_, owner_epoch, source_uuid_});
   hashes_.push_back(batch->hash);
   return batch;
 }
@@ -214,6 +226,7 @@ std::unique_ptr<PreparedBatch> StreamMaker::NextGap(int64_t count) {
   }
   auto batch = std::make_unique<PreparedBatch>();
   batch->collector = collector_;
+  batch->collector_id = collector_id_;
   batch->stream_id = stream_id_;
   batch->session = session;
   batch->is_gap = true;

@@ -37,6 +37,9 @@ class WriterDatabase {
   int32_t Collector(const std::string& collector_id);
   int32_t Source(int32_t collector, const std::string& source_name, int64_t epoch = 0);
 
+  // Drops the database, whoever is connected, and makes it again: empty, and another one to the server.
+  void MakeAnew();
+
   // First column of the first row.
   int64_t Number(const std::string& sql);
   std::string Text(const std::string& sql);
@@ -47,6 +50,7 @@ class WriterDatabase {
   std::map<int64_t, int64_t> StoredCalls();
 
  private:
+  void Make();
   pg::CopyConnection& connection();
   pg::Result Query(const std::string& sql);
   testing::TempPostgres* const server_;
@@ -86,6 +90,7 @@ class StreamMaker {
   int16_t metric_id_;
   std::shared_ptr<const FrameLayout> layout_;
   pganalytics::catalog::v1::Metric metric_ = SampleMetric();
+  const std::string collector_id_;
   int32_t collector_;
   int32_t source_;
   std::string source_uuid_;

@@ -80,6 +80,7 @@ absl::StatusOr<std::unique_ptr<PreparedBatch>> BatchPreparer::Prepare(const Batc
   const absl::Time now = clock_->Now();
   auto prepared = std::make_unique<PreparedBatch>();
   prepared->collector = origin.collector;
+  prepared->collector_id = origin.collector_id;
   prepared->session = origin.session;
   prepared->stream_id = batch->stream_id();
   prepared->first_seq = batch->seq();
@@ -124,7 +125,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
       return absl::OkStatus();
     }
     ids.emplace(descriptions[i].uuid, resolved[i].id);
-    prepared->claims.push_back({resolved[i].id, descriptions[i].owner_epoch});
+    prepared->claims.push_back({resolved[i].id, descriptions[i].owner_epoch, descriptions[i].uuid});
   }
 
   if (content.has_gap()) {

@@ -137,6 +137,38 @@ TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
   EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_rows_total 200"));
 }
 
+// Numbers of collectors and sources that were learned from the former database are not used in the new one.
+TEST_F(IngestServiceTest, DatabaseMadeAnewGetsEverythingThatCollectorsStillHold) {
+  IngestHarness harness(Options());
+  BatchMaker other("c0", 7'000'000), maker("c1", 1'000'000);
+  {
+    // So that c1 has another number in the first database than in the second.
+    CollectorCall call(harness.channel(), CollectorToken("c0"));
+    ASSERT_NE(call.Hello(1, {other.stream_id()}), nullptr);
+    ASSERT_TRUE(call.WriteBatch(other.Next(1)));
+    ASSERT_TRUE(call.AwaitAck(other.stream_id(), 1));
+  }
+  std::vector<ingest_v1::Batch> batches;
+  for (int i = 0; i < 3; ++i) batches.push_back(maker.Next(20));
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_TRUE(call.WriteBatch(batches[0]));
+  ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
+  db_.MakeAnew();
+  ASSERT_TRUE(call.WriteBatch(batches[1]));
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+
+  CollectorCall again(harness.channel(), CollectorToken("c1"));
+  const auto hello = again.Hello(2, {maker.stream_id()});
+  ASSERT_NE(hello, nullptr);
+  EXPECT_EQ(hello->watermarks(0).last_seq(), 0);
+  for (const auto& batch : batches) ASSERT_TRUE(again.WriteBatch(batch));
+  ASSERT_TRUE(again.AwaitAck(maker.stream_id(), 3));
+  ExpectExactly(maker, 3, 20);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample m JOIN metrics.source s ON s.id = m.source_id"), 60);
+}
+
 TEST_F(IngestServiceTest, OnlyVerifiedCollectorsMayStream) {
   IngestHarness harness(Options());
   CollectorCall nobody(harness.channel(), "");

@@ -15,6 +15,10 @@
 
 namespace pga::ingest {
 
+// Reason (status::ReasonOf) of UNAVAILABLE when the database does not know the collector by its number (any more): only
+// a new session gives the number it has now.
+inline constexpr char kReasonDatabaseChanged[] = "DATABASE_CHANGED";
+
 struct StreamClaim {
   std::string stream_id;  // 16 bytes
   bool sealed = false;
@@ -71,7 +75,8 @@ class IngestStore {
   virtual absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id, int64_t session,
                                                     const std::vector<StreamClaim>& streams, absl::Time deadline) = 0;
 
-  // One answer per description, in order. New sources are made, known ones updated.
+  // One answer per description, in order. New sources are made, known ones updated. UNAVAILABLE with
+  // kReasonDatabaseChanged when `collector` is not the number of `collector_id`.
   virtual absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(int32_t collector, std::string_view collector_id,
                                                                      const std::vector<SourceDescription>& sources,
                                                                      absl::Time deadline) = 0;

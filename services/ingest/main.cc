@@ -1,6 +1,7 @@
 // pga-ingest: the ingest service as a process of its own.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "libs/rpc/service_host.h"
@@ -11,6 +12,8 @@ int main(int argc, char** argv) {
   using namespace pga;
   ingest::IngestConfig config;
   std::string registry_address;
+  std::vector<std::string> collector_listen;
+  rpc::TlsOptions collector_tls;
   rpc::ServiceProgram program;
   program.name = "ingest";
   program.description = "takes collectors' batches into the metrics database, exactly once.";
@@ -19,11 +22,23 @@ int main(int argc, char** argv) {
     ingest::RegisterOptions(loader, &config);
     loader.String(&registry_address, "REGISTRY_SERVICE_ADDR", "registry-service-addr", "127.0.0.1:9092",
                   "address of the registry service");
+    loader.List(&collector_listen, "COLLECTOR_LISTEN", "collector-listen", "",
+                "addresses for collectors over TLS, host:port, where GRPC_LISTEN speaks otherwise; empty = none");
+    loader.String(&collector_tls.cert_path, "COLLECTOR_TLS_CERT_PATH", "collector-tls-cert-path", "",
+                  "certificate chain of COLLECTOR_LISTEN, PEM: what the gateway's port has");
+    loader.String(&collector_tls.key_path, "COLLECTOR_TLS_KEY_PATH", "collector-tls-key-path", "",
+                  "its private key, PEM");
   };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options* options) -> absl::StatusOr<rpc::RunningService> {
     options->max_receive_bytes = ingest::kMaxReceiveBytes;
     if (options->tls.enabled && options->tls.ca_path.empty()) {
       PGA_ASSIGN_OR_RETURN(options->tls.ca_pem, host.FetchCollectorCa(absl::Now() + absl::Minutes(1)));
+    }
+    if (!collector_listen.empty()) {
+      collector_tls.enabled = true;
+      PGA_ASSIGN_OR_RETURN(collector_tls.ca_pem, host.FetchCollectorCa(absl::Now() + absl::Minutes(1)));
+      options->outside_listen = collector_listen;
+      options->outside_tls = collector_tls;
     }
     PGA_ASSIGN_OR_RETURN(auto registry, host.Connect(registry_address));
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<ingest::IngestServer> server,

@@ -38,6 +38,7 @@ constexpr char kReadStreams[] =
     "SELECT stream_id, last_seq, last_hash FROM metrics.ingest_watermark WHERE collector_id = $1 AND stream_id = ANY "
     "($2::uuid[])";
 
+constexpr char kCheckCollector[] = "SELECT 1 FROM metrics.collector WHERE id = $1 AND collector_id = $2";
 constexpr char kFindSources[] =
     "SELECT uuid, id, collector_id, owner_epoch, name, system_identifier, server_version_num, in_recovery FROM "
     "metrics.source WHERE uuid = ANY ($1::uuid[])";
@@ -130,6 +131,11 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
   std::vector<std::string> uuids;
   for (const SourceDescription& source : sources) uuids.push_back(source.uuid);
   PGA_ASSIGN_OR_RETURN(pg::Lease lease, pool_->Acquire(deadline));
+  PGA_ASSIGN_OR_RETURN(const pg::Result known, lease.Exec(kCheckCollector, {collector, collector_id}, deadline));
+  if (known.empty()) {
+    return status::WithReason(absl::UnavailableError("the metrics database does not know the collector's number"),
+                              kReasonDatabaseChanged);
+  }
   std::map<std::string, Stored> stored;
   const auto load = [&]() -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const pg::Result found, lease.Exec(kFindSources, {UuidArray(uuids)}, deadline));
@@ -164,16 +170,16 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
       answer.message = "the id of a source is not that of its collector and name";
       continue;
     }
-    const Stored& known = found->second;
-    answer.id = known.id;
-    if (known.collector != collector) {
+    const Stored& source_row = found->second;
+    answer.id = source_row.id;
+    if (source_row.collector != collector) {
       answer.refusal = storage::quarantine_reason::kOwner;
-      answer.message = absl::StrCat("source ", known.id, " belongs to another collector");
-    } else if (known.description.owner_epoch > source.owner_epoch) {
+      answer.message = absl::StrCat("source ", source_row.id, " belongs to another collector");
+    } else if (source_row.description.owner_epoch > source.owner_epoch) {
       answer.refusal = storage::quarantine_reason::kEpoch;
-      answer.message = absl::StrCat("source ", known.id, " is in epoch ", known.description.owner_epoch, ", not ",
-                                    source.owner_epoch);
-    } else if (known.description != source) {
+      answer.message = absl::StrCat("source ", source_row.id, " is in epoch ", source_row.description.owner_epoch,
+                                    ", not ", source.owner_epoch);
+    } else if (source_row.description != source) {
       PGA_RETURN_IF_ERROR(lease.Exec(kUpdateSource,
                                      {frame::FormatUuid(source.uuid), source.name, collector, source.owner_epoch,
                                       source.system_identifier, source.server_version_num, source.in_recovery},

@@ -10,6 +10,7 @@
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
+#include "libs/pg/conninfo.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
@@ -34,6 +35,7 @@ constexpr absl::Duration kTick = absl::Seconds(2);
 constexpr absl::Duration kUpkeep = absl::Seconds(5);
 constexpr absl::Duration kTouchEvery = absl::Seconds(60);
 constexpr absl::Duration kCatalogEvery = absl::Seconds(15);
+constexpr absl::Duration kDurabilityEvery = absl::Minutes(1);
 
 class PgBatchWriter final : public BatchWriter {
  public:
@@ -78,9 +80,15 @@ struct IngestServer::Parts {
   mutable absl::Mutex mutex;
   // Whether commits of this database are durable; UNAVAILABLE until it has been asked.
   absl::Status durability ABSL_GUARDED_BY(mutex) = absl::UnavailableError("the metrics database has not answered yet");
+  absl::Time durability_asked ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  // As the writers found it last.
+  std::string database ABSL_GUARDED_BY(mutex);
+  bool catalog_due ABSL_GUARDED_BY(mutex) = false;
   absl::Time touched ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
   size_t last_streams ABSL_GUARDED_BY(mutex) = 0;
 
+  void OnDatabase(const std::string& identity);
+  void AskDurability();
   void Upkeep();
   absl::Status Safe() const;
 };
@@ -93,26 +101,65 @@ absl::Status IngestServer::Parts::Safe() const {
   return absl::OkStatus();
 }
 
-void IngestServer::Parts::Upkeep() {
-  bool ask;
+// On a writer's thread, with every connection it makes.
+void IngestServer::Parts::OnDatabase(const std::string& identity) {
+  bool changed = false;
   {
     absl::MutexLock lock(&mutex);
-    ask = durability.code() == absl::StatusCode::kUnavailable;
+    durability_asked = absl::InfinitePast();
+    if (!identity.empty()) {
+      changed = !database.empty() && database != identity;
+      database = identity;
+    }
+    catalog_due = catalog_due || changed;
   }
-  if (ask) {
-    absl::Status answer = storage::CheckDurability(config.metrics_url.Reveal(), /*allow_unsafe=*/false);
-    if (answer.code() == absl::StatusCode::kFailedPrecondition) {
+  upkeep->Wake();
+  if (!changed) return;
+  PGA_LOG(warn, "another metrics database answers than before, or another history of it; all streams begin anew",
+          {{"database", identity}});
+  sources->Clear();
+  for (const std::shared_ptr<StreamSession>& session : sessions.All()) {
+    session->Close(status::WithReason(absl::UnavailableError("the metrics database has changed; connect again"),
+                                      kReasonDatabaseChanged));
+  }
+}
+
+void IngestServer::Parts::AskDurability() {
+  const absl::Time now = absl::Now();
+  absl::Status former;
+  {
+    absl::MutexLock lock(&mutex);
+    former = durability;
+    if (former.code() != absl::StatusCode::kUnavailable && now - durability_asked < kDurabilityEvery) return;
+    durability_asked = now;
+  }
+  absl::Status answer = storage::CheckDurability(config.metrics_url.Reveal(), /*allow_unsafe=*/false);
+  // What was found holds until the database says something else.
+  if (!answer.ok() && answer.code() != absl::StatusCode::kFailedPrecondition) return;
+  if (answer.code() != former.code()) {
+    if (answer.ok()) {
+      PGA_LOG(info, "commits of the metrics database are durable", {});
+    } else {
       PGA_LOG(warn, "THE METRICS DATABASE CAN LOSE ACKNOWLEDGED ROWS: delivery is not exactly once across its crashes",
               {{"reason", answer}, {"streams_refused", config.environment == "production"}});
-    } else if (!answer.ok()) {
-      answer = absl::UnavailableError("the metrics database has not answered yet");
     }
-    unsafe->Set(answer.code() == absl::StatusCode::kFailedPrecondition ? 1 : 0);
+  }
+  unsafe->Set(answer.ok() ? 0 : 1);
+  absl::MutexLock lock(&mutex);
+  durability = std::move(answer);
+}
+
+void IngestServer::Parts::Upkeep() {
+  AskDurability();
+  bool reload;
+  {
     absl::MutexLock lock(&mutex);
-    durability = std::move(answer);
+    reload = std::exchange(catalog_due, false);
   }
   const absl::Time now = absl::Now();
-  if (absl::Status status = catalog->RefreshIfOlder(kCatalogEvery, now + absl::Seconds(5)); !status.ok()) {
+  if (absl::Status status =
+          catalog->RefreshIfOlder(reload ? absl::ZeroDuration() : kCatalogEvery, now + absl::Seconds(5));
+      !status.ok()) {
     PGA_LOG(warn, "the applied catalog was not read", {{"status", status}});
   }
   bool touch = false;
@@ -143,7 +190,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->config = config;
   p->deps = deps;
   pg::PoolOptions pool;
-  pool.url = config.metrics_url.Reveal();
+  PGA_ASSIGN_OR_RETURN(pool.url, pg::WritableConninfo(config.metrics_url.Reveal()));
   pool.application_name = "pga-ingest";
   pool.role = "pganalytics_ingest";
   pool.size = config.connections;
@@ -170,6 +217,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
     storage::GroupWriterOptions options;
     options.url = config.metrics_url.Reveal();
     options.known_texts = p->texts;
+    options.on_database = [p](const std::string& identity) { p->OnDatabase(identity); };
     PGA_ASSIGN_OR_RETURN(auto writer, storage::GroupWriter::Create(std::move(options)));
     writers.push_back(std::make_unique<PgBatchWriter>(std::move(writer)));
   }
@@ -180,6 +228,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->context.window = config.window;
   p->context.store = p->store.get();
   p->context.preparer = p->preparer.get();
+  p->context.sources = p->sources.get();
   p->context.queue = p->queue.get();
   p->context.budget = p->budget.get();
   p->context.decode_pool = p->decode_pool.get();

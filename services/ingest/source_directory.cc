@@ -44,6 +44,12 @@ void SourceDirectory::Forget(int32_t collector) {
   absl::erase_if(entries_, [&](const auto& entry) { return entry.first.first == collector; });
 }
 
+void SourceDirectory::Clear() {
+  absl::MutexLock lock(&mutex_);
+  entries_.clear();
+  active_.clear();
+}
+
 std::vector<int32_t> SourceDirectory::TakeActive() {
   absl::MutexLock lock(&mutex_);
   std::vector<int32_t> active(active_.begin(), active_.end());

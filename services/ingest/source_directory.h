@@ -30,8 +30,10 @@ class SourceDirectory {
                                                       const std::vector<SourceDescription>& sources,
                                                       absl::Time deadline);
 
-  // Forgets what is known of a collector's sources, after the writer found that an owner had changed.
+  // Forgets what is known of a collector's sources, after the database was found to hold something else.
   void Forget(int32_t collector);
+  // Forgets all: another database has taken the place of the one that was asked.
+  void Clear();
 
   // Sources resolved since the last call, for their last_seen.
   std::vector<int32_t> TakeActive();

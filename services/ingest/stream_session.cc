@@ -74,11 +74,6 @@ size_t SessionRegistry::size() const {
   return streams_.size();
 }
 
-bool SessionRegistry::AwaitEmpty(absl::Time deadline) const {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(this, &SessionRegistry::Empty), deadline);
-}
-
 SessionInstruments::SessionInstruments(metrics::Registry* registry)
     : streams(registry->AddGauge("pga_ingest_streams", "Open streams of collectors")),
       hellos(registry->AddCounter("pga_ingest_hellos_total", "Streams opened by a valid Hello")),
@@ -88,6 +83,8 @@ SessionInstruments::SessionInstruments(metrics::Registry* registry)
       fenced(registry->AddCounter("pga_ingest_fenced_total", "Streams ended because a newer one took over")),
       went_back(registry->AddCounter("pga_ingest_database_went_back_total",
                                      "Streams whose acknowledged batches the database does not hold any more")),
+      stale(registry->AddCounter("pga_ingest_stale_total",
+                                 "Streams ended because the database does not know their collector or sources")),
       dropped(registry->AddCounter("pga_ingest_dropped_after_reject_total",
                                    "Batches left unread because an earlier one of their stream has to come again")),
       ack_seconds(registry->AddHistogram("pga_ingest_ack_seconds", "Time from a batch's arrival to its commit")) {}
@@ -397,6 +394,8 @@ bool StreamSession::Handle(std::unique_ptr<Arrival> arrival) {
   Settled(1);
   if (failure.code() == absl::StatusCode::kInvalidArgument) {
     CloseLocked(failure);
+  } else if (status::ReasonOf(failure) == kReasonDatabaseChanged) {
+    CloseStale();
   } else {
     const bool schema = status::ReasonOf(failure) == kReasonSchema;
     PGA_LOG(debug, "a batch has to come again",
@@ -496,6 +495,9 @@ void StreamSession::OnResult(const std::string& stream_id, int64_t seq, int64_t 
       if (context_->instruments != nullptr) context_->instruments->fenced.Increment();
       CloseLocked(result.status);
       break;
+    case BatchOutcome::kStale:
+      CloseStale();
+      break;
     case BatchOutcome::kLocked:
     case BatchOutcome::kRetry:
     case BatchOutcome::kSchema:
@@ -534,6 +536,16 @@ void StreamSession::CloseLocked(absl::Status status) {
   if (closing_.has_value()) return;
   closing_ = std::move(status);
   closing_since_ = absl::Now();
+}
+
+void StreamSession::CloseStale() {
+  if (closing_.has_value()) return;
+  if (context_->instruments != nullptr) context_->instruments->stale.Increment();
+  PGA_LOG(warn, "the metrics database does not know a stream's collector or source any more; the collector begins anew",
+          {{"collector_id", principal_.collector_id}});
+  context_->sources->Forget(origin_.collector);
+  CloseLocked(status::WithReason(absl::UnavailableError("the metrics database has changed; connect again"),
+                                 kReasonDatabaseChanged));
 }
 
 void StreamSession::Close(absl::Status status) {

@@ -27,6 +27,7 @@
 #include "services/ingest/batch_preparer.h"
 #include "services/ingest/flow_budget.h"
 #include "services/ingest/ingest_store.h"
+#include "services/ingest/source_directory.h"
 #include "services/ingest/write_queue.h"
 
 namespace pga::ingest {
@@ -57,11 +58,8 @@ class SessionRegistry {
   // Streams that are open, those before Hello included.
   std::vector<std::shared_ptr<StreamSession>> All() const;
   size_t size() const;
-  // Waits until no stream is open; false when the deadline came first.
-  bool AwaitEmpty(absl::Time deadline) const;
 
  private:
-  bool Empty() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); }
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, std::weak_ptr<StreamSession>> sessions_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<const StreamSession*, std::weak_ptr<StreamSession>> streams_ ABSL_GUARDED_BY(mutex_);
@@ -76,6 +74,7 @@ struct SessionInstruments {
   metrics::Counter& rejects;
   metrics::Counter& fenced;
   metrics::Counter& went_back;
+  metrics::Counter& stale;
   metrics::Counter& dropped;
   metrics::Histogram& ack_seconds;
 };
@@ -87,6 +86,7 @@ struct SessionContext {
   absl::Duration hello_timeout = absl::Seconds(10);
   IngestStore* store = nullptr;
   BatchPreparer* preparer = nullptr;
+  SourceDirectory* sources = nullptr;
   WriteQueue* queue = nullptr;
   FlowBudget* budget = nullptr;
   exec::ThreadPool* decode_pool = nullptr;
@@ -162,6 +162,8 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Schedule() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool NextResponse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the call so that the collector says Hello again, and forgets the numbers that were wrong.
+  void CloseStale() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Reject(const std::string& stream_id, int64_t seq, int64_t generation,
               pganalytics::ingest::v1::RejectReason reason, int64_t expected_seq, const absl::Status& why,

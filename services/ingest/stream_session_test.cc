@@ -52,6 +52,8 @@ class FakeStore final : public IngestStore {
   absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(int32_t, std::string_view,
                                                              const std::vector<SourceDescription>& sources,
                                                              absl::Time) override {
+    ++resolved;
+    if (!resolve_status.ok()) return resolve_status;
     std::vector<ResolvedSource> answers(sources.size());
     for (ResolvedSource& answer : answers) {
       answer.id = 1;
@@ -69,6 +71,8 @@ class FakeStore final : public IngestStore {
   absl::Status Ping(absl::Time) override { return absl::OkStatus(); }
 
   absl::Status open_status;
+  absl::Status resolve_status;
+  std::atomic<int> resolved{0};
   std::string refusal;
 };
 
@@ -257,6 +261,7 @@ class StreamSessionTest : public ::testing::Test {
     context_.window = 4;
     context_.store = &store_;
     context_.preparer = &preparer_;
+    context_.sources = &sources_;
     context_.queue = queue_.get();
     context_.budget = &budget_;
     context_.decode_pool = &decode_pool_;
@@ -569,6 +574,33 @@ TEST_F(StreamSessionTest, FencedByTheDatabaseEndsTheCall) {
   }
   ASSERT_TRUE(call.sink->SendBatch(Stream("c1").Next()));
   EXPECT_FALSE(call.sink->AwaitFinish().ok());
+}
+
+TEST_F(StreamSessionTest, DatabaseThatDoesNotKnowTheNumbersEndsTheCallAndIsAskedAgain) {
+  Opened call = Open();
+  Stream stream("c1");
+  ASSERT_TRUE(call.sink->SendBatch(stream.Next()));
+  EXPECT_TRUE(call.sink->Next().has_ack());
+  {
+    absl::MutexLock lock(&control_.mutex);
+    control_.strikes[2] = BatchOutcome::kStale;
+  }
+  const ingest_v1::Batch second = stream.Next();
+  ASSERT_TRUE(call.sink->SendBatch(second));
+  EXPECT_EQ(status::ReasonOf(call.sink->AwaitFinish()), kReasonDatabaseChanged);
+  EXPECT_EQ(store_.resolved, 1);
+  Opened again = Open();
+  ASSERT_TRUE(again.sink->SendBatch(second));
+  EXPECT_TRUE(again.sink->Next().has_ack());
+  EXPECT_EQ(store_.resolved, 2);
+}
+
+TEST_F(StreamSessionTest, NumberThatIsNotTheCollectorsEndsTheCall) {
+  store_.resolve_status = status::WithReason(absl::UnavailableError("unknown"), kReasonDatabaseChanged);
+  Opened call = Open();
+  ASSERT_TRUE(call.sink->SendBatch(Stream("c1").Next()));
+  EXPECT_EQ(status::ReasonOf(call.sink->AwaitFinish()), kReasonDatabaseChanged);
+  EXPECT_EQ(budget_.rows(), 0);
 }
 
 TEST_F(StreamSessionTest, RevokedCredentialEndsTheCall) {

@@ -3,7 +3,7 @@
 -- One row per stored frame. The view public.metrics shows it with names.
 SELECT metrics.create_time_table(
   'metrics', 'metrics',
-  'time timestamptz NOT NULL, source_id int4 NOT NULL, collector_id int4 NOT NULL, interval_ms int4 NOT NULL, '
+  'time timestamptz NOT NULL, source_id int4 NOT NULL, collector_id int4 NOT NULL, interval_ms int8 NOT NULL, '
   'rows int4 NOT NULL, bytes int4 NOT NULL, scope int4 NOT NULL, metric_id int2 NOT NULL, flags int2 NOT NULL',
   'time', 'day', 31, 'ledger', NULL, 'source_id, metric_id, time', 'metric_id');
 
