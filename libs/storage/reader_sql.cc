@@ -26,8 +26,10 @@ constexpr int kLedgerKeyframe = 1;
 constexpr int kLedgerGap = 2;
 constexpr int kLedgerLowerBound = 4;
 
-// Frames may reach this far back: nothing older is accepted (raw retention).
-constexpr absl::Duration kLongestInterval = absl::Hours(24 * 31);
+// Frames may reach this far back: what is older has no raw rows.
+absl::Duration LongestInterval(const Metric& metric) {
+  return absl::Hours(24 * (RetentionOf(metric).raw + 1));
+}
 
 // Collects parameters and hands out their placeholders.
 class Builder {
@@ -399,7 +401,7 @@ Statement RawUpperSql(const MetricRead& read, absl::Time end) {
   const std::string metric = builder.Int(read.metric_id);
   const std::string sources = builder.Ints(read.source_ids);
   const std::string from = builder.Time(end);
-  const std::string until = builder.Time(end + kLongestInterval);
+  const std::string until = builder.Time(end + LongestInterval(*read.metric));
   return builder.Finish(Cat("SELECT ", Micros("max(l.time) - to_timestamp(0)"),
                             " FROM metrics.metrics l WHERE l.metric_id = ", metric, " AND l.source_id = ANY(", sources,
                             ") AND l.time > ", from, " AND l.time <= ", until, " AND l.interval_ms > 0 AND ",
@@ -413,8 +415,8 @@ Statement CoverageSql(const MetricRead& read) {
   const std::string edges = builder.Times(read.plan.edges);
   const std::string start = builder.Time(read.plan.start());
   const std::string end = builder.Time(read.plan.end());
-  const std::string until =
-      builder.Time(read.plan.end() + (catalog::HasCounters(*read.metric) ? kLongestInterval : absl::Hours(1)));
+  const std::string until = builder.Time(
+      read.plan.end() + (catalog::HasCounters(*read.metric) ? LongestInterval(*read.metric) : absl::Hours(1)));
   const int buckets = read.plan.buckets();
 
   std::string frames;
@@ -490,17 +492,19 @@ std::string CounterSums(const MetricRead& read, const std::vector<const Column*>
     const std::string raw_upper = builder.Time(raw->upper);
     const std::string edge = Element(cells.edges, "c.cell");
     const std::string next_edge = Element(cells.edges, "c.cell + 1");
-    // Every interval that reaches into the span, cut at the cells' edges.
-    AppendTo(
-        &with, "frames AS MATERIALIZED (SELECT l.source_id, l.scope, l.flags, ", kIntervalStart,
-        " AS s, l.time AS e FROM metrics.metrics l WHERE l.metric_id = ", metric_id, " AND l.source_id = ANY(", sources,
-        ") AND l.time > ", raw_start, " AND l.time <= ", raw_upper, " AND ", kIntervalStart, " < ", raw_end,
-        " AND l.interval_ms > 0 AND (l.flags & ", kLedgerKeyframe | kLedgerGap, ") = 0), ",
-        "pieces AS MATERIALIZED (SELECT f.source_id, f.scope, f.e, c.cell, (f.flags & ", kLedgerLowerBound,
-        " <> 0) AS lower_bound, ", Micros("f.e - f.s"), " AS length, ", Micros(Cat("greatest(f.s, ", edge, ") - f.s")),
-        " AS lo, ", Micros(Cat("least(f.e, ", next_edge, ") - f.s")),
-        " AS hi FROM frames f CROSS JOIN LATERAL generate_series(greatest(1, width_bucket(f.s, ", cells.edges,
-        ")), least(", cells.count, ", width_bucket(f.e - interval '1 microsecond', ", cells.edges, "))) AS c(cell)");
+    // Every interval that reaches into the span, cut at the cells' edges. One without length lies whole in the cell
+    // that holds its instant, as in the rollups.
+    AppendTo(&with, "frames AS MATERIALIZED (SELECT l.source_id, l.scope, l.flags, ", kIntervalStart,
+             " AS s, l.time AS e FROM metrics.metrics l WHERE l.metric_id = ", metric_id, " AND l.source_id = ANY(",
+             sources, ") AND l.time >= ", raw_start, " AND l.time <= ", raw_upper, " AND ", kIntervalStart, " < ",
+             raw_end, " AND (l.flags & ", kLedgerKeyframe | kLedgerGap, ") = 0), ",
+             "pieces AS MATERIALIZED (SELECT f.source_id, f.scope, f.e, c.cell, (f.flags & ", kLedgerLowerBound,
+             " <> 0) AS lower_bound, ", Micros("f.e - f.s"), " AS length, ",
+             Micros(Cat("greatest(f.s, ", edge, ") - f.s")), " AS lo, ",
+             Micros(Cat("least(f.e, ", next_edge, ") - f.s")),
+             " AS hi FROM frames f CROSS JOIN LATERAL generate_series(greatest(1, width_bucket(f.s, ", cells.edges,
+             ")), least(", cells.count, ", width_bucket(greatest(f.s, f.e - interval '1 microsecond'), ", cells.edges,
+             "))) AS c(cell)");
     if (rolled) {
       AppendTo(&with, " JOIN metrics.rollup_dirty d ON d.metric_id = ", metric_id,
                " AND d.source_id = f.source_id AND d.hour = ", Element(cells.hours, "c.cell"));
@@ -520,7 +524,7 @@ std::string CounterSums(const MetricRead& read, const std::vector<const Column*>
                         " END AS flags", values, LabelList(grouping, "m"), " FROM pieces p JOIN ", TableOf(metric, ""),
                         " m ON m.source_id = p.source_id AND m.time = p.e",
                         HasScope(metric) ? " AND m.scope = p.scope" : "", " WHERE m.source_id = ANY(", sources,
-                        ") AND m.time > ", raw_start, " AND m.time <= ", raw_upper,
+                        ") AND m.time >= ", raw_start, " AND m.time <= ", raw_upper,
                         FilterSql(read, "m", sources, builder)));
   }
   for (const auto& [part, may_be_dirty] : ReadParts(read, raw)) {

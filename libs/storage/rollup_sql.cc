@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
 #include "libs/pg/value.h"
+#include "libs/storage/catalog_schema.h"
 #include "libs/storage/rollup_job.h"
 
 namespace pga::storage {
@@ -23,9 +24,6 @@ constexpr int kInterpolated = 16;
 constexpr int kLedgerNoDelta = 1 | 2;  // keyframe, gap report
 constexpr int kLedgerGap = 2;
 constexpr int kLedgerLowerBound = 4;
-
-// interval_ms is an int4.
-constexpr char kLongestInterval[] = "interval '25 days'";
 
 std::string Quote(std::string_view name) {
   return pg::QuoteIdentifier(name);
@@ -132,6 +130,8 @@ RollupStatements MakeRollupStatements(const AppliedMetric& applied) {
   const std::string metric_id = absl::StrCat(applied.id);
   const bool scope = metric.scope() == catalog_pb::SCOPE_DATABASE;
   const bool counters = catalog::HasCounters(metric);
+  // A frame collected later than this after an hour says nothing about it: the hour's raw rows are gone by then.
+  const std::string longest = absl::StrCat("interval '", KeptDaysOf(metric).raw + 1, " days'");
 
   std::vector<std::string> labels;   // quoted names of what rows are grouped by, after the source
   std::vector<std::string> targets;  // columns of the rollup tables, in the order of the selects below
@@ -201,8 +201,8 @@ RollupStatements MakeRollupStatements(const AppliedMetric& applied) {
       kLedgerLowerBound, " <> 0 THEN ", kRowLowerBound,
       " ELSE 0 END AS lower_bound FROM keys k JOIN metrics.metrics l ON l.source_id = ",
       "k.source_id AND l.metric_id = ", metric_id, " AND l.time >= k.hour AND l.time >= $3 AND l.time < ",
-      counters ? absl::StrCat("$4::timestamptz + ", kLongestInterval) : "$4::timestamptz", " AND ", start, " < ",
-      hour_end, " WHERE l.flags & ", kLedgerNoDelta,
+      counters ? absl::StrCat("$4::timestamptz + ", longest) : "$4::timestamptz", " AND ", start, " < ", hour_end,
+      " WHERE l.flags & ", kLedgerNoDelta,
       " = 0), "
       // One piece per frame and minute of the hour; `is_home` holds the frame's instant.
       "pieces AS MATERIALIZED (SELECT f.n, f.source_id, f.hour, f.scope, f.hour + i * interval '1 minute' AS bucket, "
@@ -247,7 +247,7 @@ RollupStatements MakeRollupStatements(const AppliedMetric& applied) {
       "p.is_whole, p.is_home, m.time AS at_time, f.e AS at", list(raw_columns, ""),
       " FROM frames f JOIN pieces p ON p.n = f.n JOIN ", TableName(metric, ""),
       " m ON m.source_id = f.source_id AND m.time = f.time", scope_match,
-      " AND m.time >= $3 AND m.time < $4::timestamptz + ", kLongestInterval,
+      " AND m.time >= $3 AND m.time < $4::timestamptz + ", longest,
       // A vanished key has no part in the time before; a piece without length only says that an instant lies here.
       " WHERE (p.is_home OR m.flags & ", kRowGone, " = 0)", instants ? "" : " AND (p.hi > p.lo OR p.len = 0)");
   if (counters && instants && metric.skip_unchanged()) {

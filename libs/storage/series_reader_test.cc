@@ -89,9 +89,15 @@ class SeriesReaderTest : public ::testing::Test {
         while (at < start_ + absl::Hours(6)) {
           absl::Duration length = absl::Seconds(60) + absl::Milliseconds(static_cast<int64_t>(random() % 400));
           if (random() % 60 == 0) length = absl::Minutes(static_cast<int64_t>(5 + random() % 90));
-          const absl::Time from = at;
+          absl::Time from = at;
           if (!first) at += length;
-          const int64_t interval = first ? 0 : absl::ToInt64Milliseconds(length);
+          int64_t interval = first ? 0 : absl::ToInt64Milliseconds(length);
+          // An increase of an instant, now and then at the very edge of an hour.
+          if (!first && random() % 40 == 0) {
+            if (random() % 2 == 0) at = absl::FromUnixSeconds((absl::ToUnixSeconds(at) / 3600 + 1) * 3600);
+            from = at;
+            interval = 0;
+          }
           absl::StrAppend(&ledger, ledger.empty() ? "" : ",", "('", TimeText(at), "',", source, ",1,(SELECT id FROM ",
                           "metrics.catalog_metric WHERE name = 'table_stats'),", first ? 1 : 0, ",", scope, ",",
                           interval, ",0,0)");
