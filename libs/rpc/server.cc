@@ -75,14 +75,18 @@ Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options) {
   PGA_RETURN_IF_ERROR(status::Annotate(ValidateServerTls(options.tls), options.name));
+  PGA_RETURN_IF_ERROR(status::Annotate(ValidateServerTls(options.outside_tls), options.name));
   RouteGrpcLog();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   Limit(options, &builder);
   const auto credentials = MakeServerCredentials(options.tls);
-  std::vector<int> ports(options.listen.size(), 0);
-  for (size_t i = 0; i < options.listen.size(); ++i) {
-    builder.AddListeningPort(options.listen[i], credentials, &ports[i]);
+  std::vector<std::string> addresses = options.listen;
+  addresses.insert(addresses.end(), options.outside_listen.begin(), options.outside_listen.end());
+  const auto outside_credentials = MakeServerCredentials(options.outside_tls);
+  std::vector<int> ports(addresses.size(), 0);
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    builder.AddListeningPort(addresses[i], i < options.listen.size() ? credentials : outside_credentials, &ports[i]);
   }
   auto state = std::make_unique<State>();
   if (options.external_acceptor) {
@@ -91,9 +95,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options) {
   }
   for (grpc::Service* service : options.services) builder.RegisterService(service);
   state->network = builder.BuildAndStart();
-  for (size_t i = 0; i < options.listen.size(); ++i) {
-    if (ports[i] == 0 && !options.listen[i].starts_with("unix")) {
-      return absl::UnavailableError(absl::StrCat(options.name, ": cannot listen on ", options.listen[i]));
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    if (ports[i] == 0 && !addresses[i].starts_with("unix")) {
+      return absl::UnavailableError(absl::StrCat(options.name, ": cannot listen on ", addresses[i]));
     }
   }
   if (state->network == nullptr) {

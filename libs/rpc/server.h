@@ -29,6 +29,10 @@ class Server {
     // "host:port" (port 0 takes a free one), "[::1]:port", "unix:/path". Empty = in-process and handed-over only.
     std::vector<std::string> listen;
     TlsOptions tls;
+    // Further addresses, with TLS settings of their own: for callers from outside, where the services among themselves
+    // speak otherwise.
+    std::vector<std::string> outside_listen;
+    TlsOptions outside_tls;
     // Callback services; they must outlive the server.
     std::vector<grpc::Service*> services;
     // The dispatcher of these services, where they have one: Drain makes it refuse new calls and waits for its running
@@ -73,7 +77,7 @@ class Server {
   // server is destroyed, so every user is drained or stopped before that.
   std::shared_ptr<grpc::Channel> InProcessChannel();
 
-  // Bound ports in the order of `listen` (0 for unix sockets).
+  // Bound ports in the order of `listen`, then `outside_listen` (0 for unix sockets).
   const std::vector<int>& ports() const { return ports_; }
 
   // Serves a connected socket together with the bytes already read from it. Takes over `fd` in every case.

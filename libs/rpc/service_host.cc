@@ -155,6 +155,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
     parts.exposer = *std::move(exposer);
   }
   std::unique_ptr<Server> server;
+  const size_t inside = options.listen.size();
   if (!program.default_listen.empty()) {
     options.services = service->services;
     absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(std::move(options));
@@ -163,6 +164,9 @@ int RunService(int argc, char** argv, ServiceProgram program) {
       return refuse(started.status());
     }
     server = *std::move(started);
+  }
+  for (size_t i = inside; server != nullptr && i < server->ports().size(); ++i) {
+    PGA_LOG(info, "serves callers from outside", {{"port", server->ports()[i]}});
   }
   PGA_LOG(
       info, "serves",

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   gateway::GatewayConfig config;
   std::string registry_address;
   std::string ingest_address;
+  std::string collector_address;
   std::string query_address;
   rpc::ServiceProgram program;
   program.name = "gateway";
@@ -19,7 +20,10 @@ int main(int argc, char** argv) {
     loader.String(&registry_address, "REGISTRY_SERVICE_ADDR", "registry-service-addr", "127.0.0.1:9092",
                   "address of the registry service");
     loader.String(&ingest_address, "INGEST_SERVICE_ADDR", "ingest-service-addr", "127.0.0.1:9093",
-                  "address of the ingest service; collectors' connections are passed on to it");
+                  "address of the ingest service");
+    loader.String(&collector_address, "INGEST_COLLECTOR_ADDR", "ingest-collector-addr", "",
+                  "where collectors' connections are passed on to: with TLS_ENABLED, a port that ends their TLS "
+                  "(COLLECTOR_LISTEN of pga-ingest); empty = INGEST_SERVICE_ADDR");
     loader.String(&query_address, "QUERY_SERVICE_ADDR", "query-service-addr", "127.0.0.1:9094",
                   "address of the query service");
   };
@@ -37,7 +41,7 @@ int main(int argc, char** argv) {
                      {"pganalytics.ingest.", ingest},
                      {"pganalytics.query.", query}};
     deps.service_token = [identity = host.identity()] { return identity->Token(); };
-    deps.ingest_address = ingest_address;
+    deps.ingest_address = collector_address.empty() ? ingest_address : collector_address;
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<gateway::GatewayService> service,
                          gateway::GatewayService::Create(config, std::move(deps)));
     PGA_RETURN_IF_ERROR(service->Start());

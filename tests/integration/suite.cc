@@ -5,9 +5,11 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/keys.h"
@@ -23,13 +25,40 @@ std::string Program(const std::string& name) {
   return absl::StrCat(dir == nullptr ? "." : dir, "/bin/", program);
 }
 
+std::string As(const std::string& login, const std::string& url) {
+  return absl::StrReplaceAll(url, {{"//postgres@", absl::StrCat("//", login, "@")}});
+}
+
+// The roles and logins that the chart's README has an administrator make.
+void MakeLogins(testing::TempPostgres* postgres) {
+  const char* source = std::getenv("PGA_SOURCE_DIR");
+  const auto readme = testing::ReadFile(absl::StrCat(source == nullptr ? "." : source, "/helm/pganalytics/README.md"));
+  const size_t begin = readme.ok() ? readme->find("CREATE ROLE") : std::string::npos;
+  const absl::Status made =
+      begin == std::string::npos
+          ? absl::NotFoundError("no CREATE ROLE in the chart's README")
+          : postgres->Exec("postgres", readme->substr(begin, readme->find("CREATE DATABASE", begin) - begin)).status();
+  if (made.ok()) return;
+  std::fprintf(stderr, "logins: %s\n", std::string(made.message()).c_str());
+  std::exit(1);
+}
+
 }  // namespace
 
 Databases FreshDatabases() {
   testing::TempPostgres* const postgres = testing::SharedPostgres();
+  static std::once_flag logins;
+  std::call_once(logins, [postgres] { MakeLogins(postgres); });
   Databases databases;
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
   databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
+  for (const std::string& url : {databases.metadata_url, databases.metrics_url}) {
+    const size_t name = url.find("@/") + 2;
+    const auto owned = postgres->Exec(
+        "postgres",
+        absl::StrCat("ALTER DATABASE ", url.substr(name, url.find('?') - name), " OWNER TO pganalytics_owner"));
+    if (!owned.ok()) std::fprintf(stderr, "databases: %s\n", owned.status().ToString().c_str());
+  }
   return databases;
 }
 
@@ -48,6 +77,10 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       {"INGEST_CONFIG_POLL", "1"},
   };
   for (const auto& [name, value] : options_.env) common[name] = value;
+  if (options_.form == Form::kApart) {
+    common["DATABASE_URL"] = As("pganalytics_owner", databases_.metadata_url);
+    common["TIMESCALE_URL"] = As("pganalytics_owner", databases_.metrics_url);
+  }
   const auto migrated = testing::RunCommand({.argv = {Program("pganalytics-api"), "migrate", "up"}, .env = common});
   if (!migrated.ok() || migrated->exit_code != 0) {
     Die(migrated.ok() ? migrated->output : std::string(migrated.status().message()));
@@ -67,11 +100,13 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     Start("pganalytics-api", common);
     port_ = WaitForPort("pganalytics-api", "gateway listening");
   } else {
+    common["DATABASE_URL"] = As("pganalytics_services", databases_.metadata_url);
+    common["TIMESCALE_URL"] = As("pganalytics_services", databases_.metrics_url);
     common["SERVICE_SECRET"] = "Hn5tQ1zWcV8kB3xMjRf6yDgLsPe0aUo2";
     common["GRPC_LISTEN"] = "127.0.0.1:0";
     auto auth = common;
     auth["JWT_SIGNING_KEY"] = *token::GenerateSigningKeyPem();
-    if (options_.tls) {
+    if (options_.tls && options_.peer_tls) {
       // Every service speaks TLS, and checks the others by the server's CA.
       const std::string ca_path = dir_ / "server-ca.pem";
       (void)testing::WriteFile(ca_path, server_ca_.pem());
@@ -90,7 +125,11 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     Start("registry", common);
     common["REGISTRY_SERVICE_ADDR"] = ServiceAddress("registry", "\"serves\"");
     auto ingest = common;
-    if (options_.tls) {
+    if (options_.tls && !options_.peer_tls) {
+      ingest["COLLECTOR_LISTEN"] = "127.0.0.1:0";
+      ingest["COLLECTOR_TLS_CERT_PATH"] = cert_path;
+      ingest["COLLECTOR_TLS_KEY_PATH"] = key_path;
+    } else if (options_.tls) {
       // Collectors' TLS ends in ingest, which knows the CA that auth made.
       const auto key_and_ca = testing::ReadFile(absl::StrCat(common["STATE_DIR"], "/collector-ca.pem"));
       const size_t ca = key_and_ca.ok() ? key_and_ca->find("-----BEGIN CERTIFICATE-----") : std::string::npos;
@@ -102,6 +141,11 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     Start("ingest", ingest);
     auto gateway = common;
     gateway["INGEST_SERVICE_ADDR"] = ServiceAddress("ingest", "\"serves\"");
+    if (options_.tls && !options_.peer_tls) {
+      const std::string address = absl::StrCat("127.0.0.1:", WaitForPort("ingest", "serves callers from outside"));
+      env_["ingest"]["COLLECTOR_LISTEN"] = address;
+      gateway["INGEST_COLLECTOR_ADDR"] = address;
+    }
     Start("gateway", gateway);
     port_ = WaitForPort("gateway", "gateway listening");
   }

@@ -20,6 +20,9 @@ enum class Form { kApart, kOneProcess };
 struct SuiteOptions {
   Form form = Form::kOneProcess;
   bool tls = false;
+  // Of services apart with TLS: whether they speak it among themselves too, or only at the gateway and at ingest's port
+  // for collectors, as the Helm chart sets it up.
+  bool peer_tls = true;
   // Added to the environment of every program.
   std::map<std::string, std::string> env = {};
 };

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "libs/rpc/client.h"
 #include "libs/status/testing.h"
+#include "libs/testing/temp_postgres.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 
@@ -46,18 +47,24 @@ int StatusOf(const absl::StatusOr<HttpAnswer>& answer) {
 struct Shape {
   Form form;
   bool tls;
+  bool peer_tls = true;
+  auto operator<=>(const Shape&) const = default;
 };
 std::string NameOf(const ::testing::TestParamInfo<Shape>& param) {
-  return std::string(param.param.form == Form::kApart ? "Apart" : "OneProcess") + (param.param.tls ? "Tls" : "");
+  return std::string(param.param.form == Form::kApart ? "Apart" : "OneProcess") + (param.param.tls ? "Tls" : "") +
+         (param.param.peer_tls ? "" : "AtTheEdge");
 }
 
 // One suite per shape for all tests that leave it running.
 class Running : public ::testing::TestWithParam<Shape> {
  protected:
   static Suite& suite() {
-    static auto* const suites = new std::map<std::pair<Form, bool>, std::unique_ptr<Suite>>;
-    auto& suite = (*suites)[{GetParam().form, GetParam().tls}];
-    if (suite == nullptr) suite = std::make_unique<Suite>(SuiteOptions{.form = GetParam().form, .tls = GetParam().tls});
+    static auto* const suites = new std::map<Shape, std::unique_ptr<Suite>>;
+    auto& suite = (*suites)[GetParam()];
+    if (suite == nullptr) {
+      suite = std::make_unique<Suite>(
+          SuiteOptions{.form = GetParam().form, .tls = GetParam().tls, .peer_tls = GetParam().peer_tls});
+    }
     return *suite;
   }
   void TearDown() override {
@@ -66,7 +73,8 @@ class Running : public ::testing::TestWithParam<Shape> {
 };
 INSTANTIATE_TEST_SUITE_P(All, Running,
                          ::testing::Values(Shape{Form::kOneProcess, false}, Shape{Form::kOneProcess, true},
-                                           Shape{Form::kApart, false}, Shape{Form::kApart, true}),
+                                           Shape{Form::kApart, false}, Shape{Form::kApart, true},
+                                           Shape{Form::kApart, true, false}),
                          NameOf);
 
 TEST_P(Running, AnswersEveryServiceOverHttp) {
@@ -210,6 +218,42 @@ TEST_P(Running, CollectorsShareThePort) {
   while (stream->Read(&response)) {
   }
   EXPECT_NE(stream->Finish().error_code(), grpc::StatusCode::OK);
+}
+
+// The program itself, set up as for a server elsewhere: it enrols over the shared port and its frames arrive.
+TEST_P(Running, ACollectorEnrolsAndDelivers) {
+  testing::ScopedTempDir dir;
+  const std::string ca_path = GetParam().tls ? dir / "ca.pem" : "";
+  if (GetParam().tls) {
+    ASSERT_THAT(testing::WriteFile(ca_path, suite().ca_pem()), status::IsOk());
+  }
+  const std::string scheme = GetParam().tls ? "https" : "http";
+  const char* binaries = std::getenv("PGA_BINARY_DIR");
+  const auto before = suite().Get("/api/v1/metrics/count");
+  ASSERT_EQ(StatusOf(before), 200);
+  auto collector = testing::Subprocess::Start(
+      {.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")},
+       .env = {{"COLLECTOR_ID", "program"},
+               {"STATE_DIR", dir / "state"},
+               {"BACKEND_URL", absl::StrCat(scheme, "://localhost:", suite().port())},
+               {"BACKEND_CA_FILE", ca_path},
+               {"REGISTRATION_SECRET", Suite::kRegistrationSecret},
+               {"POSTGRES_HOST", testing::SharedPostgres()->socket_dir()},
+               {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
+               {"COLLECTION_INTERVAL", "1"},
+               {"HOST_METRICS", "false"},
+               {"METRICS_LISTEN", ""}},
+       .output_path = dir / "log"});
+  ASSERT_THAT(collector.status(), status::IsOk());
+  EXPECT_TRUE(testing::WaitUntil(
+      [&] {
+        const auto now = suite().Get("/api/v1/metrics/count");
+        return now.ok() && Number(now->body, "count") > Number(before->body, "count");
+      },
+      kLimit))
+      << (*collector)->Output();
+  (*collector)->Signal(SIGTERM);
+  EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0));
 }
 
 // 200 callers at once over four services, far more than the pools hold. Every request ends: answered or refused, within
