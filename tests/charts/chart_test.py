@@ -89,6 +89,36 @@ def check_gateway(helm: str) -> None:
     check(env["PGACTL_URL"].startswith("https://") and env["PGACTL_TLS_VERIFY"] == "false", "helm test: TLS")
 
 
+def check_collectors_tls(helm: str) -> None:
+    """Collectors reach ingest through the gateway's TLS port: address, port, certificate and policies fit together."""
+    chart = Chart(helm, "gateway.tls.existingSecret=pganalytics-tls")
+    gateway, ingest = chart.env("Deployment", "gateway"), chart.env("Deployment", "ingest")
+    host, port = gateway["INGEST_COLLECTOR_ADDR"].split(":")
+    check(ingest["COLLECTOR_LISTEN"] == f"0.0.0.0:{port}", "ingest listens where the gateway passes collectors on")
+    check(ingest["GRPC_LISTEN"] == "0.0.0.0:9090" and "GRPC_TLS_ENABLED" not in ingest, "peers and probes speak plain")
+    check(chart.container("Deployment", "ingest")["readinessProbe"] == {"grpc": {"port": 9090}, "periodSeconds": 5,
+                                                                       "timeoutSeconds": 3}, "probe of the plain port")
+    service = chart["Service", "ingest"]
+    check(service["metadata"]["name"] == host, f"{host} is no Service")
+    ports = {p["name"]: p for p in service["spec"]["ports"]}
+    named = {p["name"]: p["containerPort"] for p in chart.container("Deployment", "ingest")["ports"]}
+    check(ports["collectors"]["port"] == int(port) == named[ports["collectors"]["targetPort"]], "port of the Service")
+    for name, cert, key in (("gateway", gateway["TLS_CERT_PATH"], gateway["TLS_KEY_PATH"]),
+                            ("ingest", ingest["COLLECTOR_TLS_CERT_PATH"], ingest["COLLECTOR_TLS_KEY_PATH"])):
+        mounts = {m["name"]: m["mountPath"] for m in chart.container("Deployment", name)["volumeMounts"]}
+        volumes = {v["name"]: v for v in chart.pod("Deployment", name)["volumes"]}
+        check((cert, key) == (mounts["tls"] + "/tls.crt", mounts["tls"] + "/tls.key"), f"{name}: paths of the certificate")
+        check(volumes["tls"]["secret"]["secretName"] == "pganalytics-tls", f"{name}: Secret of the certificate")
+    allowed = {p["port"]: rule for rule in chart["NetworkPolicy", "ingest"]["spec"]["ingress"] for p in rule["ports"]}
+    callers = [f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in allowed[int(port)]["from"]]
+    check(callers == ["gateway"], f"callers of the collectors' port are {callers}")
+    out = {p["port"] for rule in chart["NetworkPolicy", "gateway"]["spec"]["egress"] for p in rule["ports"]}
+    check(int(port) in out, "the gateway may reach the collectors' port")
+    plain = Chart(helm)
+    check("COLLECTOR_LISTEN" not in plain.env("Deployment", "ingest")
+          and "INGEST_COLLECTOR_ADDR" not in plain.env("Deployment", "gateway"), "without a certificate nothing of it")
+
+
 def check_secrets(helm: str) -> None:
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     told = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
@@ -160,7 +190,7 @@ def main() -> int:
             check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
                   f"deployments are {services}")
 
-    for part in (check_metrics, check_gateway, check_secrets, check_numbers):
+    for part in (check_metrics, check_gateway, check_collectors_tls, check_secrets, check_numbers):
         part(helm)
 
     refused = {

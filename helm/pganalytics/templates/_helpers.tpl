@@ -79,6 +79,8 @@ root, component, program, values, keys (secret keys as NAME: key), env (list of 
 */}}
 {{- define "pganalytics.service" -}}
 {{- $root := .root -}}
+{{- /* TLS of people ends in the gateway, TLS of collectors in ingest, with one certificate. */ -}}
+{{- $tls := and (has .component (list "gateway" "ingest")) $root.Values.gateway.tls.existingSecret -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -153,6 +155,10 @@ spec:
             {{- if eq .probe "grpc" }}
             - name: grpc
               containerPort: 9090
+            {{- if $tls }}
+            - name: collectors
+              containerPort: 9443
+            {{- end }}
             {{- else }}
             - name: http
               containerPort: 8080
@@ -201,7 +207,7 @@ spec:
               readOnly: true
             - name: state
               mountPath: /var/lib/pganalytics
-            {{- if and (eq .component "gateway") $root.Values.gateway.tls.existingSecret }}
+            {{- if $tls }}
             - name: tls
               mountPath: /etc/pganalytics/tls
               readOnly: true
@@ -212,7 +218,7 @@ spec:
           emptyDir:
             medium: Memory
             sizeLimit: 16Mi
-        {{- if and (eq .component "gateway") $root.Values.gateway.tls.existingSecret }}
+        {{- if $tls }}
         - name: tls
           secret:
             secretName: {{ $root.Values.gateway.tls.existingSecret }}
@@ -255,6 +261,11 @@ spec:
     - name: grpc
       port: 9090
       targetPort: grpc
+    {{- if $tls }}
+    - name: collectors
+      port: 9443
+      targetPort: collectors
+    {{- end }}
     - name: metrics
       port: {{ $root.Values.metrics.port }}
       targetPort: metrics
@@ -298,6 +309,14 @@ spec:
         {{- end }}
       ports:
         - {port: 9090, protocol: TCP}
+    {{- if $tls }}
+    - from:
+        - podSelector:
+            matchLabels:
+              {{- include "pganalytics.selector" (dict "root" $root "component" "gateway") | nindent 14 }}
+      ports:
+        - {port: 9443, protocol: TCP}
+    {{- end }}
     {{- else }}
     - ports:
         - {port: 8080, protocol: TCP}
@@ -317,6 +336,9 @@ spec:
         {{- end }}
       ports:
         - {port: 9090, protocol: TCP}
+        {{- if and $tls (eq $.component "gateway") }}
+        - {port: 9443, protocol: TCP}
+        {{- end }}
     {{- end }}
     {{- if .database }}
     - ports:
