@@ -1,6 +1,7 @@
 #include "libs/storage/rollup_job.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -35,6 +36,11 @@ std::string SourceArray(const std::vector<Hour>& hours) {
   for (const Hour& hour : hours) absl::StrAppend(&text, text.size() > 1 ? "," : "", hour.source_id);
   return text + "}";
 }
+
+// Days of taken marks may have got rows: they are open, and closed again when none of their hours is dirty.
+constexpr char kReopenDays[] =
+    "INSERT INTO metrics.ledger_day (day, rows, reopened) SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date, 0, true "
+    "FROM unnest($1::timestamptz[]) AS h(hour) ORDER BY 1 ON CONFLICT (day) DO UPDATE SET reopened = true";
 
 std::string HourArray(const std::vector<Hour>& hours) {
   std::string text = "{";
@@ -72,10 +78,19 @@ class Run {
  private:
   // Marks of a metric that nobody knows.
   absl::Status Forget(int metric_id) {
-    PGA_ASSIGN_OR_RETURN(pg::Result gone, pool_.Exec("DELETE FROM metrics.rollup_dirty WHERE metric_id = $1::int4",
-                                                     {metric_id}, absl::Now() + options_.group_timeout));
-    outcome_.expired += gone.affected_rows();
+    int64_t gone = 0;
+    PGA_RETURN_IF_ERROR(TakeOnly(metric_id, std::numeric_limits<int32_t>::max(), &gone));
+    outcome_.expired += gone;
     return absl::OkStatus();
+  }
+
+  // Takes marks whose hours are not computed.
+  absl::Status TakeOnly(int metric_id, int limit, int64_t* taken) {
+    return pool_.InTransaction(absl::Now() + options_.group_timeout, [&](pg::Transaction& tx) -> absl::Status {
+      PGA_ASSIGN_OR_RETURN(const std::vector<Hour> hours, Take(tx, metric_id, limit));
+      *taken = static_cast<int64_t>(hours.size());
+      return absl::OkStatus();
+    });
   }
 
   absl::Status WorkOn(const AppliedMetric& metric) {
@@ -118,6 +133,15 @@ class Run {
            "extract(epoch FROM d.hour)::int8";
   }
 
+  absl::StatusOr<std::vector<Hour>> Take(pg::Transaction& tx, int metric_id, int limit) {
+    PGA_ASSIGN_OR_RETURN(pg::Result marks,
+                         tx.Exec(TakeSql(), {metric_id, TimeText(options_.ended_before - absl::Hours(1)), limit}));
+    std::vector<Hour> hours;
+    for (const pg::Row mark : marks) hours.push_back({mark.Int32(0), absl::FromUnixSeconds(mark.Int64(1))});
+    if (!hours.empty()) PGA_RETURN_IF_ERROR(tx.Exec(kReopenDays, {HourArray(hours)}).status());
+    return hours;
+  }
+
   absl::Status Group(const AppliedMetric& metric, const RollupStatements& statements, int size, int* taken) {
     RollupOutcome group;
     const absl::Status done =
@@ -127,9 +151,8 @@ class Run {
               tx.Exec("SET LOCAL enable_seqscan = off; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'; "
                       "SET LOCAL timezone = 'UTC'")
                   .status());
-          PGA_ASSIGN_OR_RETURN(pg::Result marks,
-                               tx.Exec(TakeSql(), {metric.id, TimeText(options_.ended_before - absl::Hours(1)), size}));
-          *taken = static_cast<int>(marks.rows());
+          PGA_ASSIGN_OR_RETURN(const std::vector<Hour> marks, Take(tx, metric.id, size));
+          *taken = static_cast<int>(marks.size());
           if (marks.empty()) return absl::OkStatus();
           PGA_ASSIGN_OR_RETURN(
               pg::Result floor,
@@ -139,8 +162,7 @@ class Run {
           const absl::Time raw_from = absl::FromUnixSeconds(floor.empty() ? 0 : floor[0].Int64(0));
           std::vector<Hour> hours;
           absl::Time first = absl::InfiniteFuture(), last = absl::InfinitePast();
-          for (const pg::Row mark : marks) {
-            const Hour hour{mark.Int32(0), absl::FromUnixSeconds(mark.Int64(1))};
+          for (const Hour& hour : marks) {
             // Computing it anew without its raw rows would wipe it out.
             if (hour.hour < raw_from) {
               ++group.expired;
@@ -153,13 +175,6 @@ class Run {
           if (hours.empty()) return absl::OkStatus();
           const std::string from = TimeText(first), to = TimeText(last + absl::Hours(1));
           const pg::Params params = {SourceArray(hours), HourArray(hours), from, to};
-          // A day that got rows is open again, and closed when none of its hours is dirty.
-          PGA_RETURN_IF_ERROR(tx.Exec("INSERT INTO metrics.ledger_day (day, rows, reopened) SELECT DISTINCT (hour AT "
-                                      "TIME ZONE 'UTC')::date, 0, "
-                                      "true FROM unnest($1::timestamptz[]) AS h(hour) ORDER BY 1 ON CONFLICT (day) DO "
-                                      "UPDATE SET reopened = true",
-                                      {HourArray(hours)})
-                                  .status());
           for (const char* suffix : {"_1m", "_10m", "_1h"}) {
             PGA_RETURN_IF_ERROR(tx.Exec("SELECT metrics.ensure_partitions($1, $2::timestamptz, $3::timestamptz)",
                                         {metric.metric.name() + suffix, from, to})
@@ -179,10 +194,9 @@ class Run {
   }
 
   absl::Status GiveUpFirst(const AppliedMetric& metric) {
-    PGA_ASSIGN_OR_RETURN(pg::Result gone,
-                         pool_.Exec(TakeSql(), {metric.id, TimeText(options_.ended_before - absl::Hours(1)), 1},
-                                    absl::Now() + options_.group_timeout));
-    outcome_.failed += static_cast<int64_t>(gone.rows());
+    int64_t gone = 0;
+    PGA_RETURN_IF_ERROR(TakeOnly(metric.id, 1, &gone));
+    outcome_.failed += gone;
     return absl::OkStatus();
   }
 

@@ -397,9 +397,12 @@ TEST_F(RollupTest, HourWithoutRawRowsKeepsItsRollups) {
   database_->Exec("DELETE FROM metrics.probe");
   database_->Exec("INSERT INTO metrics.rollup_dirty VALUES (1, 1, $1::timestamptz), (77, 1, $1::timestamptz)",
                   {SqlTime(absl::FromUnixMicros(base_us_))});
+  database_->Exec("DELETE FROM metrics.ledger_day");
   const RollupOutcome outcome = Roll();
   EXPECT_EQ(outcome.hours, 0);
   EXPECT_EQ(outcome.expired, 2);
+  EXPECT_EQ(database_->Value("SELECT count(*) FROM metrics.ledger_day WHERE reopened"), "1")
+      << "the marks were all that told of late rows";
   EXPECT_EQ(database_->Value("SELECT sum(calls) FROM metrics.probe_1h"), "10");
 }
 
