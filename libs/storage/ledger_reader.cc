@@ -14,10 +14,12 @@ namespace pga::storage {
 namespace {
 
 constexpr int64_t kDaySeconds = 86400;
-constexpr int64_t kLongestKeptMillis = 1000;
+constexpr absl::Duration kLongestKept = absl::Seconds(1);
 constexpr absl::Duration kLongestKeptCollectors = absl::Seconds(5);
 // Summing a past day is begun only if this much time is left.
 constexpr absl::Duration kDayBudget = absl::Milliseconds(300);
+// A past day that is not closed, because late rows are coming, is summed again after this time.
+constexpr absl::Duration kOpenDayKept = absl::Minutes(1);
 
 // Fixed counts of closed days, and a count of what lies outside them.
 constexpr char kCountSql[] = "SELECT metrics.ledger_count()";
@@ -67,6 +69,12 @@ std::vector<CollectorTotals> Chosen(const std::vector<CollectorTotals>& all, con
   return chosen;
 }
 
+// Days since 1970 whose count is fixed and holds: late rows leave a mark until the day is counted again.
+constexpr char kFixedDaysSql[] =
+    "SELECT (l.day - date '1970-01-01')::int8, l.rows FROM metrics.ledger_day l WHERE NOT l.reopened AND NOT EXISTS "
+    "(SELECT FROM metrics.rollup_dirty r WHERE r.hour >= l.day::timestamp AT TIME ZONE 'UTC' AND r.hour < (l.day + "
+    "1)::timestamp AT TIME ZONE 'UTC')";
+
 // Days since 1970; no look at the ledger itself, which has no index on time alone.
 constexpr char kOldestSql[] =
     "SELECT least(min(l.day) - date '1970-01-01', $1::int8 - 32)::int8 FROM metrics.ledger_day l";
@@ -74,37 +82,32 @@ constexpr char kOldestSql[] =
 }  // namespace
 
 LedgerReader::LedgerReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock)
-    : pool_(pool), catalog_(std::move(catalog)), clock_(clock) {}
+    : pool_(pool),
+      catalog_(std::move(catalog)),
+      clock_(clock),
+      count_(clock, kLongestKept),
+      totals_(clock, kLongestKept),
+      collectors_(clock, kLongestKeptCollectors) {}
 
 absl::StatusOr<int64_t> LedgerReader::Count(absl::Time deadline) {
-  absl::MutexLock lock(&mutex_);
-  const absl::Time now = clock_->Now();
-  if (count_.value && now < count_.until) return *count_.value;
-  const clock::Stopwatch watch(clock_);
-  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kCountSql, {}, deadline));
-  count_.value = result[0].Int64(0);
-  count_.until = clock_->Now() + std::min(absl::Milliseconds(kLongestKeptMillis), 10 * watch.Elapsed());
-  return *count_.value;
+  return count_.Get(deadline, [&]() -> absl::StatusOr<int64_t> {
+    PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kCountSql, {}, deadline));
+    return result[0].Int64(0);
+  });
 }
 
 absl::StatusOr<FrameTotals> LedgerReader::Totals(absl::Time deadline) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (totals_.value && clock_->Now() < totals_.until) return *totals_.value;
-  }
-  const clock::Stopwatch watch(clock_);
-  FrameTotals totals;
-  PGA_ASSIGN_OR_RETURN(totals.count, Count(deadline));
-  PGA_ASSIGN_OR_RETURN(pg::Result result,
-                       pool_->Exec(kByMetricSql, {TimeText(clock_->Now() - absl::Hours(24))}, deadline));
-  for (const pg::Row& row : result) {
-    totals.by_metric[row.Text(0).empty() ? "push" : std::string(row.Text(0))] += row.Int64(1);
-    totals.latest = std::max(totals.latest, absl::FromUnixMicros(row.Int64(2)));
-  }
-  absl::MutexLock lock(&mutex_);
-  totals_.value = totals;
-  totals_.until = clock_->Now() + std::min(absl::Milliseconds(kLongestKeptMillis), 10 * watch.Elapsed());
-  return totals;
+  return totals_.Get(deadline, [&]() -> absl::StatusOr<FrameTotals> {
+    FrameTotals totals;
+    PGA_ASSIGN_OR_RETURN(totals.count, Count(deadline));
+    PGA_ASSIGN_OR_RETURN(pg::Result result,
+                         pool_->Exec(kByMetricSql, {TimeText(clock_->Now() - absl::Hours(24))}, deadline));
+    for (const pg::Row& row : result) {
+      totals.by_metric[row.Text(0).empty() ? "push" : std::string(row.Text(0))] += row.Int64(1);
+      totals.latest = std::max(totals.latest, absl::FromUnixMicros(row.Int64(2)));
+    }
+    return totals;
+  });
 }
 
 absl::StatusOr<std::vector<FreshnessEntry>> LedgerReader::Freshness(const std::vector<SourceRef>& sources,
@@ -209,9 +212,12 @@ absl::StatusOr<double> LedgerReader::Completeness(const std::string& metric, con
 
 absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std::vector<std::string>& collector_ids,
                                                                       absl::Time deadline) {
-  absl::MutexLock lock(&collectors_mutex_);
-  if (collectors_.value && clock_->Now() < collectors_.until) return Chosen(*collectors_.value, collector_ids);
-  const clock::Stopwatch watch(clock_);
+  PGA_ASSIGN_OR_RETURN(const std::vector<CollectorTotals> all,
+                       collectors_.Get(deadline, [&] { return ReadCollectors(deadline); }));
+  return Chosen(all, collector_ids);
+}
+
+absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::ReadCollectors(absl::Time deadline) {
   const int64_t today = absl::ToUnixSeconds(clock_->Now()) / kDaySeconds;
   // Yesterday may still grow by late frames.
   const int64_t open_from = today - 1;
@@ -220,24 +226,33 @@ absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std:
       pg::Result result,
       pool_->Exec(kCollectorsSql, {TimeText(day_start(open_from)), TimeText(clock_->Now() - absl::Hours(24))},
                   deadline));
-  std::map<int32_t, int64_t> closed;
-  {
-    PGA_ASSIGN_OR_RETURN(pg::Result oldest, pool_->Exec(kOldestSql, {today}, deadline));
-    const int64_t first = oldest[0].Int64(0);
-    closed_days_.erase(closed_days_.begin(), closed_days_.lower_bound(first));
-    // Newest first, a day at a time, so that a short deadline still gets somewhere with every call.
-    for (int64_t day = open_from - 1; day >= first; --day) {
-      if (closed_days_.contains(day)) continue;
-      if (deadline - absl::Now() < kDayBudget) break;
-      PGA_ASSIGN_OR_RETURN(pg::Result rows,
-                           pool_->Exec(kDaySql, {TimeText(day_start(day)), TimeText(day_start(day + 1))}, deadline));
-      std::map<int32_t, int64_t>& sums = closed_days_[day];
-      for (const pg::Row& row : rows) sums[row.Int32(0)] = row.Int64(1);
+  PGA_ASSIGN_OR_RETURN(pg::Result oldest, pool_->Exec(kOldestSql, {today}, deadline));
+  PGA_ASSIGN_OR_RETURN(pg::Result closed, pool_->Exec(kFixedDaysSql, {}, deadline));
+  std::map<int64_t, int64_t> fixed;
+  for (const pg::Row& row : closed) fixed[row.Int64(0)] = row.Int64(1);
+  const int64_t first = oldest[0].Int64(0);
+  past_days_.erase(past_days_.begin(), past_days_.lower_bound(first));
+  // Newest first, a day at a time, so that a short deadline still gets somewhere with every call.
+  for (int64_t day = open_from - 1; day >= first; --day) {
+    const auto count = fixed.find(day);
+    const std::optional<int64_t> now_fixed =
+        count == fixed.end() ? std::optional<int64_t>() : std::optional<int64_t>(count->second);
+    const auto known = past_days_.find(day);
+    if (known != past_days_.end() &&
+        (now_fixed ? known->second.fixed == now_fixed : clock_->Now() - known->second.summed < kOpenDayKept)) {
+      continue;
     }
-    for (const auto& [day, rows] : closed_days_) {
-      if (day >= open_from) continue;
-      for (const auto& [collector, count] : rows) closed[collector] += count;
-    }
+    if (deadline - absl::Now() < kDayBudget) break;
+    PGA_ASSIGN_OR_RETURN(pg::Result rows,
+                         pool_->Exec(kDaySql, {TimeText(day_start(day)), TimeText(day_start(day + 1))}, deadline));
+    DaySums sums{now_fixed, clock_->Now(), {}};
+    for (const pg::Row& row : rows) sums.rows[row.Int32(0)] = row.Int64(1);
+    past_days_.insert_or_assign(day, std::move(sums));
+  }
+  std::map<int32_t, int64_t> past;
+  for (const auto& [day, sums] : past_days_) {
+    if (day >= open_from) continue;
+    for (const auto& [collector, rows] : sums.rows) past[collector] += rows;
   }
   std::vector<CollectorTotals> totals;
   for (const pg::Row& row : result) {
@@ -245,12 +260,10 @@ absl::StatusOr<std::vector<CollectorTotals>> LedgerReader::Collectors(const std:
     entry.collector_id = std::string(row.Text(1));
     if (!row.IsNull(2)) entry.last_seen = absl::FromUnixMicros(row.Int64(2));
     entry.rows_24h = row.Int64(3);
-    entry.rows_total = row.Int64(4) + closed[row.Int32(0)];
+    entry.rows_total = row.Int64(4) + past[row.Int32(0)];
     totals.push_back(std::move(entry));
   }
-  collectors_.value = std::move(totals);
-  collectors_.until = clock_->Now() + std::min(kLongestKeptCollectors, 10 * watch.Elapsed());
-  return Chosen(*collectors_.value, collector_ids);
+  return totals;
 }
 
 }  // namespace pga::storage

@@ -9,13 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
 #include "libs/pg/pool.h"
+#include "libs/storage/kept_answer.h"
 #include "libs/storage/source_reader.h"
 
 namespace pga::storage {
@@ -57,7 +56,7 @@ class LedgerReader {
   LedgerReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
 
   // Rows of relation metrics.metrics: fixed counts of closed days and COUNT(*) of the open ones. An answer that was
-  // dear is given again for up to ten times as long as it took, at most a second.
+  // dear is given again for up to ten times as long as it took, at most a second; callers at the same time share one.
   absl::StatusOr<int64_t> Count(absl::Time deadline);
 
   // The same number with counts per metric, kept likewise.
@@ -71,28 +70,30 @@ class LedgerReader {
   absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
                                       absl::Time start, absl::Time end, absl::Time deadline);
 
-  // Every collector, or those named. Sums of past days are remembered, so that a call reads two days; after a start
-  // they are added day by day, as far back as the deadlines of the calls allow. Dear answers are kept for up to 5 s.
+  // Every collector, or those named. Sums of past days are remembered until the day gets late rows, so that a call
+  // reads two days; after a start they are added day by day, as far back as the deadlines of the calls allow. Dear
+  // answers are kept for up to 5 s and shared.
   absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
                                                           absl::Time deadline);
 
  private:
-  template <typename T>
-  struct Kept {
-    std::optional<T> value;
-    absl::Time until = absl::InfinitePast();
+  // Rows per collector of a past day.
+  struct DaySums {
+    // The day's fixed count of ledger rows before they were summed; none while the day is open.
+    std::optional<int64_t> fixed;
+    absl::Time summed;
+    std::map<int32_t, int64_t> rows;
   };
+  absl::StatusOr<std::vector<CollectorTotals>> ReadCollectors(absl::Time deadline);
 
   pg::Pool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
   clock::Clock* clock_;
-  absl::Mutex mutex_;
-  Kept<int64_t> count_ ABSL_GUARDED_BY(mutex_);
-  Kept<FrameTotals> totals_ ABSL_GUARDED_BY(mutex_);
-  // Day (days since 1970) -> collector -> rows, for days that ended more than a day ago.
-  absl::Mutex collectors_mutex_;
-  std::map<int64_t, std::map<int32_t, int64_t>> closed_days_ ABSL_GUARDED_BY(collectors_mutex_);
-  Kept<std::vector<CollectorTotals>> collectors_ ABSL_GUARDED_BY(collectors_mutex_);
+  KeptAnswer<int64_t> count_;
+  KeptAnswer<FrameTotals> totals_;
+  KeptAnswer<std::vector<CollectorTotals>> collectors_;
+  // By days since 1970, for days that ended more than a day ago. Of the one caller whom collectors_ lets read.
+  std::map<int64_t, DaySums> past_days_;
 };
 
 }  // namespace pga::storage

@@ -6,7 +6,7 @@ pga_library(NAME storage_readers
        absl::strings absl::synchronization)
 
 pga_test(NAME storage_reader_range_test
-  SRCS reader_range_test.cc
+  SRCS reader_range_test.cc kept_answer_test.cc
   DEPS pga::storage_readers)
 pga_test(NAME storage_reader_test
   SRCS reader_load_test.cc reader_testing.cc

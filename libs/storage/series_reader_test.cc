@@ -275,6 +275,35 @@ TEST_F(SeriesReaderTest, CollectorTotalsCountOpenAndPastDays) {
   const auto count = ledger.Count(Deadline());
   ASSERT_THAT(count, IsOk());
   EXPECT_EQ(*count, 3);
+
+  // A backlog for a day that was summed long ago, while the day is open and after it was closed.
+  const auto backlog = [&] {
+    Exec(
+        "INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, "
+        "bytes) "
+        "VALUES ($1::timestamptz, 1, 1, 1, 0, 0, 60000, 1000, 1)",
+        {TimeText(start_ - absl::Hours(29))});
+    Exec("INSERT INTO metrics.rollup_dirty VALUES (1, 1, date_trunc('hour', $1::timestamptz)) ON CONFLICT DO NOTHING",
+         {TimeText(start_ - absl::Hours(29))});
+  };
+  const auto total = [&] {
+    clock_.Advance(absl::Minutes(2));
+    const auto totals = ledger.Collectors({"c"}, Deadline());
+    return totals.ok() && totals->size() == 1 ? (*totals)[0].rows_total : -1;
+  };
+  const auto close = [&] {
+    Exec("DELETE FROM metrics.rollup_dirty");
+    Exec("SELECT metrics.close_ledger_days($1::timestamptz, 100)", {TimeText(clock_.Now())});
+  };
+  backlog();
+  EXPECT_EQ(total(), 1123);
+  close();
+  EXPECT_EQ(total(), 1123);
+  backlog();
+  EXPECT_EQ(total(), 2123);
+  Exec("UPDATE metrics.ledger_day SET reopened = true");
+  close();
+  EXPECT_EQ(total(), 2123);
 }
 
 }  // namespace
