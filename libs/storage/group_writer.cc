@@ -85,9 +85,11 @@ constexpr char kUpdateWatermarks[] =
     "UPDATE metrics.ingest_watermark w SET last_seq = k.q, last_hash = k.h, session = greatest(w.session, k.n), "
     "updated_at = now() FROM unnest($1::int4[], $2::uuid[], $3::int8[], $4::bytea[], $5::int8[]) AS k(c, s, q, h, n) "
     "WHERE w.collector_id = k.c AND w.stream_id = k.s";
+// Known texts come again every hour or two (KnownTexts) and are noted as in use twice a day.
 constexpr char kInsertTexts[] =
-    "INSERT INTO metrics.text (source_id, id, value) SELECT s, i, v FROM unnest($1::int4[], $2::int8[], $3::text[]) AS "
-    "k(s, i, v) ON CONFLICT DO NOTHING";
+    "INSERT INTO metrics.text AS t (source_id, id, value) SELECT s, i, v FROM unnest($1::int4[], $2::int8[], "
+    "$3::text[]) AS k(s, i, v) ON CONFLICT (source_id, id) DO UPDATE SET last_seen = now() WHERE t.last_seen < now() - "
+    "interval '12 hours'";
 constexpr char kUpsertQueryTexts[] =
     "INSERT INTO metrics.query_text (source_id, database_id, query_id, text, last_seen) SELECT s, d, q, t, now() FROM "
     "unnest($1::int4[], $2::int8[], $3::int8[], $4::text[]) AS k(s, d, q, t) ON CONFLICT (source_id, database_id, "

@@ -676,6 +676,18 @@ TEST_F(GroupWriterTest, KnownTextsAreNotSentAgain) {
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.text"), 0);
 }
 
+TEST_F(GroupWriterTest, TextsInUseAreNotedTwiceADay) {
+  StreamMaker a(&db_, "a");
+  auto writer = MakeWriter(db_.url());
+  WriteOne(*writer, a.Next(2));
+  db_.Exec(
+      "UPDATE metrics.text SET last_seen = now() - CASE value WHEN 'label 0' THEN interval '13 hours' ELSE "
+      "interval '11 hours' END");
+  WriteOne(*writer, a.Next(2));
+  EXPECT_EQ(db_.Text("SELECT string_agg(value, ',') FROM metrics.text WHERE last_seen > now() - interval '1 hour'"),
+            "label 0");
+}
+
 TEST_F(GroupWriterTest, QueryTextsAreKeptAndRenewed) {
   StreamMaker a(&db_, "a");
   auto writer = MakeWriter(db_.url());

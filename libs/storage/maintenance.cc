@@ -295,14 +295,12 @@ absl::Status Maintenance::CleanUp() {
   PGA_ASSIGN_OR_RETURN(
       pg::Result kept,
       Exec("SELECT coalesce(max(retention_days), 400) FROM metrics.time_table WHERE kind <> 'record'"));
-  const std::string longest = absl::StrCat("now() - interval '", kept[0].Int64(0) + 1, " days'");
+  const std::string longest = absl::StrCat("now() - interval '", kept[0].Int64(0) + 2, " days'");
   for (const std::string& sql : {
            expired("lost_interval", absl::StrCat("received_at < ", longest).c_str()),
-           // Texts in use are sent again every day.
+           // Texts in use are sent again every day, all of them with the daily keyframes.
            expired("query_text", absl::StrCat("last_seen < ", longest).c_str()),
-           expired(
-               "text",
-               absl::StrCat("source_id IN (SELECT id FROM metrics.source WHERE last_seen < ", longest, ")").c_str()),
+           expired("text", absl::StrCat("last_seen < ", longest).c_str()),
            // A stream that was sealed and has not moved since raw rows of that time are gone will not come back.
            expired("ingest_watermark", "sealed AND updated_at < now() - interval '40 days'"),
        }) {

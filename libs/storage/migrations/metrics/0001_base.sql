@@ -62,6 +62,8 @@ CREATE TABLE metrics.text (
   source_id int4 NOT NULL,
   id        int8 NOT NULL,
   value     text NOT NULL,
+  -- A text in use is noted at least once a day.
+  last_seen timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (source_id, id)
 );
 CREATE TABLE metrics.query_text (

@@ -46,7 +46,7 @@ BEGIN
       metrics.time_table, metrics.metrics TO pganalytics_ingest;
     GRANT INSERT ON metrics.collector, metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark,
       metrics.rollup_dirty, metrics.quarantine, metrics.lost_interval TO pganalytics_ingest;
-    GRANT UPDATE ON metrics.source, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty TO pganalytics_ingest;
+    GRANT UPDATE ON metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty TO pganalytics_ingest;
     GRANT DELETE ON metrics.ingest_watermark TO pganalytics_ingest;
     GRANT EXECUTE ON FUNCTION metrics.ensure_partitions(text, timestamptz, timestamptz) TO pganalytics_ingest;
   END IF;
