@@ -14,7 +14,7 @@ namespace {
 
 using internal::Cat;
 
-// An interval is looked for this far after the instant, and a blocking tree this far before it.
+// An interval is looked for this far before and after the instant.
 constexpr absl::Duration kNearby = absl::Hours(1);
 
 // The frames that count: all of a range, or per source the first at or after the instant, or the newest before it.
@@ -38,12 +38,14 @@ constexpr char kActivityRows[] =
     "interval '1 hour' GROUP BY m.source_id, m.datname, m.usename, m.application_name, m.query_id, m.state, "
     "m.wait_event_type, m.wait_event ORDER BY 10 DESC, 11 DESC, 1, 6 LIMIT $5::int8";
 
-// A tree holds until the next frame; that in force at the start belongs to the range.
+// A tree holds until the next frame; that in force at the start belongs to the range. Collectors say it at every
+// change, every 15 minutes and, even if nobody is blocked, when they start: what is older than 20 minutes holds no
+// longer.
 constexpr char kBlockingRows[] =
     "WITH frames AS (SELECT l.source_id, l.time FROM metrics.metrics l WHERE l.source_id = ANY($1::int4[]) AND "
     "l.metric_id = $2::int8 AND l.time > $3::timestamptz AND l.time <= $4::timestamptz AND (l.flags & 2) = 0 UNION "
     "SELECT s.id, (SELECT max(l.time) FROM metrics.metrics l WHERE l.source_id = s.id AND l.metric_id = $2::int8 AND "
-    "l.time > $3::timestamptz - interval '1 hour' AND l.time <= $3::timestamptz AND (l.flags & 2) = 0) FROM "
+    "l.time > $3::timestamptz - interval '20 minutes' AND l.time <= $3::timestamptz AND (l.flags & 2) = 0) FROM "
     "unnest($1::int4[]) AS s(id)) "
     "SELECT m.source_id, (extract(epoch FROM m.time) * 1000000)::int8, m.blocked_pid, m.blocking_pid, "
     "m.blocked_usename, "
@@ -51,7 +53,8 @@ constexpr char kBlockingRows[] =
     "m.blocking_state, "
     "count(*) OVER () FROM frames f JOIN metrics.blocking m ON m.source_id = f.source_id AND m.time = f.time WHERE "
     "m.time > "
-    "$3::timestamptz - interval '1 hour' AND m.time <= $4::timestamptz ORDER BY m.time, m.source_id, m.blocked_pid, "
+    "$3::timestamptz - interval '20 minutes' AND m.time <= $4::timestamptz ORDER BY m.time, m.source_id, "
+    "m.blocked_pid, "
     "m.blocking_pid LIMIT $5::int8";
 
 class Texts {

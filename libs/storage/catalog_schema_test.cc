@@ -205,6 +205,19 @@ TEST_F(CatalogSchemaTest, ReadableViewShowsTexts) {
             "main/4294967295/orders/7,main/4294967295/8");
 }
 
+// Columns called like those of the tables that the view joins.
+TEST_F(CatalogSchemaTest, ReadableViewTakesAnyColumnName) {
+  const auto odd = MakeMetric("odd", catalog_pb::SCOPE_INSTANCE,
+                              {"value text label", "name text info", "id int8 gauge", "uuid text info"});
+  ASSERT_EQ(Apply(odd), absl::OkStatus());
+  database_->Exec(
+      "INSERT INTO metrics.collector (collector_id) VALUES ('col'); INSERT INTO metrics.source (uuid, name, "
+      "collector_id) VALUES (md5('s')::uuid, 'main', 1); INSERT INTO metrics.text VALUES (1, 11, 'on'), (1, 12, "
+      "'fsync'); INSERT INTO metrics.odd (time, source_id, flags, value, name, id) VALUES (now(), 1, 0, 11, 12, 5)");
+  EXPECT_EQ(database_->Value("SELECT concat_ws('/', source_name, value, name, id, uuid) FROM readable.odd"),
+            "main/on/fsync/5");
+}
+
 TEST_F(CatalogSchemaTest, LockedTableIsWaitedForAndThenGivenUp) {
   auto reader = pg::CopyConnection::Connect({.url = database_->url()}, Soon());
   ASSERT_TRUE(reader.ok());
