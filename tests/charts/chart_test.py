@@ -42,10 +42,10 @@ def env_of(container: dict) -> dict[str, str]:
 
 
 class Chart:
-    """What the chart renders for some settings, by kind and name without the release's prefix."""
+    """What the chart renders for some settings, or a file of them, by kind and name without the release's prefix."""
 
-    def __init__(self, helm: str, *settings: str):
-        args = [a for s in ("existingSecret=pganalytics", *settings) for a in ("--set", s)]
+    def __init__(self, helm: str, *settings: str, values: str = "default"):
+        args = ["-f", str(CHART / f"ci/{values}-values.yaml")] + [a for s in settings for a in ("--set", s)]
         rendered = run(helm, "template", "pga", str(CHART), "-n", "pganalytics", "--kube-version", "1.30.0", *args)
         self.objects = {(o["kind"], o["metadata"]["name"].removeprefix("pga-pganalytics").lstrip("-")): o
                         for o in yaml.safe_load_all(rendered) if o}
@@ -119,6 +119,40 @@ def check_collectors_tls(helm: str) -> None:
           and "INGEST_COLLECTOR_ADDR" not in plain.env("Deployment", "gateway"), "without a certificate nothing of it")
 
 
+def check_settings(helm: str) -> None:
+    full, chart = Chart(helm, values="full"), Chart(helm, values="collector")
+    check(full.env("Deployment", "query")["QUERY_CONNECTIONS"] == "16", "extraEnv of a service")
+    check("fieldRef" in full.env("StatefulSet", "collector")["COLLECTOR_NAME"], "extraEnv with valueFrom")
+    for size, expected in (("512Mi", "429496729"), ("2Gi", "1717986918"), ("1Ti", "879609302220")):
+        env = Chart(helm, f"collector.persistence.size={size}", values="collector").env("StatefulSet", "collector")
+        check(env["METRICS_BUFFER_SIZE"] == expected, f"spool of a volume of {size}: {env['METRICS_BUFFER_SIZE']}")
+    check(chart.env("StatefulSet", "collector")["HOST_METRICS"] == "false", "host figures would be the node's")
+    check("affinity" in full.pod("StatefulSet", "collector"), "affinity of the collector")
+    for kind, name, variable, path, volume in (
+            *(("Deployment", s, "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}})
+              for s in ("auth", "registry", "ingest", "query")),
+            ("Job", "migrate-1", "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}}),
+            ("StatefulSet", "collector", "POSTGRES_SSLROOTCERT", "/etc/pganalytics/postgres-ca",
+             {"secret": {"secretName": "cluster-db-ca"}})):
+        check(full.env(kind, name)[variable] == path + "/ca.crt", f"{name}: path of the database's CA")
+        mount = next(m["name"] for m in full.container(kind, name)["volumeMounts"] if m["mountPath"] == path)
+        found = next(v for v in full.pod(kind, name)["volumes"] if v["name"] == mount)
+        check(all(volume[k].items() <= found[k].items() for k in volume), f"{name}: volume of the database's CA: {found}")
+        check(variable not in chart.env(kind, name), f"{name}: no CA, no {variable}")
+    # Every pod but that of `helm test` has a policy; databases are reached by those that need them alone.
+    policies = {o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: o["spec"]
+                for (kind, _), o in full.objects.items() if kind == "NetworkPolicy"}
+    check(set(policies) == {"auth", "registry", "ingest", "query", "gateway", "collector", "migration"},
+          f"policies are {set(policies)}")
+    for name, spec in policies.items():
+        ports = {p["port"] for rule in spec["egress"] for p in rule["ports"]}
+        check((5432 in ports) == (name != "gateway") and 53 in ports, f"{name} may reach ports {ports}")
+    check(policies["migration"]["ingress"] == [], "nobody calls the job")
+    order = {k: int(full[k]["metadata"]["annotations"]["helm.sh/hook-weight"]) for k in
+             (("NetworkPolicy", "migration"), ("Job", "migrate-1"))}
+    check(order["NetworkPolicy", "migration"] < order["Job", "migrate-1"], "the policy comes before the job")
+
+
 def check_secrets(helm: str) -> None:
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     told = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
@@ -190,7 +224,7 @@ def main() -> int:
             check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
                   f"deployments are {services}")
 
-    for part in (check_metrics, check_gateway, check_collectors_tls, check_secrets, check_numbers):
+    for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_numbers):
         part(helm)
 
     refused = {
@@ -198,6 +232,8 @@ def main() -> int:
         "unknown key": ["--set", "existingSecret=x,colour=red"],
         "zero replicas": ["--set", "existingSecret=x,ingest.replicas=0"],
         "wildcard origin": ["--set", "existingSecret=x,gateway.corsAllowedOrigins={*}"],
+        "variable without a value": ["--set", "existingSecret=x,query.extraEnv[0].name=LOG_LEVEL"],
+        "two CAs": ["--set", "existingSecret=x,databaseCa.secret=a,databaseCa.configMap=b"],
         "collector without host": ["--set", "existingSecret=x,collector.enabled=true"],
     }
     for what, args in refused.items():

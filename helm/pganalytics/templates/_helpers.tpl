@@ -73,12 +73,31 @@ capabilities:
     {{- end }}
 {{- end -}}
 
+{{/* Volume `name` with file ca.crt from the Secret or ConfigMap of `ca`; nothing when neither is named. */}}
+{{- define "pganalytics.caVolume" -}}
+{{- if .ca.secret -}}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .ca.secret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ .ca.key }}, path: ca.crt}
+{{- else if .ca.configMap -}}
+- name: {{ .name }}
+  configMap:
+    name: {{ .ca.configMap }}
+    items:
+      - {key: {{ .ca.key }}, path: ca.crt}
+{{- end -}}
+{{- end -}}
+
 {{/*
 Deployment, ServiceAccount, PodDisruptionBudget and, unless own, Service of one service.
 root, component, program, values, keys (secret keys as NAME: key), env (list of name/value), probe (grpc or gateway)
 */}}
 {{- define "pganalytics.service" -}}
 {{- $root := .root -}}
+{{- $ca := include "pganalytics.caVolume" (dict "name" "database-ca" "ca" $root.Values.databaseCa) -}}
 {{- /* TLS of people ends in the gateway, TLS of collectors in ingest, with one certificate. */ -}}
 {{- $tls := and (has .component (list "gateway" "ingest")) $root.Values.gateway.tls.existingSecret -}}
 apiVersion: v1
@@ -151,6 +170,13 @@ spec:
             - name: {{ .name }}
               value: {{ .value | quote }}
             {{- end }}
+            {{- if and .database $ca }}
+            - name: PGSSLROOTCERT
+              value: /etc/pganalytics/database-ca/ca.crt
+            {{- end }}
+            {{- with .values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           ports:
             {{- if eq .probe "grpc" }}
             - name: grpc
@@ -207,6 +233,11 @@ spec:
               readOnly: true
             - name: state
               mountPath: /var/lib/pganalytics
+            {{- if and .database $ca }}
+            - name: database-ca
+              mountPath: /etc/pganalytics/database-ca
+              readOnly: true
+            {{- end }}
             {{- if $tls }}
             - name: tls
               mountPath: /etc/pganalytics/tls
@@ -218,6 +249,9 @@ spec:
           emptyDir:
             medium: Memory
             sizeLimit: 16Mi
+        {{- if and .database $ca }}
+        {{- $ca | nindent 8 }}
+        {{- end }}
         {{- if $tls }}
         - name: tls
           secret:
@@ -324,9 +358,7 @@ spec:
     - ports:
         - {port: {{ $root.Values.metrics.port }}, protocol: TCP}
   egress:
-    - ports:
-        - {port: 53, protocol: UDP}
-        - {port: 53, protocol: TCP}
+    {{- include "pganalytics.egress" (dict "ports" (ternary $root.Values.networkPolicy.databasePorts (list) .database)) | nindent 4 }}
     {{- with .peers }}
     - to:
         {{- range . }}
@@ -340,11 +372,18 @@ spec:
         - {port: 9443, protocol: TCP}
         {{- end }}
     {{- end }}
-    {{- if .database }}
-    - ports:
-        {{- range $root.Values.networkPolicy.databasePorts }}
-        - {port: {{ . }}, protocol: TCP}
-        {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Names of hosts, and these ports anywhere: databases are mostly outside the cluster. */}}
+{{- define "pganalytics.egress" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- with .ports }}
+- ports:
+    {{- range . }}
+    - {port: {{ . }}, protocol: TCP}
     {{- end }}
 {{- end }}
 {{- end -}}
