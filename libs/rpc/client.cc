@@ -42,6 +42,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& addres
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   // Each channel has its own connection: two identities must not share one by accident.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  if (options.all_addresses) arguments.SetLoadBalancingPolicyName("round_robin");
   arguments.SetUserAgentPrefix("pganalytics/" PGA_VERSION);
   if (tls.enabled && !tls.server_name.empty()) arguments.SetSslTargetNameOverride(tls.server_name);
   return grpc::CreateCustomChannel(address, MakeChannelCredentials(tls), arguments);

@@ -37,6 +37,8 @@ struct ChannelOptions {
   absl::Duration max_backoff = absl::Seconds(10);
   // How long one attempt may take (TCP and TLS together).
   absl::Duration connect_timeout = absl::Seconds(10);
+  // Whether calls go in turn to all addresses of the name, each with a connection of its own, or all to one of them.
+  bool all_addresses = false;
   // Whether the environment's http_proxy is used.
   bool use_http_proxy = false;
 };

@@ -149,6 +149,7 @@ struct NodeOptions {
   bool tcp = true;
   bool external = false;
   Dispatcher::Options dispatcher = {};
+  TlsOptions outside_tls = {};
 };
 
 struct Node {
@@ -162,6 +163,8 @@ struct Node {
     server_options.name = "node";
     if (options.tcp) server_options.listen = {"127.0.0.1:0"};
     server_options.tls = options.tls;
+    if (options.outside_tls.enabled) server_options.outside_listen = {"127.0.0.1:0"};
+    server_options.outside_tls = options.outside_tls;
     server_options.services = {&system, &auth, &enrolment};
     server_options.dispatcher = &dispatcher;
     server_options.external_acceptor = options.external;
@@ -666,6 +669,32 @@ TEST(Start, SaysWhatIsWrong) {
   EXPECT_THAT(Server::Start(std::move(no_certificate)).status(), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST(Channels, CallsGoToAllAddressesOfAName) {
+  World world;
+  Node nodes[2] = {Node(&world), Node(&world)};
+  std::atomic<int> calls[2] = {0, 0};
+  for (int i = 0; i < 2; ++i) {
+    nodes[i].system.handler = [&calls, i](CallContext&, const auto&, querypb::GetVersionResponse&) {
+      ++calls[i];
+      return absl::OkStatus();
+    };
+  }
+  const auto channel =
+      *Connect("ipv4:" + nodes[0].address() + "," + nodes[1].address(), {}, ChannelOptions{.all_addresses = true});
+  // The second connection may stand a moment after the first.
+  EXPECT_TRUE(Eventually([&] {
+    EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), IsOk());
+    return calls[0] > 0 && calls[1] > 0;
+  }));
+  const int before[2] = {calls[0], calls[1]};
+  for (int i = 0; i < 10; ++i) EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), IsOk());
+  EXPECT_EQ(calls[0], before[0] + 5);
+  EXPECT_EQ(calls[1], before[1] + 5);
+  // One that stops is left out.
+  nodes[0].server->Drain(absl::Now());
+  EXPECT_TRUE(Eventually([&] { return GetVersion(channel, Within(kLimit)).ok() && calls[1] > before[1] + 6; }));
+}
+
 // ---- TLS ----
 
 class Tls : public ::testing::Test {
@@ -805,6 +834,19 @@ TEST_F(Tls, CaAsTextGoesWithCertificateFiles) {
       WhoAmI(node.Channel(true, ClientWith(TestCa("foreign").Collector("db-1"))), Within(absl::Seconds(5))).status(),
       StatusIs(absl::StatusCode::kUnavailable));
   std::filesystem::remove_all(dir);
+}
+
+// Peers on the first address, collectors over TLS on the second.
+TEST_F(Tls, CallersFromOutsideHaveAnAddressOfTheirOwn) {
+  Node node(&world_, {.outside_tls = server_tls_});
+  const std::string outside = "127.0.0.1:" + std::to_string(node.server->ports().at(1));
+  const std::string token = world_.Token(Principal::kCollector, "db-1");
+  EXPECT_THAT(WhoAmI(*Connect(node.address(), {}), Within(kLimit, token)),
+              status::IsOkAndHolds(std::string("collector:db-1||token")));
+  EXPECT_THAT(WhoAmI(*Connect(outside, ClientWith(collector_ca_.Collector("db-1"))), Within(kLimit)),
+              status::IsOkAndHolds(std::string("collector:db-1|db-1|certificate")));
+  EXPECT_THAT(WhoAmI(*Connect(outside, {}), Within(absl::Seconds(5), token)).status(),
+              StatusIs(absl::StatusCode::kUnavailable));
 }
 
 TEST_F(Tls, OptionsThatDoNotFitAreRefused) {

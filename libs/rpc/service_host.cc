@@ -61,7 +61,8 @@ absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(absl::Time deadline) {
   return answer->ca_pem();
 }
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ServiceHost::Connect(const std::string& address) {
-  return rpc::Connect(address, parts_->peer_tls);
+  // Every replica that the name stands for gets its share.
+  return rpc::Connect(address, parts_->peer_tls, {.all_addresses = true});
 }
 
 namespace {
