@@ -10,31 +10,40 @@
 #include <string>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
+#include "services/ingest/refusal_limit.h"
 
 namespace pga::ingest {
 
 struct EnrolmentRelay::State {
-  Options options;
+  State(const Options& from, clock::Clock* clock)
+      : options(from),
+        by_secret(clock, from.secret_burst, from.secret_per_minute),
+        by_address(clock, from.address_burst, from.address_per_minute) {}
+  const Options options;
+  RefusalLimit by_secret;
+  RefusalLimit by_address;
   rpc::Dispatcher* dispatcher = nullptr;
   std::shared_ptr<grpc::Channel> registry;
   std::optional<grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer>> stub;
   rpc::ServiceIdentity* identity = nullptr;
   metrics::Counter* relayed = nullptr;
   metrics::Counter* refused = nullptr;
+  metrics::Counter* unheard = nullptr;
   std::atomic<int> calls{0};
 };
 
 // One call between its two sides. Deletes itself when both are over.
 class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
  public:
-  Call(std::shared_ptr<State> state, grpc::CallbackServerContext* context, const char* method,
+  Call(std::shared_ptr<State> state, grpc::CallbackServerContext* context, const char* method, bool enrols,
        const grpc::ByteBuffer* request, grpc::ByteBuffer* response)
-      : state_(std::move(state)), response_(response) {
+      : state_(std::move(state)), enrols_(enrols), response_(response) {
     counted_ = state_->calls.fetch_add(1) < state_->options.max_calls;
     if (!counted_) {
       state_->calls.fetch_sub(1);
@@ -56,8 +65,14 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     }
     state_->relayed->Increment();
     outbound_ = true;
-    state_->stub->UnaryCall(&client_, method, grpc::StubOptions(), request, response_,
-                            [this](grpc::Status status) { Finish(std::move(status)); });
+    state_->stub->UnaryCall(&client_, method, grpc::StubOptions(), request, response_, [this](grpc::Status status) {
+      if (enrols_ && (status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+                      status.error_code() == grpc::StatusCode::PERMISSION_DENIED)) {
+        state_->by_secret.Refused(secret_key_);
+        state_->by_address.Refused(address_);
+      }
+      Finish(std::move(status));
+    });
   }
 
   void OnCancel() override {
@@ -74,8 +89,18 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
   absl::Status Prepare() {
     const auto secret = call_.Find(rpc::kRegistrationSecret);
     const bool collector = call_.principal.kind == token::Principal::kCollector;
-    if (!collector && !secret) {
+    if (!collector && !(enrols_ && secret)) {
       return absl::PermissionDeniedError("enrolment is for collectors and for holders of a registration secret");
+    }
+    if (enrols_) {
+      address_ = call_.peer.substr(0, call_.peer.rfind(':'));
+      secret_key_ = absl::StrCat(address_, " ", absl::HashOf(secret.value_or("")));
+      const absl::Duration wait = std::max(state_->by_secret.Wait(secret_key_), state_->by_address.Wait(address_));
+      if (wait > absl::ZeroDuration()) {
+        state_->unheard->Increment();
+        return status::WithRetryAfter(
+            absl::ResourceExhaustedError("enrolment was refused too often; check the registration secret"), wait);
+      }
     }
     if (!state_->stub) return absl::UnavailableError("registry is not configured");
     const std::string token = state_->identity == nullptr ? std::string() : state_->identity->Token();
@@ -86,17 +111,17 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     client_.AddMetadata(rpc::kServiceAuthorization, absl::StrCat("Bearer ", token));
     client_.AddMetadata(rpc::kRequestId, call_.request_id);
     if (!call_.peer.empty()) client_.AddMetadata(rpc::kForwardedFor, call_.peer);
-    if (collector) {
-      client_.AddMetadata(rpc::kCollectorId, call_.principal.collector_id);
-    } else {
-      client_.AddMetadata(rpc::kRegistrationSecret, std::string(*secret));
-    }
+    if (collector) client_.AddMetadata(rpc::kCollectorId, call_.principal.collector_id);
+    // Also for a caller with a certificate: registering again is decided by the secret.
+    if (enrols_ && secret) client_.AddMetadata(rpc::kRegistrationSecret, std::string(*secret));
     const absl::Time deadline = std::min(call_.deadline, absl::Now() + state_->options.timeout);
     client_.set_deadline(absl::ToChronoTime(deadline));
     return absl::OkStatus();
   }
 
   const std::shared_ptr<State> state_;
+  const bool enrols_;
+  std::string address_, secret_key_;  // by which refusals are counted
   grpc::ByteBuffer* const response_;
   rpc::CallContext call_;
   grpc::ClientContext client_;
@@ -105,9 +130,8 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
 };
 
 EnrolmentRelay::EnrolmentRelay(Options options, rpc::Dispatcher* dispatcher, std::shared_ptr<grpc::Channel> registry,
-                               rpc::ServiceIdentity* identity, metrics::Registry* metrics)
-    : state_(std::make_shared<State>()) {
-  state_->options = options;
+                               rpc::ServiceIdentity* identity, metrics::Registry* metrics, clock::Clock* clock)
+    : state_(std::make_shared<State>(options, clock)) {
   state_->dispatcher = dispatcher;
   state_->registry = std::move(registry);
   if (state_->registry != nullptr) state_->stub.emplace(state_->registry);
@@ -116,26 +140,28 @@ EnrolmentRelay::EnrolmentRelay(Options options, rpc::Dispatcher* dispatcher, std
       &metrics->AddCounter("pga_ingest_enrolments_relayed_total", "Enrolment calls passed on to registry");
   state_->refused = &metrics->AddCounter("pga_ingest_enrolments_refused_total",
                                          "Enrolment calls refused because too many were under way");
+  state_->unheard = &metrics->AddCounter("pga_ingest_enrolments_unheard_total",
+                                         "Enrolment calls refused because earlier ones of their caller were");
 }
 
 EnrolmentRelay::~EnrolmentRelay() = default;
 
-grpc::ServerUnaryReactor* EnrolmentRelay::Relay(grpc::CallbackServerContext* context, const char* method,
+grpc::ServerUnaryReactor* EnrolmentRelay::Relay(grpc::CallbackServerContext* context, const char* method, bool enrols,
                                                 const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  return new Call(state_, context, method, request, response);
+  return new Call(state_, context, method, enrols, request, response);
 }
 
 grpc::ServerUnaryReactor* EnrolmentRelay::Enrol(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                                 grpc::ByteBuffer* response) {
-  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/Enrol", request, response);
+  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/Enrol", true, request, response);
 }
 grpc::ServerUnaryReactor* EnrolmentRelay::Renew(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                                 grpc::ByteBuffer* response) {
-  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/Renew", request, response);
+  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/Renew", false, request, response);
 }
 grpc::ServerUnaryReactor* EnrolmentRelay::FetchConfig(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/FetchConfig", request, response);
+  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/FetchConfig", false, request, response);
 }
 
 }  // namespace pga::ingest

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "absl/time/time.h"
+#include "libs/clock/clock.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/service_identity.h"
 #include "libs/rpc/unary.h"
@@ -25,10 +26,15 @@ class EnrolmentRelay final : public pganalytics::registry::v1::EnrolmentService:
     absl::Duration timeout = absl::Seconds(15);
     // Calls under way at once; further ones are refused.
     int max_calls = 256;
+    // Refused attempts to enrol: per address and secret, so that one misconfigured collector silences only itself even
+    // where a proxy stands between, and per address whatever the secret. As many at once as the first says, then as
+    // many a minute as the second.
+    double secret_burst = 10, secret_per_minute = 5;
+    double address_burst = 100, address_per_minute = 60;
   };
   // Everything outlives the relay; `registry` may be null, and every call is then UNAVAILABLE.
   EnrolmentRelay(Options options, rpc::Dispatcher* dispatcher, std::shared_ptr<grpc::Channel> registry,
-                 rpc::ServiceIdentity* identity, metrics::Registry* metrics);
+                 rpc::ServiceIdentity* identity, metrics::Registry* metrics, clock::Clock* clock);
   ~EnrolmentRelay() override;
 
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
@@ -41,7 +47,7 @@ class EnrolmentRelay final : public pganalytics::registry::v1::EnrolmentService:
  private:
   class Call;
   struct State;
-  grpc::ServerUnaryReactor* Relay(grpc::CallbackServerContext* context, const char* method,
+  grpc::ServerUnaryReactor* Relay(grpc::CallbackServerContext* context, const char* method, bool enrols,
                                   const grpc::ByteBuffer* request, grpc::ByteBuffer* response);
   std::shared_ptr<State> state_;
 };

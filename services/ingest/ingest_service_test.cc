@@ -35,6 +35,7 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   grpc::Status Enrol(grpc::ServerContext* context, const registry_v1::EnrolRequest* request,
                      registry_v1::EnrolResponse* response) override {
     Remember(context);
+    if (Metadata(rpc::kRegistrationSecret) == "wrong") return {grpc::StatusCode::UNAUTHENTICATED, "no such secret"};
     response->set_collector_id(request->collector_id());
     response->set_token("fresh");
     return grpc::Status::OK;
@@ -332,6 +333,30 @@ TEST_F(IngestServiceTest, EnrolmentIsRelayedWithWhatWasVerified) {
     registry_v1::FetchConfigResponse response;
     EXPECT_EQ(stub->FetchConfig(&context, {}, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   }
+}
+
+TEST_F(IngestServiceTest, WrongSecretsAreHeardOnlySoOften) {
+  FakeRegistry registry;
+  IngestHarness::Options options = Options();
+  options.registry = registry.channel();
+  IngestHarness harness(std::move(options));
+  auto stub = registry_v1::EnrolmentService::NewStub(harness.channel());
+  const auto enrol = [&](const std::string& secret, const std::string& token) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.AddMetadata(rpc::kRegistrationSecret, secret);
+    if (!token.empty()) context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", token));
+    registry_v1::EnrolRequest request;
+    request.set_collector_id("c9");
+    registry_v1::EnrolResponse response;
+    return stub->Enrol(&context, request, &response).error_code();
+  };
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(enrol("wrong", ""), grpc::StatusCode::UNAUTHENTICATED) << i;
+  EXPECT_EQ(enrol("wrong", ""), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(enrol("right", ""), grpc::StatusCode::OK) << i;
+  // Who has an identity already registers again by the secret.
+  EXPECT_EQ(enrol("right", CollectorToken("c9")), grpc::StatusCode::OK);
+  EXPECT_EQ(registry.Metadata(rpc::kRegistrationSecret), "right");
 }
 
 TEST_F(IngestServiceTest, PushStoresElementsWhole) {

@@ -246,7 +246,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
       std::make_unique<rpc::Dispatcher>(deps.authenticator, p->call_pool.get(), deps.metrics, deps.clock, dispatcher);
   p->configs = std::make_unique<ConfigClient>(deps.registry, deps.identity, &p->sessions, deps.metrics);
   p->relay = std::make_unique<EnrolmentRelay>(EnrolmentRelay::Options{}, p->dispatcher.get(), deps.registry,
-                                              deps.identity, deps.metrics);
+                                              deps.identity, deps.metrics, deps.clock);
   IngestService::Options service;
   service.max_streams = streams;
   p->service =

@@ -83,6 +83,8 @@ SessionInstruments::SessionInstruments(metrics::Registry* registry)
       fenced(registry->AddCounter("pga_ingest_fenced_total", "Streams ended because a newer one took over")),
       went_back(registry->AddCounter("pga_ingest_database_went_back_total",
                                      "Streams whose acknowledged batches the database does not hold any more")),
+      forked(registry->AddCounter("pga_ingest_forked_total",
+                                  "Streams whose acknowledged bytes are not those that the database holds")),
       stale(registry->AddCounter("pga_ingest_stale_total",
                                  "Streams ended because the database does not know their collector or sources")),
       dropped(registry->AddCounter("pga_ingest_dropped_after_reject_total",
@@ -119,12 +121,16 @@ int32_t StreamSession::config_version() const {
   return config_version_;
 }
 
-// Starts whatever may be started: the next read, the next write, or the end.
+// Starts whatever may be started: the next write, the next read, or the end.
 void StreamSession::Pump() {
   if (sink_ == nullptr || finished_) return;
   const bool stopping = closing_.has_value() || cancelled_;
+  if (!writing_ && !stopping && NextResponse()) {
+    writing_ = true;
+    sink_->StartWrite(&outgoing_);
+  }
   if (!reading_ && !read_ended_ && !stopping && !draining_ && phase_ != Phase::kOpening &&
-      unsettled_ < context_->window) {
+      unsettled_ + static_cast<int64_t>(rejects_.size()) < context_->window) {
     reading_ = true;
     incoming_.Clear();
     sink_->StartRead(&incoming_);
@@ -133,11 +139,6 @@ void StreamSession::Pump() {
   if (stopping) {
     finished_ = true;
     sink_->Finish(closing_.value_or(absl::CancelledError("the collector has gone")));
-    return;
-  }
-  if (NextResponse()) {
-    writing_ = true;
-    sink_->StartWrite(&outgoing_);
     return;
   }
   const bool idle = unsettled_ == 0 && phase_ != Phase::kOpening;
@@ -311,6 +312,15 @@ void StreamSession::ReportState(const ingest_v1::Hello& hello, const StreamPosit
                {"stream", frame::FormatUuid(position.stream_id)},
                {"acknowledged", stream.last_acked_seq()},
                {"stored", position.last_seq}});
+    } else if (stream.last_acked_seq() == position.last_seq && !stream.last_acked_hash().empty() &&
+               stream.last_acked_hash() != position.last_hash) {
+      if (context_->instruments != nullptr) context_->instruments->forked.Increment();
+      PGA_LOG(warn,
+              "a stream has forked: other bytes are stored under the number that was acknowledged; a clone of the "
+              "collector's disk has delivered, or the database was restored and written by one",
+              {{"collector_id", principal_.collector_id},
+               {"stream", frame::FormatUuid(position.stream_id)},
+               {"acknowledged", stream.last_acked_seq()}});
     } else if (stream.last_written_seq() < position.last_seq) {
       PGA_LOG(warn, "a collector's spool has gone back behind what is stored: a clone, or an older state of its disk",
               {{"collector_id", principal_.collector_id},

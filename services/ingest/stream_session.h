@@ -74,6 +74,7 @@ struct SessionInstruments {
   metrics::Counter& rejects;
   metrics::Counter& fenced;
   metrics::Counter& went_back;
+  metrics::Counter& forked;
   metrics::Counter& stale;
   metrics::Counter& dropped;
   metrics::Histogram& ack_seconds;
@@ -189,7 +190,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   std::optional<absl::Status> closing_ ABSL_GUARDED_BY(mutex_);
   absl::Time closing_since_ ABSL_GUARDED_BY(mutex_);
   const absl::Time started_ = absl::Now();
-  int64_t unsettled_ ABSL_GUARDED_BY(mutex_) = 0;  // batches read and not answered
+  int64_t unsettled_ ABSL_GUARDED_BY(mutex_) = 0;  // batches read and not settled; unsent rejects count besides
   std::deque<std::unique_ptr<Arrival>> inbox_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Arrival> parked_ ABSL_GUARDED_BY(mutex_);  // waits for room
   absl::flat_hash_map<std::string, Progress> progress_ ABSL_GUARDED_BY(mutex_);

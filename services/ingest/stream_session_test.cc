@@ -542,6 +542,20 @@ TEST_F(StreamSessionTest, RewindIsSaidOnceAndTheRestComesAgain) {
   EXPECT_EQ(rejects, 1);
 }
 
+// A collector that sends refused batches and takes no answers is read no further than its window.
+TEST_F(StreamSessionTest, UnsentRejectsFillTheWindow) {
+  store_.refusal = storage::quarantine_reason::kOwner;
+  Opened call = Open();
+  Stream stream("c1");
+  int sent = 0;
+  while (sent < 20 && call.sink->SendBatch(stream.Next(), absl::Milliseconds(sent < 5 ? 20'000 : 200))) ++sent;
+  // Four in the window and one answer that is being written.
+  EXPECT_LE(sent, 6);
+  EXPECT_GE(sent, 4);
+  EXPECT_TRUE(call.sink->Next().has_reject());
+  EXPECT_TRUE(call.sink->SendBatch(stream.Next()));
+}
+
 TEST_F(StreamSessionTest, StreamsOfOneCallAreIndependent) {
   Opened call = Open();
   Stream live("c1"), sealed("c1");
