@@ -25,9 +25,12 @@ constexpr absl::Duration kOpenDayKept = absl::Minutes(1);
 constexpr char kCountSql[] = "SELECT metrics.ledger_count()";
 
 constexpr char kByMetricSql[] =
-    "SELECT coalesce(c.name, ''), t.frames, (extract(epoch FROM t.newest) * 1000000)::int8 FROM (SELECT m.metric_id, "
-    "count(*) AS frames, max(m.time) AS newest FROM metrics.metrics m WHERE m.time >= $1::timestamptz GROUP BY 1) t "
-    "LEFT JOIN metrics.catalog_metric c ON c.id = t.metric_id";
+    "SELECT CASE WHEN t.source_id = 0 THEN '' ELSE s.group_name END, coalesce(c.name, ''), sum(t.frames)::int8, "
+    "(extract(epoch FROM max(t.newest)) * "
+    "1000000)::int8 FROM (SELECT m.source_id, m.metric_id, count(*) AS frames, max(m.time) AS newest FROM "
+    "metrics.metrics m WHERE m.time >= $1::timestamptz GROUP BY 1, 2) t LEFT JOIN metrics.catalog_metric c ON c.id = "
+    "t.metric_id LEFT JOIN metrics.source s ON s.id = t.source_id WHERE t.source_id = 0 OR s.id IS NOT NULL GROUP BY "
+    "1, 2";
 
 constexpr char kFreshnessSql[] =
     "SELECT s.id, c.name, (extract(epoch FROM newest.time) * 1000000)::int8, r.frames, r.rows "
@@ -96,18 +99,27 @@ absl::StatusOr<int64_t> LedgerReader::Count(absl::Time deadline) {
   });
 }
 
-absl::StatusOr<FrameTotals> LedgerReader::Totals(absl::Time deadline) {
-  return totals_.Get(deadline, [&]() -> absl::StatusOr<FrameTotals> {
-    FrameTotals totals;
-    PGA_ASSIGN_OR_RETURN(totals.count, Count(deadline));
+absl::StatusOr<FrameTotals> LedgerReader::Totals(const std::vector<std::string>& groups, absl::Time deadline) {
+  using ByGroup = std::map<std::string, FrameTotals>;
+  PGA_ASSIGN_OR_RETURN(const ByGroup all, totals_.Get(deadline, [&]() -> absl::StatusOr<ByGroup> {
     PGA_ASSIGN_OR_RETURN(pg::Result result,
                          pool_->Exec(kByMetricSql, {TimeText(clock_->Now() - absl::Hours(24))}, deadline));
+    ByGroup totals;
     for (const pg::Row& row : result) {
-      totals.by_metric[row.Text(0).empty() ? "push" : std::string(row.Text(0))] += row.Int64(1);
-      totals.latest = std::max(totals.latest, absl::FromUnixMicros(row.Int64(2)));
+      FrameTotals& group = totals[std::string(row.Text(0))];
+      group.by_metric[row.Text(1).empty() ? "push" : std::string(row.Text(1))] += row.Int64(2);
+      group.latest = std::max(group.latest, absl::FromUnixMicros(row.Int64(3)));
     }
     return totals;
-  });
+  }));
+  FrameTotals totals;
+  PGA_ASSIGN_OR_RETURN(totals.count, Count(deadline));
+  for (const auto& [name, group] : all) {
+    if (!name.empty() && std::find(groups.begin(), groups.end(), name) == groups.end()) continue;
+    for (const auto& [metric, frames] : group.by_metric) totals.by_metric[metric] += frames;
+    totals.latest = std::max(totals.latest, group.latest);
+  }
+  return totals;
 }
 
 absl::StatusOr<std::vector<FreshnessEntry>> LedgerReader::Freshness(const std::vector<SourceRef>& sources,

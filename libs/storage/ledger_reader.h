@@ -33,6 +33,7 @@ struct FreshnessEntry {
 };
 
 struct FrameTotals {
+  // Rows of relation metrics.metrics, of every group.
   int64_t count = 0;
   // Frames per metric in the last 24 hours.
   std::map<std::string, int64_t> by_metric;
@@ -59,8 +60,9 @@ class LedgerReader {
   // dear is given again for up to ten times as long as it took, at most a second; callers at the same time share one.
   absl::StatusOr<int64_t> Count(absl::Time deadline);
 
-  // The same number with counts per metric, kept likewise.
-  absl::StatusOr<FrameTotals> Totals(absl::Time deadline);
+  // The same number, kept likewise, with what the sources of these groups sent, and what was pushed, which is of no
+  // source.
+  absl::StatusOr<FrameTotals> Totals(const std::vector<std::string>& groups, absl::Time deadline);
 
   // One entry for each metric that a source ever sent. INVALID_ARGUMENT for a bad range.
   absl::StatusOr<std::vector<FreshnessEntry>> Freshness(const std::vector<SourceRef>& sources, absl::Time start,
@@ -90,7 +92,8 @@ class LedgerReader {
   std::shared_ptr<const catalog::Catalog> catalog_;
   clock::Clock* clock_;
   KeptAnswer<int64_t> count_;
-  KeptAnswer<FrameTotals> totals_;
+  // By group; what belongs to no source has the empty one.
+  KeptAnswer<std::map<std::string, FrameTotals>> totals_;
   KeptAnswer<std::vector<CollectorTotals>> collectors_;
   // By days since 1970, for days that ended more than a day ago. Of the one caller whom collectors_ lets read.
   std::map<int64_t, DaySums> past_days_;

@@ -151,7 +151,8 @@ grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* 
   return Read<pb::GetMetricsRequest, pb::GetMetricsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetMetricsRequest&, pb::GetMetricsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(call.deadline));
+        PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
+        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(groups, call.deadline));
         answer.set_count(static_cast<double>(totals.count));
         for (const auto& [metric, frames] : totals.by_metric) {
           (*answer.mutable_by_type())[metric] = static_cast<double>(frames);
