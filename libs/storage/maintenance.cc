@@ -57,8 +57,11 @@ struct Maintenance::Figures {
     closed = &registry->AddCounter("pga_storage_ledger_days_closed_total", "Days of the ledger whose count was fixed");
     corrected = &registry->AddCounter("pga_storage_ledger_corrected_rows_total",
                                       "Rows by which fixed counts of the ledger were wrong when counted again");
+    quarantine_dropped = &registry->AddCounter("pga_storage_quarantine_dropped_total",
+                                               "Batches removed from quarantine because their collector had too many");
     run_seconds = &registry->AddHistogram("pga_storage_maintenance_run_seconds", "Duration of a maintenance run");
-    for (const char* step : {"lease", "partitions", "rollups", "ledger", "retention", "compression", "cleanup"}) {
+    for (const char* step :
+         {"lease", "partitions", "rollups", "ledger", "retention", "compression", "quarantine", "cleanup"}) {
       failures[step] = &registry->AddCounter("pga_storage_maintenance_failures_total", "Maintenance steps that failed",
                                              {{"step", step}});
     }
@@ -84,6 +87,7 @@ struct Maintenance::Figures {
   metrics::Counter* compressed = nullptr;
   metrics::Counter* closed = nullptr;
   metrics::Counter* corrected = nullptr;
+  metrics::Counter* quarantine_dropped = nullptr;
   metrics::Histogram* run_seconds = nullptr;
   std::map<std::string, metrics::Counter*> failures;
 };
@@ -97,6 +101,7 @@ Maintenance::Maintenance(MaintenanceOptions options)
           {"ledger", absl::Minutes(5), &Maintenance::Ledger},
           {"retention", absl::Minutes(10), &Maintenance::Retention},
           {"compression", absl::Minutes(10), &Maintenance::Compression},
+          {"quarantine", absl::Minutes(1), &Maintenance::Quarantine},
           {"cleanup", absl::Hours(1), &Maintenance::CleanUp},
       }),
       figures_(std::make_unique<Figures>(options_.registry)) {}
@@ -279,6 +284,21 @@ absl::Status Maintenance::Compression() {
   return absl::OkStatus();
 }
 
+// A collector that sends nothing but refused batches must not fill the disk: its oldest ones go.
+absl::Status Maintenance::Quarantine() {
+  PGA_ASSIGN_OR_RETURN(
+      pg::Result dropped,
+      Exec("DELETE FROM metrics.quarantine WHERE id = ANY (ARRAY(SELECT k.id FROM (SELECT q.id, sum(q.bytes) OVER "
+           "(PARTITION BY q.collector_id ORDER BY q.id DESC) AS newer FROM metrics.quarantine q) k WHERE k.newer > "
+           "$1::int8 ORDER BY k.id LIMIT $2::int8))",
+           {options_.quarantine_bytes, kDeleteLimit}));
+  if (const int64_t batches = dropped.affected_rows(); batches > 0) {
+    PGA_LOG(warn, "quarantine holds too much of a collector; its oldest batches were removed", {{"batches", batches}});
+    Figures::Add(figures_->quarantine_dropped, batches);
+  }
+  return absl::OkStatus();
+}
+
 // What is not cut by time goes by the row, a bounded number at once.
 absl::Status Maintenance::CleanUp() {
   const std::string limit = absl::StrCat(" LIMIT ", kDeleteLimit, "))");
@@ -296,13 +316,18 @@ absl::Status Maintenance::CleanUp() {
       pg::Result kept,
       Exec("SELECT coalesce(max(retention_days), 400) FROM metrics.time_table WHERE kind <> 'record'"));
   const std::string longest = absl::StrCat("now() - interval '", kept[0].Int64(0) + 2, " days'");
+  // Every frame of a stream that has not moved for longer than raw rows are kept is older than ingest takes: should the
+  // stream come back after all, its batches go to quarantine instead of being stored twice.
+  PGA_ASSIGN_OR_RETURN(
+      pg::Result raw,
+      Exec("SELECT greatest(coalesce(max(retention_days), 30) + 2, 40) FROM metrics.time_table WHERE kind = 'raw'"));
+  const std::string drained = absl::StrCat("sealed AND updated_at < now() - interval '", raw[0].Int64(0), " days'");
   for (const std::string& sql : {
            expired("lost_interval", absl::StrCat("received_at < ", longest).c_str()),
            // Texts in use are sent again every day, all of them with the daily keyframes.
            expired("query_text", absl::StrCat("last_seen < ", longest).c_str()),
            expired("text", absl::StrCat("last_seen < ", longest).c_str()),
-           // A stream that was sealed and has not moved since raw rows of that time are gone will not come back.
-           expired("ingest_watermark", "sealed AND updated_at < now() - interval '40 days'"),
+           expired("ingest_watermark", drained.c_str()),
        }) {
     PGA_RETURN_IF_ERROR(Exec(sql).status());
   }

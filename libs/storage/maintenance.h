@@ -37,6 +37,8 @@ struct MaintenanceOptions {
   absl::Duration partitions_ahead = absl::Hours(24 * 7);
   // TimescaleDB: chunks that ended this long ago are compressed.
   absl::Duration compress_after = absl::Hours(24 * 3);
+  // Bytes that quarantine keeps of one collector; the oldest batches go first.
+  int64_t quarantine_bytes = int64_t{256} << 20;
 };
 
 class Maintenance {
@@ -69,6 +71,7 @@ class Maintenance {
   absl::Status Ledger();
   absl::Status Retention();
   absl::Status Compression();
+  absl::Status Quarantine();
   absl::Status CleanUp();
   absl::StatusOr<pg::Result> Exec(const std::string& sql, const pg::Params& params = {});
 

@@ -196,5 +196,36 @@ TEST_F(MaintenanceTest, PartitionsAreMadeAheadAndOnDemand) {
   EXPECT_EQ(covered("now() - interval '4 days'"), "t");
 }
 
+TEST_F(MaintenanceTest, QuarantineOfACollectorIsBounded) {
+  database_->Exec(
+      "INSERT INTO metrics.quarantine (collector_id, stream_id, seq, reason, message, payload) SELECT c, "
+      "md5('s')::uuid, "
+      "s, 'malformed', '', repeat('x', 100)::bytea FROM generate_series(1, 2) c, generate_series(1, 10 * c) s");
+  MaintenanceOptions options = Options("a");
+  options.quarantine_bytes = 1'550;
+  auto maintenance = Maintenance::Create(std::move(options));
+  ASSERT_TRUE(maintenance->RunOnce(true).ok());
+  EXPECT_EQ(database_->Value("SELECT string_agg(concat_ws(':', collector_id, n, oldest), ' ' ORDER BY collector_id) "
+                             "FROM (SELECT collector_id, count(*) AS n, min(seq) AS oldest FROM metrics.quarantine "
+                             "GROUP BY 1) q"),
+            "1:10:1 2:15:6");
+  EXPECT_THAT(registry_.Render(), HasSubstr("pga_storage_quarantine_dropped_total 5"));
+}
+
+// A stream must be remembered for as long as ingest would take its frames.
+TEST_F(MaintenanceTest, DrainedStreamsAndUnusedTextsGoWhenNothingCanNameThem) {
+  database_->Exec(
+      "UPDATE metrics.time_table SET retention_days = 60 WHERE kind = 'raw'; INSERT INTO metrics.ingest_watermark "
+      "(collector_id, stream_id, last_seq, last_hash, sealed, updated_at) SELECT 1, gen_random_uuid(), d, '', d <> 90, "
+      "now() - d * interval '1 day' FROM unnest(ARRAY[50, 61, 63, 90]) d; INSERT INTO metrics.text (source_id, id, "
+      "value, last_seen) VALUES (1, 1, 'used', now() - interval '400 days'), (1, 2, 'unused', now() - interval '403 "
+      "days'); UPDATE metrics.source SET last_seen = now()");
+  auto maintenance = Maintenance::Create(Options("a"));
+  ASSERT_TRUE(maintenance->RunOnce(true).ok());
+  EXPECT_EQ(database_->Value("SELECT string_agg(last_seq::text, ' ' ORDER BY last_seq) FROM metrics.ingest_watermark"),
+            "50 61 90");
+  EXPECT_EQ(database_->Value("SELECT string_agg(value, ' ') FROM metrics.text"), "used");
+}
+
 }  // namespace
 }  // namespace pga::storage

@@ -117,7 +117,8 @@ CREATE TABLE metrics.quarantine (
   seq          int8 NOT NULL,
   reason       text NOT NULL,
   message      text NOT NULL,
-  payload      bytea
+  payload      bytea,
+  bytes        int4 GENERATED ALWAYS AS (coalesce(octet_length(payload), 0)) STORED
 );
 CREATE INDEX quarantine_received_at ON metrics.quarantine (received_at);
 CREATE TABLE metrics.lost_interval (

@@ -57,14 +57,14 @@ BEGIN
       metrics.lost_interval, metrics.time_table, metrics.lease, public.metrics TO pganalytics_query;
     GRANT SELECT ON ALL TABLES IN SCHEMA readable TO pganalytics_query;
     -- Numbers of the quarantine, not what is in it.
-    GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, message) ON metrics.quarantine TO pganalytics_query;
+    GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, message, bytes) ON metrics.quarantine TO pganalytics_query;
   END IF;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_maintenance') THEN
     GRANT USAGE ON SCHEMA metrics, custom TO pganalytics_maintenance;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day, metrics.lease,
       metrics.lost_interval, metrics.time_table TO pganalytics_maintenance;
-    GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason) ON metrics.quarantine TO pganalytics_maintenance;
+    GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, bytes) ON metrics.quarantine TO pganalytics_maintenance;
     GRANT INSERT, UPDATE, DELETE ON metrics.lease, metrics.ledger_day TO pganalytics_maintenance;
     GRANT UPDATE, DELETE ON metrics.rollup_dirty TO pganalytics_maintenance;
     GRANT DELETE ON metrics.text, metrics.query_text, metrics.quarantine, metrics.lost_interval,
