@@ -9,6 +9,8 @@ import sys
 
 import yaml
 
+from settings import settings_of
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/pganalytics"
 VERSIONS = ["v1.27", "v1.30", "v1.33"]
@@ -220,6 +222,13 @@ def main() -> int:
                     for variable in container.get("env", []):
                         check(not any(word in variable["name"] for word in ("PASSWORD", "SECRET", "KEY"))
                               or variable["name"].endswith(("_FILE", "_PATH")), f"{name}: {variable['name']} in clear")
+            for name, spec in pod_specs(objects):
+                program = spec["containers"][0]["command"][0].rpartition("/")[2].removeprefix("pga-").removeprefix(
+                    "pganalytics-")
+                if program != "pgactl":
+                    # ENVIRONMENT is said to all alike; PGSSLROOTCERT is libpq's.
+                    unknown = set(env_of(spec["containers"][0])) - settings_of(program) - {"ENVIRONMENT", "PGSSLROOTCERT"}
+                    check(not unknown, f"{name}: {unknown} are no settings of {program}")
             services = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
             check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
                   f"deployments are {services}")

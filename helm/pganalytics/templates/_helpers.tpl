@@ -159,8 +159,10 @@ spec:
               value: "0.0.0.0:{{ $root.Values.metrics.port }}"
             - name: SHUTDOWN_TIMEOUT
               value: {{ sub $root.Values.terminationGracePeriodSeconds 10 | quote }}
+            {{- if eq .component "auth" }}
             - name: STATE_DIR
               value: /var/lib/pganalytics
+            {{- end }}
             {{- if eq .probe "grpc" }}
             - name: GRPC_LISTEN
               value: "0.0.0.0:9090"
@@ -231,8 +233,10 @@ spec:
             - name: secrets
               mountPath: /etc/pganalytics/secrets
               readOnly: true
+            {{- if eq .component "auth" }}
             - name: state
               mountPath: /var/lib/pganalytics
+            {{- end }}
             {{- if and .database $ca }}
             - name: database-ca
               mountPath: /etc/pganalytics/database-ca
@@ -245,10 +249,12 @@ spec:
             {{- end }}
       volumes:
         {{- include "pganalytics.secretVolume" . | nindent 8 }}
+        {{- if eq .component "auth" }}
         - name: state
           emptyDir:
             medium: Memory
             sizeLimit: 16Mi
+        {{- end }}
         {{- if and .database $ca }}
         {{- $ca | nindent 8 }}
         {{- end }}

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""What is deployed without Kubernetes: the compose file and the image as text, the systemd units with systemd's own
+tools where they are installed."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+from settings import ROOT, settings_of
+
+SYSTEMD = ROOT / "tools/deploy/systemd"
+# systemd-analyze rates exposure from 0 to 10.
+MOST_EXPOSURE = 2.0
+checks = 0
+
+
+def check(condition: bool, what: str) -> None:
+    global checks
+    checks += 1
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+
+
+def run(*args: str) -> str:
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"{' '.join(args)}: {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def check_compose() -> None:
+    service = yaml.safe_load((ROOT / "collector-docker-compose.yml").read_text())["services"]["collector"]
+    known = settings_of("collector")
+    for name, value in service["environment"].items():
+        check(name in known, f"compose: {name} is no setting of the collector")
+        check(name == "STATE_DIR" or re.match(rf"\$\{{{name}:[?+-]", value), f"compose: {name} cannot be set from outside")
+    for name in ("BACKEND_CA_FILE", "BACKEND_TLS_VERIFY", "BACKEND_ALLOW_PLAINTEXT"):
+        check(name in service["environment"], f"compose: {name} is missing")
+    check((ROOT / service["build"]["dockerfile"]).is_file(), "compose: how the image is built")
+    check("pid" not in service and service["read_only"] and service["cap_drop"] == ["ALL"], "compose: rights")
+
+
+def check_image() -> None:
+    dockerfile = (ROOT / "tools/deploy/images/Dockerfile").read_text()
+    last = dockerfile[dockerfile.rindex("\nFROM"):]
+    check("ENV LISTEN_ADDRESS=0.0.0.0" in last, "image: its port must be reached from outside the container")
+    check(all(package in last for package in (" ca-certificates ", " tzdata ")), "image: certificates and time zones")
+    check(re.search(r"^USER 10001:10001$", last, re.M) is not None, "image: not root")
+
+
+def directives(unit: pathlib.Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^([A-Za-z]+)=(.*)$", unit.read_text(), re.M):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def check_units() -> None:
+    users = dict(re.findall(r"^u (\S+) - \".*?\" (\S+)", (SYSTEMD / "sysusers.d/pganalytics.conf").read_text(), re.M))
+    folders = dict(re.findall(r"^d (\S+) \S+ (\S+)", (SYSTEMD / "tmpfiles.d/pganalytics.conf").read_text(), re.M))
+    taken = set()
+    for unit in sorted(SYSTEMD.glob("*.service")):
+        of = directives(unit)
+        user, state = of["User"][0], "/var/lib/" + of["StateDirectory"][0]
+        check(user in users and user not in taken, f"{unit.name}: user {user} is not made, or not its own")
+        taken.add(user)
+        check(users[user] == state and f"STATE_DIR={state}" in of["Environment"], f"{unit.name}: state folder")
+        for key in ("StandardOutput", "StandardError"):
+            for target in of.get(key, []):
+                # 209/STDOUT otherwise: files are opened before a unit's own folders are made.
+                check(folders.get(os.path.dirname(target.partition(":")[2])) == user, f"{unit.name}: folder of {target}")
+        # 226/NAMESPACE when one is not there.
+        check("ReadWritePaths" not in of, f"{unit.name}: StateDirectory and LogsDirectory make what they name")
+        check(of["CapabilityBoundingSet"] == [""] and of["UMask"] == ["0077"], f"{unit.name}: rights")
+
+
+def check_with_systemd() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for unit in sorted(SYSTEMD.glob("*.service")):
+            # The programs are not installed here; everything else of the unit is as it is.
+            copy = pathlib.Path(folder) / unit.name
+            copy.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.M))
+            check(run("systemd-analyze", "verify", str(copy)).strip() == "", f"{unit.name}: systemd-analyze has remarks")
+            rating = re.search(r"Overall exposure level for \S+: ([0-9.]+)",
+                               run("systemd-analyze", "security", "--offline=true", "--no-pager", str(copy)))
+            check(rating is not None and float(rating[1]) <= MOST_EXPOSURE, f"{unit.name}: exposure {rating and rating[1]}")
+        if os.geteuid() == 0:
+            root = pathlib.Path(folder) / "root"
+            (root / "etc").mkdir(parents=True)
+            run("systemd-sysusers", f"--root={root}", str(SYSTEMD / "sysusers.d/pganalytics.conf"))
+            run("systemd-tmpfiles", f"--root={root}", "--create", str(SYSTEMD / "tmpfiles.d/pganalytics.conf"))
+            uid = next(int(line.split(":")[2]) for line in (root / "etc/passwd").read_text().splitlines()
+                       if line.startswith("pganalytics:"))
+            check((root / "var/log/pganalytics").stat().st_uid == uid, "the log folder belongs to the service's user")
+
+
+def main() -> int:
+    check_compose()
+    check_image()
+    check_units()
+    if shutil.which("systemd-analyze"):
+        check_with_systemd()
+    else:
+        print("systemd's tools are not installed here: the units were checked as text alone")
+    print(f"deploy: {checks} checks passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
