@@ -331,6 +331,23 @@ TEST_F(StreamSessionTest, HelloGivesWatermarksAndWindow) {
   EXPECT_GT(answer.hello_ack().server_time_us(), 0);
 }
 
+TEST_F(StreamSessionTest, OtherBytesUnderTheAcknowledgedNumberAreCountedAtHello) {
+  metrics::Registry figures(false);
+  SessionInstruments instruments(&figures);
+  context_.instruments = &instruments;
+  {
+    Opened call = Start();
+    ingest_v1::StreamBatchesRequest hello = Hello(1, {frame::RandomUuid(), frame::RandomUuid(), frame::RandomUuid()});
+    hello.mutable_hello()->mutable_streams(0)->set_last_acked_hash(frame::ZeroHash());
+    hello.mutable_hello()->mutable_streams(1)->set_last_acked_hash(std::string(frame::kHashBytes, 'x'));
+    ASSERT_TRUE(call.sink->Send(hello));
+    EXPECT_TRUE(call.sink->Next().has_hello_ack());
+    EXPECT_THAT(figures.Render(), ::testing::HasSubstr("pga_ingest_forked_total 1"));
+    control_pool_.Drain(absl::Now() + kLimit);  // its last hold on the session
+  }
+  context_.instruments = nullptr;
+}
+
 TEST_F(StreamSessionTest, AcksAreCumulative) {
   Opened call = Open();
   Stream stream("c1");
