@@ -54,6 +54,8 @@ class PgBatchWriter final : public BatchWriter {
 struct IngestServer::Parts {
   IngestConfig config;
   IngestDeps deps;
+  // The metrics database where it takes writes.
+  log::Secret writable_url;
   std::unique_ptr<pg::Pool> pool;
   std::unique_ptr<PgIngestStore> store;
   std::unique_ptr<AppliedCatalog> catalog;
@@ -133,7 +135,7 @@ void IngestServer::Parts::AskDurability() {
     if (former.code() != absl::StatusCode::kUnavailable && now - durability_asked < kDurabilityEvery) return;
     durability_asked = now;
   }
-  absl::Status answer = storage::CheckDurability(config.metrics_url.Reveal(), /*allow_unsafe=*/false);
+  absl::Status answer = storage::CheckDurability(writable_url.Reveal(), /*allow_unsafe=*/false);
   // What was found holds until the database says something else.
   if (!answer.ok() && answer.code() != absl::StatusCode::kFailedPrecondition) return;
   if (answer.code() != former.code()) {
@@ -191,6 +193,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->deps = deps;
   pg::PoolOptions pool;
   PGA_ASSIGN_OR_RETURN(pool.url, pg::WritableConninfo(config.metrics_url.Reveal()));
+  p->writable_url = log::Secret(pool.url);
   pool.application_name = "pga-ingest";
   pool.role = "pganalytics_ingest";
   pool.size = config.connections;
