@@ -18,6 +18,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
 #include "libs/exec/shutdown.h"
@@ -26,6 +27,7 @@
 #include "libs/rpc/server.h"
 #include "libs/status/status.h"
 #include "services/collector/credentials.h"
+#include "services/collector/durable_file.h"
 #include "services/collector/host_runner.h"
 #include "services/collector/ingest_client.h"
 #include "services/collector/outbox.h"
@@ -44,21 +46,11 @@ constexpr size_t kWriterQueue = 256;
 constexpr std::chrono::milliseconds kLinger(200);
 constexpr std::chrono::seconds kHousekeeping(5);
 constexpr int kResolverThreads = 2;
+// How long the delivery thread waits for the event loop.
+constexpr absl::Duration kLoopPatience = absl::Seconds(5);
 
 absl::StatusOr<std::shared_ptr<const catalog::Catalog>> LoadCatalog(const CollectorConfig& config) {
   return config.catalog_dir.empty() ? catalog::Catalog::Builtin() : catalog::Catalog::WithCustom(config.catalog_dir);
-}
-
-absl::Status MakeDirectory(const std::string& path) {
-  // Parents too: the default lies two levels deep.
-  for (size_t i = 1; i <= path.size(); ++i) {
-    if (i != path.size() && path[i] != '/') continue;
-    if (mkdir(path.substr(0, i).c_str(), 0700) != 0 && errno != EEXIST) {
-      return absl::FailedPreconditionError(absl::StrCat("STATE_DIR=", path, " cannot be made: ", strerror(errno),
-                                                        "; choose a folder that can be written"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -68,7 +60,11 @@ class Collector::Impl {
   explicit Impl(CollectorConfig config) : config_(std::move(config)), signal_(loop_), housekeeping_(loop_) {}
 
   absl::Status Init() {
-    PGA_RETURN_IF_ERROR(MakeDirectory(config_.state_dir));
+    if (absl::Status status = MakePrivateDirectory(config_.state_dir); !status.ok()) {
+      return absl::FailedPreconditionError(absl::StrCat("STATE_DIR=", config_.state_dir, ": ",
+                                                        std::string(status.message()),
+                                                        "; choose a folder that can be written"));
+    }
     PGA_ASSIGN_OR_RETURN(catalog_, LoadCatalog(config_));
     PGA_ASSIGN_OR_RETURN(const BackendAddress backend, ParseBackendUrl(config_.backend_url));
     LoadPushedConfig();
@@ -103,6 +99,7 @@ class Collector::Impl {
     client.state_dir = config_.state_dir;
     client.config_version = config_version_;
     client.max_backoff = config_.backend_retry_max;
+    client.started_at_us = absl::ToUnixMicros(absl::Now());
     IngestEvents events;
     events.on_ack = [this](const std::string& stream_id, int64_t last_seq) {
       asio::post(loop_, [this, stream_id, last_seq] {
@@ -114,7 +111,16 @@ class Collector::Impl {
         for (auto& runner : runners_) runner->ForgetSentTexts();
       });
     };
-    events.on_rolled_back = [this] { asio::post(loop_, [this] { trackers_->DropBaselines(); }); };
+    events.on_rolled_back = [this]() -> absl::Status {
+      auto done = std::make_shared<absl::Notification>();
+      asio::post(loop_, [this, done] {
+        trackers_->DropRecovered();
+        outbox_->Flush();
+        done->Notify();
+      });
+      if (done->WaitForNotificationWithTimeout(kLoopPatience)) return absl::OkStatus();
+      return absl::UnavailableError("the event loop is busy or has ended");
+    };
     events.on_config = [this](int32_t version, const std::string& toml) {
       asio::post(loop_, [this, version, toml] { ApplyPushedConfig(version, toml, /*store=*/true); });
     };

@@ -21,9 +21,6 @@ absl::StatusOr<std::string> MakePrivateKey();
 // PEM of a certificate request for that key with the common name. INVALID_ARGUMENT if the key cannot be read.
 absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, const std::string& common_name);
 
-// Writes a file of mode 0600 and makes its name durable.
-absl::Status WritePrivateFile(const std::string& path, const std::string& bytes);
-
 class Credentials {
  public:
   Credentials(std::string state_dir, std::string collector_id, std::string collector_name, log::Secret secret);
@@ -42,8 +39,9 @@ class Credentials {
   // Asks for first credentials with the registration secret. FAILED_PRECONDITION without a secret. Blocks for up to
   // 20 s.
   absl::Status Enrol(const std::shared_ptr<grpc::Channel>& channel);
-  // Asks for fresh ones with what it has.
-  absl::Status Renew(const std::shared_ptr<grpc::Channel>& channel);
+  // Asks for fresh ones: by the token, or, when that is refused or has expired, by the certificate that the channel
+  // presents.
+  absl::Status Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused);
   // The backend does not know the token any more.
   void Forget();
 

@@ -20,6 +20,7 @@
 #include "libs/status/status.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 #include "services/collector/credentials.h"
+#include "services/collector/durable_file.h"
 
 namespace pga::collector {
 namespace {
@@ -70,28 +71,6 @@ absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, c
     return absl::InternalError("a certificate request could not be made");
   }
   return Drain(out.get());
-}
-
-absl::Status WritePrivateFile(const std::string& path, const std::string& bytes) {
-  const std::string temporary = path + ".tmp";
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return absl::InternalError(absl::StrCat("making ", temporary, ": ", strerror(errno)));
-  bool ok = true;
-  size_t done = 0;
-  while (ok && done < bytes.size()) {
-    const ssize_t put = write(fd, bytes.data() + done, bytes.size() - done);
-    if (put < 0 && errno == EINTR) continue;
-    ok = put > 0;
-    if (ok) done += static_cast<size_t>(put);
-  }
-  ok = ok && fsync(fd) == 0;
-  const int error = errno;
-  close(fd);
-  if (!ok || rename(temporary.c_str(), path.c_str()) != 0) {
-    unlink(temporary.c_str());
-    return absl::InternalError(absl::StrCat("writing ", path, ": ", strerror(error)));
-  }
-  return absl::OkStatus();
 }
 
 Credentials::Credentials(std::string state_dir, std::string collector_id, std::string collector_name,
@@ -166,13 +145,13 @@ absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel) {
   return Store(response);
 }
 
-absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel) {
+absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused) {
   registrypb::RenewRequest request;
   request.set_version(PGA_VERSION);
   PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
   rpc::CallOptions options;
   options.deadline = absl::Now() + absl::Seconds(20);
-  options.bearer = token_;
+  if (!token_refused && absl::Now() < token_expires_) options.bearer = token_;
   const auto stub = EnrolmentService::NewStub(channel);
   PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,
                        rpc::Call(*stub, &EnrolmentService::Stub::Renew, request, options));
@@ -181,6 +160,7 @@ absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel) {
 
 void Credentials::Forget() {
   token_.clear();
+  has_certificate_ = false;
   unlink((state_dir_ + "/credentials").c_str());
 }
 

@@ -116,6 +116,7 @@ absl::Status BuildFull(const Reading& reading, int64_t at_us, ingestpb::FrameKin
 }  // namespace
 
 bool Continues(const Epoch& before, const Epoch& now) {
+  if (before.partial != now.partial) return false;
   if (before.system_identifier != now.system_identifier || before.timeline != now.timeline) return false;
   if (before.checkpointer_start_us == now.checkpointer_start_us && now.checkpointer_start_us != 0) return true;
   return before.statistics_reset_us == now.statistics_reset_us && now.statistics_reset_us != 0;
@@ -214,15 +215,19 @@ void PutObservation(std::string* out, const Observation& o) {
   PutSigned(out, o.epoch.timeline);
   PutSigned(out, o.epoch.checkpointer_start_us);
   PutSigned(out, o.epoch.statistics_reset_us);
+  PutSigned(out, o.epoch.partial ? 1 : 0);
   PutSigned(out, o.view_reset_us);
   PutSigned(out, o.evictions);
 }
 
 bool GetObservation(ByteReader* in, Observation* o) {
-  return in->GetSigned(&o->collected_at_us) && in->GetSigned(&o->epoch.system_identifier) &&
-         in->GetSigned(&o->epoch.timeline) && in->GetSigned(&o->epoch.checkpointer_start_us) &&
-         in->GetSigned(&o->epoch.statistics_reset_us) && in->GetSigned(&o->view_reset_us) &&
-         in->GetSigned(&o->evictions);
+  int64_t partial = 0;
+  const bool whole = in->GetSigned(&o->collected_at_us) && in->GetSigned(&o->epoch.system_identifier) &&
+                     in->GetSigned(&o->epoch.timeline) && in->GetSigned(&o->epoch.checkpointer_start_us) &&
+                     in->GetSigned(&o->epoch.statistics_reset_us) && in->GetSigned(&partial) &&
+                     in->GetSigned(&o->view_reset_us) && in->GetSigned(&o->evictions);
+  o->epoch.partial = partial != 0;
+  return whole;
 }
 
 void PutNames(std::string* out, const std::vector<std::string>& names) {
@@ -453,15 +458,20 @@ class Comparison {
         options_(options),
         observation_(observation),
         places_(MapCounters(shape_, before)) {
-    if (before_ != nullptr && observation_.collected_at_us <= before_->collected_at_us()) {
-      observation_.collected_at_us = before_->collected_at_us() + 1;
-    }
-    continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch);
+    went_back_us_ = before_ == nullptr ? 0 : before_->collected_at_us() - observation_.collected_at_us;
+    continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch) &&
+                 went_back_us_ <= kClockPatienceUs;
     evicting_ = continues_ && (before_->observation().evictions != observation_.evictions || observation_.evicting);
-    view_reset_ = continues_ && before_->observation().view_reset_us != observation_.view_reset_us;
+    // A time that appears comes with an upgraded extension, not with a reset.
+    view_reset_ = continues_ && before_->observation().view_reset_us != 0 && observation_.view_reset_us != 0 &&
+                  before_->observation().view_reset_us != observation_.view_reset_us;
   }
 
   absl::StatusOr<Step> Run() {
+    if (continues_ && shape_.keeps_rows() && before_->collected_at_us() >= observation_.collected_at_us) {
+      return absl::UnavailableError(absl::StrCat("the clock is ", went_back_us_ / 1000,
+                                                 " ms behind the last reading; counted on once it has passed"));
+    }
     Step step;
     step.epoch_changed = before_ != nullptr && !continues_;
     const bool due = before_ == nullptr || !continues_ ||
@@ -539,6 +549,9 @@ class Comparison {
         values[c] = 0;
         if (!reading_.IsNull(row, column)) {
           values[c] = reading_.Int(row, column);
+          if (found >= 0 && places_[c] >= 0 && shape_.metric().scope() == catalogpb::SCOPE_HOST) {
+            values[c] = std::max(values[c], before_->row(static_cast<size_t>(found)).counters[places_[c]]);
+          }
           continue;
         }
         // Not readable now: the place in the baseline is kept, so that nothing between is lost.
@@ -680,6 +693,7 @@ class Comparison {
   bool continues_ = false;
   bool evicting_ = false;
   bool view_reset_ = false;
+  int64_t went_back_us_ = 0;
   int64_t resets_ = 0;
   int64_t evicted_rows_ = 0;
 };

@@ -7,7 +7,9 @@
 //   no baseline, or another epoch (other server, other timeline, statistics not continued over a restart)
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
-//   a counter went backwards         -> a reset that the view cannot show: likewise
+//   a counter went backwards         -> a reset that the view cannot show: likewise; a host's counters only end with
+//   its
+//                                       boot, so that there it is a dip of the kernel's (proc(5)): no increase
 //   an object that was not there     -> it started since: the reading itself
 //   otherwise                        -> reading - baseline
 // Objects are matched by the metric's identity columns where it has them (a renamed table goes on, one that was dropped
@@ -40,6 +42,8 @@ struct Epoch {
   int64_t checkpointer_start_us = 0;
   // stats_reset of pg_stat_bgwriter: survives a clean restart, changes when statistics are lost in a crash.
   int64_t statistics_reset_us = 0;
+  // The login lacks the role that lets it see every row. Rows that a GRANT brings to light did not begin then.
+  bool partial = false;
 
   friend bool operator==(const Epoch&, const Epoch&) = default;
 };
@@ -50,7 +54,7 @@ bool Continues(const Epoch& before, const Epoch& now);
 
 // Circumstances of one reading.
 struct Observation {
-  // Wall clock, microseconds. Advance() moves it forward when it would go back.
+  // Wall clock, microseconds.
   int64_t collected_at_us = 0;
   Epoch epoch;
   // Reset of the whole view, where it has one (pg_stat_statements_info.stats_reset); 0 = none or not known.
@@ -123,6 +127,9 @@ struct DeltaOptions {
   int64_t eviction_keyframe_every_us = int64_t{3600} * 1000000;
 };
 
+// How long counters wait for a clock that was set back to pass the last reading again.
+inline constexpr int64_t kClockPatienceUs = int64_t{300} * 1000000;
+
 // What one reading means.
 struct Step {
   // At most a delta and a key frame; source_id and scope_id are the caller's to set.
@@ -136,7 +143,9 @@ struct Step {
 };
 
 // Compares `reading` with the last durable one. `before` may be null. INVALID_ARGUMENT when two rows have the same
-// labels, RESOURCE_EXHAUSTED beyond the limits of a frame; the baseline stands then. Thread-safe.
+// labels, RESOURCE_EXHAUSTED beyond the limits of a frame, UNAVAILABLE when the clock was set back to before the last
+// reading by less than kClockPatience; the baseline stands then, and the next reading covers the time. A clock that
+// went back further starts an epoch. Thread-safe.
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
 

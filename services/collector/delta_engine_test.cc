@@ -272,11 +272,43 @@ TEST_F(DeltaEngine, KeyframeOnceADayBesideTheDelta) {
   EXPECT_EQ(Next(86460, {{.relid = 1, .inserted = 5}}).frames.size(), 1u);
 }
 
-TEST_F(DeltaEngine, CollectedAtNeverGoesBack) {
+TEST_F(DeltaEngine, AClockThatWentBackIsWaitedForAndNothingIsLost) {
   Next(100, {{.relid = 1, .inserted = 1}});
-  const Step step = Next(50, {{.relid = 1, .inserted = 3}});
-  EXPECT_EQ(step.frames[0].collected_at_us(), kStart + 100 * kSecond + 1);
-  EXPECT_EQ(Inserted(step.frames[0], 1), 2);
+  observation_.collected_at_us = kStart + 50 * kSecond;
+  EXPECT_THAT(Advance(baseline_.get(), Read({{.relid = 1, .inserted = 3}}), observation_),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("clock")));
+  const Step step = Next(101, {{.relid = 1, .inserted = 4}});
+  ASSERT_EQ(step.frames.size(), 1u);
+  EXPECT_EQ(step.frames[0].interval_start_us(), kStart + 100 * kSecond);
+  EXPECT_EQ(Inserted(step.frames[0], 1), 3);
+}
+
+TEST_F(DeltaEngine, AClockThatWentFarBackStartsAnEpoch) {
+  Next(7200, {{.relid = 1, .inserted = 1}});
+  const Step step = Next(0, {{.relid = 1, .inserted = 3}});
+  ASSERT_EQ(step.frames.size(), 1u);
+  EXPECT_EQ(step.frames[0].kind(), ingestpb::FRAME_KIND_KEYFRAME);
+  EXPECT_EQ(step.frames[0].collected_at_us(), kStart);
+}
+
+TEST_F(DeltaEngine, RowsThatAPrivilegeBringsToLightDidNotBeginThen) {
+  observation_.epoch.partial = true;
+  Next(0, {{.relid = 1, .inserted = 1}});
+  observation_.epoch.partial = false;
+  const Step step = Next(60, {{.relid = 1, .inserted = 2}, {.relid = 2, .inserted = 1000000}});
+  ASSERT_EQ(step.frames.size(), 1u);
+  EXPECT_EQ(step.frames[0].kind(), ingestpb::FRAME_KIND_KEYFRAME);
+}
+
+TEST_F(DeltaEngine, ADipOfAHostsCounterIsNoReset) {
+  metric_.set_scope(catalogpb::SCOPE_HOST);
+  Next(0, {{.relid = 1, .inserted = 1000}});
+  Step step = Next(60, {{.relid = 1, .inserted = 998, .size = 1}});
+  ASSERT_EQ(step.frames.size(), 1u);
+  EXPECT_EQ(Inserted(step.frames[0], 1), 0);
+  EXPECT_EQ(step.resets_seen, 0);
+  step = Next(120, {{.relid = 1, .inserted = 1003}});
+  EXPECT_EQ(Inserted(step.frames[0], 1), 3);
 }
 
 TEST_F(DeltaEngine, EvictionsMakeLowerBoundsAndNoKeyframeEachTime) {
@@ -310,6 +342,13 @@ TEST_F(DeltaEngine, ResetOfTheWholeViewClaimsReadings) {
   const Step step = Next(60, {{.relid = 1, .inserted = 120}});
   ASSERT_EQ(step.frames.size(), 2u);
   EXPECT_EQ(Inserted(step.frames[0], 1), 120);
+}
+
+TEST_F(DeltaEngine, AResetTimeThatAppearsIsAnUpgradedExtension) {
+  Next(0, {{.relid = 1, .inserted = 100}});
+  observation_.view_reset_us = 20;
+  const Step step = Next(60, {{.relid = 1, .inserted = 120}});
+  EXPECT_EQ(Inserted(step.frames[0], 1), 20);
 }
 
 TEST_F(DeltaEngine, TwoRowsWithOneKeyAreRefused) {

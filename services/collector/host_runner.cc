@@ -235,7 +235,10 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      if (drops == current.generation) current.baseline = next;
+      if (drops == current.generation) {
+        current.baseline = next;
+        current.recovered = false;
+      }
     } else if (generation == generation_) {
       schedule_.RetryAt(item, context_->clock->BoottimeNanos() + 3 * kSecondNs);
     }

@@ -22,6 +22,7 @@
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
+#include "services/collector/durable_file.h"
 #include "services/collector/failpoints.h"
 
 namespace pga::collector {
@@ -245,7 +246,7 @@ void IngestClient::Run() {
       // The certificate may still be good when the token is not; without either only the secret helps.
       absl::Status renewed = absl::UnauthenticatedError("no certificate");
       if (credentials_.enrolled() && credentials_.has_certificate() && channel_ != nullptr) {
-        renewed = credentials_.Renew(channel_);
+        renewed = credentials_.Renew(channel_, /*token_refused=*/true);
       }
       if (!renewed.ok() && renewed.code() == absl::StatusCode::kUnauthenticated) credentials_.Forget();
       if (renewed.ok()) renewals_.Increment();
@@ -311,7 +312,7 @@ absl::Status IngestClient::Stream() {
     const absl::Time now = absl::Now();
     if (credentials_.NeedsRenewal(now) && now > renew_after) {
       renew_after = now + absl::Minutes(5);
-      const absl::Status renewed = credentials_.Renew(channel_);
+      const absl::Status renewed = credentials_.Renew(channel_, /*token_refused=*/false);
       if (renewed.ok()) {
         renewals_.Increment();
         PGA_LOG(info, "credentials renewed", {{"collector_id", options_.collector_id}});
@@ -324,8 +325,14 @@ absl::Status IngestClient::Stream() {
       break;
     }
     if (static_cast<int>(state.out.size()) < state.window && now >= state.paused_until && session.can_write()) {
-      StreamBatchesRequest request;
-      if (PickNext(&state, request.mutable_batch())) {
+      absl::StatusOr<ingestpb::Batch> next = PickNext(&state);
+      if (!next.ok() && next.status().code() != absl::StatusCode::kNotFound) {
+        status = next.status();
+        break;
+      }
+      if (next.ok()) {
+        StreamBatchesRequest request;
+        *request.mutable_batch() = *std::move(next);
         const BatchId id{request.batch().stream_id(), request.batch().seq()};
         const size_t bytes = request.batch().payload().size();
         if (session.TryWrite(&request)) {
@@ -386,31 +393,38 @@ absl::Status IngestClient::Greet(Session* session, Streaming* state) {
   return absl::OkStatus();
 }
 
-void IngestClient::Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state) {
-  if (!state->suspects.insert(stream_id).second) return;
+absl::Status IngestClient::Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state) {
+  if (!state->suspects.insert(stream_id).second) return absl::OkStatus();
   for (const SpoolStream& stream : spool_->Streams()) {
     if (stream.stream_id != stream_id) continue;
     state->next_seq[stream_id] = stream.last_acked_seq + 1;
     PGA_LOG(warn, "the backend holds more or other batches of a stream than this spool",
             {{"stream", frame::FormatUuid(stream_id)}, {"written", stream.last_written_seq}, {"stored", server_seq}});
-    if (server_seq > stream.last_written_seq && events_.on_rolled_back) events_.on_rolled_back();
+    int64_t& known = rolled_back_[stream_id];
+    if (server_seq > stream.last_written_seq && known < server_seq) {
+      if (events_.on_rolled_back) PGA_RETURN_IF_ERROR(events_.on_rolled_back());
+      PGA_ASSIGN_OR_RETURN(const int64_t dropped, writer_->DropDeltasSince(options_.started_at_us));
+      PGA_LOG(warn, "this disk went back to an older state; what it had already delivered is not counted again",
+              {{"stream", frame::FormatUuid(stream_id)}, {"frames_dropped", dropped}});
+      known = server_seq;
+    }
   }
   std::erase_if(state->out, [&](const BatchId& id) { return id.stream_id == stream_id; });
+  return absl::OkStatus();
 }
 
-void IngestClient::NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash,
-                           Streaming* state) {
+absl::Status IngestClient::NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash,
+                                   Streaming* state) {
   int64_t last_seq = server_seq;
   if (state->suspects.contains(stream_id)) {
     // Of such a stream an acknowledgement means the one batch that is out.
     const auto out = std::find_if(state->out.begin(), state->out.end(),
                                   [&](const BatchId& id) { return id.stream_id == stream_id; });
-    if (out == state->out.end() || out->seq > server_seq) return;
+    if (out == state->out.end() || out->seq > server_seq) return absl::OkStatus();
     last_seq = out->seq;
     (void)spool_->Ack(stream_id, last_seq, "");
   } else if (!spool_->Ack(stream_id, last_seq, last_hash)) {
-    Suspect(stream_id, server_seq, state);
-    return;
+    return Suspect(stream_id, server_seq, state);
   }
   int64_t count = 0;
   std::erase_if(state->out, [&](const BatchId& id) {
@@ -423,6 +437,7 @@ void IngestClient::NoteAck(const std::string& stream_id, int64_t server_seq, con
   int64_t& next = state->next_seq[stream_id];
   next = std::max(next, last_seq + 1);
   if (events_.on_ack) events_.on_ack(stream_id, last_seq);
+  return absl::OkStatus();
 }
 
 absl::Status IngestClient::Handle(const StreamBatchesResponse& response, Streaming* state) {
@@ -440,19 +455,20 @@ absl::Status IngestClient::Handle(const StreamBatchesResponse& response, Streami
                   {{"stream", frame::FormatUuid(mark.stream_id())}, {"batches", lost}});
         }
         state->next_seq[mark.stream_id()] = mark.last_seq() + 1;
-        NoteAck(mark.stream_id(), mark.last_seq(), mark.last_hash(), state);
+        PGA_RETURN_IF_ERROR(NoteAck(mark.stream_id(), mark.last_seq(), mark.last_hash(), state));
       }
       if (history_changed && events_.on_history_changed) events_.on_history_changed();
       state->greeted = true;
       return absl::OkStatus();
     }
-    case StreamBatchesResponse::kAck:
-      NoteAck(response.ack().stream_id(), response.ack().last_seq(), response.ack().last_hash(), state);
+    case StreamBatchesResponse::kAck: {
+      const ingestpb::Ack& ack = response.ack();
+      PGA_RETURN_IF_ERROR(NoteAck(ack.stream_id(), ack.last_seq(), ack.last_hash(), state));
       Failpoint("delivery.after_ack");
       return absl::OkStatus();
+    }
     case StreamBatchesResponse::kReject:
-      HandleReject(response.reject(), state);
-      return absl::OkStatus();
+      return HandleReject(response.reject(), state);
     case StreamBatchesResponse::kConfig:
       config_version_ = response.config().version();
       if (events_.on_config) events_.on_config(response.config().version(), response.config().toml());
@@ -463,7 +479,7 @@ absl::Status IngestClient::Handle(const StreamBatchesResponse& response, Streami
   return absl::OkStatus();
 }
 
-void IngestClient::HandleReject(const ingestpb::Reject& reject, Streaming* state) {
+absl::Status IngestClient::HandleReject(const ingestpb::Reject& reject, Streaming* state) {
   rejects_.Increment();
   const std::string& stream_id = reject.stream_id();
   const int64_t expected = reject.expected_seq() > 0 ? reject.expected_seq() : reject.seq();
@@ -485,8 +501,7 @@ void IngestClient::HandleReject(const ingestpb::Reject& reject, Streaming* state
     case ingestpb::REJECT_REASON_QUARANTINED:
       PGA_LOG(error, "the backend put a batch aside",
               {{"stream", frame::FormatUuid(stream_id)}, {"seq", reject.seq()}, {"reason", reject.message()}});
-      NoteAck(stream_id, reject.seq(), "", state);
-      break;
+      return NoteAck(stream_id, reject.seq(), "", state);
     default: {
       const absl::Duration pause = absl::Milliseconds(std::clamp(reject.retry_after_ms(), 100, 60000));
       state->paused_until = std::max(state->paused_until, absl::Now() + pause);
@@ -495,6 +510,7 @@ void IngestClient::HandleReject(const ingestpb::Reject& reject, Streaming* state
       PGA_LOG(debug, "the backend asks to wait", {{"reason", reject.message()}, {"pause_s", pause}});
     }
   }
+  return absl::OkStatus();
 }
 
 void IngestClient::Fork(const std::string& stream_id, int64_t from_seq, Streaming* state) {
@@ -512,7 +528,7 @@ void IngestClient::Fork(const std::string& stream_id, int64_t from_seq, Streamin
   if (events_.on_history_changed) events_.on_history_changed();
 }
 
-bool IngestClient::PickNext(Streaming* state, ingestpb::Batch* batch) {
+absl::StatusOr<ingestpb::Batch> IngestClient::PickNext(Streaming* state) {
   for (const SpoolStream& stream : spool_->Streams()) {
     if (state->suspects.contains(stream.stream_id) &&
         std::any_of(state->out.begin(), state->out.end(),
@@ -523,13 +539,16 @@ bool IngestClient::PickNext(Streaming* state, ingestpb::Batch* batch) {
     next = std::max(next, stream.last_acked_seq + 1);
     if (next > stream.last_written_seq) continue;
     auto loaded = spool_->Load(stream.stream_id, next);
-    if (!loaded.ok()) continue;
-    *batch = *std::move(loaded);
+    if (!loaded.ok()) {
+      // The next Hello says anew where the stream stands, and brings the hash that a gap record needs.
+      return absl::UnavailableError(absl::StrCat("batch ", next, " of stream ", frame::FormatUuid(stream.stream_id),
+                                                 " cannot be read: ", loaded.status().message()));
+    }
     // A gap record takes the numbers up to its own; an ordinary batch has exactly the next one.
-    if (batch->seq() > next) gaps_.Increment();
-    return true;
+    if (loaded->seq() > next) gaps_.Increment();
+    return loaded;
   }
-  return false;
+  return absl::NotFoundError("nothing to send");
 }
 
 }  // namespace pga::collector

@@ -42,6 +42,8 @@ struct IngestClientOptions {
   absl::Duration max_backoff = absl::Seconds(60);
   // Without an acknowledgement for this long while batches are out, the connection is made anew.
   absl::Duration ack_timeout = absl::Seconds(90);
+  // When this process began, microseconds: what was counted from before that came from the spool's baselines.
+  int64_t started_at_us = 0;
 };
 
 // Called on the delivery thread; must not block.
@@ -51,8 +53,9 @@ struct IngestEvents {
   // The server lost batches it had acknowledged, or the numbers of batches changed.
   std::function<void()> on_history_changed;
   // The server holds more of a stream than the spool ever wrote: the spool is an older state of this disk, and so are
-  // its baselines.
-  std::function<void()> on_rolled_back;
+  // its baselines. Returns once no reading will be compared with them any more and all that were have been handed to
+  // the writer; an error makes the client try again.
+  std::function<absl::Status()> on_rolled_back;
   std::function<void(int32_t version, const std::string& toml)> on_config;
 };
 
@@ -83,14 +86,15 @@ class IngestClient {
   absl::Status Stream();
   absl::Status Greet(Session* session, Streaming* state);
   absl::Status Handle(const ingestpb::StreamBatchesResponse& response, Streaming* state);
-  void HandleReject(const ingestpb::Reject& reject, Streaming* state);
+  absl::Status HandleReject(const ingestpb::Reject& reject, Streaming* state);
   void Fork(const std::string& stream_id, int64_t from_seq, Streaming* state);
   // The server holds other or more bytes of the stream than the spool: its batches are offered one by one, so that each
   // is known to be stored or not.
-  void Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state);
-  void NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash, Streaming* state);
-  // The next batch to send, if any: live first, then sealed ones, oldest first.
-  bool PickNext(Streaming* state, ingestpb::Batch* batch);
+  absl::Status Suspect(const std::string& stream_id, int64_t server_seq, Streaming* state);
+  absl::Status NoteAck(const std::string& stream_id, int64_t server_seq, const std::string& last_hash,
+                       Streaming* state);
+  // The next batch to send: live first, then sealed ones, oldest first. NOT_FOUND if there is none.
+  absl::StatusOr<ingestpb::Batch> PickNext(Streaming* state);
   bool WaitFor(absl::Duration duration);
   int64_t NextSession();
 
@@ -101,6 +105,8 @@ class IngestClient {
   Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
   int64_t session_ = 0;
+  // Streams of which the server holds more than the spool, and how much, that have been dealt with.
+  std::map<std::string, int64_t> rolled_back_;
   std::atomic<int32_t> config_version_{0};
   std::atomic<bool> connected_{false};
 

@@ -21,18 +21,25 @@ class Trackers {
  public:
   struct Tracker {
     std::shared_ptr<const Baseline> baseline;
+    // Read by an earlier process: the spool's word, which a restored disk can make an old one.
+    bool recovered = false;
     bool pending = false;
     // Grows when the baseline is thrown away; a reading from before must not bring it back.
     int generation = 0;
   };
 
   explicit Trackers(const BaselineStore& recovered) {
-    for (const auto& [key, baseline] : recovered.all()) trackers_[key].baseline = baseline;
+    for (const auto& [key, baseline] : recovered.all()) {
+      trackers_[key].baseline = baseline;
+      trackers_[key].recovered = true;
+    }
   }
   Tracker& Get(const std::string& key) { return trackers_[key]; }
-  // Forgets every baseline: all metrics begin with key frames.
-  void DropBaselines() {
+  // Forgets the baselines of earlier processes: their metrics begin with key frames.
+  void DropRecovered() {
     for (auto& [key, tracker] : trackers_) {
+      if (!tracker.recovered) continue;
+      tracker.recovered = false;
       tracker.baseline.reset();
       ++tracker.generation;
     }

@@ -29,6 +29,8 @@ constexpr int64_t kSecondNs = 1000000000;
 constexpr int64_t kRetryMissingNs = 300 * kSecondNs;
 // Frames that the spool refused are read again after this, so that collection goes on soon after there is room.
 constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
+// Readers of the blocking tree look back 20 minutes.
+constexpr int64_t kBlockingAgainNs = 900 * kSecondNs;
 constexpr size_t kMaxTextsAtATime = 5000;
 constexpr size_t kTextParcelBytes = 256 << 10;
 constexpr int kSessionTimeoutMs = catalog::kDefaultTimeoutMs;
@@ -453,7 +455,10 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      if (generation == current.generation) current.baseline = next;
+      if (generation == current.generation) {
+        current.baseline = next;
+        current.recovered = false;
+      }
     } else {
       refused_.Increment();
     }
@@ -486,6 +491,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(Session* session, std::share
   for (int attempt = 0;; ++attempt) {
     observation = Observation();
     observation.epoch = session->epoch;
+    observation.epoch.partial = !metric.privilege().empty() && !session->monitor;
     absl::Status status;
     if (statements) {
       status = co_await ReadStatementsInfo(session, extension, &reset_before, &evictions_before);
@@ -594,6 +600,12 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       }
       backoff.Reset();
       up_.Set(1);
+      Report("rows of other users", session.monitor ? absl::OkStatus()
+                                                    : absl::PermissionDeniedError(absl::StrCat(
+                                                          "login ", config_.user,
+                                                          " lacks the role pg_monitor, so that statements and sessions "
+                                                          "of others are hidden; run: GRANT pg_monitor TO ",
+                                                          QuoteIdentifier(config_.user))));
       PGA_LOG(info, "source connected",
               {{"source", config_.name},
                {"server_version", session.connection->server_version()},
@@ -699,8 +711,10 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
 
 asio::awaitable<absl::Status> SourceRunner::SampleActivity(Session* session) {
   std::string waiting;
-  activity_.BeginSample();
-  pg::AsyncConnection::RowSink sink = [this, &waiting](const pg::AsyncRow& row) {
+  // A sample that fails half-way is none: it must not count as one with nobody in it.
+  ActivityCounts counts;
+  counts.BeginSample();
+  pg::AsyncConnection::RowSink sink = [&counts, &waiting](const pg::AsyncRow& row) {
     SampledSession sample;
     sample.datname = TextOf(row, 0);
     sample.usename = TextOf(row, 1);
@@ -714,17 +728,22 @@ asio::awaitable<absl::Status> SourceRunner::SampleActivity(Session* session) {
     sample.query_age_us = IntOf(row, 10);
     sample.state_age_us = IntOf(row, 11);
     if (sample.wait_event_type == "Lock") absl::StrAppend(&waiting, waiting.empty() ? "" : ",", IntOf(row, 8));
-    activity_.Add(sample);
+    counts.Add(sample);
     return absl::OkStatus();
   };
   std::string sql = ActivitySql(session->connection->server_version());
   absl::Status status = co_await session->connection->Query(std::move(sql), {}, absl::Seconds(6), std::move(sink));
-  if (!status.ok() || blocking_task_ == nullptr) co_return status;
-  if (!waiting.empty() || !blocked_.empty()) status = co_await ReadBlocking(session, std::move(waiting));
+  if (!status.ok()) co_return status;
+  activity_.Merge(counts);
+  if (blocking_task_ == nullptr) co_return status;
+  // After a start nobody knows what the last process said; a tree that lasts is said again, because readers look back
+  // only so far.
+  const bool say = !blocked_.has_value() || (!blocked_->empty() && BootNs() - blocked_said_ns_ > kBlockingAgainNs);
+  if (say || !waiting.empty() || !blocked_->empty()) status = co_await ReadBlocking(session, std::move(waiting), say);
   co_return status;
 }
 
-asio::awaitable<absl::Status> SourceRunner::ReadBlocking(Session* session, std::string pids) {
+asio::awaitable<absl::Status> SourceRunner::ReadBlocking(Session* session, std::string pids, bool say) {
   const std::shared_ptr<Task> task = blocking_task_;
   Reading& reading = *task->reading;
   reading.Clear();
@@ -773,12 +792,14 @@ asio::awaitable<absl::Status> SourceRunner::ReadBlocking(Session* session, std::
         co_await session->connection->Query(std::move(sql), std::move(params), absl::Seconds(6), std::move(sink));
     if (!status.ok()) co_return status;
   }
-  if (blocked == blocked_) co_return absl::OkStatus();
+  if (!say && blocked == blocked_) co_return absl::OkStatus();
   absl::Status status = Publish(Info(*session), reading, observation, 0, [this](const absl::StatusOr<BatchId>& result) {
-    // Never equal to a real tree: the next sample sends again.
-    if (!result.ok()) blocked_ = {{-1, -1}};
+    if (!result.ok()) blocked_.reset();  // the next sample sends again
   });
-  if (status.ok()) blocked_ = std::move(blocked);
+  if (status.ok()) {
+    blocked_ = std::move(blocked);
+    blocked_said_ns_ = BootNs();
+  }
   co_return absl::OkStatus();
 }
 

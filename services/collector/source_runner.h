@@ -115,7 +115,8 @@ class SourceRunner {
                                                           int64_t* reset_us, int64_t* evictions);
   boost::asio::awaitable<absl::Status> SendTexts(Session* session, std::vector<StatementTexts::Id> in_use);
   boost::asio::awaitable<absl::Status> SampleActivity(Session* session);
-  boost::asio::awaitable<absl::Status> ReadBlocking(Session* session, std::string pids);
+  // `say`: the tree is published even if it is the same as before.
+  boost::asio::awaitable<absl::Status> ReadBlocking(Session* session, std::string pids, bool say);
   // Runs one statement in a transaction of its own: BEGIN READ ONLY, the statement, COMMIT.
   boost::asio::awaitable<absl::Status> RunReadOnly(pg::AsyncConnection* connection, std::string sql,
                                                    std::vector<std::string> params, absl::Duration timeout,
@@ -153,7 +154,9 @@ class SourceRunner {
   ActivityCounts activity_;
   std::optional<ingestpb::SourceInfo> activity_info_;
   Observation activity_observation_;
-  std::set<std::pair<int64_t, int64_t>> blocked_;
+  // Who was blocked by whom when that was last published by this process, and when.
+  std::optional<std::set<std::pair<int64_t, int64_t>>> blocked_;
+  int64_t blocked_said_ns_ = 0;
   StatementTexts texts_;
   int64_t texts_read_ns_ = 0;
   std::map<std::string, Trouble> troubles_;

@@ -26,6 +26,7 @@
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "services/collector/bytes.h"
+#include "services/collector/durable_file.h"
 #include "services/collector/failpoints.h"
 
 namespace pga::collector {
@@ -246,9 +247,8 @@ Spool::~Spool() {
 absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(SpoolOptions options, clock::Clock* clock) {
   std::unique_ptr<Spool> spool(new Spool(std::move(options), clock));
   const std::string& directory = spool->options_.directory;
-  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, absl::StrCat("making the spool directory ", directory));
-  }
+  // Its own name must be durable too, or a power failure takes the whole spool.
+  PGA_RETURN_IF_ERROR(MakePrivateDirectory(directory));
   spool->directory_fd_ = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (spool->directory_fd_ < 0) return ErrnoStatus(errno, absl::StrCat("opening the spool directory ", directory));
   spool->lock_fd_ = open(absl::StrCat(directory, "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -1078,6 +1078,7 @@ bool Spool::Ack(const std::string& stream_id, int64_t last_seq, std::string_view
   if (last_seq > stream.acked_seq) {
     SetAcked(&stream, last_seq);
     stream.ack_dirty = true;
+    stream.acked_hash_known = false;
   }
   if (last_seq == stream.acked_seq && last_hash.size() == 32) {
     stream.acked_hash = ToHash(last_hash);
@@ -1103,6 +1104,37 @@ int64_t Spool::Rewind(const std::string& stream_id, int64_t last_seq) {
 }
 
 absl::StatusOr<int64_t> Spool::Restamp(const std::string& stream_id, int64_t from_seq) {
+  return Move(stream_id, from_seq, [](ingestpb::BatchContent*) {});
+}
+
+absl::StatusOr<int64_t> Spool::DropDeltasSince(int64_t since_us) {
+  std::vector<std::pair<std::string, int64_t>> streams;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, stream] : streams_) {
+      // A process never appends to a stream of an earlier one.
+      const bool ours = !stream.entries.empty() && stream.entries.back().appended_at != 0;
+      if (ours && stream.last_seq > stream.acked_seq) streams.emplace_back(id, stream.acked_seq + 1);
+    }
+  }
+  int64_t dropped = 0;
+  const auto counted_before = [since_us](const ingestpb::Frame& frame) {
+    return frame.kind() == ingestpb::FRAME_KIND_DELTA && frame.interval_start_us() < since_us &&
+           frame.interval_start_us() < frame.collected_at_us();
+  };
+  for (const auto& [id, from_seq] : streams) {
+    PGA_RETURN_IF_ERROR(Move(id, from_seq, [&](ingestpb::BatchContent* content) {
+                          auto* frames = content->mutable_frames();
+                          const auto end = std::remove_if(frames->begin(), frames->end(), counted_before);
+                          dropped += frames->end() - end;
+                          frames->erase(end, frames->end());
+                        }).status());
+  }
+  return dropped;
+}
+
+absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_seq,
+                                    const std::function<void(ingestpb::BatchContent*)>& edit) {
   std::vector<int64_t> seqs;
   {
     absl::MutexLock lock(&mutex_);
@@ -1126,6 +1158,7 @@ absl::StatusOr<int64_t> Spool::Restamp(const std::string& stream_id, int64_t fro
     if (!content.ok() || (*content)->has_gap()) continue;
     std::vector<Item> items(1);
     items[0].content = **content;
+    edit(&items[0].content);
     items[0].replaces_stream = stream_id;
     items[0].replaces_seq = seq;
     auto results = AppendItems(std::move(items));

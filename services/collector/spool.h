@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -136,6 +137,11 @@ class Spool {
   // successor) and forgets the old numbers: the answer to FORK. Blocks on the disk. Returns the number of batches.
   absl::StatusOr<int64_t> Restamp(const std::string& stream_id, int64_t from_seq);
 
+  // Takes the increases that were counted from before `since_us` out of the unacknowledged batches of this process: the
+  // baselines they were counted from proved to be an older state than what the server holds. The batches get new
+  // numbers as by Restamp. Blocks on the disk. Returns the number of frames taken out.
+  absl::StatusOr<int64_t> DropDeltasSince(int64_t since_us);
+
   void SetSealAfter(absl::Duration seal_after);
 
   SpoolStats stats() const;
@@ -208,6 +214,9 @@ class Spool {
   absl::Status SyncDirectory();
   std::string SegmentPath(uint64_t number) const;
   bool MakeRoom(int64_t bytes);
+  // Moves batches from `from_seq` on into the live stream after `edit`.
+  absl::StatusOr<int64_t> Move(const std::string& stream_id, int64_t from_seq,
+                               const std::function<void(ingestpb::BatchContent*)>& edit);
   // Removes segments without unacknowledged batches that the snapshot has passed.
   void RemoveIdleSegments(bool ignore_replay_window);
   // Whether only the snapshot's age keeps segments that were idle that long from being removed.

@@ -434,6 +434,37 @@ TEST_F(SpoolTest, RestampMovesBatchesOnceEvenOverARestart) {
   EXPECT_EQ(numbers, (std::vector<int64_t>{3, 4}));
 }
 
+TEST_F(SpoolTest, DeltasCountedFromAnOlderStateAreTakenOut) {
+  Open();
+  ASSERT_THAT(AppendOne(Make(1)), IsOk());
+  Open();  // what an earlier process wrote stays as it is
+  for (int i = 2; i <= 4; ++i) {
+    SpoolBatch batch = Make(i);
+    batch.content.mutable_frames(0)->set_kind(i == 3 ? ingestpb::FRAME_KIND_KEYFRAME : ingestpb::FRAME_KIND_DELTA);
+    ASSERT_THAT(AppendOne(std::move(batch)), IsOk());
+  }
+  auto dropped = spool_->DropDeltasSince(35);  // batches 2 and 3 begin before
+  ASSERT_THAT(dropped, IsOk());
+  EXPECT_EQ(*dropped, 1);
+  const auto frames = [&] {
+    std::vector<std::pair<int64_t, int>> found;  // number, frames
+    for (const SpoolStream& stream : spool_->Streams()) {
+      for (int64_t seq = stream.last_acked_seq + 1; seq <= stream.last_written_seq; ++seq) {
+        const auto batch = spool_->Load(stream.stream_id, seq);
+        google::protobuf::Arena arena;
+        const auto content = frame::OpenBatch(*batch, &arena);
+        if (Number(*batch) > 0) found.emplace_back(Number(*batch), (*content)->frames_size());
+      }
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  };
+  const std::vector<std::pair<int64_t, int>> expected = {{1, 1}, {2, 0}, {3, 1}, {4, 1}};
+  EXPECT_EQ(frames(), expected);
+  Open();
+  EXPECT_EQ(frames(), expected);
+}
+
 // Baselines come back exactly as of the last accepted batch, whatever was snapshot and whatever was refused.
 TEST_F(SpoolTest, BaselinesComeBackAsOfTheLastAcceptedBatch) {
   catalogpb::Metric metric;

@@ -26,9 +26,17 @@ bool SpoolWriter::Submit(SpoolBatch batch, Done done) {
 }
 
 absl::StatusOr<int64_t> SpoolWriter::Restamp(std::string stream_id, int64_t from_seq) {
+  return Do([stream_id = std::move(stream_id), from_seq](Spool* spool) { return spool->Restamp(stream_id, from_seq); });
+}
+
+absl::StatusOr<int64_t> SpoolWriter::DropDeltasSince(int64_t since_us) {
+  return Do([since_us](Spool* spool) { return spool->DropDeltasSince(since_us); });
+}
+
+absl::StatusOr<int64_t> SpoolWriter::Do(std::function<absl::StatusOr<int64_t>(Spool*)> work) {
   auto result = std::make_shared<std::promise<absl::StatusOr<int64_t>>>();
   std::future<absl::StatusOr<int64_t>> future = result->get_future();
-  if (!queue_.TryPush(Job(RestampJob{std::move(stream_id), from_seq, std::move(result)}))) {
+  if (!queue_.TryPush(Job(SpoolJob{std::move(work), std::move(result)}))) {
     return absl::UnavailableError("the spool's queue is full");
   }
   return future.get();
@@ -45,10 +53,10 @@ void SpoolWriter::Run() {
     if (!job && queue_.closed()) break;
     std::vector<AppendJob> group;
     while (job) {
-      if (auto* restamp = std::get_if<RestampJob>(&*job)) {
+      if (auto* other = std::get_if<SpoolJob>(&*job)) {
         Write(std::move(group));
         group.clear();
-        restamp->result->set_value(spool_->Restamp(restamp->stream_id, restamp->from_seq));
+        other->result->set_value(other->work(spool_));
       } else {
         group.push_back(std::move(std::get<AppendJob>(*job)));
       }

@@ -32,6 +32,8 @@ class SpoolWriter {
 
   // Spool::Restamp on the writer's thread; waits for it. UNAVAILABLE when the queue is full or closed.
   absl::StatusOr<int64_t> Restamp(std::string stream_id, int64_t from_seq);
+  // Likewise Spool::DropDeltasSince; it sees every batch submitted before.
+  absl::StatusOr<int64_t> DropDeltasSince(int64_t since_us);
 
   // Called after each group with at least one accepted batch. Set before the first Submit.
   void set_on_accepted(std::function<void()> on_accepted) { on_accepted_ = std::move(on_accepted); }
@@ -44,13 +46,14 @@ class SpoolWriter {
     SpoolBatch batch;
     Done done;
   };
-  struct RestampJob {
-    std::string stream_id;
-    int64_t from_seq = 0;
+  // Work on what the spool holds, between two groups.
+  struct SpoolJob {
+    std::function<absl::StatusOr<int64_t>(Spool*)> work;
     std::shared_ptr<std::promise<absl::StatusOr<int64_t>>> result;
   };
-  using Job = std::variant<AppendJob, RestampJob>;
+  using Job = std::variant<AppendJob, SpoolJob>;
 
+  absl::StatusOr<int64_t> Do(std::function<absl::StatusOr<int64_t>(Spool*)> work);
   void Run();
   void Write(std::vector<AppendJob> jobs);
 
