@@ -68,7 +68,8 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
 absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem) {
   PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
   const absl::StatusOr<Collector> collector = store_->Get(id, call.deadline);
-  if (absl::IsNotFound(collector.status())) {
+  // By the reason: a database that lacks a table, while it is restored, answers NOT_FOUND, too.
+  if (status::ReasonOf(collector.status()) == "COLLECTOR_UNKNOWN") {
     return status::WithReason(
         absl::UnauthenticatedError(absl::StrCat("collector ", id, " was deleted; it must register again")),
         "COLLECTOR_DELETED");
@@ -121,7 +122,7 @@ absl::StatusOr<StoredConfig> Registry::GetConfig(const rpc::CallContext& call, c
 absl::StatusOr<StoredConfig> Registry::FetchConfig(const rpc::CallContext& call, int known_version) {
   PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
   absl::StatusOr<StoredConfig> config = store_->GetConfig(id, call.deadline);
-  if (absl::IsNotFound(config.status())) return StoredConfig{};
+  if (status::ReasonOf(config.status()) == "CONFIG_NOT_STORED") return StoredConfig{};
   if (config.ok() && config->version <= known_version) return StoredConfig{};
   return config;
 }

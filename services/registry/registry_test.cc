@@ -17,6 +17,7 @@
 #include "libs/rpc/client.h"
 #include "libs/rpc/server.h"
 #include "libs/rpc/unary.h"
+#include "libs/status/status.h"
 #include "libs/status/testing.h"
 #include "libs/storage/migrations.h"
 #include "libs/testing/temp_postgres.h"
@@ -104,7 +105,8 @@ class RegistryTest : public ::testing::Test {
     revocations_.Apply({}, absl::Now() + absl::Hours(1));
     authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
     identity_ = rpc::ServiceIdentity::Local(signer_.get(), "registry");
-    auto auth = rpc::Server::Start({.name = "auth", .listen = {}, .tls = {}, .services = {&auth_}});
+    auto auth = rpc::Server::Start(
+        {.name = "auth", .listen = {}, .tls = {}, .outside_listen = {}, .outside_tls = {}, .services = {&auth_}});
     ASSERT_THAT(auth, IsOk());
     auth_server_ = *std::move(auth);
     RegistryConfig config;
@@ -118,7 +120,12 @@ class RegistryTest : public ::testing::Test {
                                                     .query = nullptr});
     ASSERT_THAT(registry, IsOk());
     registry_ = *std::move(registry);
-    auto server = rpc::Server::Start({.name = "registry", .listen = {}, .tls = {}, .services = registry_->services()});
+    auto server = rpc::Server::Start({.name = "registry",
+                                      .listen = {},
+                                      .tls = {},
+                                      .outside_listen = {},
+                                      .outside_tls = {},
+                                      .services = registry_->services()});
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
     stub_ = pb::RegistryService::NewStub(server_->InProcessChannel());
@@ -292,6 +299,17 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
       0);
   put.mutable_body()->set_data("= no toml");
   EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
+}
+
+TEST_F(RegistryTest, DatabaseThatIsBeingRestoredDeletesNobody) {
+  auto pool = pg::Pool::Create({.url = url_});
+  ASSERT_THAT(pool, IsOk());
+  ASSERT_THAT((*pool)->Exec("ALTER SCHEMA pganalytics RENAME TO away", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  const auto renewed =
+      rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Renew, pb::RenewRequest(), Options(CollectorToken("c1")));
+  EXPECT_FALSE(renewed.ok());
+  EXPECT_NE(status::ReasonOf(renewed.status()), "COLLECTOR_DELETED");
+  EXPECT_FALSE(absl::IsUnauthenticated(renewed.status())) << renewed.status();
 }
 
 TEST_F(RegistryTest, DeletedCollectorIsRevokedAndMustRegisterAgain) {
