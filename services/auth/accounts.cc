@@ -134,25 +134,30 @@ absl::StatusOr<SignedIn> Accounts::TryLogin(const Caller& caller, const std::str
     PGA_ASSIGN_OR_RETURN(new_hash, hasher_->Hash(slot, password));
   }
   const absl::Time now = clock_->Now();
-  SignedIn signed_in;
-  signed_in.user = *user;
-  signed_in.user.last_login = now;
+  const std::string refresh_id = token::RandomHex(16);
   NewSession session;
   session.id = token::RandomHex(16);
-  if (session.id.empty()) return absl::InternalError("the random number generator failed");
+  if (session.id.empty() || refresh_id.empty()) return absl::InternalError("the random number generator failed");
   session.user_id = user->id;
+  session.token_hash = TokenHash(refresh_id);
   session.created_at = now;
   session.expires_at = now + options_.session_lifetime;
   session.ip_address = caller.ip_address;
-  PGA_ASSIGN_OR_RETURN(signed_in.access, issuer_->Access(*user, session.id, now));
-  PGA_ASSIGN_OR_RETURN(signed_in.refresh, issuer_->Refresh(*user, session.id, session.expires_at, now));
-  session.token_hash = TokenHash(signed_in.refresh.jti);
   AuditEntry audit = AuditOf(caller, "login", "user", absl::StrCat(user->id));
   audit.actor = token::UserSubject(user->id);
   audit.user_id = user->id;
-  const absl::Status opened = store_->OpenSession(account, session, new_hash, audit, caller.deadline);
-  if (absl::IsNotFound(opened)) return WrongPair();
-  PGA_RETURN_IF_ERROR(opened);
+  PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> opened,
+                       store_->OpenSession(account, session, user->password_hash, new_hash, audit, caller.deadline));
+  if (!opened.has_value()) return WrongPair();
+  return SignBoth(*opened, session.id, refresh_id, session.expires_at, now);
+}
+
+absl::StatusOr<SignedIn> Accounts::SignBoth(const UserRecord& user, std::string_view session,
+                                            std::string_view refresh_id, absl::Time session_end, absl::Time now) const {
+  SignedIn signed_in;
+  signed_in.user = user;
+  PGA_ASSIGN_OR_RETURN(signed_in.access, issuer_->Access(user, session, session_end, now));
+  PGA_ASSIGN_OR_RETURN(signed_in.refresh, issuer_->Refresh(user, session, refresh_id, session_end, now));
   return signed_in;
 }
 
@@ -163,49 +168,46 @@ absl::StatusOr<SignedIn> Accounts::Refresh(const Caller& caller, const std::stri
   if (!claims.ok() || claims->principal.kind != token::Principal::kUser || claims->principal.session.empty()) {
     return SessionEnded();
   }
-  // The new pair is signed before the exchange, with what the old token says of the user; role and name are taken from
-  // the database afterwards, so the access token is signed last.
-  UserRecord named;
-  named.id = claims->principal.user_id;
-  named.username = claims->principal.username;
-  named.role = claims->principal.role;
   const std::string& session = claims->principal.session;
-  PGA_ASSIGN_OR_RETURN(const IssuedToken next, issuer_->Refresh(named, session, absl::InfiniteFuture(), now));
+  const std::string refresh_id = token::RandomHex(16);
+  if (refresh_id.empty()) return absl::InternalError("the random number generator failed");
   PGA_ASSIGN_OR_RETURN(const RotationOutcome outcome,
-                       store_->RotateSession(session, TokenHash(claims->principal.jti), TokenHash(next.jti), now,
+                       store_->RotateSession(session, TokenHash(claims->principal.jti), TokenHash(refresh_id), now,
                                              AuditOf(caller, "refresh", "session", session), caller.deadline));
   switch (outcome.rotation) {
     case Rotation::kRotated:
       break;
     case Rotation::kReused:
-      PGA_LOG(warn, "refresh token used twice, session ended", {{"user_id", named.id}, {"peer", caller.ip_address}});
+      PGA_LOG(warn, "refresh token used twice, session ended",
+              {{"user_id", claims->principal.user_id}, {"peer", caller.ip_address}});
       refresh_reuse_.Increment();
       on_revocation_();
       return status::WithReason(absl::UnauthenticatedError("Invalid or expired refresh token"), "REFRESH_TOKEN_REUSED");
     case Rotation::kEnded:
       return SessionEnded();
   }
-  SignedIn signed_in;
-  signed_in.user = outcome.user;
-  signed_in.refresh = next;
-  PGA_ASSIGN_OR_RETURN(signed_in.access, issuer_->Access(outcome.user, session, now));
-  return signed_in;
+  return SignBoth(outcome.user, session, refresh_id, outcome.session_end, now);
 }
 
-absl::Status Accounts::Logout(const Caller& caller, const std::string& refresh_token) {
+absl::Status Accounts::Logout(const Caller& caller, const std::string& refresh_token, const std::string& access_token) {
   std::string session;
   int32_t user_id = 0;
-  if (!refresh_token.empty()) {
-    const auto claims = verifier_->VerifyClaims(refresh_token, token::TokenType::kRefresh, clock_->Now());
-    if (claims.ok() && claims->principal.kind == token::Principal::kUser) {
-      session = claims->principal.session;
-      user_id = claims->principal.user_id;
-    }
-  } else if (caller.principal.kind == token::Principal::kUser) {
-    session = caller.principal.session;
-    user_id = caller.principal.user_id;
+  // Whether the token was revoked is not asked: to end an ended session does no harm, and must not wait for news.
+  const auto find = [&](const std::string& token, token::TokenType type) {
+    if (token.empty() || !session.empty()) return;
+    const auto claims = verifier_->VerifyClaims(token, type, clock_->Now());
+    if (!claims.ok() || claims->principal.kind != token::Principal::kUser) return;
+    session = claims->principal.session;
+    user_id = claims->principal.user_id;
+  };
+  find(refresh_token, token::TokenType::kRefresh);
+  find(access_token, token::TokenType::kAccess);
+  if (session.empty()) {
+    if (refresh_token.empty() && access_token.empty()) return absl::OkStatus();
+    return status::WithReason(
+        absl::UnauthenticatedError("No session was ended: the token is expired or not one of a session"),
+        "SESSION_NOT_FOUND");
   }
-  if (session.empty()) return absl::OkStatus();
   AuditEntry audit = AuditOf(caller, "logout", "session", session);
   audit.actor = token::UserSubject(user_id);
   audit.user_id = user_id;
@@ -229,9 +231,13 @@ absl::Status Accounts::ChangePassword(const Caller& caller, const std::string& o
   PGA_RETURN_IF_ERROR(CheckPassword(caller, slot, AccountHash(user->username), user, old_password, "password.change",
                                     "Old password is incorrect"));
   PGA_ASSIGN_OR_RETURN(const std::string hash, hasher_->Hash(slot, new_password));
-  PGA_RETURN_IF_ERROR(store_->SetPassword(id, AccountHash(user->username), hash, caller.principal.session,
-                                          clock_->Now(), AuditOf(caller, "password.change", "user", absl::StrCat(id)),
-                                          caller.deadline));
+  PGA_ASSIGN_OR_RETURN(const bool set, store_->SetPassword(id, AccountHash(user->username), user->password_hash, hash,
+                                                           caller.principal.session, clock_->Now(),
+                                                           AuditOf(caller, "password.change", "user", absl::StrCat(id)),
+                                                           caller.deadline));
+  if (!set) {
+    return status::WithReason(absl::UnauthenticatedError("Old password is incorrect"), "INVALID_CREDENTIALS");
+  }
   on_revocation_();
   return absl::OkStatus();
 }
@@ -310,7 +316,7 @@ absl::StatusOr<Accounts::Reset> Accounts::ResetPassword(const Caller& caller, in
     PGA_ASSIGN_OR_RETURN(const PasswordHasher::Slot slot, hasher_->Acquire(HashDeadline(caller)));
     PGA_ASSIGN_OR_RETURN(hash, hasher_->Hash(slot, reset.temporary_password));
   }
-  PGA_RETURN_IF_ERROR(store_->SetPassword(id, AccountHash(user->username), hash, "", clock_->Now(),
+  PGA_RETURN_IF_ERROR(store_->SetPassword(id, AccountHash(user->username), std::nullopt, hash, "", clock_->Now(),
                                           AuditOf(caller, "password.reset", "user", absl::StrCat(id)),
                                           caller.deadline));
   on_revocation_();

@@ -64,8 +64,9 @@ class Accounts {
   // before (REFRESH_TOKEN_REUSED), which ends the session.
   absl::StatusOr<SignedIn> Refresh(const Caller& caller, const std::string& refresh_token);
 
-  // Ends the session of the refresh token if there is one, else the caller's. Always succeeds for what is no session.
-  absl::Status Logout(const Caller& caller, const std::string& refresh_token);
+  // Ends the session of the refresh token, or else that of the access token. UNAUTHENTICATED when something was
+  // presented and names no session; succeeds for a session that ended already, and for nobody at all.
+  absl::Status Logout(const Caller& caller, const std::string& refresh_token, const std::string& access_token);
 
   // INVALID_ARGUMENT, UNAUTHENTICATED for a wrong old password (failures count as those of Login do).
   absl::Status ChangePassword(const Caller& caller, const std::string& old_password, const std::string& new_password);
@@ -87,6 +88,8 @@ class Accounts {
   absl::StatusOr<bool> SeedAdmin(const std::string& password, absl::Time deadline);
 
  private:
+  absl::StatusOr<SignedIn> SignBoth(const UserRecord& user, std::string_view session, std::string_view refresh_id,
+                                    absl::Time session_end, absl::Time now) const;
   absl::StatusOr<SignedIn> TryLogin(const Caller& caller, const std::string& username, const std::string& password);
   // Counts the attempt, then compares; a status unless the password is right. `user` may be empty (unknown).
   absl::Status CheckPassword(const Caller& caller, const PasswordHasher::Slot& slot, std::string_view account_hash,

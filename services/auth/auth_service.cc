@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "services/auth/proto_time.h"
 
@@ -42,6 +43,14 @@ void Fill(const RegistrationSecretRecord& secret, v1::RegistrationSecret* out) {
   if (secret.last_used_at.has_value()) SetTimestamp(*secret.last_used_at, out->mutable_last_used_at());
 }
 
+// The access token that was presented, whether or not it is good. Empty without one.
+std::string BearerOf(const rpc::CallContext& call) {
+  constexpr std::string_view kScheme = "Bearer ";
+  std::string_view presented = call.Find(rpc::kAuthorization).value_or("");
+  if (presented.starts_with(kScheme)) presented.remove_prefix(kScheme.size());
+  return std::string(presented);
+}
+
 }  // namespace
 
 Caller CallerOf(const rpc::CallContext& call) {
@@ -66,7 +75,7 @@ grpc::ServerUnaryReactor* AuthServiceImpl::Logout(grpc::CallbackServerContext* c
   return dispatcher_->Unary<v1::LogoutRequest, v1::MessageResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const v1::LogoutRequest& req, v1::MessageResponse& resp) -> absl::Status {
-        PGA_RETURN_IF_ERROR(accounts_->Logout(CallerOf(call), req.refresh_token()));
+        PGA_RETURN_IF_ERROR(accounts_->Logout(CallerOf(call), req.refresh_token(), BearerOf(call)));
         resp.set_message("Logged out successfully");
         return absl::OkStatus();
       });

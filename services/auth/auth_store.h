@@ -71,8 +71,8 @@ enum class Rotation { kRotated, kReused, kEnded };
 
 struct RotationOutcome {
   Rotation rotation = Rotation::kEnded;
-  absl::Time session_end;
-  UserRecord user;  // only with kRotated
+  absl::Time session_end;  // as `user`, only with kRotated
+  UserRecord user;
 };
 
 struct RegistrationSecretRecord {
@@ -142,19 +142,26 @@ class AuthStore {
                                                 absl::Time deadline) = 0;
   // NOT_FOUND. Ends the sessions.
   virtual absl::Status DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) = 0;
-  // NOT_FOUND. Ends all sessions but `keep_session`, forgets failures of sign-in.
-  virtual absl::Status SetPassword(int32_t id, std::string_view account_hash, std::string_view password_hash,
-                                   std::string_view keep_session, absl::Time now, AuditEntry audit,
-                                   absl::Time deadline) = 0;
+  // NOT_FOUND. Ends all sessions but `keep_session`, forgets failures of sign-in. With `verified_hash` nothing is done,
+  // and false returned, when the password is no longer the one that was verified.
+  virtual absl::StatusOr<bool> SetPassword(int32_t id, std::string_view account_hash,
+                                           const std::optional<std::string>& verified_hash,
+                                           std::string_view password_hash, std::string_view keep_session,
+                                           absl::Time now, AuditEntry audit, absl::Time deadline) = 0;
 
   // ---- Sign-in ----
   // Counts an attempt on an account (known or not) before the password is looked at, so that attempts at the same time
   // are all counted. Not allowed while the account is locked.
   virtual absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
                                                     absl::Time deadline) = 0;
-  // A good password: forgets the failures, opens the session, notes the time. `new_password_hash` may be empty.
-  virtual absl::Status OpenSession(std::string_view account_hash, const NewSession& session,
-                                   std::string_view new_password_hash, AuditEntry audit, absl::Time deadline) = 0;
+  // A good password: forgets the failures, opens the session, notes the time; the user as he is then.
+  // `new_password_hash` may be empty. nullopt, with the refusal noted, when the account is not active, or its password
+  // no longer the one that was verified.
+  virtual absl::StatusOr<std::optional<UserRecord>> OpenSession(std::string_view account_hash,
+                                                                const NewSession& session,
+                                                                std::string_view verified_hash,
+                                                                std::string_view new_password_hash, AuditEntry audit,
+                                                                absl::Time deadline) = 0;
   // Exchanges the refresh token's hash. A hash that was exchanged before ends the session.
   virtual absl::StatusOr<RotationOutcome> RotateSession(std::string_view session, std::string_view old_hash,
                                                         std::string_view new_hash, absl::Time now, AuditEntry audit,

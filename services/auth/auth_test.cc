@@ -29,6 +29,7 @@
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_store.h"
+#include "services/auth/pg_auth_store.h"
 #include "services/auth/server.h"
 
 namespace pga::auth {
@@ -363,6 +364,21 @@ TEST_F(AuthTest, TokensAndSessionsExpire) {
   }
   clock_.Advance(absl::Hours(3));
   EXPECT_THAT(Refresh(login.refresh_token()), StatusIs(absl::StatusCode::kUnauthenticated)) << "absolute end";
+
+  login = Admin();
+  const absl::Time end = clock_.Now() + config_.session_lifetime;
+  for (int part = 0; part < 3; ++part) {
+    clock_.Advance(absl::Hours(16) - absl::Minutes(1));
+    const auto refreshed = Refresh(login.refresh_token());
+    ASSERT_THAT(refreshed, IsOk()) << part;
+    login = *refreshed;
+  }
+  for (const std::string& last : {login.token(), login.refresh_token()}) {
+    const auto type = last == login.token() ? token::TokenType::kAccess : token::TokenType::kRefresh;
+    const auto claims = instance_->verifier.VerifyClaims(last, type, clock_.Now());
+    ASSERT_THAT(claims, IsOk());
+    EXPECT_LE(claims->principal.expires_at, end) << "no token outlives its session";
+  }
 }
 
 TEST_F(AuthTest, LogoutEndsTheSessionOfEitherToken) {
@@ -380,6 +396,51 @@ TEST_F(AuthTest, LogoutEndsTheSessionOfEitherToken) {
   }
   EXPECT_THAT(Call(&v1::AuthService::Stub::Logout, v1::LogoutRequest()), IsOk()) << "nobody may log out, too";
   EXPECT_THAT(Use(Admin().token()), IsOk());
+}
+
+TEST_F(AuthTest, LogoutSaysWhenItEndedNothing) {
+  Start();
+  const v1::LoginResponse first = Admin();
+  v1::LogoutRequest request;
+  request.set_refresh_token("no token");
+  EXPECT_THAT(Call(&v1::AuthService::Stub::Logout, request), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Call(&v1::AuthService::Stub::Logout, request, first.token()), IsOk()) << "the bearer's session is ended";
+  EXPECT_THAT(Refresh(first.refresh_token()), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Call(&v1::AuthService::Stub::Logout, v1::LogoutRequest(), first.token()), IsOk()) << "ended already";
+
+  const v1::LoginResponse second = Admin();
+  clock_.Advance(absl::Minutes(15) + token::Verifier::kLeeway + absl::Seconds(2));
+  EXPECT_THAT(Call(&v1::AuthService::Stub::Logout, v1::LogoutRequest(), second.token()),
+              StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Refresh(second.refresh_token()), IsOk()) << "the client knows that it has to send the refresh token";
+}
+
+TEST_F(AuthTest, NothingRestsOnAPasswordThatWasReplacedWhileItWasHashed) {
+  Start();
+  auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
+  ASSERT_THAT(pool, IsOk());
+  PgAuthStore store(pool->get(), {});
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const auto admin = store.FindUserByName("admin", deadline);
+  ASSERT_THAT(admin, IsOk());
+  const std::string verified = (*admin)->password_hash;
+  const int32_t id = (*admin)->id;
+  EXPECT_THAT(store.SetPassword(id, "account", std::nullopt, "another hash", "", clock_.Now(), {}, deadline),
+              IsOkAndHolds(true));
+
+  NewSession session;
+  session.id = "a session";
+  session.user_id = id;
+  session.token_hash = "hash";
+  session.created_at = clock_.Now();
+  session.expires_at = clock_.Now() + absl::Hours(1);
+  const auto opened = store.OpenSession("account", session, verified, "rehashed old password", {}, deadline);
+  ASSERT_THAT(opened, IsOk());
+  EXPECT_FALSE(opened->has_value());
+  EXPECT_EQ(Count("sessions"), 0);
+  EXPECT_THAT(store.SetPassword(id, "account", verified, "changed by the old one", "", clock_.Now(), {}, deadline),
+              IsOkAndHolds(false));
+  EXPECT_EQ((*store.FindUser(id, deadline))->password_hash, "another hash");
 }
 
 TEST_F(AuthTest, ChangePasswordEndsTheOtherSessions) {
@@ -446,8 +507,8 @@ TEST_F(AuthTest, RoleAndActivityTakeEffectAtOnce) {
   const auto login = Login("ursula", "a password of ursula");
   ASSERT_THAT(login, IsOk());
   EXPECT_THAT(Use(login->token()), IsOk());
-  clock_.Advance(absl::Seconds(1));
 
+  // At the very instant of the sign-in, and so before a token's time by another replica's clock.
   v1::UpdateUserRequest update;
   update.set_id(user->id());
   EXPECT_THAT(Call(&v1::AuthService::Stub::UpdateUser, update, admin), StatusIs(absl::StatusCode::kInvalidArgument));
@@ -455,6 +516,7 @@ TEST_F(AuthTest, RoleAndActivityTakeEffectAtOnce) {
   ASSERT_THAT(Call(&v1::AuthService::Stub::UpdateUser, update, admin), IsOk());
   EXPECT_THAT(UseUntil(login->token(), absl::StatusCode::kUnauthenticated),
               StatusIs(absl::StatusCode::kUnauthenticated));
+  clock_.Advance(absl::Seconds(1));
   const auto refreshed = Refresh(login->refresh_token());
   ASSERT_THAT(refreshed, IsOk()) << "the session goes on with the new role";
   EXPECT_EQ(refreshed->user().role(), "viewer");
@@ -488,7 +550,6 @@ TEST_F(AuthTest, DeleteAndResetEndSessions) {
   const auto again = Login("ursula", fresh->temp_password());
   ASSERT_THAT(again, IsOk());
 
-  clock_.Advance(absl::Seconds(1));
   v1::DeleteUserRequest remove;
   remove.set_id(user->id());
   EXPECT_THAT(Call(&v1::AuthService::Stub::DeleteUser, remove, admin), IsOk());

@@ -51,6 +51,13 @@ constexpr char kEndSession[] =
     "RETURNING last_number) "
     "INSERT INTO pganalytics.revocations (number, jti, created_at, expires_at) "
     "SELECT n.last_number, ended.id, pganalytics.at($2), pganalytics.at($4) FROM ended, n";
+// Tokens bear the time their session was last used at, which another replica's clock, or a call that overtook this one,
+// may have put after `now`: under the user's lock it is known.
+constexpr char kRevokeUser[] =
+    "WITH n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + 1 RETURNING last_number) "
+    "INSERT INTO pganalytics.revocations (number, subject, issued_before, created_at, expires_at) "
+    "SELECT last_number, $1, GREATEST(pganalytics.at($2), (SELECT max(last_used_at) + interval '1 microsecond' "
+    "FROM pganalytics.sessions WHERE user_id = $4)), pganalytics.at($2), pganalytics.at($3) FROM n";
 constexpr char kRevokeSubject[] =
     "WITH n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + 1 RETURNING last_number) "
     "INSERT INTO pganalytics.revocations (number, subject, issued_before, created_at, expires_at) "
@@ -233,7 +240,8 @@ absl::Status PgAuthStore::EndUserSessions(pg::Transaction& tx, int32_t user_id, 
 }
 
 absl::Status PgAuthStore::RevokeUserTokens(pg::Transaction& tx, int32_t user_id, absl::Time now) {
-  return tx.Exec(kRevokeSubject, {token::UserSubject(user_id), Micros(now), Micros(now + horizons_.people)}).status();
+  return tx.Exec(kRevokeUser, {token::UserSubject(user_id), Micros(now), Micros(now + horizons_.people), user_id})
+      .status();
 }
 
 absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::optional<std::string>& role,
@@ -249,11 +257,12 @@ absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::option
                              kUserColumns),
                 {id, role, is_active, Micros(now)}));
     updated = ReadUser(result[0]);
-    if (updated.role != before.role || updated.is_active != before.is_active) {
-      PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
-    }
+    // Sessions before the counter of revocations, as everywhere.
     if (!updated.is_active && before.is_active) {
       PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, "", "deactivated", now));
+    }
+    if (updated.role != before.role || updated.is_active != before.is_active) {
+      PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
     }
     return WriteAudit(tx, audit);
   });
@@ -264,17 +273,25 @@ absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::option
 absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_RETURN_IF_ERROR(LockUser(tx, id));
+    PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, "", "deleted", now));
     PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
     PGA_RETURN_IF_ERROR(tx.Exec("DELETE FROM pganalytics.users WHERE id = $1", {id}));
     return WriteAudit(tx, audit);
   });
 }
 
-absl::Status PgAuthStore::SetPassword(int32_t id, std::string_view account_hash, std::string_view password_hash,
-                                      std::string_view keep_session, absl::Time now, AuditEntry audit,
-                                      absl::Time deadline) {
-  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
-    PGA_RETURN_IF_ERROR(LockUser(tx, id));
+absl::StatusOr<bool> PgAuthStore::SetPassword(int32_t id, std::string_view account_hash,
+                                              const std::optional<std::string>& verified_hash,
+                                              std::string_view password_hash, std::string_view keep_session,
+                                              absl::Time now, AuditEntry audit, absl::Time deadline) {
+  bool set = false;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const UserRecord before, LockUser(tx, id));
+    set = !verified_hash.has_value() || *verified_hash == before.password_hash;
+    if (!set) {
+      audit.success = false;
+      return WriteAudit(tx, audit);
+    }
     PGA_RETURN_IF_ERROR(
         tx.Exec("UPDATE pganalytics.users SET password_hash = $2, updated_at = pganalytics.at($3) WHERE id = $1",
                 {id, password_hash, Micros(now)}));
@@ -283,6 +300,8 @@ absl::Status PgAuthStore::SetPassword(int32_t id, std::string_view account_hash,
     PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, keep_session, "password changed", now));
     return WriteAudit(tx, audit);
   });
+  PGA_RETURN_IF_ERROR(done);
+  return set;
 }
 
 absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_hash, absl::Time now,
@@ -309,19 +328,29 @@ absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_
   return attempt;
 }
 
-absl::Status PgAuthStore::OpenSession(std::string_view account_hash, const NewSession& session,
-                                      std::string_view new_password_hash, AuditEntry audit, absl::Time deadline) {
-  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
-    PGA_RETURN_IF_ERROR(
-        tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
-    // Asked again under a lock: the account may have been deactivated while the password was hashed.
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::OpenSession(std::string_view account_hash,
+                                                                   const NewSession& session,
+                                                                   std::string_view verified_hash,
+                                                                   std::string_view new_password_hash, AuditEntry audit,
+                                                                   absl::Time deadline) {
+  std::optional<UserRecord> opened;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    // Asked again under a lock: while the password was hashed the account may have been deactivated, or given another
+    // password or role.
     PGA_ASSIGN_OR_RETURN(
         const pg::Result user,
-        tx.Exec(
-            "UPDATE pganalytics.users SET last_login = pganalytics.at($2), password_hash = COALESCE(NULLIF($3, ''), "
-            "password_hash) WHERE id = $1 AND is_active RETURNING id",
-            {session.user_id, Micros(session.created_at), new_password_hash}));
-    if (user.empty()) return UserNotFound();
+        tx.Exec(absl::StrCat("UPDATE pganalytics.users SET last_login = pganalytics.at($2), password_hash = "
+                             "COALESCE(NULLIF($3, ''), password_hash) "
+                             "WHERE id = $1 AND is_active AND password_hash = $4 RETURNING ",
+                             kUserColumns),
+                {session.user_id, Micros(session.created_at), new_password_hash, verified_hash}));
+    if (user.empty()) {
+      audit.success = false;
+      return WriteAudit(tx, audit);
+    }
+    opened = ReadUser(user[0]);
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
     PGA_RETURN_IF_ERROR(
         tx.Exec("INSERT INTO pganalytics.sessions (id, user_id, token_hash, created_at, last_used_at, expires_at, "
                 "ip_address) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($4), pganalytics.at($5), $6)",
@@ -329,6 +358,8 @@ absl::Status PgAuthStore::OpenSession(std::string_view account_hash, const NewSe
                  Micros(session.expires_at), session.ip_address}));
     return WriteAudit(tx, audit);
   });
+  PGA_RETURN_IF_ERROR(done);
+  return opened;
 }
 
 absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view session, std::string_view old_hash,
@@ -337,6 +368,13 @@ absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view sess
   RotationOutcome outcome;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     outcome = RotationOutcome();
+    // The user before the session, as everywhere: a new role waits, and then sees when the session was last used.
+    PGA_ASSIGN_OR_RETURN(const pg::Result user,
+                         tx.Exec(absl::StrCat("SELECT ", kUserColumns,
+                                              " FROM pganalytics.users WHERE id = (SELECT s.user_id FROM "
+                                              "pganalytics.sessions s WHERE s.id = $1) FOR SHARE"),
+                                 {session}));
+    if (user.empty()) return absl::OkStatus();
     PGA_ASSIGN_OR_RETURN(
         const pg::Result found,
         tx.Exec("SELECT user_id, token_hash = $2, revoked_at IS NOT NULL, expires_at <= pganalytics.at($3), "
@@ -354,18 +392,14 @@ absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view sess
       audit.action = "refresh.reuse";
       return WriteAudit(tx, audit);
     }
-    PGA_ASSIGN_OR_RETURN(
-        const pg::Result user,
-        tx.Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE id = $1 AND is_active"),
-                {user_id}));
-    if (user.empty()) return absl::OkStatus();
+    outcome.user = ReadUser(user[0]);
+    if (!outcome.user.is_active) return absl::OkStatus();
     PGA_RETURN_IF_ERROR(
         tx.Exec("UPDATE pganalytics.sessions SET token_hash = $2, generation = generation + 1, "
                 "last_used_at = pganalytics.at($3) WHERE id = $1",
                 {session, pg::Bytes{std::string(new_hash)}, Micros(now)}));
     outcome.rotation = Rotation::kRotated;
     outcome.session_end = absl::FromUnixMicros(found[0].Int64(4));
-    outcome.user = ReadUser(user[0]);
     return absl::OkStatus();
   });
   PGA_RETURN_IF_ERROR(done);

@@ -29,13 +29,16 @@ class PgAuthStore final : public AuthStore {
                                         const std::optional<bool>& is_active, absl::Time now, AuditEntry audit,
                                         absl::Time deadline) override;
   absl::Status DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) override;
-  absl::Status SetPassword(int32_t id, std::string_view account_hash, std::string_view password_hash,
-                           std::string_view keep_session, absl::Time now, AuditEntry audit,
-                           absl::Time deadline) override;
+  absl::StatusOr<bool> SetPassword(int32_t id, std::string_view account_hash,
+                                   const std::optional<std::string>& verified_hash, std::string_view password_hash,
+                                   std::string_view keep_session, absl::Time now, AuditEntry audit,
+                                   absl::Time deadline) override;
   absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
                                             absl::Time deadline) override;
-  absl::Status OpenSession(std::string_view account_hash, const NewSession& session, std::string_view new_password_hash,
-                           AuditEntry audit, absl::Time deadline) override;
+  absl::StatusOr<std::optional<UserRecord>> OpenSession(std::string_view account_hash, const NewSession& session,
+                                                        std::string_view verified_hash,
+                                                        std::string_view new_password_hash, AuditEntry audit,
+                                                        absl::Time deadline) override;
   absl::StatusOr<RotationOutcome> RotateSession(std::string_view session, std::string_view old_hash,
                                                 std::string_view new_hash, absl::Time now, AuditEntry audit,
                                                 absl::Time deadline) override;

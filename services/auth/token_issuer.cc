@@ -29,7 +29,7 @@ token::Claims UserClaims(const UserRecord& user, std::string_view session, token
 
 absl::StatusOr<IssuedToken> TokenIssuer::Sign(token::Claims claims, absl::Time now, absl::Time expires_at) const {
   IssuedToken issued;
-  issued.jti = token::RandomHex(16);
+  issued.jti = claims.principal.jti.empty() ? token::RandomHex(16) : claims.principal.jti;
   if (issued.jti.empty()) return absl::InternalError("the random number generator failed");
   // The database keeps microseconds; the token must say the same instant.
   issued.issued_at = absl::FromUnixMicros(absl::ToUnixMicros(now));
@@ -42,14 +42,16 @@ absl::StatusOr<IssuedToken> TokenIssuer::Sign(token::Claims claims, absl::Time n
 }
 
 absl::StatusOr<IssuedToken> TokenIssuer::Access(const UserRecord& user, std::string_view session,
-                                                absl::Time now) const {
-  return Sign(UserClaims(user, session, token::TokenType::kAccess), now, now + lifetimes_.access);
+                                                absl::Time session_end, absl::Time now) const {
+  return Sign(UserClaims(user, session, token::TokenType::kAccess), now,
+              std::min(session_end, now + lifetimes_.access));
 }
 
-absl::StatusOr<IssuedToken> TokenIssuer::Refresh(const UserRecord& user, std::string_view session,
+absl::StatusOr<IssuedToken> TokenIssuer::Refresh(const UserRecord& user, std::string_view session, std::string_view jti,
                                                  absl::Time session_end, absl::Time now) const {
-  return Sign(UserClaims(user, session, token::TokenType::kRefresh), now,
-              std::min(session_end, now + lifetimes_.refresh));
+  token::Claims claims = UserClaims(user, session, token::TokenType::kRefresh);
+  claims.principal.jti = std::string(jti);
+  return Sign(std::move(claims), now, std::min(session_end, now + lifetimes_.refresh));
 }
 
 absl::StatusOr<IssuedToken> TokenIssuer::Collector(std::string_view collector_id, std::string_view hostname,

@@ -33,10 +33,11 @@ class TokenIssuer {
   // `signer` outlives the issuer.
   TokenIssuer(const token::Signer* signer, TokenLifetimes lifetimes) : signer_(signer), lifetimes_(lifetimes) {}
 
-  absl::StatusOr<IssuedToken> Access(const UserRecord& user, std::string_view session, absl::Time now) const;
-  // Expires with the session at the latest.
-  absl::StatusOr<IssuedToken> Refresh(const UserRecord& user, std::string_view session, absl::Time session_end,
-                                      absl::Time now) const;
+  // Both expire with the session at the latest. `jti` is the refresh token's id, which the session's row knows already.
+  absl::StatusOr<IssuedToken> Access(const UserRecord& user, std::string_view session, absl::Time session_end,
+                                     absl::Time now) const;
+  absl::StatusOr<IssuedToken> Refresh(const UserRecord& user, std::string_view session, std::string_view jti,
+                                      absl::Time session_end, absl::Time now) const;
   absl::StatusOr<IssuedToken> Collector(std::string_view collector_id, std::string_view hostname, absl::Time now) const;
   absl::StatusOr<IssuedToken> Service(std::string_view service, absl::Time now) const;
 
