@@ -31,8 +31,8 @@ class Server {
     TlsOptions tls;
     // Further addresses, with TLS settings of their own: for callers from outside, where the services among themselves
     // speak otherwise.
-    std::vector<std::string> outside_listen;
-    TlsOptions outside_tls;
+    std::vector<std::string> outside_listen = {};
+    TlsOptions outside_tls = {};
     // Callback services; they must outlive the server.
     std::vector<grpc::Service*> services;
     // The dispatcher of these services, where they have one: Drain makes it refuse new calls and waits for its running
