@@ -1,11 +1,10 @@
 #include "libs/pg/errors.h"
 
 #include "absl/strings/cord.h"
+#include "libs/status/payloads.h"
 
 namespace pga::pg {
 namespace {
-
-constexpr char kSqlStateUrl[] = "pganalytics/sqlstate";
 
 absl::StatusCode CodeOf(std::string_view state) {
   const std::string_view group = state.substr(0, 2);
@@ -33,14 +32,14 @@ absl::StatusCode CodeOf(std::string_view state) {
 
 absl::Status MakeError(std::string_view sqlstate, std::string_view message) {
   while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.remove_suffix(1);
-  absl::Status status(CodeOf(sqlstate), absl::string_view(message.data(), message.size()));
+  absl::Status error(CodeOf(sqlstate), absl::string_view(message.data(), message.size()));
   if (!sqlstate.empty())
-    status.SetPayload(kSqlStateUrl, absl::Cord(absl::string_view(sqlstate.data(), sqlstate.size())));
-  return status;
+    error.SetPayload(status::kSqlStateUrl, absl::Cord(absl::string_view(sqlstate.data(), sqlstate.size())));
+  return error;
 }
 
-std::string SqlStateOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(kSqlStateUrl);
+std::string SqlStateOf(const absl::Status& error) {
+  const auto payload = error.GetPayload(status::kSqlStateUrl);
   return payload ? std::string(*payload) : std::string();
 }
 

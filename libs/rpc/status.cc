@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "libs/status/payloads.h"
 #include "libs/status/status.h"
 
 namespace pga::rpc {
@@ -51,10 +52,36 @@ bool IsGeneric(absl::StatusCode code) {
          code == absl::StatusCode::kDataLoss;
 }
 
+// What a caller is told of a database's failure: whether to repeat, and nothing of addresses, roles or SQL. Codes that
+// speak of the caller's request elsewhere speak here of our own session with the database.
+absl::Status ForCaller(const absl::Status& status) {
+  if (!status.GetPayload(status::kSqlStateUrl).has_value()) return status;
+  constexpr absl::Duration kRetryAfter = absl::Seconds(2);
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return absl::InvalidArgumentError("a value is none that the database can keep");
+    case absl::StatusCode::kDeadlineExceeded:
+      return absl::DeadlineExceededError("the database did not answer in time");
+    case absl::StatusCode::kAborted:
+      return status::WithRetryAfter(absl::AbortedError("the database is busy with the same rows; try again"),
+                                    kRetryAfter);
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+      return status::WithRetryAfter(
+          absl::UnavailableError("the database cannot serve this at the moment; try again in a moment"), kRetryAfter);
+    default:
+      return absl::InternalError("the database refused");
+  }
+}
+
 }  // namespace
 
-grpc::Status ToGrpc(const absl::Status& status, std::string_view request_id, std::string_view domain) {
-  if (status.ok()) return grpc::Status::OK;
+grpc::Status ToGrpc(const absl::Status& failure, std::string_view request_id, std::string_view domain) {
+  if (failure.ok()) return grpc::Status::OK;
+  const absl::Status status = ForCaller(failure);
   const absl::StatusCode code = status.code();
   const std::string id(request_id);
   std::string message = IsGeneric(code)

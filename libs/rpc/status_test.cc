@@ -5,6 +5,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "libs/status/payloads.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
 
@@ -51,6 +52,31 @@ TEST(Status, InternalTextsStayInside) {
     const grpc::Status wire = ToGrpc(in, "req-2");
     EXPECT_THAT(wire.error_message(), HasSubstr("req-2"));
     EXPECT_THAT(wire.error_message() + wire.error_details(), Not(HasSubstr("SELECT")));
+  }
+}
+
+TEST(Status, DatabasesFailuresTellWhetherToRepeatAndNothingElse) {
+  const struct {
+    absl::StatusCode inside;
+    grpc::StatusCode outside;
+  } cases[] = {{absl::StatusCode::kUnavailable, grpc::StatusCode::UNAVAILABLE},
+               {absl::StatusCode::kResourceExhausted, grpc::StatusCode::UNAVAILABLE},
+               {absl::StatusCode::kPermissionDenied, grpc::StatusCode::UNAVAILABLE},
+               {absl::StatusCode::kNotFound, grpc::StatusCode::UNAVAILABLE},
+               {absl::StatusCode::kFailedPrecondition, grpc::StatusCode::UNAVAILABLE},
+               {absl::StatusCode::kAborted, grpc::StatusCode::ABORTED},
+               {absl::StatusCode::kDeadlineExceeded, grpc::StatusCode::DEADLINE_EXCEEDED},
+               {absl::StatusCode::kInvalidArgument, grpc::StatusCode::INVALID_ARGUMENT},
+               {absl::StatusCode::kAlreadyExists, grpc::StatusCode::INTERNAL},
+               {absl::StatusCode::kInternal, grpc::StatusCode::INTERNAL}};
+  for (const auto& c : cases) {
+    absl::Status in(c.inside, "role \"pga\" at 10.0.0.1");
+    in.SetPayload(status::kSqlStateUrl, absl::Cord("XX000"));
+    const grpc::Status wire = ToGrpc(in, "req-3");
+    EXPECT_EQ(wire.error_code(), c.outside) << in;
+    EXPECT_THAT(wire.error_message() + wire.error_details(), Not(HasSubstr("10.0.0.1")));
+    EXPECT_EQ(status::RetryAfterOf(FromGrpc(wire)) > absl::ZeroDuration(),
+              c.outside == grpc::StatusCode::UNAVAILABLE || c.outside == grpc::StatusCode::ABORTED);
   }
 }
 

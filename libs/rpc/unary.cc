@@ -14,6 +14,7 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/rpc/status.h"
+#include "libs/status/payloads.h"
 #include "libs/status/status.h"
 #include "libs/token/keys.h"
 
@@ -330,7 +331,9 @@ void Dispatcher::Execute(Ticket* ticket) {
         status = absl::InternalError("handler threw something that is no std::exception");
       }
     }
-    if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status)) {
+    // What the caller is not told.
+    if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status) ||
+        status.GetPayload(status::kSqlStateUrl).has_value()) {
       PGA_LOG(error, "call failed", {{"method", ticket->method_}, {"status", status}});
     }
   }
