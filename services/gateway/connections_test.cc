@@ -79,6 +79,7 @@ std::string RoundTrip(const std::shared_ptr<grpc::Channel>& channel, int64_t ses
 
 std::shared_ptr<grpc::Channel> PlainChannel(int port) {
   grpc::ChannelArguments arguments;
+  arguments.SetInt("grpc.use_local_subchannel_pool", 1);  // a connection of its own
   arguments.SetInt("grpc.enable_http_proxy", 0);
   return grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials(), arguments);
 }
@@ -110,6 +111,23 @@ TEST(OnePort, PlaintextGrpcIsSpliced) {
   const absl::Time start = absl::Now();
   gateway.gateway->Drain(absl::Now() + absl::Seconds(60));
   EXPECT_LT(absl::Now() - start, absl::Seconds(40));
+}
+
+TEST(OnePort, ConnectionsThatArePassedOnAreLimited) {
+  for (const bool splice : {true, false}) {
+    SCOPED_TRACE(splice ? "spliced" : "handed over");
+    GatewayUnderTest::Options options;
+    options.splice = splice;
+    options.config.max_connections = 1;
+    GatewayUnderTest gateway(options);
+    auto first = PlainChannel(gateway.port());
+    EXPECT_EQ(RoundTrip(first, 42), "42");
+    EXPECT_NE(RoundTrip(PlainChannel(gateway.port()), 43), "43");
+    EXPECT_EQ(RoundTrip(first, 44), "44");
+    first.reset();
+    EXPECT_TRUE(
+        testing::WaitUntil([&] { return RoundTrip(PlainChannel(gateway.port()), 45) == "45"; }, absl::Seconds(30)));
+  }
 }
 
 TEST(OnePort, TlsGrpcEndsInTheServiceAndHttpsHere) {

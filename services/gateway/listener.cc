@@ -1,5 +1,6 @@
 #include "services/gateway/listener.h"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -271,14 +272,29 @@ class Listener::Impl {
                                std::shared_ptr<Connection> connection) {
     grpc_->Increment();
     if (options_.hand_over) {
+      if (!BecomeSpliced(*connection)) {
+        refused_->Increment();
+        co_return;
+      }
       tcp::socket socket = stream.release_socket();
       KeepAlive(socket);
       error_code ec;
       socket.non_blocking(true, ec);
-      const int fd = socket.release(ec);
+      const auto protocol = socket.local_endpoint(ec).protocol();
+      const int fd = ec ? -1 : socket.release(ec);
       if (ec) co_return;
+      // A second descriptor of the same connection, never read or written: it tells when both ends have let go, so that
+      // the connection counts as long as it lives.
+      const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
       const absl::Status status = options_.hand_over(fd, std::move(bytes));
       if (!status.ok()) PGA_LOG(warn, "gRPC connection not taken", {{"client", peer}, {"cause", status}});
+      if (copy < 0) co_return;
+      tcp::socket watched(connection->strand, protocol, copy);
+      connection->spliced = {&watched};
+      if (status.ok() && !connection->aborted) {
+        co_await watched.async_wait(tcp::socket::wait_error, asio::redirect_error(asio::use_awaitable, ec));
+      }
+      connection->spliced.clear();
       co_return;
     }
     if (options_.splice_to.empty()) {
@@ -361,8 +377,8 @@ class Listener::Impl {
     return true;
   }
 
-  // Spliced connections are not HTTP connections: they have a limit of their own and do not hold up the drain. False
-  // at that limit.
+  // Connections that are passed on are not HTTP connections: they have a limit of their own and do not hold up the
+  // drain. False at that limit.
   bool BecomeSpliced(Connection& connection) {
     absl::MutexLock lock(&mutex_);
     if (spliced_count_ >= options_.max_connections) return false;
