@@ -281,6 +281,17 @@ class Collector::Impl {
     int64_t skipped = 0;
     for (auto& runner : runners_) skipped += runner->skipped_ticks();
     gauges_.skipped->Set(static_cast<double>(skipped));
+    const bool refuses = stats.refused_batches > refused_batches_;
+    refused_batches_ = stats.refused_batches;
+    if (refuses != refuses_) {
+      refuses_ = refuses;
+      if (refuses) {
+        PGA_LOG(warn, "the spool takes no batches; the next one that fits covers their time",
+                {{"reason", stats.refusal}, {"bytes", stats.bytes}, {"limit_bytes", stats.limit_bytes}});
+      } else {
+        PGA_LOG(info, "the spool takes batches again", {{"refused_batches", stats.refused_batches}});
+      }
+    }
     const bool nearly_full = stats.bytes * 10 > stats.limit_bytes * 8 && stats.pending_batches > 0;
     if (nearly_full != nearly_full_) {
       nearly_full_ = nearly_full;
@@ -291,6 +302,7 @@ class Collector::Impl {
     }
     // Results of large readings leave holes in the heap.
     if (++housekeepings_ % 6 == 0) malloc_trim(0);
+    if (housekeepings_ % 720 == 0) trackers_->Prune(kBaselineAgeUs);
     housekeeping_.expires_after(kHousekeeping);
     housekeeping_.async_wait([this](boost::system::error_code error) {
       if (!error) Housekeep();
@@ -351,6 +363,8 @@ class Collector::Impl {
   std::set<std::string> disabled_;
   int32_t config_version_ = 0;
   bool nearly_full_ = false;
+  bool refuses_ = false;
+  int64_t refused_batches_ = 0;
   int housekeepings_ = 0;
   absl::Time deadline_ = absl::InfiniteFuture();
   std::shared_ptr<const catalog::Catalog> catalog_;

@@ -284,13 +284,13 @@ TEST_F(CollectorProcess, RestoredDiskStoresNoBatchTwice) {
 }
 
 TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
+  // Every write fails as on a full disk from the third one on; the process stays up and says so.
   ingest_.StopServer();
-  Start("", {{"METRICS_BUFFER_SIZE", "1048576"}, {"POSTGRES_DATABASES", "*"}});
-  // Every operation fails as on a full disk from the third write on; the process stays up.
-  Stop();
   Start("spool.write:3:enospc");
   for (int i = 0; i < 10; ++i) Sql("INSERT INTO t SELECT generate_series(1, 50)");
-  ASSERT_TRUE(WaitUntil([&] { return collector_->running(); }));
+  ASSERT_THAT(collector_->WaitForOutput("takes no batches", absl::Now() + absl::Seconds(40)), IsOk());
+  EXPECT_THAT(collector_->Output(), ::testing::HasSubstr("No space left on device"));
+  ASSERT_TRUE(collector_->running());
   Kill();
   ingest_.StartServer();
   Start();

@@ -101,7 +101,7 @@ uint64_t OthersHash(const Reading& reading, size_t row) {
 
 // One frame of absolute values: every row as it was read.
 absl::Status BuildFull(const Reading& reading, int64_t at_us, ingestpb::FrameKind kind, ingestpb::Frame* frame) {
-  frame::FrameBuilder builder(reading.shape().metric(), frame);
+  frame::FrameBuilder builder(reading.shape().metric(), frame, static_cast<int>(reading.rows()));
   for (size_t row = 0; row < reading.rows(); ++row) {
     for (int column = 0; column < reading.shape().columns(); ++column) CopyCell(reading, row, column, &builder);
     builder.EndRow(RowFlags(reading, row));
@@ -199,12 +199,6 @@ Baseline::Row Baseline::row(size_t i) const {
 int64_t Baseline::Find(std::string_view key) const {
   const auto it = index_.find(ToAbsl(key));
   return it == index_.end() ? -1 : static_cast<int64_t>(it->second);
-}
-
-size_t Baseline::memory_bytes() const {
-  return keys_.capacity() + labels_.capacity() + (key_ends_.capacity() + label_ends_.capacity()) * 4 +
-         (counters_.capacity() + null_counters_.capacity() + resets_.capacity() + others_.capacity()) * 8 +
-         index_.capacity() * 25;
 }
 
 namespace {
@@ -723,6 +717,12 @@ absl::Status BaselineStore::ApplyPatch(const std::string& tracker, std::string_v
   }
   baselines_[tracker] = *std::move(next);
   return absl::OkStatus();
+}
+
+void BaselineStore::Prune(int64_t age_us) {
+  int64_t newest = 0;
+  for (const auto& [tracker, baseline] : baselines_) newest = std::max(newest, baseline->collected_at_us());
+  std::erase_if(baselines_, [&](const auto& item) { return item.second->collected_at_us() < newest - age_us; });
 }
 
 std::string BaselineStore::Serialize() const {

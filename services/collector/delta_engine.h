@@ -91,7 +91,6 @@ class Baseline {
   // Index of a key, or -1.
   int64_t Find(std::string_view key) const;
   const std::vector<std::string>& counter_names() const { return counter_names_; }
-  size_t memory_bytes() const;
 
   // The whole baseline as bytes, and back. INVALID_ARGUMENT / DATA_LOSS for bytes that are not one.
   std::string Serialize() const;
@@ -158,6 +157,10 @@ class BaselineStore {
   // Applies a patch; drops the tracker's baseline and returns the reason if it does not fit.
   absl::Status ApplyPatch(const std::string& tracker, std::string_view patch);
 
+  // Drops baselines whose last reading is older than the newest one by more than `age_us`: databases and metrics that
+  // are no more.
+  void Prune(int64_t age_us);
+
   std::string Serialize() const;
   // Replaces the content. Baselines that cannot be read are left out and counted.
   static absl::StatusOr<BaselineStore> Parse(std::string_view bytes, int* dropped);
@@ -165,6 +168,9 @@ class BaselineStore {
  private:
   std::map<std::string, std::shared_ptr<const Baseline>> baselines_;
 };
+
+// How long the baseline of a tracker that is not read any more is kept.
+inline constexpr int64_t kBaselineAgeUs = int64_t{7} * 24 * 3600 * 1000000;
 
 // Name of a tracker: source id (16 bytes), scope, metric.
 std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric);

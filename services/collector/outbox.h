@@ -2,6 +2,7 @@
 // that carries their frames is durable. Lives on the event loop.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
@@ -43,6 +44,17 @@ class Trackers {
       tracker.baseline.reset();
       ++tracker.generation;
     }
+  }
+  // As BaselineStore::Prune.
+  void Prune(int64_t age_us) {
+    int64_t newest = 0;
+    for (const auto& [key, tracker] : trackers_) {
+      if (tracker.baseline != nullptr) newest = std::max(newest, tracker.baseline->collected_at_us());
+    }
+    std::erase_if(trackers_, [&](const auto& item) {
+      const Tracker& tracker = item.second;
+      return !tracker.pending && tracker.baseline != nullptr && tracker.baseline->collected_at_us() < newest - age_us;
+    });
   }
   size_t size() const { return trackers_.size(); }
 

@@ -108,13 +108,6 @@ void Reading::SetText(int column, std::string_view value) {
   if (replaced) replaced_[rows_ - 1] = 1;
 }
 
-void Reading::AddInt(size_t row, int column, int64_t value) {
-  if (column < 0) return;
-  Column& c = columns_[static_cast<size_t>(column)];
-  c.values[row] += value;
-  c.nulls[row] = 0;
-}
-
 double Reading::Double(size_t row, int column) const {
   return std::bit_cast<double>(Int(row, column));
 }

@@ -62,8 +62,6 @@ class Reading {
   void SetDouble(int column, double value);
   // Invalid UTF-8 and NUL are replaced (U+FFFD) and the row is marked.
   void SetText(int column, std::string_view value);
-  // Adds to an integer cell of any row; NULL counts as 0.
-  void AddInt(size_t row, int column, int64_t value);
 
   const MetricShape& shape() const { return *shape_; }
   size_t rows() const { return rows_; }

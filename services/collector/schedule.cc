@@ -49,13 +49,4 @@ void Schedule::RetryAt(int item, int64_t at_ns) {
   if (at_ns < it.tick_ns) it.retry_ns = at_ns;
 }
 
-void Schedule::SetBaseInterval(int64_t base_interval_ns, int64_t now_ns) {
-  base_ns_ = std::max<int64_t>(base_interval_ns, 1);
-  origin_ns_ = now_ns;
-  for (Item& item : items_) {
-    item.tick_ns = origin_ns_ + phase_ns();
-    item.retry_ns = 0;
-  }
-}
-
 }  // namespace pga::collector

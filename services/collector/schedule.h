@@ -28,9 +28,6 @@ class Schedule {
   // Makes an item due again at `at_ns` if that is before its next tick; later ticks stay where they were.
   void RetryAt(int item, int64_t at_ns);
 
-  // Another base interval from `now_ns` on.
-  void SetBaseInterval(int64_t base_interval_ns, int64_t now_ns);
-
   int64_t base_interval_ns() const { return base_ns_; }
   int64_t skipped() const { return skipped_; }
 

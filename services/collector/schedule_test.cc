@@ -70,13 +70,5 @@ TEST(Schedule, RetryComesBeforeTheNextTickAndMovesNothing) {
   EXPECT_EQ(schedule.NextDue(), first + 60 * kSecond);
 }
 
-TEST(Schedule, NewIntervalStartsAgainWithinIt) {
-  Schedule schedule(0, 60 * kSecond, "a");
-  schedule.Add(1);
-  schedule.SetBaseInterval(5 * kSecond, 1000 * kSecond);
-  EXPECT_GE(schedule.NextDue(), 1000 * kSecond);
-  EXPECT_LT(schedule.NextDue(), 1005 * kSecond);
-}
-
 }  // namespace
 }  // namespace pga::collector

@@ -511,11 +511,14 @@ asio::awaitable<absl::Status> SourceRunner::Collect(Session* session, std::share
     if (attempt == 2) co_return absl::AbortedError("pg_stat_statements is being reset all the time");
   }
   collections_.Increment();
-  absl::Status status = Publish(Info(*session), *task->reading, observation, scope_id,
-                                [this, schedule, item, generation = generation_](const auto& result) {
-                                  if (!result.ok() && generation == generation_)
-                                    schedule->RetryAt(item, BootNs() + kRetryRefusedNs);
-                                });
+  absl::Status status = Publish(
+      Info(*session), *task->reading, observation, scope_id,
+      [this, schedule, item, generation = generation_, name = metric.name()](const absl::StatusOr<BatchId>& result) {
+        // What is too large for a batch will not fit the next time either.
+        const bool never = result.status().code() == absl::StatusCode::kInvalidArgument;
+        Report(absl::StrCat("batch of ", name), never ? result.status() : absl::OkStatus());
+        if (!result.ok() && !never && generation == generation_) schedule->RetryAt(item, BootNs() + kRetryRefusedNs);
+      });
   std::vector<StatementTexts::Id> in_use;
   if (status.ok() && statements && context_->query_text != QueryTextMode::kNone) {
     const int dbid = task->shape->Find("dbid");

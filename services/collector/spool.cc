@@ -719,9 +719,10 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     const std::string head_bytes = EncodeHead(head);
     std::string record = FrameRecord(head_bytes, body);
     if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
-      results[i] = absl::ResourceExhaustedError("the spool has reached its limit");
+      results[i] = absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)");
       absl::MutexLock lock(&mutex_);
       ++stats_.refused_batches;
+      stats_.refusal = std::string(results[i].status().message());
       continue;
     }
     Entry entry;
@@ -745,6 +746,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     absl::MutexLock lock(&mutex_);
     for (const size_t i : owners) results[i] = status;
     stats_.refused_batches += static_cast<int64_t>(owners.size());
+    stats_.refusal = std::string(status.message());
     return results;
   }
 
@@ -893,6 +895,7 @@ bool Spool::DropOldestSegment() {
 }
 
 absl::Status Spool::WriteSnapshot() {
+  baselines_.Prune(kBaselineAgeUs);
   const std::string content = Compress(baselines_.Serialize());
   std::string tail;
   tail.reserve(content.size() + 16);

@@ -86,6 +86,8 @@ struct SpoolStats {
   int64_t streams = 0;
   int64_t appended_batches = 0;
   int64_t refused_batches = 0;
+  // Why the newest of them was refused.
+  std::string refusal;
   int64_t dropped_batches = 0;
   int64_t torn_bytes = 0;
   int64_t rotten_records = 0;
