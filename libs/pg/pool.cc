@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/pg/conninfo.h"
@@ -465,12 +466,14 @@ absl::Status Lease::InTransaction(absl::Time deadline, const std::function<absl:
                                   Isolation isolation) {
   if (auto status = session_->Begin(isolation); !status.ok()) return status;
   Transaction transaction(session_.get(), deadline);
+  // Also when the body throws: the next user of the session must not find its transaction open.
+  absl::Cleanup undo = [this] { session_->Rollback(absl::Now() + absl::Seconds(2)); };
   absl::Status status = body(transaction);
   // A body that overlooks a failed statement must not be told that its work is there.
   if (status.ok()) status = transaction.failure_;
-  if (status.ok()) return session_->Commit(deadline);
-  session_->Rollback(absl::Now() + absl::Seconds(2));
-  return status;
+  if (!status.ok()) return status;
+  std::move(undo).Cancel();
+  return session_->Commit(deadline);
 }
 
 Pool::Pool(std::unique_ptr<internal::PoolCore> core) : core_(std::move(core)) {}

@@ -222,6 +222,20 @@ TEST(PoolFaults, SurvivesRestartCrashAndPause) {
   EXPECT_EQ(pool->stats().leased, 0);
 }
 
+TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {
+  auto pool = MakePool(testing::SharedPostgres()->Url("postgres"), 1);
+  ASSERT_TRUE(pool->Exec("CREATE TABLE thrown (n int)", {}, Soon()).ok());
+  EXPECT_THROW((void)pool->InTransaction(Soon(),
+                                         [](Transaction& tx) -> absl::Status {
+                                           (void)tx.Exec("INSERT INTO thrown VALUES (1)");
+                                           throw std::bad_alloc();
+                                         }),
+               std::bad_alloc);
+  const auto rows = pool->Exec("SELECT count(*) FROM thrown", {}, Soon());
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ((*rows)[0].Text(0), "0");
+}
+
 TEST(PoolFaults, LostCommitIsUnknown) {
   auto started = testing::TempPostgres::Start();
   ASSERT_TRUE(started.ok()) << started.status();

@@ -743,7 +743,7 @@ TEST_F(GroupWriterTest, AccountHoldsThroughKillsOfBackendsAndServer) {
   ASSERT_THAT(server.status(), status::IsOk());
   auto db = std::make_unique<WriterDatabase>(server->get());
   constexpr int kCollectors = 4;
-  constexpr int kBatches = 60;
+  constexpr int kBatches = 150;
   constexpr int kRows = 20;
   std::vector<std::unique_ptr<StreamMaker>> streams;
   std::vector<std::vector<std::unique_ptr<PreparedBatch>>> batches(kCollectors);

@@ -106,6 +106,7 @@ absl::Status Validate(const AuthConfig& config) {
       problems.emplace_back("JWT_SECRET or JWT_SIGNING_KEY: one is needed in production: openssl rand -base64 32");
     }
     CheckProductionSecret(config.jwt_secret, "JWT_SECRET", &problems);
+    CheckProductionSecret(config.jwt_secret_previous, "JWT_SECRET_PREVIOUS", &problems);
     CheckProductionSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
     CheckProductionSecret(config.service_secret, "SERVICE_SECRET", &problems);
   }

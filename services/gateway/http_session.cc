@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cmath>
@@ -341,8 +342,10 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   body = std::move(parser.get().body());
 
   const std::string* encoding = exchange.head.Find("content-encoding");
-  if (encoding == nullptr || *encoding == "identity" || body.empty()) co_return true;
-  if (*encoding != "gzip" && *encoding != "x-gzip") {
+  // RFC 9110, 8.4.1: names of codings are case-insensitive.
+  const auto is = [encoding](std::string_view name) { return beast::iequals(*encoding, name); };
+  if (encoding == nullptr || is("identity") || body.empty()) co_return true;
+  if (!is("gzip") && !is("x-gzip")) {
     error = MakeError(415, "ENCODING_NOT_SUPPORTED",
                       "Content-Encoding " + Excerpt(*encoding, 32) + " is not understood; send gzip or none.");
     co_return true;

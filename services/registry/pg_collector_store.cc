@@ -178,11 +178,11 @@ absl::StatusOr<int32_t> PgCollectorStore::PutConfig(const std::string& id, const
 
 absl::Status PgCollectorStore::NoteActivity(const std::vector<Activity>& activity, absl::Time deadline) {
   if (activity.empty()) return absl::OkStatus();
-  // One statement for all: arrays as text, because ids are of a set that needs no quoting.
+  // One statement for all: arrays as text. Ids are of a set that needs no escaping; quoted, none reads as NULL.
   std::vector<std::string> ids, seen, total, day;
   for (const Activity& one : activity) {
     if (!one.last_seen.has_value()) continue;
-    ids.push_back(one.collector_id);
+    ids.push_back(absl::StrCat("\"", one.collector_id, "\""));
     seen.push_back(absl::StrCat(absl::ToUnixMicros(*one.last_seen)));
     total.push_back(absl::StrCat(one.rows_total));
     day.push_back(absl::StrCat(one.rows_24h));

@@ -15,7 +15,7 @@ chmod 711 "$WORK/source"
 pg_locate "$WORK/source"
 pg_init "$WORK/superuser-password"
 SOURCE_HOME=$PG_HOME
-SOURCE_PORT=$(free_port $((40000 + RANDOM % 2000)))
+SOURCE_PORT=$(free_port $((26000 + RANDOM % 3000)))
 pg_start "$SOURCE_PORT"
 stop_source() { PG_HOME=$SOURCE_HOME; pg_as "$PG_BIN/pg_ctl" -D "$SOURCE_HOME/data" -m immediate -w stop >/dev/null 2>&1 || true; PG_HOME=$METRICS_HOME; }
 trap 'code=$?; stop_source; (exit $code); cleanup' EXIT

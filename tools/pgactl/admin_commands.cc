@@ -31,13 +31,13 @@ absl::StatusOr<std::vector<auth_pb::User>> LoadUsers(Session& session) {
 
 // A user by name, or by number.
 absl::StatusOr<int32_t> FindUser(Session& session, const std::string& text) {
-  int32_t id = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error == std::errc() && rest == text.data() + text.size()) return id;
   PGA_ASSIGN_OR_RETURN(const std::vector<auth_pb::User> users, LoadUsers(session));
   for (const auth_pb::User& user : users) {
     if (user.username() == text) return user.id();
   }
+  int32_t id = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc() && rest == text.data() + text.size()) return id;
   return absl::NotFoundError("no user '" + text + "'; see `pgactl users list`");
 }
 

@@ -58,7 +58,7 @@ start_postgres() {  # extra lines for postgresql.conf in $1; sets PG_PORT, SUPER
   pg_locate "$WORK/state"
   pg_init "$WORK/superuser-password"
   printf '%s\n' "fsync = on" "${1:-}" | pg_as tee -a "$PG_HOME/data/postgresql.conf" >/dev/null
-  PG_PORT=$(free_port $((20000 + RANDOM % 10000)))
+  PG_PORT=$(free_port $((20000 + RANDOM % 5000)))
   pg_start "$PG_PORT"
   SUPER_URL="postgres://postgres:superuser-password@127.0.0.1:$PG_PORT"
   PGPASSWORD=superuser-password psql -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$PG_PORT" -U postgres -d postgres >/dev/null <<'SQL'
@@ -113,7 +113,10 @@ start_api() {  # all five services in one process
 }
 
 start_apart() {  # each service in a process of its own
-  local base=$((33000 + RANDOM % 2000 * 5)) name
+  # Below the ports that the system hands out itself, where tests that run beside this one listen.
+  local base name
+  until base=$((10000 + RANDOM % 1800 * 5)); port_is_free $base && port_is_free $((base + 1)) &&
+        port_is_free $((base + 2)) && port_is_free $((base + 3)); do :; done
   export AUTH_SERVICE_ADDR=127.0.0.1:$base REGISTRY_SERVICE_ADDR=127.0.0.1:$((base + 1))
   export INGEST_SERVICE_ADDR=127.0.0.1:$((base + 2)) QUERY_SERVICE_ADDR=127.0.0.1:$((base + 3))
   mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/gateway"
