@@ -28,7 +28,8 @@ void GatewayConfig::Register(config::Loader& loader) {
              rate_limit_collector_per_minute, "HTTP requests of one collector; 0 = no limit", "requests per minute", 0,
              1'000'000);
   loader.Duration(&request_timeout, "REQUEST_TIMEOUT", "request-timeout", request_timeout,
-                  "longest time for the body of a request, and again for the service to answer it", absl::Seconds(1), absl::Hours(1));
+                  "longest time for the body of a request, and again for the service to answer it", absl::Seconds(1),
+                  absl::Hours(1));
   loader.Duration(&stream_timeout, "STREAM_TIMEOUT", "stream-timeout", stream_timeout,
                   "longest time of one streamed answer", absl::Seconds(1), absl::Hours(24));
   loader.Duration(&header_timeout, "HEADER_TIMEOUT", "header-timeout", header_timeout,
