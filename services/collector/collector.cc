@@ -111,10 +111,10 @@ class Collector::Impl {
         for (auto& runner : runners_) runner->ForgetSentTexts();
       });
     };
-    events.on_rolled_back = [this]() -> absl::Status {
+    events.on_rolled_back = [this](int64_t up_to_us) -> absl::Status {
       auto done = std::make_shared<absl::Notification>();
-      asio::post(loop_, [this, done] {
-        trackers_->DropRecovered();
+      asio::post(loop_, [this, done, up_to_us] {
+        trackers_->DropUpTo(up_to_us);
         outbox_->Flush();
         done->Notify();
       });

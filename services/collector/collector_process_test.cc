@@ -271,6 +271,10 @@ TEST_F(CollectorProcess, RestoredDiskStoresNoBatchTwice) {
   Start();
   before = spooled();
   ASSERT_TRUE(WaitUntil([&] { return spooled() > before + 20000; }, absl::Seconds(20)));
+  Kill();
+  Start();  // and so does the one after it
+  before = spooled();
+  ASSERT_TRUE(WaitUntil([&] { return spooled() > before + 5000; }, absl::Seconds(20)));
   ingest_.StartServer();
   ASSERT_TRUE(WaitUntil([&] { return ingest_.batches() > batches + 2; }, absl::Seconds(30)));
   EXPECT_GT(ingest_.duplicates(), duplicates);

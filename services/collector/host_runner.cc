@@ -235,10 +235,7 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      if (drops == current.generation) {
-        current.baseline = next;
-        current.recovered = false;
-      }
+      if (drops == current.generation) current.baseline = next;
     } else if (generation == generation_) {
       schedule_.RetryAt(item, context_->clock->BoottimeNanos() + 3 * kSecondNs);
     }

@@ -402,8 +402,10 @@ absl::Status IngestClient::Suspect(const std::string& stream_id, int64_t server_
             {{"stream", frame::FormatUuid(stream_id)}, {"written", stream.last_written_seq}, {"stored", server_seq}});
     int64_t& known = rolled_back_[stream_id];
     if (server_seq > stream.last_written_seq && known < server_seq) {
-      if (events_.on_rolled_back) PGA_RETURN_IF_ERROR(events_.on_rolled_back());
-      PGA_ASSIGN_OR_RETURN(const int64_t dropped, writer_->DropDeltasSince(options_.started_at_us));
+      // What the disk holds ends there; where that cannot be read, it was written before this process began.
+      const int64_t up_to_us = spool_->NewestCollected(stream_id).value_or(options_.started_at_us);
+      if (events_.on_rolled_back) PGA_RETURN_IF_ERROR(events_.on_rolled_back(up_to_us));
+      PGA_ASSIGN_OR_RETURN(const int64_t dropped, writer_->DropDeltas({stream_id, stream.last_written_seq}, up_to_us));
       PGA_LOG(warn, "this disk went back to an older state; what it had already delivered is not counted again",
               {{"stream", frame::FormatUuid(stream_id)}, {"frames_dropped", dropped}});
       known = server_seq;

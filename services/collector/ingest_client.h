@@ -42,7 +42,7 @@ struct IngestClientOptions {
   absl::Duration max_backoff = absl::Seconds(60);
   // Without an acknowledgement for this long while batches are out, the connection is made anew.
   absl::Duration ack_timeout = absl::Seconds(90);
-  // When this process began, microseconds: what was counted from before that came from the spool's baselines.
+  // When this process began, microseconds.
   int64_t started_at_us = 0;
 };
 
@@ -53,9 +53,9 @@ struct IngestEvents {
   // The server lost batches it had acknowledged, or the numbers of batches changed.
   std::function<void()> on_history_changed;
   // The server holds more of a stream than the spool ever wrote: the spool is an older state of this disk, and so are
-  // its baselines. Returns once no reading will be compared with them any more and all that were have been handed to
-  // the writer; an error makes the client try again.
-  std::function<absl::Status()> on_rolled_back;
+  // the baselines that were read up to then (microseconds). Returns once no reading will be compared with them any more
+  // and all that were have been handed to the writer; an error makes the client try again.
+  std::function<absl::Status(int64_t up_to_us)> on_rolled_back;
   std::function<void(int32_t version, const std::string& toml)> on_config;
 };
 

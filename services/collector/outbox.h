@@ -22,25 +22,19 @@ class Trackers {
  public:
   struct Tracker {
     std::shared_ptr<const Baseline> baseline;
-    // Read by an earlier process: the spool's word, which a restored disk can make an old one.
-    bool recovered = false;
     bool pending = false;
     // Grows when the baseline is thrown away; a reading from before must not bring it back.
     int generation = 0;
   };
 
   explicit Trackers(const BaselineStore& recovered) {
-    for (const auto& [key, baseline] : recovered.all()) {
-      trackers_[key].baseline = baseline;
-      trackers_[key].recovered = true;
-    }
+    for (const auto& [key, baseline] : recovered.all()) trackers_[key].baseline = baseline;
   }
   Tracker& Get(const std::string& key) { return trackers_[key]; }
-  // Forgets the baselines of earlier processes: their metrics begin with key frames.
-  void DropRecovered() {
+  // Forgets baselines that were read up to then: their metrics begin with key frames.
+  void DropUpTo(int64_t collected_at_us) {
     for (auto& [key, tracker] : trackers_) {
-      if (!tracker.recovered) continue;
-      tracker.recovered = false;
+      if (tracker.baseline == nullptr || tracker.baseline->collected_at_us() > collected_at_us) continue;
       tracker.baseline.reset();
       ++tracker.generation;
     }

@@ -455,10 +455,7 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
     Trackers::Tracker& current = context_->trackers->Get(tracker_key);
     current.pending = false;
     if (result.ok()) {
-      if (generation == current.generation) {
-        current.baseline = next;
-        current.recovered = false;
-      }
+      if (generation == current.generation) current.baseline = next;
     } else {
       refused_.Increment();
     }

@@ -89,7 +89,7 @@ absl::Status ErrnoStatus(int error, std::string_view what) {
 
 std::array<char, 32> ToHash(std::string_view bytes) {
   std::array<char, 32> hash{};
-  std::memcpy(hash.data(), bytes.data(), std::min(bytes.size(), hash.size()));
+  std::copy_n(bytes.begin(), std::min(bytes.size(), hash.size()), hash.begin());
   return hash;
 }
 
@@ -432,6 +432,7 @@ void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint3
   const std::string stream_id(head.stream_id);
   Stream& stream = streams_[stream_id];
   if (stream.order == 0) stream.order = next_order_++;
+  if (head.type != Head::kBatch || !head.replaces_stream.empty()) segments_[segment].marks = true;
   switch (head.type) {
     case Head::kAck:
       if (head.seq > stream.acked_seq) {
@@ -478,8 +479,17 @@ void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint3
       ForgetEntry(&old->second, head.replaces_seq);
     }
   }
-  // The same record may be there twice, when a segment's fsync failed and it was written again to the next one.
-  if (!stream.entries.empty() && stream.entries.back().seq >= head.seq) return;
+  // The same record may be there twice, when a segment's fsync failed and it was written again to the next one. The
+  // first copy may have been lost with it.
+  const auto same = std::find_if(stream.entries.begin(), stream.entries.end(),
+                                 [&](const Entry& other) { return other.seq >= head.seq; });
+  if (same != stream.entries.end()) {
+    if (same->seq != head.seq || !same->lost || rotten || same->hash != entry.hash) return;
+    *same = entry;
+    std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq == head.seq; });
+    scan->patches.push_back({stream_id, entry});
+    return;
+  }
   if (rotten) {
     MarkLost(&stream, &entry, head);
   } else {
@@ -612,9 +622,11 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
   }
   Failpoint("spool.after_fsync");
   segment_end_ = end;
-  notes_.clear();
   absl::MutexLock lock(&mutex_);
-  segments_[segment_number_].bytes = end;
+  Segment& segment = segments_[segment_number_];
+  segment.bytes = end;
+  segment.marks = segment.marks || !notes_.empty();
+  notes_.clear();
   return absl::OkStatus();
 }
 
@@ -634,7 +646,7 @@ absl::Status Spool::WriteAndSync(const std::vector<std::string>& records, std::v
     absl::MutexLock lock(&mutex_);
     ++stats_.fsync_failures;
   }
-  if (!status.ok() && notes_.size() < kMaxNotes) {
+  if (!status.ok()) {
     // Some of it may be on the disk all the same. The stream ends before it, so that a later start leaves it out.
     absl::MutexLock lock(&mutex_);
     const Stream& stream = streams_[live_];
@@ -661,6 +673,18 @@ std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group
 std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
   Failpoint("spool.before_append");
   std::vector<absl::StatusOr<BatchId>> results(items.size(), absl::UnknownError("not written"));
+  if (notes_.size() >= kMaxNotes) {
+    // The disk has failed for long. What must be known of the failures comes first: each further one would add to it.
+    std::vector<uint32_t> offsets;
+    bool synced = false;
+    if (absl::Status status = TryWriteAndSync({}, &offsets, &synced); !status.ok()) {
+      absl::MutexLock lock(&mutex_);
+      std::fill(results.begin(), results.end(), status);
+      stats_.refused_batches += static_cast<int64_t>(items.size());
+      stats_.refusal = std::string(status.message());
+      return results;
+    }
+  }
   std::string stream_id;
   int64_t seq = 0;
   Hash hash{};
@@ -673,7 +697,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
       ack.type = Head::kAck;
       ack.stream_id = id;
       ack.seq = stream.acked_seq;
-      ack.hash = View(stream.acked_hash);
+      if (stream.acked_hash_known) ack.hash = View(stream.acked_hash);
       notes_.push_back(FrameRecord(EncodeHead(ack), ""));
       stream.ack_dirty = false;
     }
@@ -765,6 +789,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     ++stats_.appended_batches;
     Item& item = items[owners[k]];
     if (!item.replaces_stream.empty()) {
+      segments_[segment_number_].marks = true;
       if (const auto old = streams_.find(item.replaces_stream); old != streams_.end()) {
         ForgetEntry(&old->second, item.replaces_seq);
       }
@@ -844,11 +869,15 @@ void Spool::RemoveIdleSegments(bool ignore_replay_window) {
   const int64_t window = absl::ToInt64Nanoseconds(options_.replay_window);
   absl::MutexLock lock(&mutex_);
   std::vector<uint64_t> removable;
+  bool all_older_go = true;
   for (const auto& [number, segment] : segments_) {
     if (number >= snapshot_segment_ || (number == segment_number_ && segment_fd_ >= 0)) break;
-    if (segment.pending > 0) continue;
-    if (!ignore_replay_window && now - segment.idle_since < window) continue;
-    removable.push_back(number);
+    const bool idle = segment.pending == 0 && (ignore_replay_window || now - segment.idle_since >= window);
+    if (idle && (!segment.marks || all_older_go)) {
+      removable.push_back(number);
+    } else {
+      all_older_go = false;
+    }
   }
   for (const uint64_t number : removable) RemoveSegment(number);
 }
@@ -871,25 +900,35 @@ bool Spool::DropOldestSegment() {
       }
     }
   }
-  for (auto& [id, entry] : dropped) {
-    Head head;
-    std::string body;
-    (void)ReadRecord(entry, &head, &body);
+  // What is dropped is noted first: the notes must be on the disk before the batches they speak of are gone.
+  const size_t notes_before = notes_.size();
+  std::vector<std::string> bodies(dropped.size());  // the heads point into them
+  std::vector<Head> heads(dropped.size());
+  for (size_t i = 0; i < dropped.size(); ++i) {
+    const auto& [id, entry] = dropped[i];
+    (void)ReadRecord(entry, &heads[i], &bodies[i]);
     Head note;
     note.type = Head::kLost;
     note.stream_id = id;
     note.seq = entry.seq;
     note.prev_hash = View(entry.prev_hash);
     note.hash = View(entry.hash);
-    note.start_us = head.start_us;
-    note.end_us = head.end_us;
-    note.sources = head.sources;
+    note.start_us = heads[i].start_us;
+    note.end_us = heads[i].end_us;
+    note.sources = heads[i].sources;
     notes_.push_back(FrameRecord(EncodeHead(note), ""));
-    absl::MutexLock lock(&mutex_);
-    MarkLost(&streams_[id], &entry, note);
-    ++stats_.dropped_batches;
+  }
+  std::vector<uint32_t> offsets;
+  bool synced = false;
+  if (!TryWriteAndSync({}, &offsets, &synced).ok()) {
+    notes_.resize(notes_before);
+    return false;
   }
   absl::MutexLock lock(&mutex_);
+  for (size_t i = 0; i < dropped.size(); ++i) {
+    MarkLost(&streams_[dropped[i].first], &dropped[i].second, heads[i]);
+    ++stats_.dropped_batches;
+  }
   RemoveSegment(number);
   return true;
 }
@@ -1110,25 +1149,44 @@ absl::StatusOr<int64_t> Spool::Restamp(const std::string& stream_id, int64_t fro
   return Move(stream_id, from_seq, [](ingestpb::BatchContent*) {});
 }
 
-absl::StatusOr<int64_t> Spool::DropDeltasSince(int64_t since_us) {
+absl::StatusOr<int64_t> Spool::NewestCollected(const std::string& stream_id) {
+  int64_t last_seq = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = streams_.find(stream_id);
+    if (it == streams_.end() || it->second.entries.empty()) return absl::NotFoundError("the stream's batches are gone");
+    last_seq = it->second.entries.back().seq;
+  }
+  PGA_ASSIGN_OR_RETURN(const ingestpb::Batch batch, Load(stream_id, last_seq));
+  google::protobuf::Arena arena;
+  PGA_ASSIGN_OR_RETURN(const ingestpb::BatchContent* const content, frame::OpenBatch(batch, &arena));
+  int64_t newest = 0;
+  for (const ingestpb::Frame& frame : content->frames()) newest = std::max(newest, frame.collected_at_us());
+  if (newest == 0) return absl::NotFoundError("the stream's last batch has no frames");
+  return newest;
+}
+
+absl::StatusOr<int64_t> Spool::DropDeltas(const BatchId& after, int64_t up_to_us) {
   std::vector<std::pair<std::string, int64_t>> streams;
   {
     absl::MutexLock lock(&mutex_);
+    const auto origin = streams_.find(after.stream_id);
+    if (origin == streams_.end()) return absl::NotFoundError("the spool does not hold the stream any more");
     for (const auto& [id, stream] : streams_) {
-      // A process never appends to a stream of an earlier one.
-      const bool ours = !stream.entries.empty() && stream.entries.back().appended_at != 0;
-      if (ours && stream.last_seq > stream.acked_seq) streams.emplace_back(id, stream.acked_seq + 1);
+      if (stream.order < origin->second.order) continue;
+      const int64_t done = id == after.stream_id ? std::max(after.seq, stream.acked_seq) : stream.acked_seq;
+      if (stream.last_seq > done) streams.emplace_back(id, done + 1);
     }
   }
   int64_t dropped = 0;
-  const auto counted_before = [since_us](const ingestpb::Frame& frame) {
-    return frame.kind() == ingestpb::FRAME_KIND_DELTA && frame.interval_start_us() < since_us &&
+  const auto counted_from_there = [up_to_us](const ingestpb::Frame& frame) {
+    return frame.kind() == ingestpb::FRAME_KIND_DELTA && frame.interval_start_us() <= up_to_us &&
            frame.interval_start_us() < frame.collected_at_us();
   };
   for (const auto& [id, from_seq] : streams) {
     PGA_RETURN_IF_ERROR(Move(id, from_seq, [&](ingestpb::BatchContent* content) {
                           auto* frames = content->mutable_frames();
-                          const auto end = std::remove_if(frames->begin(), frames->end(), counted_before);
+                          const auto end = std::remove_if(frames->begin(), frames->end(), counted_from_there);
                           dropped += frames->end() - end;
                           frames->erase(end, frames->end());
                         }).status());

@@ -139,10 +139,13 @@ class Spool {
   // successor) and forgets the old numbers: the answer to FORK. Blocks on the disk. Returns the number of batches.
   absl::StatusOr<int64_t> Restamp(const std::string& stream_id, int64_t from_seq);
 
-  // Takes the increases that were counted from before `since_us` out of the unacknowledged batches of this process: the
-  // baselines they were counted from proved to be an older state than what the server holds. The batches get new
-  // numbers as by Restamp. Blocks on the disk. Returns the number of frames taken out.
-  absl::StatusOr<int64_t> DropDeltasSince(int64_t since_us);
+  // Newest collected_at of the last batch of a stream, microseconds. NOT_FOUND if the spool does not hold it any more.
+  absl::StatusOr<int64_t> NewestCollected(const std::string& stream_id);
+
+  // Of what was written after a batch, in its stream and in younger ones, takes those increases out that were counted
+  // from readings up to `up_to_us`: the baselines they were counted from proved to be an older state than what the
+  // server holds. Batches get new numbers as by Restamp. Blocks on the disk. Returns the number of frames taken out.
+  absl::StatusOr<int64_t> DropDeltas(const BatchId& after, int64_t up_to_us);
 
   void SetSealAfter(absl::Duration seal_after);
 
@@ -188,6 +191,8 @@ class Spool {
 
   struct Segment {
     int64_t bytes = 0;
+    // Holds records that make older ones void: it must not go before those.
+    bool marks = false;
     int64_t pending = 0;     // unacknowledged batches in it
     int64_t idle_since = 0;  // CLOCK_BOOTTIME nanoseconds when pending became 0
   };

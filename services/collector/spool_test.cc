@@ -28,6 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::pga::status::IsOk;
+using ::pga::status::IsOkAndHolds;
 using ::pga::status::StatusIs;
 
 class SpoolTest : public ::testing::Test {
@@ -437,15 +438,17 @@ TEST_F(SpoolTest, RestampMovesBatchesOnceEvenOverARestart) {
 TEST_F(SpoolTest, DeltasCountedFromAnOlderStateAreTakenOut) {
   Open();
   ASSERT_THAT(AppendOne(Make(1)), IsOk());
-  Open();  // what an earlier process wrote stays as it is
+  const std::string old = spool_->live_stream_id();
+  // What the server has of this stream, and when its last reading was taken.
+  ASSERT_THAT(spool_->NewestCollected(old), IsOkAndHolds(20));
   for (int i = 2; i <= 4; ++i) {
+    if (i > 2) Open();  // younger streams, of this process and of one before it
     SpoolBatch batch = Make(i);
     batch.content.mutable_frames(0)->set_kind(i == 3 ? ingestpb::FRAME_KIND_KEYFRAME : ingestpb::FRAME_KIND_DELTA);
+    if (i < 4) batch.content.mutable_frames(0)->set_interval_start_us(15);
     ASSERT_THAT(AppendOne(std::move(batch)), IsOk());
   }
-  auto dropped = spool_->DropDeltasSince(35);  // batches 2 and 3 begin before
-  ASSERT_THAT(dropped, IsOk());
-  EXPECT_EQ(*dropped, 1);
+  EXPECT_THAT(spool_->DropDeltas({old, 1}, 20), IsOkAndHolds(1));
   const auto frames = [&] {
     std::vector<std::pair<int64_t, int>> found;  // number, frames
     for (const SpoolStream& stream : spool_->Streams()) {

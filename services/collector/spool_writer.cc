@@ -29,8 +29,8 @@ absl::StatusOr<int64_t> SpoolWriter::Restamp(std::string stream_id, int64_t from
   return Do([stream_id = std::move(stream_id), from_seq](Spool* spool) { return spool->Restamp(stream_id, from_seq); });
 }
 
-absl::StatusOr<int64_t> SpoolWriter::DropDeltasSince(int64_t since_us) {
-  return Do([since_us](Spool* spool) { return spool->DropDeltasSince(since_us); });
+absl::StatusOr<int64_t> SpoolWriter::DropDeltas(BatchId after, int64_t up_to_us) {
+  return Do([after = std::move(after), up_to_us](Spool* spool) { return spool->DropDeltas(after, up_to_us); });
 }
 
 absl::StatusOr<int64_t> SpoolWriter::Do(std::function<absl::StatusOr<int64_t>(Spool*)> work) {

@@ -32,8 +32,8 @@ class SpoolWriter {
 
   // Spool::Restamp on the writer's thread; waits for it. UNAVAILABLE when the queue is full or closed.
   absl::StatusOr<int64_t> Restamp(std::string stream_id, int64_t from_seq);
-  // Likewise Spool::DropDeltasSince; it sees every batch submitted before.
-  absl::StatusOr<int64_t> DropDeltasSince(int64_t since_us);
+  // Likewise Spool::DropDeltas; it sees every batch submitted before.
+  absl::StatusOr<int64_t> DropDeltas(BatchId after, int64_t up_to_us);
 
   // Called after each group with at least one accepted batch. Set before the first Submit.
   void set_on_accepted(std::function<void()> on_accepted) { on_accepted_ = std::move(on_accepted); }
