@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/pg/conninfo.h"
@@ -21,6 +22,8 @@ namespace {
 
 // What a silent server may take beyond the deadline before its socket is shut: statement_timeout gets its chance first.
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
+// Seconds; beyond, the caller's deadline is none, and libpq could not count that far.
+constexpr int64_t kLongestConnect = 86'400;
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 
 // libpqxx 6.4 forgets the code of some errors whose class it knows.
@@ -387,7 +390,7 @@ class PoolCore {
     if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
     absl::StatusOr<std::unique_ptr<Session>> opened = absl::UnknownError("");
     try {
-      opened = std::make_unique<Session>(conninfo_, &watchdog_, &options_);
+      opened = std::make_unique<Session>(ConninfoUntil(deadline), &watchdog_, &options_);
       if (auto status = (*opened)->Prepare(deadline); !status.ok()) opened = status;
     } catch (...) {
       opened = ConnectFailure(CurrentException(false));
@@ -395,6 +398,18 @@ class PoolCore {
     absl::MutexLock lock(&mu_);
     ++(opened.ok() ? connects_ : failures_);
     return opened;
+  }
+
+  // With the caller's time as connect_timeout where that is nearer; libpq counts whole seconds, at least 2.
+  std::string ConninfoUntil(absl::Time deadline) const {
+    const int64_t left =
+        std::max<int64_t>(2, absl::ToInt64Seconds(absl::Ceil(deadline - absl::Now(), absl::Seconds(1))));
+    const auto text = ConninfoValue(conninfo_, "connect_timeout");
+    int64_t configured = 0;
+    if (!text.ok() || !absl::SimpleAtoi(*text, &configured)) return conninfo_;
+    // Zero and less mean no limit.
+    if ((configured > 0 && configured <= left) || left > kLongestConnect) return conninfo_;
+    return MergeConninfo(conninfo_, {{"connect_timeout", std::to_string(left), true}}).value_or(conninfo_);
   }
 
   // libpq gives no SQLSTATE for a failed connection attempt; its text is all there is, and is not translated by libpq

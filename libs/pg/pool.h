@@ -26,7 +26,7 @@ struct PoolOptions {
   int size = 4;
   // SET ROLE after connect when this role exists and the login is a member of it; else the login is used as it is.
   std::string role = {};
-  // For one attempt to connect; libpq counts whole seconds, at least 2.
+  // For one attempt to connect; the caller's deadline may be nearer. libpq counts whole seconds, at least 2.
   absl::Duration connect_timeout = absl::Seconds(5);
   // Upper limit of any statement; the caller's deadline may be nearer.
   absl::Duration statement_timeout = absl::Seconds(60);

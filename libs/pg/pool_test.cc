@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <limits>
@@ -234,6 +237,27 @@ TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {
   const auto rows = pool->Exec("SELECT count(*) FROM thrown", {}, Soon());
   ASSERT_TRUE(rows.ok()) << rows.status();
   EXPECT_EQ((*rows)[0].Text(0), "0");
+}
+
+TEST(PoolFaults, ConnectingEndsWithTheCallersTime) {
+  // The kernel completes the handshake; nobody ever answers.
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener, 1), 0);
+  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  PoolOptions options;
+  options.url = absl::StrCat("host=127.0.0.1 sslmode=disable dbname=x port=", ntohs(address.sin_port));
+  options.connect_timeout = absl::Seconds(30);
+  auto pool = Pool::Create(options);
+  ASSERT_TRUE(pool.ok());
+  const absl::Time start = absl::Now();
+  EXPECT_EQ((*pool)->Ping(absl::Now() + absl::Seconds(1)).code(), absl::StatusCode::kUnavailable);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(15));
+  ::close(listener);
 }
 
 TEST(PoolFaults, LostCommitIsUnknown) {
