@@ -146,10 +146,10 @@ absl::StatusOr<SignedIn> Accounts::TryLogin(const Caller& caller, const std::str
   AuditEntry audit = AuditOf(caller, "login", "user", absl::StrCat(user->id));
   audit.actor = token::UserSubject(user->id);
   audit.user_id = user->id;
-  PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> opened,
+  PGA_ASSIGN_OR_RETURN(const std::optional<OpenedSession> opened,
                        store_->OpenSession(account, session, user->password_hash, new_hash, audit, caller.deadline));
   if (!opened.has_value()) return WrongPair();
-  return SignBoth(*opened, session.id, refresh_id, session.expires_at, now);
+  return SignBoth(opened->user, session.id, refresh_id, session.expires_at, opened->issue_time);
 }
 
 absl::StatusOr<SignedIn> Accounts::SignBoth(const UserRecord& user, std::string_view session,
@@ -186,7 +186,7 @@ absl::StatusOr<SignedIn> Accounts::Refresh(const Caller& caller, const std::stri
     case Rotation::kEnded:
       return SessionEnded();
   }
-  return SignBoth(outcome.user, session, refresh_id, outcome.session_end, now);
+  return SignBoth(outcome.user, session, refresh_id, outcome.session_end, outcome.issue_time);
 }
 
 absl::Status Accounts::Logout(const Caller& caller, const std::string& refresh_token, const std::string& access_token) {

@@ -71,7 +71,13 @@ enum class Rotation { kRotated, kReused, kEnded };
 
 struct RotationOutcome {
   Rotation rotation = Rotation::kEnded;
-  absl::Time session_end;  // as `user`, only with kRotated
+  absl::Time session_end;  // as what follows, only with kRotated
+  absl::Time issue_time;   // for the new tokens: not before the last revocation of the user's tokens
+  UserRecord user;
+};
+
+struct OpenedSession {
+  absl::Time issue_time;  // as above
   UserRecord user;
 };
 
@@ -157,11 +163,11 @@ class AuthStore {
   // A good password: forgets the failures, opens the session, notes the time; the user as he is then.
   // `new_password_hash` may be empty. nullopt, with the refusal noted, when the account is not active, or its password
   // no longer the one that was verified.
-  virtual absl::StatusOr<std::optional<UserRecord>> OpenSession(std::string_view account_hash,
-                                                                const NewSession& session,
-                                                                std::string_view verified_hash,
-                                                                std::string_view new_password_hash, AuditEntry audit,
-                                                                absl::Time deadline) = 0;
+  virtual absl::StatusOr<std::optional<OpenedSession>> OpenSession(std::string_view account_hash,
+                                                                   const NewSession& session,
+                                                                   std::string_view verified_hash,
+                                                                   std::string_view new_password_hash, AuditEntry audit,
+                                                                   absl::Time deadline) = 0;
   // Exchanges the refresh token's hash. A hash that was exchanged before ends the session.
   virtual absl::StatusOr<RotationOutcome> RotateSession(std::string_view session, std::string_view old_hash,
                                                         std::string_view new_hash, absl::Time now, AuditEntry audit,

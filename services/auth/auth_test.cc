@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,6 +30,7 @@
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_store.h"
+#include "services/auth/password_hasher.h"
 #include "services/auth/pg_auth_store.h"
 #include "services/auth/server.h"
 
@@ -221,6 +223,35 @@ class AuthTest : public ::testing::Test {
     const auto principal = instance_->verifier.Verify(token, clock_.Now());
     EXPECT_THAT(principal, IsOk());
     return instance_->server->CheckRevocation(*principal, absl::Now() + absl::Seconds(10)).value();
+  }
+  void Sql(const std::string& statement) {
+    auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
+    EXPECT_THAT((*pool)->Exec(statement, {}, absl::Now() + absl::Seconds(10)), IsOk());
+  }
+  // Makes `call` wait for a lock, with what it has read before, and runs `change` before it goes on. With
+  // `change_first` the change itself is what it waits for.
+  template <typename Resp>
+  absl::StatusOr<Resp> Overtaken(const std::string& lock, const std::string& change,
+                                 const std::function<absl::StatusOr<Resp>()>& call, bool change_first = false) {
+    auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
+    absl::StatusOr<Resp> answer = absl::UnknownError("not called");
+    std::thread caller;
+    const auto waits = [&] {
+      const auto waiting = (*pool)->Exec(
+          "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", {},
+          absl::Now() + absl::Seconds(10));
+      return waiting.ok() && (*waiting)[0].Int64(0) > 0;
+    };
+    EXPECT_THAT((*pool)->InTransaction(absl::Now() + absl::Seconds(20),
+                                       [&](pg::Transaction& tx) -> absl::Status {
+                                         PGA_RETURN_IF_ERROR(tx.Exec(change_first ? change : lock));
+                                         caller = std::thread([&] { answer = call(); });
+                                         EXPECT_TRUE(testing::WaitUntil(waits));
+                                         return change_first ? absl::OkStatus() : tx.Exec(change).status();
+                                       }),
+                IsOk());
+    if (caller.joinable()) caller.join();
+    return answer;
   }
   int64_t Count(const std::string& from) {
     auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
@@ -443,6 +474,78 @@ TEST_F(AuthTest, NothingRestsOnAPasswordThatWasReplacedWhileItWasHashed) {
   EXPECT_EQ((*store.FindUser(id, deadline))->password_hash, "another hash");
 }
 
+TEST_F(AuthTest, SignInOvertakenByAChangeOfTheAccountSeesTheChange) {
+  Start();
+  const std::string admin = Admin().token();
+  ASSERT_THAT(CreateUser(admin, "ursula", "admin"), IsOk());
+  ASSERT_THAT(CreateUser(admin, "victor", "viewer"), IsOk());
+  const auto login = [&] { return Login("ursula", "a password of ursula"); };
+
+  const auto demoted = Overtaken<v1::LoginResponse>("LOCK TABLE pganalytics.login_failures",
+                                                    "UPDATE pganalytics.users SET role = 'viewer'", login);
+  ASSERT_THAT(demoted, IsOk());
+  EXPECT_EQ(demoted->user().role(), "viewer");
+  EXPECT_THAT(Use(demoted->token()), StatusIs(absl::StatusCode::kPermissionDenied));
+
+  // The hash to be renewed is the one of the former password.
+  PasswordHasher weak({.passes = 1});
+  const auto hash = weak.Hash(*weak.Acquire(absl::Now() + absl::Seconds(10)), "a password of ursula");
+  ASSERT_THAT(hash, IsOk());
+  Sql("UPDATE pganalytics.users SET password_hash = '" + *hash + "' WHERE username = 'ursula'");
+  const std::string reset =
+      "UPDATE pganalytics.users SET password_hash = (SELECT password_hash FROM pganalytics.users "
+      "WHERE username = 'victor') WHERE username = 'ursula'";
+  EXPECT_THAT(Overtaken<v1::LoginResponse>("LOCK TABLE pganalytics.login_failures", reset, login),
+              StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(login(), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Login("ursula", "a password of victor"), IsOk());
+
+  const auto victor = Login("victor", "a password of victor");
+  ASSERT_THAT(victor, IsOk());
+  v1::ChangePasswordRequest change;
+  change.set_old_password("a password of victor");
+  change.set_new_password("another password of his");
+  EXPECT_THAT(Overtaken<v1::MessageResponse>(
+                  "LOCK TABLE pganalytics.login_failures",
+                  "UPDATE pganalytics.users SET password_hash = '" + *hash + "' WHERE username = 'victor'",
+                  [&] { return Call(&v1::AuthService::Stub::ChangePassword, change, victor->token()); }),
+              StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Login("victor", "a password of ursula"), IsOk());
+}
+
+TEST_F(AuthTest, RefreshOvertakenByAChangeOfTheRoleSeesTheChange) {
+  Start();
+  const auto user = CreateUser(Admin().token(), "ursula", "admin");
+  ASSERT_THAT(user, IsOk());
+  const auto login = Login("ursula", "a password of ursula");
+  ASSERT_THAT(login, IsOk());
+  const auto refreshed = Overtaken<v1::LoginResponse>(
+      "SELECT 1", "UPDATE pganalytics.users SET role = 'viewer' WHERE username = 'ursula'",
+      [&] { return Refresh(login->refresh_token()); }, /*change_first=*/true);
+  ASSERT_THAT(refreshed, IsOk());
+  EXPECT_EQ(refreshed->user().role(), "viewer");
+}
+
+TEST_F(AuthTest, ChangeOfTheRoleRevokesTokensOfAClockAhead) {
+  Start();
+  const std::string admin = Admin().token();
+  const auto user = CreateUser(admin, "ursula", "admin");
+  ASSERT_THAT(user, IsOk());
+  clock_.Advance(absl::Milliseconds(500));
+  const auto ahead = Login("ursula", "a password of ursula");
+  ASSERT_THAT(ahead, IsOk());
+  clock_.Advance(-absl::Milliseconds(500));
+  v1::UpdateUserRequest update;
+  update.set_id(user->id());
+  update.set_role("viewer");
+  ASSERT_THAT(Call(&v1::AuthService::Stub::UpdateUser, update, admin), IsOk());
+  EXPECT_TRUE(Revoked(ahead->token()));
+  // A new one is good at once, though this clock has not reached the time of the revocation.
+  const auto refreshed = Refresh(ahead->refresh_token());
+  ASSERT_THAT(refreshed, IsOk());
+  EXPECT_FALSE(Revoked(refreshed->token()));
+}
+
 TEST_F(AuthTest, ChangePasswordEndsTheOtherSessions) {
   Start();
   const v1::LoginResponse other = Admin();
@@ -516,7 +619,6 @@ TEST_F(AuthTest, RoleAndActivityTakeEffectAtOnce) {
   ASSERT_THAT(Call(&v1::AuthService::Stub::UpdateUser, update, admin), IsOk());
   EXPECT_THAT(UseUntil(login->token(), absl::StatusCode::kUnauthenticated),
               StatusIs(absl::StatusCode::kUnauthenticated));
-  clock_.Advance(absl::Seconds(1));
   const auto refreshed = Refresh(login->refresh_token());
   ASSERT_THAT(refreshed, IsOk()) << "the session goes on with the new role";
   EXPECT_EQ(refreshed->user().role(), "viewer");
@@ -902,6 +1004,20 @@ TEST_F(AuthTest, MissingDatabaseEndsTheStartAndLaterOnlyTheCalls) {
   config_.startup_timeout = absl::ZeroDuration();
   Instance nowhere(config_, &clock_);
   EXPECT_THAT(nowhere.start, StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(AuthTest, OutageOfTheDatabaseIsToldWithoutItsAddress) {
+  auto postgres = testing::TempPostgres::Start();
+  ASSERT_THAT(postgres, IsOk());
+  config_.database_url = log::Secret((*postgres)->Url());
+  ASSERT_THAT(storage::MigrateUp((*postgres)->Url(), storage::Database::kMetadata, {}), IsOk());
+  Start();
+  Sql("ALTER TABLE pganalytics.users RENAME TO away");
+  EXPECT_THAT(Login("admin", kAdminPassword), StatusIs(absl::StatusCode::kUnavailable, Not(HasSubstr("users"))));
+  ASSERT_THAT((*postgres)->StopFast(), IsOk());
+  const absl::Status refused = Login("admin", kAdminPassword).status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kUnavailable, Not(HasSubstr((*postgres)->socket_dir()))));
+  instance_.reset();
 }
 
 TEST_F(AuthTest, EnvoyIsToldWhatTheServicesWouldSay) {

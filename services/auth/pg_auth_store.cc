@@ -58,6 +58,10 @@ constexpr char kRevokeUser[] =
     "INSERT INTO pganalytics.revocations (number, subject, issued_before, created_at, expires_at) "
     "SELECT last_number, $1, GREATEST(pganalytics.at($2), (SELECT max(last_used_at) + interval '1 microsecond' "
     "FROM pganalytics.sessions WHERE user_id = $4)), pganalytics.at($2), pganalytics.at($3) FROM n";
+// A token of this time is not hit by what was revoked before, whatever the clock of the revocation was.
+constexpr char kIssueTime[] =
+    "SELECT pganalytics.micros(greatest(pganalytics.at($2), max(issued_before))) FROM pganalytics.revocations "
+    "WHERE subject = $1";
 constexpr char kRevokeSubject[] =
     "WITH n AS (UPDATE pganalytics.revocation_counter SET last_number = last_number + 1 RETURNING last_number) "
     "INSERT INTO pganalytics.revocations (number, subject, issued_before, created_at, expires_at) "
@@ -156,6 +160,12 @@ absl::Status WriteAudit(pg::Transaction& tx, const AuditEntry& entry) {
             {entry.user_id, entry.actor, entry.action, entry.success ? "success" : "refused", entry.resource_type,
              entry.resource_id, entry.changes_json, entry.ip_address, entry.request_id})
       .status();
+}
+
+// Needs a lock on the user's row.
+absl::StatusOr<absl::Time> IssueTime(pg::Transaction& tx, int32_t user_id, absl::Time now) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result, tx.Exec(kIssueTime, {token::UserSubject(user_id), Micros(now)}));
+  return absl::FromUnixMicros(result[0].Int64(0));
 }
 
 absl::StatusOr<UserRecord> LockUser(pg::Transaction& tx, int32_t id) {
@@ -328,12 +338,12 @@ absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_
   return attempt;
 }
 
-absl::StatusOr<std::optional<UserRecord>> PgAuthStore::OpenSession(std::string_view account_hash,
-                                                                   const NewSession& session,
-                                                                   std::string_view verified_hash,
-                                                                   std::string_view new_password_hash, AuditEntry audit,
-                                                                   absl::Time deadline) {
-  std::optional<UserRecord> opened;
+absl::StatusOr<std::optional<OpenedSession>> PgAuthStore::OpenSession(std::string_view account_hash,
+                                                                      const NewSession& session,
+                                                                      std::string_view verified_hash,
+                                                                      std::string_view new_password_hash,
+                                                                      AuditEntry audit, absl::Time deadline) {
+  std::optional<OpenedSession> opened;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     // Asked again under a lock: while the password was hashed the account may have been deactivated, or given another
     // password or role.
@@ -348,14 +358,15 @@ absl::StatusOr<std::optional<UserRecord>> PgAuthStore::OpenSession(std::string_v
       audit.success = false;
       return WriteAudit(tx, audit);
     }
-    opened = ReadUser(user[0]);
+    PGA_ASSIGN_OR_RETURN(const absl::Time issue_time, IssueTime(tx, session.user_id, session.created_at));
+    opened = OpenedSession{.issue_time = issue_time, .user = ReadUser(user[0])};
     PGA_RETURN_IF_ERROR(
         tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
     PGA_RETURN_IF_ERROR(
         tx.Exec("INSERT INTO pganalytics.sessions (id, user_id, token_hash, created_at, last_used_at, expires_at, "
-                "ip_address) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($4), pganalytics.at($5), $6)",
+                "ip_address) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($5), pganalytics.at($6), $7)",
                 {session.id, session.user_id, pg::Bytes{session.token_hash}, Micros(session.created_at),
-                 Micros(session.expires_at), session.ip_address}));
+                 Micros(issue_time), Micros(session.expires_at), session.ip_address}));
     return WriteAudit(tx, audit);
   });
   PGA_RETURN_IF_ERROR(done);
@@ -394,10 +405,12 @@ absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view sess
     }
     outcome.user = ReadUser(user[0]);
     if (!outcome.user.is_active) return absl::OkStatus();
+    PGA_ASSIGN_OR_RETURN(outcome.issue_time, IssueTime(tx, user_id, now));
+    // Never back: a token issued under a clock ahead of this one still has to be covered.
     PGA_RETURN_IF_ERROR(
         tx.Exec("UPDATE pganalytics.sessions SET token_hash = $2, generation = generation + 1, "
-                "last_used_at = pganalytics.at($3) WHERE id = $1",
-                {session, pg::Bytes{std::string(new_hash)}, Micros(now)}));
+                "last_used_at = greatest(last_used_at, pganalytics.at($3)) WHERE id = $1",
+                {session, pg::Bytes{std::string(new_hash)}, Micros(outcome.issue_time)}));
     outcome.rotation = Rotation::kRotated;
     outcome.session_end = absl::FromUnixMicros(found[0].Int64(4));
     return absl::OkStatus();

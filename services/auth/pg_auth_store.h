@@ -35,10 +35,10 @@ class PgAuthStore final : public AuthStore {
                                    absl::Time deadline) override;
   absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
                                             absl::Time deadline) override;
-  absl::StatusOr<std::optional<UserRecord>> OpenSession(std::string_view account_hash, const NewSession& session,
-                                                        std::string_view verified_hash,
-                                                        std::string_view new_password_hash, AuditEntry audit,
-                                                        absl::Time deadline) override;
+  absl::StatusOr<std::optional<OpenedSession>> OpenSession(std::string_view account_hash, const NewSession& session,
+                                                           std::string_view verified_hash,
+                                                           std::string_view new_password_hash, AuditEntry audit,
+                                                           absl::Time deadline) override;
   absl::StatusOr<RotationOutcome> RotateSession(std::string_view session, std::string_view old_hash,
                                                 std::string_view new_hash, absl::Time now, AuditEntry audit,
                                                 absl::Time deadline) override;

@@ -227,6 +227,9 @@ TEST(Validate, ProductionRefusesWeakAndWellKnownSecrets) {
   config.jwt_secret = log::Secret("short");
   EXPECT_THAT(Validate(config), StatusIs(kInvalid, AllOf(HasSubstr("JWT_SECRET"), Not(HasSubstr("short")))));
   config = GoodConfig();
+  config.jwt_secret_previous = log::Secret("demo-jwt-secret-change-in-production");
+  EXPECT_THAT(Validate(config), StatusIs(kInvalid, HasSubstr("JWT_SECRET_PREVIOUS")));
+  config = GoodConfig();
   config.registration_secret = log::Secret("demo-registration-secret-change-in-production");
   EXPECT_THAT(Validate(config), StatusIs(kInvalid, HasSubstr("REGISTRATION_SECRET")));
   config.environment = "development";
