@@ -519,6 +519,10 @@ TEST(Compression, RequestsAreUnpackedWhenTheBytesSaySo) {
   const std::string packed = GzipWriter().Write("a = 1", true);
   const std::vector<std::string> gzip = {admin, "Content-Type: text/plain", "Content-Encoding: gzip"};
   EXPECT_THAT(Fetch(Shared().port(), "PUT", "/api/v1/config/c1", packed, gzip).body, HasSubstr("text/plain|a = 1\""));
+  EXPECT_THAT(Fetch(Shared().port(), "PUT", "/api/v1/config/c1", packed,
+                    {admin, "Content-Type: text/plain", "Content-Encoding: GZip"})
+                  .body,
+              HasSubstr("text/plain|a = 1\""));
   // Announced, but plain.
   EXPECT_THAT(Fetch(Shared().port(), "PUT", "/api/v1/config/c1", "a = 1", gzip).body, HasSubstr("text/plain|a = 1\""));
   EXPECT_EQ(Fetch(Shared().port(), "PUT", "/api/v1/config/c1", packed.substr(0, packed.size() - 2), gzip).code, 400);

@@ -25,6 +25,7 @@
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
+#include "services/registry/pg_collector_store.h"
 #include "services/registry/server.h"
 
 namespace pga::registry {
@@ -329,6 +330,20 @@ TEST_F(RegistryTest, DeletedCollectorIsRevokedAndMustRegisterAgain) {
               StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("register again")));
   EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteCollector, request, Options(Person("admin"))),
               StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+}
+
+TEST_F(RegistryTest, ActivityOfACollectorNamedNullIsNoted) {
+  ASSERT_THAT(Register("null", "h1"), IsOk());
+  auto pool = pg::Pool::Create({.url = url_});
+  ASSERT_THAT(pool, IsOk());
+  PgCollectorStore store(pool->get());
+  const absl::Time deadline = absl::Now() + absl::Seconds(5);
+  ASSERT_THAT(store.NoteActivity({{.collector_id = "null", .last_seen = absl::Now(), .rows_total = 7, .rows_24h = 3}},
+                                 deadline),
+              IsOk());
+  const auto collector = store.Get("null", deadline);
+  ASSERT_THAT(collector, IsOk());
+  EXPECT_EQ(collector->metrics_count_total, 7);
 }
 
 }  // namespace
