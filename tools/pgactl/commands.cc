@@ -1,8 +1,10 @@
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <sstream>
 
@@ -83,6 +85,40 @@ const Command* FindCommand(const std::vector<std::string>& words, size_t* length
   return best;
 }
 
+termios g_echoing;
+
+// Async-signal-safe: gives the echo back, then ends the program as the signal would have done.
+extern "C" void RestoreEcho(int number) {
+  tcsetattr(STDIN_FILENO, TCSANOW, &g_echoing);
+  signal(number, SIG_DFL);
+  raise(number);
+}
+
+// No echo while it lives; a signal that ends the program in between leaves the terminal as it was. One at a time.
+class SilentTerminal {
+ public:
+  SilentTerminal() {
+    tcgetattr(STDIN_FILENO, &g_echoing);
+    struct sigaction action {};
+    action.sa_handler = RestoreEcho;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &former_[i]);
+    termios silent = g_echoing;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+  }
+  ~SilentTerminal() {
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &g_echoing);
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &former_[i], nullptr);
+  }
+  SilentTerminal(const SilentTerminal&) = delete;
+  SilentTerminal& operator=(const SilentTerminal&) = delete;
+
+ private:
+  static constexpr std::array<int, 4> kSignals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  std::array<struct sigaction, kSignals.size()> former_{};
+};
+
 // From the terminal, without echo.
 absl::StatusOr<std::string> AskSecret(const std::string& prompt) {
   if (isatty(STDIN_FILENO) == 0) {
@@ -90,14 +126,11 @@ absl::StatusOr<std::string> AskSecret(const std::string& prompt) {
                                          "; name a file in PGACTL_PASSWORD_FILE");
   }
   std::cerr << prompt << ": " << std::flush;
-  termios before{};
-  tcgetattr(STDIN_FILENO, &before);
-  termios silent = before;
-  silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-  tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
   std::string secret;
-  std::getline(std::cin, secret);
-  tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+  {
+    const SilentTerminal silent;
+    std::getline(std::cin, secret);
+  }
   std::cerr << "\n";
   if (secret.empty()) return absl::InvalidArgumentError("the " + prompt + " is empty");
   return secret;
