@@ -98,10 +98,10 @@ class StandInAuth final : public auth_pb::AuthService::CallbackService {
 
      private:
       void Next() {
-        if (sent_ == 2) return Finish(grpc::Status::OK);
+        if (sent_ == 3) return Finish(grpc::Status::OK);
         ++sent_;
         user_.set_id(sent_);
-        user_.set_username(sent_ == 1 ? "admin" : "ann \033[31m, \"]}");
+        user_.set_username(sent_ == 1 ? "admin" : sent_ == 2 ? "ann \033[31m, \"]}" : "1");
         user_.set_role("admin");
         StartWrite(&user_);
       }
@@ -111,7 +111,16 @@ class StandInAuth final : public auth_pb::AuthService::CallbackService {
     return new Reactor();
   }
 
+  grpc::ServerUnaryReactor* DeleteUser(grpc::CallbackServerContext* context, const auth_pb::DeleteUserRequest* request,
+                                       auth_pb::MessageResponse*) override {
+    deleted = request->id();
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
   int refreshes = 0;
+  int deleted = 0;
   absl::Duration lifetime = absl::Hours(1);
 
  private:
@@ -353,6 +362,15 @@ TEST_P(Pgactl, ListsUsersFromAStream) {
   const Outcome outcome = Run({"users", "list"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("ann [31m, \"]}"));
+}
+
+TEST_P(Pgactl, NameOfDigitsIsNotTakenForAnId) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  for (const auto& [word, id] : {std::pair("1", 3), std::pair("2", 2)}) {
+    const Outcome outcome = Run({"users", "delete", word});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(Suite::Get().auth.deleted, id);
+  }
 }
 
 TEST_P(Pgactl, ReportsFreshnessActivityAndHealth) {
