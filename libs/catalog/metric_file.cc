@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <exception>
@@ -114,6 +115,15 @@ class MetricParser {
   absl::StatusOr<v1::Metric> Parse(std::string_view yaml) {
     if (yaml.size() > kMaxFileBytes) {
       Problem(1, absl::StrCat("the file has ", yaml.size(), " bytes; a metric file takes ", kMaxFileBytes));
+      return Result();
+    }
+    // YAML 1.2, 5.1: text has none of these. yaml-cpp 0.7 takes NUL for the end of its input and may never get there.
+    const auto control = std::find_if(yaml.begin(), yaml.end(), [](char c) {
+      return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r';
+    });
+    if (control != yaml.end()) {
+      Problem(1 + static_cast<int>(std::count(yaml.begin(), control, '\n')),
+              "the file has a control character; a metric file is UTF-8 text");
       return Result();
     }
     std::vector<YAML::Node> documents;

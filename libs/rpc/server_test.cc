@@ -387,12 +387,12 @@ TEST_P(BothForms, HandlerOfAnEndlessStreamSeesTheCallerGo) {
   absl::Notification ended;
   absl::Status seen;
   node.auth.handler = [&](CallContext& call, const auto&, StreamWriter<authpb::User>& writer) {
-    do {
-      seen = writer.Write(authpb::User());
-    } while (seen.ok());
+    absl::Status status;
+    while (status.ok()) status = writer.Write(authpb::User());
     EXPECT_TRUE(Eventually([&call] { return call.cancelled(); }));
-    ended.Notify();
-    return seen;
+    seen = status;
+    ended.Notify();  // the test may be over before the next line
+    return status;
   };
   auto stub = authpb::AuthService::NewStub(node.Channel(GetParam()));
   int read = 0;
