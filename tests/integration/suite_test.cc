@@ -253,7 +253,7 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
       kLimit))
       << (*collector)->Output();
   (*collector)->Signal(SIGTERM);
-  EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0));
+  EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0)) << (*collector)->Output();
 }
 
 // 200 callers at once over four services, far more than the pools hold. Every request ends: answered or refused, within
