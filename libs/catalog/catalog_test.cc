@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"VersionNoNumber", "schema_version: 1", "schema_version: one",
                 "queue.yaml:2: schema_version is \"one\"; want a number from 1"},
         BadFile{"VersionAhead", "schema_version: 1", "schema_version: 2", "newest column has since 1; make them equal"},
-        BadFile{"ControlCharacter", "Length", "Len\x01gth", "control character"},
+        BadFile{"BeginsWithAComma", "name: queue", ",name: queue", "want one mapping"},
         BadFile{"NoDescription", "description: Length of the job queue.\n", "", "description is missing"},
         BadFile{"BadScope", "scope: database", "scope: server", "queue.yaml:4: scope is \"server\"; want instance"},
         BadFile{"NoScope", "scope: database\n", "", "scope is missing"},

@@ -1,5 +1,6 @@
 #include "libs/catalog/metric_file.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -108,6 +110,28 @@ int LineOf(const YAML::Node& node) {
   return node.Mark().line + 1;
 }
 
+// Takes no notice of what a parser finds.
+class NoEvents : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// YAML::LoadAll of yaml-cpp 0.7 would never end on text that begins with a comma: two documents are enough to know.
+bool HasOneDocument(const std::string& yaml) {
+  std::istringstream in(yaml);
+  YAML::Parser parser(in);
+  NoEvents events;
+  return parser.HandleNextDocument(events) && !parser.HandleNextDocument(events);
+}
+
 class MetricParser {
  public:
   explicit MetricParser(const MetricFileOptions& options) : options_(options) {}
@@ -117,28 +141,21 @@ class MetricParser {
       Problem(1, absl::StrCat("the file has ", yaml.size(), " bytes; a metric file takes ", kMaxFileBytes));
       return Result();
     }
-    // YAML 1.2, 5.1: text has none of these. yaml-cpp 0.7 takes NUL for the end of its input and may never get there.
-    const auto control = std::find_if(yaml.begin(), yaml.end(), [](char c) {
-      return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r';
-    });
-    if (control != yaml.end()) {
-      Problem(1 + static_cast<int>(std::count(yaml.begin(), control, '\n')),
-              "the file has a control character; a metric file is UTF-8 text");
-      return Result();
-    }
-    std::vector<YAML::Node> documents;
+    YAML::Node document;
+    bool one = false;
     try {
-      documents = YAML::LoadAll(std::string(yaml));
+      document = YAML::Load(std::string(yaml));
+      one = HasOneDocument(std::string(yaml));
     } catch (const YAML::Exception& error) {
       Problem(error.mark.line + 1, absl::StrCat("not valid YAML: ", error.msg));
       return Result();
     }
-    if (documents.size() != 1 || !documents[0].IsMap()) {
+    if (!one || !document.IsMap()) {
       Problem(1, "want one mapping with the keys name, schema_version, description, scope, queries or probe, columns");
       return Result();
     }
     try {
-      Top(documents[0]);
+      Top(document);
     } catch (const YAML::Exception& error) {
       Problem(error.mark.line + 1, error.msg);
     }

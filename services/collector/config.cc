@@ -209,10 +209,6 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
 
 absl::Status ApplyYaml(std::string_view text, const std::string& file, CollectorConfig* config) {
   if (text.size() > kMaxConfigBytes) return absl::InvalidArgumentError(absl::StrCat(file, " is larger than 1 MiB"));
-  // yaml-cpp 0.7 takes NUL for the end of its input and may never get there.
-  if (text.find('\0') != std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(file, " has a NUL byte; it must be YAML text"));
-  }
   YAML::Node root;
   try {
     root = YAML::Load(std::string(text));
