@@ -11,6 +11,7 @@
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/runtime.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
@@ -129,6 +130,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   }
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
   exec::ShutdownSignal::Install();
+  const Runtime grpc;
 
   ServiceHost host;
   ServiceHost::Parts& parts = *host.parts_;

@@ -9,6 +9,7 @@
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
+#include "libs/rpc/runtime.h"
 #include "libs/status/status.h"
 #include "services/api/composition.h"
 #include "services/api/config.h"
@@ -32,6 +33,7 @@ absl::Status Serve(const ApiConfig& config) {
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(config.log_level));
   log::Init({.level = level, .json = true, .service = "pganalytics-api", .sink = {}});
   exec::ShutdownSignal::Install();
+  const rpc::Runtime grpc;
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<Composition> suite, Composition::Start(config));
   PGA_LOG(info, "pganalytics-api serves",
           {{"address", config.gateway.listen_address},

@@ -7,6 +7,7 @@
 #include "libs/exec/shutdown.h"
 #include "libs/exec/startup_pages.h"
 #include "libs/log/log.h"
+#include "libs/rpc/runtime.h"
 #include "services/collector/collector.h"
 #include "services/collector/config.h"
 #include "services/collector/failpoints.h"
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
     return Fail(absl::InvalidArgumentError("PGA_FAILPOINT is not name:count[:action]"));
   }
   pga::exec::ShutdownSignal::Install();
+  const pga::rpc::Runtime grpc;
   auto collector = pga::collector::Collector::Create(config);
   if (!collector.ok()) return Fail(collector.status());
   pga::exec::ReleaseStartupPages();

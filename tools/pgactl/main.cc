@@ -6,6 +6,7 @@
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
+#include "libs/rpc/runtime.h"
 #include "tools/pgactl/command.h"
 
 int main(int argc, char** argv) {
@@ -16,5 +17,6 @@ int main(int argc, char** argv) {
     // Only watching needs to end in an orderly way; anything else ends at once on Ctrl-C.
     if (word.rfind("--watch", 0) == 0) pga::exec::ShutdownSignal::Install();
   }
+  const pga::rpc::Runtime grpc;
   return pga::pgactl::RunPgactl(words, pga::config::ProcessEnvironment(), std::cout, std::cerr);
 }
