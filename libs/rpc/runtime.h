@@ -6,7 +6,8 @@
 
 namespace pga::rpc {
 
-// Made before the first channel or server, so that everything that uses gRPC ends before it. Not for libraries or tests of parts.
+// Made before the first channel or server, so that everything that uses gRPC ends before it. Not for libraries or tests
+// of parts.
 class Runtime {
  public:
   Runtime();

@@ -3,7 +3,9 @@
 #include <google/protobuf/any.pb.h>
 #include <google/protobuf/duration.pb.h>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "libs/status/payloads.h"
@@ -55,8 +57,16 @@ bool IsGeneric(absl::StatusCode code) {
 // What a caller is told of a database's failure: whether to repeat, and nothing of addresses, roles or SQL. Codes that
 // speak of the caller's request elsewhere speak here of our own session with the database.
 absl::Status ForCaller(const absl::Status& status) {
-  if (!status.GetPayload(status::kSqlStateUrl).has_value()) return status;
+  const absl::optional<absl::Cord> sqlstate = status.GetPayload(status::kSqlStateUrl);
+  if (!sqlstate.has_value()) return status;
   constexpr absl::Duration kRetryAfter = absl::Seconds(2);
+  // Class 42: a table, column or right is missing.
+  if (sqlstate->StartsWith("42") && (absl::IsNotFound(status) || absl::IsPermissionDenied(status))) {
+    return status::WithRetryAfter(
+        absl::UnavailableError("the database lacks a table or a right that this release needs; an administrator runs "
+                               "`pgactl migrate up`"),
+        kRetryAfter);
+  }
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
       return absl::InvalidArgumentError("a value is none that the database can keep");

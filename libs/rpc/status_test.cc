@@ -59,6 +59,8 @@ TEST(Status, DatabasesFailuresTellWhetherToRepeatAndNothingElse) {
   const struct {
     absl::StatusCode inside;
     grpc::StatusCode outside;
+    const char* sqlstate = "XX000";
+    const char* says = "";
   } cases[] = {{absl::StatusCode::kUnavailable, grpc::StatusCode::UNAVAILABLE},
                {absl::StatusCode::kResourceExhausted, grpc::StatusCode::UNAVAILABLE},
                {absl::StatusCode::kPermissionDenied, grpc::StatusCode::UNAVAILABLE},
@@ -68,12 +70,16 @@ TEST(Status, DatabasesFailuresTellWhetherToRepeatAndNothingElse) {
                {absl::StatusCode::kDeadlineExceeded, grpc::StatusCode::DEADLINE_EXCEEDED},
                {absl::StatusCode::kInvalidArgument, grpc::StatusCode::INVALID_ARGUMENT},
                {absl::StatusCode::kAlreadyExists, grpc::StatusCode::INTERNAL},
-               {absl::StatusCode::kInternal, grpc::StatusCode::INTERNAL}};
+               {absl::StatusCode::kInternal, grpc::StatusCode::INTERNAL},
+               {absl::StatusCode::kNotFound, grpc::StatusCode::UNAVAILABLE, "42P01", "pgactl migrate up"},
+               {absl::StatusCode::kPermissionDenied, grpc::StatusCode::UNAVAILABLE, "42501", "pgactl migrate up"},
+               {absl::StatusCode::kPermissionDenied, grpc::StatusCode::UNAVAILABLE, "28P01", "try again"}};
   for (const auto& c : cases) {
     absl::Status in(c.inside, "role \"pga\" at 10.0.0.1");
-    in.SetPayload(status::kSqlStateUrl, absl::Cord("XX000"));
+    in.SetPayload(status::kSqlStateUrl, absl::Cord(c.sqlstate));
     const grpc::Status wire = ToGrpc(in, "req-3");
     EXPECT_EQ(wire.error_code(), c.outside) << in;
+    EXPECT_THAT(wire.error_message(), HasSubstr(c.says));
     EXPECT_THAT(wire.error_message() + wire.error_details(), Not(HasSubstr("10.0.0.1")));
     EXPECT_EQ(status::RetryAfterOf(FromGrpc(wire)) > absl::ZeroDuration(),
               c.outside == grpc::StatusCode::UNAVAILABLE || c.outside == grpc::StatusCode::ABORTED);

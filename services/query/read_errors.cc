@@ -2,10 +2,7 @@
 
 #include <string>
 
-#include "absl/time/time.h"
-#include "libs/log/log.h"
 #include "libs/pg/errors.h"
-#include "libs/status/status.h"
 
 namespace pga::query {
 namespace {
@@ -22,36 +19,15 @@ std::string PlainMessage(const absl::Status& status) {
 }  // namespace
 
 absl::Status ForCaller(const absl::Status& status) {
-  const std::string state = pg::SqlStateOf(status);
-  switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-      PGA_LOG(warn, "a read failed", {{"status", status}});
-      return status::WithRetryAfter(
-          absl::UnavailableError("the metrics database does not answer; try again in a moment"), absl::Seconds(2));
-    case absl::StatusCode::kResourceExhausted:
-      PGA_LOG(warn, "a read failed", {{"status", status}});
-      return status::WithRetryAfter(
-          absl::ResourceExhaustedError("the metrics database has no connection or memory left; try again in a moment"),
-          absl::Seconds(2));
-    case absl::StatusCode::kAborted:
-      PGA_LOG(warn, "a read failed", {{"status", status}});
-      return status::WithRetryAfter(absl::AbortedError("the tables are being changed; try again in a moment"),
-                                    absl::Seconds(2));
-    case absl::StatusCode::kDeadlineExceeded:
-      return absl::DeadlineExceededError(
-          "the read took longer than allowed; ask for a shorter range, a larger step, fewer sources, or a later "
-          "deadline");
-    default:
-      break;
+  if (absl::IsDeadlineExceeded(status)) {
+    return absl::DeadlineExceededError(
+        "the read took longer than allowed; ask for a shorter range, a larger step, fewer sources, or a later "
+        "deadline");
   }
-  if (state.empty()) return status;
-  if (absl::IsInvalidArgument(status)) return absl::InvalidArgumentError(PlainMessage(status));
-  PGA_LOG(warn, "a read failed", {{"status", status}});
-  if (absl::IsNotFound(status) || absl::IsPermissionDenied(status)) {
-    return absl::FailedPreconditionError(
-        "the metrics database lacks a table or a right that this release needs; run `pgactl migrate up`");
+  if (absl::IsInvalidArgument(status) && !pg::SqlStateOf(status).empty()) {
+    return absl::InvalidArgumentError(PlainMessage(status));
   }
-  return absl::InternalError("the read failed");
+  return status;
 }
 
 }  // namespace pga::query

@@ -1,12 +1,13 @@
-// What callers are told when a read fails in the database: what to do about it, and neither address nor SQL. The detail
-// goes to the log.
+// What callers of reads can do about a failure in the database. The rest of what the database says is kept from callers
+// at the edge (libs/rpc/status.h).
 #pragma once
 
 #include "absl/status/status.h"
 
 namespace pga::query {
 
-// OK and refusals of the readers themselves (bad range, unknown column) pass unchanged.
+// DEADLINE_EXCEEDED says how to ask for less; a value of the request that the database refuses (a bad regular
+// expression) is told in the database's words. Everything else passes unchanged.
 absl::Status ForCaller(const absl::Status& status);
 
 }  // namespace pga::query
