@@ -226,7 +226,7 @@ bool Pipeline::ApplyRateLimit(Admission& admission) {
     case token::Principal::kService:
       return true;
   }
-  const RateLimiter::Decision decision = limiter_.Take(key, limit);
+  const retry::RateLimiter::Decision decision = limiter_.Take(key, limit);
   if (decision.limit == 0) return true;
   admission.headers.emplace_back("X-RateLimit-Limit", std::to_string(decision.limit));
   admission.headers.emplace_back("X-RateLimit-Remaining", std::to_string(decision.remaining));

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "libs/clock/clock.h"
 #include "libs/metrics/registry.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
@@ -19,7 +20,6 @@
 #include "services/gateway/client_address.h"
 #include "services/gateway/config.h"
 #include "services/gateway/http_error.h"
-#include "services/gateway/rate_limiter.h"
 #include "services/gateway/request_head.h"
 
 namespace pga::gateway {
@@ -76,7 +76,7 @@ class Pipeline {
   const Deps deps_;
   const TrustedProxies proxies_;
   HeaderList security_headers_;
-  RateLimiter limiter_;
+  retry::RateLimiter limiter_;
   metrics::Counter* too_many_;
   metrics::Counter* auth_missing_;
   metrics::Counter* auth_invalid_;

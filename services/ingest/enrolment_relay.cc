@@ -13,21 +13,29 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
-#include "services/ingest/refusal_limit.h"
 
 namespace pga::ingest {
 
 struct EnrolmentRelay::State {
-  State(const Options& from, clock::Clock* clock)
-      : options(from),
-        by_secret(clock, from.secret_burst, from.secret_per_minute),
-        by_address(clock, from.address_burst, from.address_per_minute) {}
+  State(const Options& from, clock::Clock* clock) : options(from), by_secret(clock), by_address(clock) {}
+
+  // How long a caller that was refused too often has to wait.
+  absl::Duration Wait(std::string_view secret, std::string_view address) const {
+    return std::max(by_secret.Wait(secret, options.refusals_per_minute_by_secret),
+                    by_address.Wait(address, options.refusals_per_minute_by_address));
+  }
+  void Refused(std::string_view secret, std::string_view address) {
+    by_secret.Take(secret, options.refusals_per_minute_by_secret);
+    by_address.Take(address, options.refusals_per_minute_by_address);
+  }
+
   const Options options;
-  RefusalLimit by_secret;
-  RefusalLimit by_address;
+  retry::RateLimiter by_secret;
+  retry::RateLimiter by_address;
   rpc::Dispatcher* dispatcher = nullptr;
   std::shared_ptr<grpc::Channel> registry;
   std::optional<grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer>> stub;
@@ -68,8 +76,7 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     state_->stub->UnaryCall(&client_, method, grpc::StubOptions(), request, response_, [this](grpc::Status status) {
       if (enrols_ && (status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
                       status.error_code() == grpc::StatusCode::PERMISSION_DENIED)) {
-        state_->by_secret.Refused(secret_key_);
-        state_->by_address.Refused(address_);
+        state_->Refused(secret_key_, address_);
       }
       Finish(std::move(status));
     });
@@ -95,7 +102,7 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     if (enrols_) {
       address_ = call_.peer.substr(0, call_.peer.rfind(':'));
       secret_key_ = absl::StrCat(address_, " ", absl::HashOf(secret.value_or("")));
-      const absl::Duration wait = std::max(state_->by_secret.Wait(secret_key_), state_->by_address.Wait(address_));
+      const absl::Duration wait = state_->Wait(secret_key_, address_);
       if (wait > absl::ZeroDuration()) {
         state_->unheard->Increment();
         return status::WithRetryAfter(

@@ -27,10 +27,10 @@ class EnrolmentRelay final : public pganalytics::registry::v1::EnrolmentService:
     // Calls under way at once; further ones are refused.
     int max_calls = 256;
     // Refused attempts to enrol: per address and secret, so that one misconfigured collector silences only itself even
-    // where a proxy stands between, and per address whatever the secret. As many at once as the first says, then as
-    // many a minute as the second.
-    double secret_burst = 10, secret_per_minute = 5;
-    double address_burst = 100, address_per_minute = 60;
+    // where a proxy stands between, and per address whatever the secret. Attempts that succeed cost nothing: any number
+    // of collectors with the right secret may enrol from one address at once.
+    int refusals_per_minute_by_secret = 10;
+    int refusals_per_minute_by_address = 100;
   };
   // Everything outlives the relay; `registry` may be null, and every call is then UNAVAILABLE.
   EnrolmentRelay(Options options, rpc::Dispatcher* dispatcher, std::shared_ptr<grpc::Channel> registry,

@@ -1,8 +1,8 @@
-#pragma once
-
 // Token buckets per caller. A bucket holds one minute's allowance and is refilled in steps of three seconds, so that a
 // tight loop sees exactly its allowance and a caller who waited a moment is served again. Buckets are bounded in
-// number: the one unused for longest goes first. Thread-safe; never blocks beyond a short lock.
+// number: the one unused for longest goes first. Time is CLOCK_BOOTTIME: a wall clock that is set changes nothing.
+// Thread-safe; never blocks beyond a short lock.
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -16,18 +16,18 @@
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
 
-namespace pga::gateway {
+namespace pga::retry {
 
 class RateLimiter {
  public:
   struct Decision {
     bool allowed = true;
-    // Requests per minute; 0 = not limited, the other fields mean nothing.
+    // Tokens per minute; 0 = not limited, the other fields mean nothing.
     int limit = 0;
     int remaining = 0;
     // Until the bucket is full again.
     absl::Duration reset;
-    // Until the next request has a chance; zero when allowed.
+    // Until the next token is there; zero when allowed.
     absl::Duration retry_after;
   };
 
@@ -40,6 +40,10 @@ class RateLimiter {
   // changed starts with a full bucket.
   Decision Take(std::string_view key, int per_minute);
 
+  // How long `key` has to wait until Take would allow; takes nothing. For limits that count only what went wrong: ask
+  // first, Take afterwards.
+  absl::Duration Wait(std::string_view key, int per_minute) const;
+
   size_t bucket_count() const;
 
  private:
@@ -49,6 +53,11 @@ class RateLimiter {
     double tokens;
     // BoottimeNanos of the last refill step.
     int64_t refilled_nanos;
+
+    // Adds the steps that have passed.
+    void Refill(int64_t now);
+    // From `now` until the bucket holds `wanted` tokens.
+    absl::Duration Until(double wanted, int64_t now) const;
   };
 
   clock::Clock* const clock_;
@@ -59,4 +68,4 @@ class RateLimiter {
   std::unordered_map<std::string_view, std::list<Bucket>::iterator> index_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace pga::gateway
+}  // namespace pga::retry
