@@ -302,7 +302,7 @@ class Collector::Impl {
     }
     // Results of large readings leave holes in the heap.
     if (++housekeepings_ % 6 == 0) malloc_trim(0);
-    if (housekeepings_ % 720 == 0) trackers_->Prune(kBaselineAgeUs);
+    if (housekeepings_ % 720 == 0) trackers_->EraseOld();
     housekeeping_.expires_after(kHousekeeping);
     housekeeping_.async_wait([this](boost::system::error_code error) {
       if (!error) Housekeep();

@@ -719,10 +719,8 @@ absl::Status BaselineStore::ApplyPatch(const std::string& tracker, std::string_v
   return absl::OkStatus();
 }
 
-void BaselineStore::Prune(int64_t age_us) {
-  int64_t newest = 0;
-  for (const auto& [tracker, baseline] : baselines_) newest = std::max(newest, baseline->collected_at_us());
-  std::erase_if(baselines_, [&](const auto& item) { return item.second->collected_at_us() < newest - age_us; });
+void BaselineStore::EraseOld() {
+  EraseOldTrackers(&baselines_, [](const auto& entry) { return entry.second.get(); });
 }
 
 std::string BaselineStore::Serialize() const {

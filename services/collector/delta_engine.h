@@ -15,6 +15,7 @@
 // baseline: the next reading covers the time between.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -146,6 +147,23 @@ struct Step {
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
 
+// How long the baseline of a tracker that is not read any more is kept.
+inline constexpr int64_t kBaselineAgeUs = int64_t{7} * 24 * 3600 * 1000000;
+
+// Erases from a map by tracker those whose last reading is older than the newest one of all by more than
+// kBaselineAgeUs: databases and metrics that are no more. `baseline_of(entry)` is null for entries that stay.
+template <typename Map, typename BaselineOf>
+void EraseOldTrackers(Map* trackers, BaselineOf baseline_of) {
+  int64_t newest = 0;
+  for (const auto& entry : *trackers) {
+    if (const Baseline* baseline = baseline_of(entry)) newest = std::max(newest, baseline->collected_at_us());
+  }
+  std::erase_if(*trackers, [&](const auto& entry) {
+    const Baseline* baseline = baseline_of(entry);
+    return baseline != nullptr && baseline->collected_at_us() < newest - kBaselineAgeUs;
+  });
+}
+
 // Baselines of all trackers of a process as the spool keeps them. Not thread-safe.
 class BaselineStore {
  public:
@@ -155,9 +173,7 @@ class BaselineStore {
   // Applies a patch; drops the tracker's baseline and returns the reason if it does not fit.
   absl::Status ApplyPatch(const std::string& tracker, std::string_view patch);
 
-  // Drops baselines whose last reading is older than the newest one by more than `age_us`: databases and metrics that
-  // are no more.
-  void Prune(int64_t age_us);
+  void EraseOld();
 
   std::string Serialize() const;
   // Replaces the content. Baselines that cannot be read are left out and counted.
@@ -166,9 +182,6 @@ class BaselineStore {
  private:
   std::map<std::string, std::shared_ptr<const Baseline>> baselines_;
 };
-
-// How long the baseline of a tracker that is not read any more is kept.
-inline constexpr int64_t kBaselineAgeUs = int64_t{7} * 24 * 3600 * 1000000;
 
 // Name of a tracker: source id (16 bytes), scope, metric.
 std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric);

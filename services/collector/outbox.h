@@ -2,7 +2,6 @@
 // that carries their frames is durable. Lives on the event loop.
 #pragma once
 
-#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
@@ -39,16 +38,10 @@ class Trackers {
       ++tracker.generation;
     }
   }
-  // As BaselineStore::Prune.
-  void Prune(int64_t age_us) {
-    int64_t newest = 0;
-    for (const auto& [key, tracker] : trackers_) {
-      if (tracker.baseline != nullptr) newest = std::max(newest, tracker.baseline->collected_at_us());
-    }
-    std::erase_if(trackers_, [&](const auto& item) {
-      const Tracker& tracker = item.second;
-      return !tracker.pending && tracker.baseline != nullptr && tracker.baseline->collected_at_us() < newest - age_us;
-    });
+  // Those with a reading on its way to the disk, or without a baseline, stay.
+  void EraseOld() {
+    EraseOldTrackers(&trackers_,
+                     [](const auto& entry) { return entry.second.pending ? nullptr : entry.second.baseline.get(); });
   }
   size_t size() const { return trackers_.size(); }
 

@@ -934,7 +934,7 @@ bool Spool::DropOldestSegment() {
 }
 
 absl::Status Spool::WriteSnapshot() {
-  baselines_.Prune(kBaselineAgeUs);
+  baselines_.EraseOld();
   const std::string content = Compress(baselines_.Serialize());
   std::string tail;
   tail.reserve(content.size() + 16);
