@@ -1,30 +1,18 @@
 #include "libs/rpc/certificates_testing.h"
 
-#include <openssl/bio.h>
-#include <openssl/ec.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include <cstdlib>
 
 #include "libs/rpc/peer_certificate.h"
+#include "libs/token/pem.h"
 
 namespace pga::rpc {
 namespace {
 
 void Must(bool ok) {
   if (!ok) std::abort();
-}
-
-std::string Text(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  return {data, static_cast<size_t>(size)};
-}
-
-std::shared_ptr<EVP_PKEY> NewKey() {
-  return {EVP_EC_gen("prime256v1"), EVP_PKEY_free};
 }
 
 void AddExtension(X509* cert, const X509* issuer, int nid, const std::string& value) {
@@ -35,23 +23,15 @@ void AddExtension(X509* cert, const X509* issuer, int nid, const std::string& va
   X509_EXTENSION_free(extension);
 }
 
-std::shared_ptr<X509> ParseCertificate(const std::string& pem) {
-  BIO* in = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
-  std::shared_ptr<X509> cert(PEM_read_bio_X509(in, nullptr, nullptr, nullptr), X509_free);
-  BIO_free(in);
-  Must(cert != nullptr);
-  return cert;
-}
-
 }  // namespace
 
-TestCa::TestCa(const std::string& name) : key_(NewKey()) {
+TestCa::TestCa(const std::string& name) : key_(token::NewP256Key()) {
   own_ = Sign({.common_name = name, .is_ca = true}, key_.get(), key_.get(), nullptr);
-  cert_ = ParseCertificate(own_.cert_pem);
+  cert_ = token::ReadCertificate(own_.cert_pem);
 }
 
 TestCertificate TestCa::Issue(const Request& request) const {
-  const auto key = NewKey();
+  const token::KeyPtr key = token::NewP256Key();
   return Sign(request, key.get(), key_.get(), cert_.get());
 }
 
@@ -64,7 +44,7 @@ TestCertificate TestCa::Collector(const std::string& collector_id) const {
 }
 
 TestCertificate TestCa::Sign(const Request& request, EVP_PKEY* key, EVP_PKEY* issuer_key, const X509* issuer) {
-  std::shared_ptr<X509> cert(X509_new(), X509_free);
+  const token::CertificatePtr cert(X509_new());
   Must(X509_set_version(cert.get(), 2) == 1);
   unsigned char serial[16];
   Must(RAND_bytes(serial, sizeof(serial)) == 1);
@@ -94,14 +74,7 @@ TestCertificate TestCa::Sign(const Request& request, EVP_PKEY* key, EVP_PKEY* is
   if (!names.empty()) AddExtension(cert.get(), signer, NID_subject_alt_name, names);
   Must(X509_sign(cert.get(), issuer_key, EVP_sha256()) > 0);
 
-  BIO* cert_out = BIO_new(BIO_s_mem());
-  BIO* key_out = BIO_new(BIO_s_mem());
-  Must(PEM_write_bio_X509(cert_out, cert.get()) == 1);
-  Must(PEM_write_bio_PKCS8PrivateKey(key_out, key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
-  TestCertificate result{Text(cert_out), Text(key_out)};
-  BIO_free(cert_out);
-  BIO_free(key_out);
-  return result;
+  return {token::CertificatePem(cert.get()), token::PrivateKeyPem(key)};
 }
 
 }  // namespace pga::rpc

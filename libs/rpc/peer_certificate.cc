@@ -1,7 +1,5 @@
 #include "libs/rpc/peer_certificate.h"
 
-#include <openssl/bio.h>
-#include <openssl/pem.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
@@ -10,15 +8,13 @@
 
 #include "absl/strings/escaping.h"
 #include "libs/status/status.h"
+#include "libs/token/pem.h"
+#include "libs/token/principal.h"
 
 namespace pga::rpc {
 namespace {
 
-struct Free {
-  void operator()(BIO* p) const { BIO_free(p); }
-  void operator()(X509* p) const { X509_free(p); }
-  void operator()(GENERAL_NAMES* p) const { GENERAL_NAMES_free(p); }
-};
+using NamesPtr = std::unique_ptr<GENERAL_NAMES, token::Deleter<GENERAL_NAMES_free>>;
 
 constexpr size_t kMaxPemBytes = 64 * 1024;
 
@@ -32,17 +28,10 @@ absl::StatusOr<absl::Time> ToTime(const ASN1_TIME* time) {
   return absl::FromTM(tm, absl::UTCTimeZone());
 }
 
-bool IsCollectorId(std::string_view id) {
-  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  return !id.empty() && id.size() <= 63 && id.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
 }  // namespace
 
 absl::StatusOr<PeerCertificate> ReadCollectorCertificate(std::string_view pem, absl::Time now) {
-  if (pem.empty() || pem.size() > kMaxPemBytes) return Refuse("client certificate: not a certificate");
-  std::unique_ptr<BIO, Free> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  std::unique_ptr<X509, Free> cert(in == nullptr ? nullptr : PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+  const token::CertificatePtr cert = pem.size() > kMaxPemBytes ? nullptr : token::ReadCertificate(pem);
   if (cert == nullptr) return Refuse("client certificate: not a certificate");
   if (X509_check_ca(cert.get()) != 0) return Refuse("client certificate: a CA certificate is no identity");
 
@@ -52,7 +41,7 @@ absl::StatusOr<PeerCertificate> ReadCollectorCertificate(std::string_view pem, a
   // A connection may outlive the certificate it was opened with.
   if (now > result.not_after) return Refuse("client certificate: expired");
 
-  std::unique_ptr<GENERAL_NAMES, Free> names(
+  const NamesPtr names(
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(cert.get(), NID_subject_alt_name, nullptr, nullptr)));
   int uris = 0;
   for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
@@ -67,7 +56,7 @@ absl::StatusOr<PeerCertificate> ReadCollectorCertificate(std::string_view pem, a
     }
   }
   if (uris != 1) return Refuse("client certificate: needs exactly one URI as subject alternative name");
-  if (!IsCollectorId(result.collector_id)) return Refuse("client certificate: its URI names no collector");
+  if (!token::IsCollectorId(result.collector_id)) return Refuse("client certificate: its URI names no collector");
 
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
   unsigned int size = 0;

@@ -1148,7 +1148,7 @@ TEST_F(FollowingAuth, RevocationsArriveAndSilenceIsNoticed) {
 }
 
 TEST_F(FollowingAuth, KeySetIsFetchedAndAskedAgainForAnUnknownKey) {
-  const auto signer = *token::Signer::FromPrivateKeyPem(*token::GenerateSigningKeyPem());
+  const auto signer = *token::Signer::FromPrivateKeyPem(*token::GenerateKeyPem());
   token::Verifier verifier;
   JwksWatcher watcher(channel_, &verifier);
   ASSERT_THAT(watcher.WaitReady(absl::Now() + kLimit), IsOk());

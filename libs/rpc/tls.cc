@@ -1,9 +1,6 @@
 #include "libs/rpc/tls.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include <sys/mman.h>
@@ -19,15 +16,10 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/rpc/tls_credentials.h"
 #include "libs/status/status.h"
+#include "libs/token/pem.h"
 
 namespace pga::rpc {
 namespace {
-
-struct Free {
-  void operator()(BIO* p) const { BIO_free(p); }
-  void operator()(X509* p) const { X509_free(p); }
-  void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
-};
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -36,25 +28,18 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return text.str();
 }
 
-int NoPassphrase(char*, int, int, void*) {
-  return -1;
-}
-
 absl::Status CheckCertificate(const std::string& pem, const std::string& name) {
-  std::unique_ptr<BIO, Free> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  std::unique_ptr<X509, Free> cert(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
-  ERR_clear_error();
-  if (cert == nullptr) return absl::InvalidArgumentError(absl::StrCat(name, " holds no PEM certificate"));
+  if (token::ReadCertificate(pem) == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " holds no PEM certificate"));
+  }
   return absl::OkStatus();
 }
 
 absl::Status CheckPair(const std::string& cert_pem, const std::string& key_pem, const std::string& cert_name,
                        const std::string& key_name) {
   PGA_RETURN_IF_ERROR(CheckCertificate(cert_pem, cert_name));
-  std::unique_ptr<BIO, Free> cert_in(BIO_new_mem_buf(cert_pem.data(), static_cast<int>(cert_pem.size())));
-  std::unique_ptr<BIO, Free> key_in(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())));
-  std::unique_ptr<X509, Free> cert(PEM_read_bio_X509(cert_in.get(), nullptr, nullptr, nullptr));
-  std::unique_ptr<EVP_PKEY, Free> key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, NoPassphrase, nullptr));
+  const token::CertificatePtr cert = token::ReadCertificate(cert_pem);
+  const token::KeyPtr key = token::ReadPrivateKey(key_pem);
   const bool match = cert != nullptr && key != nullptr && X509_check_private_key(cert.get(), key.get()) == 1;
   ERR_clear_error();
   if (key == nullptr) {

@@ -1,11 +1,9 @@
 #include "libs/token/keys.h"
 
-#include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <simdjson.h>
@@ -17,22 +15,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "libs/token/pem.h"
 
 namespace pga::token {
 namespace {
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using KeyCtxPtr = std::unique_ptr<EVP_PKEY_CTX, Deleter<EVP_PKEY_CTX_free>>;
-using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free>>;
 
-constexpr size_t kMaxPemBytes = 16 * 1024;
 constexpr size_t kMaxJwksBytes = 64 * 1024;
 constexpr size_t kMaxKeys = 16;
 constexpr size_t kMaxKid = 128;
@@ -40,17 +29,6 @@ constexpr size_t kCoordinateBytes = 32;
 
 absl::Status NotP256() {
   return absl::InvalidArgumentError("not a PEM key on the curve P-256 (prime256v1)");
-}
-
-std::string BioText(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
-}
-
-// No key of ours has a passphrase; without a callback OpenSSL would ask the terminal.
-int NoPassphrase(char*, int, int, void*) {
-  return -1;
 }
 
 std::string Thumbprint(std::string_view x, std::string_view y) {
@@ -63,13 +41,7 @@ std::string Thumbprint(std::string_view x, std::string_view y) {
 }
 
 absl::StatusOr<EcPublicKey> FromKey(EVP_PKEY* key) {
-  std::array<char, 64> group{};
-  size_t length = 0;
-  if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC ||
-      EVP_PKEY_get_group_name(key, group.data(), group.size(), &length) != 1 ||
-      std::string_view(group.data(), length) != SN_X9_62_prime256v1) {
-    return NotP256();
-  }
+  if (!IsP256(key)) return NotP256();
   std::array<unsigned char, 2 * kCoordinateBytes + 1> point{};
   size_t size = 0;
   if (EVP_PKEY_set_utf8_string_param(key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "uncompressed") != 1 ||
@@ -78,13 +50,12 @@ absl::StatusOr<EcPublicKey> FromKey(EVP_PKEY* key) {
       size != point.size() || point[0] != 4) {
     return NotP256();
   }
-  BioPtr out(BIO_new(BIO_s_mem()));
-  if (out == nullptr || PEM_write_bio_PUBKEY(out.get(), key) != 1) return absl::InternalError("writing a public key");
   EcPublicKey result;
+  result.pem = PublicKeyPem(key);
+  if (result.pem.empty()) return absl::InternalError("writing a public key");
   const char* coordinates = reinterpret_cast<const char*>(point.data()) + 1;
   result.x.assign(coordinates, kCoordinateBytes);
   result.y.assign(coordinates + kCoordinateBytes, kCoordinateBytes);
-  result.pem = BioText(out.get());
   result.kid = Thumbprint(result.x, result.y);
   return result;
 }
@@ -127,15 +98,9 @@ bool AbsentOr(const simdjson::dom::object& object, std::string_view name, std::s
 }  // namespace
 
 absl::StatusOr<EcPublicKey> PublicKeyFromPem(std::string_view pem) {
-  if (pem.empty() || pem.size() > kMaxPemBytes) return NotP256();
-  for (const bool is_private : {true, false}) {
-    BioPtr in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    if (in == nullptr) return absl::InternalError("reading a key");
-    KeyPtr key(is_private ? PEM_read_bio_PrivateKey(in.get(), nullptr, NoPassphrase, nullptr)
-                          : PEM_read_bio_PUBKEY(in.get(), nullptr, NoPassphrase, nullptr));
-    if (key != nullptr) return FromKey(key.get());
-  }
-  return NotP256();
+  KeyPtr key = ReadPrivateKey(pem);
+  if (key == nullptr) key = ReadPublicKey(pem);
+  return key == nullptr ? NotP256() : FromKey(key.get());
 }
 
 std::string JwksFromKeys(std::span<const EcPublicKey> keys) {
@@ -197,14 +162,11 @@ absl::StatusOr<std::vector<EcPublicKey>> KeysFromJwks(std::string_view json) {
   return keys;
 }
 
-absl::StatusOr<std::string> GenerateSigningKeyPem() {
-  KeyPtr key(EVP_EC_gen(SN_X9_62_prime256v1));
-  BioPtr out(BIO_new(BIO_s_mem()));
-  if (key == nullptr || out == nullptr ||
-      PEM_write_bio_PKCS8PrivateKey(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return absl::InternalError("generating a P-256 key");
-  }
-  return BioText(out.get());
+absl::StatusOr<std::string> GenerateKeyPem() {
+  const KeyPtr key = NewP256Key();
+  std::string pem = key == nullptr ? std::string() : PrivateKeyPem(key.get());
+  if (pem.empty()) return absl::InternalError("generating a P-256 key");
+  return pem;
 }
 
 std::string Base64UrlEncode(std::string_view bytes) {

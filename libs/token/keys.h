@@ -35,7 +35,7 @@ std::string JwksFromKeys(std::span<const EcPublicKey> keys);
 absl::StatusOr<std::vector<EcPublicKey>> KeysFromJwks(std::string_view json);
 
 // A fresh P-256 private key as PEM (PKCS#8). INTERNAL if the random source fails.
-absl::StatusOr<std::string> GenerateSigningKeyPem();
+absl::StatusOr<std::string> GenerateKeyPem();
 
 // base64url without padding. Decoding accepts the one canonical spelling only: no padding, no other alphabet, unused
 // bits zero; everything else is nullopt.

@@ -21,7 +21,7 @@ TEST(Base64Url, DecodesTheCanonicalSpellingOnly) {
 }
 
 TEST(Keys, SurviveTheKeySetUnchanged) {
-  const auto pem = GenerateSigningKeyPem();
+  const auto pem = GenerateKeyPem();
   ASSERT_THAT(pem.status(), IsOk());
   const auto key = PublicKeyFromPem(*pem);
   ASSERT_THAT(key.status(), IsOk());

@@ -25,6 +25,13 @@ std::string_view RoleName(Role role) {
   return "";
 }
 
+bool IsCollectorId(std::string_view id) {
+  return !id.empty() && id.size() <= 63 && std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '-';
+  });
+}
+
 bool InGroup(const Principal& principal, std::string_view group) {
   switch (principal.kind) {
     case Principal::kAnonymous:

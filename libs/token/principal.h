@@ -20,6 +20,9 @@ Role ParseRole(std::string_view name);
 // The name ParseRole understands; "" for kNone.
 std::string_view RoleName(Role role);
 
+// A collector's id: 1 to 63 characters of A-Z a-z 0-9 _ . -
+bool IsCollectorId(std::string_view id);
+
 struct Principal {
   enum Kind { kAnonymous, kUser, kCollector, kService };
   Kind kind = kAnonymous;

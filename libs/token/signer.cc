@@ -1,16 +1,14 @@
 #include "libs/token/signer.h"
 
 #include <jwt.h>
-#include <openssl/bio.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 
 #include <cstdlib>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "libs/status/status.h"
+#include "libs/token/pem.h"
 
 namespace pga::token {
 namespace {
@@ -79,11 +77,9 @@ absl::StatusOr<std::unique_ptr<Signer>> Signer::FromSecret(std::string_view secr
 
 absl::StatusOr<std::unique_ptr<Signer>> Signer::FromPrivateKeyPem(std::string_view pem) {
   PGA_ASSIGN_OR_RETURN(EcPublicKey public_key, PublicKeyFromPem(pem));
-  BIO* in = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
-  EVP_PKEY* key = PEM_read_bio_PrivateKey(in, nullptr, nullptr, const_cast<char*>(""));
-  BIO_free(in);
-  if (key == nullptr) return absl::InvalidArgumentError("a public key cannot sign; a PEM private key is needed");
-  EVP_PKEY_free(key);
+  if (ReadPrivateKey(pem) == nullptr) {
+    return absl::InvalidArgumentError("a public key cannot sign; a PEM private key is needed");
+  }
   std::unique_ptr<Signer> signer(new Signer);
   signer->key_ = std::string(pem);
   signer->kid_ = public_key.kid;

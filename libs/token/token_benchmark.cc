@@ -37,7 +37,7 @@ void VerifyHs256(benchmark::State& state) {
 BENCHMARK(VerifyHs256);
 
 void VerifyEs256(benchmark::State& state) {
-  const auto signer = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto signer = *Signer::FromPrivateKeyPem(*GenerateKeyPem());
   Verifier verifier;
   (void)verifier.SetJwks(JwksFromKeys(std::vector{*signer->public_key()}));
   Check(state, *signer, verifier);
@@ -46,7 +46,7 @@ BENCHMARK(VerifyEs256);
 
 // As above, but every time a token that was not seen before.
 void VerifyEs256FirstTime(benchmark::State& state) {
-  const auto signer = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto signer = *Signer::FromPrivateKeyPem(*GenerateKeyPem());
   const std::string jwks = JwksFromKeys(std::vector{*signer->public_key()});
   const std::string token = *signer->Sign(User());
   Verifier verifier;
@@ -60,7 +60,7 @@ void VerifyEs256FirstTime(benchmark::State& state) {
 BENCHMARK(VerifyEs256FirstTime);
 
 void SignEs256(benchmark::State& state) {
-  const auto signer = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto signer = *Signer::FromPrivateKeyPem(*GenerateKeyPem());
   for (auto _ : state) benchmark::DoNotOptimize(signer->Sign(User()).ok());
 }
 BENCHMARK(SignEs256);

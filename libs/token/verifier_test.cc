@@ -52,7 +52,7 @@ Claims UserClaims() {
 
 struct Fixture {
   Fixture() {
-    const auto pem = GenerateSigningKeyPem();
+    const auto pem = GenerateKeyPem();
     es256 = Signer::FromPrivateKeyPem(*pem).value();
     hs256 = Signer::FromSecret(kSecret).value();
     EXPECT_TRUE(verifier.SetHmacSecrets({kSecret}).ok());
@@ -206,7 +206,7 @@ TEST(Verifier, FormerSecretStaysGoodWhileItIsListed) {
 }
 
 TEST(Verifier, KeySetIsReplacedAndUnknownKeysAreAnnounced) {
-  const auto other = Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto other = Signer::FromPrivateKeyPem(*GenerateKeyPem());
   const std::string token = *(*other)->Sign(UserClaims());
   Verifier verifier;
   int asked = 0;
@@ -448,7 +448,7 @@ TEST(Verifier, UnsignedAndForeignlySignedTokensAreRefused) {
 }
 
 TEST(Verifier, SignatureOfAnotherKeyOrMessageIsRefused) {
-  const auto other = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto other = *Signer::FromPrivateKeyPem(*GenerateKeyPem());
   const std::string good = *F().es256->Sign(UserClaims());
   const std::string foreign = *other->Sign(UserClaims());
   const std::string signature = good.substr(good.rfind('.'));
@@ -482,14 +482,14 @@ TEST(Verifier, RememberedSignatureSparesNoOtherCheck) {
   // Nor does it outlive its key.
   ASSERT_THAT(verifier.SetJwks(R"({"keys":[]})"), IsOk());
   EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow).status()), "TOKEN_KEY_UNKNOWN");
-  EcPublicKey other = *(*Signer::FromPrivateKeyPem(*GenerateSigningKeyPem()))->public_key();
+  EcPublicKey other = *(*Signer::FromPrivateKeyPem(*GenerateKeyPem()))->public_key();
   other.kid = F().es256->kid();
   ASSERT_THAT(verifier.SetJwks(JwksFromKeys(std::vector{other})), IsOk());
   EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow).status()), "TOKEN_SIGNATURE");
 }
 
 TEST(Verifier, KeysChangeWhileTokensAreChecked) {
-  const auto other = *Signer::FromPrivateKeyPem(*GenerateSigningKeyPem());
+  const auto other = *Signer::FromPrivateKeyPem(*GenerateKeyPem());
   const std::string jwks[2] = {JwksFromKeys(std::vector{*F().es256->public_key()}),
                                JwksFromKeys(std::vector{*F().es256->public_key(), *other->public_key()})};
   Verifier verifier;

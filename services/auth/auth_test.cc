@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include <algorithm>
@@ -27,6 +26,7 @@
 #include "libs/storage/migrations.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
+#include "libs/token/pem.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_store.h"
@@ -75,22 +75,14 @@ std::string FreshDatabase() {
 }
 
 std::string NewRequest() {
-  EVP_PKEY* key = EVP_EC_gen("P-256");
-  X509_REQ* request = X509_REQ_new();
-  X509_REQ_set_pubkey(request, key);
+  const token::KeyPtr key = token::NewP256Key();
+  const token::RequestPtr request(X509_REQ_new());
+  X509_REQ_set_pubkey(request.get(), key.get());
   // Names in a request have no effect.
-  X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request), "CN", MBSTRING_UTF8,
+  X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request.get()), "CN", MBSTRING_UTF8,
                              reinterpret_cast<const unsigned char*>("somebody else"), -1, -1, 0);
-  X509_REQ_sign(request, key, EVP_sha256());
-  BIO* bio = BIO_new(BIO_s_mem());
-  PEM_write_bio_X509_REQ(bio, request);
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  std::string pem(data, static_cast<size_t>(size));
-  BIO_free_all(bio);
-  X509_REQ_free(request);
-  EVP_PKEY_free(key);
-  return pem;
+  X509_REQ_sign(request.get(), key.get(), EVP_sha256());
+  return token::CertificateRequestPem(request.get());
 }
 
 // One running service.
@@ -958,7 +950,7 @@ TEST_F(AuthTest, DevelopmentMakesItsOwnSecretsInFiles) {
 }
 
 TEST_F(AuthTest, AsymmetricKeysArePublishedAndSecretsAreNot) {
-  config_.jwt_signing_key = log::Secret(*token::GenerateSigningKeyPem());
+  config_.jwt_signing_key = log::Secret(*token::GenerateKeyPem());
   Start();
   const v1::LoginResponse login = Admin();
   const auto jwks =

@@ -1,10 +1,7 @@
 #include "services/auth/certificate_authority.h"
 
-#include <openssl/bio.h>
 #include <openssl/bn.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
@@ -20,62 +17,29 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "libs/status/status.h"
+#include "libs/token/pem.h"
+#include "libs/token/principal.h"
 
 namespace pga::auth {
 namespace {
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* pointer) const {
-    Free(pointer);
-  }
-};
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Request = std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
+using Extension = std::unique_ptr<X509_EXTENSION, token::Deleter<X509_EXTENSION_free>>;
 
 constexpr size_t kMaxRequestBytes = 16 * 1024;
-
-// No passphrase is ever asked for at a terminal.
-int NoPassphrase(char*, int, int, void*) {
-  return -1;
-}
 
 absl::Status CryptoFailure(std::string_view what) {
   return absl::InternalError(absl::StrCat("certificate authority: ", absl::string_view(what.data(), what.size())));
 }
 
-Bio ReadBio(std::string_view text) {
-  return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
-
-std::string Contents(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
-}
-
-absl::StatusOr<std::string> CertificateToPem(X509* certificate) {
-  const Bio bio(BIO_new(BIO_s_mem()));
-  if (bio == nullptr || PEM_write_bio_X509(bio.get(), certificate) != 1) return CryptoFailure("writing a certificate");
-  return Contents(bio.get());
-}
-
-absl::StatusOr<std::string> KeyToPem(EVP_PKEY* key) {
-  const Bio bio(BIO_new(BIO_s_mem()));
-  if (bio == nullptr || PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return CryptoFailure("writing a key");
-  }
-  return Contents(bio.get());
-}
-
-absl::StatusOr<Key> NewP256Key() {
-  Key key(EVP_EC_gen("P-256"));
+absl::StatusOr<token::KeyPtr> NewKey() {
+  token::KeyPtr key = token::NewP256Key();
   if (key == nullptr) return CryptoFailure("making a key");
   return key;
+}
+
+absl::StatusOr<std::string> Written(std::string pem) {
+  if (pem.empty()) return CryptoFailure("writing PEM");
+  return pem;
 }
 
 bool SetRandomSerial(X509* certificate) {
@@ -116,14 +80,6 @@ std::string Thumbprint(X509* certificate) {
   return absl::BytesToHexString({reinterpret_cast<const char*>(digest.data()), size});
 }
 
-bool IsP256(EVP_PKEY* key) {
-  std::array<char, 64> group{};
-  size_t length = 0;
-  return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
-         EVP_PKEY_get_group_name(key, group.data(), group.size(), &length) == 1 &&
-         std::string_view(group.data(), length) == "prime256v1";
-}
-
 bool IsStrongKey(EVP_PKEY* key) {
   if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA) {
     const int bits = EVP_PKEY_get_bits(key);
@@ -142,11 +98,11 @@ bool IsStrongKey(EVP_PKEY* key) {
 }  // namespace
 
 struct CertificateAuthority::Keys {
-  Key key;
-  Certificate certificate;
+  token::KeyPtr key;
+  token::CertificatePtr certificate;
 
   absl::StatusOr<IssuedCertificate> Issue(EVP_PKEY* subject_key, std::string_view collector_id, absl::Time now) const {
-    const Certificate leaf(X509_new());
+    const token::CertificatePtr leaf(X509_new());
     IssuedCertificate issued;
     issued.not_before = absl::FromUnixSeconds(absl::ToUnixSeconds(now));
     issued.not_after = issued.not_before + kCollectorCertificateLifetime;
@@ -164,23 +120,16 @@ struct CertificateAuthority::Keys {
         X509_sign(leaf.get(), key.get(), EVP_sha256()) == 0) {
       return CryptoFailure("signing a certificate");
     }
-    PGA_ASSIGN_OR_RETURN(issued.certificate_pem, CertificateToPem(leaf.get()));
+    PGA_ASSIGN_OR_RETURN(issued.certificate_pem, Written(token::CertificatePem(leaf.get())));
     issued.thumbprint = Thumbprint(leaf.get());
     if (issued.thumbprint.empty()) return CryptoFailure("hashing a certificate");
     return issued;
   }
 };
 
-bool IsCollectorId(std::string_view id) {
-  return !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
-           c == '-';
-  });
-}
-
 absl::StatusOr<CertificateAuthority::Pem> CertificateAuthority::Generate(absl::Time now) {
-  PGA_ASSIGN_OR_RETURN(const Key key, NewP256Key());
-  const Certificate root(X509_new());
+  PGA_ASSIGN_OR_RETURN(const token::KeyPtr key, NewKey());
+  const token::CertificatePtr root(X509_new());
   // A day before: a certificate made on one host is used at once by others whose clocks differ.
   if (root == nullptr || X509_set_version(root.get(), X509_VERSION_3) != 1 || !SetRandomSerial(root.get()) ||
       !SetName(X509_get_subject_name(root.get()), "pgAnalytics collector CA") ||
@@ -194,21 +143,19 @@ absl::StatusOr<CertificateAuthority::Pem> CertificateAuthority::Generate(absl::T
     return CryptoFailure("signing the root certificate");
   }
   Pem pem;
-  PGA_ASSIGN_OR_RETURN(pem.certificate, CertificateToPem(root.get()));
-  PGA_ASSIGN_OR_RETURN(pem.private_key, KeyToPem(key.get()));
+  PGA_ASSIGN_OR_RETURN(pem.certificate, Written(token::CertificatePem(root.get())));
+  PGA_ASSIGN_OR_RETURN(pem.private_key, Written(token::PrivateKeyPem(key.get())));
   return pem;
 }
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Load(const Pem& pem) {
   auto keys = std::make_unique<Keys>();
-  const Bio key_bio = ReadBio(pem.private_key);
-  const Bio certificate_bio = ReadBio(pem.certificate);
-  keys->key.reset(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, NoPassphrase, nullptr));
-  keys->certificate.reset(PEM_read_bio_X509(certificate_bio.get(), nullptr, NoPassphrase, nullptr));
+  keys->key = token::ReadPrivateKey(pem.private_key);
+  keys->certificate = token::ReadCertificate(pem.certificate);
   if (keys->key == nullptr || keys->certificate == nullptr) {
     return absl::InvalidArgumentError("the CA's key or certificate is not readable PEM");
   }
-  if (!IsP256(keys->key.get())) return absl::InvalidArgumentError("the CA's key is not on curve P-256");
+  if (!token::IsP256(keys->key.get())) return absl::InvalidArgumentError("the CA's key is not on curve P-256");
   if (X509_check_private_key(keys->certificate.get(), keys->key.get()) != 1) {
     return absl::InvalidArgumentError("the CA's key and certificate do not belong together");
   }
@@ -223,10 +170,9 @@ CertificateAuthority::~CertificateAuthority() = default;
 absl::StatusOr<IssuedCertificate> CertificateAuthority::SignRequest(std::string_view csr_pem,
                                                                     std::string_view collector_id,
                                                                     absl::Time now) const {
-  if (!IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
+  if (!token::IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
   if (csr_pem.size() > kMaxRequestBytes) return absl::InvalidArgumentError("csr_pem is larger than 16 KiB");
-  const Bio bio = ReadBio(csr_pem);
-  const Request request(PEM_read_bio_X509_REQ(bio.get(), nullptr, NoPassphrase, nullptr));
+  const token::RequestPtr request = token::ReadCertificateRequest(csr_pem);
   if (request == nullptr) return absl::InvalidArgumentError("csr_pem is not a PEM certificate request");
   EVP_PKEY* key = X509_REQ_get0_pubkey(request.get());
   if (key == nullptr || !IsStrongKey(key)) {
@@ -240,10 +186,10 @@ absl::StatusOr<IssuedCertificate> CertificateAuthority::SignRequest(std::string_
 
 absl::StatusOr<IssuedCertificate> CertificateAuthority::IssueWithKey(std::string_view collector_id,
                                                                      absl::Time now) const {
-  if (!IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
-  PGA_ASSIGN_OR_RETURN(const Key key, NewP256Key());
+  if (!token::IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
+  PGA_ASSIGN_OR_RETURN(const token::KeyPtr key, NewKey());
   PGA_ASSIGN_OR_RETURN(IssuedCertificate issued, keys_->Issue(key.get(), collector_id, now));
-  PGA_ASSIGN_OR_RETURN(issued.private_key_pem, KeyToPem(key.get()));
+  PGA_ASSIGN_OR_RETURN(issued.private_key_pem, Written(token::PrivateKeyPem(key.get())));
   return issued;
 }
 

@@ -23,9 +23,6 @@ struct IssuedCertificate {
   absl::Time not_after;
 };
 
-// A collector's id: [A-Za-z0-9_.-]{1,63}.
-bool IsCollectorId(std::string_view id);
-
 // Immutable and thread-safe; signing takes well under a millisecond.
 class CertificateAuthority {
  public:

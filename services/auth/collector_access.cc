@@ -121,7 +121,7 @@ absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, con
 absl::StatusOr<CollectorCredentials> CollectorAccess::Issue(const Caller& caller, const std::string& collector_id,
                                                             const std::string& hostname, const std::string& csr_pem,
                                                             bool revoke_former) {
-  if (!IsCollectorId(collector_id)) {
+  if (!token::IsCollectorId(collector_id)) {
     return absl::InvalidArgumentError("collector_id must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
   }
   const absl::Time now = clock_->Now();
@@ -150,7 +150,7 @@ absl::StatusOr<CollectorCredentials> CollectorAccess::Issue(const Caller& caller
 }
 
 absl::Status CollectorAccess::Revoke(const Caller& caller, const std::string& collector_id, const std::string& reason) {
-  if (!IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
+  if (!token::IsCollectorId(collector_id)) return absl::InvalidArgumentError("collector_id is not valid");
   AuditEntry audit = AuditOf(caller, "collector.revoke", "collector", collector_id);
   audit.changes_json = Json("reason", reason.substr(0, 1024));
   // A credential issued in this very microsecond is revoked as well.

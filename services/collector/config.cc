@@ -17,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/status.h"
+#include "libs/token/principal.h"
 
 namespace pga::collector {
 namespace {
@@ -296,13 +297,8 @@ absl::Status FinishConfig(CollectorConfig* config) {
   }
   if (config->collector_name.empty()) config->collector_name = HostName();
   if (config->collector_id.empty()) config->collector_id = DefaultCollectorId(HostName());
-  const bool valid = config->collector_id.size() <= 63 &&
-                     std::all_of(config->collector_id.begin(), config->collector_id.end(), [](char c) {
-                       return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
-                     });
-  if (!valid) {
-    return absl::InvalidArgumentError(
-        "COLLECTOR_ID must have 1 to 63 characters out of letters, digits, underscore, dot and hyphen");
+  if (!token::IsCollectorId(config->collector_id)) {
+    return absl::InvalidArgumentError("COLLECTOR_ID must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
   }
   PGA_ASSIGN_OR_RETURN(const BackendAddress backend, ParseBackendUrl(config->backend_url));
   if (!backend.tls && !backend.loopback && !config->backend_allow_plaintext) {

@@ -16,8 +16,6 @@ class Channel;
 
 namespace pga::collector {
 
-// PEM of a new P-256 key.
-absl::StatusOr<std::string> MakePrivateKey();
 // PEM of a certificate request for that key with the common name. INVALID_ARGUMENT if the key cannot be read.
 absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, const std::string& common_name);
 

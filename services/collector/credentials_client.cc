@@ -1,7 +1,4 @@
 #include <fcntl.h>
-#include <openssl/ec.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +15,8 @@
 #include "absl/time/clock.h"
 #include "libs/rpc/client.h"
 #include "libs/status/status.h"
+#include "libs/token/keys.h"
+#include "libs/token/pem.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 #include "services/collector/credentials.h"
 #include "services/collector/durable_file.h"
@@ -35,42 +34,20 @@ std::string Slurp(const std::string& path) {
   return in ? text.str() : std::string();
 }
 
-using KeyPtr = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
-using BioPtr = std::unique_ptr<BIO, decltype(&BIO_free)>;
-
-std::string Drain(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
-}
-
 }  // namespace
 
-absl::StatusOr<std::string> MakePrivateKey() {
-  const KeyPtr key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
-  const BioPtr bio(BIO_new(BIO_s_mem()), &BIO_free);
-  if (key == nullptr || bio == nullptr ||
-      PEM_write_bio_PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return absl::InternalError("a private key could not be made");
-  }
-  return Drain(bio.get());
-}
-
 absl::StatusOr<std::string> MakeCertificateRequest(const std::string& key_pem, const std::string& common_name) {
-  const BioPtr in(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())), &BIO_free);
-  const KeyPtr key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr), &EVP_PKEY_free);
+  const token::KeyPtr key = token::ReadPrivateKey(key_pem);
   if (key == nullptr) return absl::InvalidArgumentError("the private key cannot be read");
-  const std::unique_ptr<X509_REQ, decltype(&X509_REQ_free)> request(X509_REQ_new(), &X509_REQ_free);
-  const BioPtr out(BIO_new(BIO_s_mem()), &BIO_free);
+  const token::RequestPtr request(X509_REQ_new());
   X509_NAME* name = X509_REQ_get_subject_name(request.get());
   if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.c_str()),
                                  -1, -1, 0) != 1 ||
       X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
-      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0 ||
-      PEM_write_bio_X509_REQ(out.get(), request.get()) != 1) {
+      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
     return absl::InternalError("a certificate request could not be made");
   }
-  return Drain(out.get());
+  return token::CertificateRequestPem(request.get());
 }
 
 Credentials::Credentials(std::string state_dir, std::string collector_id, std::string collector_name,
@@ -83,7 +60,7 @@ Credentials::Credentials(std::string state_dir, std::string collector_id, std::s
 absl::Status Credentials::Load() {
   key_pem_ = Slurp(key_path());
   if (key_pem_.empty()) {
-    PGA_ASSIGN_OR_RETURN(key_pem_, MakePrivateKey());
+    PGA_ASSIGN_OR_RETURN(key_pem_, token::GenerateKeyPem());
     PGA_RETURN_IF_ERROR(WritePrivateFile(key_path(), key_pem_));
   }
   // Lines: collector id, token, its issue and expiry, the certificate's expiry (Unix seconds).

@@ -8,8 +8,10 @@
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
 //   a counter went backwards         -> a reset that the view cannot show: likewise
-//   likewise, on a host              -> its counters end with the boot alone: a dip of the kernel's (proc(5)), no
-//   increase an object that was not there     -> it started since: the reading itself otherwise -> reading - baseline
+//   likewise, on a host              -> counters of a host end with the boot alone, so it is a dip of the kernel's
+//                                       (proc(5)): no increase
+//   an object that was not there     -> it started since: the reading itself
+//   otherwise                        -> reading - baseline
 // Objects are matched by the metric's identity columns where it has them (a renamed table goes on, one that was dropped
 // and made again under its name starts anew), else by their labels. A counter that is NULL keeps its place in the
 // baseline: the next reading covers the time between.

@@ -10,14 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/frame/uuid.h"
+#include "libs/token/principal.h"
 
 namespace pga::registry {
 
 namespace {
-
-bool IsIdCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
-}
 
 absl::Status CheckText(std::string_view field, std::string_view value, size_t min, size_t max) {
   const bool control =
@@ -55,8 +52,7 @@ absl::Status CheckRegistration(Registration* registration) {
     registration->collector_id = IdOfHostname(registration->hostname);
     return absl::OkStatus();
   }
-  const std::string& id = registration->collector_id;
-  if (id.size() > 63 || !std::all_of(id.begin(), id.end(), IsIdCharacter)) {
+  if (!token::IsCollectorId(registration->collector_id)) {
     return absl::InvalidArgumentError("collector_id must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
   }
   return absl::OkStatus();

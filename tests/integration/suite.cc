@@ -105,7 +105,7 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     common["SERVICE_SECRET"] = "Hn5tQ1zWcV8kB3xMjRf6yDgLsPe0aUo2";
     common["GRPC_LISTEN"] = "127.0.0.1:0";
     auto auth = common;
-    auth["JWT_SIGNING_KEY"] = *token::GenerateSigningKeyPem();
+    auth["JWT_SIGNING_KEY"] = *token::GenerateKeyPem();
     if (options_.tls && options_.peer_tls) {
       // Every service speaks TLS, and checks the others by the server's CA.
       const std::string ca_path = dir_ / "server-ca.pem";
