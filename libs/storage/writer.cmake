@@ -1,6 +1,6 @@
 # The write path: frames to COPY bytes, and groups of batches to one transaction. Used by the ingest service.
 pga_library(NAME storage_writer
-  SRCS frame_encoder.cc group_writer.cc known_texts.cc
+  SRCS frame_encoder.cc group_rows.cc group_writer.cc known_texts.cc prepared_batch.cc stream_watermarks.cc
   DEPS pga::catalog pga::frame pga::status pga_protos absl::flat_hash_map absl::flat_hash_set absl::status
        absl::statusor absl::time
   PRIVATE_DEPS pga::log pga::pg pga::retry absl::strings absl::synchronization)
