@@ -10,7 +10,10 @@
 #include <string_view>
 #include <vector>
 
-#include "services/collector/source_runner.h"
+#include "services/collector/delta_engine.h"
+#include "services/collector/reading.h"
+#include "services/collector/runner_context.h"
+#include "services/collector/schedule.h"
 
 namespace pga::collector {
 

@@ -1,47 +1,30 @@
 // Watches one PostgreSQL server: three lanes on the event loop, each with connections of its own, so that none waits
 // for another: instance-wide metrics and statements; metrics of every watched database; samples of activity and
-// blocking. A lane that loses its connection comes back with a jittered backoff.
+// blocking. A lane that loses its connection comes back with a jittered backoff. The lanes say when something is read
+// and what becomes of it; how it is read stands in `metric_reader`, `activity_sampler` and `statement_text_sender`.
+//
+// Used on the event loop alone. The context outlives the runner, the runner outlives what it handed to the outbox.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
-#include "libs/catalog/catalog.h"
-#include "libs/clock/clock.h"
 #include "libs/metrics/registry.h"
-#include "libs/pg/async_connection.h"
-#include "services/collector/activity.h"
+#include "services/collector/activity_sampler.h"
 #include "services/collector/config.h"
+#include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
+#include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
-#include "services/collector/statement_texts.h"
+#include "services/collector/source_session.h"
+#include "services/collector/statement_text_sender.h"
 
 namespace pga::collector {
-
-// What all sources share. Everything outlives the runners.
-struct RunnerContext {
-  boost::asio::io_context* loop = nullptr;
-  clock::Clock* clock = nullptr;
-  std::shared_ptr<const catalog::Catalog> catalog;
-  pg::HostResolver* resolver = nullptr;
-  Outbox* outbox = nullptr;
-  Trackers* trackers = nullptr;
-  metrics::Registry* metrics = nullptr;
-  std::string collector_id;
-  absl::Duration interval;
-  absl::Duration activity_interval;
-  // Least distance of two readings of statement texts.
-  absl::Duration statement_text_interval = absl::Minutes(10);
-  QueryTextMode query_text = QueryTextMode::kNormalized;
-  std::set<std::string> disabled;
-};
 
 class SourceRunner {
  public:
@@ -69,30 +52,6 @@ class SourceRunner {
   boost::asio::awaitable<std::vector<std::string>> Check();
 
  private:
-  using Connection = std::unique_ptr<pg::AsyncConnection>;
-
-  struct Extension {
-    std::string version;
-    std::string schema;
-  };
-
-  // One connection with what was learnt over it.
-  struct Session {
-    Connection connection;
-    Epoch epoch;
-    bool in_recovery = false;
-    bool monitor = false;
-    int64_t database_oid = 0;
-    std::map<std::string, Extension> extensions;
-    int64_t last_used_ns = 0;
-  };
-
-  struct Task {
-    const catalogpb::Metric* metric = nullptr;
-    std::unique_ptr<MetricShape> shape;
-    std::unique_ptr<Reading> reading;  // reused
-  };
-
   // Why a metric is not collected, per metric and database.
   struct Trouble {
     absl::Status status;
@@ -103,36 +62,20 @@ class SourceRunner {
   boost::asio::awaitable<void> DatabaseLane();
   boost::asio::awaitable<void> ActivityLane();
 
-  boost::asio::awaitable<absl::Status> Open(std::string database, Session* session);
-  boost::asio::awaitable<absl::Status> Identify(Session* session);
-  boost::asio::awaitable<absl::Status> ListDatabases(Session* session, std::vector<std::string>* names);
   // Runs the metric and hands its frames out. `item` is its number in `schedule`.
-  boost::asio::awaitable<absl::Status> Collect(Session* session, std::shared_ptr<Task> task, int64_t scope_id,
-                                               Schedule* schedule, int item);
-  boost::asio::awaitable<absl::Status> ReadRows(Session* session, const catalogpb::Metric& metric, std::string sql,
-                                                Reading* reading);
-  boost::asio::awaitable<absl::Status> ReadStatementsInfo(Session* session, const Extension& extension,
-                                                          int64_t* reset_us, int64_t* evictions);
-  boost::asio::awaitable<absl::Status> SendTexts(Session* session, std::vector<StatementTexts::Id> in_use);
-  boost::asio::awaitable<absl::Status> SampleActivity(Session* session);
-  // `say`: the tree is published even if it is the same as before.
-  boost::asio::awaitable<absl::Status> ReadBlocking(Session* session, std::string pids, bool say);
-  // Runs one statement in a transaction of its own: BEGIN READ ONLY, the statement, COMMIT.
-  boost::asio::awaitable<absl::Status> RunReadOnly(pg::AsyncConnection* connection, std::string sql,
-                                                   std::vector<std::string> params, absl::Duration timeout,
-                                                   pg::AsyncConnection::RowSink sink);
+  boost::asio::awaitable<absl::Status> Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
+                                               int64_t scope_id, Schedule* schedule, int item);
   boost::asio::awaitable<void> Sleep(boost::asio::steady_timer* timer, absl::Duration duration);
 
   // Compares, packs and sends one reading.
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
                        Outbox::Done done);
-  void FlushActivity();
   bool Report(const std::string& what, const absl::Status& status);
   bool Skips(const std::string& what) const;
-  ingestpb::SourceInfo Info(const Session& session) const;
-  std::shared_ptr<Task> MakeTask(const catalogpb::Metric& metric) const;
+  ingestpb::SourceInfo Info(const SourceSession& session) const;
+  // The database that speaks for the whole server.
+  std::string HomeDatabase() const;
   void BuildTasks();
-  int64_t WallUs() const { return absl::ToUnixMicros(context_->clock->Now()); }
   int64_t BootNs() const { return context_->clock->BoottimeNanos(); }
 
   SourceConfig config_;
@@ -141,24 +84,16 @@ class SourceRunner {
   bool stopping_ = false;
   // Grows with every new set of tasks; a lane that sees it change begins a new round.
   int generation_ = 0;
-  std::vector<std::shared_ptr<Task>> instance_tasks_;
-  std::vector<std::shared_ptr<Task>> database_tasks_;
-  std::shared_ptr<Task> activity_task_;
-  std::shared_ptr<Task> blocking_task_;
+  std::vector<std::shared_ptr<MetricTask>> instance_tasks_;
+  std::vector<std::shared_ptr<MetricTask>> database_tasks_;
   Schedule instance_schedule_;
   Schedule database_schedule_;
   Schedule activity_schedule_;
   boost::asio::steady_timer instance_timer_;
   boost::asio::steady_timer database_timer_;
   boost::asio::steady_timer activity_timer_;
-  ActivityCounts activity_;
-  std::optional<ingestpb::SourceInfo> activity_info_;
-  Observation activity_observation_;
-  // Who was blocked by whom when that was last published by this process, and when.
-  std::optional<std::set<std::pair<int64_t, int64_t>>> blocked_;
-  int64_t blocked_said_ns_ = 0;
-  StatementTexts texts_;
-  int64_t texts_read_ns_ = 0;
+  ActivitySampler sampler_;
+  StatementTextSender texts_;
   std::map<std::string, Trouble> troubles_;
 
   metrics::Counter& collections_;

@@ -1,0 +1,180 @@
+#include "services/collector/metric_reader.h"
+
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "libs/status/status.h"
+#include "services/collector/query_text.h"
+
+namespace pga::collector {
+namespace {
+
+namespace asio = boost::asio;
+
+// Where the columns of a result go in a reading: by name.
+class RowReader {
+ public:
+  RowReader(Reading* reading, std::map<int, QueryTextMode> redacted)
+      : reading_(reading), redacted_(std::move(redacted)) {}
+
+  absl::Status operator()(const pg::AsyncRow& row) {
+    if (places_.empty()) {
+      for (int i = 0; i < row.columns(); ++i) places_.push_back(reading_->shape().Find(row.name(i)));
+    }
+    reading_->AddRow();
+    for (int i = 0; i < row.columns(); ++i) {
+      const int column = places_[static_cast<size_t>(i)];
+      if (column < 0 || row.IsNull(i)) continue;
+      PGA_RETURN_IF_ERROR(Set(row, i, column));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Set(const pg::AsyncRow& row, int i, int column) {
+    switch (reading_->shape().type(column)) {
+      case catalogpb::COLUMN_TYPE_BOOL: {
+        PGA_ASSIGN_OR_RETURN(const bool value, row.Bool(i));
+        reading_->SetBool(column, value);
+        break;
+      }
+      case catalogpb::COLUMN_TYPE_FLOAT8: {
+        PGA_ASSIGN_OR_RETURN(const double value, row.Double(i));
+        reading_->SetDouble(column, value);
+        break;
+      }
+      case catalogpb::COLUMN_TYPE_TEXT: {
+        PGA_ASSIGN_OR_RETURN(const std::string_view value, row.Text(i));
+        const auto redact = redacted_.find(column);
+        if (redact == redacted_.end()) {
+          reading_->SetText(column, value);
+        } else {
+          reading_->SetText(column, RedactQuery(value, redact->second));
+        }
+        break;
+      }
+      case catalogpb::COLUMN_TYPE_TIMESTAMPTZ: {
+        PGA_ASSIGN_OR_RETURN(const int64_t value, row.TimestampUs(i));
+        reading_->SetInt(column, value);
+        break;
+      }
+      case catalogpb::COLUMN_TYPE_INTERVAL_US: {
+        PGA_ASSIGN_OR_RETURN(const int64_t value, row.IntervalUs(i));
+        reading_->SetInt(column, value);
+        break;
+      }
+      case catalogpb::COLUMN_TYPE_PG_LSN: {
+        PGA_ASSIGN_OR_RETURN(const int64_t value, row.Lsn(i));
+        reading_->SetInt(column, value);
+        break;
+      }
+      default: {
+        PGA_ASSIGN_OR_RETURN(const int64_t value, row.Int(i));
+        reading_->SetInt(column, value);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  Reading* reading_;
+  std::map<int, QueryTextMode> redacted_;
+  std::vector<int> places_;
+};
+
+// Columns that hold a statement's text get the same treatment as statements.
+std::map<int, QueryTextMode> TextColumns(const MetricShape& shape, QueryTextMode mode) {
+  std::map<int, QueryTextMode> columns;
+  for (const char* name : {"query", "blocked_query", "blocking_query", "last_query"}) {
+    if (const int column = shape.Find(name); column >= 0) columns[column] = mode;
+  }
+  return columns;
+}
+
+// When pg_stat_statements was reset and how often it evicted; zeros before version 1.9, which does not tell.
+asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const Extension& extension, int64_t* reset_us,
+                                                 int64_t* evictions) {
+  *reset_us = 0;
+  *evictions = 0;
+  if (catalog::CompareVersions(extension.version, "1.9") < 0) co_return absl::OkStatus();
+  std::string sql = absl::StrCat("SELECT stats_reset, dealloc FROM ", QuoteIdentifier(extension.schema),
+                                 ".pg_stat_statements_info()");
+  pg::AsyncConnection::RowSink sink = [reset_us, evictions](const pg::AsyncRow& row) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(*reset_us, row.TimestampUs(0));
+    PGA_ASSIGN_OR_RETURN(*evictions, row.Int(1));
+    return absl::OkStatus();
+  };
+  absl::Status status = co_await session->connection->Query(std::move(sql), {}, absl::Seconds(6), std::move(sink));
+  co_return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalogpb::Metric& metric) {
+  Extension extension;
+  if (!metric.extension().empty()) {
+    const auto found = session.extensions.find(metric.extension());
+    if (found == session.extensions.end()) {
+      return absl::NotFoundError(absl::StrCat("extension ", metric.extension(), " is not installed"));
+    }
+    extension = found->second;
+  }
+  const catalogpb::Query* query =
+      catalog::SelectQuery(metric, session.connection->server_version(), session.in_recovery, extension.version);
+  if (query == nullptr) return std::string();
+  return catalog::RenderSql(*query, extension.schema);
+}
+
+asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
+                                       QueryTextMode mode, Reading* reading) {
+  reading->Clear();
+  RowReader reader(reading, TextColumns(reading->shape(), mode));
+  const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
+  pg::AsyncConnection::RowSink sink = std::move(reader);
+  absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));
+  co_return status;
+}
+
+asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+                                         clock::Clock* clock, std::optional<Observation>* observation) {
+  observation->reset();
+  const catalogpb::Metric& metric = *task->metric;
+  const absl::StatusOr<std::string> sql = SelectSql(*session, metric);
+  if (!sql.ok()) co_return sql.status();
+  if (sql->empty()) co_return absl::OkStatus();
+  const bool statements = metric.probe() == "statements";
+  Extension extension;
+  if (statements) extension = session->extensions[metric.extension()];
+  Observation seen;
+  int64_t reset_before = 0;
+  int64_t evictions_before = 0;
+  for (int attempt = 0;; ++attempt) {
+    seen = Observation();
+    seen.epoch = session->epoch;
+    seen.epoch.partial = !metric.privilege().empty() && !session->monitor;
+    absl::Status status;
+    if (statements) {
+      status = co_await ReadStatementsInfo(session, extension, &reset_before, &evictions_before);
+      if (!status.ok()) co_return status;
+    }
+    seen.collected_at_us = absl::ToUnixMicros(clock->Now());
+    status = co_await ReadRows(session, task->metric, *sql, mode, &task->reading);
+    if (!status.ok()) co_return status;
+    if (!statements) break;
+    status = co_await ReadStatementsInfo(session, extension, &seen.view_reset_us, &seen.evictions);
+    if (!status.ok()) co_return status;
+    // A reset between the two readings cannot be placed: the rows may be of either side.
+    if (seen.view_reset_us == reset_before) {
+      seen.evicting = seen.evictions != evictions_before;
+      break;
+    }
+    if (attempt == 2) co_return absl::AbortedError("pg_stat_statements is being reset all the time");
+  }
+  *observation = seen;
+  co_return absl::OkStatus();
+}
+
+}  // namespace pga::collector

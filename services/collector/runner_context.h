@@ -1,0 +1,37 @@
+// What all runners of a collector share: the event loop, the way to the spool, and the settings in force. Everything it
+// points to outlives the runners; used on the event loop alone.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/metrics/registry.h"
+#include "libs/pg/async_connection.h"
+#include "services/collector/config.h"
+#include "services/collector/outbox.h"
+
+namespace pga::collector {
+
+struct RunnerContext {
+  boost::asio::io_context* loop = nullptr;
+  clock::Clock* clock = nullptr;
+  std::shared_ptr<const catalog::Catalog> catalog;
+  pg::HostResolver* resolver = nullptr;
+  Outbox* outbox = nullptr;
+  Trackers* trackers = nullptr;
+  metrics::Registry* metrics = nullptr;
+  std::string collector_id;
+  absl::Duration interval;
+  absl::Duration activity_interval;
+  // Least distance of two readings of statement texts.
+  absl::Duration statement_text_interval = absl::Minutes(10);
+  QueryTextMode query_text = QueryTextMode::kNormalized;
+  std::set<std::string> disabled;
+};
+
+}  // namespace pga::collector

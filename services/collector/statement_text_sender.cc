@@ -1,0 +1,89 @@
+#include "services/collector/statement_text_sender.h"
+
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "libs/frame/limits.h"
+#include "libs/frame/text.h"
+#include "services/collector/query_text.h"
+
+namespace pga::collector {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr size_t kMaxTextsAtATime = 5000;
+constexpr size_t kTextParcelBytes = 256 << 10;
+
+}  // namespace
+
+StatementTextSender::StatementTextSender(RunnerContext* context, std::string source_id)
+    : context_(context), source_id_(std::move(source_id)) {}
+
+void StatementTextSender::OnAck(const std::string& stream_id, int64_t last_seq) {
+  texts_.Acked(stream_id, last_seq);
+}
+
+void StatementTextSender::ForgetSent() {
+  texts_.ForgetAll();
+  texts_read_ns_ = 0;
+}
+
+asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, ingestpb::SourceInfo info,
+                                                        std::vector<StatementTexts::Id> in_use) {
+  const int64_t now = BootNs();
+  std::vector<StatementTexts::Id> due = texts_.Due(in_use, now);
+  const int64_t every_ns = absl::ToInt64Nanoseconds(context_->statement_text_interval);
+  if (due.empty() || (texts_read_ns_ != 0 && now - texts_read_ns_ < every_ns)) co_return absl::OkStatus();
+  texts_read_ns_ = now;
+  std::set<StatementTexts::Id> wanted(due.begin(), due.end());
+  std::set<int64_t> ids;
+  for (const auto& [database, query] : due) {
+    if (ids.size() < kMaxTextsAtATime) ids.insert(query);
+  }
+  const Extension extension = session->extensions["pg_stat_statements"];
+  std::string sql = absl::StrCat("SELECT s.dbid::int8, s.queryid, s.query FROM ", QuoteIdentifier(extension.schema),
+                                 ".pg_stat_statements(true) s WHERE s.queryid = ANY ($1::int8[])");
+  std::vector<std::string> params = {absl::StrCat("{", absl::StrJoin(ids, ","), "}")};
+  auto parcels = std::make_shared<std::vector<std::pair<Outbox::Parcel, std::vector<StatementTexts::Id>>>>();
+  size_t bytes = kTextParcelBytes;
+  pg::AsyncConnection::RowSink sink = [&, parcels](const pg::AsyncRow& row) {
+    const StatementTexts::Id id(IntOf(row, 0), IntOf(row, 1));
+    if (wanted.erase(id) == 0 || row.IsNull(2)) return absl::OkStatus();
+    bool replaced = false;
+    if (bytes >= kTextParcelBytes) {
+      parcels->emplace_back();
+      parcels->back().first.source = info;
+      bytes = 0;
+    }
+    ingestpb::QueryText& text = parcels->back().first.texts.emplace_back();
+    text.set_source_id(source_id_);
+    text.set_database_id(id.first);
+    text.set_query_id(id.second);
+    // Cleaned first, because only whole characters can be told apart from literals.
+    const std::string clean = frame::SanitizeText(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
+    text.set_text(RedactQuery(clean, context_->query_text));
+    parcels->back().second.push_back(id);
+    bytes += text.text().size() + 32;
+    return absl::OkStatus();
+  };
+  absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), std::move(params),
+                                             absl::Seconds(30), std::move(sink));
+  if (!status.ok()) co_return status;
+  for (auto& [parcel, sent] : *parcels) {
+    parcel.done = [this, sent = std::move(sent)](const absl::StatusOr<BatchId>& result) {
+      if (result.ok()) {
+        texts_.Spooled(sent, *result, BootNs());
+      } else {
+        texts_read_ns_ = 0;
+      }
+    };
+    context_->outbox->Add(std::move(parcel));
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace pga::collector
