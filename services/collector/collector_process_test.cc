@@ -80,7 +80,7 @@ class CollectorProcess : public ::testing::Test {
                    {"POSTGRES_DATABASES", "postgres"},
                    {"SOURCE_NAME", "db"},
                    {"COLLECTION_INTERVAL", "1"},
-                   {"METRICS_LISTEN", ""},
+                   {"METRICS_LISTEN", "off"},
                    {"BACKEND_RETRY_MAX", "1"},
                    {"LOG_LEVEL", "debug"}};
     for (auto& [name, value] : more) options.env[name] = value;

@@ -176,7 +176,7 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                 "statement texts: normalized (no literals), full (passwords removed), none");
   loader.String(&config->catalog_dir, "CATALOG_DIR", "catalog-dir", "", "folder of custom metrics (*.yaml)");
   loader.String(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "127.0.0.1:9187",
-                "address of /metrics; empty = off");
+                "address of /metrics, or off");
   loader.String(&config->health_listen, "HEALTH_LISTEN", "health-listen", "",
                 "address of the gRPC health service; empty = off");
   loader.Duration(&config->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
@@ -285,6 +285,7 @@ absl::Status FinishConfig(CollectorConfig* config) {
     PGA_RETURN_IF_ERROR(CheckSource(source));
     config->sources.push_back(std::move(source));
   }
+  if (config->metrics_listen == "off") config->metrics_listen.clear();  // an empty variable counts as unset
   if (config->query_text == "normalized") {
     config->query_text_mode = QueryTextMode::kNormalized;
   } else if (config->query_text == "full") {

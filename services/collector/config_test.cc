@@ -41,6 +41,11 @@ TEST(Config, TheGuidesVariablesAreEnough) {
   EXPECT_TRUE(config->backend_tls_verify);
 }
 
+TEST(Config, MetricsPortCanBeTurnedOff) {
+  EXPECT_EQ(Load({})->metrics_listen, "127.0.0.1:9187");
+  EXPECT_EQ(Load({{"METRICS_LISTEN", "off"}})->metrics_listen, "");
+}
+
 TEST(Config, DefaultIdFollowsTheHostsName) {
   EXPECT_EQ(DefaultCollectorId("db1"), "030d98e8-882f-58b2-bc92-7c274fe28149");
 }

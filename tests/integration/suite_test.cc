@@ -242,7 +242,7 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
                {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
                {"COLLECTION_INTERVAL", "1"},
                {"HOST_METRICS", "false"},
-               {"METRICS_LISTEN", ""}},
+               {"METRICS_LISTEN", "off"}},
        .output_path = dir / "log"});
   ASSERT_THAT(collector.status(), status::IsOk());
   EXPECT_TRUE(testing::WaitUntil(
