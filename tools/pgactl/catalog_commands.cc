@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -161,7 +162,8 @@ absl::Status Check(Context& context) {
     absl::Status status = storage::CheckShape(metric);
     if (status.ok() && context.arguments->Has("url")) status = CheckOnServer(context.arguments->Get("url"), metric);
     if (!status.ok()) {
-      problems.push_back("metric " + metric.name() + ": " + std::string(status.message()));
+      const std::string named = "metric " + metric.name();  // a server's answer begins with it
+      problems.push_back((absl::StartsWith(status.message(), named) ? "" : named + ": ") + std::string(status.message()));
       continue;
     }
     if (context.json) {
