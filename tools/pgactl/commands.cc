@@ -52,7 +52,7 @@ std::string Usage() {
       "  PGACTL_USERNAME, PGACTL_PASSWORD_FILE\n"
       "                          sign in by itself when needed; the file also answers where a password would be asked\n"
       "  PGACTL_TIMEOUT          of one call (default 30s)\n"
-      "  DATABASE_URL, TIMESCALE_URL  databases, for migrate and doctor\n";
+      "  DATABASE_URL, TIMESCALE_URL  databases, for migrate and doctor; CATALOG_DIR  custom metrics, for migrate\n";
   return text;
 }
 
