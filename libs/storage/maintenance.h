@@ -48,7 +48,7 @@ class Maintenance {
   // The same with a pool of its own: two connections to `url` in role pganalytics_maintenance. INVALID_ARGUMENT when
   // the URL cannot be parsed; the server need not be there yet.
   static absl::StatusOr<std::unique_ptr<Maintenance>> StartOn(const std::string& url, MaintenanceOptions options);
-  // Without a thread: RunOnce is called by the owner (tests, `pgactl`).
+  // Without a thread: RunOnce is called by the owner (tests).
   static std::unique_ptr<Maintenance> Create(MaintenanceOptions options);
   // Stops: waits for the statement that runs (rollups work in groups of about two seconds, no statement takes more than
   // 50) and gives the lease back.
