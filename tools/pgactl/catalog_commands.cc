@@ -163,7 +163,8 @@ absl::Status Check(Context& context) {
     if (status.ok() && context.arguments->Has("url")) status = CheckOnServer(context.arguments->Get("url"), metric);
     if (!status.ok()) {
       const std::string named = "metric " + metric.name();  // a server's answer begins with it
-      problems.push_back((absl::StartsWith(status.message(), named) ? "" : named + ": ") + std::string(status.message()));
+      problems.push_back((absl::StartsWith(status.message(), named) ? "" : named + ": ") +
+                         std::string(status.message()));
       continue;
     }
     if (context.json) {
