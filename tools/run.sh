@@ -4,6 +4,7 @@
 #   make run SOURCE=postgres://…    watch that server instead
 #   PORT=8080                       port of the REST API on 127.0.0.1
 #   STATE=.pganalytics              folder of data, secrets and logs
+#   COLLECTION_INTERVAL=5           seconds; COLLECTOR_ID, STATEMENT_TEXT_INTERVAL, LOG_LEVEL, ENVIRONMENT and TZ are handed on
 # For scripts: a line `READY <url>` once metrics arrive; $STATE/env (to be sourced), $STATE/admin-password, $STATE/run/*.pid.
 set -euo pipefail
 cd "$(dirname "$0")/.."
