@@ -74,7 +74,7 @@ absl::Status Credentials::Load() {
     token_since_ = absl::FromUnixSeconds(since);
     token_expires_ = absl::FromUnixSeconds(token);
     certificate_expires_ = absl::FromUnixSeconds(certificate);
-    has_certificate_ = access(certificate_path().c_str(), R_OK) == 0 && certificate_expires_ > absl::Now();
+    has_certificate_ = access(certificate_path().c_str(), R_OK) == 0;
   }
   return absl::OkStatus();
 }

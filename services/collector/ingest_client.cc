@@ -235,13 +235,18 @@ void IngestClient::Run() {
     absl::Status status = Connect();
     if (status.ok()) status = Stream();
     up_.Set(0);
-    connected_ = false;
+    const bool was_connected = connected_.exchange(false);
     {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return;
     }
-    // A fresh channel next time: an old one would wait out its own pause on top of ours.
-    if (status.code() == absl::StatusCode::kUnavailable) channel_.reset();
+    // A fresh channel next time: an old one would wait out its own pause on top of ours. A certificate that the backend
+    // does not trust (its CA was lost and made anew) ends the handshake, which looks like a backend that is down: every
+    // second attempt goes with the token alone.
+    if (status.code() == absl::StatusCode::kUnavailable) {
+      channel_.reset();
+      leave_out_certificate_ = !was_connected && !leave_out_certificate_;
+    }
     if (status.code() == absl::StatusCode::kUnauthenticated) {
       // The certificate may still be good when the token is not; without either only the secret helps.
       absl::Status renewed = absl::UnauthenticatedError("no certificate");
@@ -273,7 +278,7 @@ absl::Status IngestClient::Connect() {
     tls.enabled = options_.backend.tls;
     tls.ca_path = options_.ca_file;
     tls.verify_server = options_.tls_verify;
-    if (tls.enabled && credentials_.has_certificate()) {
+    if (tls.enabled && credentials_.has_certificate() && !leave_out_certificate_) {
       tls.cert_path = credentials_.certificate_path();
       tls.key_path = credentials_.key_path();
     }
@@ -284,6 +289,7 @@ absl::Status IngestClient::Connect() {
     renewals_.Increment();
     PGA_LOG(info, "enrolled", {{"collector_id", options_.collector_id}, {"backend", options_.backend.target}});
     if (options_.backend.tls && credentials_.has_certificate()) {
+      leave_out_certificate_ = false;
       channel_.reset();  // to present the new certificate
       return Connect();
     }

@@ -104,6 +104,7 @@ class IngestClient {
   const IngestEvents events_;
   Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
+  bool leave_out_certificate_ = false;
   int64_t session_ = 0;
   // Streams of which the server holds more than the spool, and how much, that have been dealt with.
   std::map<std::string, int64_t> rolled_back_;

@@ -220,7 +220,8 @@ TEST_P(Running, CollectorsShareThePort) {
   EXPECT_NE(stream->Finish().error_code(), grpc::StatusCode::OK);
 }
 
-// The program itself, set up as for a server elsewhere: it enrols over the shared port and its frames arrive.
+// The program itself, set up as for a server elsewhere: it enrols over the shared port and its frames arrive. Started
+// again without the secret and with a certificate that the backend does not trust, it goes on with its token.
 TEST_P(Running, ACollectorEnrolsAndDelivers) {
   testing::ScopedTempDir dir;
   const std::string ca_path = GetParam().tls ? dir / "ca.pem" : "";
@@ -229,31 +230,39 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
   }
   const std::string scheme = GetParam().tls ? "https" : "http";
   const char* binaries = std::getenv("PGA_BINARY_DIR");
-  const auto before = suite().Get("/api/v1/metrics/count");
-  ASSERT_EQ(StatusOf(before), 200);
-  auto collector = testing::Subprocess::Start(
-      {.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")},
-       .env = {{"COLLECTOR_ID", "program"},
-               {"STATE_DIR", dir / "state"},
-               {"BACKEND_URL", absl::StrCat(scheme, "://localhost:", suite().port())},
-               {"BACKEND_CA_FILE", ca_path},
-               {"REGISTRATION_SECRET", Suite::kRegistrationSecret},
-               {"POSTGRES_HOST", testing::SharedPostgres()->socket_dir()},
-               {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
-               {"COLLECTION_INTERVAL", "1"},
-               {"HOST_METRICS", "false"},
-               {"METRICS_LISTEN", "off"}},
-       .output_path = dir / "log"});
-  ASSERT_THAT(collector.status(), status::IsOk());
-  EXPECT_TRUE(testing::WaitUntil(
-      [&] {
-        const auto now = suite().Get("/api/v1/metrics/count");
-        return now.ok() && Number(now->body, "count") > Number(before->body, "count");
-      },
-      kLimit))
-      << (*collector)->Output();
-  (*collector)->Signal(SIGTERM);
-  EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0)) << (*collector)->Output();
+  for (const bool enrolled : {false, true}) {
+    SCOPED_TRACE(enrolled ? "started again" : "first start");
+    if (enrolled && GetParam().tls) {
+      const rpc::TestCertificate foreign = rpc::TestCa("another CA").Collector("program");
+      ASSERT_THAT(testing::WriteFile(dir / "state/collector.crt", foreign.cert_pem), status::IsOk());
+      ASSERT_THAT(testing::WriteFile(dir / "state/collector.key", foreign.key_pem), status::IsOk());
+    }
+    const auto before = suite().Get("/api/v1/metrics/count");
+    ASSERT_EQ(StatusOf(before), 200);
+    auto collector = testing::Subprocess::Start(
+        {.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")},
+         .env = {{"COLLECTOR_ID", "program"},
+                 {"STATE_DIR", dir / "state"},
+                 {"BACKEND_URL", absl::StrCat(scheme, "://localhost:", suite().port())},
+                 {"BACKEND_CA_FILE", ca_path},
+                 {"REGISTRATION_SECRET", enrolled ? "" : Suite::kRegistrationSecret},
+                 {"POSTGRES_HOST", testing::SharedPostgres()->socket_dir()},
+                 {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
+                 {"COLLECTION_INTERVAL", "1"},
+                 {"HOST_METRICS", "false"},
+                 {"METRICS_LISTEN", "off"}},
+         .output_path = dir / "log"});
+    ASSERT_THAT(collector.status(), status::IsOk());
+    EXPECT_TRUE(testing::WaitUntil(
+        [&] {
+          const auto now = suite().Get("/api/v1/metrics/count");
+          return now.ok() && Number(now->body, "count") > Number(before->body, "count");
+        },
+        kLimit))
+        << (*collector)->Output();
+    (*collector)->Signal(SIGTERM);
+    EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0)) << (*collector)->Output();
+  }
 }
 
 // 200 callers at once over four services, far more than the pools hold. Every request ends: answered or refused, within
