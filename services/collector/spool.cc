@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -30,26 +29,6 @@
 #include "services/collector/failpoints.h"
 
 namespace pga::collector {
-
-// A record: magic, head size, body size, CRC of the sizes and the head, CRC of the body, head, body.
-struct Spool::Head {
-  enum Type : uint8_t { kBatch = 1, kAck = 2, kEnd = 3, kLost = 4 };
-
-  Type type = kBatch;
-  std::string_view stream_id;
-  int64_t seq = 0;
-  std::string_view prev_hash;
-  std::string_view hash;
-  // Batch: size of the Batch message in the body; what follows are baseline patches.
-  uint64_t batch_bytes = 0;
-  int64_t start_us = 0;
-  int64_t end_us = 0;
-  std::vector<std::string_view> sources;
-  // Batch: the number it had before a fork, which is void now.
-  std::string_view replaces_stream;
-  int64_t replaces_seq = 0;
-  std::string bytes;  // what the views point into, if read from disk
-};
 
 struct Spool::Item {
   ingestpb::BatchContent content;
@@ -70,11 +49,7 @@ struct Spool::Scan {
 
 namespace {
 
-constexpr uint32_t kRecordMagic = 0x52414750;  // "PGAR"
 constexpr char kSnapshotMagic[] = "PGASNAP1";
-constexpr size_t kPrefixBytes = 20;
-constexpr uint32_t kMaxHeadBytes = 64 << 10;
-constexpr uint32_t kMaxBodyBytes = 64 << 20;
 // Hello names at most 1000.
 constexpr size_t kMaxStreams = 500;
 constexpr size_t kMaxSnapshotBytes = size_t{1} << 30;
@@ -85,16 +60,6 @@ absl::Status ErrnoStatus(int error, std::string_view what) {
   const std::string message = absl::StrCat(std::string(what), ": ", strerror(error));
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) return absl::ResourceExhaustedError(message);
   return absl::InternalError(message);
-}
-
-std::array<char, 32> ToHash(std::string_view bytes) {
-  std::array<char, 32> hash{};
-  std::copy_n(bytes.begin(), std::min(bytes.size(), hash.size()), hash.begin());
-  return hash;
-}
-
-std::string_view View(const std::array<char, 32>& hash) {
-  return {hash.data(), hash.size()};
 }
 
 std::string Compress(std::string_view bytes) {
@@ -113,85 +78,6 @@ absl::StatusOr<std::string> Decompress(std::string_view bytes) {
   const size_t got = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
   if (ZSTD_isError(got) || got != size) return absl::DataLossError("damaged compressed block");
   return out;
-}
-
-std::string FrameRecord(std::string_view head, std::string_view body) {
-  std::string sizes;
-  PutFixed32(&sizes, static_cast<uint32_t>(head.size()));
-  PutFixed32(&sizes, static_cast<uint32_t>(body.size()));
-  std::string record;
-  record.reserve(kPrefixBytes + head.size() + body.size());
-  PutFixed32(&record, kRecordMagic);
-  record.append(sizes);
-  PutFixed32(&record, frame::Crc32c(head, frame::Crc32c(sizes)));
-  PutFixed32(&record, frame::Crc32c(body));
-  record.append(head);
-  record.append(body);
-  return record;
-}
-
-// Sizes and checksums at the beginning of a record.
-struct Prefix {
-  uint32_t head_bytes = 0;
-  uint32_t body_bytes = 0;
-  uint32_t head_crc = 0;
-  uint32_t body_crc = 0;
-};
-
-bool ReadPrefix(std::string_view bytes, Prefix* prefix) {
-  ByteReader in(bytes);
-  uint32_t magic = 0;
-  return in.GetFixed32(&magic) && magic == kRecordMagic && in.GetFixed32(&prefix->head_bytes) &&
-         in.GetFixed32(&prefix->body_bytes) && in.GetFixed32(&prefix->head_crc) && in.GetFixed32(&prefix->body_crc) &&
-         prefix->head_bytes <= kMaxHeadBytes && prefix->body_bytes <= kMaxBodyBytes;
-}
-
-bool HeadIsWhole(std::string_view record, const Prefix& prefix) {
-  return record.size() >= kPrefixBytes + prefix.head_bytes &&
-         frame::Crc32c(record.substr(kPrefixBytes, prefix.head_bytes), frame::Crc32c(record.substr(4, 8))) ==
-             prefix.head_crc;
-}
-
-template <typename Head>
-std::string EncodeHead(const Head& head) {
-  std::string out;
-  out.push_back(static_cast<char>(head.type));
-  PutBytes(&out, head.stream_id);
-  PutSigned(&out, head.seq);
-  PutBytes(&out, head.prev_hash);
-  PutBytes(&out, head.hash);
-  PutVarint(&out, head.batch_bytes);
-  PutSigned(&out, head.start_us);
-  PutSigned(&out, head.end_us);
-  PutVarint(&out, head.sources.size());
-  for (const std::string_view source : head.sources) PutBytes(&out, source);
-  PutBytes(&out, head.replaces_stream);
-  PutSigned(&out, head.replaces_seq);
-  return out;
-}
-
-template <typename Head>
-bool DecodeHead(std::string_view bytes, Head* head) {
-  head->bytes = std::string(bytes);
-  ByteReader in(head->bytes);
-  uint8_t type = 0;
-  uint64_t sources = 0;
-  if (!in.GetByte(&type) || type < 1 || type > 4 || !in.GetBytes(&head->stream_id) || !in.GetSigned(&head->seq) ||
-      !in.GetBytes(&head->prev_hash) || !in.GetBytes(&head->hash) || !in.GetVarint(&head->batch_bytes) ||
-      !in.GetSigned(&head->start_us) || !in.GetSigned(&head->end_us) || !in.GetVarint(&sources) ||
-      sources > in.remaining()) {
-    return false;
-  }
-  head->sources.clear();
-  for (uint64_t i = 0; i < sources; ++i) {
-    std::string_view source;
-    if (!in.GetBytes(&source)) return false;
-    head->sources.push_back(source);
-  }
-  if (!in.GetBytes(&head->replaces_stream) || !in.GetSigned(&head->replaces_seq) || !in.done()) return false;
-  head->type = static_cast<typename Head::Type>(type);
-  return head->stream_id.size() == frame::kUuidBytes &&
-         (type != Head::kBatch || (head->seq > 0 && head->hash.size() == 32));
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -230,6 +116,16 @@ absl::Status WriteAll(int fd, std::string_view bytes, int64_t offset, std::strin
 }
 
 }  // namespace
+
+Spool::Hash Spool::ToHash(std::string_view bytes) {
+  Hash hash{};
+  std::copy_n(bytes.begin(), std::min(bytes.size(), hash.size()), hash.begin());
+  return hash;
+}
+
+std::string_view Spool::View(const Hash& hash) {
+  return {hash.data(), hash.size()};
+}
 
 Spool::Spool(SpoolOptions options, clock::Clock* clock) : options_(std::move(options)), clock_(clock) {
   if (options_.segment_bytes == 0) {
@@ -319,7 +215,7 @@ absl::Status Spool::Recover() {
 
   // Patches of records that a later end mark made void are not applied; the others are, in the order of the log.
   for (const Scan::Patch& patch : scan.patches) {
-    Head head;
+    RecordHead head;
     std::string body;
     if (absl::Status status = ReadRecord(patch.entry, &head, &body); !status.ok()) continue;
     if (body.size() <= head.batch_bytes) continue;
@@ -374,45 +270,19 @@ absl::Status Spool::ScanSegment(uint64_t number, Scan* scan) {
   const std::string_view bytes(*file);
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[number];
-  size_t offset = 0;
-  size_t good_end = 0;
-  bool skipping = false;
-  size_t skipped_from = 0;
-  const std::string magic(reinterpret_cast<const char*>(&kRecordMagic), sizeof kRecordMagic);
-  while (offset < bytes.size()) {
-    const std::string_view rest = bytes.substr(offset);
-    Prefix prefix;
-    Head head;
-    bool rotten = false;
-    const bool whole = ReadPrefix(rest, &prefix) && HeadIsWhole(rest, prefix) &&
-                       rest.size() >= kPrefixBytes + prefix.head_bytes + prefix.body_bytes &&
-                       DecodeHead(rest.substr(kPrefixBytes, prefix.head_bytes), &head);
-    if (whole) {
-      const std::string_view body = rest.substr(kPrefixBytes + prefix.head_bytes, prefix.body_bytes);
-      rotten = frame::Crc32c(body) != prefix.body_crc;
-    }
-    const size_t size = kPrefixBytes + prefix.head_bytes + prefix.body_bytes;
-    if (!whole || (rotten && offset + size == bytes.size())) {
-      // Unreadable here: on to the next place that may be the beginning of a record. At the end this is a torn tail.
-      if (!skipping) skipped_from = offset;
-      skipping = true;
-      const size_t next = bytes.find(magic, offset + 1);
-      offset = next == std::string_view::npos ? bytes.size() : next;
-      continue;
-    }
-    if (skipping) {
-      skipping = false;
+  RecordScanner scanner(bytes);
+  for (RecordScanner::Found found; scanner.Next(&found);) {
+    if (found.skipped_bytes > 0) {
       ++stats_.rotten_records;
-      stats_.rotten_bytes += static_cast<int64_t>(offset - skipped_from);
+      stats_.rotten_bytes += static_cast<int64_t>(found.skipped_bytes);
     }
-    if (rotten) {
+    if (found.rotten) {
       ++stats_.rotten_records;
-      stats_.rotten_bytes += static_cast<int64_t>(size);
+      stats_.rotten_bytes += static_cast<int64_t>(found.record.size());
     }
-    AddRecord(number, static_cast<uint32_t>(offset), head, prefix.head_bytes, prefix.body_bytes, rotten, scan);
-    offset += size;
-    good_end = offset;
+    AddRecord(number, found, scan);
   }
+  const size_t good_end = scanner.end();
   if (good_end < bytes.size()) {
     stats_.torn_bytes += static_cast<int64_t>(bytes.size() - good_end);
     if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
@@ -427,21 +297,21 @@ absl::Status Spool::ScanSegment(uint64_t number, Scan* scan) {
   return absl::OkStatus();
 }
 
-void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint32_t head_bytes, uint32_t body_bytes,
-                      bool rotten, Scan* scan) {
-  const std::string stream_id(head.stream_id);
+void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) {
+  const RecordHead& head = found.record.head;
+  const std::string& stream_id = head.stream_id;
   Stream& stream = streams_[stream_id];
   if (stream.order == 0) stream.order = next_order_++;
-  if (head.type != Head::kBatch || !head.replaces_stream.empty()) segments_[segment].marks = true;
+  if (head.type != RecordType::kBatch || !head.replaces_stream.empty()) segments_[segment].marks = true;
   switch (head.type) {
-    case Head::kAck:
+    case RecordType::kAck:
       if (head.seq > stream.acked_seq) {
         stream.acked_seq = head.seq;
         stream.acked_hash = ToHash(head.hash);
         stream.acked_hash_known = head.hash.size() == 32;
       }
       return;
-    case Head::kEnd: {
+    case RecordType::kEnd: {
       // Records after this number were never accepted; they may be on disk because the disk failed when they were to
       // be withdrawn.
       while (!stream.entries.empty() && stream.entries.back().seq > head.seq) {
@@ -454,28 +324,28 @@ void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint3
       stream.last_hash = ToHash(head.hash);
       return;
     }
-    case Head::kLost:
-      for (const std::string_view source : head.sources) {
-        stream.lost.push_back({std::string(source), head.start_us, head.end_us, head.seq});
+    case RecordType::kLost:
+      for (const std::string& source : head.sources) {
+        stream.lost.push_back({source, head.start_us, head.end_us, head.seq});
       }
       if (head.seq > stream.last_seq) {
         stream.last_seq = head.seq;
         stream.last_hash = ToHash(head.hash);
       }
       return;
-    case Head::kBatch:
+    case RecordType::kBatch:
       break;
   }
   Entry entry;
   entry.seq = head.seq;
   entry.segment = segment;
-  entry.offset = offset;
-  entry.head_bytes = head_bytes;
-  entry.body_bytes = body_bytes;
+  entry.offset = static_cast<uint32_t>(found.offset);
+  entry.head_bytes = found.record.head_bytes;
+  entry.body_bytes = static_cast<uint32_t>(found.record.body.size());
   entry.prev_hash = ToHash(head.prev_hash);
   entry.hash = ToHash(head.hash);
   if (!head.replaces_stream.empty()) {
-    if (const auto old = streams_.find(std::string(head.replaces_stream)); old != streams_.end()) {
+    if (const auto old = streams_.find(head.replaces_stream); old != streams_.end()) {
       ForgetEntry(&old->second, head.replaces_seq);
     }
   }
@@ -484,17 +354,17 @@ void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint3
   const auto same = std::find_if(stream.entries.begin(), stream.entries.end(),
                                  [&](const Entry& other) { return other.seq >= head.seq; });
   if (same != stream.entries.end()) {
-    if (same->seq != head.seq || !same->lost || rotten || same->hash != entry.hash) return;
+    if (same->seq != head.seq || !same->lost || found.rotten || same->hash != entry.hash) return;
     *same = entry;
     std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq == head.seq; });
     scan->patches.push_back({stream_id, entry});
     return;
   }
-  if (rotten) {
+  if (found.rotten) {
     MarkLost(&stream, &entry, head);
   } else {
-    const bool after_snapshot =
-        segment > scan->snapshot_segment || (segment == scan->snapshot_segment && offset >= scan->snapshot_offset);
+    const bool after_snapshot = segment > scan->snapshot_segment ||
+                                (segment == scan->snapshot_segment && found.offset >= scan->snapshot_offset);
     if (after_snapshot) scan->patches.push_back({stream_id, entry});
   }
   stream.entries.push_back(entry);
@@ -502,10 +372,10 @@ void Spool::AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint3
   stream.last_hash = entry.hash;
 }
 
-void Spool::MarkLost(Stream* stream, Entry* entry, const Head& head) {
+void Spool::MarkLost(Stream* stream, Entry* entry, const RecordHead& head) {
   entry->lost = true;
-  for (const std::string_view source : head.sources) {
-    stream->lost.push_back({std::string(source), head.start_us, head.end_us, entry->seq});
+  for (const std::string& source : head.sources) {
+    stream->lost.push_back({source, head.start_us, head.end_us, entry->seq});
   }
 }
 
@@ -650,12 +520,12 @@ absl::Status Spool::WriteAndSync(const std::vector<std::string>& records, std::v
     // Some of it may be on the disk all the same. The stream ends before it, so that a later start leaves it out.
     absl::MutexLock lock(&mutex_);
     const Stream& stream = streams_[live_];
-    Head end;
-    end.type = Head::kEnd;
+    RecordHead end;
+    end.type = RecordType::kEnd;
     end.stream_id = live_;
     end.seq = stream.last_seq;
     end.hash = View(stream.last_hash);
-    notes_.push_back(FrameRecord(EncodeHead(end), ""));
+    notes_.push_back(EncodeRecord(end, ""));
     NewLiveStream();
   }
   return status;
@@ -693,12 +563,12 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     SealIfStaleLocked();
     for (auto& [id, stream] : streams_) {
       if (!stream.ack_dirty || notes_.size() >= kMaxNotes) continue;
-      Head ack;
-      ack.type = Head::kAck;
+      RecordHead ack;
+      ack.type = RecordType::kAck;
       ack.stream_id = id;
       ack.seq = stream.acked_seq;
       if (stream.acked_hash_known) ack.hash = View(stream.acked_hash);
-      notes_.push_back(FrameRecord(EncodeHead(ack), ""));
+      notes_.push_back(EncodeRecord(ack, ""));
       stream.ack_dirty = false;
     }
     const Stream& live = streams_[live_];
@@ -725,7 +595,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
       PutBytes(&patches, update.patch);
     }
     std::string body = batch->SerializeAsString();
-    Head head;
+    RecordHead head;
     head.stream_id = stream_id;
     head.seq = seq + 1;
     head.prev_hash = View(hash);
@@ -740,8 +610,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     head.replaces_stream = item.replaces_stream;
     head.replaces_seq = item.replaces_seq;
     if (!patches.empty()) body.append(Compress(patches));
-    const std::string head_bytes = EncodeHead(head);
-    std::string record = FrameRecord(head_bytes, body);
+    std::string record = EncodeRecord(head, body);
     if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
       results[i] = absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)");
       absl::MutexLock lock(&mutex_);
@@ -751,7 +620,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     }
     Entry entry;
     entry.seq = seq + 1;
-    entry.head_bytes = static_cast<uint32_t>(head_bytes.size());
+    entry.head_bytes = static_cast<uint32_t>(record.size() - kRecordPrefixBytes - body.size());
     entry.body_bytes = static_cast<uint32_t>(body.size());
     entry.prev_hash = hash;
     entry.hash = ToHash(batch->hash());
@@ -902,13 +771,13 @@ bool Spool::DropOldestSegment() {
   }
   // What is dropped is noted first: the notes must be on the disk before the batches they speak of are gone.
   const size_t notes_before = notes_.size();
-  std::vector<std::string> bodies(dropped.size());  // the heads point into them
-  std::vector<Head> heads(dropped.size());
+  std::vector<RecordHead> heads(dropped.size());
   for (size_t i = 0; i < dropped.size(); ++i) {
     const auto& [id, entry] = dropped[i];
-    (void)ReadRecord(entry, &heads[i], &bodies[i]);
-    Head note;
-    note.type = Head::kLost;
+    std::string body;
+    (void)ReadRecord(entry, &heads[i], &body);
+    RecordHead note;
+    note.type = RecordType::kLost;
     note.stream_id = id;
     note.seq = entry.seq;
     note.prev_hash = View(entry.prev_hash);
@@ -916,7 +785,7 @@ bool Spool::DropOldestSegment() {
     note.start_us = heads[i].start_us;
     note.end_us = heads[i].end_us;
     note.sources = heads[i].sources;
-    notes_.push_back(FrameRecord(EncodeHead(note), ""));
+    notes_.push_back(EncodeRecord(note, ""));
   }
   std::vector<uint32_t> offsets;
   bool synced = false;
@@ -1005,27 +874,29 @@ std::vector<SpoolStream> Spool::Streams() const {
   return out;
 }
 
-absl::Status Spool::ReadRecord(const Entry& entry, Head* head, std::string* body) const {
+absl::Status Spool::ReadRecord(const Entry& entry, RecordHead* head, std::string* body) const {
   const std::string path = SegmentPath(entry.segment);
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return absl::DataLossError("the segment is gone");
-  std::string record(kPrefixBytes + entry.head_bytes + entry.body_bytes, '\0');
+  std::string bytes(kRecordPrefixBytes + entry.head_bytes + entry.body_bytes, '\0');
   size_t done = 0;
-  while (done < record.size()) {
-    const ssize_t got = pread(fd, record.data() + done, record.size() - done, static_cast<off_t>(entry.offset + done));
+  while (done < bytes.size()) {
+    const ssize_t got = pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(entry.offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     done += static_cast<size_t>(got);
   }
   close(fd);
-  Prefix prefix;
-  if (done != record.size() || !ReadPrefix(record, &prefix) || prefix.head_bytes != entry.head_bytes ||
-      prefix.body_bytes != entry.body_bytes || !HeadIsWhole(record, prefix) ||
-      !DecodeHead(std::string_view(record).substr(kPrefixBytes, prefix.head_bytes), head)) {
+  bytes.resize(done);
+  Record record;
+  const RecordState state = DecodeRecord(bytes, &record);
+  if (state == RecordState::kUnreadable || record.head_bytes != entry.head_bytes ||
+      record.body.size() != entry.body_bytes) {
     return absl::DataLossError("the record is damaged");
   }
-  *body = record.substr(kPrefixBytes + prefix.head_bytes);
-  if (frame::Crc32c(*body) != prefix.body_crc) return absl::DataLossError("the record's body is damaged");
+  *head = std::move(record.head);
+  *body = std::string(record.body);
+  if (state == RecordState::kRottenBody) return absl::DataLossError("the record's body is damaged");
   return absl::OkStatus();
 }
 
@@ -1041,7 +912,7 @@ absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_
     if (entry == stream.entries.end() || entry->seq != seq || entry->lost) return MakeGap(stream_id, stream, seq);
     found = *entry;
   }
-  Head head;
+  RecordHead head;
   std::string body;
   absl::Status status = ReadRecord(found, &head, &body);
   ingestpb::Batch batch;

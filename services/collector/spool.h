@@ -2,10 +2,10 @@
 // as accepted once its record is fsynced; the record carries the change of the baselines with it, so that both survive
 // or both are lost. Rules: docs/delivery.md.
 //
-// Files in the directory (mode 0600): <number>.seg, append-only segments of records (length, CRC32C of head and body,
-// stream, number, hashes, batch, baseline patches), and baselines.snap, a snapshot of all baselines up to a position in
-// the log. A process never appends to a segment or a stream of an earlier process. Recovery cuts a torn tail, skips and
-// reports rotten records and reads on at the next whole one.
+// Files in the directory (mode 0600): <number>.seg, append-only segments of records (spool_record.h), and
+// baselines.snap, a snapshot of all baselines up to a position in the log. A process never appends to a segment or a
+// stream of an earlier process. Recovery cuts a torn tail, skips and reports rotten records and reads on at the next
+// whole one.
 #pragma once
 
 #include <array>
@@ -27,6 +27,7 @@
 #include "libs/clock/clock.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/collector/delta_engine.h"
+#include "services/collector/spool_record.h"
 
 namespace pga::collector {
 
@@ -197,8 +198,6 @@ class Spool {
     int64_t idle_since = 0;  // CLOCK_BOOTTIME nanoseconds when pending became 0
   };
 
-  // What one record says of itself; see spool.cc.
-  struct Head;
   // A batch on its way to the disk.
   struct Item;
   // What recovery finds, in the order of the log.
@@ -206,10 +205,12 @@ class Spool {
 
   Spool(SpoolOptions options, clock::Clock* clock);
 
+  // Less than 32 bytes are filled up with zeros.
+  static Hash ToHash(std::string_view bytes);
+  static std::string_view View(const Hash& hash);
   absl::Status Recover();
   absl::Status ScanSegment(uint64_t number, Scan* scan);
-  void AddRecord(uint64_t segment, uint32_t offset, const Head& head, uint32_t head_bytes, uint32_t body_bytes,
-                 bool rotten, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<absl::StatusOr<BatchId>> AppendItems(std::vector<Item> items);
   absl::Status OpenSegment();
   void CloseSegment();
@@ -235,9 +236,9 @@ class Spool {
   // Moves the acknowledged mark and keeps the segments' counts.
   void SetAcked(Stream* stream, int64_t seq) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetEntry(Stream* stream, int64_t seq) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void MarkLost(Stream* stream, Entry* entry, const Head& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MarkLost(Stream* stream, Entry* entry, const RecordHead& head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Head and body of a record, checked. DATA_LOSS if the bytes are rotten; `head` is filled if it is whole.
-  absl::Status ReadRecord(const Entry& entry, Head* head, std::string* body) const;
+  absl::Status ReadRecord(const Entry& entry, RecordHead* head, std::string* body) const;
   absl::StatusOr<ingestpb::Batch> MakeGap(const std::string& stream_id, const Stream& stream, int64_t first) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
