@@ -54,6 +54,47 @@ absl::Status WritePrivateFile(const std::string& path, const std::string& bytes)
   return SyncParent(path);
 }
 
+absl::Status ErrnoStatus(int error, std::string_view what) {
+  const std::string message = absl::StrCat(std::string(what), ": ", strerror(error));
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return absl::ResourceExhaustedError(message);
+  return absl::InternalError(message);
+}
+
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("opening ", path));
+  struct stat info {};
+  std::string bytes;
+  if (fstat(fd, &info) == 0) bytes.resize(static_cast<size_t>(info.st_size));
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      const int error = errno;
+      close(fd);
+      return ErrnoStatus(error, absl::StrCat("reading ", path));
+    }
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  close(fd);
+  bytes.resize(done);
+  return bytes;
+}
+
+absl::Status WriteAllAt(int fd, std::string_view bytes, int64_t offset, std::string_view what) {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return ErrnoStatus(errno, what);
+    if (put == 0) return ErrnoStatus(ENOSPC, what);
+    bytes.remove_prefix(static_cast<size_t>(put));
+    offset += put;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status MakePrivateDirectory(const std::string& path) {
   for (size_t i = 1; i <= path.size(); ++i) {
     if (i != path.size() && path[i] != '/') continue;

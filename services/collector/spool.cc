@@ -5,12 +5,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -24,7 +21,6 @@
 #include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
-#include "services/collector/bytes.h"
 #include "services/collector/durable_file.h"
 #include "services/collector/failpoints.h"
 
@@ -43,77 +39,16 @@ struct Spool::Scan {
     Entry entry;
   };
   std::vector<Patch> patches;
-  uint64_t snapshot_segment = 0;
-  uint64_t snapshot_offset = 0;
+  // Patches of records before it are in the baselines already.
+  LogPosition snapshot;
 };
 
 namespace {
 
-constexpr char kSnapshotMagic[] = "PGASNAP1";
 // Hello names at most 1000.
 constexpr size_t kMaxStreams = 500;
-constexpr size_t kMaxSnapshotBytes = size_t{1} << 30;
 // A process that keeps failing to write must not gather notes without end.
 constexpr size_t kMaxNotes = 256;
-
-absl::Status ErrnoStatus(int error, std::string_view what) {
-  const std::string message = absl::StrCat(std::string(what), ": ", strerror(error));
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) return absl::ResourceExhaustedError(message);
-  return absl::InternalError(message);
-}
-
-std::string Compress(std::string_view bytes) {
-  std::string out(ZSTD_compressBound(bytes.size()), '\0');
-  const size_t size = ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), 1);
-  out.resize(ZSTD_isError(size) ? 0 : size);
-  return out;
-}
-
-absl::StatusOr<std::string> Decompress(std::string_view bytes) {
-  const unsigned long long size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
-  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > kMaxSnapshotBytes) {
-    return absl::DataLossError("not a compressed block");
-  }
-  std::string out(size, '\0');
-  const size_t got = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(got) || got != size) return absl::DataLossError("damaged compressed block");
-  return out;
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("opening ", path));
-  struct stat info {};
-  std::string bytes;
-  if (fstat(fd, &info) == 0) bytes.resize(static_cast<size_t>(info.st_size));
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t got = pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      const int error = errno;
-      close(fd);
-      return ErrnoStatus(error, absl::StrCat("reading ", path));
-    }
-    if (got == 0) break;
-    done += static_cast<size_t>(got);
-  }
-  close(fd);
-  bytes.resize(done);
-  return bytes;
-}
-
-absl::Status WriteAll(int fd, std::string_view bytes, int64_t offset, std::string_view what) {
-  while (!bytes.empty()) {
-    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoStatus(errno, what);
-    if (put == 0) return ErrnoStatus(ENOSPC, what);
-    bytes.remove_prefix(static_cast<size_t>(put));
-    offset += put;
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -175,40 +110,16 @@ absl::Status Spool::Recover() {
   std::sort(numbers.begin(), numbers.end());
 
   Scan scan;
-  const std::string snapshot_path = absl::StrCat(options_.directory, "/baselines.snap");
-  if (access(snapshot_path.c_str(), F_OK) == 0) {
-    auto bytes = ReadFile(snapshot_path);
-    uint32_t crc = 0;
-    std::string_view magic;
-    bool whole = false;
-    if (bytes.ok()) {
-      ByteReader in(*bytes);
-      uint64_t segment = 0;
-      uint64_t offset = 0;
-      if (in.GetView(8, &magic) && magic == kSnapshotMagic && in.GetFixed32(&crc) &&
-          frame::Crc32c(std::string_view(*bytes).substr(12)) == crc && in.GetFixed64(&segment) &&
-          in.GetFixed64(&offset)) {
-        auto content = Decompress(std::string_view(*bytes).substr(bytes->size() - in.remaining()));
-        int dropped = 0;
-        if (content.ok()) {
-          auto store = BaselineStore::Parse(*content, &dropped);
-          if (store.ok()) {
-            baselines_ = *std::move(store);
-            scan.snapshot_segment = segment;
-            scan.snapshot_offset = offset;
-            snapshot_segment_ = segment;
-            whole = true;
-          }
-        }
-        absl::MutexLock lock(&mutex_);
-        stats_.baselines_lost += dropped;
-      }
-    }
-    if (!whole) {
-      PGA_LOG(warn, "the snapshot of baselines is damaged; metrics start with key frames", {{"path", snapshot_path}});
-      absl::MutexLock lock(&mutex_);
-      ++stats_.baselines_lost;
-    }
+  int64_t dropped = 0;
+  auto snapshot = ReadSnapshotFile(options_.directory, &dropped);
+  if (snapshot.ok()) {
+    baselines_ = std::move(snapshot->baselines);
+    scan.snapshot = snapshot->position;
+    snapshot_segment_ = snapshot->position.segment;
+  } else if (!absl::IsNotFound(snapshot.status())) {
+    PGA_LOG(warn, "the snapshot of baselines is damaged; metrics start with key frames",
+            {{"path", SnapshotPath(options_.directory)}});
+    ++dropped;
   }
 
   for (const uint64_t number : numbers) PGA_RETURN_IF_ERROR(ScanSegment(number, &scan));
@@ -219,25 +130,15 @@ absl::Status Spool::Recover() {
     std::string body;
     if (absl::Status status = ReadRecord(patch.entry, &head, &body); !status.ok()) continue;
     if (body.size() <= head.batch_bytes) continue;
-    auto patches = Decompress(std::string_view(body).substr(head.batch_bytes));
-    if (!patches.ok()) continue;
-    patch_bytes_ += static_cast<int64_t>(patches->size());
-    ByteReader in(*patches);
-    std::string_view tracker;
-    std::string_view bytes;
-    while (in.GetBytes(&tracker) && in.GetBytes(&bytes)) {
-      absl::Status applied = baselines_.ApplyPatch(std::string(tracker), bytes);
-      if (!applied.ok()) {
-        absl::MutexLock lock(&mutex_);
-        ++stats_.baselines_lost;
-      }
-    }
+    const auto applied = ApplyPatches(std::string_view(body).substr(head.batch_bytes), &baselines_, &dropped);
+    if (applied.ok()) patch_bytes_ += *applied;
   }
 
   segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
   snapshot_at_ = clock_->BoottimeNanos();
   snapshot_stale_ = !scan.patches.empty();
   absl::MutexLock lock(&mutex_);
+  stats_.baselines_lost += dropped;
   for (auto it = streams_.begin(); it != streams_.end();) {
     Stream& stream = it->second;
     stream.sealed = true;
@@ -259,7 +160,7 @@ absl::Status Spool::Recover() {
 
 absl::Status Spool::ScanSegment(uint64_t number, Scan* scan) {
   const std::string path = SegmentPath(number);
-  auto file = ReadFile(path);
+  auto file = ReadWholeFile(path);
   if (!file.ok()) {
     // A file that cannot be read must not stop the collector; what it held is found missing by its numbers.
     PGA_LOG(error, "a spool segment cannot be read", {{"path", path}, {"reason", file.status()}});
@@ -362,10 +263,8 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
   }
   if (found.rotten) {
     MarkLost(&stream, &entry, head);
-  } else {
-    const bool after_snapshot = segment > scan->snapshot_segment ||
-                                (segment == scan->snapshot_segment && found.offset >= scan->snapshot_offset);
-    if (after_snapshot) scan->patches.push_back({stream_id, entry});
+  } else if (LogPosition{segment, found.offset} >= scan->snapshot) {
+    scan->patches.push_back({stream_id, entry});
   }
   stream.entries.push_back(entry);
   stream.last_seq = entry.seq;
@@ -447,7 +346,7 @@ void Spool::CloseSegment() {
 
 absl::Status Spool::WriteAt(std::string_view bytes, int64_t offset) {
   if (const int error = Failpoint("spool.write"); error != 0) return ErrnoStatus(error, "writing to the spool");
-  return WriteAll(segment_fd_, bytes, offset, "writing to the spool");
+  return WriteAllAt(segment_fd_, bytes, offset, "writing to the spool");
 }
 
 absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets,
@@ -589,11 +488,6 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
           absl::StrCat("batch: ", absl::string_view(batch.status().message().data(), batch.status().message().size())));
       continue;
     }
-    std::string patches;
-    for (const BaselineUpdate& update : item.baselines) {
-      PutBytes(&patches, update.tracker);
-      PutBytes(&patches, update.patch);
-    }
     std::string body = batch->SerializeAsString();
     RecordHead head;
     head.stream_id = stream_id;
@@ -609,7 +503,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     }
     head.replaces_stream = item.replaces_stream;
     head.replaces_seq = item.replaces_seq;
-    if (!patches.empty()) body.append(Compress(patches));
+    body.append(EncodePatches(item.baselines));
     std::string record = EncodeRecord(head, body);
     if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
       results[i] = absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)");
@@ -804,38 +698,13 @@ bool Spool::DropOldestSegment() {
 
 absl::Status Spool::WriteSnapshot() {
   baselines_.EraseOld();
-  const std::string content = Compress(baselines_.Serialize());
-  std::string tail;
-  tail.reserve(content.size() + 16);
-  PutFixed64(&tail, segment_number_);
-  PutFixed64(&tail, static_cast<uint64_t>(segment_fd_ >= 0 ? segment_end_ : 0));
-  tail.append(content);
-  // Without an open segment the position is the beginning of the next one.
-  if (segment_fd_ < 0) {
-    const uint64_t next = segment_number_ + 1;
-    std::memcpy(tail.data(), &next, sizeof next);
-  }
-  std::string bytes(kSnapshotMagic, 8);
-  PutFixed32(&bytes, frame::Crc32c(tail));
-  bytes.append(tail);
-  const std::string path = absl::StrCat(options_.directory, "/baselines.snap");
-  const std::string temporary = path + ".tmp";
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return ErrnoStatus(errno, "making the snapshot of baselines");
-  absl::Status status = WriteAll(fd, bytes, 0, "writing the snapshot of baselines");
-  if (status.ok() && fsync(fd) != 0) status = ErrnoStatus(errno, "fsync of the snapshot of baselines");
-  close(fd);
-  if (status.ok()) {
-    if (const int error = Failpoint("spool.rename"); error != 0) status = ErrnoStatus(error, "renaming the snapshot");
-  }
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoStatus(errno, "renaming the snapshot");
-  if (status.ok()) status = SyncDirectory();
-  if (!status.ok()) {
-    unlink(temporary.c_str());
-    return status;
-  }
+  // Without an open segment the log ends at the beginning of the next one.
+  LogPosition end{segment_number_ + 1, 0};
+  if (segment_fd_ >= 0) end = {segment_number_, static_cast<uint64_t>(segment_end_)};
+  PGA_RETURN_IF_ERROR(WriteSnapshotFile(options_.directory, EncodeSnapshot(baselines_, end)));
+  PGA_RETURN_IF_ERROR(SyncDirectory());
   Failpoint("spool.after_snapshot");
-  snapshot_segment_ = segment_fd_ >= 0 ? segment_number_ : segment_number_ + 1;
+  snapshot_segment_ = end.segment;
   snapshot_at_ = clock_->BoottimeNanos();
   snapshot_stale_ = false;
   patch_bytes_ = 0;

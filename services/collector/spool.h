@@ -3,9 +3,9 @@
 // or both are lost. Rules: docs/delivery.md.
 //
 // Files in the directory (mode 0600): <number>.seg, append-only segments of records (spool_record.h), and
-// baselines.snap, a snapshot of all baselines up to a position in the log. A process never appends to a segment or a
-// stream of an earlier process. Recovery cuts a torn tail, skips and reports rotten records and reads on at the next
-// whole one.
+// baselines.snap, a snapshot of all baselines up to a position in the log (spool_baselines.h). A process never appends
+// to a segment or a stream of an earlier process. Recovery cuts a torn tail, skips and reports rotten records and reads
+// on at the next whole one.
 #pragma once
 
 #include <array>
@@ -27,6 +27,7 @@
 #include "libs/clock/clock.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/collector/delta_engine.h"
+#include "services/collector/spool_baselines.h"
 #include "services/collector/spool_record.h"
 
 namespace pga::collector {
@@ -45,13 +46,6 @@ struct SpoolOptions {
   int64_t snapshot_patch_bytes = int64_t{4} << 20;
   absl::Duration snapshot_every = absl::Minutes(10);
   bool drop_oldest = false;
-};
-
-// The new baseline of one tracker, made durable together with a batch.
-struct BaselineUpdate {
-  std::string tracker;
-  std::string patch;
-  std::shared_ptr<const Baseline> next;
 };
 
 struct SpoolBatch {
