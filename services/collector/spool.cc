@@ -1,19 +1,15 @@
 #include "services/collector/spool.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "google/protobuf/arena.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
@@ -31,16 +27,6 @@ struct Spool::Item {
   std::vector<BaselineUpdate> baselines;
   std::string replaces_stream;
   int64_t replaces_seq = 0;
-};
-
-struct Spool::Scan {
-  struct Patch {
-    std::string stream_id;
-    Entry entry;
-  };
-  std::vector<Patch> patches;
-  // Patches of records before it are in the baselines already.
-  LogPosition snapshot;
 };
 
 namespace {
@@ -93,182 +79,6 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(SpoolOptions options, clock::
 
 std::string Spool::SegmentPath(uint64_t number) const {
   return absl::StrCat(options_.directory, "/", absl::Hex(number, absl::kZeroPad16), ".seg");
-}
-
-absl::Status Spool::Recover() {
-  std::vector<uint64_t> numbers;
-  DIR* directory = opendir(options_.directory.c_str());
-  if (directory == nullptr) return ErrnoStatus(errno, "listing the spool directory");
-  while (const dirent* item = readdir(directory)) {
-    absl::string_view name(item->d_name);
-    uint64_t number = 0;
-    if (absl::ConsumeSuffix(&name, ".seg") && name.size() == 16 && absl::SimpleHexAtoi(name, &number)) {
-      numbers.push_back(number);
-    }
-  }
-  closedir(directory);
-  std::sort(numbers.begin(), numbers.end());
-
-  Scan scan;
-  int64_t dropped = 0;
-  auto snapshot = ReadSnapshotFile(options_.directory, &dropped);
-  if (snapshot.ok()) {
-    baselines_ = std::move(snapshot->baselines);
-    scan.snapshot = snapshot->position;
-    snapshot_segment_ = snapshot->position.segment;
-  } else if (!absl::IsNotFound(snapshot.status())) {
-    PGA_LOG(warn, "the snapshot of baselines is damaged; metrics start with key frames",
-            {{"path", SnapshotPath(options_.directory)}});
-    ++dropped;
-  }
-
-  for (const uint64_t number : numbers) PGA_RETURN_IF_ERROR(ScanSegment(number, &scan));
-
-  // Patches of records that a later end mark made void are not applied; the others are, in the order of the log.
-  for (const Scan::Patch& patch : scan.patches) {
-    RecordHead head;
-    std::string body;
-    if (absl::Status status = ReadRecord(patch.entry, &head, &body); !status.ok()) continue;
-    if (body.size() <= head.batch_bytes) continue;
-    const auto applied = ApplyPatches(std::string_view(body).substr(head.batch_bytes), &baselines_, &dropped);
-    if (applied.ok()) patch_bytes_ += *applied;
-  }
-
-  segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
-  snapshot_at_ = clock_->BoottimeNanos();
-  snapshot_stale_ = !scan.patches.empty();
-  absl::MutexLock lock(&mutex_);
-  stats_.baselines_lost += dropped;
-  for (auto it = streams_.begin(); it != streams_.end();) {
-    Stream& stream = it->second;
-    stream.sealed = true;
-    if (stream.entries.empty() && stream.lost.empty()) {
-      it = streams_.erase(it);
-      continue;
-    }
-    for (const Entry& entry : stream.entries) ++segments_[entry.segment].pending;
-    const int64_t acked = stream.acked_seq;
-    stream.acked_seq = 0;
-    SetAcked(&stream, acked);
-    ++it;
-  }
-  const int64_t now = clock_->BoottimeNanos();
-  for (auto& [number, segment] : segments_) segment.idle_since = now;
-  NewLiveStream();
-  return absl::OkStatus();
-}
-
-absl::Status Spool::ScanSegment(uint64_t number, Scan* scan) {
-  const std::string path = SegmentPath(number);
-  auto file = ReadWholeFile(path);
-  if (!file.ok()) {
-    // A file that cannot be read must not stop the collector; what it held is found missing by its numbers.
-    PGA_LOG(error, "a spool segment cannot be read", {{"path", path}, {"reason", file.status()}});
-    absl::MutexLock lock(&mutex_);
-    ++stats_.rotten_records;
-    return absl::OkStatus();
-  }
-  const std::string_view bytes(*file);
-  absl::MutexLock lock(&mutex_);
-  Segment& segment = segments_[number];
-  RecordScanner scanner(bytes);
-  for (RecordScanner::Found found; scanner.Next(&found);) {
-    if (found.skipped_bytes > 0) {
-      ++stats_.rotten_records;
-      stats_.rotten_bytes += static_cast<int64_t>(found.skipped_bytes);
-    }
-    if (found.rotten) {
-      ++stats_.rotten_records;
-      stats_.rotten_bytes += static_cast<int64_t>(found.record.size());
-    }
-    AddRecord(number, found, scan);
-  }
-  const size_t good_end = scanner.end();
-  if (good_end < bytes.size()) {
-    stats_.torn_bytes += static_cast<int64_t>(bytes.size() - good_end);
-    if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
-      PGA_LOG(warn, "the torn end of a spool segment could not be cut", {{"path", path}});
-    }
-  }
-  segment.bytes = static_cast<int64_t>(good_end);
-  if (good_end == 0) {
-    unlink(path.c_str());
-    segments_.erase(number);
-  }
-  return absl::OkStatus();
-}
-
-void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) {
-  const RecordHead& head = found.record.head;
-  const std::string& stream_id = head.stream_id;
-  Stream& stream = streams_[stream_id];
-  if (stream.order == 0) stream.order = next_order_++;
-  if (head.type != RecordType::kBatch || !head.replaces_stream.empty()) segments_[segment].marks = true;
-  switch (head.type) {
-    case RecordType::kAck:
-      if (head.seq > stream.acked_seq) {
-        stream.acked_seq = head.seq;
-        stream.acked_hash = ToHash(head.hash);
-        stream.acked_hash_known = head.hash.size() == 32;
-      }
-      return;
-    case RecordType::kEnd: {
-      // Records after this number were never accepted; they may be on disk because the disk failed when they were to
-      // be withdrawn.
-      while (!stream.entries.empty() && stream.entries.back().seq > head.seq) {
-        stream.entries.pop_back();
-      }
-      std::erase_if(scan->patches, [&](const Scan::Patch& patch) {
-        return patch.stream_id == stream_id && patch.entry.seq > head.seq;
-      });
-      stream.last_seq = head.seq;
-      stream.last_hash = ToHash(head.hash);
-      return;
-    }
-    case RecordType::kLost:
-      for (const std::string& source : head.sources) {
-        stream.lost.push_back({source, head.start_us, head.end_us, head.seq});
-      }
-      if (head.seq > stream.last_seq) {
-        stream.last_seq = head.seq;
-        stream.last_hash = ToHash(head.hash);
-      }
-      return;
-    case RecordType::kBatch:
-      break;
-  }
-  Entry entry;
-  entry.seq = head.seq;
-  entry.segment = segment;
-  entry.offset = static_cast<uint32_t>(found.offset);
-  entry.head_bytes = found.record.head_bytes;
-  entry.body_bytes = static_cast<uint32_t>(found.record.body.size());
-  entry.prev_hash = ToHash(head.prev_hash);
-  entry.hash = ToHash(head.hash);
-  if (!head.replaces_stream.empty()) {
-    if (const auto old = streams_.find(head.replaces_stream); old != streams_.end()) {
-      ForgetEntry(&old->second, head.replaces_seq);
-    }
-  }
-  // The same record may be there twice, when a segment's fsync failed and it was written again to the next one. The
-  // first copy may have been lost with it.
-  const auto same = std::find_if(stream.entries.begin(), stream.entries.end(),
-                                 [&](const Entry& other) { return other.seq >= head.seq; });
-  if (same != stream.entries.end()) {
-    if (same->seq != head.seq || !same->lost || found.rotten || same->hash != entry.hash) return;
-    *same = entry;
-    std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq == head.seq; });
-    scan->patches.push_back({stream_id, entry});
-    return;
-  }
-  if (found.rotten) {
-    MarkLost(&stream, &entry, head);
-  } else if (LogPosition{segment, found.offset} >= scan->snapshot) {
-    scan->patches.push_back({stream_id, entry});
-  }
-  stream.entries.push_back(entry);
-  stream.last_seq = entry.seq;
-  stream.last_hash = entry.hash;
 }
 
 void Spool::MarkLost(Stream* stream, Entry* entry, const RecordHead& head) {

@@ -202,9 +202,16 @@ class Spool {
   // Less than 32 bytes are filled up with zeros.
   static Hash ToHash(std::string_view bytes);
   static std::string_view View(const Hash& hash);
+
+  // Recovery, in its order; spool_recovery.cc.
   absl::Status Recover();
-  absl::Status ScanSegment(uint64_t number, Scan* scan);
+  void RecoverSnapshot(Scan* scan);
+  void ScanSegment(uint64_t number, Scan* scan);
   void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RecoverPatches(Scan* scan);
+  // All streams found are of earlier processes; counts what is pending in their segments.
+  void SealRecoveredStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   std::vector<absl::StatusOr<BatchId>> AppendItems(std::vector<Item> items);
   absl::Status OpenSegment();
   void CloseSegment();
