@@ -9,10 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "google/protobuf/arena.h"
 #include "libs/frame/batch_codec.h"
-#include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
@@ -257,10 +255,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     std::vector<uint32_t> offsets;
     bool synced = false;
     if (absl::Status status = TryWriteAndSync({}, &offsets, &synced); !status.ok()) {
-      absl::MutexLock lock(&mutex_);
-      std::fill(results.begin(), results.end(), status);
-      stats_.refused_batches += static_cast<int64_t>(items.size());
-      stats_.refusal = std::string(status.message());
+      for (auto& result : results) result = Refuse(status);
       return results;
     }
   }
@@ -316,10 +311,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     body.append(EncodePatches(item.baselines));
     std::string record = EncodeRecord(head, body);
     if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
-      results[i] = absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)");
-      absl::MutexLock lock(&mutex_);
-      ++stats_.refused_batches;
-      stats_.refusal = std::string(results[i].status().message());
+      results[i] = Refuse(absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)"));
       continue;
     }
     Entry entry;
@@ -340,10 +332,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
 
   std::vector<uint32_t> offsets;
   if (absl::Status status = WriteAndSync(records, &offsets); !status.ok()) {
-    absl::MutexLock lock(&mutex_);
-    for (const size_t i : owners) results[i] = status;
-    stats_.refused_batches += static_cast<int64_t>(owners.size());
-    stats_.refusal = std::string(status.message());
+    for (const size_t i : owners) results[i] = Refuse(status);
     return results;
   }
 
@@ -375,6 +364,13 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     results[owners[k]] = BatchId{stream_id, entry.seq};
   }
   return results;
+}
+
+absl::Status Spool::Refuse(absl::Status why) {
+  absl::MutexLock lock(&mutex_);
+  ++stats_.refused_batches;
+  stats_.refusal = std::string(why.message());
+  return why;
 }
 
 bool Spool::MakeRoom(int64_t bytes) {

@@ -213,6 +213,8 @@ class Spool {
   void SealRecoveredStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::vector<absl::StatusOr<BatchId>> AppendItems(std::vector<Item> items);
+  // Counts a batch that is not accepted and hands back why.
+  absl::Status Refuse(absl::Status why);
   absl::Status OpenSegment();
   void CloseSegment();
   absl::Status WriteAt(std::string_view bytes, int64_t offset);
