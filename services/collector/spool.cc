@@ -23,8 +23,17 @@ namespace pga::collector {
 struct Spool::Item {
   ingestpb::BatchContent content;
   std::vector<BaselineUpdate> baselines;
+  // The number it had before it was moved, if it was.
   std::string replaces_stream;
   int64_t replaces_seq = 0;
+  // Where it is once it is written.
+  Entry entry;
+};
+
+struct Spool::Tip {
+  std::string stream_id;
+  int64_t seq = 0;
+  Hash hash{};
 };
 
 namespace {
@@ -250,82 +259,35 @@ std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group
 std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
   Failpoint("spool.before_append");
   std::vector<absl::StatusOr<BatchId>> results(items.size(), absl::UnknownError("not written"));
-  if (notes_.size() >= kMaxNotes) {
-    // The disk has failed for long. What must be known of the failures comes first: each further one would add to it.
-    std::vector<uint32_t> offsets;
-    bool synced = false;
-    if (absl::Status status = TryWriteAndSync({}, &offsets, &synced); !status.ok()) {
-      for (auto& result : results) result = Refuse(status);
-      return results;
-    }
+  if (absl::Status status = WriteGatheredNotes(); !status.ok()) {
+    for (auto& result : results) result = Refuse(status);
+    return results;
   }
-  std::string stream_id;
-  int64_t seq = 0;
-  Hash hash{};
-  {
-    absl::MutexLock lock(&mutex_);
-    SealIfStaleLocked();
-    for (auto& [id, stream] : streams_) {
-      if (!stream.ack_dirty || notes_.size() >= kMaxNotes) continue;
-      RecordHead ack;
-      ack.type = RecordType::kAck;
-      ack.stream_id = id;
-      ack.seq = stream.acked_seq;
-      if (stream.acked_hash_known) ack.hash = View(stream.acked_hash);
-      notes_.push_back(EncodeRecord(ack, ""));
-      stream.ack_dirty = false;
-    }
-    const Stream& live = streams_[live_];
-    stream_id = live_;
-    seq = live.last_seq;
-    hash = live.last_hash;
-  }
+  Tip tip = BeginGroup();
 
   std::vector<std::string> records;
   std::vector<size_t> owners;  // index into items per record
-  std::vector<Entry> entries;
   int64_t bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     Item& item = items[i];
-    auto batch = frame::SealBatch(stream_id, seq + 1, View(hash), item.content);
-    if (!batch.ok()) {
-      results[i] = absl::InvalidArgumentError(
-          absl::StrCat("batch: ", absl::string_view(batch.status().message().data(), batch.status().message().size())));
+    auto record = SealItem(tip, &item);
+    if (!record.ok()) {
+      results[i] = record.status();
       continue;
     }
-    std::string body = batch->SerializeAsString();
-    RecordHead head;
-    head.stream_id = stream_id;
-    head.seq = seq + 1;
-    head.prev_hash = View(hash);
-    head.hash = batch->hash();
-    head.batch_bytes = body.size();
-    for (const ingestpb::SourceInfo& source : item.content.sources()) head.sources.push_back(source.source_id());
     for (const ingestpb::Frame& frame : item.content.frames()) {
-      if (head.start_us == 0 || frame.interval_start_us() < head.start_us) head.start_us = frame.interval_start_us();
-      head.end_us = std::max(head.end_us, frame.collected_at_us());
-      PGA_SEAL_STOP(frame, stream_id, seq + 1);
+      PGA_SEAL_STOP(frame, tip.stream_id, item.entry.seq);
     }
-    head.replaces_stream = item.replaces_stream;
-    head.replaces_seq = item.replaces_seq;
-    body.append(EncodePatches(item.baselines));
-    std::string record = EncodeRecord(head, body);
-    if (!MakeRoom(bytes + static_cast<int64_t>(record.size()))) {
+    const auto record_bytes = static_cast<int64_t>(record->size());
+    if (!MakeRoom(bytes + record_bytes)) {
       results[i] = Refuse(absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)"));
       continue;
     }
-    Entry entry;
-    entry.seq = seq + 1;
-    entry.head_bytes = static_cast<uint32_t>(record.size() - kRecordPrefixBytes - body.size());
-    entry.body_bytes = static_cast<uint32_t>(body.size());
-    entry.prev_hash = hash;
-    entry.hash = ToHash(batch->hash());
-    bytes += static_cast<int64_t>(record.size());
-    records.push_back(std::move(record));
-    entries.push_back(entry);
+    bytes += record_bytes;
+    records.push_back(*std::move(record));
     owners.push_back(i);
-    ++seq;
-    hash = entry.hash;
+    tip.seq = item.entry.seq;
+    tip.hash = item.entry.hash;
     item.content.Clear();
   }
   if (records.empty()) return results;
@@ -338,32 +300,87 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
 
   const int64_t now = clock_->BoottimeNanos();
   absl::MutexLock lock(&mutex_);
-  Stream& live = streams_[stream_id];
-  for (size_t k = 0; k < entries.size(); ++k) {
-    Entry& entry = entries[k];
-    entry.segment = segment_number_;
-    entry.offset = offsets[k];
-    entry.appended_at = now;
-    live.entries.push_back(entry);
-    live.last_seq = entry.seq;
-    live.last_hash = entry.hash;
-    ++segments_[segment_number_].pending;
-    ++stats_.appended_batches;
+  for (size_t k = 0; k < owners.size(); ++k) {
     Item& item = items[owners[k]];
-    if (!item.replaces_stream.empty()) {
-      segments_[segment_number_].marks = true;
-      if (const auto old = streams_.find(item.replaces_stream); old != streams_.end()) {
-        ForgetEntry(&old->second, item.replaces_seq);
-      }
-    }
-    for (BaselineUpdate& update : item.baselines) {
-      patch_bytes_ += static_cast<int64_t>(update.patch.size());
-      baselines_.Set(update.tracker, std::move(update.next));
-      snapshot_stale_ = true;
-    }
-    results[owners[k]] = BatchId{stream_id, entry.seq};
+    item.entry.segment = segment_number_;
+    item.entry.offset = offsets[k];
+    item.entry.appended_at = now;
+    results[owners[k]] = BatchId{tip.stream_id, item.entry.seq};
+    AcceptItem(&streams_[tip.stream_id], &item);
   }
   return results;
+}
+
+absl::Status Spool::WriteGatheredNotes() {
+  if (notes_.size() < kMaxNotes) return absl::OkStatus();
+  // The disk has failed for long. What must be known of the failures comes first: each further one would add to it.
+  std::vector<uint32_t> offsets;
+  bool synced = false;
+  return TryWriteAndSync({}, &offsets, &synced);
+}
+
+Spool::Tip Spool::BeginGroup() {
+  absl::MutexLock lock(&mutex_);
+  SealIfStaleLocked();
+  for (auto& [id, stream] : streams_) {
+    if (!stream.ack_dirty || notes_.size() >= kMaxNotes) continue;
+    RecordHead ack;
+    ack.type = RecordType::kAck;
+    ack.stream_id = id;
+    ack.seq = stream.acked_seq;
+    if (stream.acked_hash_known) ack.hash = View(stream.acked_hash);
+    notes_.push_back(EncodeRecord(ack, ""));
+    stream.ack_dirty = false;
+  }
+  const Stream& live = streams_[live_];
+  return {live_, live.last_seq, live.last_hash};
+}
+
+absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
+  const auto batch = frame::SealBatch(tip.stream_id, tip.seq + 1, View(tip.hash), item->content);
+  if (!batch.ok()) return absl::InvalidArgumentError(absl::StrCat("batch: ", batch.status().message()));
+  std::string body = batch->SerializeAsString();
+  RecordHead head;
+  head.stream_id = tip.stream_id;
+  head.seq = batch->seq();
+  head.prev_hash = View(tip.hash);
+  head.hash = batch->hash();
+  head.batch_bytes = body.size();
+  for (const ingestpb::SourceInfo& source : item->content.sources()) head.sources.push_back(source.source_id());
+  for (const ingestpb::Frame& frame : item->content.frames()) {
+    if (head.start_us == 0 || frame.interval_start_us() < head.start_us) head.start_us = frame.interval_start_us();
+    head.end_us = std::max(head.end_us, frame.collected_at_us());
+  }
+  head.replaces_stream = item->replaces_stream;
+  head.replaces_seq = item->replaces_seq;
+  body.append(EncodePatches(item->baselines));
+  std::string record = EncodeRecord(head, body);
+  item->entry.seq = head.seq;
+  item->entry.head_bytes = static_cast<uint32_t>(record.size() - kRecordPrefixBytes - body.size());
+  item->entry.body_bytes = static_cast<uint32_t>(body.size());
+  item->entry.prev_hash = tip.hash;
+  item->entry.hash = ToHash(head.hash);
+  return record;
+}
+
+void Spool::AcceptItem(Stream* stream, Item* item) {
+  stream->entries.push_back(item->entry);
+  stream->last_seq = item->entry.seq;
+  stream->last_hash = item->entry.hash;
+  Segment& segment = segments_[item->entry.segment];
+  ++segment.pending;
+  ++stats_.appended_batches;
+  if (!item->replaces_stream.empty()) {
+    segment.marks = true;
+    if (const auto old = streams_.find(item->replaces_stream); old != streams_.end()) {
+      ForgetEntry(&old->second, item->replaces_seq);
+    }
+  }
+  for (BaselineUpdate& update : item->baselines) {
+    patch_bytes_ += static_cast<int64_t>(update.patch.size());
+    baselines_.Set(update.tracker, std::move(update.next));
+    snapshot_stale_ = true;
+  }
 }
 
 absl::Status Spool::Refuse(absl::Status why) {

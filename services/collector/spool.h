@@ -194,6 +194,8 @@ class Spool {
 
   // A batch on its way to the disk.
   struct Item;
+  // The end of a stream: number and hash of its last batch.
+  struct Tip;
   // What recovery finds, in the order of the log.
   struct Scan;
 
@@ -203,7 +205,7 @@ class Spool {
   static Hash ToHash(std::string_view bytes);
   static std::string_view View(const Hash& hash);
 
-  // Recovery, in its order; spool_recovery.cc.
+  // Recovery, in its steps; spool_recovery.cc.
   absl::Status Recover();
   void RecoverSnapshot(Scan* scan);
   void ScanSegment(uint64_t number, Scan* scan);
@@ -212,7 +214,16 @@ class Spool {
   // All streams found are of earlier processes; counts what is pending in their segments.
   void SealRecoveredStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Appending, in its steps.
   std::vector<absl::StatusOr<BatchId>> AppendItems(std::vector<Item> items);
+  // Writes notes_ alone if too many have gathered.
+  absl::Status WriteGatheredNotes();
+  // Seals a stale live stream, notes what was acknowledged, and says where the live stream ends.
+  Tip BeginGroup();
+  // The record of the batch that follows `tip`; the item's entry lacks only its place in the log.
+  static absl::StatusOr<std::string> SealItem(const Tip& tip, Item* item);
+  // A batch that is fsynced: it is pending now, its baselines are current, and the number it replaces is forgotten.
+  void AcceptItem(Stream* stream, Item* item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts a batch that is not accepted and hands back why.
   absl::Status Refuse(absl::Status why);
   absl::Status OpenSegment();
