@@ -172,6 +172,7 @@ class BaselineStore {
   const std::map<std::string, std::shared_ptr<const Baseline>>& all() const { return baselines_; }
   std::shared_ptr<const Baseline> Find(const std::string& tracker) const;
   void Set(const std::string& tracker, std::shared_ptr<const Baseline> baseline);
+  void Erase(const std::string& tracker) { baselines_.erase(tracker); }
   // Applies a patch; drops the tracker's baseline and returns the reason if it does not fit.
   absl::Status ApplyPatch(const std::string& tracker, std::string_view patch);
 

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,10 +23,11 @@
 namespace pga::collector {
 
 struct Spool::Scan {
-  // Where a record with patches is.
+  // Where a record with patches is, or where one was.
   struct Patch {
-    std::string stream_id;
+    std::string stream_id;  // empty where nothing can be read
     Entry entry;
+    bool rotten = false;
   };
   std::vector<Patch> patches;
   // Patches of records before it are in the baselines already.
@@ -100,6 +103,9 @@ void Spool::ScanSegment(uint64_t number, Scan* scan) {
     if (found.skipped_bytes > 0) {
       ++stats_.rotten_records;
       stats_.rotten_bytes += static_cast<int64_t>(found.skipped_bytes);
+      if (LogPosition{number, found.offset} >= scan->snapshot) {
+        scan->patches.push_back({.stream_id = "", .entry = {}, .rotten = true});
+      }
     }
     if (found.rotten) {
       ++stats_.rotten_records;
@@ -173,6 +179,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
       ForgetEntry(&old->second, head.replaces_seq);
     }
   }
+  const bool has_news = LogPosition{segment, found.offset} >= scan->snapshot;
   // The same record may be there twice, when a segment's fsync failed and it was written again to the next one. The
   // first copy may have been lost with it.
   const auto same = std::find_if(stream.entries.begin(), stream.entries.end(),
@@ -181,28 +188,40 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
     if (same->seq != head.seq || !same->lost || found.rotten || same->hash != entry.hash) return;
     *same = entry;
     std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq == head.seq; });
-    scan->patches.push_back({stream_id, entry});
+    std::erase_if(scan->patches, [&](const Scan::Patch& patch) {
+      return patch.stream_id == stream_id && patch.entry.seq == head.seq;
+    });
+    if (has_news) scan->patches.push_back({stream_id, entry});
     return;
   }
-  if (found.rotten) {
-    MarkLost(&stream, &entry, head);
-  } else if (LogPosition{segment, found.offset} >= scan->snapshot) {
-    scan->patches.push_back({stream_id, entry});
-  }
+  if (found.rotten) MarkLost(&stream, &entry, head);
+  if (has_news) scan->patches.push_back({stream_id, entry, found.rotten});
   stream.entries.push_back(entry);
   stream.last_seq = entry.seq;
   stream.last_hash = entry.hash;
 }
 
 void Spool::RecoverPatches(Scan* scan) {
+  // What a lost patch brought may be stored already, and would be counted again from the baseline before it. Which
+  // trackers it had cannot be told: those of which no later patch shows that none is missing begin with key frames.
+  std::map<std::string, std::shared_ptr<const Baseline>> doubtful;
   // In the order of the log; records that a later end mark made void are not among them.
   for (const Scan::Patch& patch : scan->patches) {
     RecordHead head;
     std::string body;
-    if (!ReadRecord(patch.entry, &head, &body).ok() || body.size() <= head.batch_bytes) continue;
+    if (patch.rotten || !ReadRecord(patch.entry, &head, &body).ok()) {
+      for (const auto& [tracker, baseline] : baselines_.all()) doubtful[tracker] = baseline;
+      continue;
+    }
+    if (body.size() <= head.batch_bytes) continue;
     const auto applied =
         ApplyPatches(std::string_view(body).substr(head.batch_bytes), &baselines_, &scan->baselines_lost);
     if (applied.ok()) patch_bytes_ += *applied;
+  }
+  for (const auto& [tracker, baseline] : doubtful) {
+    if (baselines_.Find(tracker) != baseline) continue;
+    baselines_.Erase(tracker);
+    ++scan->baselines_lost;
   }
 }
 

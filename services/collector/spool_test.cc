@@ -469,7 +469,8 @@ TEST_F(SpoolTest, DeltasCountedFromAnOlderStateAreTakenOut) {
 }
 
 // Baselines come back exactly as of the last accepted batch, whatever was snapshot and whatever was refused.
-TEST_F(SpoolTest, BaselinesComeBackAsOfTheLastAcceptedBatch) {
+// A metric with one label and one counter.
+catalogpb::Metric CounterMetric() {
   catalogpb::Metric metric;
   metric.set_name("m");
   metric.set_schema_version(1);
@@ -480,6 +481,75 @@ TEST_F(SpoolTest, BaselinesComeBackAsOfTheLastAcceptedBatch) {
     column->set_kind(name[0] == 'i' ? catalogpb::COLUMN_KIND_LABEL : catalogpb::COLUMN_KIND_COUNTER);
     column->set_since_schema_version(1);
   }
+  return metric;
+}
+
+// The increase that the rotten record carried may be stored already: it must not be counted again.
+TEST_F(SpoolTest, BitRotTakesTheBaselinesThatNoLaterPatchConfirms) {
+  const catalogpb::Metric metric = CounterMetric();
+  const MetricShape shape(metric);
+  const struct {
+    int rotten;  // number of the batch whose record is damaged
+    bool snapshot_after = false;
+    bool head = false;  // its head, not its body
+    bool first_is_kept = false;
+    bool second_is_kept = false;
+  } cases[] = {
+      // Batches 1 and 2 have patches of both trackers, batch 3 one of the first, 4 and 5 none.
+      {.rotten = 1},
+      {.rotten = 2},
+      {.rotten = 2, .head = true},
+      {.rotten = 3, .first_is_kept = false, .second_is_kept = false},
+      {.rotten = 4, .first_is_kept = false, .second_is_kept = false},
+      {.rotten = 2, .snapshot_after = true, .first_is_kept = true, .second_is_kept = true},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.rotten);
+    fs::remove_all(options_.directory);
+    Open();
+    std::vector<size_t> ends = {0};
+    std::shared_ptr<const Baseline> first;
+    std::shared_ptr<const Baseline> second;
+    Observation observation;
+    observation.epoch = {1, 1, 1, 1};
+    for (int tick = 1; tick <= 5; ++tick) {
+      Reading reading(shape);
+      reading.AddRow();
+      reading.SetInt(0, 1);
+      reading.SetInt(1, tick * 100);
+      observation.collected_at_us = tick * 1000000;
+      SpoolBatch batch = Make(tick, 200);
+      const auto add = [&](const char* tracker, std::shared_ptr<const Baseline>* baseline) {
+        auto step = Advance(baseline->get(), reading, observation);
+        ASSERT_THAT(step, IsOk());
+        batch.baselines.push_back({tracker, step->patch, step->next});
+        *baseline = step->next;
+      };
+      if (tick <= 3) add("first", &first);
+      if (tick <= 2) add("second", &second);
+      ASSERT_THAT(AppendOne(std::move(batch)), IsOk());
+      ends.push_back(Slurp(Segments()[0]).size());
+    }
+    if (c.snapshot_after) {
+      ASSERT_THAT(spool_->Maintain(true), IsOk());
+    }
+    spool_.reset();
+    const fs::path path = Segments()[0];
+    std::string bytes = Slurp(path);
+    const auto number = static_cast<size_t>(c.rotten);
+    const size_t at = c.head ? ends[number - 1] + 20 : ends[number] - 5;
+    bytes[at] = static_cast<char>(bytes[at] ^ 1);
+    Spill(path, bytes);
+    Open();
+    EXPECT_EQ(spool_->stats().rotten_records, 1);
+    EXPECT_EQ(spool_->baselines().Find("first") != nullptr, c.first_is_kept);
+    EXPECT_EQ(spool_->baselines().Find("second") != nullptr, c.second_is_kept);
+    EXPECT_EQ(spool_->stats().baselines_lost > 0, !c.first_is_kept);
+  }
+}
+
+TEST_F(SpoolTest, BaselinesComeBackAsOfTheLastAcceptedBatch) {
+  const catalogpb::Metric metric = CounterMetric();
   const MetricShape shape(metric);
   for (uint32_t seed = 1; seed <= 25; ++seed) {
     std::mt19937 random(seed);

@@ -251,10 +251,11 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
                  {"COLLECTION_INTERVAL", "1"},
                  {"HOST_METRICS", "false"},
                  {"METRICS_LISTEN", "off"}},
-         .output_path = dir / "log"});
+         .output_path = dir / (enrolled ? "log of the second" : "log of the first")});
     ASSERT_THAT(collector.status(), status::IsOk());
     EXPECT_TRUE(testing::WaitUntil(
         [&] {
+          if ((*collector)->Output().find("stream to the backend is open") == std::string::npos) return false;
           const auto now = suite().Get("/api/v1/metrics/count");
           return now.ok() && Number(now->body, "count") > Number(before->body, "count");
         },
