@@ -115,11 +115,12 @@ void Spool::SetAcked(Stream* stream, int64_t seq) {
   const bool forward = seq >= stream->acked_seq;
   for (const Entry& entry : stream->entries) {
     if (entry.seq <= low || entry.seq > high) continue;
-    Segment& segment = segments_[entry.segment];
-    if (forward) {
-      if (segment.pending > 0 && --segment.pending == 0) segment.idle_since = now;
-    } else {
-      ++segment.pending;
+    const auto segment = segments_.find(entry.segment);
+    if (segment == segments_.end()) continue;
+    if (!forward) {
+      ++segment->second.pending;
+    } else if (segment->second.pending > 0 && --segment->second.pending == 0) {
+      segment->second.idle_since = now;
     }
   }
   stream->acked_seq = seq;
@@ -355,8 +356,14 @@ absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
   head.replaces_seq = item->replaces_seq;
   body.append(EncodePatches(item->baselines));
   std::string record = EncodeRecord(head, body);
+  const size_t head_bytes = record.size() - kRecordPrefixBytes - body.size();
+  if (head_bytes > kMaxRecordHeadBytes || body.size() > kMaxRecordBodyBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("batch: its record has ", head_bytes, " and ", body.size(),
+                                                   " bytes, at most ", kMaxRecordHeadBytes, " and ",
+                                                   kMaxRecordBodyBytes, " can be read back"));
+  }
   item->entry.seq = head.seq;
-  item->entry.head_bytes = static_cast<uint32_t>(record.size() - kRecordPrefixBytes - body.size());
+  item->entry.head_bytes = static_cast<uint32_t>(head_bytes);
   item->entry.body_bytes = static_cast<uint32_t>(body.size());
   item->entry.prev_hash = tip.hash;
   item->entry.hash = ToHash(head.hash);
@@ -423,13 +430,7 @@ void Spool::RemoveSegment(uint64_t number) {
   segments_.erase(number);
   for (auto it = streams_.begin(); it != streams_.end();) {
     Stream& stream = it->second;
-    while (!stream.entries.empty() && stream.entries.front().segment <= number) {
-      if (stream.entries.front().segment == number || !segments_.contains(stream.entries.front().segment)) {
-        stream.entries.pop_front();
-      } else {
-        break;
-      }
-    }
+    std::erase_if(stream.entries, [&](const Entry& entry) { return entry.segment == number; });
     std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq <= stream.acked_seq; });
     const bool finished = stream.sealed && stream.entries.empty() && stream.last_seq <= stream.acked_seq;
     if (finished && it->first != live_) {
@@ -613,16 +614,19 @@ absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_
     status = absl::DataLossError("the record holds another batch");
   }
   if (status.ok()) return batch;
-  PGA_LOG(error, "a batch in the spool is damaged and will be reported as a gap",
-          {{"stream", frame::FormatUuid(stream_id)}, {"seq", seq}, {"reason", status}});
   absl::MutexLock lock(&mutex_);
-  ++stats_.rotten_records;
-  stats_.rotten_bytes += static_cast<int64_t>(found.body_bytes);
   const auto it = streams_.find(stream_id);
   if (it == streams_.end()) return absl::NotFoundError("no such batch");
-  for (Entry& entry : it->second.entries) {
-    if (entry.seq == seq && !entry.lost) MarkLost(&it->second, &entry, head);
-  }
+  const auto still = std::find_if(it->second.entries.begin(), it->second.entries.end(), [&](const Entry& entry) {
+    return entry.seq == seq && entry.segment == found.segment && !entry.lost;
+  });
+  // Its segment may have been removed since.
+  if (still == it->second.entries.end()) return MakeGap(stream_id, it->second, seq);
+  PGA_LOG(error, "a batch in the spool is damaged and will be reported as a gap",
+          {{"stream", frame::FormatUuid(stream_id)}, {"seq", seq}, {"reason", status}});
+  ++stats_.rotten_records;
+  stats_.rotten_bytes += static_cast<int64_t>(found.body_bytes);
+  MarkLost(&it->second, &*still, head);
   return MakeGap(stream_id, it->second, seq);
 }
 

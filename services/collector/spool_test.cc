@@ -267,6 +267,20 @@ TEST_F(SpoolTest, BitRotWhileRunningIsReportedAsAGapWithItsInterval) {
   EXPECT_EQ(record.hash_after(), spool_->Load(spool_->live_stream_id(), 3)->prev_hash());
 }
 
+TEST_F(SpoolTest, BatchThatCouldNotBeReadBackIsRefused) {
+  Open();
+  SpoolBatch many = Make(1);
+  for (int i = 0; i < 4000; ++i) {
+    auto* source = many.content.add_sources();
+    source->set_source_id(absl::StrCat("source ", absl::Dec(i, absl::kZeroPad9)));
+  }
+  EXPECT_THAT(AppendOne(std::move(many)), StatusIs(absl::StatusCode::kInvalidArgument));
+  ASSERT_THAT(AppendOne(Make(2)), IsOk());
+  Open();
+  EXPECT_EQ(Pending(), std::vector<int64_t>{2});
+  EXPECT_EQ(spool_->stats().rotten_records, 0);
+}
+
 TEST_F(SpoolTest, LimitRefusesNewBatchesAndKeepsOldOnes) {
   options_.limit_bytes = 20000;
   options_.segment_bytes = 4000;
