@@ -363,6 +363,23 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
   EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
 }
 
+TEST_F(CollectorProcess, DatabaseThatIsDroppedIsNoTroubleAnyMore) {
+  Sql("CREATE ROLE collector_gone_role LOGIN");
+  Sql("GRANT pg_monitor TO collector_gone_role");
+  Sql("CREATE DATABASE closed CONNECTION LIMIT 0");
+  Start("", {{"POSTGRES_USER", "collector_gone_role"}, {"POSTGRES_DATABASES", "*"}});
+  const auto says = [&](const std::string& text) { return collector_->Output().find(text) != std::string::npos; };
+  EXPECT_TRUE(WaitUntil([&] { return says("\"not collected\",\"source\":\"db\",\"what\":\"database closed\""); },
+                        absl::Seconds(30)))
+      << Tail(collector_->Output());
+  Sql("DROP DATABASE closed");
+  EXPECT_TRUE(WaitUntil([&] { return says("\"its database is gone\",\"source\":\"db\",\"what\":\"database closed\""); },
+                        absl::Seconds(30)))
+      << Tail(collector_->Output());
+  Stop();
+  Sql("DROP ROLE collector_gone_role");
+}
+
 TEST_F(CollectorProcess, PushedConfigurationIsAppliedAndKept) {
   ingest_.PushConfig(7, "collection_interval = 1\n[metrics]\nsettings = false\nhost_memory = false\n");
   Start();

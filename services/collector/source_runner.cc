@@ -141,7 +141,17 @@ asio::awaitable<void> SourceRunner::Sleep(asio::steady_timer* timer, absl::Durat
   co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
-bool SourceRunner::Report(const std::string& what, const absl::Status& status) {
+void SourceRunner::ForgetDatabasesBut(const std::vector<std::string>& names) {
+  std::erase_if(troubles_, [&](const auto& entry) {
+    const std::string& database = entry.second.database;
+    if (database.empty() || std::find(names.begin(), names.end(), database) != names.end()) return false;
+    PGA_LOG(info, "its database is gone", {{"source", config_.name}, {"what", entry.first}});
+    return true;
+  });
+  missing_.Set(static_cast<double>(troubles_.size()));
+}
+
+bool SourceRunner::Report(const std::string& what, const absl::Status& status, const std::string& database) {
   const auto it = troubles_.find(what);
   if (status.ok()) {
     if (it == troubles_.end()) return false;
@@ -153,6 +163,7 @@ bool SourceRunner::Report(const std::string& what, const absl::Status& status) {
   const bool news = it == troubles_.end() || it->second.status.code() != status.code();
   Trouble& trouble = troubles_[what];
   trouble.status = status;
+  trouble.database = database;
   if (IsMissing(status)) trouble.skip_until_ns = BootNs() + kRetryMissingNs;
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     trouble.skip_until_ns = BootNs() + 5 * instance_schedule_.base_interval_ns();
@@ -316,6 +327,12 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
         continue;
       }
       Report("list of databases", status);
+      ForgetDatabasesBut(names);
+      const auto gone = [&](const auto& entry) {
+        return entry.first != home && std::find(names.begin(), names.end(), entry.first) == names.end();
+      };
+      std::erase_if(sessions, gone);
+      std::erase_if(closed_until, gone);
     }
     for (const std::string& name : names) {
       if (stopping_ || generation != generation_) break;
@@ -336,7 +353,7 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
       } else {
         status = co_await IdentifySession(&session);
       }
-      Report(absl::StrCat("database ", name), status);
+      Report(absl::StrCat("database ", name), status, name);
       if (!status.ok()) {
         sessions.erase(name);
         closed_until[name] = BootNs() + 9 * kSecondNs;
@@ -350,7 +367,7 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
         if (Skips(what)) continue;
         status = co_await Collect(&session, task, session.database_oid, &database_schedule_, item);
         if (!status.ok()) failures_.Increment();
-        Report(what, status);
+        Report(what, status, name);
       }
     }
     if (!reached) retry();
@@ -371,7 +388,8 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
     if (!session.usable()) {
       const absl::Status status = co_await OpenSession(&config_, context_->resolver, home, &session);
       if (stopping_) co_return;
-      Report("activity", status);
+      // Apart from the samples themselves: a sample that ran out of time rests, connected again or not.
+      Report("connection for activity", status);
       if (!status.ok()) {
         session.connection.reset();
         co_await Sleep(&activity_timer_, backoff.Next());

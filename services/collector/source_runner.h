@@ -55,6 +55,7 @@ class SourceRunner {
   // Why a metric is not collected, per metric and database.
   struct Trouble {
     absl::Status status;
+    std::string database;  // empty = the whole server
     int64_t skip_until_ns = 0;
   };
 
@@ -70,7 +71,9 @@ class SourceRunner {
   // Compares, packs and sends one reading.
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
                        Outbox::Done done);
-  bool Report(const std::string& what, const absl::Status& status);
+  bool Report(const std::string& what, const absl::Status& status, const std::string& database = "");
+  // Troubles of databases that are not among `names` are over.
+  void ForgetDatabasesBut(const std::vector<std::string>& names);
   bool Skips(const std::string& what) const;
   ingestpb::SourceInfo Info(const SourceSession& session) const;
   // The database that speaks for the whole server.
