@@ -72,7 +72,7 @@ absl::Status CreateUser(Context& context) {
   request.set_full_name(context.arguments->Get("full-name"));
   request.set_role(context.arguments->Get("role", "viewer"));
   PGA_ASSIGN_OR_RETURN(const std::string password,
-                       context.read_secret("Password of " + username, "PGACTL_PASSWORD_FILE"));
+                       context.read_secret("password of " + username, "PGACTL_NEW_PASSWORD_FILE"));
   request.set_password(password);
   PGA_ASSIGN_OR_RETURN(const auto user, session->Call<auth_pb::User>(std::string(kAuth) + "CreateUser", request));
   if (context.json) return context.PrintJson(user);

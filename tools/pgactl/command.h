@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message.h"
+#include "pganalytics/registry/v1/registry_service.pb.h"
 #include "tools/pgactl/arguments.h"
 #include "tools/pgactl/session.h"
 
@@ -31,7 +32,7 @@ struct Context {
   absl::Time now;
   // Opened at the first use, so that commands without a server need none.
   std::function<absl::StatusOr<Session*>()> session;
-  // Reads a secret: from the file named by `variable`_FILE, else from the terminal without echo.
+  // Reads a secret ("password"): from the file that the variable names, else from the terminal without echo.
   std::function<absl::StatusOr<std::string>(const std::string& prompt, const std::string& file_variable)> read_secret;
 
   // Word after the command's own words; INVALID_ARGUMENT naming `what` when it is not there.
@@ -61,6 +62,9 @@ std::vector<Command> MigrateCommands();
 std::vector<Command> DoctorCommands();
 
 const std::vector<Command>& AllCommands();
+
+// Every page of the registry's list of collectors, as one.
+absl::StatusOr<pganalytics::registry::v1::ListCollectorsResponse> AllCollectors(Session& session);
 
 // Runs a command line (without the program's name) and says the exit code: 0 done, 1 failed, 2 wrong usage.
 int RunPgactl(const std::vector<std::string>& words, const Environment& environment, std::ostream& out,

@@ -50,7 +50,7 @@ std::string Usage() {
       "  PGACTL_CA_FILE          CA certificates instead of the system's; PGACTL_TLS_VERIFY=false checks none\n"
       "  PGACTL_TOKEN            bearer token instead of the one `pgactl login` keeps\n"
       "  PGACTL_USERNAME, PGACTL_PASSWORD_FILE\n"
-      "                          sign in by itself when needed; the file also answers where a password would be asked\n"
+      "                          sign in by itself when needed; PGACTL_NEW_PASSWORD_FILE  of `users create`\n"
       "  PGACTL_TIMEOUT          of one call (default 30s)\n"
       "  DATABASE_URL, TIMESCALE_URL  databases, for migrate and doctor; CATALOG_DIR  custom metrics, for migrate\n";
   return text;
@@ -120,10 +120,9 @@ class SilentTerminal {
 };
 
 // From the terminal, without echo.
-absl::StatusOr<std::string> AskSecret(const std::string& prompt) {
+absl::StatusOr<std::string> AskSecret(const std::string& prompt, const std::string& file_variable) {
   if (isatty(STDIN_FILENO) == 0) {
-    return absl::FailedPreconditionError("no terminal to ask for the " + prompt +
-                                         "; name a file in PGACTL_PASSWORD_FILE");
+    return absl::FailedPreconditionError("no terminal to ask for the " + prompt + "; name a file in " + file_variable);
   }
   std::cerr << prompt << ": " << std::flush;
   std::string secret;
@@ -255,7 +254,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
                                        const std::string& file_variable) -> absl::StatusOr<std::string> {
     const auto file = environment.find(file_variable);
     if (file != environment.end() && !file->second.empty()) return ReadSecretFile(file->second);
-    return AskSecret(prompt);
+    return AskSecret(prompt, file_variable);
   };
   while (true) {
     context.now = absl::Now();

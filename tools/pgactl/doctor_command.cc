@@ -1,5 +1,8 @@
 // `pgactl doctor`: looks at everything that usually goes wrong, and says what to change.
 #include <cmath>
+#include <optional>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -17,6 +20,7 @@ namespace pga::pgactl {
 namespace {
 
 namespace query_pb = ::pganalytics::query::v1;
+namespace registry_pb = ::pganalytics::registry::v1;
 
 enum class Outcome { kGood, kWarning, kBad, kSkipped };
 
@@ -112,8 +116,15 @@ class Doctor {
       return;
     }
     Add("token", Outcome::kGood, "accepted");
+    // Of collectors that were removed the data stays, and is meant to be silent.
+    std::optional<std::set<std::string>> registered;
+    if (const auto collectors = AllCollectors(*session); collectors.ok()) {
+      registered.emplace();
+      for (const registry_pb::Collector& collector : collectors->data()) registered->insert(collector.id());
+    }
     std::vector<std::string> silent;
     for (const query_pb::Source& source : sources->sources()) {
+      if (registered.has_value() && !registered->contains(source.collector_id())) continue;
       const absl::Time seen =
           absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(source.last_seen()));
       if (context_.now - seen > absl::Minutes(10)) silent.push_back(source.name());

@@ -398,6 +398,14 @@ TEST_P(Pgactl, DoctorNamesWhatToChange) {
   EXPECT_THAT(outcome.out, HasSubstr("ok    clock"));
 }
 
+// The password that one signs in with must not become somebody else's.
+TEST_P(Pgactl, AsksForANewUsersOwnPassword) {
+  WritePassword("correct horse");
+  const Outcome outcome = Run({"users", "create", "ann", "--email", "ann@example.com"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("PGACTL_NEW_PASSWORD_FILE"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, Pgactl, ::testing::Values("rest", "grpc"), [](const auto& test) { return test.param; });
 
 TEST(PgactlAlone, SaysWhenNothingAnswers) {

@@ -102,7 +102,7 @@ absl::Status Login(Context& context) {
   if (username.empty() || !context.arguments->words().empty()) {
     PGA_ASSIGN_OR_RETURN(username, context.Word(0, "the user's name"));
   }
-  PGA_ASSIGN_OR_RETURN(const std::string password, context.read_secret("Password", "PGACTL_PASSWORD_FILE"));
+  PGA_ASSIGN_OR_RETURN(const std::string password, context.read_secret("password", "PGACTL_PASSWORD_FILE"));
   PGA_ASSIGN_OR_RETURN(const std::string role, session->Login(username, password));
   *context.out << "signed in at " << session->endpoint() << " as " << username
                << (role.empty() ? "" : " (" + role + ")") << "\n";
@@ -143,22 +143,7 @@ absl::Status Count(Context& context) {
 
 absl::Status Collectors(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
-  registry_pb::ListCollectorsResponse all;
-  // Every page: people want the list, not a page of it.
-  for (int page = 1; page <= 1000; ++page) {
-    registry_pb::ListCollectorsRequest request;
-    request.set_page(page);
-    request.set_page_size(100);
-    PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<registry_pb::ListCollectorsResponse>(
-                                                std::string(kRegistry) + "ListCollectors", request));
-    all.mutable_data()->MergeFrom(answer.data());
-    all.set_total(answer.total());
-    if (page >= answer.total_pages() || answer.data_size() == 0) break;
-  }
-  all.set_count(all.data_size());
-  all.set_page(1);
-  all.set_page_size(all.data_size());
-  all.set_total_pages(1);
+  PGA_ASSIGN_OR_RETURN(const registry_pb::ListCollectorsResponse all, AllCollectors(*session));
   if (context.json) return context.PrintJson(all);
   Table table({"COLLECTOR", "NAME", "STATUS", "LAST SEEN", "VERSION", "ROWS 24H", "ROWS", "CONFIG", "HOST"});
   for (const registry_pb::Collector& c : all.data()) {
@@ -356,6 +341,25 @@ absl::Status Freshness(Context& context) {
 }
 
 }  // namespace
+
+absl::StatusOr<registry_pb::ListCollectorsResponse> AllCollectors(Session& session) {
+  registry_pb::ListCollectorsResponse all;
+  for (int page = 1; page <= 1000; ++page) {
+    registry_pb::ListCollectorsRequest request;
+    request.set_page(page);
+    request.set_page_size(100);
+    PGA_ASSIGN_OR_RETURN(const auto answer, session.Call<registry_pb::ListCollectorsResponse>(
+                                                std::string(kRegistry) + "ListCollectors", request));
+    all.mutable_data()->MergeFrom(answer.data());
+    all.set_total(answer.total());
+    if (page >= answer.total_pages() || answer.data_size() == 0) break;
+  }
+  all.set_count(all.data_size());
+  all.set_page(1);
+  all.set_page_size(all.data_size());
+  all.set_total_pages(1);
+  return all;
+}
 
 std::vector<Command> SignInCommands() {
   return {{"login", "USER", "sign in; the token is kept for the next commands", {}, Login},
