@@ -98,10 +98,31 @@ def check_with_systemd() -> None:
             check((root / "var/log/pganalytics").stat().st_uid == uid, "the log folder belongs to the service's user")
 
 
+def check_log_rotation() -> None:
+    """logrotate itself, on a log of this test: cut while its writer goes on, nothing lost."""
+    rules = (SYSTEMD / "logrotate.d/pganalytics").read_text()
+    outputs = {target.partition(":")[2] for target in directives(SYSTEMD / "pganalytics.service")["StandardOutput"]}
+    for path in outputs:
+        check(f"{path} {{" in rules, f"{path} is not rotated")
+    with tempfile.TemporaryDirectory() as folder:
+        log = pathlib.Path(folder) / "api.log"
+        mine = re.sub(r"^\S+ \{", f"{log} {{", re.sub(r"^\s+su .*\n", "", rules, flags=re.M), flags=re.M)
+        (pathlib.Path(folder) / "rules").write_text(mine)
+        with log.open("a", encoding="utf-8") as writer:
+            for line in ("before", "after"):
+                print(line, file=writer, flush=True)
+                if line == "before":
+                    run(shutil.which("logrotate") or "/usr/sbin/logrotate", "--force", "--state", f"{folder}/state",
+                        f"{folder}/rules")
+        check(log.read_text() == "after\n", f"log after rotation: {log.read_text()!r}")
+        check((pathlib.Path(folder) / "api.log.1").read_text() == "before\n", "what was rotated")
+
+
 def main() -> int:
     check_compose()
     check_image()
     check_units()
+    check_log_rotation()
     if shutil.which("systemd-analyze"):
         check_with_systemd()
     else:
