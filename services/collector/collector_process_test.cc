@@ -363,6 +363,23 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
   EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
 }
 
+TEST_F(CollectorProcess, ExtensionThatIsCreatedLaterIsNoticed) {
+  Start("", {{"POSTGRES_DATABASES", database_}});
+  EXPECT_TRUE(WaitUntil(
+      [&] { return collector_->Output().find("extension pg_stat_statements is not installed") != std::string::npos; },
+      absl::Seconds(30)))
+      << Tail(collector_->Output());
+  EXPECT_EQ(ingest_.Frames("statements"), 0);
+  Sql("CREATE EXTENSION pg_stat_statements");
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("statements") > 0; }, absl::Seconds(30)))
+      << Tail(collector_->Output());
+  // The connection is the same: only the extension's place is learnt anew.
+  Sql("ALTER EXTENSION pg_stat_statements SET SCHEMA information_schema");
+  const int64_t frames = ingest_.Frames("statements");
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("statements") > frames + 1; }, absl::Seconds(30)))
+      << Tail(collector_->Output());
+}
+
 TEST_F(CollectorProcess, DatabaseThatIsDroppedIsNoTroubleAnyMore) {
   Sql("CREATE ROLE collector_gone_role LOGIN");
   Sql("GRANT pg_monitor TO collector_gone_role");

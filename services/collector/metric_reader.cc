@@ -111,35 +111,8 @@ asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const E
   co_return status;
 }
 
-}  // namespace
-
-absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalogpb::Metric& metric) {
-  Extension extension;
-  if (!metric.extension().empty()) {
-    const auto found = session.extensions.find(metric.extension());
-    if (found == session.extensions.end()) {
-      return absl::NotFoundError(absl::StrCat("extension ", metric.extension(), " is not installed"));
-    }
-    extension = found->second;
-  }
-  const catalogpb::Query* query =
-      catalog::SelectQuery(metric, session.connection->server_version(), session.in_recovery, extension.version);
-  if (query == nullptr) return std::string();
-  return catalog::RenderSql(*query, extension.schema);
-}
-
-asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
-                                       QueryTextMode mode, Reading* reading) {
-  reading->Clear();
-  RowReader reader(reading, TextColumns(reading->shape(), mode));
-  const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
-  pg::AsyncConnection::RowSink sink = std::move(reader);
-  absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));
-  co_return status;
-}
-
-asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
-                                         clock::Clock* clock, std::optional<Observation>* observation) {
+asio::awaitable<absl::Status> TryMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+                                        clock::Clock* clock, std::optional<Observation>* observation) {
   observation->reset();
   const catalogpb::Metric& metric = *task->metric;
   const absl::StatusOr<std::string> sql = SelectSql(*session, metric);
@@ -175,6 +148,44 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
   }
   *observation = seen;
   co_return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalogpb::Metric& metric) {
+  Extension extension;
+  if (!metric.extension().empty()) {
+    const auto found = session.extensions.find(metric.extension());
+    if (found == session.extensions.end()) {
+      return absl::NotFoundError(absl::StrCat("extension ", metric.extension(), " is not installed"));
+    }
+    extension = found->second;
+  }
+  const catalogpb::Query* query =
+      catalog::SelectQuery(metric, session.connection->server_version(), session.in_recovery, extension.version);
+  if (query == nullptr) return std::string();
+  return catalog::RenderSql(*query, extension.schema);
+}
+
+asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
+                                       QueryTextMode mode, Reading* reading) {
+  reading->Clear();
+  RowReader reader(reading, TextColumns(reading->shape(), mode));
+  const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
+  pg::AsyncConnection::RowSink sink = std::move(reader);
+  absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));
+  co_return status;
+}
+
+asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+                                         clock::Clock* clock, std::optional<Observation>* observation) {
+  absl::Status status = co_await TryMetric(session, task, mode, clock, observation);
+  if (!absl::IsNotFound(status) || task->metric->extension().empty() || !session->usable()) co_return status;
+  // The extension may have been created, updated or moved since the session began.
+  absl::Status learnt = co_await LearnExtensions(session);
+  if (!learnt.ok()) co_return learnt;
+  status = co_await TryMetric(session, task, mode, clock, observation);
+  co_return status;
 }
 
 }  // namespace pga::collector

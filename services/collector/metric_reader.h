@@ -41,7 +41,7 @@ boost::asio::awaitable<absl::Status> ReadRows(SourceSession* session, const cata
 
 // Reads the metric into task->reading and says under which circumstances; `observation` stays empty when the metric is
 // not for this server. Statements are read again when their statistics were reset meanwhile, ABORTED if that does not
-// end.
+// end. NOT_FOUND if an extension, table or column is missing; the session knows the database's extensions anew then.
 boost::asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
                                                 clock::Clock* clock, std::optional<Observation>* observation);
 

@@ -20,8 +20,10 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int64_t kSecondNs = 1000000000;
-// A metric that lacks a privilege or an extension is tried again after this.
-constexpr int64_t kRetryMissingNs = 300 * kSecondNs;
+// A metric that lacks a privilege or an extension is tried again after so many of its intervals, within these limits.
+constexpr int64_t kRetryMissingIntervals = 5;
+constexpr int64_t kRetryMissingLeastNs = 5 * kSecondNs;
+constexpr int64_t kRetryMissingMostNs = 60 * kSecondNs;
 // Frames that the spool refused are read again after this, so that collection goes on soon after there is room.
 constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
 
@@ -164,7 +166,10 @@ bool SourceRunner::Report(const std::string& what, const absl::Status& status, c
   Trouble& trouble = troubles_[what];
   trouble.status = status;
   trouble.database = database;
-  if (IsMissing(status)) trouble.skip_until_ns = BootNs() + kRetryMissingNs;
+  if (IsMissing(status)) {
+    trouble.skip_until_ns = BootNs() + std::clamp(kRetryMissingIntervals * instance_schedule_.base_interval_ns(),
+                                                  kRetryMissingLeastNs, kRetryMissingMostNs);
+  }
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     trouble.skip_until_ns = BootNs() + 5 * instance_schedule_.base_interval_ns();
   }
@@ -173,6 +178,16 @@ bool SourceRunner::Report(const std::string& what, const absl::Status& status, c
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});
   }
   return news;
+}
+
+void SourceRunner::ReportRights(const SourceSession& session) {
+  Report("rows of other users",
+         session.monitor ? absl::OkStatus()
+                         : absl::PermissionDeniedError(absl::StrCat(
+                               "login ", config_.user,
+                               " lacks the role pg_monitor, so that statements and sessions of others are hidden; run: "
+                               "GRANT pg_monitor TO ",
+                               QuoteIdentifier(config_.user))));
 }
 
 bool SourceRunner::Skips(const std::string& what) const {
@@ -259,12 +274,7 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       }
       backoff.Reset();
       up_.Set(1);
-      Report("rows of other users", session.monitor ? absl::OkStatus()
-                                                    : absl::PermissionDeniedError(absl::StrCat(
-                                                          "login ", config_.user,
-                                                          " lacks the role pg_monitor, so that statements and sessions "
-                                                          "of others are hidden; run: GRANT pg_monitor TO ",
-                                                          QuoteIdentifier(config_.user))));
+      ReportRights(session);
       PGA_LOG(info, "source connected",
               {{"source", config_.name},
                {"server_version", session.connection->server_version()},
@@ -282,6 +292,7 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       session.connection.reset();
       continue;
     }
+    ReportRights(session);
     const std::vector<int> due = instance_schedule_.TakeDue(BootNs());
     const int generation = generation_;
     for (const int item : due) {

@@ -72,6 +72,7 @@ class SourceRunner {
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
                        Outbox::Done done);
   bool Report(const std::string& what, const absl::Status& status, const std::string& database = "");
+  void ReportRights(const SourceSession& session);
   // Troubles of databases that are not among `names` are over.
   void ForgetDatabasesBut(const std::vector<std::string>& names);
   bool Skips(const std::string& what) const;

@@ -61,12 +61,17 @@ asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostRe
   }
   absl::Status status = co_await IdentifySession(session);
   if (!status.ok()) co_return status;
+  status = co_await LearnExtensions(session);
+  co_return status;
+}
+
+asio::awaitable<absl::Status> LearnExtensions(SourceSession* session) {
   session->extensions.clear();
   pg::AsyncConnection::RowSink sink = [session](const pg::AsyncRow& row) {
     session->extensions[TextOf(row, 0)] = {TextOf(row, 1), TextOf(row, 2)};
     return absl::OkStatus();
   };
-  status = co_await session->connection->Query(kExtensionsSql, {}, absl::Seconds(6), std::move(sink));
+  absl::Status status = co_await session->connection->Query(kExtensionsSql, {}, absl::Seconds(6), std::move(sink));
   co_return status;
 }
 

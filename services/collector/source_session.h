@@ -46,6 +46,8 @@ boost::asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg:
                                                  std::string database, SourceSession* session);
 // Learns epoch, recovery, role and database again; extensions stay as they are.
 boost::asio::awaitable<absl::Status> IdentifySession(SourceSession* session);
+// Learns the database's extensions again: one was created, updated, moved or dropped.
+boost::asio::awaitable<absl::Status> LearnExtensions(SourceSession* session);
 // Databases that the login may connect to, without templates, by name.
 boost::asio::awaitable<absl::Status> ListDatabases(SourceSession* session, std::vector<std::string>* names);
 // Runs one statement in a transaction of its own: BEGIN READ ONLY, the statement, COMMIT.
