@@ -302,8 +302,10 @@ TEST_P(MetricsOnServer, LockedTableDoesNotHoldUpSizes) {
     EXPECT_EQ(session.Check(*(*Catalog::Builtin())->Find(name)), absl::OkStatus()) << name;
   }
   ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("table_size")), absl::OkStatus());
-  EXPECT_EQ(session.Cell("relname", "job", "total_bytes"), "no row");
-  EXPECT_NE(session.Cell("relname", "no_index", "total_bytes"), "no row");
+  EXPECT_EQ(session.Cell("relname", "job", "total_bytes"), "NULL");
+  EXPECT_NE(session.Cell("relname", "no_index", "total_bytes"), "NULL");
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("index_size")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("indexrelname", "job_pkey", "size_bytes"), "NULL");
 }
 
 TEST_P(MetricsOnServer, ExamplesOfTheGuideRun) {
