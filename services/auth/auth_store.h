@@ -221,6 +221,9 @@ class AuthStore {
   virtual absl::Status Audit(AuditEntry audit, absl::Time deadline) = 0;
   // Deletes what has expired; the number of rows.
   virtual absl::StatusOr<int64_t> DeleteExpired(absl::Time now, absl::Time deadline) = 0;
+  // Deletes audit rows from before that instant, of the last 30 days none; at most 10,000 of each audit table. Returns
+  // how many went.
+  virtual absl::StatusOr<int64_t> PruneAudit(absl::Time before, absl::Time deadline) = 0;
 };
 
 }  // namespace pga::auth

@@ -466,6 +466,31 @@ TEST_F(AuthTest, NothingRestsOnAPasswordThatWasReplacedWhileItWasHashed) {
   EXPECT_EQ((*store.FindUser(id, deadline))->password_hash, "another hash");
 }
 
+TEST_F(AuthTest, AuditRowsGoByAgeAndNoYoungOnes) {
+  Start();
+  Admin();
+  auto pool = pg::Pool::Create({.url = config_.database_url.Reveal(), .size = 1});
+  ASSERT_THAT(pool, IsOk());
+  PgAuthStore store(pool->get(), {});
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const auto exec = [&](const char* sql) { return (*pool)->Exec(sql, {}, deadline); };
+  ASSERT_THAT(exec("INSERT INTO pganalytics.audit_log (created_at, actor, action, outcome) "
+                   "SELECT now() - (n + 0.5) * INTERVAL '1 day', 'x', 'old', 'success' FROM generate_series(1, 100) n"),
+              IsOk());
+  ASSERT_THAT(exec("INSERT INTO pganalytics.registration_secret_audit (status, used_at) "
+                   "SELECT 'failed', now() - (n + 0.5) * INTERVAL '1 day' FROM generate_series(1, 100) n"),
+              IsOk());
+  EXPECT_THAT(store.PruneAudit(absl::Now() - absl::Hours(24 * 60), deadline), IsOkAndHolds(82));
+  // As the service itself: it can neither delete rows nor have young ones deleted.
+  ASSERT_THAT(exec("SET SESSION AUTHORIZATION pganalytics_auth"), IsOk());
+  EXPECT_THAT(store.PruneAudit(absl::Now(), deadline), IsOkAndHolds(60));
+  EXPECT_THAT(exec("DELETE FROM pganalytics.audit_log"), StatusIs(absl::StatusCode::kPermissionDenied));
+  ASSERT_THAT(exec("RESET SESSION AUTHORIZATION"), IsOk());
+  const auto left = exec("SELECT count(*)::int8 FROM pganalytics.audit_log WHERE action = 'old'");
+  ASSERT_THAT(left, IsOk());
+  EXPECT_EQ((*left)[0].Int64(0), 29);
+}
+
 TEST_F(AuthTest, SignInOvertakenByAChangeOfTheAccountSeesTheChange) {
   Start();
   const std::string admin = Admin().token();

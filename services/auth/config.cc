@@ -72,6 +72,9 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
                   "a session ends after this, however often it is refreshed", absl::Minutes(1), absl::Hours(24 * 366));
   loader.Duration(&config->collector_lifetime, "COLLECTOR_TOKEN_EXPIRATION", "collector-token-expiration",
                   config->collector_lifetime, "life of collectors' tokens", absl::Minutes(1), absl::Hours(24 * 366));
+  loader.Duration(&config->audit_retention, "AUDIT_RETENTION", "audit-retention", config->audit_retention,
+                  "how long audit rows are kept, 30 days or more; 0 = for ever", absl::ZeroDuration(),
+                  absl::Hours(24 * 36600));
   loader.Int(&config->hash_concurrency, "PASSWORD_HASH_CONCURRENCY", "password-hash-concurrency",
              config->hash_concurrency, "password hashes at a time, 19 MiB each", "hashes", 1, 64);
   loader.Secret(&config->registration_secret, "REGISTRATION_SECRET",
@@ -100,6 +103,9 @@ absl::Status Validate(const AuthConfig& config) {
   if (!config.admin_password.empty()) {
     const absl::Status password = ValidatePassword(config.admin_password.Reveal(), kProtectedUsername);
     if (!password.ok()) problems.push_back(absl::StrCat("ADMIN_PASSWORD: ", password.message()));
+  }
+  if (config.audit_retention > absl::ZeroDuration() && config.audit_retention < absl::Hours(24 * 30)) {
+    problems.emplace_back("AUDIT_RETENTION: 30 days or more, or 0 to keep audit rows for ever");
   }
   if (config.production()) {
     if (config.jwt_secret.empty() && config.jwt_signing_key.empty()) {

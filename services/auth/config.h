@@ -32,6 +32,8 @@ struct AuthConfig {
   absl::Duration refresh_lifetime = absl::Hours(24);
   absl::Duration session_lifetime = absl::Hours(24 * 30);
   absl::Duration collector_lifetime = absl::Hours(24);
+  // How long audit rows are kept; zero = for ever.
+  absl::Duration audit_retention = absl::Hours(24 * 400);
   int hash_concurrency = 2;
 
   log::Secret registration_secret;

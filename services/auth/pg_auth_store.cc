@@ -671,4 +671,10 @@ absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, absl::Time de
   return deleted;
 }
 
+absl::StatusOr<int64_t> PgAuthStore::PruneAudit(absl::Time before, absl::Time deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT pganalytics.prune_audit(pganalytics.at($1))::int8",
+                                                            {Micros(before)}, deadline));
+  return result[0].Int64(0);
+}
+
 }  // namespace pga::auth

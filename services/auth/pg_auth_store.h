@@ -69,6 +69,7 @@ class PgAuthStore final : public AuthStore {
                                          absl::Time deadline) override;
   absl::Status Audit(AuditEntry audit, absl::Time deadline) override;
   absl::StatusOr<int64_t> DeleteExpired(absl::Time now, absl::Time deadline) override;
+  absl::StatusOr<int64_t> PruneAudit(absl::Time before, absl::Time deadline) override;
 
  private:
   absl::Status EndUserSessions(pg::Transaction& tx, int32_t user_id, std::string_view keep_session,

@@ -117,6 +117,7 @@ absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* acc
 
 struct AuthServer::Parts {
   AuthDeps deps;
+  absl::Duration audit_retention;
   std::unique_ptr<pg::Pool> pool;
   std::unique_ptr<PgAuthStore> store;
   std::unique_ptr<token::Signer> signer;
@@ -140,6 +141,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   PGA_RETURN_IF_ERROR(Validate(config));
   auto parts = std::make_unique<Parts>();
   parts->deps = deps;
+  parts->audit_retention = config.audit_retention;
 
   pg::PoolOptions pool_options;
   pool_options.url = config.database_url.Reveal();
@@ -241,6 +243,9 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     raw->deps.revocations->Forget(now - horizons.collectors);
     const auto deleted = raw->store->DeleteExpired(now, absl::Now() + absl::Minutes(1));
     if (!deleted.ok()) PGA_LOG(warn, "expired rows could not be deleted", {{"status", deleted.status()}});
+    if (raw->audit_retention <= absl::ZeroDuration()) return;
+    const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, absl::Now() + absl::Minutes(1));
+    if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
   });
   return std::unique_ptr<AuthServer>(new AuthServer(std::move(parts)));
 }
