@@ -546,14 +546,14 @@ absl::StatusOr<ingestpb::Batch> IngestClient::PickNext(Streaming* state) {
     int64_t& next = state->next_seq[stream.stream_id];
     next = std::max(next, stream.last_acked_seq + 1);
     if (next > stream.last_written_seq) continue;
-    auto loaded = spool_->Load(stream.stream_id, next);
+    bool is_gap = false;
+    auto loaded = spool_->Load(stream.stream_id, next, &is_gap);
     if (!loaded.ok()) {
       // The next Hello says anew where the stream stands, and brings the hash that a gap record needs.
       return absl::UnavailableError(absl::StrCat("batch ", next, " of stream ", frame::FormatUuid(stream.stream_id),
                                                  " cannot be read: ", loaded.status().message()));
     }
-    // A gap record takes the numbers up to its own; an ordinary batch has exactly the next one.
-    if (loaded->seq() > next) gaps_.Increment();
+    if (is_gap) gaps_.Increment();
     return loaded;
   }
   return absl::NotFoundError("nothing to send");

@@ -593,7 +593,8 @@ absl::Status Spool::ReadRecord(const Entry& entry, RecordHead* head, std::string
   return absl::OkStatus();
 }
 
-absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_t seq) {
+absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_t seq, bool* is_gap) {
+  if (is_gap != nullptr) *is_gap = true;
   Entry found;
   {
     absl::MutexLock lock(&mutex_);
@@ -613,7 +614,10 @@ absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_
                       !batch.ParseFromArray(body.data(), static_cast<int>(head.batch_bytes)) || batch.seq() != seq)) {
     status = absl::DataLossError("the record holds another batch");
   }
-  if (status.ok()) return batch;
+  if (status.ok()) {
+    if (is_gap != nullptr) *is_gap = false;
+    return batch;
+  }
   absl::MutexLock lock(&mutex_);
   const auto it = streams_.find(stream_id);
   if (it == streams_.end()) return absl::NotFoundError("no such batch");

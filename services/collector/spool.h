@@ -120,8 +120,9 @@ class Spool {
   std::vector<SpoolStream> Streams() const;
 
   // The batch with this number. If it is lost (rotten, dropped) but later ones of the stream exist, a gap record that
-  // takes the numbers of all lost ones from `seq` on: its seq is the last of them. NOT_FOUND beyond the last one.
-  absl::StatusOr<ingestpb::Batch> Load(const std::string& stream_id, int64_t seq);
+  // takes the numbers of all lost ones from `seq` on: its seq is the last of them, and `is_gap`, if wanted, is set.
+  // NOT_FOUND beyond the last one.
+  absl::StatusOr<ingestpb::Batch> Load(const std::string& stream_id, int64_t seq, bool* is_gap = nullptr);
 
   // Cumulative. False if the hash contradicts what was written (another process writes this stream: FORK); nothing is
   // changed then.

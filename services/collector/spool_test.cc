@@ -257,8 +257,12 @@ TEST_F(SpoolTest, BitRotWhileRunningIsReportedAsAGapWithItsInterval) {
     out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   }
   EXPECT_EQ(Pending(), (std::vector<int64_t>{1, -2, 3}));
-  auto gap = spool_->Load(spool_->live_stream_id(), 2);
+  bool is_gap = false;
+  auto gap = spool_->Load(spool_->live_stream_id(), 2, &is_gap);
   ASSERT_THAT(gap, IsOk());
+  EXPECT_TRUE(is_gap);
+  EXPECT_THAT(spool_->Load(spool_->live_stream_id(), 3, &is_gap), IsOk());
+  EXPECT_FALSE(is_gap);
   const ingestpb::Gap record = GapOf(*gap);
   ASSERT_EQ(record.lost_size(), 1);
   EXPECT_EQ(record.lost(0).start_us(), 20);
