@@ -28,6 +28,8 @@ class Credentials {
   absl::Status Load();
 
   bool enrolled() const { return !token_.empty(); }
+  // There is a registration secret.
+  bool may_enrol() const { return !secret_.empty(); }
   // Close enough to an expiry that they should be renewed.
   bool NeedsRenewal(absl::Time now) const;
   const std::string& token() const { return token_; }

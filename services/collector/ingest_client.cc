@@ -36,6 +36,8 @@ constexpr absl::Duration kHelloTimeout = absl::Seconds(20);
 constexpr int kMaxWindow = 64;
 // Hello names at most this many streams.
 constexpr size_t kMaxHelloStreams = 1000;
+// After so many refusals of the token, with the certificate failing in between, a collector with a secret enrols anew.
+constexpr int kRefusalsWithoutCertificate = 3;
 
 }  // namespace
 
@@ -236,6 +238,7 @@ void IngestClient::Run() {
     if (status.ok()) status = Stream();
     up_.Set(0);
     const bool was_connected = connected_.exchange(false);
+    if (was_connected) refused_without_certificate_ = 0;
     {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return;
@@ -247,7 +250,13 @@ void IngestClient::Run() {
       channel_.reset();
       leave_out_certificate_ = !was_connected && !leave_out_certificate_;
     }
-    if (status.code() == absl::StatusCode::kUnauthenticated) {
+    if (status.code() == absl::StatusCode::kUnauthenticated && leave_out_certificate_ &&
+        credentials_.has_certificate() &&
+        (!credentials_.may_enrol() || ++refused_without_certificate_ < kRefusalsWithoutCertificate)) {
+      // The certificate may be good after all, and the backend have been away when it was tried.
+      leave_out_certificate_ = false;
+      channel_.reset();
+    } else if (status.code() == absl::StatusCode::kUnauthenticated) {
       // The certificate may still be good when the token is not; without either only the secret helps.
       absl::Status renewed = absl::UnauthenticatedError("no certificate");
       if (credentials_.enrolled() && credentials_.has_certificate() && channel_ != nullptr) {

@@ -104,7 +104,9 @@ class IngestClient {
   const IngestEvents events_;
   Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
+  // The next attempt goes with the token alone; how often such an attempt was refused in a row.
   bool leave_out_certificate_ = false;
+  int refused_without_certificate_ = 0;
   int64_t session_ = 0;
   // Streams of which the server holds more than the spool, and how much, that have been dealt with.
   std::map<std::string, int64_t> rolled_back_;
