@@ -55,10 +55,11 @@ void RevocationWatcher::Run() {
     }
     auth::WatchRevocationsRequest request;
     request.set_after(set_->last_number());
+    CallOptions options = OwnWork(kWatchFor, identity_);
+    options.canceller = &canceller_;
     const absl::Status status =
         CallStream<auth::IdentityService::Stub, auth::WatchRevocationsRequest, auth::RevocationBatch>(
-            *stub, &auth::IdentityService::Stub::WatchRevocations, request, OwnWork(kWatchFor, identity_),
-            [&](auth::RevocationBatch& batch) {
+            *stub, &auth::IdentityService::Stub::WatchRevocations, request, options, [&](auth::RevocationBatch& batch) {
               std::vector<token::Revocation> revocations;
               revocations.reserve(static_cast<size_t>(batch.revocations_size()));
               for (const auth::Revocation& r : batch.revocations()) {
@@ -73,8 +74,7 @@ void RevocationWatcher::Run() {
               backoff.Reset();
               reported = false;
               return absl::OkStatus();
-            },
-            &canceller_);
+            });
     if (canceller_.cancelled()) break;
     // The planned end of a subscription is followed by the next one at once.
     if (absl::IsDeadlineExceeded(status) && set_->HasNews(clock_->Now())) continue;

@@ -111,7 +111,9 @@ absl::Status CallUnary(const CallOptions& options, const std::function<grpc::Sta
   context.AddMetadata(kRequestId, options.request_id.empty() ? token::RandomHex(16) : options.request_id);
   for (const auto& [key, value] : options.metadata) context.AddMetadata(key, value);
 
+  if (options.canceller != nullptr && !options.canceller->Attach(&context)) return absl::CancelledError("ended");
   absl::Status status = FromGrpc(call(&context));
+  if (options.canceller != nullptr) options.canceller->Detach();
   if (options.response_metadata != nullptr) {
     for (const auto& [key, value] : context.GetServerInitialMetadata()) {
       options.response_metadata->emplace_back(std::string(key.data(), key.size()),

@@ -48,30 +48,6 @@ struct ChannelOptions {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address, const TlsOptions& tls,
                                                        const ChannelOptions& options = {});
 
-struct CallOptions {
-  // Required and finite.
-  absl::Time deadline = absl::InfiniteFuture();
-  // Whose token goes along: this service's ...
-  ServiceIdentity* identity = nullptr;
-  // ... or, when set, this one (a person's own token that is passed on).
-  std::string bearer;
-  // Made where empty.
-  std::string request_id;
-  // Further request metadata; keys lower case.
-  Metadata metadata;
-  // Wait for the connection until the deadline instead of failing at once.
-  bool wait_for_ready = false;
-  // Where the answer's initial metadata goes, if wanted.
-  Metadata* response_metadata = nullptr;
-};
-
-// Options of a step of `call`: its request id, this service's identity, and min(its deadline, now + limit).
-CallOptions OnBehalfOf(const CallContext& call, absl::Duration limit, ServiceIdentity* identity);
-// The same with the caller's own token passed on.
-CallOptions PassedOn(const CallContext& call, absl::Duration limit);
-// Options of work without a call.
-CallOptions OwnWork(absl::Duration limit, ServiceIdentity* identity);
-
 // Lets another thread end a call. Thread-safe; one call at a time.
 class Canceller {
  public:
@@ -89,11 +65,37 @@ class Canceller {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
+struct CallOptions {
+  // Required and finite.
+  absl::Time deadline = absl::InfiniteFuture();
+  // Whose token goes along: this service's ...
+  ServiceIdentity* identity = nullptr;
+  // ... or, when set, this one (a person's own token that is passed on).
+  std::string bearer;
+  // Made where empty.
+  std::string request_id;
+  // Further request metadata; keys lower case.
+  Metadata metadata;
+  // Wait for the connection until the deadline instead of failing at once.
+  bool wait_for_ready = false;
+  // Where the answer's initial metadata goes, if wanted.
+  Metadata* response_metadata = nullptr;
+  // Ends the call when it is cancelled.
+  Canceller* canceller = nullptr;
+};
+
+// Options of a step of `call`: its request id, this service's identity, and min(its deadline, now + limit).
+CallOptions OnBehalfOf(const CallContext& call, absl::Duration limit, ServiceIdentity* identity);
+// The same with the caller's own token passed on.
+CallOptions PassedOn(const CallContext& call, absl::Duration limit);
+// Options of work without a call.
+CallOptions OwnWork(absl::Duration limit, ServiceIdentity* identity);
+
 // Sets the context up, makes the call, and turns the outcome into a Status with reason and retry delay.
 // INVALID_ARGUMENT without a finite deadline; UNAVAILABLE when this service has no token yet or its token was refused.
 absl::Status CallUnary(const CallOptions& options, const std::function<grpc::Status(grpc::ClientContext*)>& call);
 
-// One unary call; blocks until the answer or the deadline.
+// One unary call; blocks until the answer, the deadline, or CANCELLED.
 template <typename Stub, typename Req, typename Resp>
 absl::StatusOr<Resp> Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Req&, Resp*),
                           const Req& request, const CallOptions& options) {
@@ -105,15 +107,14 @@ absl::StatusOr<Resp> Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientC
 }
 
 // One server-streaming call: `on_message` gets every message; its failure ends the call and is returned. Blocks until
-// the stream ends, the deadline passes or `canceller` (optional) is cancelled.
+// the stream ends, the deadline passes or the call is cancelled.
 template <typename Stub, typename Req, typename Resp>
 absl::Status CallStream(Stub& stub,
                         std::unique_ptr<grpc::ClientReader<Resp>> (Stub::*method)(grpc::ClientContext*, const Req&),
                         const Req& request, const CallOptions& options,
-                        const std::function<absl::Status(Resp&)>& on_message, Canceller* canceller = nullptr) {
+                        const std::function<absl::Status(Resp&)>& on_message) {
   absl::Status stopped;
   const absl::Status status = CallUnary(options, [&](grpc::ClientContext* context) {
-    if (canceller != nullptr && !canceller->Attach(context)) return grpc::Status(grpc::StatusCode::CANCELLED, "ended");
     auto reader = (stub.*method)(context, request);
     Resp message;
     while (stopped.ok() && reader->Read(&message)) stopped = on_message(message);
@@ -122,9 +123,7 @@ absl::Status CallStream(Stub& stub,
       while (reader->Read(&message)) {
       }
     }
-    grpc::Status end = reader->Finish();
-    if (canceller != nullptr) canceller->Detach();
-    return end;
+    return reader->Finish();
   });
   return stopped.ok() ? status : stopped;
 }

@@ -207,17 +207,14 @@ absl::StatusOr<std::string> WhoAmI(const std::shared_ptr<grpc::Channel>& channel
   return response.toml();
 }
 
-absl::StatusOr<std::vector<int>> ListUsers(const std::shared_ptr<grpc::Channel>& channel, const CallOptions& options,
-                                           Canceller* canceller = nullptr) {
+absl::StatusOr<std::vector<int>> ListUsers(const std::shared_ptr<grpc::Channel>& channel, const CallOptions& options) {
   auto stub = authpb::AuthService::NewStub(channel);
   std::vector<int> ids;
   PGA_RETURN_IF_ERROR((CallStream<authpb::AuthService::Stub, authpb::ListUsersRequest, authpb::User>(
-      *stub, &authpb::AuthService::Stub::ListUsers, authpb::ListUsersRequest(), options,
-      [&ids](authpb::User& user) {
+      *stub, &authpb::AuthService::Stub::ListUsers, authpb::ListUsersRequest(), options, [&ids](authpb::User& user) {
         ids.push_back(user.id());
         return absl::OkStatus();
-      },
-      canceller)));
+      })));
   return ids;
 }
 

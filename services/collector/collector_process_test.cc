@@ -2,7 +2,11 @@
 // lost, what was stored adds up to what the server counted.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -361,6 +365,25 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
   waiter.join();
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("blocking") > frames; }, absl::Seconds(20)));
   EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
+}
+
+// It listens, so that connections are made, and never says a word.
+TEST_F(CollectorProcess, EndsPromptlyThoughTheBackendDoesNotAnswer) {
+  const int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(silent, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(silent, 16), 0);
+  ASSERT_EQ(getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  Start("", {{"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ntohs(address.sin_port))}});
+  pollfd caller{.fd = silent, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&caller, 1, 20'000), 1) << "the collector has connected";
+  collector_->Signal(SIGTERM);
+  EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(6)), IsOkAndHolds(0)) << Tail(collector_->Output());
+  collector_.reset();
+  close(silent);
 }
 
 TEST_F(CollectorProcess, ExtensionThatIsCreatedLaterIsNoticed) {

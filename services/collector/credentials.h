@@ -14,6 +14,9 @@
 namespace grpc {
 class Channel;
 }
+namespace pga::rpc {
+class Canceller;
+}
 
 namespace pga::collector {
 
@@ -38,11 +41,11 @@ class Credentials {
   std::string certificate_path() const { return state_dir_ + "/collector.crt"; }
 
   // Asks for first credentials with the registration secret. FAILED_PRECONDITION without a secret. Blocks for up to
-  // 20 s.
-  absl::Status Enrol(const std::shared_ptr<grpc::Channel>& channel);
+  // 20 s, or until CANCELLED.
+  absl::Status Enrol(const std::shared_ptr<grpc::Channel>& channel, rpc::Canceller* canceller);
   // Asks for fresh ones: by the token, or, when that is refused or has expired, by the certificate that the channel
-  // presents.
-  absl::Status Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused);
+  // presents. Blocks as Enrol.
+  absl::Status Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused, rpc::Canceller* canceller);
   // The backend does not know the token any more.
   void Forget();
 

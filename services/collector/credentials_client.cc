@@ -101,7 +101,7 @@ absl::Status Credentials::Store(const Response& response) {
                    absl::ToUnixSeconds(token_expires_), "\n", absl::ToUnixSeconds(certificate_expires_), "\n"));
 }
 
-absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel) {
+absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel, rpc::Canceller* canceller) {
   if (secret_.empty()) {
     return absl::FailedPreconditionError("no credentials yet, and REGISTRATION_SECRET is not set");
   }
@@ -115,6 +115,7 @@ absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel) {
   PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
   rpc::CallOptions options;
   options.deadline = absl::Now() + absl::Seconds(20);
+  options.canceller = canceller;
   options.metadata = {{"x-registration-secret", secret_.Reveal()}};
   const auto stub = EnrolmentService::NewStub(channel);
   PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,
@@ -122,12 +123,14 @@ absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel) {
   return Store(response);
 }
 
-absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused) {
+absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel, bool token_refused,
+                                rpc::Canceller* canceller) {
   registrypb::RenewRequest request;
   request.set_version(PGA_VERSION);
   PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
   rpc::CallOptions options;
   options.deadline = absl::Now() + absl::Seconds(20);
+  options.canceller = canceller;
   if (!token_refused && absl::Now() < token_expires_) options.bearer = token_;
   const auto stub = EnrolmentService::NewStub(channel);
   PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,

@@ -162,6 +162,7 @@ IngestClient::IngestClient(IngestClientOptions options, Spool* spool, SpoolWrite
       spool_(spool),
       writer_(writer),
       events_(std::move(events)),
+      canceller_(std::make_unique<rpc::Canceller>()),
       credentials_(options_.state_dir, options_.collector_id, options_.collector_name, options_.registration_secret),
       config_version_(options_.config_version),
       sent_(metrics->AddCounter("pga_collector_batches_sent_total", "Batches written to the stream.")),
@@ -196,6 +197,7 @@ void IngestClient::Stop() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  canceller_->Cancel();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -260,7 +262,7 @@ void IngestClient::Run() {
       // The certificate may still be good when the token is not; without either only the secret helps.
       absl::Status renewed = absl::UnauthenticatedError("no certificate");
       if (credentials_.enrolled() && credentials_.has_certificate() && channel_ != nullptr) {
-        renewed = credentials_.Renew(channel_, /*token_refused=*/true);
+        renewed = credentials_.Renew(channel_, /*token_refused=*/true, canceller_.get());
       }
       if (!renewed.ok() && renewed.code() == absl::StatusCode::kUnauthenticated) credentials_.Forget();
       if (renewed.ok()) renewals_.Increment();
@@ -294,7 +296,7 @@ absl::Status IngestClient::Connect() {
     PGA_ASSIGN_OR_RETURN(channel_, rpc::Connect(options_.backend.target, tls));
   }
   if (!credentials_.enrolled()) {
-    PGA_RETURN_IF_ERROR(status::Annotate(credentials_.Enrol(channel_), "enrolment"));
+    PGA_RETURN_IF_ERROR(status::Annotate(credentials_.Enrol(channel_, canceller_.get()), "enrolment"));
     renewals_.Increment();
     PGA_LOG(info, "enrolled", {{"collector_id", options_.collector_id}, {"backend", options_.backend.target}});
     if (options_.backend.tls && credentials_.has_certificate()) {
@@ -327,7 +329,7 @@ absl::Status IngestClient::Stream() {
     const absl::Time now = absl::Now();
     if (credentials_.NeedsRenewal(now) && now > renew_after) {
       renew_after = now + absl::Minutes(5);
-      const absl::Status renewed = credentials_.Renew(channel_, /*token_refused=*/false);
+      const absl::Status renewed = credentials_.Renew(channel_, /*token_refused=*/false, canceller_.get());
       if (renewed.ok()) {
         renewals_.Increment();
         PGA_LOG(info, "credentials renewed", {{"collector_id", options_.collector_id}});

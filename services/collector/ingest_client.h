@@ -25,6 +25,9 @@
 namespace grpc {
 class Channel;
 }
+namespace pga::rpc {
+class Canceller;
+}
 
 namespace pga::collector {
 
@@ -102,6 +105,8 @@ class IngestClient {
   Spool* const spool_;
   SpoolWriter* const writer_;
   const IngestEvents events_;
+  // Ends a question for credentials when the client stops.
+  const std::unique_ptr<rpc::Canceller> canceller_;
   Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
   // The next attempt goes with the token alone; how often such an attempt was refused in a row.
