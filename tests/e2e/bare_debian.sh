@@ -9,6 +9,7 @@ for tool in debootstrap jq curl; do
   command -v $tool >/dev/null || apt-get install -y -q --no-install-recommends $tool >/dev/null
 done
 target=${BARE_ROOT:-$(mktemp -d /var/tmp/pga-bare.XXXXXX)}
+mkdir -p "$target" && chmod 755 "$target"  # it becomes `/`, which every user must be able to enter
 port=${PORT:-18080}
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk '$2 == "bookworm" {print $1; exit}')
 [ -n "$mirror" ] || { echo "bare_debian: this machine's package sources name no Debian 12 mirror" >&2; exit 1; }
