@@ -9,7 +9,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "frame", "token", "rpc", "pg",
+LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "rpc", "pg",
               "storage", "testing"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 

@@ -1,0 +1,231 @@
+#include "libs/columns/column.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "libs/columns/int_codec.h"
+
+namespace pga::columns {
+namespace {
+
+enum Kind : uint8_t { kAllNull = 0, kInts = 1, kBools = 2, kDecimals = 3, kDoubles = 4, kTexts = 5 };
+constexpr uint8_t kKindBits = 0x0f;
+constexpr uint8_t kHasNulls = 0x80;
+
+constexpr double kPowers[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
+constexpr int kMaxScale = 9;
+// Beyond it not every integer is a double.
+constexpr double kExactIntegers = 9007199254740992.0;
+
+absl::Status Wrong(const char* what) {
+  return absl::InvalidArgumentError(what);
+}
+
+// The least scale at which every value is an integer that gives the value back; -1 when there is none.
+int ScaleOf(const std::vector<double>& values, std::vector<int64_t>* scaled) {
+  for (int scale = 0; scale <= kMaxScale; ++scale) {
+    const double power = kPowers[scale];
+    bool fits = true;
+    for (size_t i = 0; i < values.size() && fits; ++i) {
+      const double times = std::nearbyint(values[i] * power);
+      fits = std::abs(times) <= kExactIntegers &&
+             std::bit_cast<uint64_t>(times / power) == std::bit_cast<uint64_t>(values[i]);
+      if (fits) (*scaled)[i] = static_cast<int64_t>(times);
+    }
+    if (fits) return scale;
+  }
+  return -1;
+}
+
+bool ReadBits(std::string_view* in, size_t rows, std::vector<int64_t>* values) {
+  values->resize(rows);
+  if (!DecodeInts(in, rows, values->data())) return false;
+  return std::all_of(values->begin(), values->end(), [](int64_t v) { return v == 0 || v == 1; });
+}
+
+void EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string* out) {
+  std::vector<int64_t> renumbered(column.texts.size(), -1);
+  for (size_t row = 0; row < indexes.size(); ++row) {
+    if (!column.IsNull(row)) renumbered[static_cast<size_t>(indexes[row])] = 0;
+  }
+  std::vector<int64_t> lengths;
+  for (size_t i = 0; i < renumbered.size(); ++i) {
+    if (renumbered[i] < 0) continue;
+    renumbered[i] = static_cast<int64_t>(lengths.size());
+    lengths.push_back(static_cast<int64_t>(column.texts[i].size()));
+  }
+  AppendVarint(lengths.size(), out);
+  EncodeInts(lengths.data(), lengths.size(), out);
+  for (size_t i = 0; i < renumbered.size(); ++i) {
+    if (renumbered[i] >= 0) out->append(column.texts[i]);
+  }
+  // A NULL repeats the row before it, so that runs stay runs.
+  int64_t last = 0;
+  for (size_t row = 0; row < indexes.size(); ++row) {
+    if (!column.IsNull(row)) last = renumbered[static_cast<size_t>(indexes[row])];
+    indexes[row] = last;
+  }
+  EncodeInts(indexes.data(), indexes.size(), out);
+}
+
+absl::Status DecodeTexts(std::string_view* in, size_t rows, Column* column) {
+  uint64_t count = 0;
+  if (!ReadVarint(in, &count)) return Wrong("the number of texts is cut off");
+  if (count > rows) return Wrong("more texts than rows");
+  std::vector<int64_t> lengths(static_cast<size_t>(count));
+  if (!DecodeInts(in, lengths.size(), lengths.data())) return Wrong("the lengths of texts are malformed");
+  uint64_t total = 0;
+  for (const int64_t length : lengths) {
+    if (length < 0 || static_cast<uint64_t>(length) > in->size()) return Wrong("a text is longer than its chunk");
+    total += static_cast<uint64_t>(length);
+    if (total > in->size()) return Wrong("the texts are longer than their chunk");
+  }
+  column->texts.reserve(lengths.size());
+  for (const int64_t length : lengths) {
+    column->texts.emplace_back(in->substr(0, static_cast<size_t>(length)));
+    in->remove_prefix(static_cast<size_t>(length));
+  }
+  column->ints.resize(rows);
+  if (!DecodeInts(in, rows, column->ints.data())) return Wrong("the indexes of texts are malformed");
+  for (size_t row = 0; row < rows; ++row) {
+    const int64_t index = column->ints[row];
+    if (index < 0 || static_cast<uint64_t>(index) >= std::max<uint64_t>(count, 1)) {
+      return Wrong("an index of a text is out of range");
+    }
+    if (count == 0 && !column->IsNull(row)) return Wrong("a row that is not NULL has no text");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void Column::AppendNull() {
+  nulls.resize(size());
+  nulls.push_back(1);
+  if (type == Type::kDouble) {
+    doubles.push_back(0);
+  } else {
+    ints.push_back(ints.empty() || type == Type::kBool ? 0 : ints.back());
+  }
+}
+
+void Column::AppendFrom(const Column& other, size_t row) {
+  if (other.IsNull(row)) {
+    AppendNull();
+    return;
+  }
+  if (!nulls.empty()) nulls.push_back(0);
+  if (type == Type::kDouble) {
+    doubles.push_back(other.doubles[row]);
+  } else {
+    ints.push_back(other.ints[row]);
+  }
+}
+
+void Column::Reserve(size_t rows) {
+  if (type == Type::kDouble) {
+    doubles.reserve(rows);
+  } else {
+    ints.reserve(rows);
+  }
+}
+
+void EncodeColumn(const Column& column, std::string* out) {
+  const size_t rows = column.size();
+  const auto nulls = static_cast<size_t>(std::count(column.nulls.begin(), column.nulls.end(), 1));
+  if (nulls == rows) {
+    out->push_back(static_cast<char>(kAllNull));
+    return;
+  }
+  const size_t kind_at = out->size();
+  out->push_back(0);
+  uint8_t kind = 0;
+  if (nulls > 0) {
+    kind = kHasNulls;
+    const std::vector<int64_t> bits(column.nulls.begin(), column.nulls.end());
+    EncodeInts(bits.data(), rows, out);
+  }
+  switch (column.type) {
+    case Type::kInt:
+    case Type::kBool:
+      kind |= column.type == Type::kInt ? kInts : kBools;
+      EncodeInts(column.ints.data(), rows, out);
+      break;
+    case Type::kDouble: {
+      std::vector<int64_t> ints(rows);
+      const int scale = ScaleOf(column.doubles, &ints);
+      if (scale >= 0) {
+        kind |= kDecimals;
+        out->push_back(static_cast<char>(scale));
+      } else {
+        kind |= kDoubles;
+        for (size_t i = 0; i < rows; ++i) ints[i] = std::bit_cast<int64_t>(column.doubles[i]);
+      }
+      EncodeInts(ints.data(), rows, out, scale < 0);
+      break;
+    }
+    case Type::kText:
+      kind |= kTexts;
+      EncodeTexts(column, column.ints, out);
+      break;
+  }
+  (*out)[kind_at] = static_cast<char>(kind);
+}
+
+absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column* column) {
+  *column = Column(type);
+  if (chunk.empty()) return Wrong("a column has no bytes");
+  const auto head = static_cast<uint8_t>(chunk.front());
+  chunk.remove_prefix(1);
+  if ((head & ~(kKindBits | kHasNulls)) != 0) return Wrong("a column has unknown bits in its head");
+  const uint8_t kind = head & kKindBits;
+  if (kind == kAllNull) {
+    if (head != kAllNull || !chunk.empty()) return Wrong("a column of NULL has something behind it");
+    column->nulls.assign(rows, 1);
+    if (type == Type::kDouble) {
+      column->doubles.assign(rows, 0);
+    } else {
+      column->ints.assign(rows, 0);
+    }
+    return absl::OkStatus();
+  }
+  if (rows == 0) return Wrong("a column without rows has values");
+  if ((head & kHasNulls) != 0) {
+    std::vector<int64_t> bits;
+    if (!ReadBits(&chunk, rows, &bits)) return Wrong("the NULLs of a column are malformed");
+    column->nulls.assign(bits.begin(), bits.end());
+  }
+  const bool fits = (type == Type::kInt && kind == kInts) || (type == Type::kBool && kind == kBools) ||
+                    (type == Type::kDouble && (kind == kDecimals || kind == kDoubles)) ||
+                    (type == Type::kText && kind == kTexts);
+  if (!fits) return Wrong("a column is of another type");
+  if (kind == kTexts) {
+    if (absl::Status status = DecodeTexts(&chunk, rows, column); !status.ok()) return status;
+  } else if (kind == kBools) {
+    if (!ReadBits(&chunk, rows, &column->ints)) return Wrong("booleans are malformed");
+  } else {
+    int scale = 0;
+    if (kind == kDecimals) {
+      if (chunk.empty()) return Wrong("a column of decimals is cut off");
+      scale = static_cast<uint8_t>(chunk.front());
+      chunk.remove_prefix(1);
+      if (scale > kMaxScale) return Wrong("the scale of decimals is out of range");
+    }
+    column->ints.resize(rows);
+    if (!DecodeInts(&chunk, rows, column->ints.data())) return Wrong("integers are malformed");
+    if (type == Type::kDouble) {
+      column->doubles.resize(rows);
+      for (size_t i = 0; i < rows; ++i) {
+        column->doubles[i] = kind == kDecimals ? static_cast<double>(column->ints[i]) / kPowers[scale]
+                                               : std::bit_cast<double>(column->ints[i]);
+      }
+      column->ints.clear();
+    }
+  }
+  if (!chunk.empty()) return Wrong("a column has something behind its values");
+  return absl::OkStatus();
+}
+
+}  // namespace pga::columns

@@ -1,0 +1,319 @@
+#include "libs/columns/int_codec.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+namespace pga::columns {
+namespace {
+
+enum Transform : uint8_t { kMinimum = 0, kZigZag = 1, kDifference = 2, kStep = 3, kXor = 4 };
+
+constexpr uint8_t kExceptions = 0x80;
+constexpr int kMaxWidth = 64;
+// A difference costs its varint; positions cost a byte.
+constexpr size_t kPositionBytes = 1;
+
+int BitWidth(uint64_t value) {
+  return static_cast<int>(std::bit_width(value));
+}
+
+size_t PackedBytes(int width, size_t count) {
+  return (static_cast<size_t>(width) * count + 7) / 8;
+}
+
+size_t VarintBytes(int width) {
+  return width == 0 ? 1 : static_cast<size_t>((width + 6) / 7);
+}
+
+// Width at which a group of `count` values is smallest, and its size without the token.
+struct Choice {
+  int width = 0;
+  size_t bytes = 0;
+  int exceptions = 0;
+};
+
+Choice Choose(const uint64_t* values, size_t count) {
+  std::array<uint8_t, kMaxWidth + 1> with_width{};
+  int widest = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const int width = BitWidth(values[i]);
+    ++with_width[static_cast<size_t>(width)];
+    widest = std::max(widest, width);
+  }
+  Choice best{widest, PackedBytes(widest, count), 0};
+  int exceptions = 0;
+  for (int width = widest - 1; width >= 0; --width) {
+    exceptions += with_width[static_cast<size_t>(width) + 1];
+    // Only widths that some value has, and none, can be best.
+    if (width > 0 && with_width[static_cast<size_t>(width)] == 0) continue;
+    size_t bytes = PackedBytes(width, count) + 1;
+    for (int wide = width + 1; wide <= widest; ++wide) {
+      bytes += with_width[static_cast<size_t>(wide)] * (kPositionBytes + VarintBytes(wide - width));
+    }
+    if (bytes < best.bytes) best = {width, bytes, exceptions};
+  }
+  return best;
+}
+
+// Size of the groups of `values`.
+size_t GroupsBytes(const uint64_t* values, size_t count) {
+  size_t bytes = 0;
+  bool in_zeros = false;
+  for (size_t at = 0; at < count; at += kGroupValues) {
+    const size_t in_group = std::min(kGroupValues, count - at);
+    const Choice choice = Choose(values + at, in_group);
+    const bool zeros = choice.width == 0 && choice.exceptions == 0;
+    bytes += zeros ? (in_zeros ? 0 : 2) : 1 + choice.bytes;
+    in_zeros = zeros;
+  }
+  return bytes;
+}
+
+void Pack(const uint64_t* values, size_t count, int width, std::string* out) {
+  if (width == 0) return;
+  const uint64_t mask = width == 64 ? ~uint64_t{0} : (uint64_t{1} << width) - 1;
+  unsigned __int128 held = 0;
+  int bits = 0;
+  for (size_t i = 0; i < count; ++i) {
+    held = held << width | (values[i] & mask);
+    bits += width;
+    while (bits >= 8) {
+      bits -= 8;
+      out->push_back(static_cast<char>(static_cast<uint8_t>(held >> bits)));
+    }
+  }
+  if (bits > 0) out->push_back(static_cast<char>(static_cast<uint8_t>(held << (8 - bits))));
+}
+
+uint64_t LoadBigEndian(const char* at) {
+  uint64_t word;
+  std::memcpy(&word, at, sizeof word);
+  return __builtin_bswap64(word);
+}
+
+// `packed` must be readable for 9 bytes behind its end.
+void Unpack(const char* packed, size_t count, int width, uint64_t* values) {
+  if (width == 0) {
+    std::memset(values, 0, count * sizeof *values);
+    return;
+  }
+  size_t bit = 0;
+  if (width <= 56) {
+    const int shift = 64 - width;
+    for (size_t i = 0; i < count; ++i, bit += static_cast<size_t>(width)) {
+      values[i] = (LoadBigEndian(packed + (bit >> 3)) << (bit & 7)) >> shift;
+    }
+    return;
+  }
+  const int shift = 64 - width;
+  for (size_t i = 0; i < count; ++i, bit += static_cast<size_t>(width)) {
+    const int skip = static_cast<int>(bit & 7);
+    uint64_t word = LoadBigEndian(packed + (bit >> 3)) << skip;
+    if (skip != 0) word |= static_cast<uint64_t>(static_cast<uint8_t>(packed[(bit >> 3) + 8])) >> (8 - skip);
+    values[i] = word >> shift;
+  }
+}
+
+void AppendGroups(const uint64_t* values, size_t count, std::string* out) {
+  uint64_t zero_groups = 0;
+  const auto end_run = [&] {
+    if (zero_groups == 0) return;
+    out->push_back(0);
+    AppendVarint(zero_groups, out);
+    zero_groups = 0;
+  };
+  for (size_t at = 0; at < count; at += kGroupValues) {
+    const size_t in_group = std::min(kGroupValues, count - at);
+    const Choice choice = Choose(values + at, in_group);
+    if (choice.width == 0 && choice.exceptions == 0) {
+      ++zero_groups;
+      continue;
+    }
+    end_run();
+    out->push_back(static_cast<char>(choice.width | (choice.exceptions > 0 ? kExceptions : 0)));
+    if (choice.exceptions > 0) out->push_back(static_cast<char>(choice.exceptions));
+    Pack(values + at, in_group, choice.width, out);
+    if (choice.exceptions == 0) continue;
+    for (size_t i = 0; i < in_group; ++i) {
+      if (BitWidth(values[at + i]) <= choice.width) continue;
+      out->push_back(static_cast<char>(i));
+      AppendVarint(values[at + i] >> choice.width, out);
+    }
+  }
+  end_run();
+}
+
+bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
+  // Room behind the packed bytes of one group for whole words.
+  char padded[kGroupValues * 8 + 16];
+  size_t at = 0;
+  while (at < count) {
+    if (in->empty()) return false;
+    const auto token = static_cast<uint8_t>(in->front());
+    in->remove_prefix(1);
+    if (token == 0) {
+      uint64_t groups = 0;
+      if (!ReadVarint(in, &groups) || groups == 0) return false;
+      const size_t left = (count - at + kGroupValues - 1) / kGroupValues;
+      if (groups > left) return false;
+      const size_t zeros = std::min(static_cast<size_t>(groups) * kGroupValues, count - at);
+      std::memset(values + at, 0, zeros * sizeof *values);
+      at += zeros;
+      continue;
+    }
+    const int width = token & 0x7f;
+    if (width > kMaxWidth) return false;
+    size_t exceptions = 0;
+    const size_t in_group = std::min(kGroupValues, count - at);
+    if ((token & kExceptions) != 0) {
+      if (in->empty()) return false;
+      exceptions = static_cast<uint8_t>(in->front());
+      in->remove_prefix(1);
+      if (exceptions == 0 || exceptions > in_group || width == kMaxWidth) return false;
+    }
+    const size_t bytes = PackedBytes(width, in_group);
+    if (in->size() < bytes) return false;
+    if (in->size() >= bytes + 16) {
+      Unpack(in->data(), in_group, width, values + at);
+    } else {
+      std::memcpy(padded, in->data(), bytes);
+      std::memset(padded + bytes, 0, 16);
+      Unpack(padded, in_group, width, values + at);
+    }
+    in->remove_prefix(bytes);
+    for (size_t i = 0; i < exceptions; ++i) {
+      if (in->empty()) return false;
+      const auto position = static_cast<uint8_t>(in->front());
+      in->remove_prefix(1);
+      uint64_t high = 0;
+      if (position >= in_group || !ReadVarint(in, &high)) return false;
+      values[at + position] += high << width;
+    }
+    at += in_group;
+  }
+  return true;
+}
+
+}  // namespace
+
+void AppendVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+bool ReadVarint(std::string_view* in, uint64_t* value) {
+  uint64_t read = 0;
+  for (int shift = 0; shift < 64 && !in->empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(in->front());
+    in->remove_prefix(1);
+    if (shift == 63 && byte > 1) return false;
+    read |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if ((byte & 0x80) == 0) {
+      *value = read;
+      return true;
+    }
+  }
+  return false;
+}
+
+void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits) {
+  if (count == 0) return;
+  const auto u = [values](size_t i) { return static_cast<uint64_t>(values[i]); };
+  const int64_t least = *std::min_element(values, values + count);
+  int64_t least_step = 0;
+  bool negative = false;
+  if (count > 1) {
+    least_step = static_cast<int64_t>(u(1) - u(0));
+    for (size_t i = 1; i < count; ++i) least_step = std::min(least_step, static_cast<int64_t>(u(i) - u(i - 1)));
+  }
+  negative = least < 0;
+
+  std::vector<uint64_t> best(count), tried(count);
+  size_t best_bytes = SIZE_MAX;
+  Transform best_transform = kMinimum;
+  const auto attempt = [&](Transform transform, size_t header) {
+    const size_t bytes = header + GroupsBytes(tried.data(), count);
+    if (bytes >= best_bytes) return;
+    best_bytes = bytes;
+    best_transform = transform;
+    best.swap(tried);
+  };
+  for (size_t i = 0; i < count; ++i) tried[i] = u(i) - static_cast<uint64_t>(least);
+  attempt(kMinimum, VarintBytes(BitWidth(ZigZag(least))));
+  if (bits) {
+    tried[0] = 0;
+    for (size_t i = 1; i < count; ++i) tried[i] = u(i) ^ u(i - 1);
+    attempt(kXor, VarintBytes(BitWidth(ZigZag(values[0]))));
+  } else {
+    if (negative) {
+      for (size_t i = 0; i < count; ++i) tried[i] = ZigZag(values[i]);
+      attempt(kZigZag, 0);
+    }
+    tried[0] = 0;
+    for (size_t i = 1; i < count; ++i) tried[i] = ZigZag(static_cast<int64_t>(u(i) - u(i - 1)));
+    attempt(kDifference, VarintBytes(BitWidth(ZigZag(values[0]))));
+    if (count > 1) {
+      tried[0] = 0;
+      for (size_t i = 1; i < count; ++i) tried[i] = u(i) - u(i - 1) - static_cast<uint64_t>(least_step);
+      attempt(kStep, VarintBytes(BitWidth(ZigZag(values[0]))) + VarintBytes(BitWidth(ZigZag(least_step))));
+    }
+  }
+
+  out->push_back(static_cast<char>(best_transform));
+  if (best_transform != kZigZag) AppendVarint(ZigZag(best_transform == kMinimum ? least : values[0]), out);
+  if (best_transform == kStep) AppendVarint(ZigZag(least_step), out);
+  AppendGroups(best.data(), count, out);
+}
+
+bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
+  if (count == 0) return true;
+  if (in->empty()) return false;
+  const auto transform = static_cast<uint8_t>(in->front());
+  in->remove_prefix(1);
+  if (transform > kXor) return false;
+  uint64_t base = 0, step = 0;
+  if (transform != kZigZag) {
+    if (!ReadVarint(in, &base)) return false;
+    base = static_cast<uint64_t>(UnZigZag(base));
+  }
+  if (transform == kStep) {
+    if (!ReadVarint(in, &step)) return false;
+    step = static_cast<uint64_t>(UnZigZag(step));
+  }
+  auto* u = reinterpret_cast<uint64_t*>(values);
+  if (!ReadGroups(in, count, u)) return false;
+  switch (transform) {
+    case kMinimum:
+      for (size_t i = 0; i < count; ++i) u[i] += base;
+      break;
+    case kZigZag:
+      for (size_t i = 0; i < count; ++i) values[i] = UnZigZag(u[i]);
+      break;
+    case kDifference: {
+      uint64_t last = base;
+      for (size_t i = 0; i < count; ++i) u[i] = last += static_cast<uint64_t>(UnZigZag(u[i]));
+      break;
+    }
+    case kStep: {
+      uint64_t last = base - step;
+      for (size_t i = 0; i < count; ++i) u[i] = last += u[i] + step;
+      break;
+    }
+    case kXor: {
+      uint64_t last = base;
+      for (size_t i = 0; i < count; ++i) u[i] = last ^= u[i];
+      break;
+    }
+    default:
+      return false;
+  }
+  return true;
+}
+
+}  // namespace pga::columns

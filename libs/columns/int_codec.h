@@ -1,0 +1,48 @@
+// Integers as bytes: a transform that makes them small, then groups of 32 packed at one width, with runs of zero groups
+// and with exceptions for the few values that are wider. The same form stands on the wire, in stored frames and in
+// blocks.
+//
+//   ints   := transform:u8  base:zigzag  [step:zigzag]  group*
+//   transform 0  u[i] = v[i] - base                       base = least value
+//             1  u[i] = zigzag(v[i])                      base is not written
+//             2  u[i] = zigzag(v[i] - v[i-1])             v[-1] = base = v[0]
+//             3  u[i] = v[i] - v[i-1] - step, u[0] = 0    base = v[0], step = least difference
+//             4  u[i] = v[i] xor v[i-1]                   v[-1] = base = v[0]
+//   group  := 0x00 run:varint                             run x 32 values are 0
+//           | token:u8 [count:u8] packed [position:u8 high:varint]*count
+//     token: bits 0-6 the width w, 0 to 64; bit 7: exceptions follow. `packed` holds w bits per value, most significant
+//     bit first, padded to whole bytes; an exception adds high << w to the value at its position.
+//
+// The last group holds the values that are left. Arithmetic is modulo 2^64; varint is LEB128, zigzag is that of
+// protobuf's sint64. The number of values is known from the context and not written. Pure functions; thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace pga::columns {
+
+inline constexpr size_t kGroupValues = 32;
+
+// Appends the smallest form of `count` values. `bits` says that they are bit patterns of doubles, for which differences
+// mean nothing: only transforms 0 and 4 are tried.
+void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits = false);
+
+// Reads `count` values off the front of `in`, which is moved behind them. False if the bytes are not such a form;
+// `values` then holds anything. Never reads outside of `in`, nor writes more than `count` values.
+bool DecodeInts(std::string_view* in, size_t count, int64_t* values);
+
+// LEB128, at most 10 bytes.
+void AppendVarint(uint64_t value, std::string* out);
+bool ReadVarint(std::string_view* in, uint64_t* value);
+
+inline uint64_t ZigZag(int64_t value) {
+  return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
+}
+inline int64_t UnZigZag(uint64_t value) {
+  return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1));
+}
+
+}  // namespace pga::columns
