@@ -1,0 +1,96 @@
+// A block: many frames of one metric, source and level as sections of bytes, one per column, so that a reader fetches
+// only those it needs. A row of metrics.block holds `ids`, `offsets` and `data`: section i is data[offsets[i],
+// offsets[i + 1]).
+//
+//   ids below 0, ints (int_codec.h) unless said otherwise
+//     -1 end of each frame, us      -2 end - start        -3 scope                 -4 collector
+//     -5 flags                      -6 frames             -7 unchanged rows        -8 covered us (levels)
+//    -16 scope of each series      -17 rows per series   -18 frame of each row: in a series the first is its number,
+//                                       each further one the distance to the one before, less 1
+//    -19 rows per frame            -20 series of each row, likewise within a frame
+//    -21 row flags (absent = none) -22 end of the frame - instant of the newest row (levels)
+//    -23 rows of each frame as they came (absent = as many as are here)
+//   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
+//
+// Rows are in series order (-17, -18) or in time order (-19, -20), whichever is smaller. -5 to -8 are absent when all 0,
+// -6 when all 1. The number of frames and series stand in the row of metrics.block.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "libs/columns/row_set.h"
+
+namespace pga::columns {
+
+inline constexpr ColumnId kFrameEnd = -1;
+inline constexpr ColumnId kFrameLength = -2;
+inline constexpr ColumnId kFrameScope = -3;
+inline constexpr ColumnId kFrameCollector = -4;
+inline constexpr ColumnId kFrameFlags = -5;
+inline constexpr ColumnId kFrameCount = -6;
+inline constexpr ColumnId kFrameUnchanged = -7;
+inline constexpr ColumnId kFrameCovered = -8;
+inline constexpr ColumnId kSeriesScope = -16;
+inline constexpr ColumnId kSeriesRows = -17;
+inline constexpr ColumnId kRowFrame = -18;
+inline constexpr ColumnId kFrameRows = -19;
+inline constexpr ColumnId kRowSeries = -20;
+inline constexpr ColumnId kRowFlags = -21;
+inline constexpr ColumnId kRowLast = -22;
+inline constexpr ColumnId kFrameRowsSent = -23;
+
+// Most series of one block.
+inline constexpr uint32_t kMaxBlockSeries = 1000;
+
+struct Block {
+  std::vector<ColumnId> ids;
+  std::vector<int32_t> offsets;
+  std::string data;
+  // 0 for the first block of a row set, 1.. for those with further series of it. Frames count in part 0 alone.
+  int32_t part = 0;
+  int32_t frames = 0;
+  int32_t series = 0;
+  int64_t rows = 0;
+  int64_t unchanged_rows = 0;
+  int64_t starts_us = 0;
+  int64_t first_us = 0;
+  int64_t last_us = 0;
+  // Keys (LocateKey) of the first and last series; empty when the metric has no locate_by.
+  std::string locate_min;
+  std::string locate_max;
+};
+
+// A value of the locate_by label as bytes that sort as the values do: integers as 8 big-endian bytes with the sign bit
+// inverted, texts as their first 32 bytes; a NULL label is empty.
+std::string LocateKey(const Column& label, size_t row);
+std::string LocateKey(int64_t value);
+std::string LocateKey(std::string_view text);
+
+// Blocks of at most `max_series` series each; one without series when there are frames alone, none without frames.
+std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t max_series = kMaxBlockSeries);
+
+// What was fetched of a block: sections by id; those that were not fetched are left out.
+struct BlockBytes {
+  std::vector<ColumnId> ids;
+  std::vector<std::string_view> sections;
+  int32_t frames = 0;
+  int32_t series = 0;
+  int64_t rows = 0;
+};
+
+// Ids a reader fetches besides the columns it wants: all that say which series and frame a row belongs to.
+const std::vector<ColumnId>& StructureIds();
+// Those that describe frames alone, without rows.
+const std::vector<ColumnId>& FrameIds();
+
+// Opens what was fetched: frames always; series and rows when their structure is there. Columns of `shape` whose
+// sections are missing are left out. INVALID_ARGUMENT for bytes that are not what they should be; takes no more memory
+// than 16 bytes a value that the counts allow. Counts are checked against `kMaxOpenRows`.
+inline constexpr int64_t kMaxOpenRows = 4'000'000;
+absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows);
+
+}  // namespace pga::columns
