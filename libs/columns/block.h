@@ -12,8 +12,8 @@
 //    -23 rows of each frame as they came (absent = as many as are here)
 //   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
 //
-// Rows are in series order (-17, -18) or in time order (-19, -20), whichever is smaller. -5 to -8 are absent when all 0,
-// -6 when all 1. The number of frames and series stand in the row of metrics.block.
+// Rows are in series order (-17, -18) or in time order (-19, -20), whichever is smaller. -5 to -8 are absent when all
+// 0, -6 when all 1. The number of frames and series stand in the row of metrics.block.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // Rows of one metric of one source in memory, as columns: what a stored frame, a block and a merge of several are once
-// they are opened. Labels stand once per series, values once per row, times once per frame. Plain data; not thread-safe.
+// they are opened. Labels stand once per series, values once per row, times once per frame. Plain data; not
+// thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,8 +18,8 @@
 namespace pga::columns {
 
 // Names of columns, for ever: 1 to 999 = place in the metric's definition, from 1 (definitions only grow at their end).
-// At a level above raw a gauge c has six columns, c + kMin to c + kLastAt; a counter c keeps its name and holds the sum;
-// a text info c keeps its name and holds the last value. Negative names are those of block.h.
+// At a level above raw a gauge c has six columns, c + kMin to c + kLastAt; a counter c keeps its name and holds the
+// sum; a text info c keeps its name and holds the last value. Negative names are those of block.h.
 using ColumnId = int16_t;
 inline constexpr ColumnId kMin = 1000;
 inline constexpr ColumnId kMax = 2000;
@@ -56,6 +59,8 @@ inline constexpr int kGoneFlag = 4;
 inline constexpr int kTextReplacedFlag = 8;
 // An increase that crossed the bucket's edge was split by time.
 inline constexpr int kInterpolatedFlag = 16;
+// Of a frame: some row has kLowerBoundFlag (kLowerBoundFlag itself says that all have it).
+inline constexpr int kSomeLowerBoundFlag = 32;
 
 // A frame, or at levels a bucket of one scope.
 struct FrameInfo {
@@ -75,7 +80,7 @@ struct FrameInfo {
 };
 
 struct RowSet {
-  // In order of end, scope, start, collector.
+  // In order of end and scope.
   std::vector<FrameInfo> frames;
 
   // Series are numbered from 0; a series lives in one scope.
@@ -108,13 +113,16 @@ struct FrameBytes {
   std::string_view row_flags;
 };
 
-// Opens a frame; columns of `shape` that it has no chunk of are left out (NULL). INVALID_ARGUMENT for bytes that are not
-// what they should be. Series are not joined: each row is one of its own.
+// Opens a frame; columns of `shape` that it has no chunk of are left out (NULL). INVALID_ARGUMENT for bytes that are
+// not what they should be. Series are not joined: each row is one of its own.
 absl::Status OpenFrame(const Shape& shape, const FrameBytes& frame, RowSet* rows);
 
-// Joins row sets of one metric and level: equal series become one, equal frames become one (their counts are added),
-// rows of one series and frame are joined where the shape says so and else stand beside each other. The result is sorted
-// as RowSet says, series by the locate_by label.
+// Scope and labels of a series as bytes: equal for equal series of any row set of the metric.
+std::string SeriesKey(const Shape& shape, const RowSet& rows, size_t series);
+
+// Joins row sets of one metric, level and kind of frame: equal series become one, frames of one scope and end become
+// one (their counts are added), rows of one series and frame are joined where the shape says so and else stand beside
+// each other. The result is sorted as RowSet says, series by the locate_by label and then the other labels.
 class Merger {
  public:
   // `shape` must outlive the merger.
@@ -127,13 +135,15 @@ class Merger {
   size_t rows() const { return joined_.rows(); }
 
  private:
-  uint32_t SeriesOf(const RowSet& rows, size_t series);
+  // Appends `from`'s rows at `rows` (all when null) to the column that the joined rows have under `id`.
+  void Append(ColumnId id, const Column& from, const std::vector<uint32_t>* rows, size_t before, Column* to);
 
   const Shape& shape_;
   RowSet joined_;
-  std::map<std::string, uint32_t> series_;
+  std::unordered_map<std::string, uint32_t> series_;
+  std::map<std::pair<int64_t, int64_t>, uint32_t> frames_;
   // Per text column: its texts to their index.
-  std::map<ColumnId, std::map<std::string, int64_t, std::less<>>> texts_;
+  std::map<ColumnId, std::unordered_map<std::string, int64_t>> texts_;
 };
 
 // The rows of the series in [first, last), with all frames.

@@ -1,0 +1,386 @@
+#include "libs/columns/block.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "libs/columns/int_codec.h"
+
+namespace pga::columns {
+namespace {
+
+constexpr size_t kTextKeyBytes = 32;
+
+absl::Status Wrong(const char* what) {
+  return absl::InvalidArgumentError(what);
+}
+
+// Sections in the order in which they are added.
+class Sections {
+ public:
+  void AddInts(ColumnId id, const std::vector<int64_t>& values) {
+    Begin(id);
+    EncodeInts(values.data(), values.size(), &data_);
+  }
+  void AddColumn(ColumnId id, const Column& column) {
+    Begin(id);
+    EncodeColumn(column, &data_);
+  }
+  size_t bytes() const { return data_.size(); }
+  void MoveTo(Block* block) {
+    offsets_.push_back(static_cast<int32_t>(data_.size()));
+    block->ids = std::move(ids_);
+    block->offsets = std::move(offsets_);
+    block->data = std::move(data_);
+  }
+
+ private:
+  void Begin(ColumnId id) {
+    ids_.push_back(id);
+    offsets_.push_back(static_cast<int32_t>(data_.size()));
+  }
+  std::vector<ColumnId> ids_;
+  std::vector<int32_t> offsets_;
+  std::string data_;
+};
+
+template <typename Get>
+std::vector<int64_t> OfFrames(const RowSet& rows, Get get) {
+  std::vector<int64_t> values;
+  values.reserve(rows.frames.size());
+  for (const FrameInfo& frame : rows.frames) values.push_back(get(frame));
+  return values;
+}
+
+bool AllAre(const std::vector<int64_t>& values, int64_t value) {
+  return std::all_of(values.begin(), values.end(), [value](int64_t v) { return v == value; });
+}
+
+std::vector<int64_t> CountsOf(const std::vector<uint32_t>& owners, size_t count) {
+  std::vector<int64_t> counts(count);
+  for (const uint32_t owner : owners) ++counts[owner];
+  return counts;
+}
+
+// Of each row its member, in an owner the first as its number and each further one as the distance less 1.
+std::vector<int64_t> Gaps(const std::vector<uint32_t>& owners, const std::vector<uint32_t>& members) {
+  std::vector<int64_t> gaps(owners.size());
+  for (size_t i = 0; i < owners.size(); ++i) {
+    const bool first = i == 0 || owners[i] != owners[i - 1];
+    gaps[i] = first ? members[i] : static_cast<int64_t>(members[i]) - static_cast<int64_t>(members[i - 1]) - 1;
+  }
+  return gaps;
+}
+
+Column InOrder(const Column& column, const std::vector<uint32_t>& order) {
+  Column sorted(column.type);
+  sorted.texts = column.texts;
+  sorted.Reserve(order.size());
+  for (const uint32_t row : order) sorted.AppendFrom(column, row);
+  return sorted;
+}
+
+void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
+  const auto add_unless = [&](ColumnId id, int64_t usual, const std::vector<int64_t>& values) {
+    if (!AllAre(values, usual)) sections->AddInts(id, values);
+  };
+  sections->AddInts(kFrameEnd, OfFrames(rows, [](const FrameInfo& f) { return f.end_us; }));
+  sections->AddInts(kFrameLength, OfFrames(rows, [](const FrameInfo& f) { return f.end_us - f.start_us; }));
+  sections->AddInts(kFrameScope, OfFrames(rows, [](const FrameInfo& f) { return f.scope; }));
+  sections->AddInts(kFrameCollector, OfFrames(rows, [](const FrameInfo& f) { return int64_t{f.collector}; }));
+  add_unless(kFrameFlags, 0, OfFrames(rows, [](const FrameInfo& f) { return int64_t{f.flags}; }));
+  add_unless(kFrameCount, 1, OfFrames(rows, [](const FrameInfo& f) { return f.frames; }));
+  add_unless(kFrameUnchanged, 0, OfFrames(rows, [](const FrameInfo& f) { return f.unchanged_rows; }));
+  add_unless(kFrameCovered, 0, OfFrames(rows, [](const FrameInfo& f) { return f.covered_us; }));
+  if (!shape.buckets) {
+    const std::vector<int64_t> sent = OfFrames(rows, [](const FrameInfo& f) { return f.rows; });
+    if (sent != CountsOf(rows.row_frame, rows.frames.size())) sections->AddInts(kFrameRowsSent, sent);
+  }
+}
+
+// Everything behind the frames, rows in series order or in time order.
+Sections Rows(const Shape& shape, const RowSet& rows, Sections sections, bool by_time) {
+  sections.AddInts(kSeriesScope, rows.series_scope);
+  std::vector<uint32_t> order(rows.rows());
+  std::iota(order.begin(), order.end(), 0U);
+  if (by_time) {
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return rows.row_frame[a] < rows.row_frame[b]; });
+  }
+  std::vector<uint32_t> series(order.size()), frames(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    series[i] = rows.row_series[order[i]];
+    frames[i] = rows.row_frame[order[i]];
+  }
+  if (by_time) {
+    sections.AddInts(kFrameRows, CountsOf(frames, rows.frames.size()));
+    sections.AddInts(kRowSeries, Gaps(frames, series));
+  } else {
+    sections.AddInts(kSeriesRows, CountsOf(series, rows.series()));
+    sections.AddInts(kRowFrame, Gaps(series, frames));
+  }
+  if (!rows.row_flags.empty()) {
+    std::vector<int64_t> flags;
+    for (const uint32_t row : order) flags.push_back(rows.row_flags[row]);
+    sections.AddInts(kRowFlags, flags);
+  }
+  if (!rows.row_last_us.empty()) {
+    std::vector<int64_t> ages;
+    for (const uint32_t row : order) ages.push_back(rows.frames[rows.row_frame[row]].end_us - rows.row_last_us[row]);
+    sections.AddInts(kRowLast, ages);
+  }
+  for (const Shape::Part& part : shape.parts) {
+    const std::map<ColumnId, Column>& columns = part.label ? rows.labels : rows.values;
+    const auto column = columns.find(part.id);
+    if (column == columns.end() || column->second.size() == 0) continue;
+    const std::vector<uint8_t>& nulls = column->second.nulls;
+    // A column of NULL is one that is not there.
+    if (nulls.size() == column->second.size() && std::count(nulls.begin(), nulls.end(), 0) == 0) continue;
+    if (part.label || !by_time) {
+      sections.AddColumn(part.id, column->second);
+    } else {
+      sections.AddColumn(part.id, InOrder(column->second, order));
+    }
+  }
+  return sections;
+}
+
+Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
+  Block block;
+  Sections frames;
+  AddFrames(shape, rows, &frames);
+  Sections sections = Rows(shape, rows, frames, false);
+  if (rows.frames.size() > 1 && rows.series() > 1) {
+    Sections by_time = Rows(shape, rows, std::move(frames), true);
+    if (by_time.bytes() < sections.bytes()) sections = std::move(by_time);
+  }
+  sections.MoveTo(&block);
+  block.part = part;
+  block.frames = static_cast<int32_t>(rows.frames.size());
+  block.series = static_cast<int32_t>(rows.series());
+  block.rows = static_cast<int64_t>(rows.rows());
+  block.starts_us = rows.frames.front().start_us;
+  block.first_us = rows.frames.front().end_us;
+  block.last_us = rows.frames.back().end_us;
+  for (const FrameInfo& frame : rows.frames) {
+    block.starts_us = std::min(block.starts_us, frame.start_us);
+    block.unchanged_rows += frame.unchanged_rows;
+  }
+  if (const auto label = rows.labels.find(shape.locate_by); label != rows.labels.end() && rows.series() > 0) {
+    block.locate_min = LocateKey(label->second, 0);
+    block.locate_max = LocateKey(label->second, rows.series() - 1);
+  }
+  return block;
+}
+
+// What OpenBlock looks up by id, each section once.
+class Opened {
+ public:
+  explicit Opened(const BlockBytes& block) : block_(block) {}
+  const std::string_view* Find(ColumnId id) const {
+    for (size_t i = 0; i < block_.ids.size(); ++i) {
+      if (block_.ids[i] == id) return &block_.sections[i];
+    }
+    return nullptr;
+  }
+  // False when the section is malformed; `values` stays empty when it is not there.
+  bool Ints(ColumnId id, size_t count, std::vector<int64_t>* values) const {
+    values->clear();
+    const std::string_view* section = Find(id);
+    if (section == nullptr) return true;
+    values->resize(count);
+    std::string_view in = *section;
+    return DecodeInts(&in, count, values->data()) && in.empty();
+  }
+
+ private:
+  const BlockBytes& block_;
+};
+
+absl::Status OpenFrames(const Opened& opened, size_t count, RowSet* rows) {
+  rows->frames.resize(count);
+  std::vector<int64_t> values;
+  const auto read = [&](ColumnId id, bool needed, auto put) {
+    if (!opened.Ints(id, count, &values) || (needed && values.empty() && count > 0)) return false;
+    for (size_t i = 0; i < values.size(); ++i) put(rows->frames[i], values[i]);
+    return true;
+  };
+  const bool good =
+      read(kFrameEnd, true, [](FrameInfo& f, int64_t v) { f.end_us = v; }) &&
+      read(kFrameLength, false,
+           [](FrameInfo& f, int64_t v) {
+             f.start_us = static_cast<int64_t>(static_cast<uint64_t>(f.end_us) - static_cast<uint64_t>(v));
+           }) &&
+      read(kFrameScope, false, [](FrameInfo& f, int64_t v) { f.scope = v; }) &&
+      read(kFrameCollector, false, [](FrameInfo& f, int64_t v) { f.collector = static_cast<int32_t>(v); }) &&
+      read(kFrameFlags, false, [](FrameInfo& f, int64_t v) { f.flags = static_cast<int32_t>(v); }) &&
+      read(kFrameCount, false, [](FrameInfo& f, int64_t v) { f.frames = v; }) &&
+      read(kFrameUnchanged, false, [](FrameInfo& f, int64_t v) { f.unchanged_rows = v; }) &&
+      read(kFrameCovered, false, [](FrameInfo& f, int64_t v) { f.covered_us = v; });
+  return good ? absl::OkStatus() : Wrong("the frames of a block are malformed");
+}
+
+// Owners and members of the rows from their counts and gaps.
+bool OpenOrder(const std::vector<int64_t>& counts, const std::vector<int64_t>& gaps, size_t members,
+               std::vector<uint32_t>* owner, std::vector<uint32_t>* member) {
+  owner->resize(gaps.size());
+  member->resize(gaps.size());
+  size_t row = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] < 0 || static_cast<uint64_t>(counts[i]) > gaps.size() - row) return false;
+    int64_t last = -1;
+    for (int64_t left = counts[i]; left > 0; --left, ++row) {
+      if (gaps[row] < -1 || gaps[row] > static_cast<int64_t>(members)) return false;
+      last += gaps[row] + 1;
+      if (last < 0 || static_cast<size_t>(last) >= members) return false;
+      (*owner)[row] = static_cast<uint32_t>(i);
+      (*member)[row] = static_cast<uint32_t>(last);
+    }
+  }
+  return row == gaps.size();
+}
+
+}  // namespace
+
+std::string LocateKey(int64_t value) {
+  const uint64_t sortable = static_cast<uint64_t>(value) ^ (uint64_t{1} << 63);
+  std::string key;
+  for (int shift = 56; shift >= 0; shift -= 8)
+    key.push_back(static_cast<char>(static_cast<uint8_t>(sortable >> shift)));
+  return key;
+}
+
+std::string LocateKey(std::string_view text) {
+  return std::string(text.substr(0, kTextKeyBytes));
+}
+
+std::string LocateKey(const Column& label, size_t row) {
+  if (label.IsNull(row)) return "";
+  return label.type == Type::kText ? LocateKey(std::string_view(label.Text(row))) : LocateKey(label.ints[row]);
+}
+
+std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t max_series) {
+  std::vector<Block> blocks;
+  if (rows.frames.empty()) return blocks;
+  const auto series = static_cast<uint32_t>(rows.series());
+  if (series <= max_series) {
+    blocks.push_back(EncodeBlock(shape, rows, 0));
+    return blocks;
+  }
+  for (uint32_t first = 0; first < series; first += max_series) {
+    RowSet slice = SliceSeries(rows, first, std::min(series, first + max_series));
+    if (first > 0) {
+      // What is said of frames is said once.
+      const std::vector<int64_t> here = CountsOf(slice.row_frame, slice.frames.size());
+      for (size_t i = 0; i < slice.frames.size(); ++i) {
+        FrameInfo& frame = slice.frames[i];
+        frame.frames = 0;
+        frame.unchanged_rows = 0;
+        frame.covered_us = 0;
+        frame.rows = here[i];
+      }
+    }
+    blocks.push_back(EncodeBlock(shape, slice, static_cast<int32_t>(blocks.size())));
+  }
+  return blocks;
+}
+
+const std::vector<ColumnId>& StructureIds() {
+  static const auto* const kIds =
+      new std::vector<ColumnId>{kFrameEnd,       kFrameLength,  kFrameScope,  kFrameCollector, kFrameFlags, kFrameCount,
+                                kFrameUnchanged, kFrameCovered, kSeriesScope, kSeriesRows,     kRowFrame,   kFrameRows,
+                                kRowSeries,      kRowFlags,     kRowLast,     kFrameRowsSent};
+  return *kIds;
+}
+
+const std::vector<ColumnId>& FrameIds() {
+  static const auto* const kIds =
+      new std::vector<ColumnId>{kFrameEnd,   kFrameLength,    kFrameScope,   kFrameCollector, kFrameFlags,
+                                kFrameCount, kFrameUnchanged, kFrameCovered, kFrameRowsSent};
+  return *kIds;
+}
+
+absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows) {
+  *rows = RowSet();
+  if (block.ids.size() != block.sections.size()) return Wrong("a block has not as many sections as ids");
+  if (block.frames < 0 || block.series < 0 || block.rows < 0 || block.frames > kMaxOpenRows ||
+      block.series > kMaxOpenRows || block.rows > kMaxOpenRows) {
+    return Wrong("the counts of a block are out of range");
+  }
+  const Opened opened(block);
+  const auto frames = static_cast<size_t>(block.frames);
+  const auto series = static_cast<size_t>(block.series);
+  const auto count = static_cast<size_t>(block.rows);
+  if (absl::Status status = OpenFrames(opened, frames, rows); !status.ok()) return status;
+  std::vector<int64_t> sent;
+  if (!opened.Ints(kFrameRowsSent, frames, &sent)) return Wrong("the rows of frames are malformed");
+
+  const bool by_time = opened.Find(kRowSeries) != nullptr;
+  const bool with_rows = by_time || opened.Find(kRowFrame) != nullptr;
+  if (!with_rows) {
+    for (size_t i = 0; i < sent.size(); ++i) rows->frames[i].rows = sent[i];
+    return absl::OkStatus();
+  }
+  std::vector<int64_t> counts, gaps;
+  std::vector<uint32_t> order;
+  if (!opened.Ints(kSeriesScope, series, &rows->series_scope) || rows->series_scope.size() != series ||
+      !opened.Ints(by_time ? kFrameRows : kSeriesRows, by_time ? frames : series, &counts) ||
+      !opened.Ints(by_time ? kRowSeries : kRowFrame, count, &gaps)) {
+    return Wrong("the structure of a block is malformed");
+  }
+  const bool whole = by_time ? OpenOrder(counts, gaps, series, &rows->row_frame, &rows->row_series)
+                             : OpenOrder(counts, gaps, frames, &rows->row_series, &rows->row_frame);
+  if (!whole) return Wrong("the rows of a block do not fit its series and frames");
+  if (by_time) {
+    order.resize(count);
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return rows->row_series[a] < rows->row_series[b]; });
+    std::vector<uint32_t> sorted_series(count), sorted_frame(count);
+    for (size_t i = 0; i < count; ++i) {
+      sorted_series[i] = rows->row_series[order[i]];
+      sorted_frame[i] = rows->row_frame[order[i]];
+    }
+    rows->row_series = std::move(sorted_series);
+    rows->row_frame = std::move(sorted_frame);
+  }
+  const std::vector<int64_t> here = CountsOf(rows->row_frame, frames);
+  for (size_t i = 0; i < frames; ++i) rows->frames[i].rows = sent.empty() ? here[i] : sent[i];
+
+  std::vector<int64_t> values;
+  if (!opened.Ints(kRowFlags, count, &values) ||
+      std::any_of(values.begin(), values.end(), [](int64_t bits) { return bits < 0 || bits > 255; })) {
+    return Wrong("the row flags of a block are malformed");
+  }
+  if (!values.empty()) {
+    rows->row_flags.resize(count);
+    for (size_t i = 0; i < count; ++i) rows->row_flags[i] = static_cast<uint8_t>(values[by_time ? order[i] : i]);
+  }
+  if (!opened.Ints(kRowLast, count, &values)) return Wrong("the instants of a block are malformed");
+  if (!values.empty()) {
+    rows->row_last_us.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      const auto end = static_cast<uint64_t>(rows->frames[rows->row_frame[i]].end_us);
+      rows->row_last_us[i] = static_cast<int64_t>(end - static_cast<uint64_t>(values[by_time ? order[i] : i]));
+    }
+  } else if (shape.buckets) {
+    rows->row_last_us.assign(count, 0);
+  }
+  for (size_t i = 0; i < block.ids.size(); ++i) {
+    const Shape::Part* part = block.ids[i] > 0 ? shape.Find(block.ids[i]) : nullptr;
+    if (part == nullptr) continue;
+    Column column;
+    if (absl::Status status = DecodeColumn(block.sections[i], part->type, part->label ? series : count, &column);
+        !status.ok()) {
+      return status;
+    }
+    if (part->label) {
+      rows->labels.emplace(part->id, std::move(column));
+    } else {
+      rows->values.emplace(part->id, by_time ? InOrder(column, order) : std::move(column));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pga::columns
