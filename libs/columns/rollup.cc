@@ -215,8 +215,8 @@ class Roller {
       GaugeCell& gauge = gauge_cells_[bucket * gauges_.size() + i];
       const Number reading =
           column->type == Type::kDouble ? Number{true, 0, column->doubles[row]} : Number{true, column->ints[row], 0};
-      const auto less = [](const Number& a, const Number& b) {
-        return a.whole != b.whole ? a.whole < b.whole : a.real < b.real;
+      const auto less = [](const Number& x, const Number& y) {
+        return x.whole != y.whole ? x.whole < y.whole : x.real < y.real;
       };
       if (!gauge.least.set || less(reading, gauge.least)) gauge.least = reading;
       if (!gauge.greatest.set || less(gauge.greatest, reading)) gauge.greatest = reading;
