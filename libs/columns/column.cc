@@ -175,7 +175,11 @@ void EncodeColumn(const Column& column, std::string* out) {
 }
 
 absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column* column) {
-  *column = Column(type);
+  column->type = type;
+  column->ints.clear();
+  column->doubles.clear();
+  column->texts.clear();
+  column->nulls.clear();
   if (chunk.empty()) return Wrong("a column has no bytes");
   const auto head = static_cast<uint8_t>(chunk.front());
   chunk.remove_prefix(1);

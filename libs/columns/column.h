@@ -56,7 +56,8 @@ struct Column {
 // Appends the chunk. Texts that no row uses are left out, and the order of `texts` is kept.
 void EncodeColumn(const Column& column, std::string* out);
 
-// The whole of `chunk` as `rows` values of `type`. INVALID_ARGUMENT says what is wrong.
+// The whole of `chunk` as `rows` values of `type`; what `column` held goes, and its memory is used again.
+// INVALID_ARGUMENT says what is wrong.
 absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column* column);
 
 }  // namespace pga::columns

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "libs/columns/int_codec.h"
 #include "libs/frame/text.h"
 #include "libs/frame/uuid.h"
 
@@ -20,8 +21,11 @@ constexpr int kZstdLevel = 1;
 constexpr size_t kFreeRatioBytes = size_t{1} << 20;
 // Fields other than values and texts: a few per frame and column. Bounds what empty submessages can blow up to.
 constexpr int64_t kMaxFields = 500'000;
-// A std::string with its pointer takes as much memory as five numbers.
-constexpr int64_t kValuesPerText = 5;
+// Head of a chunk of texts, and the bit that says that NULLs come first (libs/columns/column.h).
+constexpr uint8_t kTextChunk = 5;
+constexpr uint8_t kTextChunkWithNulls = 0x85;
+// Beyond it a chunk is malformed.
+constexpr uint64_t kMaxTexts = kMaxFrameRows;
 
 struct CompressDeleter {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
@@ -95,13 +99,6 @@ class WireReader {
   const char* at_;
   const char* end_;
 };
-
-// Varints in a packed field: bytes whose high bit is clear end one.
-int64_t PackedVarints(std::string_view bytes) {
-  int64_t count = 0;
-  for (const char c : bytes) count += static_cast<unsigned char>(c) < 0x80 ? 1 : 0;
-  return count;
-}
 
 // Walks a serialised BatchContent and adds up what parsing it would allocate.
 class ContentMeter {
@@ -192,64 +189,46 @@ class ContentMeter {
     WireReader reader(bytes);
     WireReader::Field field;
     uint64_t row_count = 0;
-    most_texts_ = 0;
+    int64_t values_per_row = 0;
+    int64_t texts = 0;
     while (!reader.done()) {
       if (!reader.Next(&field)) return Malformed("a field of a frame is cut");
       if (absl::Status status = CountField(); !status.ok()) return status;
       if (field.type == 0 && field.number == ingest_v1::Frame::kRowCountFieldNumber) row_count = field.varint;
       if (field.type != 2) continue;
-      absl::Status status;
-      if (field.number == ingest_v1::Frame::kMetricFieldNumber) status = CheckString(field.bytes);
-      if (field.number == ingest_v1::Frame::kColumnsFieldNumber) status = Column(field.bytes);
-      if (!status.ok()) return status;
+      if (field.number == ingest_v1::Frame::kMetricFieldNumber) {
+        if (absl::Status status = CheckString(field.bytes); !status.ok()) return status;
+      } else if (field.number == ingest_v1::Frame::kRowFlagsFieldNumber) {
+        ++values_per_row;
+      } else if (field.number == ingest_v1::Frame::kColumnsFieldNumber) {
+        ++values_per_row;
+        CountTexts(field.bytes, &values_per_row, &texts);
+      }
     }
     if (row_count > static_cast<uint64_t>(kMaxFrameRows)) return Over("rows in a frame", kMaxFrameRows);
-    if (most_texts_ > row_count) return Malformed("a column has more texts than rows");
     rows_ += static_cast<int64_t>(row_count);
-    return rows_ > limits_.max_rows ? Over("rows", limits_.max_rows) : absl::OkStatus();
+    if (rows_ > limits_.max_rows) return Over("rows", limits_.max_rows);
+    // Without rows nothing is decoded, and a column with more texts than rows is refused before its texts are read.
+    if (row_count == 0) return absl::OkStatus();
+    return CountValues(static_cast<int64_t>(row_count) * values_per_row + texts * kValuesPerText);
   }
 
-  absl::Status Column(std::string_view bytes) {
-    WireReader reader(bytes);
-    WireReader::Field field;
-    while (!reader.done()) {
-      if (!reader.Next(&field)) return Malformed("a field of a column is cut");
-      if (absl::Status status = CountField(); !status.ok()) return status;
-      if (field.type != 2 || field.number > ingest_v1::ColumnValues::kTextsFieldNumber) continue;
-      if (absl::Status status = Values(field.number, field.bytes); !status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-
-  // The four value messages: field 1 packed or not, for texts the dictionary in 1 and the indexes in 2.
-  absl::Status Values(uint32_t message, std::string_view bytes) {
-    WireReader reader(bytes);
-    WireReader::Field field;
-    const bool texts = message == ingest_v1::ColumnValues::kTextsFieldNumber;
-    uint64_t dictionary = 0;
-    while (!reader.done()) {
-      if (!reader.Next(&field)) return Malformed("a field of a column's values is cut");
-      int64_t count = 1;
-      if (field.type == 2 && field.number == (texts ? 2u : 1u)) {
-        count = message == ingest_v1::ColumnValues::kDoublesFieldNumber ? static_cast<int64_t>(field.bytes.size() / 8)
-                                                                        : PackedVarints(field.bytes);
-      } else if (texts && field.number == 1 && field.type == 2) {
-        count = kValuesPerText;
-        most_texts_ = std::max(most_texts_, ++dictionary);
-      } else {
-        // Unpacked values and unknown fields: allowed by protobuf, written by nobody.
-        if (absl::Status status = CountField(); !status.ok()) return status;
-      }
-      if (absl::Status status = CountValues(count); !status.ok()) return status;
-    }
-    return absl::OkStatus();
+  // What the texts of a chunk take besides their indexes. Behind NULLs their number is not seen without decoding: as
+  // many as rows are assumed.
+  static void CountTexts(std::string_view chunk, int64_t* values_per_row, int64_t* texts) {
+    if (chunk.empty()) return;
+    const auto head = static_cast<uint8_t>(chunk.front());
+    if (head == kTextChunkWithNulls) *values_per_row += kValuesPerText;
+    if (head != kTextChunk) return;
+    chunk.remove_prefix(1);
+    uint64_t count = 0;
+    if (columns::ReadVarint(&chunk, &count)) *texts += static_cast<int64_t>(std::min(count, kMaxTexts));
   }
 
   const Limits& limits_;
   int64_t fields_ = 0;
   int64_t values_ = 0;
   int64_t rows_ = 0;
-  uint64_t most_texts_ = 0;  // largest dictionary of the frame being walked
 };
 
 absl::Status CheckSource(const ingest_v1::SourceInfo& source) {

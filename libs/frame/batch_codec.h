@@ -24,8 +24,8 @@ absl::StatusOr<pganalytics::ingest::v1::Batch> SealBatch(std::string_view stream
 
 // Checks sizes, hash and limits before it allocates, decompresses, and parses onto `arena`, which owns the result.
 // DATA_LOSS if the hash does not match the bytes; INVALID_ARGUMENT for anything malformed or over a limit. Sources,
-// query texts and the gap record are checked too; each frame still needs ValidateFrame with its metric. Memory taken is
-// at most about content_size + 8 bytes per value. Thread-safe.
+// query texts and the gap record are checked too; each frame still needs FrameReader::Open with its metric. Memory
+// taken is about content_size; opening the frames takes 8 bytes for each of at most limits.max_values. Thread-safe.
 absl::StatusOr<pganalytics::ingest::v1::BatchContent*> OpenBatch(const pganalytics::ingest::v1::Batch& batch,
                                                                  google::protobuf::Arena* arena,
                                                                  const Limits& limits = Limits());

@@ -246,6 +246,7 @@ TEST(OpenBatch, RefusesDecompressionBombs) {
 
 struct Amplifier {
   const char* name;
+  const char* message;
   std::string unit;  // repeated until 8 MiB
 };
 
@@ -261,6 +262,7 @@ TEST_P(OpenBatchBoundsMemory, Named) {
   google::protobuf::Arena arena;
   const auto opened = OpenBatch(Forge(bytes, 0), &arena, limits);
   EXPECT_EQ(opened.status().code(), absl::StatusCode::kInvalidArgument) << opened.status();
+  EXPECT_THAT(std::string(opened.status().message()), HasSubstr(GetParam().message));
   EXPECT_LT(arena.SpaceAllocated(), 1u << 20);
 }
 
@@ -282,17 +284,22 @@ std::string Repeat(const std::string& unit, size_t count) {
 INSTANTIATE_TEST_SUITE_P(
     Table, OpenBatchBoundsMemory,
     ::testing::Values(
-        Amplifier{"EmptySources", std::string("\x0A\x00", 2)}, Amplifier{"EmptyFrames", std::string("\x12\x00", 2)},
-        Amplifier{"EmptyQueryTexts", std::string("\x1A\x00", 2)},
-        Amplifier{"UnknownVarints", std::string("\xF8\x01\x01", 3)},
-        Amplifier{"Groups", std::string("\xFB\x01\xFC\x01", 4)},
-        Amplifier{"EmptyColumns", Wrap('\x12', Repeat(std::string("\x4A\x00", 2), 100'000))},
-        Amplifier{"EmptyTexts", Wrap('\x12', Wrap('\x4A', Wrap('\x22', Repeat(std::string("\x0A\x00", 2), 90'000))) +
-                                                 "\x40\x90\xBF\x05")},
-        Amplifier{"UnpackedInts",
-                  Wrap('\x12', Wrap('\x4A', Wrap('\x0A', Repeat(std::string("\x08\x00", 2), 500'000))))},
-        Amplifier{"PackedBools", Wrap('\x12', Wrap('\x4A', Wrap('\x1A', Wrap('\x0A', std::string(4 << 20, '\1')))))},
-        Amplifier{"LostIntervals", Wrap('\x22', Repeat(std::string("\x2A\x00", 2), 500'000))}),
+        Amplifier{"EmptySources", "sources", std::string("\x0A\x00", 2)},
+        Amplifier{"EmptyFrames", "frames", std::string("\x12\x00", 2)},
+        Amplifier{"EmptyQueryTexts", "query texts", std::string("\x1A\x00", 2)},
+        Amplifier{"UnknownVarints", "fields", std::string("\xF8\x01\x01", 3)},
+        Amplifier{"Groups", "malformed", std::string("\xFB\x01\xFC\x01", 4)},
+        Amplifier{"EmptyColumns", "fields", Wrap('\x12', Repeat(std::string("\x4A\x00", 2), 100'000))},
+        // 90,000 rows of 100 columns of NULL.
+        Amplifier{"ManyNulls", "values",
+                  Wrap('\x12', "\x40\x90\xBF\x05" + Repeat(std::string("\x4A\x01\x00", 3), 100))},
+        // The same, of 60 columns of 90,000 empty texts; with NULLs their number is hidden.
+        Amplifier{"EmptyTexts", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x04\x05\x90\xBF\x05", 20))},
+        Amplifier{"TextsBehindNulls", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x01\x85", 20))},
+        // The number of rows comes last, and in its last place it counts.
+        Amplifier{"RowsLast", "values", Wrap('\x12', Repeat(std::string("\x4A\x01\x00", 3), 100) + "\x40\x90\xBF\x05")},
+        Amplifier{"RowFlags", "values", Wrap('\x12', Repeat("\x52\x01\x01", 100) + "\x40\x90\xBF\x05")},
+        Amplifier{"LostIntervals", "fields", Wrap('\x22', Repeat(std::string("\x2A\x00", 2), 500'000))}),
     [](const auto& param_info) { return param_info.param.name; });
 
 TEST(OpenBatch, EveryTruncationAndByteChangeIsHandled) {

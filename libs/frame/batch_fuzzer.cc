@@ -16,13 +16,14 @@ namespace v1 = pganalytics::ingest::v1;
 
 void ReadEverything(const v1::BatchContent& content) {
   static const auto metric = pga::frame::testing::TestMetric();
+  pga::frame::FrameReader reader;
   for (const v1::Frame& frame : content.frames()) {
-    if (!pga::frame::ValidateFrame(frame, metric).ok()) continue;
-    const pga::frame::FrameReader reader(frame, metric);
+    if (!reader.Open(frame, metric).ok()) continue;
     size_t sum = 0;
     for (int row = 0; row < reader.row_count(); ++row) {
       if (!reader.column(0).IsNull(row)) sum += reader.column(0).Text(row).size();
-      sum += static_cast<size_t>(reader.column(1).Int(row)) + static_cast<size_t>(reader.RowFlags(row));
+      sum += static_cast<size_t>(reader.column(1).Int(row)) + static_cast<size_t>(reader.column(2).Double(row) > 0);
+      sum += static_cast<size_t>(reader.column(3).Bool(row)) + static_cast<size_t>(reader.RowFlags(row));
     }
     volatile size_t sink = sum;
     (void)sink;

@@ -9,7 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
+#include "libs/columns/column.h"
 #include "libs/frame/limits.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
@@ -30,7 +30,6 @@ class FrameBuilder {
   int column_count() const { return static_cast<int>(columns_.size()); }
   // Rows ended so far.
   int row_count() const { return rows_; }
-  bool full() const { return rows_ >= kMaxFrameRows; }
 
   // Set a cell of the current row. `column` counts from 0 in catalog order. SetInt serves int8, timestamptz (µs since
   // the Unix epoch), interval (µs) and pg_lsn. A column out of range, of another type, or set twice in a row is
@@ -44,32 +43,28 @@ class FrameBuilder {
   // Ends the row; `flags` are FrameFlag bits. Cells not set are NULL.
   void EndRow(int flags = 0);
 
-  // Rough size of the frame so far once serialised, bytes; for cutting frames to batches.
-  size_t estimated_bytes() const { return estimated_bytes_; }
-
-  // Completes the frame. Returns INTERNAL if a cell was set wrongly, RESOURCE_EXHAUSTED beyond kMaxFrameRows; the frame
-  // must not be used then. Call once.
+  // Encodes the columns into the frame. Returns INTERNAL if a cell was set wrongly, RESOURCE_EXHAUSTED beyond
+  // kMaxFrameRows; the frame must not be used then. Call once.
   absl::Status Finish();
 
  private:
   struct ColumnState {
-    pganalytics::catalog::v1::ColumnType type;
-    pganalytics::ingest::v1::ColumnValues* values;
-    // Texts of the dictionary to their index; the keys point into the frame, whose strings do not move.
-    absl::flat_hash_map<absl::string_view, int> dictionary;
+    columns::Column column;
+    // Texts of the column to their index.
+    absl::flat_hash_map<std::string, int64_t> dictionary;
     bool set = false;
-    bool has_null = false;
   };
 
-  // The column, if it may be set with a value of this family; otherwise notes the error and returns nullptr.
-  ColumnState* Claim(int column, pganalytics::catalog::v1::ColumnType family);
-  void MarkNull(ColumnState* column);
+  // The column, if it may be set with a value of this type; otherwise notes the error and returns nullptr.
+  ColumnState* Claim(int column, columns::Type type);
 
   pganalytics::ingest::v1::Frame* frame_;
   std::vector<ColumnState> columns_;
   int rows_ = 0;
-  int row_flags_ = 0;
-  size_t estimated_bytes_ = 64;
+  // Of the current row.
+  int flags_ = 0;
+  // Of the rows so far; shorter when the last ones have none.
+  std::vector<int64_t> row_flags_;
   std::string error_;
 };
 

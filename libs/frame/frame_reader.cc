@@ -1,9 +1,12 @@
 #include "libs/frame/frame_reader.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "libs/catalog/metric.h"
+#include "libs/columns/int_codec.h"
+#include "libs/frame/column_type.h"
 #include "libs/frame/limits.h"
 #include "libs/frame/text.h"
 #include "libs/frame/uuid.h"
@@ -14,67 +17,15 @@ namespace ingest_v1 = pganalytics::ingest::v1;
 
 namespace {
 
-using ingest_v1::ColumnValues;
-
 constexpr int kKnownFlags = ingest_v1::FRAME_FLAG_LOWER_BOUND | ingest_v1::FRAME_FLAG_UNKNOWN |
                             ingest_v1::FRAME_FLAG_GONE | ingest_v1::FRAME_FLAG_TEXT_REPLACED;
 constexpr int64_t kMaxOid = 0xFFFFFFFF;
 
-ColumnValues::ValuesCase CaseOf(catalog_v1::ColumnType type) {
-  switch (type) {
-    case catalog_v1::COLUMN_TYPE_BOOL:
-      return ColumnValues::kBools;
-    case catalog_v1::COLUMN_TYPE_FLOAT8:
-      return ColumnValues::kDoubles;
-    case catalog_v1::COLUMN_TYPE_TEXT:
-      return ColumnValues::kTexts;
-    default:
-      return ColumnValues::kInts;
-  }
-}
-
-int ValueCount(const ColumnValues& values) {
-  switch (values.values_case()) {
-    case ColumnValues::kInts:
-      return values.ints().values_size();
-    case ColumnValues::kDoubles:
-      return values.doubles().values_size();
-    case ColumnValues::kBools:
-      return values.bools().values_size();
-    case ColumnValues::kTexts:
-      return values.texts().indexes_size();
-    default:
-      return 0;
-  }
-}
-
-// What is wrong with the column, or empty.
-std::string ColumnProblem(const catalog_v1::Column& column, const ColumnValues& values, int rows) {
-  if (values.values_case() != CaseOf(column.type())) {
-    return absl::StrCat("holds values of another type than ", std::string(catalog::TypeWord(column.type())));
-  }
-  if (ValueCount(values) != rows) return absl::StrCat("has ", ValueCount(values), " values for ", rows, " rows");
-  const std::string& nulls = values.null_bitmap();
-  if (!nulls.empty()) {
-    if (nulls.size() != (static_cast<size_t>(rows) + 7) / 8) return "has a null bitmap of the wrong size";
-    if (rows % 8 != 0 && (static_cast<unsigned char>(nulls.back()) >> (rows % 8)) != 0) {
-      return "has null bits beyond the last row";
-    }
-  }
-  if (values.values_case() != ColumnValues::kTexts) return "";
-  const ingest_v1::TextValues& texts = values.texts();
-  if (texts.dictionary_size() > rows) return "has more texts than rows";
-  for (const std::string& text : texts.dictionary()) {
+// What is wrong with the texts of a column, or empty.
+std::string TextProblem(const columns::Column& values) {
+  for (const std::string& text : values.texts) {
     if (text.size() > kMaxTextBytes) return absl::StrCat("has a text of more than ", kMaxTextBytes, " bytes");
     if (!IsValidText(text)) return "has a text that is not valid UTF-8 or holds NUL";
-  }
-  const auto size = static_cast<uint32_t>(texts.dictionary_size());
-  for (int row = 0; row < rows; ++row) {
-    const int32_t index = texts.indexes(row);
-    if (static_cast<uint32_t>(index) < size) continue;
-    const bool null =
-        !nulls.empty() && ((static_cast<unsigned char>(nulls[static_cast<size_t>(row / 8)]) >> (row % 8)) & 1u) != 0;
-    if (!null || index != 0) return absl::StrCat("has dictionary index ", index, " of ", size);
   }
   return "";
 }
@@ -106,18 +57,21 @@ std::string HeaderProblem(const ingest_v1::Frame& frame, const catalog_v1::Metri
   }
   if (frame.unchanged_row_count() < 0) return "has a negative unchanged_row_count";
   if ((frame.flags() & ~kKnownFlags) != 0) return "has unknown flags";
-  if (!frame.row_flags().empty() && frame.row_flags().size() != static_cast<size_t>(frame.row_count())) {
-    return "has row_flags of the wrong size";
+  if (frame.part_count() < 0 || frame.part_count() == 1 || frame.part_count() > kMaxFrameParts) {
+    return absl::StrCat("has part_count ", frame.part_count(), "; allowed are 0 and 2 to ", kMaxFrameParts);
   }
+  if (frame.part() < 0 || frame.part() > std::max(frame.part_count() - 1, 0)) return "has a part beyond its part_count";
+  if (frame.part() > 0 && frame.unchanged_row_count() != 0) return "has unchanged rows in a further part";
   return "";
 }
 
 // Rows flagged gone carry labels only; rows flagged unknown carry no counters.
 std::string RowFlagProblem(const FrameReader& reader) {
-  if (reader.frame().row_flags().empty() && reader.frame().flags() == 0) return "";
+  if (reader.row_flags().empty() && reader.frame().flags() == 0) return "";
   for (int row = 0; row < reader.row_count(); ++row) {
+    const int64_t own = reader.row_flags().empty() ? 0 : reader.row_flags()[static_cast<size_t>(row)];
+    if ((own & ~int64_t{kKnownFlags}) != 0) return "has unknown row flags";
     const int flags = reader.RowFlags(row);
-    if ((flags & ~kKnownFlags) != 0) return "has unknown row flags";
     if ((flags & (ingest_v1::FRAME_FLAG_GONE | ingest_v1::FRAME_FLAG_UNKNOWN)) == 0) continue;
     for (const ColumnView& view : reader.columns()) {
       const catalog_v1::ColumnKind kind = view.column().kind();
@@ -131,8 +85,10 @@ std::string RowFlagProblem(const FrameReader& reader) {
 
 }  // namespace
 
-absl::Status ValidateFrame(const ingest_v1::Frame& frame, const catalog_v1::Metric& metric) {
+absl::Status FrameReader::Open(const ingest_v1::Frame& frame, const catalog_v1::Metric& metric) {
+  Close();
   const auto refuse = [&](const std::string& what) {
+    Close();
     return absl::InvalidArgumentError(absl::StrCat("frame of metric ", metric.name(), " ", what));
   };
   if (std::string problem = HeaderProblem(frame, metric); !problem.empty()) return refuse(problem);
@@ -145,27 +101,46 @@ absl::Status ValidateFrame(const ingest_v1::Frame& frame, const catalog_v1::Metr
     return refuse(absl::StrCat("has ", frame.columns_size(), " columns; schema version ", frame.schema_version(),
                                " has ", columns.size()));
   }
+  const auto rows = static_cast<size_t>(frame.row_count());
+  if (static_cast<int64_t>(rows * columns.size()) > Limits().max_values) {
+    return refuse(absl::StrCat("has more than ", Limits().max_values, " values"));
+  }
+  if (columns_.size() < columns.size()) columns_.resize(columns.size());
+  frame_ = &frame;
   for (size_t i = 0; i < columns.size(); ++i) {
-    if (std::string problem = ColumnProblem(*columns[i], frame.columns(static_cast<int>(i)), frame.row_count());
-        !problem.empty()) {
-      return refuse(absl::StrCat("column ", columns[i]->name(), " ", problem));
+    const absl::Status decoded =
+        columns::DecodeColumn(frame.columns(static_cast<int>(i)), TypeOf(columns[i]->type()), rows, &columns_[i]);
+    std::string problem =
+        decoded.ok() ? TextProblem(columns_[i]) : absl::StrCat("is malformed: ", std::string(decoded.message()));
+    if (!problem.empty()) return refuse(absl::StrCat("column ", columns[i]->name(), " ", problem));
+    views_.emplace_back(*columns[i], columns_[i]);
+  }
+  if (!frame.row_flags().empty()) {
+    row_flags_.resize(rows);
+    std::string_view bytes = frame.row_flags();
+    if (!columns::DecodeInts(&bytes, rows, row_flags_.data()) || !bytes.empty()) {
+      return refuse("has row_flags that are malformed");
     }
   }
-  if (std::string problem = RowFlagProblem(FrameReader(frame, metric)); !problem.empty()) return refuse(problem);
+  if (std::string problem = RowFlagProblem(*this); !problem.empty()) return refuse(problem);
   return absl::OkStatus();
 }
 
-FrameReader::FrameReader(const ingest_v1::Frame& frame, const catalog_v1::Metric& metric) : frame_(&frame) {
-  const auto columns = catalog::ColumnsAt(metric, frame.schema_version());
-  columns_.reserve(columns.size());
-  for (size_t i = 0; i < columns.size(); ++i) columns_.emplace_back(*columns[i], frame.columns(static_cast<int>(i)));
+void FrameReader::Close() {
+  frame_ = nullptr;
+  views_.clear();
+  row_flags_.clear();
 }
 
 int FrameReader::FindColumn(std::string_view name) const {
-  for (size_t i = 0; i < columns_.size(); ++i) {
-    if (columns_[i].column().name() == name) return static_cast<int>(i);
+  for (size_t i = 0; i < views_.size(); ++i) {
+    if (views_[i].column().name() == name) return static_cast<int>(i);
   }
   return -1;
+}
+
+absl::Status ValidateFrame(const ingest_v1::Frame& frame, const catalog_v1::Metric& metric) {
+  return FrameReader().Open(frame, metric);
 }
 
 }  // namespace pga::frame

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "google/protobuf/util/message_differencer.h"
+#include "libs/columns/int_codec.h"
 #include "libs/frame/frame_builder.h"
 #include "libs/frame/frame_reader.h"
 #include "libs/frame/frame_testing.h"
@@ -40,9 +41,9 @@ TEST(FrameBuilder, RowsComeBackAsTheyWentIn) {
   builder.SetText(0, "a");
   builder.EndRow(v1::FRAME_FLAG_GONE);
   ASSERT_TRUE(builder.Finish().ok());
-  ASSERT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
 
-  const FrameReader reader(frame, metric);
+  FrameReader reader;
+  ASSERT_EQ(reader.Open(frame, metric), absl::OkStatus());
   ASSERT_EQ(reader.row_count(), 3);
   ASSERT_EQ(reader.column_count(), 5);
   EXPECT_EQ(reader.FindColumn("n"), 1);
@@ -94,26 +95,79 @@ TEST(FrameBuilder, RefusesTooManyRows) {
   v1::Frame frame;
   FrameBuilder builder(metric, &frame);
   for (int row = 0; row < kMaxFrameRows; ++row) builder.EndRow();
-  EXPECT_TRUE(builder.full());
   builder.EndRow();
   EXPECT_EQ(builder.Finish().code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(FrameBuilder, EstimateIsNearTheTrueSize) {
+// A chunk of `values`, and row flags of `count` rows.
+std::string Chunk(const columns::Column& values) {
+  std::string chunk;
+  columns::EncodeColumn(values, &chunk);
+  return chunk;
+}
+
+std::string Flags(size_t count, int64_t flags) {
+  const std::vector<int64_t> values(count, flags);
+  std::string bytes;
+  columns::EncodeInts(values.data(), count, &bytes);
+  return bytes;
+}
+
+columns::Column Texts(int rows, const std::string& text) {
+  columns::Column column(columns::Type::kText);
+  column.texts = {"other", text};
+  for (int row = 0; row < rows; ++row) column.ints.push_back(row % 2);
+  return column;
+}
+
+columns::Column Doubles(int rows) {
+  columns::Column column(columns::Type::kDouble);
+  for (int row = 0; row < rows; ++row) column.doubles.push_back(row);
+  return column;
+}
+
+// Unlike a run of equal values, these take bytes for every row.
+columns::Column Ints(int rows) {
+  columns::Column column(columns::Type::kInt);
+  for (int row = 0; row < rows; ++row) column.ints.push_back((row * int64_t{2654435761}) % 1'000'003);
+  return column;
+}
+
+TEST(FrameReader, KeepsOneFrameAtATime) {
   const auto metric = TestMetric();
-  v1::Frame frame;
-  FrameBuilder builder(metric, &frame);
-  for (int row = 0; row < 1'000; ++row) {
-    builder.SetText(0, "table_" + std::to_string(row));
-    builder.SetInt(1, int64_t{1} << (row % 60));
-    builder.SetDouble(2, row);
-    builder.EndRow();
+  FrameReader reader;
+  const v1::Frame large = TestFrame(metric, 500);
+  ASSERT_EQ(reader.Open(large, metric), absl::OkStatus());
+  EXPECT_EQ(reader.column(1).Int(499), 499 * 1'000'003LL);
+  EXPECT_EQ(reader.column(4).values().size(), 500u);
+  v1::Frame older = TestFrame(metric, 3);
+  older.set_schema_version(1);
+  older.mutable_columns()->RemoveLast();
+  ASSERT_EQ(reader.Open(older, metric), absl::OkStatus());
+  EXPECT_EQ(reader.column_count(), 4);
+  EXPECT_EQ(reader.row_count(), 3);
+  EXPECT_EQ(reader.column(1).values().size(), 3u);
+  EXPECT_EQ(reader.column(1).Int(2), 2 * 1'000'003LL);
+  v1::Frame bad = large;
+  bad.set_columns(4, "x");
+  EXPECT_FALSE(reader.Open(bad, metric).ok());
+  EXPECT_EQ(reader.row_count(), 0);
+  EXPECT_EQ(reader.column_count(), 0);
+  EXPECT_EQ(reader.FindColumn("n"), -1);
+}
+
+TEST(FrameReader, RefusesMoreValuesThanABatchTakes) {
+  // Columns of NULL take a byte each, whatever the rows.
+  auto metric = TestMetric();
+  while (metric.columns_size() < 90) {
+    *metric.add_columns() = metric.columns(2);
+    metric.mutable_columns(metric.columns_size() - 1)->set_name("c" + std::to_string(metric.columns_size()));
   }
-  const size_t estimate = builder.estimated_bytes();
-  ASSERT_TRUE(builder.Finish().ok());
-  const double ratio = static_cast<double>(frame.ByteSizeLong()) / static_cast<double>(estimate);
-  EXPECT_GT(ratio, 0.7);
-  EXPECT_LT(ratio, 1.1);
+  v1::Frame frame = TestFrame(metric, 0);
+  frame.set_row_count(kMaxFrameRows);
+  EXPECT_THAT(std::string(ValidateFrame(frame, metric).message()), HasSubstr("more than 8000000 values"));
+  frame.set_row_count(80'000);
+  EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
 }
 
 struct BadFrame {
@@ -148,43 +202,50 @@ INSTANTIATE_TEST_SUITE_P(
         BadFrame{"Scope", "scope_id", [](v1::Frame& f) { f.set_scope_id(5); }},
         BadFrame{"NegativeRows", "row_count", [](v1::Frame& f) { f.set_row_count(-1); }},
         BadFrame{"HugeRows", "row_count", [](v1::Frame& f) { f.set_row_count(kMaxFrameRows + 1); }},
-        BadFrame{"FewerRows", "20 values for 19", [](v1::Frame& f) { f.set_row_count(19); }},
+        BadFrame{"FewerRows", "malformed", [](v1::Frame& f) { f.set_row_count(10); }},
+        BadFrame{"MoreRows", "malformed", [](v1::Frame& f) { f.set_row_count(90); }},
         BadFrame{"NegativeUnchanged", "unchanged", [](v1::Frame& f) { f.set_unchanged_row_count(-1); }},
         BadFrame{"UnknownFlags", "flags", [](v1::Frame& f) { f.set_flags(64); }},
-        BadFrame{"ShortRowFlags", "row_flags", [](v1::Frame& f) { f.set_row_flags(std::string(3, '\0')); }},
-        BadFrame{"UnknownRowFlags", "row flags", [](v1::Frame& f) { f.set_row_flags(std::string(20, '\x40')); }},
+        BadFrame{"ShortRowFlags", "row_flags", [](v1::Frame& f) { f.set_row_flags("x"); }},
+        BadFrame{"LongRowFlags", "row_flags", [](v1::Frame& f) { f.set_row_flags(Flags(20, 0) + "x"); }},
+        BadFrame{"UnknownRowFlags", "row flags", [](v1::Frame& f) { f.set_row_flags(Flags(20, 64)); }},
+        BadFrame{"HugeRowFlags", "row flags", [](v1::Frame& f) { f.set_row_flags(Flags(20, int64_t{1} << 40)); }},
+        BadFrame{"NegativeRowFlags", "row flags", [](v1::Frame& f) { f.set_row_flags(Flags(20, -1)); }},
+        BadFrame{"OnePart", "part_count", [](v1::Frame& f) { f.set_part_count(1); }},
+        BadFrame{"NegativeParts", "part_count", [](v1::Frame& f) { f.set_part_count(-1); }},
+        BadFrame{"TooManyParts", "part_count", [](v1::Frame& f) { f.set_part_count(kMaxFrameParts + 1); }},
+        BadFrame{"PartOfNone", "part", [](v1::Frame& f) { f.set_part(1); }},
+        BadFrame{"PartBeyond", "part",
+                 [](v1::Frame& f) {
+                   f.set_part_count(2);
+                   f.set_part(2);
+                 }},
+        BadFrame{"NegativePart", "part",
+                 [](v1::Frame& f) {
+                   f.set_part_count(2);
+                   f.set_part(-1);
+                 }},
+        BadFrame{"UnchangedTwice", "further part",
+                 [](v1::Frame& f) {
+                   f.set_part_count(2);
+                   f.set_part(1);
+                   f.set_unchanged_row_count(1);
+                 }},
         BadFrame{"MissingColumn", "4 columns", [](v1::Frame& f) { f.mutable_columns()->RemoveLast(); }},
         BadFrame{"ExtraColumn", "6 columns", [](v1::Frame& f) { f.add_columns(); }},
-        BadFrame{"NoValues", "another type", [](v1::Frame& f) { f.mutable_columns(1)->clear_values(); }},
-        BadFrame{"OtherType", "another type than int8",
-                 [](v1::Frame& f) { f.mutable_columns(1)->mutable_doubles()->add_values(1); }},
-        BadFrame{"MissingValue", "19 values",
-                 [](v1::Frame& f) { f.mutable_columns(1)->mutable_ints()->mutable_values()->RemoveLast(); }},
-        BadFrame{"ShortBitmap", "bitmap", [](v1::Frame& f) { f.mutable_columns(1)->set_null_bitmap("x"); }},
-        BadFrame{"BitsBeyond", "null bits beyond",
-                 [](v1::Frame& f) { (*f.mutable_columns(1)->mutable_null_bitmap())[2] = '\x10'; }},
-        BadFrame{"IndexBeyond", "dictionary index 99",
-                 [](v1::Frame& f) { f.mutable_columns(0)->mutable_texts()->set_indexes(0, 99); }},
-        BadFrame{"IndexNegative", "dictionary index -1",
-                 [](v1::Frame& f) { f.mutable_columns(0)->mutable_texts()->set_indexes(0, -1); }},
-        BadFrame{"EmptyDictionary", "dictionary index",
-                 [](v1::Frame& f) { f.mutable_columns(0)->mutable_texts()->clear_dictionary(); }},
-        BadFrame{"BadUtf8", "UTF-8",
-                 [](v1::Frame& f) { f.mutable_columns(0)->mutable_texts()->set_dictionary(0, "\xff"); }},
-        BadFrame{"Nul", "UTF-8",
-                 [](v1::Frame& f) {
-                   f.mutable_columns(0)->mutable_texts()->set_dictionary(0, std::string("a\0", 2));
-                 }},
+        BadFrame{"NoBytes", "no bytes", [](v1::Frame& f) { f.mutable_columns(1)->clear(); }},
+        BadFrame{"OtherType", "column n is malformed: a column is of another type",
+                 [](v1::Frame& f) { f.set_columns(1, Chunk(Doubles(20))); }},
+        BadFrame{"FewerValues", "malformed", [](v1::Frame& f) { f.set_columns(1, Chunk(Ints(10))); }},
+        BadFrame{"MoreValues", "malformed", [](v1::Frame& f) { f.set_columns(1, Chunk(Ints(40))); }},
+        BadFrame{"CutChunk", "malformed", [](v1::Frame& f) { f.mutable_columns(1)->pop_back(); }},
+        BadFrame{"BytesBehind", "behind", [](v1::Frame& f) { f.mutable_columns(1)->push_back('x'); }},
+        BadFrame{"BadUtf8", "UTF-8", [](v1::Frame& f) { f.set_columns(0, Chunk(Texts(20, "\xff"))); }},
+        BadFrame{"Nul", "UTF-8", [](v1::Frame& f) { f.set_columns(0, Chunk(Texts(20, std::string("a\0", 2)))); }},
         BadFrame{"LongText", "bytes",
-                 [](v1::Frame& f) {
-                   f.mutable_columns(0)->mutable_texts()->set_dictionary(0, std::string(kMaxTextBytes + 1, 'a'));
-                 }},
-        BadFrame{"UnusedTexts", "more texts than rows",
-                 [](v1::Frame& f) {
-                   for (int i = 0; i < 20; ++i) f.mutable_columns(0)->mutable_texts()->add_dictionary("u");
-                 }},
+                 [](v1::Frame& f) { f.set_columns(0, Chunk(Texts(20, std::string(kMaxTextBytes + 1, 'a')))); }},
         BadFrame{"GoneWithValues", "gone",
-                 [](v1::Frame& f) { f.set_row_flags(std::string(20, static_cast<char>(v1::FRAME_FLAG_GONE))); }},
+                 [](v1::Frame& f) { f.set_row_flags(Flags(20, v1::FRAME_FLAG_GONE)); }},
         BadFrame{"UnknownWithCounters", "unknown increase",
                  [](v1::Frame& f) { f.set_flags(v1::FRAME_FLAG_UNKNOWN); }}),
     [](const auto& param_info) { return param_info.param.name; });
@@ -196,7 +257,6 @@ TEST(ValidateFrame, OlderSchemaVersionHasFewerColumns) {
   EXPECT_THAT(std::string(ValidateFrame(frame, metric).message()), HasSubstr("schema version 1 has 4"));
   frame.mutable_columns()->RemoveLast();
   EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
-  EXPECT_EQ(FrameReader(frame, metric).column_count(), 4);
 }
 
 TEST(ValidateFrame, NewerSchemaVersionIsNotPoison) {
@@ -215,6 +275,27 @@ TEST(ValidateFrame, DatabaseScopeNeedsAnOid) {
     EXPECT_EQ(ValidateFrame(frame, metric).code(), absl::StatusCode::kInvalidArgument) << oid;
   }
   frame.set_scope_id(4'294'967'295);
+  EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
+}
+
+TEST(ValidateFrame, PartsOfACutFrame) {
+  const auto metric = TestMetric();
+  v1::Frame frame = TestFrame(metric, 20);
+  frame.set_part_count(kMaxFrameParts);
+  frame.set_unchanged_row_count(5);
+  EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
+  frame.set_part(kMaxFrameParts - 1);
+  frame.set_unchanged_row_count(0);
+  EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
+}
+
+// Readings of gauges cover the time since the reading before.
+TEST(ValidateFrame, MetricsWithoutCountersHaveIntervals) {
+  auto metric = TestMetric();
+  metric.mutable_columns(1)->set_kind(pganalytics::catalog::v1::COLUMN_KIND_GAUGE);
+  v1::Frame frame = TestFrame(metric, 20);
+  EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
+  frame.set_interval_start_us(frame.collected_at_us());
   EXPECT_EQ(ValidateFrame(frame, metric), absl::OkStatus());
 }
 

@@ -12,8 +12,12 @@ inline constexpr size_t kMaxPayloadBytes = size_t{4} << 20;
 inline constexpr size_t kMaxContentBytes = size_t{16} << 20;
 // Rows of one frame.
 inline constexpr int kMaxFrameRows = 100'000;
+// Parts of a frame that was cut by rows.
+inline constexpr int kMaxFrameParts = 1'000;
 // One text of a label or info column, bytes.
 inline constexpr size_t kMaxTextBytes = size_t{64} << 10;
+// A std::string with its pointer takes as much memory as five numbers.
+inline constexpr int64_t kValuesPerText = 5;
 // One statement text, bytes.
 inline constexpr size_t kMaxQueryTextBytes = size_t{1} << 20;
 // Name of a source, bytes.
@@ -28,7 +32,7 @@ struct Limits {
   int max_frames = 4'096;
   int max_sources = 1'024;
   int max_query_texts = 16'384;
-  // Values over all columns of all frames; eight bytes each once decoded.
+  // Rows x columns over all frames, eight bytes each once decoded. A text of a column counts kValuesPerText more.
   int64_t max_values = 8'000'000;
   // Decompressed bytes per compressed byte, beyond the first 1 MiB: small batches of repetitive rows are harmless.
   int64_t max_ratio = 200;
