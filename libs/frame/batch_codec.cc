@@ -100,6 +100,29 @@ class WireReader {
   const char* end_;
 };
 
+// What opening a frame takes, in values.
+class FrameValues {
+ public:
+  void AddRowFlags() { ++per_row_; }
+  // Of texts the strings too. Behind NULLs their number is not seen without decoding: as many as rows are assumed.
+  void AddColumn(std::string_view chunk) {
+    ++per_row_;
+    if (chunk.empty()) return;
+    const auto head = static_cast<uint8_t>(chunk.front());
+    if (head == kTextChunkWithNulls) per_row_ += kValuesPerText;
+    if (head != kTextChunk) return;
+    chunk.remove_prefix(1);
+    uint64_t count = 0;
+    if (columns::ReadVarint(&chunk, &count)) texts_ += static_cast<int64_t>(std::min(count, kMaxTexts));
+  }
+  // Without rows nothing is decoded.
+  int64_t Of(int64_t rows) const { return rows == 0 ? 0 : rows * per_row_ + texts_ * kValuesPerText; }
+
+ private:
+  int64_t per_row_ = 0;
+  int64_t texts_ = 0;
+};
+
 // Walks a serialised BatchContent and adds up what parsing it would allocate.
 class ContentMeter {
  public:
@@ -189,8 +212,7 @@ class ContentMeter {
     WireReader reader(bytes);
     WireReader::Field field;
     uint64_t row_count = 0;
-    int64_t values_per_row = 0;
-    int64_t texts = 0;
+    FrameValues values;
     while (!reader.done()) {
       if (!reader.Next(&field)) return Malformed("a field of a frame is cut");
       if (absl::Status status = CountField(); !status.ok()) return status;
@@ -199,30 +221,15 @@ class ContentMeter {
       if (field.number == ingest_v1::Frame::kMetricFieldNumber) {
         if (absl::Status status = CheckString(field.bytes); !status.ok()) return status;
       } else if (field.number == ingest_v1::Frame::kRowFlagsFieldNumber) {
-        ++values_per_row;
+        values.AddRowFlags();
       } else if (field.number == ingest_v1::Frame::kColumnsFieldNumber) {
-        ++values_per_row;
-        CountTexts(field.bytes, &values_per_row, &texts);
+        values.AddColumn(field.bytes);
       }
     }
     if (row_count > static_cast<uint64_t>(kMaxFrameRows)) return Over("rows in a frame", kMaxFrameRows);
     rows_ += static_cast<int64_t>(row_count);
     if (rows_ > limits_.max_rows) return Over("rows", limits_.max_rows);
-    // Without rows nothing is decoded, and a column with more texts than rows is refused before its texts are read.
-    if (row_count == 0) return absl::OkStatus();
-    return CountValues(static_cast<int64_t>(row_count) * values_per_row + texts * kValuesPerText);
-  }
-
-  // What the texts of a chunk take besides their indexes. Behind NULLs their number is not seen without decoding: as
-  // many as rows are assumed.
-  static void CountTexts(std::string_view chunk, int64_t* values_per_row, int64_t* texts) {
-    if (chunk.empty()) return;
-    const auto head = static_cast<uint8_t>(chunk.front());
-    if (head == kTextChunkWithNulls) *values_per_row += kValuesPerText;
-    if (head != kTextChunk) return;
-    chunk.remove_prefix(1);
-    uint64_t count = 0;
-    if (columns::ReadVarint(&chunk, &count)) *texts += static_cast<int64_t>(std::min(count, kMaxTexts));
+    return CountValues(values.Of(static_cast<int64_t>(row_count)));
   }
 
   const Limits& limits_;
@@ -378,6 +385,13 @@ absl::StatusOr<ingest_v1::BatchContent*> OpenBatch(const ingest_v1::Batch& batch
   }
   if (absl::Status status = CheckContent(*content); !status.ok()) return status;
   return content;
+}
+
+int64_t CountedValues(const ingest_v1::Frame& frame) {
+  FrameValues values;
+  if (!frame.row_flags().empty()) values.AddRowFlags();
+  for (const std::string& chunk : frame.columns()) values.AddColumn(chunk);
+  return values.Of(frame.row_count());
 }
 
 }  // namespace pga::frame

@@ -34,4 +34,7 @@ absl::StatusOr<pganalytics::ingest::v1::BatchContent*> OpenBatch(const pganalyti
 // for fuzzing. `*rows` receives the sum of row_count.
 absl::Status MeasureContent(std::string_view serialised, const Limits& limits, int64_t* rows);
 
+// What the frame counts against Limits::max_values.
+int64_t CountedValues(const pganalytics::ingest::v1::Frame& frame);
+
 }  // namespace pga::frame

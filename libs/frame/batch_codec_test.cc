@@ -302,6 +302,22 @@ INSTANTIATE_TEST_SUITE_P(
         Amplifier{"LostIntervals", "fields", Wrap('\x22', Repeat(std::string("\x2A\x00", 2), 500'000))}),
     [](const auto& param_info) { return param_info.param.name; });
 
+TEST(OpenBatch, ValuesAreCountedAsTheyAreMeasured) {
+  v1::BatchContent content = Content(100);
+  // 5 columns; the texts are 50 distinct ones.
+  EXPECT_EQ(CountedValues(content.frames(0)), 100 * 5 + 50 * kValuesPerText);
+  *content.add_frames() = TestFrame(TestMetric(), 20);
+  const int64_t values = CountedValues(content.frames(0)) + CountedValues(content.frames(1));
+  const std::string serialised = content.SerializeAsString();
+  int64_t rows = 0;
+  Limits limits;
+  limits.max_values = values;
+  EXPECT_EQ(MeasureContent(serialised, limits, &rows), absl::OkStatus());
+  EXPECT_EQ(rows, 120);
+  limits.max_values = values - 1;
+  EXPECT_EQ(MeasureContent(serialised, limits, &rows).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(OpenBatch, EveryTruncationAndByteChangeIsHandled) {
   const std::string serialised = Content(10).SerializeAsString();
   for (size_t cut = 0; cut < serialised.size(); ++cut) {

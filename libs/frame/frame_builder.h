@@ -47,6 +47,11 @@ class FrameBuilder {
   // kMaxFrameRows; the frame must not be used then. Call once.
   absl::Status Finish();
 
+  // Likewise, but a frame beyond the limits is cut by rows: appends it or its parts, which differ in their rows, `part`
+  // and part_count, and of which the first alone has the unchanged_row_count. What else the frame shall say must be set
+  // on it before. A single row beyond max_bytes is a part of its own. RESOURCE_EXHAUSTED beyond kMaxFrameParts parts.
+  absl::Status FinishInParts(const PartLimits& limits, std::vector<pganalytics::ingest::v1::Frame>* frames);
+
  private:
   struct ColumnState {
     columns::Column column;
@@ -54,6 +59,13 @@ class FrameBuilder {
     absl::flat_hash_map<std::string, int64_t> dictionary;
     bool set = false;
   };
+
+  // What was done wrong so far.
+  absl::Status Check() const;
+  // Rows [first, first + count) with their flags.
+  void Encode(size_t first, size_t count, pganalytics::ingest::v1::Frame* frame) const;
+  // Values of a row as Limits::max_values counts them, at most.
+  int64_t ValuesPerRow() const;
 
   // The column, if it may be set with a value of this type; otherwise notes the error and returns nullptr.
   ColumnState* Claim(int column, columns::Type type);

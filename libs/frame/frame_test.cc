@@ -133,6 +133,105 @@ columns::Column Ints(int rows) {
   return column;
 }
 
+// Rows with texts, NULLs and flags, some of them in stretches.
+void FillRows(int rows, FrameBuilder* builder) {
+  for (int row = 0; row < rows; ++row) {
+    if (row % 11 != 0) builder->SetText(0, "name " + std::to_string(row % 97) + (row > rows / 2 ? "\xff" : ""));
+    builder->SetInt(1, row * 1'000'003LL);
+    if (row % 100 < 50) builder->SetDouble(2, row / 7.0);
+    builder->EndRow();
+  }
+}
+
+TEST(FrameBuilder, PartsHoldEveryRowOnce) {
+  const auto metric = TestMetric();
+  const v1::Frame model = TestFrame(metric, 0);
+  constexpr int kRows = 10'007;
+  v1::Frame whole;
+  FrameBuilder whole_builder(metric, &whole);
+  whole.set_source_id(model.source_id());
+  whole.set_collected_at_us(model.collected_at_us());
+  whole.set_interval_start_us(model.interval_start_us());
+  whole.set_kind(model.kind());
+  whole.set_unchanged_row_count(3);
+  FillRows(kRows, &whole_builder);
+  ASSERT_TRUE(whole_builder.Finish().ok());
+  FrameReader expected;
+  ASSERT_EQ(expected.Open(whole, metric), absl::OkStatus());
+
+  const std::pair<PartLimits, size_t> cases[] = {
+      {PartLimits(), 1},
+      {{.max_rows = 10'007}, 1},
+      {{.max_rows = 10'006}, 2},
+      {{.max_values = 11 * 1'000}, 11},  // 5 columns, texts, flags
+      {{.max_bytes = whole.ByteSizeLong()}, 1},
+      {{.max_bytes = whole.ByteSizeLong() / 4}, 0},
+  };
+  for (const auto& [limits, count] : cases) {
+    v1::Frame frame;
+    FrameBuilder builder(metric, &frame);
+    frame.set_source_id(model.source_id());
+    frame.set_collected_at_us(model.collected_at_us());
+    frame.set_interval_start_us(model.interval_start_us());
+    frame.set_kind(model.kind());
+    frame.set_unchanged_row_count(3);
+    FillRows(kRows, &builder);
+    std::vector<v1::Frame> parts;
+    ASSERT_EQ(builder.FinishInParts(limits, &parts), absl::OkStatus());
+    if (count > 0) {
+      EXPECT_EQ(parts.size(), count);
+    } else {
+      EXPECT_GE(parts.size(), 4u);
+      EXPECT_LE(parts.size(), 12u);
+    }
+    int at = 0;
+    FrameReader reader;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const v1::Frame& part = parts[i];
+      ASSERT_EQ(reader.Open(part, metric), absl::OkStatus());
+      EXPECT_EQ(part.part_count(), parts.size() == 1 ? 0 : static_cast<int>(parts.size()));
+      EXPECT_EQ(part.part(), static_cast<int>(i));
+      EXPECT_EQ(part.unchanged_row_count(), i == 0 ? 3 : 0);
+      EXPECT_LE(part.ByteSizeLong(), limits.max_bytes);
+      EXPECT_LE(part.row_count(), limits.max_rows);
+      for (int row = 0; row < reader.row_count(); ++row, ++at) {
+        ASSERT_EQ(reader.column(1).Int(row), expected.column(1).Int(at));
+        ASSERT_EQ(reader.RowFlags(row), expected.RowFlags(at));
+        ASSERT_EQ(reader.column(0).IsNull(row), expected.column(0).IsNull(at));
+        if (!reader.column(0).IsNull(row)) {
+          ASSERT_EQ(reader.column(0).Text(row), expected.column(0).Text(at));
+        }
+        ASSERT_EQ(reader.column(2).IsNull(row), expected.column(2).IsNull(at));
+        if (!reader.column(2).IsNull(row)) {
+          ASSERT_EQ(reader.column(2).Double(row), expected.column(2).Double(at));
+        }
+      }
+    }
+    EXPECT_EQ(at, kRows);
+  }
+}
+
+TEST(FrameBuilder, MoreRowsThanAFrameTakesAreParts) {
+  const auto metric = TestMetric();
+  v1::Frame frame;
+  FrameBuilder builder(metric, &frame);
+  for (int row = 0; row <= kMaxFrameRows; ++row) builder.EndRow();
+  std::vector<v1::Frame> parts;
+  ASSERT_TRUE(builder.FinishInParts(PartLimits(), &parts).ok());
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].row_count() + parts[1].row_count(), kMaxFrameRows + 1);
+}
+
+TEST(FrameBuilder, RefusesTooManyParts) {
+  const auto metric = TestMetric();
+  v1::Frame frame;
+  FrameBuilder builder(metric, &frame);
+  for (int row = 0; row <= kMaxFrameParts; ++row) builder.EndRow();
+  std::vector<v1::Frame> parts;
+  EXPECT_EQ(builder.FinishInParts({.max_rows = 1}, &parts).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(parts.empty());
+}
+
 TEST(FrameReader, KeepsOneFrameAtATime) {
   const auto metric = TestMetric();
   FrameReader reader;

@@ -23,6 +23,15 @@ inline constexpr size_t kMaxQueryTextBytes = size_t{1} << 20;
 // Name of a source, bytes.
 inline constexpr size_t kMaxSourceNameBytes = 255;
 
+// A frame beyond these is cut by rows, so that a part fits a batch with room to spare, even if it does not compress.
+struct PartLimits {
+  // Chunks and row flags.
+  size_t max_bytes = size_t{2} << 20;
+  // As Limits::max_values counts.
+  int64_t max_values = 2'000'000;
+  int max_rows = kMaxFrameRows;
+};
+
 // What OpenBatch accepts. The defaults are the product's limits; ingest may be configured to take less.
 struct Limits {
   size_t max_payload_bytes = kMaxPayloadBytes;

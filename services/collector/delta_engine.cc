@@ -16,6 +16,9 @@ namespace {
 constexpr uint8_t kFormat = 2;
 // Null masks are 64 bits wide.
 constexpr size_t kMaxCounters = 64;
+constexpr int64_t kDayUs = int64_t{24} * 3600 * 1000000;
+// The tree of blocked sessions is said when it changes, and again every 15 minutes while it lasts.
+constexpr int64_t kBlockingReachUs = int64_t{1200} * 1000000;
 
 absl::string_view ToAbsl(std::string_view v) {
   return {v.data(), v.size()};
@@ -99,18 +102,27 @@ uint64_t OthersHash(const Reading& reading, size_t row) {
   return hash == 0 ? 1 : hash;  // 0 = not known
 }
 
-// One frame of absolute values: every row as it was read.
-absl::Status BuildFull(const Reading& reading, int64_t at_us, ingestpb::FrameKind kind, ingestpb::Frame* frame) {
-  frame::FrameBuilder builder(reading.shape().metric(), frame, static_cast<int>(reading.rows()));
+// Absolute values: every row as it was read.
+absl::Status BuildFull(const Reading& reading, int64_t start_us, int64_t at_us, ingestpb::FrameKind kind,
+                       const frame::PartLimits& limits, std::vector<ingestpb::Frame>* frames) {
+  ingestpb::Frame frame;
+  frame::FrameBuilder builder(reading.shape().metric(), &frame, static_cast<int>(reading.rows()));
   for (size_t row = 0; row < reading.rows(); ++row) {
     for (int column = 0; column < reading.shape().columns(); ++column) CopyCell(reading, row, column, &builder);
     builder.EndRow(RowFlags(reading, row));
   }
-  PGA_RETURN_IF_ERROR(builder.Finish());
-  frame->set_kind(kind);
-  frame->set_collected_at_us(at_us);
-  frame->set_interval_start_us(at_us);
-  return absl::OkStatus();
+  frame.set_kind(kind);
+  frame.set_collected_at_us(at_us);
+  frame.set_interval_start_us(start_us);
+  return builder.FinishInParts(limits, frames);
+}
+
+// Whether today's key frame is still to be taken, and now.
+bool DailyKeyframeDue(int64_t last_us, int64_t now_us, const DeltaOptions& options) {
+  const int64_t day_us = now_us - now_us % kDayUs;
+  if (last_us >= day_us) return false;
+  // Where the next reading comes after the window, this one is the last within it.
+  return now_us >= day_us + options.keyframe_offset_us || now_us + options.interval_us >= day_us + kKeyframeWindowUs;
 }
 
 }  // namespace
@@ -120,6 +132,14 @@ bool Continues(const Epoch& before, const Epoch& now) {
   if (before.system_identifier != now.system_identifier || before.timeline != now.timeline) return false;
   if (before.checkpointer_start_us == now.checkpointer_start_us && now.checkpointer_start_us != 0) return true;
   return before.statistics_reset_us == now.statistics_reset_us && now.statistics_reset_us != 0;
+}
+
+DeltaOptions OptionsOf(const MetricShape& shape, std::string_view tracker, int64_t base_interval_us) {
+  DeltaOptions options;
+  options.interval_us = base_interval_us * std::max(shape.metric().interval_factor(), 1);
+  options.reach_us = shape.metric().probe() == "blocking" ? kBlockingReachUs : 2 * options.interval_us;
+  options.keyframe_offset_us = static_cast<int64_t>(StableHash(tracker) % static_cast<uint64_t>(kKeyframeWindowUs));
+  return options;
 }
 
 std::string TrackerKey(std::string_view source_id, int64_t scope_id, std::string_view metric) {
@@ -468,8 +488,7 @@ class Comparison {
     }
     Step step;
     step.epoch_changed = before_ != nullptr && !continues_;
-    const bool due = before_ == nullptr || !continues_ ||
-                     observation_.collected_at_us - before_->keyframe_at_us() >= options_.keyframe_every_us;
+    const bool due = !continues_ || DailyKeyframeDue(before_->keyframe_at_us(), observation_.collected_at_us, options_);
     if (!shape_.has_counters()) {
       PGA_RETURN_IF_ERROR(RunWithoutCounters(due, &step));
     } else {
@@ -482,29 +501,33 @@ class Comparison {
 
  private:
   absl::Status RunWithoutCounters(bool due, Step* step) {
-    ingestpb::Frame& frame = step->frames.emplace_back();
-    if (!shape_.skip_unchanged()) {
-      PGA_RETURN_IF_ERROR(BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, &frame));
-      return MakeNext(due, step);
-    }
     PGA_RETURN_IF_ERROR(MakeNext(due, step));
-    if (due) return BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, &frame);
-    return BuildChanges(*step->next, observation_.collected_at_us, &frame);
+    if (due || !shape_.skip_unchanged()) {
+      return BuildFull(reading_, SpeaksFrom(), observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, options_.parts,
+                       &step->frames);
+    }
+    return BuildChanges(*step->next, SpeaksFrom(), &step->frames);
+  }
+
+  // Where the time begins that a reading without counters speaks for.
+  int64_t SpeaksFrom() const {
+    const int64_t now = observation_.collected_at_us;
+    return continues_ ? std::min(std::max(before_->collected_at_us(), now - options_.reach_us), now) : now;
   }
 
   absl::Status RunWithCounters(bool due, Step* step) {
     // Counters of the next baseline are made first; the delta is the difference of two baselines' rows.
     PGA_RETURN_IF_ERROR(MakeNext(due, step));
     if (continues_) {
-      PGA_RETURN_IF_ERROR(BuildChanges(*step->next, before_->collected_at_us(), &step->frames.emplace_back()));
+      PGA_RETURN_IF_ERROR(BuildChanges(*step->next, before_->collected_at_us(), &step->frames));
     }
     const bool eviction_due =
         evicted_rows_ > 0 && observation_.collected_at_us - (before_ == nullptr ? 0 : before_->keyframe_at_us()) >=
                                  options_.eviction_keyframe_every_us;
     if (due || resets_ > evicted_rows_ || eviction_due) {
       if (!due) PGA_RETURN_IF_ERROR(MakeNext(true, step));  // the same rows, with the time of the key frame
-      PGA_RETURN_IF_ERROR(BuildFull(reading_, observation_.collected_at_us, ingestpb::FRAME_KIND_KEYFRAME,
-                                    &step->frames.emplace_back()));
+      const int64_t now = observation_.collected_at_us;
+      PGA_RETURN_IF_ERROR(BuildFull(reading_, now, now, ingestpb::FRAME_KIND_KEYFRAME, options_.parts, &step->frames));
     }
     return absl::OkStatus();
   }
@@ -578,8 +601,9 @@ class Comparison {
   }
 
   // Rows that changed since the baseline, and keys that vanished.
-  absl::Status BuildChanges(const Baseline& next, int64_t interval_start_us, ingestpb::Frame* frame) {
-    frame::FrameBuilder builder(shape_.metric(), frame);
+  absl::Status BuildChanges(const Baseline& next, int64_t interval_start_us, std::vector<ingestpb::Frame>* frames) {
+    ingestpb::Frame frame;
+    frame::FrameBuilder builder(shape_.metric(), &frame);
     int unchanged = 0;
     const size_t counters = shape_.counters().size();
     std::vector<int64_t> deltas(counters);
@@ -625,13 +649,12 @@ class Comparison {
       SetLabels(shape_, labels, &builder);
       builder.EndRow(ingestpb::FRAME_FLAG_GONE);
     }
-    PGA_RETURN_IF_ERROR(builder.Finish());
-    frame->set_kind(ingestpb::FRAME_KIND_DELTA);
-    frame->set_collected_at_us(observation_.collected_at_us);
-    frame->set_interval_start_us(interval_start_us);
-    frame->set_unchanged_row_count(unchanged);
-    if (evicting_ && !HasRowResets()) frame->set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
-    return absl::OkStatus();
+    frame.set_kind(ingestpb::FRAME_KIND_DELTA);
+    frame.set_collected_at_us(observation_.collected_at_us);
+    frame.set_interval_start_us(interval_start_us);
+    frame.set_unchanged_row_count(unchanged);
+    if (evicting_ && !HasRowResets()) frame.set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
+    return builder.FinishInParts(options_.parts, frames);
   }
 
   // Increase of one known row. Returns whether a counter moved.

@@ -28,6 +28,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "libs/frame/limits.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/collector/reading.h"
 
@@ -121,18 +122,32 @@ class Baseline {
   absl::flat_hash_map<absl::string_view, uint32_t> index_;
 };
 
+// The daily key frame is taken in this first piece of the UTC day.
+inline constexpr int64_t kKeyframeWindowUs = int64_t{600} * 1000000;
+
 struct DeltaOptions {
-  int64_t keyframe_every_us = int64_t{24} * 3600 * 1000000;
+  // Distance of the metric's readings.
+  int64_t interval_us = int64_t{60} * 1000000;
+  // A reading of a metric without counters speaks for the time since the one before, at most for so long.
+  int64_t reach_us = int64_t{120} * 1000000;
+  // When in kKeyframeWindowUs the daily key frame is due; readings that are too far apart to meet both take the first
+  // one of the day.
+  int64_t keyframe_offset_us = 0;
   // Least distance of key frames that were caused by evictions alone.
   int64_t eviction_keyframe_every_us = int64_t{3600} * 1000000;
+  frame::PartLimits parts;
 };
+
+// The options of a metric of which readings are taken every interval_factor x `base_interval_us`. Its daily key frame
+// has its own place in the window, which follows from the tracker's name.
+DeltaOptions OptionsOf(const MetricShape& shape, std::string_view tracker, int64_t base_interval_us);
 
 // How long counters wait for a clock that was set back to pass the last reading again.
 inline constexpr int64_t kClockPatienceUs = int64_t{300} * 1000000;
 
 // What one reading means.
 struct Step {
-  // At most a delta and a key frame; source_id and scope_id are the caller's to set.
+  // At most a delta and a key frame, each in as many parts as it takes; source_id and scope_id are the caller's to set.
   std::vector<ingestpb::Frame> frames;
   std::shared_ptr<const Baseline> next;
   // next->PatchFrom(before).
@@ -143,9 +158,9 @@ struct Step {
 };
 
 // Compares `reading` with the last durable one. `before` may be null. INVALID_ARGUMENT when two rows have the same
-// labels, RESOURCE_EXHAUSTED beyond the limits of a frame, UNAVAILABLE when the clock was set back to before the last
-// reading by less than kClockPatience; the baseline stands then, and the next reading covers the time. A clock that
-// went back further starts an epoch. Thread-safe.
+// labels, RESOURCE_EXHAUSTED beyond the parts that a frame may have, UNAVAILABLE when the clock was set back to before
+// the last reading by less than kClockPatience; the baseline stands then, and the next reading covers the time. A clock
+// that went back further starts an epoch. Thread-safe.
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
 

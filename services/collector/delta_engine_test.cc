@@ -45,6 +45,13 @@ catalogpb::Metric TableMetric() {
   return metric;
 }
 
+// `frame` must outlive what is returned.
+frame::FrameReader Open(const ingestpb::Frame& frame, const catalogpb::Metric& metric) {
+  frame::FrameReader reader;
+  EXPECT_THAT(reader.Open(frame, metric), IsOk());
+  return reader;
+}
+
 struct Values {
   int64_t relid = 0;
   std::optional<int64_t> inserted;
@@ -74,7 +81,7 @@ class DeltaEngine : public ::testing::Test {
   // Reads at `seconds` after the start; keeps the baseline.
   Step Next(int seconds, const std::vector<Values>& rows) {
     observation_.collected_at_us = kStart + seconds * kSecond;
-    auto step = Advance(baseline_.get(), Read(rows), observation_);
+    auto step = Advance(baseline_.get(), Read(rows), observation_, options_);
     EXPECT_THAT(step, IsOk());
     for (ingestpb::Frame& frame : step->frames) {
       frame.set_source_id(std::string(16, 's'));
@@ -86,10 +93,10 @@ class DeltaEngine : public ::testing::Test {
 
   // inserted of a row in a frame; nullopt for NULL. -1000 when the row is not there.
   std::optional<int64_t> Inserted(const ingestpb::Frame& frame, int64_t relid, int* flags = nullptr) {
-    frame::FrameReader reader(frame, metric_);
+    const frame::FrameReader reader = Open(frame, metric_);
     for (int row = 0; row < frame.row_count(); ++row) {
       if (reader.column(0).Int(row) != relid) continue;
-      if (flags != nullptr) *flags = frame.row_flags().empty() ? 0 : frame.row_flags()[static_cast<size_t>(row)];
+      if (flags != nullptr) *flags = reader.row_flags().empty() ? 0 : reader.RowFlags(row) & ~frame.flags();
       if (reader.column(2).IsNull(row)) return std::nullopt;
       return reader.column(2).Int(row);
     }
@@ -99,6 +106,7 @@ class DeltaEngine : public ::testing::Test {
   catalogpb::Metric metric_ = TableMetric();
   MetricShape shape_{metric_};
   Observation observation_;
+  DeltaOptions options_;
   std::shared_ptr<const Baseline> baseline_;
 };
 
@@ -142,7 +150,7 @@ TEST_F(DeltaEngine, BackwardsCounterIsAResetUnseen) {
   EXPECT_EQ(Inserted(step.frames[0], 1, &flags), 7);
   EXPECT_TRUE(flags & ingestpb::FRAME_FLAG_LOWER_BOUND);
   // The column that did not go back claims the smaller of the two possible increases.
-  EXPECT_EQ(frame::FrameReader(step.frames[0], metric_).column(4).Int(0), 7);
+  EXPECT_EQ(Open(step.frames[0], metric_).column(4).Int(0), 7);
   EXPECT_EQ(step.frames[1].kind(), ingestpb::FRAME_KIND_KEYFRAME);
   EXPECT_EQ(Inserted(step.frames[1], 1), 7);
 }
@@ -178,7 +186,6 @@ TEST_F(DeltaEngine, VanishedKeySendsAGoneRowOnce) {
   int flags = 0;
   EXPECT_EQ(Inserted(step.frames[0], 2, &flags), std::nullopt);
   EXPECT_EQ(flags, ingestpb::FRAME_FLAG_GONE);
-  frame::FrameReader reader(step.frames[0], metric_);
   step = Next(120, {{.relid = 1, .inserted = 100}});
   EXPECT_EQ(step.frames[0].row_count(), 0);
 }
@@ -205,10 +212,11 @@ TEST_F(DeltaEngine, IdentityFollowsARenamedObjectAndNotItsName) {
   observation_.collected_at_us += kSecond;
   auto second = Advance(first->next.get(), read({{1, "c", 1010}, {3, "b", 60}}), observation_);
   ASSERT_THAT(second, IsOk());
-  frame::FrameReader reader(second->frames[0], metric_);
+  for (ingestpb::Frame& frame : second->frames) frame.set_source_id(std::string(16, 's'));
+  const frame::FrameReader reader = Open(second->frames[0], metric_);
   std::map<std::string, std::string> seen;
   for (int row = 0; row < second->frames[0].row_count(); ++row) {
-    const std::string name = second->frames[0].columns(1).texts().dictionary(reader.column(1).TextIndex(row));
+    const std::string name(reader.column(1).Text(row));
     seen[name] = reader.column(2).IsNull(row) ? "gone" : std::to_string(reader.column(2).Int(row));
   }
   EXPECT_EQ(seen, (std::map<std::string, std::string>{{"a", "gone"}, {"b", "60"}, {"c", "10"}}));
@@ -262,14 +270,184 @@ TEST_F(DeltaEngine, NewEpochSendsAKeyframeAlone) {
   EXPECT_EQ(step.frames[0].kind(), ingestpb::FRAME_KIND_KEYFRAME);
 }
 
+// Seconds from the start to a time of the day after it.
+int OfNextDay(int hour, int minute, int second) {
+  constexpr int64_t kDay = 86400;
+  const int64_t start_s = kStart / kSecond;
+  return static_cast<int>((start_s / kDay + 1) * kDay - start_s) + hour * 3600 + minute * 60 + second;
+}
+
+bool HasKeyframe(const Step& step) {
+  return step.frames.back().kind() == ingestpb::FRAME_KIND_KEYFRAME;
+}
+
 TEST_F(DeltaEngine, KeyframeOnceADayBesideTheDelta) {
+  options_.keyframe_offset_us = 300 * kSecond;
   Next(0, {{.relid = 1, .inserted = 1}});
-  EXPECT_EQ(Next(86399, {{.relid = 1, .inserted = 2}}).frames.size(), 1u);
-  const Step step = Next(86400, {{.relid = 1, .inserted = 5}});
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, -1, 30), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 4, 59), {{.relid = 1, .inserted = 2}})));
+  const Step step = Next(OfNextDay(0, 5, 0), {{.relid = 1, .inserted = 5}});
   ASSERT_EQ(step.frames.size(), 2u);
   EXPECT_EQ(Inserted(step.frames[0], 1), 3);
   EXPECT_EQ(Inserted(step.frames[1], 1), 5);
-  EXPECT_EQ(Next(86460, {{.relid = 1, .inserted = 5}}).frames.size(), 1u);
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 6, 0), {{.relid = 1, .inserted = 5}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(23, 59, 59), {{.relid = 1, .inserted = 5}})));
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(24, 5, 0), {{.relid = 1, .inserted = 5}})));
+}
+
+TEST_F(DeltaEngine, ACollectorStartedBeforeMidnightSendsTheKeyframeOfTheDay) {
+  options_.keyframe_offset_us = 30 * kSecond;
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(0, -1, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 0, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(0, 1, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 2, 0), {{.relid = 1, .inserted = 1}})));
+}
+
+TEST_F(DeltaEngine, AKeyframeOfTheDayBeforeItsTimeIsEnough) {
+  options_.keyframe_offset_us = 300 * kSecond;
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(0, 1, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 5, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, 9, 59), {{.relid = 1, .inserted = 1}})));
+}
+
+// Of readings that may miss the rest of the window, the last one within it is taken.
+TEST_F(DeltaEngine, RareReadingsTakeTheFirstOneOfTheDay) {
+  options_.keyframe_offset_us = 599 * kSecond;
+  options_.interval_us = 3600 * kSecond;
+  Next(0, {{.relid = 1, .inserted = 1}});
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(0, -30, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(0, 2, 0), {{.relid = 1, .inserted = 1}})));
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(1, 2, 0), {{.relid = 1, .inserted = 1}})));
+  // And where none falls into it, the first one after it.
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(24, 30, 0), {{.relid = 1, .inserted = 1}})));
+  options_.interval_us = 60 * kSecond;
+  EXPECT_FALSE(HasKeyframe(Next(OfNextDay(48, 8, 30), {{.relid = 1, .inserted = 1}})));
+  EXPECT_TRUE(HasKeyframe(Next(OfNextDay(48, 9, 30), {{.relid = 1, .inserted = 1}})));
+}
+
+TEST_F(DeltaEngine, DailyKeyframesAreSpreadOverTheirWindow) {
+  std::map<int64_t, int> minutes;
+  for (int scope = 0; scope < 1000; ++scope) {
+    const auto options = OptionsOf(shape_, TrackerKey(std::string(16, 's'), scope, "table_stats"), 60 * kSecond);
+    ++minutes[options.keyframe_offset_us / (60 * kSecond)];
+  }
+  ASSERT_EQ(minutes.size(), 10u);
+  EXPECT_EQ(minutes.rbegin()->first, 9);
+  for (const auto& [minute, count] : minutes) EXPECT_GT(count, 50) << minute;
+}
+
+TEST_F(DeltaEngine, OptionsFollowTheMetric) {
+  metric_.set_interval_factor(5);
+  DeltaOptions options = OptionsOf(shape_, "t", 60 * kSecond);
+  EXPECT_EQ(options.interval_us, 300 * kSecond);
+  EXPECT_EQ(options.reach_us, 600 * kSecond);
+  metric_.set_probe("blocking");
+  options = OptionsOf(shape_, "t", 60 * kSecond);
+  EXPECT_EQ(options.reach_us, 1200 * kSecond);
+}
+
+// Rows as they are in a metric that has a gauge alone.
+class GaugesAlone : public ::testing::Test {
+ protected:
+  GaugesAlone() {
+    metric_.set_name("sizes");
+    metric_.set_schema_version(1);
+    const auto add = [this](const char* name, catalogpb::ColumnKind kind) {
+      auto* column = metric_.add_columns();
+      column->set_name(name);
+      column->set_type(catalogpb::COLUMN_TYPE_INT8);
+      column->set_kind(kind);
+      column->set_since_schema_version(1);
+    };
+    add("id", catalogpb::COLUMN_KIND_LABEL);
+    add("size", catalogpb::COLUMN_KIND_GAUGE);
+    observation_.epoch = {77, 1, kStart - 1000, kStart - 2000};
+  }
+
+  // Start of the time that the reading speaks for, seconds after the start.
+  int64_t From(int seconds) {
+    const MetricShape shape(metric_);
+    Reading reading(shape);
+    reading.AddRow();
+    reading.SetInt(0, 1);
+    reading.SetInt(1, seconds);
+    observation_.collected_at_us = kStart + seconds * kSecond;
+    auto step = Advance(baseline_.get(), reading, observation_, options_);
+    EXPECT_THAT(step, IsOk());
+    EXPECT_EQ(step->frames.size(), 1u);
+    step->frames[0].set_source_id(std::string(16, 's'));
+    EXPECT_THAT(frame::ValidateFrame(step->frames[0], metric_), IsOk());
+    EXPECT_EQ(step->frames[0].collected_at_us(), observation_.collected_at_us);
+    EXPECT_EQ(step->frames[0].kind(), ingestpb::FRAME_KIND_DELTA);
+    baseline_ = step->next;
+    return (step->frames[0].interval_start_us() - kStart) / kSecond;
+  }
+
+  catalogpb::Metric metric_;
+  Observation observation_;
+  DeltaOptions options_;
+  std::shared_ptr<const Baseline> baseline_;
+};
+
+TEST_F(GaugesAlone, SpeakForTheTimeSinceTheReadingBefore) {
+  for (const bool skip_unchanged : {false, true}) {
+    metric_.set_skip_unchanged(skip_unchanged);
+    baseline_.reset();
+    EXPECT_EQ(From(0), 0);
+    EXPECT_EQ(From(60), 0);
+    EXPECT_EQ(From(125), 60);
+    // At most two intervals.
+    EXPECT_EQ(From(1000), 880);
+    EXPECT_EQ(From(1120), 1000);
+    // Another run of the server: what was before it says nothing.
+    ++observation_.epoch.checkpointer_start_us;
+    ++observation_.epoch.statistics_reset_us;
+    EXPECT_EQ(From(1180), 1180);
+    EXPECT_EQ(From(1240), 1180);
+  }
+}
+
+TEST_F(GaugesAlone, SpeakForNothingWhenTheClockWentBack) {
+  From(60);
+  EXPECT_EQ(From(30), 30);
+  EXPECT_EQ(From(90), 30);
+}
+
+TEST_F(GaugesAlone, TheFullFrameOfTheDaySpeaksForTheTimeBeforeItToo) {
+  metric_.set_skip_unchanged(true);
+  const int midnight = OfNextDay(0, 0, 0);
+  From(midnight - 60);
+  EXPECT_EQ(From(midnight), midnight - 60);
+}
+
+TEST_F(DeltaEngine, LargeFramesAreCutByRows) {
+  options_.parts.max_rows = 40;
+  std::vector<Values> rows;
+  for (int i = 0; i < 100; ++i) rows.push_back({.relid = i, .inserted = i});
+  Step step = Next(0, rows);
+  ASSERT_EQ(step.frames.size(), 3u);
+  for (Values& row : rows) row.inserted = *row.inserted * 2 + 1;
+  rows.pop_back();       // gone
+  rows[0].inserted = 0;  // unchanged
+  step = Next(60, rows);
+  ASSERT_EQ(step.frames.size(), 3u);
+  int64_t sum = 0;
+  int count = 0;
+  for (int i = 0; i < 3; ++i) {
+    const ingestpb::Frame& frame = step.frames[static_cast<size_t>(i)];
+    EXPECT_EQ(frame.part(), i);
+    EXPECT_EQ(frame.part_count(), 3);
+    EXPECT_EQ(frame.interval_start_us(), kStart);
+    EXPECT_EQ(frame.collected_at_us(), kStart + 60 * kSecond);
+    EXPECT_EQ(frame.unchanged_row_count(), i == 0 ? 1 : 0);
+    const frame::FrameReader reader = Open(frame, metric_);
+    for (int row = 0; row < reader.row_count(); ++row) {
+      ++count;
+      if (!reader.column(2).IsNull(row)) sum += reader.column(2).Int(row);
+    }
+  }
+  EXPECT_EQ(count, 99);  // 98 changed, 1 gone
+  EXPECT_EQ(sum, 98 * 99 / 2 + 98);
 }
 
 TEST_F(DeltaEngine, AClockThatWentBackIsWaitedForAndNothingIsLost) {
@@ -383,7 +561,8 @@ TEST_F(DeltaEngine, NewCounterOfANewerCatalogIsUnknownOnce) {
   observation_.collected_at_us += kSecond;
   auto step = Advance(baseline_.get(), reading, observation_);
   ASSERT_THAT(step, IsOk());
-  frame::FrameReader reader(step->frames[0], wider);
+  step->frames[0].set_source_id(std::string(16, 's'));
+  const frame::FrameReader reader = Open(step->frames[0], wider);
   EXPECT_EQ(reader.column(2).Int(0), 10);
   EXPECT_TRUE(reader.column(6).IsNull(0));
   auto applied = Baseline::Apply(baseline_.get(), step->patch);
@@ -479,6 +658,7 @@ TEST_F(DeltaEngine, SumsTelescopeUnderRandomCrashes) {
       observation_.collected_at_us = kStart + tick * 60 * kSecond;
       auto step = Advance(memory.Find(tracker).get(), Read(rows), observation_);
       ASSERT_THAT(step, IsOk());
+      for (ingestpb::Frame& frame : step->frames) frame.set_source_id(std::string(16, 's'));
       const bool refused = chance(10);           // the spool is full
       const bool dies_before_fsync = chance(5);  // and the bytes are lost
       const bool dies_after_fsync = chance(5);

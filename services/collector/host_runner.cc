@@ -223,7 +223,9 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   observation.collected_at_us = absl::ToUnixMicros(context_->clock->Now());
   // A boot is the epoch of a host's counters.
   observation.epoch = {1, 1, BootTimeSeconds() * 1000000, 0};
-  PGA_ASSIGN_OR_RETURN(Step step, Advance(tracker.baseline.get(), reading, observation));
+  PGA_ASSIGN_OR_RETURN(Step step,
+                       Advance(tracker.baseline.get(), reading, observation,
+                               OptionsOf(reading.shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
   Outbox::Parcel parcel;
   parcel.source.set_source_id(source_id_);
   parcel.source.set_name(name_);

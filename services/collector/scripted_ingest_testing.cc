@@ -223,7 +223,11 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
       return std::pair(a.collected_at_us(), a.kind()) < std::pair(b.collected_at_us(), b.kind());
     });
     const auto* shape = catalog_->Find(metric);
-    for (const ingestpb::Frame& frame : frames) visit(frame, frame::FrameReader(frame, *shape));
+    frame::FrameReader reader;
+    for (const ingestpb::Frame& frame : frames) {
+      // What is malformed is among the violations.
+      if (reader.Open(frame, *shape).ok()) visit(frame, reader);
+    }
   }
 
   template <typename Visit>
@@ -344,9 +348,7 @@ int64_t ScriptedIngest::Total(const std::string& metric, const std::string& labe
     const int label_column = reader.FindColumn(label);
     const int counter_column = reader.FindColumn(counter);
     for (int row = 0; row < frame.row_count(); ++row) {
-      const auto& texts = frame.columns(label_column).texts();
-      if (reader.column(label_column).IsNull(row) ||
-          texts.dictionary(reader.column(label_column).TextIndex(row)) != value ||
+      if (reader.column(label_column).IsNull(row) || reader.column(label_column).Text(row) != value ||
           reader.column(counter_column).IsNull(row)) {
         continue;
       }
@@ -372,7 +374,7 @@ int64_t ScriptedIngest::Increase(const std::string& metric, const std::string& l
     const int counter_column = reader.FindColumn(counter);
     for (int row = 0; row < frame.row_count(); ++row) {
       if (reader.column(label_column).IsNull(row) || reader.column(counter_column).IsNull(row)) continue;
-      if (frame.columns(label_column).texts().dictionary(reader.column(label_column).TextIndex(row)) != value) continue;
+      if (reader.column(label_column).Text(row) != value) continue;
       sum += reader.column(counter_column).Int(row);
     }
   });
@@ -421,7 +423,7 @@ std::set<std::string> ScriptedIngest::TextValues(const std::string& metric, cons
     const int index = reader.FindColumn(column);
     for (int row = 0; row < frame.row_count(); ++row) {
       if (!reader.column(index).IsNull(row)) {
-        values.insert(frame.columns(index).texts().dictionary(reader.column(index).TextIndex(row)));
+        values.emplace(reader.column(index).Text(row));
       }
     }
   });

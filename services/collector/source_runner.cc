@@ -200,7 +200,9 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
   const std::string tracker_key = TrackerKey(source_id_, scope_id, reading.shape().name());
   Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
-  PGA_ASSIGN_OR_RETURN(Step step, Advance(tracker.baseline.get(), reading, observation));
+  PGA_ASSIGN_OR_RETURN(Step step,
+                       Advance(tracker.baseline.get(), reading, observation,
+                               OptionsOf(reading.shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
   resets_.Increment(static_cast<double>(step.resets_seen));
   Outbox::Parcel parcel;
   parcel.source = std::move(info);
