@@ -21,6 +21,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/catalog/metric.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -74,6 +75,10 @@ class Collector::Impl {
     spool.limit_bytes = config_.spool_limit_bytes;
     spool.seal_after = 2 * interval_;
     spool.drop_oldest = config_.spool_drop_oldest;
+    spool.has_counters = [catalog = catalog_](const std::string& metric) {
+      const catalogpb::Metric* const found = catalog->Find(metric);
+      return found != nullptr && catalog::HasCounters(*found);
+    };
     PGA_ASSIGN_OR_RETURN(spool_, Spool::Open(spool, clock::Clock::Real()));
     const SpoolStats recovered = spool_->stats();
     PGA_LOG(info, "spool opened",

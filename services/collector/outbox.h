@@ -1,5 +1,5 @@
-// Joins the frames of a moment to batches and hands them to the spool; baselines become current only when the batch
-// that carries their frames is durable. Lives on the event loop.
+// Joins the frames of a moment to batches, or spreads many over several, and hands them to the spool; baselines become
+// current only when the batch that carries their frames is durable. Lives on the event loop.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -65,7 +65,7 @@ class Outbox {
   // Frames wait at most `linger` for company. Both pointers outlive the outbox.
   Outbox(boost::asio::io_context* loop, SpoolWriter* writer, std::chrono::milliseconds linger);
 
-  // Takes a parcel; all of it travels in one batch.
+  // Takes a parcel; all of it travels in one batch, or in several that are accepted together if one cannot hold it.
   void Add(Parcel parcel);
   // Sends what waits.
   void Flush();
@@ -79,6 +79,10 @@ class Outbox {
     size_t bytes = 0;
     int64_t rows = 0;
   };
+
+  // Sends a parcel that is too large for one batch.
+  void SubmitAlone(Parcel parcel);
+  void Submit(Open batch);
 
   boost::asio::io_context* const loop_;
   SpoolWriter* const writer_;

@@ -23,6 +23,11 @@ namespace pga::collector {
 struct Spool::Item {
   ingestpb::BatchContent content;
   std::vector<BaselineUpdate> baselines;
+  // It and the items after it, so many in all, are accepted together.
+  size_t together = 1;
+  // RecordHead's.
+  size_t group_size = 0;
+  size_t group_place = 0;
   // The number it had before it was moved, if it was.
   std::string replaces_stream;
   int64_t replaces_seq = 0;
@@ -249,12 +254,21 @@ absl::Status Spool::WriteAndSync(const std::vector<std::string>& records, std::v
 }
 
 std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group) {
-  std::vector<Item> items(group.size());
-  for (size_t i = 0; i < group.size(); ++i) {
-    items[i].content.Swap(&group[i].content);
-    items[i].baselines = std::move(group[i].baselines);
+  std::vector<Item> items;
+  std::vector<size_t> lasts;  // index into items per batch
+  for (SpoolBatch& batch : group) {
+    const size_t first = items.size();
+    for (ingestpb::BatchContent& before : batch.before) items.emplace_back().content.Swap(&before);
+    items.emplace_back().content.Swap(&batch.content);
+    items.back().baselines = std::move(batch.baselines);
+    items[first].together = items.size() - first;
+    lasts.push_back(items.size() - 1);
   }
-  return AppendItems(std::move(items));
+  std::vector<absl::StatusOr<BatchId>> of_items = AppendItems(std::move(items));
+  std::vector<absl::StatusOr<BatchId>> results;
+  results.reserve(lasts.size());
+  for (const size_t last : lasts) results.push_back(std::move(of_items[last]));
+  return results;
 }
 
 std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
@@ -264,32 +278,38 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
     for (auto& result : results) result = Refuse(status);
     return results;
   }
-  Tip tip = BeginGroup();
+  Tip tip = BeginAppend();
 
   std::vector<std::string> records;
   std::vector<size_t> owners;  // index into items per record
   int64_t bytes = 0;
-  for (size_t i = 0; i < items.size(); ++i) {
-    Item& item = items[i];
-    auto record = SealItem(tip, &item);
-    if (!record.ok()) {
-      results[i] = record.status();
+  for (size_t i = 0, end = 0; i < items.size(); i = end) {
+    end = i + items[i].together;
+    const absl::Span<Item> unit = absl::MakeSpan(items).subspan(i, end - i);
+    Tip next = tip;
+    auto sealed = SealTogether(&next, unit);
+    absl::Status status = sealed.status();
+    int64_t unit_bytes = 0;
+    if (sealed.ok()) {
+      for (const std::string& record : *sealed) unit_bytes += static_cast<int64_t>(record.size());
+      if (!MakeRoom(bytes + unit_bytes)) {
+        status = Refuse(absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)"));
+      }
+    }
+    if (!status.ok()) {
+      for (size_t k = i; k < end; ++k) results[k] = status;
       continue;
     }
-    for (const ingestpb::Frame& frame : item.content.frames()) {
-      PGA_SEAL_STOP(frame, tip.stream_id, item.entry.seq);
+    bytes += unit_bytes;
+    tip = next;
+    for (size_t k = i; k < end; ++k) {
+      for (const ingestpb::Frame& frame : items[k].content.frames()) {
+        PGA_SEAL_STOP(frame, tip.stream_id, items[k].entry.seq);
+      }
+      records.push_back(std::move((*sealed)[k - i]));
+      owners.push_back(k);
+      items[k].content.Clear();
     }
-    const auto record_bytes = static_cast<int64_t>(record->size());
-    if (!MakeRoom(bytes + record_bytes)) {
-      results[i] = Refuse(absl::ResourceExhaustedError("the spool has reached its limit (METRICS_BUFFER_SIZE)"));
-      continue;
-    }
-    bytes += record_bytes;
-    records.push_back(*std::move(record));
-    owners.push_back(i);
-    tip.seq = item.entry.seq;
-    tip.hash = item.entry.hash;
-    item.content.Clear();
   }
   if (records.empty()) return results;
 
@@ -320,7 +340,7 @@ absl::Status Spool::WriteGatheredNotes() {
   return TryWriteAndSync({}, &offsets, &synced);
 }
 
-Spool::Tip Spool::BeginGroup() {
+Spool::Tip Spool::BeginAppend() {
   absl::MutexLock lock(&mutex_);
   SealIfStaleLocked();
   for (auto& [id, stream] : streams_) {
@@ -335,6 +355,23 @@ Spool::Tip Spool::BeginGroup() {
   }
   const Stream& live = streams_[live_];
   return {live_, live.last_seq, live.last_hash};
+}
+
+absl::StatusOr<std::vector<std::string>> Spool::SealTogether(Tip* tip, absl::Span<Item> items) {
+  Tip next = *tip;
+  std::vector<std::string> records;
+  for (size_t i = 0; i < items.size(); ++i) {
+    Item& item = items[i];
+    if (items.size() > 1) {
+      item.group_size = items.size();
+      item.group_place = i;
+    }
+    PGA_ASSIGN_OR_RETURN(records.emplace_back(), SealItem(next, &item));
+    next.seq = item.entry.seq;
+    next.hash = item.entry.hash;
+  }
+  *tip = next;
+  return records;
 }
 
 absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
@@ -354,6 +391,8 @@ absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
   }
   head.replaces_stream = item->replaces_stream;
   head.replaces_seq = item->replaces_seq;
+  head.group_size = item->group_size;
+  head.group_place = item->group_place;
   body.append(EncodePatches(item->baselines));
   std::string record = EncodeRecord(head, body);
   const size_t head_bytes = record.size() - kRecordPrefixBytes - body.size();
@@ -750,9 +789,9 @@ absl::StatusOr<int64_t> Spool::DropDeltas(const BatchId& after, int64_t up_to_us
     }
   }
   int64_t dropped = 0;
-  const auto counted_from_there = [up_to_us](const ingestpb::Frame& frame) {
+  const auto counted_from_there = [this, up_to_us](const ingestpb::Frame& frame) {
     return frame.kind() == ingestpb::FRAME_KIND_DELTA && frame.interval_start_us() <= up_to_us &&
-           frame.interval_start_us() < frame.collected_at_us();
+           (options_.has_counters == nullptr || options_.has_counters(frame.metric()));
   };
   for (const auto& [id, from_seq] : streams) {
     PGA_RETURN_IF_ERROR(Move(id, from_seq, [&](ingestpb::BatchContent* content) {

@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "libs/clock/clock.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/collector/delta_engine.h"
@@ -46,10 +47,16 @@ struct SpoolOptions {
   int64_t snapshot_patch_bytes = int64_t{4} << 20;
   absl::Duration snapshot_every = absl::Minutes(10);
   bool drop_oldest = false;
+  // Whether the deltas of a metric are increases; DropDeltas leaves those of other metrics. Thread-safe; empty = of
+  // all.
+  std::function<bool(const std::string& metric)> has_counters;
 };
 
 struct SpoolBatch {
   ingestpb::BatchContent content;
+  // Batches that come before it in its stream and are accepted with it or not at all, whatever happens in between: the
+  // parts of a frame that one batch cannot hold. The baselines stand with the last one.
+  std::vector<ingestpb::BatchContent> before;
   std::vector<BaselineUpdate> baselines;
 };
 
@@ -106,9 +113,9 @@ class Spool {
   // Baselines as of the end of the log. Call before the first Append.
   const BaselineStore& baselines() const { return baselines_; }
 
-  // Appends a group of batches and fsyncs once. One result per batch, in order: its identity, or why it was not
-  // accepted: RESOURCE_EXHAUSTED (limit, disk full; later batches of the group are refused too), INTERNAL (disk
-  // error), INVALID_ARGUMENT (too large: cut it). A refused batch leaves no trace.
+  // Appends some batches and fsyncs once. One result per batch, in order: its identity, which is that of the last one
+  // where others come before it, or why it was not accepted: RESOURCE_EXHAUSTED (limit, disk full; later batches are
+  // refused too), INTERNAL (disk error), INVALID_ARGUMENT (too large: cut it). A refused batch leaves no trace.
   std::vector<absl::StatusOr<BatchId>> Append(std::vector<SpoolBatch> group);
 
   // Writes the baselines anew when enough patches have gathered, or at once with `force`; removes segments that nobody
@@ -209,7 +216,8 @@ class Spool {
   // Recovery, in its steps; spool_recovery.cc.
   absl::Status Recover();
   void RecoverSnapshot(Scan* scan);
-  void ScanSegment(uint64_t number, Scan* scan);
+  // `newest`: there is no segment after it.
+  void ScanSegment(uint64_t number, bool newest, Scan* scan);
   void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RecoverPatches(Scan* scan);
   // All streams found are of earlier processes; counts what is pending in their segments.
@@ -220,7 +228,10 @@ class Spool {
   // Writes notes_ alone if too many have gathered.
   absl::Status WriteGatheredNotes();
   // Seals a stale live stream, notes what was acknowledged, and says where the live stream ends.
-  Tip BeginGroup();
+  Tip BeginAppend();
+  // The records of items that are accepted together and follow `tip`, which is moved behind them; with an error it
+  // stays and there are none.
+  static absl::StatusOr<std::vector<std::string>> SealTogether(Tip* tip, absl::Span<Item> items);
   // The record of the batch that follows `tip`; the item's entry lacks only its place in the log.
   static absl::StatusOr<std::string> SealItem(const Tip& tip, Item* item);
   // A batch that is fsynced: it is pending now, its baselines are current, and the number it replaces is forgotten.

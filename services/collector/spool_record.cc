@@ -46,6 +46,10 @@ std::string EncodeHead(const RecordHead& head) {
   for (const std::string& source : head.sources) PutBytes(&out, source);
   PutBytes(&out, head.replaces_stream);
   PutSigned(&out, head.replaces_seq);
+  if (head.group_size > 0) {
+    PutVarint(&out, head.group_size);
+    PutVarint(&out, head.group_place);
+  }
   return out;
 }
 
@@ -71,9 +75,22 @@ bool DecodeHead(std::string_view bytes, RecordHead* head) {
   for (std::string& source : head->sources) {
     if (!GetString(&in, &source)) return false;
   }
-  if (!GetString(&in, &head->replaces_stream) || !in.GetSigned(&head->replaces_seq) || !in.done()) return false;
+  if (!GetString(&in, &head->replaces_stream) || !in.GetSigned(&head->replaces_seq)) return false;
+  head->group_size = 0;
+  head->group_place = 0;
+  if (!in.done() && (!in.GetVarint(&head->group_size) || !in.GetVarint(&head->group_place) || !in.done() ||
+                     head->group_size < 2 || head->group_place >= head->group_size)) {
+    return false;
+  }
   return head->stream_id.size() == frame::kUuidBytes &&
          (head->type != RecordType::kBatch || (head->seq > 0 && head->hash.size() == frame::kHashBytes));
+}
+
+bool ContinuesGroup(const RecordScanner::Found& before, const RecordScanner::Found& next) {
+  const RecordHead& a = before.record.head;
+  const RecordHead& b = next.record.head;
+  return next.skipped_bytes == 0 && b.group_size == a.group_size && b.group_place == a.group_place + 1 &&
+         b.stream_id == a.stream_id && b.seq == a.seq + 1;
 }
 
 }  // namespace
@@ -125,6 +142,25 @@ bool RecordScanner::Next(Found* found) {
     return true;
   }
   return false;
+}
+
+size_t CheckGroups(size_t accepted_bytes, std::vector<RecordScanner::Found>* records) {
+  for (size_t begin = 0; begin < records->size();) {
+    const RecordHead& first = (*records)[begin].record.head;
+    if (first.group_size == 0) {
+      ++begin;
+      continue;
+    }
+    size_t end = begin + 1;
+    while (end < records->size() && ContinuesGroup((*records)[end - 1], (*records)[end])) ++end;
+    if (first.group_place != 0 || end - begin != first.group_size) {
+      const bool cut_off = first.group_place == 0 && end == records->size();
+      if (cut_off && (*records)[begin].offset >= accepted_bytes) return begin;
+      for (size_t i = begin; i < end; ++i) (*records)[i].rotten = true;
+    }
+    begin = end;
+  }
+  return records->size();
 }
 
 }  // namespace pga::collector

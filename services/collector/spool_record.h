@@ -22,6 +22,8 @@
 //   sources          their count as a varint, then each length-prefixed
 //   replaces_stream  length-prefixed, 16 bytes or none
 //   replaces_seq     signed varint
+//   group_size       varint  } both or neither
+//   group_place      varint  }
 //
 // The body of a batch is the Batch message, batch_bytes long, and then the patches of its baselines. Records of the
 // other types have no body.
@@ -66,6 +68,10 @@ struct RecordHead {
   // Batch: the number it had before it was moved to this stream, which is void now; empty and 0 if it was not moved.
   std::string replaces_stream;
   int64_t replaces_seq = 0;
+  // Batch: of a group that was accepted together the number of records, at least 2, and its place among them, from 0.
+  // They follow one another in one segment with ascending seq. 0 and 0: it stands alone.
+  uint64_t group_size = 0;
+  uint64_t group_place = 0;
 
   friend bool operator==(const RecordHead&, const RecordHead&) = default;
 };
@@ -123,5 +129,11 @@ class RecordScanner {
   const std::string_view segment_;
   size_t end_ = 0;
 };
+
+// Groups count as a whole or not at all. `records` are all of a segment, in its order; those of a group that is not
+// whole are marked rotten. Returns how many are left: all of them, but without a group that begins at `accepted_bytes`
+// or later, up to where everything is known to have been accepted, and that the end of the segment cuts off: it never
+// was.
+size_t CheckGroups(size_t accepted_bytes, std::vector<RecordScanner::Found>* records);
 
 }  // namespace pga::collector

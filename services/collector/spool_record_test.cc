@@ -48,6 +48,10 @@ std::vector<Case> Cases() {
   moved.replaces_stream = kOther;
   moved.replaces_seq = 99;
 
+  RecordHead grouped = moved;
+  grouped.group_size = 300;
+  grouped.group_place = 299;
+
   RecordHead widest = batch;
   widest.seq = std::numeric_limits<int64_t>::max();
   widest.batch_bytes = std::numeric_limits<uint64_t>::max();
@@ -71,6 +75,7 @@ std::vector<Case> Cases() {
   return {
       {"batch", batch, "batch and patches"},
       {"batch that was moved", moved, "batch"},
+      {"batch of a group", grouped, "batch"},
       {"batch without a body", batch, ""},
       {"batch whose body looks like a record", batch, EncodeRecord(ack, "")},
       {"batch with the widest numbers", widest, std::string(100000, '\0')},
@@ -270,6 +275,58 @@ TEST(SpoolRecordTest, ScanningLosesOnlyTheRottenRecord) {
       if (!rotten) whole.push_back(seq);
     }
     EXPECT_EQ(whole, (std::vector<int64_t>{1, 3})) << "flip at " << at;
+  }
+}
+
+TEST(SpoolRecordTest, GroupsAreWholeOrNotAtAll) {
+  struct Item {
+    int64_t seq = 0;
+    uint64_t size = 0;
+    uint64_t place = 0;
+    size_t skipped = 0;
+  };
+  struct GroupCase {
+    const char* name;
+    std::vector<Item> items;
+    size_t kept;
+    std::vector<int> rotten = {};
+    size_t accepted_bytes = 0;
+  };
+  const GroupCase cases[] = {
+      {"none", {}, 0},
+      {"alone", {{1}, {2}}, 2},
+      {"whole", {{1}, {2, 2, 0}, {3, 2, 1}, {4}}, 4},
+      {"two whole ones", {{1, 2, 0}, {2, 2, 1}, {3, 3, 0}, {4, 3, 1}, {5, 3, 2}}, 5},
+      {"cut off", {{1}, {2, 3, 0}, {3, 3, 1}}, 1},
+      {"cut off after its first", {{2, 3, 0}}, 0},
+      {"cut off after another", {{1, 2, 0}, {2, 2, 1}, {3, 3, 0}}, 2},
+      {"cut off, but accepted", {{1}, {2, 3, 0}, {3, 3, 1}}, 3, {1, 2}, 150},
+      {"cut off behind what was accepted", {{1}, {2, 3, 0}, {3, 3, 1}}, 1, {}, 100},
+      {"without its beginning", {{1}, {3, 3, 1}, {4, 3, 2}}, 3, {1, 2}},
+      {"without its middle", {{2, 3, 0}, {4, 3, 2}, {5}}, 3, {0, 1}},
+      {"without its middle at the end", {{2, 3, 0}, {4, 3, 2}}, 2, {0, 1}},
+      {"without its end", {{2, 3, 0}, {3, 3, 1}, {5}}, 3, {0, 1}},
+      {"with rotten bytes in between", {{2, 2, 0}, {3, 2, 1, 50}, {4}}, 3, {0, 1}},
+      {"of other numbers", {{2, 2, 0}, {4, 2, 1}, {5}}, 3, {0, 1}},
+      {"of another size", {{2, 2, 0}, {3, 3, 1}, {5}}, 3, {0, 1}},
+  };
+  for (const GroupCase& c : cases) {
+    SCOPED_TRACE(c.name);
+    std::vector<RecordScanner::Found> records;
+    for (const Item& item : c.items) {
+      RecordScanner::Found& found = records.emplace_back();
+      found.record.head = Head(RecordType::kBatch, item.seq);
+      found.record.head.group_size = item.size;
+      found.record.head.group_place = item.place;
+      found.skipped_bytes = item.skipped;
+      found.offset = 100 * (records.size() - 1);
+    }
+    EXPECT_EQ(CheckGroups(c.accepted_bytes, &records), c.kept);
+    std::vector<int> rotten;
+    for (size_t i = 0; i < records.size(); ++i) {
+      if (records[i].rotten) rotten.push_back(static_cast<int>(i));
+    }
+    EXPECT_EQ(rotten, c.rotten);
   }
 }
 

@@ -60,7 +60,7 @@ absl::Status Spool::Recover() {
   PGA_ASSIGN_OR_RETURN(const std::vector<uint64_t> numbers, ListSegments(options_.directory));
   Scan scan;
   RecoverSnapshot(&scan);
-  for (const uint64_t number : numbers) ScanSegment(number, &scan);
+  for (const uint64_t number : numbers) ScanSegment(number, number == numbers.back(), &scan);
   RecoverPatches(&scan);
   segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
   snapshot_at_ = clock_->BoottimeNanos();
@@ -85,7 +85,7 @@ void Spool::RecoverSnapshot(Scan* scan) {
   }
 }
 
-void Spool::ScanSegment(uint64_t number, Scan* scan) {
+void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
   const std::string path = SegmentPath(number);
   auto file = ReadWholeFile(path);
   if (!file.ok()) {
@@ -99,7 +99,21 @@ void Spool::ScanSegment(uint64_t number, Scan* scan) {
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[number];
   RecordScanner scanner(bytes);
-  for (RecordScanner::Found found; scanner.Next(&found);) {
+  std::vector<RecordScanner::Found> records;
+  for (RecordScanner::Found found; scanner.Next(&found);) records.push_back(found);
+  // A segment is only followed by another once all of it is safe, or what is not has been written again or is marked
+  // void there; a snapshot is taken of what is safe.
+  size_t accepted_bytes = newest ? 0 : bytes.size();
+  if (number < scan->snapshot.segment) accepted_bytes = bytes.size();
+  if (number == scan->snapshot.segment) accepted_bytes = std::max(accepted_bytes, size_t{scan->snapshot.offset});
+  const size_t kept = CheckGroups(accepted_bytes, &records);
+  size_t good_end = scanner.end();
+  if (kept < records.size()) {
+    good_end = records[kept].offset - records[kept].skipped_bytes;
+    if (records[kept].skipped_bytes > 0) scan->patches.push_back({.stream_id = "", .entry = {}, .rotten = true});
+  }
+  records.resize(kept);
+  for (const RecordScanner::Found& found : records) {
     if (found.skipped_bytes > 0) {
       ++stats_.rotten_records;
       stats_.rotten_bytes += static_cast<int64_t>(found.skipped_bytes);
@@ -113,7 +127,6 @@ void Spool::ScanSegment(uint64_t number, Scan* scan) {
     }
     AddRecord(number, found, scan);
   }
-  const size_t good_end = scanner.end();
   if (good_end < bytes.size()) {
     stats_.torn_bytes += static_cast<int64_t>(bytes.size() - good_end);
     if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
