@@ -31,7 +31,8 @@ int ScaleOf(const std::vector<double>& values, std::vector<int64_t>* scaled) {
     for (size_t i = 0; i < values.size() && fits; ++i) {
       const double times = std::nearbyint(values[i] * power);
       fits = std::abs(times) <= kExactIntegers &&
-             std::bit_cast<uint64_t>(times / power) == std::bit_cast<uint64_t>(values[i]);
+             std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(times)) / power) ==
+                 std::bit_cast<uint64_t>(values[i]);
       if (fits) (*scaled)[i] = static_cast<int64_t>(times);
     }
     if (fits) return scale;

@@ -83,6 +83,15 @@ TEST(Column, KeepsEveryDouble) {
   Column decoded;
   ASSERT_TRUE(DecodeColumn(bytes, Type::kDouble, column.size(), &decoded).ok());
   ExpectSame(column, decoded);
+  // Each on its own too: what is beside it decides the form.
+  for (const double value : column.doubles) {
+    Column one(Type::kDouble);
+    one.doubles = {value, 2.5};
+    bytes.clear();
+    EncodeColumn(one, &bytes);
+    ASSERT_TRUE(DecodeColumn(bytes, Type::kDouble, 2, &decoded).ok());
+    ExpectSame(one, decoded);
+  }
 }
 
 TEST(Column, LeavesOutTextsThatNoRowUses) {
