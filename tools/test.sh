@@ -11,12 +11,22 @@ tools/build.sh dev
 [ "$suite" = unit ] || tools/fetch-postgres.sh
 
 jobs=${JOBS:-$(nproc)}
+results=$PWD/build/dev/results
+rm -rf "$results"
+mkdir -p "$results"
+trap 'tools/test_times.py build/dev "$results"/*.xml || true' EXIT
+
+run() {  # name of the round, then arguments of ctest
+  local name=$1
+  shift
+  ctest --preset dev -j "$jobs" --output-junit "$results/$name.xml" "$@"
+}
 case $suite in
-  unit) ctest --preset dev -j "$jobs" -L '^unit$' ;;
-  integration) ctest --preset dev -j "$jobs" -L '^(integration|e2e)$' ;;
+  unit) run unit -L '^unit$' ;;
+  integration) run integration -L '^(integration|e2e)$' ;;
   all)
-    ctest --preset dev -j "$jobs" -L '^(lint|unit|bench)$'
-    ctest --preset dev -j "$jobs" -LE '^(lint|unit|bench)$'
+    run fast -L '^(lint|unit|bench)$'
+    run slow -LE '^(lint|unit|bench)$'
     ;;
   *)
     echo "usage: tools/test.sh [unit|integration]" >&2
