@@ -9,6 +9,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 option(PGA_WERROR "Treat warnings in our own code as errors" ON)
 option(PGA_COVERAGE "Instrument our own code for gcov" OFF)
 option(PGA_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+set(PGA_TEST_FLAGS "" CACHE STRING "Compiler flags for the sources of tests alone")
 set(PGA_SANITIZE "" CACHE STRING "Sanitizers for every target, comma separated: address,undefined or thread")
 
 find_program(CCACHE_BIN ccache)

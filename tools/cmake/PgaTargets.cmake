@@ -45,6 +45,8 @@ function(pga_test)
   endif()
   add_executable(${A_NAME} ${A_SRCS})
   target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} GTest::gmock GTest::gtest_main)
+  # Tests are compiled once and run for seconds: what they test is optimised, they themselves need not be.
+  target_compile_options(${A_NAME} PRIVATE ${PGA_TEST_FLAGS})
   if(PGA_SANITIZE MATCHES thread)
     # The sanitizer does not see into Debian's Abseil: without this every guarded access is reported.
     target_sources(${A_NAME} PRIVATE ${CMAKE_SOURCE_DIR}/tools/sanitizers/tsan_absl_mutex.cc)
