@@ -154,10 +154,11 @@ const std::set<std::string>& ReservedColumns() {
   return *names;
 }
 const std::set<std::string>& ReservedTables() {
-  static const auto* names = new std::set<std::string>{
-      "collector",      "source",         "catalog_metric", "text",       "query_text",      "ingest_watermark",
-      "ingest_receipt", "metrics",        "ledger_day",     "lease",      "quarantine",      "rollup_dirty",
-      "lost_interval",  "pushed_element", "setting",        "time_table", "schema_migration"};
+  static const auto* names =
+      new std::set<std::string>{"frame",          "block",      "collector",        "source",          "catalog_metric",
+                                "text",           "query_text", "ingest_watermark", "ingest_receipt",  "metrics",
+                                "ledger_day",     "lease",      "quarantine",       "rollup_dirty",    "lost_interval",
+                                "pushed_element", "setting",    "time_table",       "schema_migration"};
   return *names;
 }
 

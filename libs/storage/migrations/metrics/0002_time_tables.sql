@@ -44,7 +44,7 @@ BEGIN
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.ingest_receipt, metrics.rollup_dirty,
       metrics.time_table, metrics.metrics TO pganalytics_ingest;
-    GRANT INSERT ON metrics.collector, metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark,
+    GRANT INSERT ON metrics.frame, metrics.collector, metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark,
       metrics.rollup_dirty, metrics.quarantine, metrics.lost_interval TO pganalytics_ingest;
     GRANT UPDATE ON metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty TO pganalytics_ingest;
     GRANT DELETE ON metrics.ingest_watermark TO pganalytics_ingest;
@@ -54,7 +54,7 @@ BEGIN
     GRANT USAGE ON SCHEMA metrics, custom, readable TO pganalytics_query;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day,
-      metrics.lost_interval, metrics.time_table, metrics.lease, public.metrics TO pganalytics_query;
+      metrics.lost_interval, metrics.time_table, metrics.lease, metrics.frame, metrics.block, public.metrics TO pganalytics_query;
     GRANT SELECT ON ALL TABLES IN SCHEMA readable TO pganalytics_query;
     -- Numbers of the quarantine, not what is in it.
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, message, bytes) ON metrics.quarantine TO pganalytics_query;
@@ -63,16 +63,17 @@ BEGIN
     GRANT USAGE ON SCHEMA metrics, custom TO pganalytics_maintenance;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day, metrics.lease,
-      metrics.lost_interval, metrics.time_table TO pganalytics_maintenance;
+      metrics.lost_interval, metrics.time_table, metrics.frame, metrics.block TO pganalytics_maintenance;
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, bytes) ON metrics.quarantine TO pganalytics_maintenance;
     GRANT INSERT, UPDATE, DELETE ON metrics.lease, metrics.ledger_day TO pganalytics_maintenance;
     GRANT UPDATE, DELETE ON metrics.rollup_dirty TO pganalytics_maintenance;
-    GRANT DELETE ON metrics.text, metrics.query_text, metrics.quarantine, metrics.lost_interval,
+    GRANT INSERT, DELETE ON metrics.block TO pganalytics_maintenance;
+    GRANT DELETE ON metrics.frame, metrics.ingest_receipt, metrics.pushed_element, metrics.text, metrics.query_text, metrics.quarantine, metrics.lost_interval,
       metrics.ingest_watermark TO pganalytics_maintenance;
     GRANT EXECUTE ON FUNCTION metrics.ensure_partitions(text, timestamptz, timestamptz),
       metrics.ensure_partitions_ahead(timestamptz, interval),
-      metrics.drop_partitions(text, timestamptz, int4), metrics.compress_chunks(text, timestamptz, int4)
-      TO pganalytics_maintenance;
+      metrics.drop_partitions(text, timestamptz, int4), metrics.compress_chunks(text, timestamptz, int4),
+      metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) TO pganalytics_maintenance;
   END IF;
   FOR entry IN SELECT * FROM metrics.time_table LOOP
     FOR member IN SELECT rolname FROM pg_roles
