@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "libs/pg/copy_connection.h"
-#include "libs/storage/group_item.h"
+#include "libs/storage/write/group_item.h"
 
 namespace pga::storage {
 

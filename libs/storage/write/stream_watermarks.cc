@@ -1,4 +1,4 @@
-#include "libs/storage/stream_watermarks.h"
+#include "libs/storage/write/stream_watermarks.h"
 
 #include <algorithm>
 #include <set>
@@ -9,7 +9,7 @@
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/status.h"
-#include "libs/storage/array_text.h"
+#include "libs/storage/write/array_text.h"
 
 namespace pga::storage {
 namespace {

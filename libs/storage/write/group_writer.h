@@ -1,7 +1,11 @@
-// Writes batches of many collectors in one transaction: rows, receipts, ledger and watermarks commit together, which is
-// what makes delivery exactly once (services/ingest/README.md). One libpq connection, one thread. A batch that the
-// database will never take goes to quarantine in the transaction that advances its watermark; anything that may pass
-// later is answered with kRetry or kSchema and leaves no trace.
+// Writes batches of many collectors in one transaction: records, receipts and watermarks commit together, which is what
+// makes delivery exactly once (services/ingest/README.md). One libpq connection, one thread.
+//
+// A group that fails is written batch by batch, unless the reason has nothing to do with what is in it: a lost
+// connection, a server without resources, an aborted transaction. A batch that fails alone goes to quarantine in the
+// transaction that advances its watermark: at once when its data is refused (SQLSTATE class 22, 23 or 54), after
+// kMaxFailuresAlone attempts for any other reason. What may pass later is answered with kRetry or kSchema and leaves no
+// trace. Reasons are told by SQLSTATE, never by words, which are in the server's language.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +17,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "libs/storage/known_texts.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/prepared_batch.h"
 
 namespace pga::storage {
+
+// Attempts at one batch alone, over calls of one writer, before it is put aside.
+inline constexpr int kMaxFailuresAlone = 3;
 
 enum class BatchOutcome {
   kCommitted,    // stored by this call, or shown to be stored after a COMMIT of unknown outcome
@@ -27,7 +33,7 @@ enum class BatchOutcome {
   kFenced,       // a newer session of the collector has taken over
   kLocked,       // another writer holds the stream's watermark; write it again, alone
   kRetry,        // the database cannot take it now
-  kSchema,       // a table or column is not there yet
+  kSchema,       // a table, a column or a right on them is not there yet
   kStale,        // the numbers of its collector or sources are not theirs in this database: ask for them again
 };
 
@@ -42,7 +48,8 @@ struct BatchResult {
   absl::Status status;
   // For kRetry, kSchema, kLocked.
   absl::Duration retry_after;
-  // For kQuarantined: the database refused it inside a transaction (so that it must not share one for a while).
+  // For kQuarantined and kRetry: the database refused it inside a transaction (so that it must not share one for a
+  // while).
   bool poison = false;
 };
 
@@ -60,8 +67,6 @@ struct GroupWriterOptions {
   absl::Duration lookup_timeout = absl::Seconds(10);
   // Attempts after deadlocks and serialization failures.
   int max_attempts = 4;
-  // Shared between writers; may be null.
-  std::shared_ptr<KnownTexts> known_texts;
   // Called on the writer's thread with every connection: which database it leads to. Another identity than before means
   // that the database may be an older or another one, so that what is remembered of it no longer holds. Empty when the
   // server does not tell. May be null.

@@ -1,4 +1,4 @@
-#include "libs/storage/writer_testing.h"
+#include "libs/storage/write/writer_testing.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,10 +13,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "libs/columns/column.h"
 #include "libs/frame/digest.h"
-#include "libs/frame/frame_builder.h"
 #include "libs/frame/uuid.h"
 #include "libs/storage/migrations.h"
+#include "pganalytics/ingest/v1/frame.pb.h"
 
 namespace pga::storage {
 
@@ -39,8 +40,6 @@ T Must(absl::StatusOr<T> value) {
 absl::Time Soon() {
   return absl::Now() + absl::Seconds(30);
 }
-
-constexpr int64_t kMicrosPerHour = 3'600'000'000;
 
 }  // namespace
 
@@ -138,9 +137,16 @@ int32_t WriterDatabase::Source(int32_t collector, const std::string& source_name
 
 std::map<int64_t, int64_t> WriterDatabase::StoredCalls() {
   std::map<int64_t, int64_t> stored;
-  const pg::Result rows = Query("SELECT calls, count(*) FROM metrics.sample GROUP BY calls");
-  for (const pg::Row row : rows) {
-    stored[row.Int64(0)] = row.Int64(1);
+  const pg::Result frames =
+      Query("SELECT rows, substring(data FROM offsets[2] + 1 FOR offsets[3] - offsets[2]) FROM metrics.frame");
+  for (const pg::Row frame : frames) {
+    columns::Column calls;
+    if (absl::Status status =
+            columns::DecodeColumn(frame.Bytes(1), columns::Type::kInt, static_cast<size_t>(frame.Int32(0)), &calls);
+        !status.ok()) {
+      Die(status);
+    }
+    for (const int64_t value : calls.ints) ++stored[value];
   }
   return stored;
 }
@@ -149,7 +155,6 @@ StreamMaker::StreamMaker(WriterDatabase* database, const std::string& collector_
     : session(session_number), collector_id_(collector_id), stream_id_(frame::RandomUuid()) {
   static std::atomic<int64_t> number{0};
   metric_id_ = static_cast<int16_t>(database->SampleMetricId());
-  layout_ = Must(FrameLayout::Create(metric_, metric_id_, 1));
   collector_ = database->Collector(collector_id);
   source_ = database->Source(collector_, "main");
   source_uuid_ = frame::SourceUuid(absl::StrCat(collector_), "main");
@@ -165,22 +170,21 @@ std::vector<int64_t> StreamMaker::Calls(int64_t base, int64_t seq, int rows) {
 
 std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
   const int64_t number = seq() + 1;
-  const int64_t now_us = absl::ToUnixMicros(absl::Now() - age);
-  ingest_v1::Frame frame;
-  frame::FrameBuilder builder(metric_, &frame);
-  frame.set_source_id(source_uuid_);
-  frame.set_collected_at_us(now_us);
-  frame.set_interval_start_us(now_us - 60'000'000);
-  frame.set_kind(ingest_v1::FRAME_KIND_DELTA);
+  // Frames of one source differ in their instant.
+  const int64_t now_us = absl::ToUnixMicros(absl::Now() - age) + number;
+  columns::Column label(columns::Type::kText), calls(columns::Type::kInt), reading(columns::Type::kDouble),
+      since(columns::Type::kInt);
   for (int row = 0; row < rows; ++row) {
-    builder.SetText(0, absl::StrCat("label ", row));
-    builder.SetInt(1, base_ + number * 1000 + row);
-    builder.SetDouble(2, row);
-    // Valid as a number, before the beginning of PostgreSQL's time.
-    builder.SetInt(3, poison ? -900'000'000'000'000'000 : now_us);
-    builder.EndRow();
+    label.texts.push_back(absl::StrCat("label ", row));
+    label.ints.push_back(row);
+    calls.ints.push_back(base_ + number * 1000 + row);
+    reading.doubles.push_back(row);
+    since.ints.push_back(now_us);
   }
-  if (absl::Status status = builder.Finish(); !status.ok()) Die(status);
+  std::vector<std::string> chunks;
+  for (const columns::Column* column : {&label, &calls, &reading, &since}) {
+    columns::EncodeColumn(*column, &chunks.emplace_back());
+  }
 
   auto batch = std::make_unique<PreparedBatch>();
   batch->collector = collector_;
@@ -194,17 +198,18 @@ std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
   batch->received_us = absl::ToUnixMicros(absl::Now());
   batch->row_count = rows;
   batch->wire_bytes = static_cast<int32_t>(batch->payload.size());
-  TextCollector texts;
-  PreparedRows part;
-  part.layout = layout_;
-  part.rows = rows;
-  if (absl::Status status = EncodeFrame(*layout_, frame, source_, &part.tuples, &texts); !status.ok()) Die(status);
-  batch->ledger.push_back(
-      {now_us, source_, metric_id_, 0, 0, 60'000'000, rows, static_cast<int32_t>(part.tuples.size())});
-  batch->dirty.push_back({metric_id_, source_, (now_us - 60'000'000) / kMicrosPerHour, now_us / kMicrosPerHour});
-  batch->partition_times.emplace_back("sample", now_us);
-  batch->rows.push_back(std::move(part));
-  batch->texts = texts.Take();
+  AppendFrame({.source = source_,
+               .metric_id = metric_id_,
+               .kind = ingest_v1::FRAME_KIND_DELTA,
+               .schema_version = 1,
+               .collected_us = now_us,
+               // Valid as a number, before the beginning of PostgreSQL's time.
+               .interval_start_us = poison ? -900'000'000'000'000'000 : now_us - 60'000'000,
+               .received_us = batch->received_us,
+               .collector = collector_,
+               .rows = rows,
+               .chunks = {chunks.begin(), chunks.end()}},
+              &batch->records);
   batch->claims.push_back({source_, owner_epoch, source_uuid_});
   hashes_.push_back(batch->hash);
   return batch;
@@ -235,7 +240,14 @@ std::unique_ptr<PreparedBatch> StreamMaker::NextGap(int64_t count) {
   batch->prev_hash = before;
   batch->hash = hashes_.back();
   batch->received_us = absl::ToUnixMicros(absl::Now());
-  batch->lost.push_back({source_, batch->received_us - 60'000'000, batch->received_us});
+  AppendLostInterval({.received_us = batch->received_us,
+                      .collector = collector_,
+                      .source = source_,
+                      .start_us = batch->received_us - 60'000'000,
+                      .end_us = batch->received_us,
+                      .first_seq = first,
+                      .last_seq = batch->seq},
+                     &batch->records);
   return batch;
 }
 

@@ -13,8 +13,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/pg/copy_connection.h"
-#include "libs/storage/group_writer.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/group_writer.h"
+#include "libs/storage/write/prepared_batch.h"
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
@@ -46,8 +46,10 @@ class WriterDatabase {
   void Exec(const std::string& sql);
   int64_t SampleMetricId();
 
-  // Rows per value of `calls` in metrics.sample: every key exactly once is what the writers promise.
+  // Rows per value of `calls` in the stored frames of the sample: every key exactly once is what the writers promise.
   std::map<int64_t, int64_t> StoredCalls();
+  // Rows of all stored frames.
+  int64_t StoredRows() { return Number("SELECT coalesce(sum(rows), 0) FROM metrics.frame"); }
 
  private:
   void Make();
@@ -82,14 +84,13 @@ class StreamMaker {
   int64_t base() const { return base_; }
   int64_t session = 1;
   int64_t owner_epoch = 0;
+  // How long ago the rows were collected.
   absl::Duration age = absl::ZeroDuration();
 
  private:
   std::unique_ptr<PreparedBatch> Make(int rows, bool poison);
 
   int16_t metric_id_;
-  std::shared_ptr<const FrameLayout> layout_;
-  pganalytics::catalog::v1::Metric metric_ = SampleMetric();
   const std::string collector_id_;
   int32_t collector_;
   int32_t source_;

@@ -1,10 +1,11 @@
-#include "libs/storage/group_writer.h"
+#include "libs/storage/write/group_writer.h"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -16,9 +17,9 @@
 #include "libs/pg/errors.h"
 #include "libs/retry/retry.h"
 #include "libs/status/status.h"
-#include "libs/storage/group_item.h"
-#include "libs/storage/group_rows.h"
-#include "libs/storage/stream_watermarks.h"
+#include "libs/storage/write/group_item.h"
+#include "libs/storage/write/record_writer.h"
+#include "libs/storage/write/stream_watermarks.h"
 
 namespace pga::storage {
 namespace {
@@ -32,34 +33,57 @@ constexpr char kIdentity[] =
     "pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT oid FROM "
     "pg_database WHERE datname = current_database())::text END";
 
-bool IsMissingPartition(const absl::Status& status) {
-  return pg::SqlStateOf(status) == "23514" && absl::StrContains(status.message(), "no partition of relation");
-}
-
-// Missing table, column or role: the schema of a newer catalog has not been applied yet.
-bool IsMissingSchema(const absl::Status& status) {
-  const std::string state = pg::SqlStateOf(status);
-  return state == "42P01" || state == "42703" || state == "3F000";
-}
-
 // What a server says that has become a standby or is going down: another connection may lead to the one in charge.
 bool IsWrongServer(const absl::Status& status) {
   const std::string state = pg::SqlStateOf(status);
   return state == "25006" || state == "55000" || state.substr(0, 4) == "57P0";
 }
 
-// The data itself is refused, now and for ever.
-bool IsDataError(const absl::Status& status) {
-  const std::string group = pg::SqlStateOf(status).substr(0, 2);
-  return (group == "22" || group == "23" || group == "54") && !IsMissingPartition(status);
+// Why a group of batches was not written.
+enum class Fault {
+  kPasses,  // nothing that is in the group: connection, resources, aborted transaction, a server in trouble
+  kSchema,  // a table, column, function or role is missing, or a right on it: somebody has to act first
+  kData,    // the data is refused, now and for ever
+  kOther,   // anything else: perhaps one of the batches
+};
+
+Fault FaultOf(const absl::Status& status) {
+  const std::string state = pg::SqlStateOf(status);
+  const std::string_view group = std::string_view(state).substr(0, 2);
+  if (state.empty()) {
+    switch (status.code()) {
+      case absl::StatusCode::kUnavailable:
+      case absl::StatusCode::kDeadlineExceeded:
+      case absl::StatusCode::kResourceExhausted:
+      case absl::StatusCode::kAborted:
+      case absl::StatusCode::kUnknown:
+        return Fault::kPasses;
+      default:
+        return Fault::kOther;
+    }
+  }
+  // Lost connection; read-only; aborted; no resources; cancelled or stopping; errors of the system below; locked;
+  // damaged pages, which are no fault of a batch either.
+  for (const std::string_view passes : {"08", "25", "40", "53", "57", "58"}) {
+    if (group == passes) return Fault::kPasses;
+  }
+  if (state == "55P03" || state == "XX001" || state == "XX002") return Fault::kPasses;
+  for (const std::string_view missing : {"42P01", "42703", "42704", "42883", "3F000", "42501"}) {
+    if (state == missing) return Fault::kSchema;
+  }
+  if (group == "22" || group == "23" || group == "54") return Fault::kData;
+  return Fault::kOther;
 }
+
+// Batches that failed alone are remembered up to this many.
+constexpr size_t kMaxRemembered = 10'000;
 
 }  // namespace
 
 class GroupWriter::Impl {
  public:
   explicit Impl(GroupWriterOptions options)
-      : options_(std::move(options)), rows_(options_.known_texts, [this] { At(WritePoint::kMidCopy); }) {}
+      : options_(std::move(options)), records_([this] { At(WritePoint::kMidCopy); }) {}
 
   std::vector<BatchResult> WriteGroup(const std::vector<const PreparedBatch*>& batches) {
     std::vector<GroupItem> items(batches.size());
@@ -99,7 +123,7 @@ class GroupWriter::Impl {
     connection_.reset();
     // Another server may be behind the address now, with an older state.
     watermarks_.Forget();
-    rows_.Forget();
+    records_.Forget();
     pg::CopyConnectionOptions options;
     options.url = options_.url;
     options.application_name = options_.application_name;
@@ -134,13 +158,15 @@ class GroupWriter::Impl {
     return std::string((*read)[0].Text(1));
   }
 
-  // The whole group, then batch by batch if the group cannot be taken as it is.
+  // The whole group, then batch by batch if one of them may be the reason that it fails.
   void Write(std::vector<GroupItem*> group) {
     const absl::Status status = AttemptWithRetries(group);
-    if (status.ok()) return;
-    const bool schema = IsMissingSchema(status);
-    const bool data = IsDataError(status);
-    if (!schema && !data) {
+    if (status.ok()) {
+      for (const GroupItem* item : group) failed_alone_.erase(KeyOf(*item));
+      return;
+    }
+    const Fault fault = FaultOf(status);
+    if (fault == Fault::kPasses) {
       ++failures_;
       // An outage would say it with every group.
       if (const absl::Time now = absl::Now(); now >= next_warning_) {
@@ -158,30 +184,48 @@ class GroupWriter::Impl {
       return;
     }
     GroupItem* item = group.front();
-    if (schema) {
-      PGA_LOG(warn, "a table or column for a batch is missing", {{"status", status.ToString()}});
+    if (fault == Fault::kSchema) {
+      PGA_LOG(warn, "a table or column for a batch is missing, or a right on it", {{"status", status}});
       item->result.outcome = BatchOutcome::kSchema;
-      item->result.status = absl::UnavailableError("the schema of a metric in this batch is not applied yet");
+      item->result.status = absl::UnavailableError("the database is not ready for a record of this batch");
       item->result.retry_after = absl::Seconds(5);
       return;
     }
-    if (item->quarantine_reason.empty()) {
-      item->quarantine_reason = quarantine_reason::kRefused;
-      item->quarantine_message = status.ToString();
+    if (!item->quarantine_reason.empty() || (fault == Fault::kOther && !FailedTooOften(*item))) {
+      WarnOf(*item, "the database does not take a batch", status);
+      Later(item, status);
       item->result.poison = true;
-      PGA_LOG(warn, "the database refuses a batch, which goes to quarantine",
-              {{"collector", static_cast<int64_t>(item->batch->collector)},
-               {"stream", frame::FormatUuid(item->batch->stream_id)},
-               {"seq", item->batch->seq},
-               {"status", status.ToString()}});
-      const absl::Status aside = AttemptWithRetries(group);
-      if (aside.ok()) return;
-      item->quarantine_reason.clear();
-      PGA_LOG(warn, "a refused batch could not be put aside", {{"status", aside.ToString()}});
-      Later(item, aside);
       return;
     }
-    Later(item, status);
+    item->quarantine_reason = quarantine_reason::kRefused;
+    item->quarantine_message = status.ToString();
+    WarnOf(*item, "the database refuses a batch, which goes to quarantine", status);
+    const absl::Status aside = AttemptWithRetries(group);
+    if (aside.ok()) {
+      failed_alone_.erase(KeyOf(*item));
+      item->result.poison = true;
+      return;
+    }
+    item->quarantine_reason.clear();
+    PGA_LOG(warn, "a refused batch could not be put aside", {{"status", aside}});
+    Later(item, aside);
+  }
+
+  using BatchKey = std::pair<StreamKey, int64_t>;
+  static BatchKey KeyOf(const GroupItem& item) { return {item.key(), item.batch->seq}; }
+
+  static void WarnOf(const GroupItem& item, std::string_view what, const absl::Status& status) {
+    PGA_LOG(warn, what,
+            {{"collector", static_cast<int64_t>(item.batch->collector)},
+             {"stream", frame::FormatUuid(item.batch->stream_id)},
+             {"seq", item.batch->seq},
+             {"status", status}});
+  }
+
+  // Counts a failure of the batch alone.
+  bool FailedTooOften(const GroupItem& item) {
+    if (failed_alone_.size() >= kMaxRemembered) failed_alone_.clear();
+    return ++failed_alone_[KeyOf(item)] >= kMaxFailuresAlone;
   }
 
   static void Later(GroupItem* item, const absl::Status& why) {
@@ -202,7 +246,11 @@ class GroupWriter::Impl {
         .initial = absl::Milliseconds(10), .max = absl::Milliseconds(500), .multiplier = 2.0, .jitter = 0.5});
     absl::Status status;
     for (int attempt = 1; attempt <= std::max(options_.max_attempts, 1); ++attempt) {
-      if (absl::Status connected = Connect(absl::Now() + options_.connect_timeout); !connected.ok()) return connected;
+      if (const absl::Status connected = Connect(absl::Now() + options_.connect_timeout); !connected.ok()) {
+        // Whatever a server says before it has seen a batch, it does not say of the batch.
+        if (FaultOf(connected) == Fault::kPasses) return connected;
+        return absl::UnavailableError(connected.message());
+      }
       status = Attempt(group, absl::Now() + options_.transaction_timeout);
       if (status.ok()) return status;
       if (connection_->ok() && connection_->in_transaction()) {
@@ -212,10 +260,6 @@ class GroupWriter::Impl {
       if (connection_->ok() && connection_->in_transaction()) connection_.reset();
       if (IsWrongServer(status)) {
         connection_.reset();
-        continue;
-      }
-      if (IsMissingPartition(status)) {
-        rows_.ForgetPartitions();
         continue;
       }
       if (status.code() == absl::StatusCode::kAborted) {
@@ -233,8 +277,7 @@ class GroupWriter::Impl {
   absl::Status Attempt(const std::vector<GroupItem*>& group, absl::Time deadline) {
     for (GroupItem* item : group) item->accepted = false;
     PGA_RETURN_IF_ERROR(watermarks_.EnsureStreams(*connection_, group, deadline));
-    PGA_RETURN_IF_ERROR(rows_.InsertTexts(*connection_, group, deadline));
-    PGA_RETURN_IF_ERROR(rows_.EnsurePartitions(*connection_, group, deadline));
+    PGA_RETURN_IF_ERROR(records_.Prepare(*connection_, group, deadline));
 
     auto begun = connection_->Exec("BEGIN", deadline);
     if (!begun.ok()) return begun.status();
@@ -252,8 +295,7 @@ class GroupWriter::Impl {
       Settle(group, after);
       return absl::OkStatus();
     }
-    PGA_RETURN_IF_ERROR(rows_.CopyRows(*connection_, group, deadline));
-    PGA_RETURN_IF_ERROR(rows_.WriteRecords(*connection_, group, deadline));
+    PGA_RETURN_IF_ERROR(records_.Write(*connection_, group, deadline));
     PGA_RETURN_IF_ERROR(watermarks_.Update(*connection_, group, after, unsynced_, deadline));
     At(WritePoint::kBeforeCommit);
     last_notice_.clear();
@@ -263,7 +305,7 @@ class GroupWriter::Impl {
     if (!last_notice_.empty()) {
       // Committed here, but the wait for a synchronous standby was broken off: not durable enough to acknowledge.
       unsynced_ = true;
-      return absl::FailedPreconditionError(absl::StrCat("COMMIT with a warning: ", last_notice_));
+      return absl::ResourceExhaustedError(absl::StrCat("COMMIT with a warning: ", last_notice_));
     }
     unsynced_ = false;
     At(WritePoint::kCommitted);
@@ -346,7 +388,8 @@ class GroupWriter::Impl {
   int64_t failures_ = 0;
   absl::Time next_warning_ = absl::InfinitePast();
   StreamWatermarks watermarks_;
-  GroupRows rows_;
+  RecordWriter records_;
+  std::map<BatchKey, int> failed_alone_;
   mutable absl::Mutex stats_mutex_;
   GroupWriterStats stats_ ABSL_GUARDED_BY(stats_mutex_);
 };

@@ -1,14 +1,12 @@
-// A batch as the writers take it: decoded, checked, its frames already in COPY form. Made on a decoding thread,
+// A batch as the writers take it: decoded, checked, its records already in COPY form. Made on a decoding thread,
 // immutable afterwards, read by one writer.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "libs/storage/frame_encoder.h"
+#include "libs/storage/write/records.h"
 
 namespace pga::storage {
 
@@ -23,56 +21,11 @@ inline constexpr char kEpoch[] = "epoch";          // the source's owner has mov
 inline constexpr char kRefused[] = "refused";      // the database refuses the data
 }  // namespace quarantine_reason
 
-// Frames of one metric, schema version and kind, in the order of the batch.
-struct PreparedRows {
-  std::shared_ptr<const FrameLayout> layout;
-  pganalytics::ingest::v1::FrameKind kind = pganalytics::ingest::v1::FRAME_KIND_DELTA;
-  std::string tuples;
-  int64_t rows = 0;
-};
-
-// One row of the ledger: one stored frame.
-struct LedgerEntry {
-  int64_t time_us = 0;
-  int32_t source = 0;
-  int16_t metric_id = 0;
-  int16_t flags = 0;
-  int32_t scope = 0;
-  int64_t interval_us = 0;
-  int32_t rows = 0;
-  int32_t bytes = 0;
-};
-
-// Bits of LedgerEntry.flags.
-inline constexpr int16_t kLedgerKeyframe = 1;
-inline constexpr int16_t kLedgerLowerBound = 4;
-
-// Hours since 1970-01-01 UTC whose rollups must be computed again.
-struct DirtyHours {
-  int16_t metric_id = 0;
-  int32_t source = 0;
-  int64_t first_hour = 0;
-  int64_t last_hour = 0;
-};
-
 struct SourceClaim {
   int32_t source = 0;
   int64_t owner_epoch = 0;
   // 16 bytes: whose number `source` was when the batch was prepared.
   std::string uuid;
-};
-
-struct PreparedQueryText {
-  int32_t source = 0;
-  int64_t database_id = 0;
-  int64_t query_id = 0;
-  std::string text;
-};
-
-struct LostSpan {
-  int32_t source = 0;
-  int64_t start_us = 0;
-  int64_t end_us = 0;
 };
 
 struct PreparedBatch {
@@ -90,16 +43,8 @@ struct PreparedBatch {
   int32_t wire_bytes = 0;  // size of the payload
 
   bool is_gap = false;
-  std::vector<LostSpan> lost;
-
-  std::vector<PreparedRows> rows;
-  std::vector<TextEntry> texts;
-  std::vector<PreparedQueryText> query_texts;
-  std::vector<LedgerEntry> ledger;
-  std::vector<DirtyHours> dirty;
+  RecordSets records;
   std::vector<SourceClaim> claims;
-  // Metric and instant of every frame, so that the partitions are there before the transaction begins.
-  std::vector<std::pair<std::string, int64_t>> partition_times;
 
   // Not empty: the batch is not stored but put aside under this reason, and its number is used up.
   std::string quarantine_reason;

@@ -1,4 +1,4 @@
-#include "libs/storage/group_writer.h"
+#include "libs/storage/write/group_writer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/testing.h"
-#include "libs/storage/writer_testing.h"
+#include "libs/storage/write/writer_testing.h"
 
 namespace pga::storage {
 namespace {

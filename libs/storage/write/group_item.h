@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "libs/storage/group_writer.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/group_writer.h"
+#include "libs/storage/write/prepared_batch.h"
 
 namespace pga::storage {
 
