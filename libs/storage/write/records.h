@@ -63,9 +63,9 @@ struct FrameRecord {
   int32_t rows = 0;
   int32_t unchanged_rows = 0;
   // Per column of the schema version, in order. The bytes belong to the caller and are copied.
-  std::vector<std::string_view> chunks;
+  std::vector<std::string_view> chunks = {};
   // Empty, or the chunk of the rows' flags.
-  std::string_view row_flags;
+  std::string_view row_flags = {};
 };
 void AppendFrame(const FrameRecord& frame, RecordSets* records);
 

@@ -1,4 +1,4 @@
--- The ledger, the receipts and what was pushed: tables cut by day that belong to no metric.
+-- The ledger, the receipts and what was pushed.
 
 -- One row per stored frame. The view public.metrics shows it with names.
 SELECT metrics.create_time_table(
@@ -8,17 +8,29 @@ SELECT metrics.create_time_table(
   'time', 'day', 31, 'ledger', NULL, 'source_id, metric_id, time', 'metric_id');
 
 -- One row per stored batch, for telling a repeat from a fork; of use only while collectors may send it again.
-SELECT metrics.create_time_table(
-  'metrics', 'ingest_receipt',
-  'received_at timestamptz NOT NULL, stream_id uuid NOT NULL, seq int8 NOT NULL, clock_offset_us int8 NOT NULL, '
-  'collector_id int4 NOT NULL, rows int4 NOT NULL, bytes int4 NOT NULL, hash bytea NOT NULL',
-  'received_at', 'day', 1, 'record', NULL, 'collector_id, stream_id, seq', '');
+CREATE TABLE metrics.ingest_receipt (
+  received_at     timestamptz NOT NULL,
+  collector_id    int4 NOT NULL,
+  stream_id       uuid NOT NULL,
+  seq             int8 NOT NULL,
+  hash            bytea NOT NULL,
+  rows            int4 NOT NULL,
+  bytes           int4 NOT NULL,
+  clock_offset_us int8 NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX ingest_receipt_batch ON metrics.ingest_receipt (collector_id, stream_id, seq);
+CREATE INDEX ingest_receipt_received_at ON metrics.ingest_receipt (received_at);
 
--- What came by POST /metrics/push; every element is a ledger row too.
-SELECT metrics.create_time_table(
-  'metrics', 'pushed_element',
-  'time timestamptz NOT NULL, collector text NOT NULL, hostname text NOT NULL, type text NOT NULL, element jsonb NOT NULL',
-  'time', 'day', 30, 'record', NULL, 'collector, time', '');
+-- What came by POST /metrics/push, element by element.
+CREATE TABLE metrics.pushed_element (
+  time      timestamptz NOT NULL,
+  collector text NOT NULL,
+  hostname  text NOT NULL,
+  type      text NOT NULL,
+  element   jsonb NOT NULL
+);
+CREATE INDEX pushed_element_collector ON metrics.pushed_element (collector, time);
+CREATE INDEX pushed_element_time ON metrics.pushed_element (time);
 
 -- Left joins on unique keys cost nothing when only rows are counted.
 CREATE VIEW public.metrics AS
@@ -44,17 +56,26 @@ BEGIN
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.ingest_receipt, metrics.rollup_dirty,
       metrics.time_table, metrics.metrics TO pganalytics_ingest;
-    GRANT INSERT ON metrics.frame, metrics.collector, metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark,
+    GRANT INSERT ON metrics.frame, metrics.ingest_receipt, metrics.pushed_element, metrics.collector, metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark,
       metrics.rollup_dirty, metrics.quarantine, metrics.lost_interval TO pganalytics_ingest;
     GRANT UPDATE ON metrics.source, metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty TO pganalytics_ingest;
     GRANT DELETE ON metrics.ingest_watermark TO pganalytics_ingest;
+    -- Texts of statements pass through a temporary table. Everybody has the right unless an administrator took it.
+    BEGIN
+      IF NOT has_database_privilege('pganalytics_ingest', current_database(), 'TEMPORARY') THEN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO pganalytics_ingest', current_database());
+      END IF;
+    EXCEPTION
+      WHEN insufficient_privilege THEN
+        RAISE NOTICE 'role pganalytics_ingest needs the right TEMPORARY on database %', current_database();
+    END;
     GRANT EXECUTE ON FUNCTION metrics.ensure_partitions(text, timestamptz, timestamptz) TO pganalytics_ingest;
   END IF;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_query') THEN
     GRANT USAGE ON SCHEMA metrics, custom, readable TO pganalytics_query;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day,
-      metrics.lost_interval, metrics.time_table, metrics.lease, metrics.frame, metrics.block, public.metrics TO pganalytics_query;
+      metrics.lost_interval, metrics.time_table, metrics.lease, metrics.frame, metrics.block, metrics.ingest_receipt, metrics.pushed_element, public.metrics TO pganalytics_query;
     GRANT SELECT ON ALL TABLES IN SCHEMA readable TO pganalytics_query;
     -- Numbers of the quarantine, not what is in it.
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, message, bytes) ON metrics.quarantine TO pganalytics_query;
@@ -63,7 +84,7 @@ BEGIN
     GRANT USAGE ON SCHEMA metrics, custom TO pganalytics_maintenance;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.text, metrics.query_text, metrics.ingest_watermark, metrics.rollup_dirty, metrics.ledger_day, metrics.lease,
-      metrics.lost_interval, metrics.time_table, metrics.frame, metrics.block TO pganalytics_maintenance;
+      metrics.lost_interval, metrics.time_table, metrics.frame, metrics.block, metrics.ingest_receipt, metrics.pushed_element TO pganalytics_maintenance;
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, bytes) ON metrics.quarantine TO pganalytics_maintenance;
     GRANT INSERT, UPDATE, DELETE ON metrics.lease, metrics.ledger_day TO pganalytics_maintenance;
     GRANT UPDATE, DELETE ON metrics.rollup_dirty TO pganalytics_maintenance;
