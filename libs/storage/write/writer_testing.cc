@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -262,7 +263,7 @@ struct LossyProxy::Link {
   std::atomic<bool> hold_requests{false};
   std::atomic<bool> drop_client{false};
   std::atomic<bool> drop_all{false};
-  std::string kept;  // requests that were held; the forwarding thread's
+  std::string kept;  // requests that were held; guarded by LossyProxy::mutex_
   std::thread thread;
 };
 
@@ -335,9 +336,13 @@ void LossyProxy::Forward(Link* link) {
       ::close(link->client);
       link->client = -1;
     }
-    if (!link->hold_requests && !link->kept.empty()) {
-      if (!send_all(link->server, link->kept.data(), link->kept.size())) break;
-      link->kept.clear();
+    if (!link->hold_requests) {
+      std::string kept;
+      {
+        absl::MutexLock lock(&mutex_);
+        kept.swap(link->kept);
+      }
+      if (!send_all(link->server, kept.data(), kept.size())) break;
     }
     pollfd pollers[2] = {{link->client, POLLIN, 0}, {link->server, POLLIN, 0}};
     if (::poll(pollers, 2, 5) <= 0) continue;
@@ -345,6 +350,7 @@ void LossyProxy::Forward(Link* link) {
       const ssize_t got = ::recv(link->client, buffer, sizeof buffer, 0);
       if (got <= 0) break;
       if (link->hold_requests) {
+        absl::MutexLock lock(&mutex_);
         link->kept.append(buffer, static_cast<size_t>(got));
       } else if (!send_all(link->server, buffer, static_cast<size_t>(got))) {
         break;
@@ -367,6 +373,14 @@ void LossyProxy::HoldReplies() {
 void LossyProxy::HoldRequests() {
   absl::MutexLock lock(&mutex_);
   for (auto& link : links_) link->hold_requests = true;
+}
+bool LossyProxy::AwaitHeldRequest(const std::string& text) {
+  absl::MutexLock lock(&mutex_);
+  const auto held = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::any_of(links_.begin(), links_.end(),
+                       [&](const auto& link) { return link->kept.find(text) != std::string::npos; });
+  };
+  return mutex_.AwaitWithTimeout(absl::Condition(&held), absl::Seconds(20));
 }
 void LossyProxy::DropClients() {
   absl::MutexLock lock(&mutex_);

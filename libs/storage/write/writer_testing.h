@@ -113,6 +113,8 @@ class LossyProxy {
   // Bytes in this direction are kept back from now on, on the connections that exist.
   void HoldReplies();
   void HoldRequests();
+  // True once `text` stands in requests that are kept back; false if it does not come in 20 s.
+  bool AwaitHeldRequest(const std::string& text);
   // Closes the client's side of the connections that exist; the server's side stays open.
   void DropClients();
   // Hands on what was kept back in requests, to servers whose clients may have gone.
