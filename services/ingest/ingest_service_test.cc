@@ -11,6 +11,7 @@
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
+#include "libs/storage/migrations.h"
 #include "libs/storage/write/writer_testing.h"
 #include "services/ingest/ingest_testing.h"
 
@@ -132,7 +133,7 @@ TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
     ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 10));
   }
   ExpectExactly(maker, 10, 20);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.metrics"), 10);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.frame"), 10);
   EXPECT_EQ(db_.Number("SELECT server_version_num FROM metrics.source WHERE name = 'main'"), 150'000);
   EXPECT_EQ(db_.Text("SELECT collector_id FROM metrics.collector"), "c1");
   EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_rows_total 200"));
@@ -167,7 +168,49 @@ TEST_F(IngestServiceTest, DatabaseMadeAnewGetsEverythingThatCollectorsStillHold)
   ASSERT_TRUE(again.AwaitAck(maker.stream_id(), 3));
   ExpectExactly(maker, 3, 20);
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample m JOIN metrics.source s ON s.id = m.source_id"), 60);
+  EXPECT_EQ(db_.Number("SELECT sum(rows) FROM metrics.frame f JOIN metrics.source s ON s.id = f.source_id"), 60);
+}
+
+// A metric that is applied while the service runs: no restart, and no DDL in the database.
+TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
+  IngestHarness harness(Options());
+  BatchMaker known("c1", 1'000'000), fresh("c2", 2'000'000);
+  CollectorCall first(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(first.Hello(1, {known.stream_id()}), nullptr);
+  ASSERT_TRUE(first.WriteBatch(known.Next(3)));
+  ASSERT_TRUE(first.AwaitAck(known.stream_id(), 1));
+
+  pganalytics::catalog::v1::Metric metric = storage::SampleMetric();
+  metric.set_name("added_meanwhile");
+  metric.set_custom(true);
+  fresh.metric = &metric;
+  CollectorCall second(harness.channel(), CollectorToken("c2"));
+  ASSERT_NE(second.Hello(1, {fresh.stream_id()}), nullptr);
+  const ingest_v1::Batch batch = fresh.Next(5);
+  ASSERT_TRUE(second.WriteBatch(batch));
+  const auto refused = second.Next();
+  ASSERT_NE(refused, nullptr);
+  EXPECT_EQ(refused->reject().reason(), ingest_v1::REJECT_REASON_SCHEMA);
+
+  const int64_t relations = db_.Number("SELECT count(*) FROM pg_class");
+  storage::MigrateOptions migrate;
+  migrate.metrics = {&metric};
+  ASSERT_TRUE(storage::MigrateUp(db_.url(), storage::Database::kMetrics, migrate).ok());
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM pg_class"), relations);
+  // As a collector does: again after the time that the answer names.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  bool stored = false;
+  while (!stored && absl::Now() < deadline) {
+    ASSERT_TRUE(second.WriteBatch(batch));
+    const auto answer = second.Next();
+    ASSERT_NE(answer, nullptr);
+    stored = answer->has_ack();
+  }
+  EXPECT_TRUE(stored);
+  EXPECT_EQ(
+      db_.Number("SELECT sum(rows) FROM metrics.frame f JOIN metrics.catalog_metric m ON m.id = f.metric_id WHERE "
+                 "m.name = 'added_meanwhile' AND m.custom"),
+      5);
 }
 
 TEST_F(IngestServiceTest, OnlyVerifiedCollectorsMayStream) {
@@ -203,7 +246,7 @@ TEST_F(IngestServiceTest, SourcesOfOtherCollectorsArePutAside) {
   }
   ASSERT_TRUE(thief.AwaitAck(ahead.stream_id(), 1));
   EXPECT_EQ(db_.Text("SELECT string_agg(reason, ',' ORDER BY id) FROM metrics.quarantine"), "owner,source");
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample"), 1);
+  EXPECT_EQ(db_.StoredRows(), 1);
 }
 
 // Two replicas: the collector has moved to the second while the first still holds its old call.
@@ -377,7 +420,7 @@ TEST_F(IngestServiceTest, PushStoresElementsWhole) {
   EXPECT_EQ(response.next_check_in_seconds(), 300);
   EXPECT_GT(response.processing_time_ms(), 0);
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.pushed_element"), 2);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics"), 2);
+  EXPECT_EQ(db_.Number("SELECT metrics.frame_count()"), 2);
   EXPECT_EQ(db_.Text("SELECT element->'queries'->0->>'text' FROM metrics.pushed_element WHERE type = 'pg_query_stats'"),
             "SELECT '\xc3\xa9'");
 }

@@ -178,4 +178,11 @@ BEGIN
 END
 $$;
 
+-- Stored frames and pushed elements: what count(*) of public.metrics says, without a row of it being made.
+CREATE FUNCTION metrics.frame_count() RETURNS int8
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $$ SELECT (SELECT count(*) FROM metrics.frame f WHERE f.part = 0) +
+               (SELECT coalesce(sum(b.frames), 0)::int8 FROM metrics.block b WHERE b.level = 0 AND b.part = 0) +
+               (SELECT count(*) FROM metrics.pushed_element) $$;
+
 REVOKE ALL ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) FROM PUBLIC;
