@@ -246,56 +246,45 @@ TEST_F(Roles, DoWhatTheyMustAndNoMore) {
   const char* kIngest = "pganalytics_ingest";
   const char* kQuery = "pganalytics_query";
   const char* kMaintenance = "pganalytics_maintenance";
+  const char* kFrame =
+      "INSERT INTO metrics.frame VALUES (1, 1, 0, 1, 0, 0, 1, now(), now(), now(), 1, 0, 0, '{0,0}', '')";
   for (const Case& c : std::vector<Case>{
            {kIngest, "INSERT INTO metrics.collector (collector_id) VALUES ('x') RETURNING id", true},
-           {kIngest, "INSERT INTO metrics.probe (time, source_id, scope, flags) VALUES (now(), 1, 0, 0)", true},
-           {kIngest, "INSERT INTO metrics.probe_baseline (time, source_id, scope, flags) VALUES (now(), 1, 0, 0)",
-            true},
-           {kIngest, "INSERT INTO custom.own (time, source_id, flags) VALUES (now(), 1, 0)", true},
+           {kIngest, kFrame, true},
+           {kIngest, "COPY metrics.ingest_receipt FROM STDIN BINARY", true},
+           {kIngest, "CREATE TEMPORARY TABLE staged (n int)", true},
            {kIngest,
-            "INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, "
-            "bytes) "
-            "VALUES (now(), 1, 1, 1, 0, 0, 0, 1, 0)",
-            true},
-           {kIngest,
-            "INSERT INTO metrics.rollup_dirty VALUES (1, 1, now()) ON CONFLICT (metric_id, source_id, hour) DO UPDATE "
-            "SET "
-            "hour = EXCLUDED.hour WHERE false",
+            "INSERT INTO metrics.query_text VALUES (1, 1, 1, 'x') ON CONFLICT (source_id, database_id, query_id) "
+            "DO UPDATE SET text = EXCLUDED.text",
             true},
            {kIngest, "SELECT * FROM metrics.ingest_watermark FOR UPDATE SKIP LOCKED", true},
            {kIngest, "SELECT * FROM metrics.source FOR SHARE", true},
-           {kIngest, "SELECT metrics.ensure_partitions('probe', now() - interval '3 days', now())", true},
            {kIngest, "SELECT hash FROM metrics.ingest_receipt", true},
-           {kIngest, "SELECT * FROM metrics.probe", false},
-           {kIngest, "DELETE FROM metrics.probe", false},
-           {kIngest, "UPDATE metrics.metrics SET rows = 0", false},
-           {kIngest,
-            "INSERT INTO metrics.probe_1m (bucket, source_id, scope, flags, covered_ms) VALUES (now(), 1, 0, 0, 0)",
-            false},
+           {kIngest, "SELECT * FROM metrics.frame", false},
+           {kIngest, "DELETE FROM metrics.frame", false},
+           {kIngest, "INSERT INTO metrics.catalog_metric VALUES (9, 'x', 1, true, '')", false},
+           {kIngest, "DELETE FROM metrics.block", false},
            {kIngest, "SELECT payload FROM metrics.quarantine", false},
-           {kIngest, "SELECT metrics.drop_partitions('probe', now() - interval '3 days', 1)", false},
-           {kIngest,
-            "SELECT metrics.create_time_table('metrics', 'x', 'time timestamptz', 'time', 'day', 1, 'record', NULL, "
-            "'', '')",
-            false},
+           {kIngest, "SELECT metrics.ensure_block_partitions(current_date, current_date)", false},
+           {kIngest, "SELECT metrics.drop_expired_blocks(current_date, 1)", false},
            {kIngest, "CREATE TABLE metrics.x (n int)", false},
-           {kQuery, "SELECT * FROM metrics.probe, metrics.probe_1h, custom.own, readable.probe", true},
-           {kQuery, "SELECT metrics.ledger_count()", true},
-           {kQuery, "SELECT count(*) FROM public.metrics", true},
+           {kQuery, "SELECT * FROM metrics.frame, metrics.block", true},
+           {kQuery, "SELECT metrics.frame_count()", true},
            {kQuery, "SELECT text FROM metrics.query_text", true},
            {kQuery, "SELECT reason FROM metrics.quarantine", true},
            {kQuery, "SELECT payload FROM metrics.quarantine", false},
-           {kQuery, "INSERT INTO metrics.probe (time, source_id, scope, flags) VALUES (now(), 1, 0, 0)", false},
-           {kQuery, "DELETE FROM metrics.rollup_dirty", false},
-           {kQuery, "SELECT metrics.ensure_partitions('probe', now(), now())", false},
-           {kMaintenance, "SELECT * FROM metrics.probe", true},
-           {kMaintenance, "DELETE FROM metrics.probe_1m", true},
-           {kMaintenance, "DELETE FROM metrics.rollup_dirty", true},
-           {kMaintenance, "SELECT metrics.drop_partitions('probe', now() - interval '3 days', 1)", true},
-           {kMaintenance, "DELETE FROM metrics.probe", false},
-           {kMaintenance, "INSERT INTO metrics.probe (time, source_id, scope, flags) VALUES (now(), 1, 0, 0)", false},
-           {kMaintenance, "DROP TABLE metrics.probe", false},
-           {kMaintenance, "SELECT metrics.drop_partitions('probe', now(), 1)", false},
+           {kQuery, kFrame, false},
+           {kQuery, "DELETE FROM metrics.frame", false},
+           {kQuery, "SELECT metrics.ensure_block_partitions(current_date, current_date)", false},
+           {kMaintenance, "DELETE FROM metrics.frame RETURNING *", true},
+           {kMaintenance, "SELECT metrics.ensure_block_partitions(current_date, current_date + 400)", true},
+           {kMaintenance, "DELETE FROM metrics.block", true},
+           {kMaintenance, "DELETE FROM metrics.ingest_receipt WHERE received_at < now()", true},
+           {kMaintenance, "SELECT metrics.drop_expired_blocks(current_date, 1)", true},
+           {kMaintenance, kFrame, false},
+           {kMaintenance, "UPDATE metrics.block SET rows = 0", false},
+           {kMaintenance, "DROP TABLE metrics.block", false},
+           {kMaintenance, "SELECT metrics.drop_expired_blocks(current_date + 2, 1)", false},
        }) {
     const std::string state = As(c.role, c.sql);
     if (c.allowed) {
@@ -308,10 +297,95 @@ TEST_F(Roles, DoWhatTheyMustAndNoMore) {
 
 TEST_F(Roles, PublicGetsNothing) {
   database_->Exec("DROP ROLE IF EXISTS pga_test_stranger; CREATE ROLE pga_test_stranger NOLOGIN");
-  for (const char* sql : {"SELECT * FROM metrics.metrics", "SELECT count(*) FROM public.metrics",
-                          "SELECT * FROM readable.probe", "SELECT metrics.ensure_partitions('probe', now(), now())"}) {
+  for (const char* sql : {"SELECT * FROM metrics.frame", "SELECT * FROM metrics.block", "SELECT metrics.frame_count()",
+                          "SELECT metrics.ensure_block_partitions(current_date, current_date)"}) {
     EXPECT_EQ(As("pga_test_stranger", sql), "42501") << sql;
   }
+}
+
+class BlockPartitions : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (MetricsDatabase::TestLayout() != Layout::kNative) GTEST_SKIP() << "the layout has no partitions";
+    database_ = MetricsDatabase::Create({});
+    ASSERT_NE(database_, nullptr);
+  }
+  void Block(const std::string& expires_on, int level, int part, int frames) {
+    database_->Exec(absl::StrCat("INSERT INTO metrics.block VALUES (", expires_on, ", 1, 1, ", level, ", 1, ", part,
+                                 ", false, now(), now(), now(), ", frames,
+                                 ", 1, 1, 0, 1, NULL, NULL, '{1}', '{0,2}', '\\x0102')"));
+  }
+  std::unique_ptr<MetricsDatabase> database_;
+};
+
+TEST_F(BlockPartitions, AreMadeOncePerDay) {
+  EXPECT_EQ(database_->Value("SELECT metrics.ensure_block_partitions(current_date, current_date + 2)"), "3");
+  EXPECT_EQ(database_->Value("SELECT metrics.ensure_block_partitions(current_date + 1, current_date + 3)"), "1");
+  Block("current_date + 3", 0, 0, 1);
+  EXPECT_EQ(database_->Value("SELECT attstorage FROM pg_attribute WHERE attname = 'data' AND attrelid = "
+                             "('metrics_data.block_p' || to_char(current_date + 3, 'YYYYMMDD'))::regclass"),
+            "e");
+  for (const char* wrong :
+       {"NULL, current_date", "current_date, current_date - 1", "current_date, current_date + 9000"}) {
+    EXPECT_EQ(
+        pg::SqlStateOf(
+            ExecOn(database_->url(), absl::StrCat("SELECT metrics.ensure_block_partitions(", wrong, ")")).status()),
+        "22023")
+        << wrong;
+  }
+}
+
+TEST_F(BlockPartitions, MakersAtTheSameTimeTakeTurns) {
+  std::vector<std::string> made(6);
+  std::vector<std::thread> threads;
+  for (std::string& one : made) {
+    threads.emplace_back([&] {
+      one = ValueOn(database_->url(), "SELECT metrics.ensure_block_partitions(current_date, current_date + 20)");
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  int64_t sum = 0;
+  for (const std::string& one : made) sum += std::atoi(one.c_str());
+  EXPECT_EQ(sum, 21);
+}
+
+TEST_F(BlockPartitions, ExpiredOnesGoOneByOneOldestFirst) {
+  database_->Exec("SELECT metrics.ensure_block_partitions(current_date - 2, current_date + 1)");
+  for (const char* day : {"current_date - 2", "current_date - 1", "current_date", "current_date + 1"})
+    Block(day, 0, 0, 1);
+  EXPECT_EQ(database_->Value("SELECT metrics.drop_expired_blocks(current_date, 0)"), "0");
+  EXPECT_EQ(database_->Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "1");
+  EXPECT_EQ(database_->Value("SELECT min(expires_on) = current_date - 1 FROM metrics.block"), "t");
+  EXPECT_EQ(database_->Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "1");
+  EXPECT_EQ(database_->Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "1");
+  EXPECT_EQ(database_->Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "0");
+  EXPECT_EQ(database_->Value("SELECT count(*) FROM metrics.block"), "1");
+}
+
+TEST_F(BlockPartitions, ReaderIsNotWaitedForLong) {
+  database_->Exec("SELECT metrics.ensure_block_partitions(current_date, current_date)");
+  auto reader = pg::CopyConnection::Connect({.url = database_->url()}, Soon());
+  ASSERT_TRUE(reader.ok());
+  ASSERT_TRUE((*reader)->Exec("BEGIN; SELECT count(*) FROM metrics.block", Soon()).ok());
+  const absl::Time started = absl::Now();
+  EXPECT_EQ(pg::SqlStateOf(ExecOn(database_->url(), "SELECT metrics.drop_expired_blocks(current_date, 1)").status()),
+            "55P03");
+  EXPECT_LT(absl::Now() - started, absl::Seconds(15));
+  // Makers do not wait for readers at all.
+  EXPECT_EQ(ValueOn(database_->url(), "SELECT metrics.ensure_block_partitions(current_date + 1, current_date + 1)"),
+            "1");
+}
+
+TEST_F(BlockPartitions, FramesAreCountedOnce) {
+  database_->Exec("SELECT metrics.ensure_block_partitions(current_date, current_date)");
+  Block("current_date", 0, 0, 60);
+  Block("current_date", 0, 1, 0);
+  Block("current_date", 1, 0, 60);
+  database_->Exec(
+      "INSERT INTO metrics.frame SELECT 1, 1, 0, 1, p, 0, 1, now(), now(), now(), 1, 0, 0, '{0,0}', '' FROM "
+      "generate_series(0, 2) p; INSERT INTO metrics.pushed_element VALUES (now(), 'c', 'h', 't', '{}'), (now(), 'c', "
+      "'h', 't', '{}')");
+  EXPECT_EQ(database_->Value("SELECT metrics.frame_count()"), "63");
 }
 
 // Managed servers hand out logins without CREATEROLE.
@@ -329,8 +403,7 @@ TEST(ManagedServer, LoginWithoutCreateRoleGoesOnAndIsTold) {
               Contains(AllOf(HasSubstr("notice: role pganalytics_ingest was not created"), HasSubstr("CREATE ROLE"))));
   EXPECT_THAT(Migrate(url, Database::kMetrics, {.layout = Layout::kNative, .metrics = {&metric}}).lines.back(),
               HasSubstr("nothing to do"));
-  EXPECT_TRUE(ExecOn(url, "INSERT INTO metrics.probe (time, source_id, flags) VALUES (now(), 1, 0)").ok());
-  EXPECT_TRUE(ExecOn(url, "SELECT metrics.ensure_partitions('probe', now() - interval '3 days', now())").ok());
+  EXPECT_TRUE(ExecOn(url, "SELECT metrics.ensure_block_partitions(current_date, current_date)").ok());
   EXPECT_EQ(Migrate(url, Database::kMetadata).status, absl::OkStatus());
 }
 
@@ -360,7 +433,9 @@ TEST(Versions, SchemaFitsOtherServers) {
     const Outcome run =
         Migrate((*server)->Url(), Database::kMetrics, {.layout = Layout::kNative, .metrics = {&metric}});
     EXPECT_EQ(run.status, absl::OkStatus()) << version;
-    EXPECT_EQ(ValueOn((*server)->Url(), "SELECT count(*) FROM metrics"), "0") << version;
+    EXPECT_EQ(ValueOn((*server)->Url(), "SELECT metrics.ensure_block_partitions(current_date, current_date + 1)"), "2")
+        << version;
+    EXPECT_EQ(ValueOn((*server)->Url(), "SELECT metrics.frame_count()"), "0") << version;
     EXPECT_EQ(Migrate((*server)->Url(), Database::kMetadata).status, absl::OkStatus()) << version;
   }
 }

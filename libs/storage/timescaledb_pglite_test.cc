@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/storage/migrations.h"
-#include "libs/storage/rollup_job.h"
 #include "libs/storage/schema_testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -87,43 +86,21 @@ TEST_F(PgliteTest, TimescaleBranchOfTheMigrationsHolds) {
   ASSERT_EQ(MigrateUp(url_, Database::kMetrics, options), absl::OkStatus());
   EXPECT_THAT(lines.back(), HasSubstr("nothing to do"));
 
-  EXPECT_EQ(Value("SELECT count(*) FROM timescaledb_information.hypertables"),
-            Value("SELECT count(*) FROM metrics.time_table"));
+  EXPECT_EQ(Value("SELECT string_agg(hypertable_name, ',') FROM timescaledb_information.hypertables"), "block");
   EXPECT_EQ(Value("SELECT count(*) FROM timescaledb_information.jobs WHERE hypertable_schema = 'metrics'"), "0")
-      << "no policies: maintenance does their work";
-
-  // Thirty frames of ten rows, ten days ago; one increase crosses into the next hour.
+      << "no policies: the compactor does their work";
+  // Chunks come by themselves.
+  EXPECT_EQ(Value("SELECT metrics.ensure_block_partitions(current_date, current_date + 5)"), "0");
   Value(
-      "INSERT INTO metrics.probe (time, source_id, flags, name, calls, size) SELECT date_trunc('hour', now()) - "
-      "interval '10 days' + "
-      "m * interval '2 minutes' + interval '90 seconds', 1, 0, r, 120, r FROM generate_series(0, 29) m, "
-      "generate_series(1, 10) r");
-  Value(
-      "INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, bytes) "
-      "SELECT "
-      "DISTINCT time, 1, 1, 1, 0, 0, 120000, 10, 0 FROM metrics.probe");
-  Value(
-      "INSERT INTO metrics.rollup_dirty SELECT DISTINCT 1, 1, date_trunc('hour', t) FROM metrics.probe p, "
-      "unnest(ARRAY[p.time, "
-      "p.time - interval '2 minutes']) t");
-  {
-    auto pool = pg::Pool::Create({.url = url_, .size = 1});
-    ASSERT_TRUE(pool.ok()) << pool.status();
-    const auto rolled = RunRollups(**pool, {.ended_before = absl::Now(), .stop_at = Soon()});
-    ASSERT_TRUE(rolled.ok()) << rolled.status();
-    EXPECT_EQ(rolled->hours, 2);
-  }
-  for (const char* table : {"probe", "probe_1m", "probe_10m", "probe_1h"}) {
-    EXPECT_EQ(Value(absl::StrCat("SELECT sum(calls) FROM metrics.", table)), "36000") << table;
-  }
-  EXPECT_EQ(Value("SELECT metrics.compress_chunks('probe', now() - interval '3 days', 10) > 0"), "t");
-  EXPECT_EQ(Value("SELECT sum(calls) FROM metrics.probe"), "36000");
-  EXPECT_EQ(Value("SELECT metrics.close_ledger_days(now(), 30) > 0 AND metrics.ledger_count() = (SELECT count(*) FROM "
-                  "public.metrics)"),
-            "t");
-  EXPECT_EQ(Value("SELECT metrics.drop_partitions('probe', now() - interval '5 days', 10) > 0"), "t");
-  EXPECT_EQ(Value("SELECT count(*) FROM metrics.probe"), "0");
-  EXPECT_EQ(Value("SELECT sum(calls) FROM metrics.probe_1h"), "36000");
+      "INSERT INTO metrics.block SELECT current_date + d, 1, 1, 0, 1, 0, false, now(), now(), now(), 10, 1, 1, 0, 1, "
+      "NULL, "
+      "NULL, '{1}', '{0,2}', '\\x0102' FROM generate_series(-3, 1) d");
+  EXPECT_EQ(Value("SELECT metrics.frame_count()"), "50");
+  EXPECT_EQ(Value("SELECT metrics.drop_expired_blocks(current_date, 2)"), "2");
+  EXPECT_EQ(Value("SELECT min(expires_on) = current_date - 1 FROM metrics.block"), "t");
+  EXPECT_EQ(Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "2");
+  EXPECT_EQ(Value("SELECT metrics.drop_expired_blocks(current_date, 10)"), "0");
+  EXPECT_EQ(Value("SELECT metrics.frame_count()"), "10");
 }
 
 }  // namespace

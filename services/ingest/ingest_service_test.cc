@@ -11,7 +11,7 @@
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/catalog_schema.h"
 #include "libs/storage/write/writer_testing.h"
 #include "services/ingest/ingest_testing.h"
 
@@ -193,9 +193,9 @@ TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
   EXPECT_EQ(refused->reject().reason(), ingest_v1::REJECT_REASON_SCHEMA);
 
   const int64_t relations = db_.Number("SELECT count(*) FROM pg_class");
-  storage::MigrateOptions migrate;
-  migrate.metrics = {&metric};
-  ASSERT_TRUE(storage::MigrateUp(db_.url(), storage::Database::kMetrics, migrate).ok());
+  auto admin = pg::CopyConnection::Connect({.url = db_.url()}, absl::Now() + absl::Seconds(20));
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  ASSERT_TRUE(storage::ApplyCatalog(**admin, {&metric}, {}, absl::Now() + absl::Seconds(20)).ok());
   EXPECT_EQ(db_.Number("SELECT count(*) FROM pg_class"), relations);
   // As a collector does: again after the time that the answer names.
   const absl::Time deadline = absl::Now() + absl::Seconds(20);

@@ -1,10 +1,8 @@
--- Schemas, roles, tables that hold no time series, and the functions that keep time-series tables: made, extended ahead,
--- dropped. One set of functions serves both layouts; metrics.setting says which one is in force (written by the runner
--- before this file).
+-- Schemas, roles, and the tables of who delivers what: collectors, sources, metrics, streams. metrics.setting says which
+-- layout is in force (written by the runner before this file).
 
-CREATE SCHEMA IF NOT EXISTS custom;          -- tables of metrics that a user added
 CREATE SCHEMA IF NOT EXISTS metrics_data;    -- partitions; nobody needs rights on them, access goes through their parents
-CREATE SCHEMA IF NOT EXISTS readable;        -- views with texts instead of ids, for people and dashboards
+CREATE SCHEMA IF NOT EXISTS readable;        -- stored readings as rows, for people and dashboards
 
 -- Roles belong to the whole cluster and may be there already. A login that may not create roles goes on without them:
 -- services then use the login's own rights.
@@ -43,11 +41,14 @@ CREATE TABLE metrics.source (
   in_recovery        bool NOT NULL DEFAULT false,
   first_seen         timestamptz NOT NULL DEFAULT now(),
   last_seen          timestamptz NOT NULL DEFAULT now(),
-  group_name         text NOT NULL DEFAULT 'default'
+  group_name         text NOT NULL DEFAULT 'default',
+  -- Hidden from readers since; its data goes, its number is not used again.
+  removed_at         timestamptz
 );
 CREATE INDEX source_collector ON metrics.source (collector_id);
 
--- What the catalog job has applied; `definition` is the serialised pganalytics.catalog.v1.Metric.
+-- Metrics whose frames are taken; `definition` is the serialised pganalytics.catalog.v1.Metric. A new metric is a row here
+-- and nothing else.
 CREATE TABLE metrics.catalog_metric (
   id             int2 PRIMARY KEY,
   name           text NOT NULL UNIQUE,
@@ -57,15 +58,7 @@ CREATE TABLE metrics.catalog_metric (
   applied_at     timestamptz NOT NULL DEFAULT now()
 );
 
--- Texts of labels and info columns; id = first 8 bytes of the text's SHA-256.
-CREATE TABLE metrics.text (
-  source_id int4 NOT NULL,
-  id        int8 NOT NULL,
-  value     text NOT NULL,
-  -- A text in use is noted at least once a day.
-  last_seen timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (source_id, id)
-);
+-- Texts of statements.
 CREATE TABLE metrics.query_text (
   source_id   int4 NOT NULL,
   database_id int8 NOT NULL,
@@ -87,21 +80,7 @@ CREATE TABLE metrics.ingest_watermark (
   PRIMARY KEY (collector_id, stream_id)
 ) WITH (fillfactor = 50);
 
--- Fixed row counts of the ledger's closed days, every hour whose rollups must be computed again, and who does it.
-CREATE TABLE metrics.ledger_day (
-  day        date PRIMARY KEY,
-  rows       int8 NOT NULL,
-  -- Late rows came: `rows` says nothing until the day is counted again.
-  reopened   bool NOT NULL DEFAULT false,
-  checked_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE metrics.rollup_dirty (
-  metric_id int2 NOT NULL,
-  source_id int4 NOT NULL,
-  hour      timestamptz NOT NULL,
-  PRIMARY KEY (metric_id, source_id, hour)
-) WITH (fillfactor = 70);
-CREATE INDEX rollup_dirty_hour ON metrics.rollup_dirty (hour);
+-- Who does a job that one does at a time.
 CREATE TABLE metrics.lease (
   name       text PRIMARY KEY,
   holder     text NOT NULL,
@@ -121,6 +100,8 @@ CREATE TABLE metrics.quarantine (
   bytes        int4 GENERATED ALWAYS AS (coalesce(octet_length(payload), 0)) STORED
 );
 CREATE INDEX quarantine_received_at ON metrics.quarantine (received_at);
+-- Sizes in total and per collector without reading what is in it.
+CREATE INDEX quarantine_size ON metrics.quarantine (collector_id, id) INCLUDE (bytes);
 CREATE TABLE metrics.lost_interval (
   received_at  timestamptz NOT NULL DEFAULT now(),
   collector_id int4 NOT NULL,
@@ -132,323 +113,6 @@ CREATE TABLE metrics.lost_interval (
 );
 CREATE INDEX lost_interval_source ON metrics.lost_interval (source_id, start_time);
 
--- Every table that is cut by time.
-CREATE TABLE metrics.time_table (
-  name           text PRIMARY KEY,
-  schema_name    name NOT NULL,
-  time_column    name NOT NULL,
-  granularity    text NOT NULL CHECK (granularity IN ('day', 'month')),
-  -- NULL = kept for ever
-  retention_days int4 CHECK (retention_days > 0),
-  -- raw and baseline rows of a metric, its rollups, the ledger, and records that nothing is computed from
-  kind           text NOT NULL CHECK (kind IN ('raw', 'baseline', 'rollup', 'ledger', 'record')),
-  metric_id      int2,
-  -- Columns by which compressed rows are grouped and ordered.
-  order_by       text NOT NULL DEFAULT '',
-  -- Everything before this instant is gone.
-  dropped_before timestamptz NOT NULL DEFAULT '-infinity'
-);
-
 CREATE FUNCTION metrics.layout() RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $$ SELECT value FROM metrics.setting WHERE name = 'layout' $$;
-
--- Makes a table cut by time, in the layout in force, with one index on `p_index` (may be empty).
-CREATE FUNCTION metrics.create_time_table(
-    p_schema name, p_name name, p_columns text, p_time_column name, p_granularity text, p_retention_days int4,
-    p_kind text, p_metric_id int2, p_index text, p_order_by text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  relation text := format('%I.%I', p_schema, p_name);
-  extension_schema name;
-BEGIN
-  IF metrics.layout() = 'timescaledb' THEN
-    EXECUTE format('CREATE TABLE %s (%s)', relation, p_columns);
-    SELECT n.nspname INTO STRICT extension_schema
-      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
-    EXECUTE format('SELECT %I.create_hypertable(%L::regclass, %L::name, chunk_time_interval => interval %L, '
-                   'create_default_indexes => false)',
-                   extension_schema, relation, p_time_column,
-                   CASE p_granularity WHEN 'day' THEN '1 day' ELSE '30 days' END);
-  ELSE
-    EXECUTE format('CREATE TABLE %s (%s) PARTITION BY RANGE (%I)', relation, p_columns, p_time_column);
-  END IF;
-  IF p_index <> '' THEN
-    EXECUTE format('CREATE INDEX ON %s (%s)', relation, p_index);
-  END IF;
-  INSERT INTO metrics.time_table (name, schema_name, time_column, granularity, retention_days, kind, metric_id, order_by)
-    VALUES (p_name, p_schema, p_time_column, p_granularity, p_retention_days, p_kind, p_metric_id, p_order_by);
-END
-$$;
-
--- Start and name of the partition that holds an instant.
-CREATE FUNCTION metrics.partition_start(p_granularity text, p_time timestamptz) RETURNS timestamptz
-  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
-  AS $$ SELECT date_trunc(p_granularity, p_time AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' $$;
-CREATE FUNCTION metrics.partition_end(p_granularity text, p_time timestamptz) RETURNS timestamptz
-  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
-  AS $$ SELECT (date_trunc(p_granularity, p_time AT TIME ZONE 'UTC') +
-                CASE p_granularity WHEN 'day' THEN interval '1 day' ELSE interval '1 month' END) AT TIME ZONE 'UTC' $$;
-CREATE FUNCTION metrics.partition_name(p_table text, p_granularity text, p_time timestamptz) RETURNS text
-  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
-  AS $$ SELECT p_table || to_char(p_time AT TIME ZONE 'UTC', CASE p_granularity WHEN 'day' THEN '"_p"YYYYMMDD' ELSE '"_p"YYYYMM' END) $$;
-
--- Makes the partitions that [p_from, p_to] needs, of `p_table` and, for a metric's raw table, of its baseline table too.
--- Returns how many it made. Cheap when all are there. A partition is attached, which lets readers and writers go on.
--- Runs with the owner's rights: services that write may call it without the right to create tables.
-CREATE FUNCTION metrics.ensure_partitions(p_table text, p_from timestamptz, p_to timestamptz) RETURNS int4
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  entry   metrics.time_table%ROWTYPE;
-  lower   timestamptz;
-  upper   timestamptz;
-  part    text;
-  made    int4 := 0;
-  known   bool := false;
-  locked  bool;
-BEGIN
-  IF p_from IS NULL OR p_to IS NULL OR p_to < p_from OR p_from < now() - interval '10 years'
-     OR p_to > now() + interval '100 days' OR p_to - p_from > interval '3 years' THEN
-    RAISE EXCEPTION 'partitions of % cannot be made for % to %', p_table, p_from, p_to
-      USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  FOR entry IN
-    SELECT * FROM metrics.time_table t
-      WHERE t.name = p_table OR (t.kind = 'baseline' AND t.name = p_table || '_baseline') ORDER BY t.name
-  LOOP
-    known := true;
-    CONTINUE WHEN metrics.layout() = 'timescaledb';  -- chunks come by themselves
-    locked := false;
-    lower := metrics.partition_start(entry.granularity, p_from);
-    LOOP
-      EXIT WHEN lower > p_to OR (lower = p_to AND lower > p_from);
-      upper := metrics.partition_end(entry.granularity, lower);
-      part := metrics.partition_name(entry.name, entry.granularity, lower);
-      IF to_regclass(format('metrics_data.%I', part)) IS NULL THEN
-        IF NOT locked THEN
-          -- One maker per table; the name lives only as long as the transaction.
-          PERFORM pg_advisory_xact_lock(hashtext('pganalytics partitions'), hashtext(entry.name));
-          locked := true;
-        END IF;
-        IF to_regclass(format('metrics_data.%I', part)) IS NULL THEN
-          EXECUTE format('CREATE TABLE metrics_data.%I (LIKE %I.%I INCLUDING ALL)', part, entry.schema_name, entry.name);
-          EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION metrics_data.%I FOR VALUES FROM (%L) TO (%L)',
-                         entry.schema_name, entry.name, part, lower, upper);
-          made := made + 1;
-        END IF;
-      END IF;
-      lower := upper;
-    END LOOP;
-  END LOOP;
-  IF NOT known THEN
-    RAISE EXCEPTION 'table % is not kept by time', p_table USING ERRCODE = 'undefined_table';
-  END IF;
-  RETURN made;
-END
-$$;
-
--- Partitions of every table from now on for `p_ahead`. Returns how many were made.
-CREATE FUNCTION metrics.ensure_partitions_ahead(p_now timestamptz, p_ahead interval) RETURNS int4
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  made  int4 := 0;
-  entry name;
-BEGIN
-  FOR entry IN SELECT t.name FROM metrics.time_table t ORDER BY 1 LOOP
-    made := made + metrics.ensure_partitions(entry, p_now, p_now + p_ahead);
-  END LOOP;
-  RETURN made;
-END
-$$;
-
--- Drops at most `p_limit` partitions (chunks) of `p_table` that end at or before `p_before`, oldest first. What the rollups
--- of a dirty hour still need stays: raw rows of the metric, and the ledger of any. Returns how many were dropped.
--- Waits for readers no longer than lock_timeout; an error then leaves everything as it was.
-CREATE FUNCTION metrics.drop_partitions(p_table text, p_before timestamptz, p_limit int4) RETURNS int4
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  entry   metrics.time_table%ROWTYPE;
-  part    record;
-  upper   timestamptz;
-  dirty   timestamptz;
-  dropped int4 := 0;
-  extension_schema name;
-BEGIN
-  SELECT * INTO entry FROM metrics.time_table t WHERE t.name = p_table FOR UPDATE;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'table % is not kept by time', p_table USING ERRCODE = 'undefined_table';
-  END IF;
-  IF p_before > now() - interval '1 day' THEN
-    RAISE EXCEPTION 'partitions of % of the last day are not dropped', p_table
-      USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  IF metrics.layout() = 'timescaledb' THEN
-    SELECT min(d.hour) INTO dirty FROM metrics.rollup_dirty d
-      WHERE entry.kind = 'ledger' OR (entry.kind IN ('raw', 'baseline') AND d.metric_id = entry.metric_id);
-    upper := least(p_before, dirty);
-    SELECT n.nspname INTO STRICT extension_schema
-      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
-    EXECUTE format('SELECT count(*) FROM %I.drop_chunks(%L::regclass, older_than => %L::timestamptz)', extension_schema,
-                   format('%I.%I', entry.schema_name, entry.name), upper) INTO dropped;
-    UPDATE metrics.time_table t SET dropped_before = greatest(t.dropped_before, upper) WHERE t.name = p_table AND dropped > 0;
-  ELSE
-    FOR part IN
-      SELECT c.relname, c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = format('%I.%I', entry.schema_name, entry.name)::regclass ORDER BY c.relname
-    LOOP
-      EXIT WHEN dropped >= p_limit;
-      upper := metrics.partition_end(
-        entry.granularity,
-        to_timestamp(substring(part.relname FROM '_p([0-9]+)$') || CASE entry.granularity WHEN 'month' THEN '01' ELSE '' END
-                     || ' 00:00:00 +00', 'YYYYMMDD HH24:MI:SS TZH'));
-      EXIT WHEN upper > p_before;
-      -- The lock first: a writer that is about to mark an hour here has then either done so or waits for us.
-      EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', entry.schema_name, entry.name);
-      SELECT min(d.hour) INTO dirty FROM metrics.rollup_dirty d
-        WHERE entry.kind = 'ledger' OR (entry.kind IN ('raw', 'baseline') AND d.metric_id = entry.metric_id);
-      EXIT WHEN dirty < upper;
-      EXECUTE format('DROP TABLE metrics_data.%I', part.relname);
-      UPDATE metrics.time_table t SET dropped_before = greatest(t.dropped_before, upper) WHERE t.name = p_table;
-      dropped := dropped + 1;
-    END LOOP;
-  END IF;
-  IF entry.kind = 'ledger' AND dropped > 0 THEN
-    DELETE FROM metrics.ledger_day l USING metrics.time_table t
-      WHERE t.name = p_table AND l.day < (t.dropped_before AT TIME ZONE 'UTC')::date;
-  END IF;
-  RETURN dropped;
-END
-$$;
-
--- TimescaleDB only: compresses at most `p_limit` chunks of `p_table` that end before `p_before`. Returns how many.
-CREATE FUNCTION metrics.compress_chunks(p_table text, p_before timestamptz, p_limit int4) RETURNS int4
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  entry      metrics.time_table%ROWTYPE;
-  chunk      text;
-  compressed int4 := 0;
-  enabled    bool;
-  extension_schema name;
-BEGIN
-  IF metrics.layout() <> 'timescaledb' THEN
-    RETURN 0;
-  END IF;
-  SELECT * INTO STRICT entry FROM metrics.time_table t WHERE t.name = p_table;
-  SELECT n.nspname INTO STRICT extension_schema
-    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
-  EXECUTE 'SELECT compression_enabled FROM timescaledb_information.hypertables '
-          'WHERE hypertable_schema = $1 AND hypertable_name = $2' INTO enabled USING entry.schema_name, entry.name;
-  IF NOT coalesce(enabled, false) THEN
-    -- Series by series in time order: neighbours resemble each other.
-    EXECUTE format('ALTER TABLE %I.%I SET (timescaledb.compress, timescaledb.compress_segmentby = %L, '
-                   'timescaledb.compress_orderby = %L)', entry.schema_name, entry.name,
-                   CASE WHEN entry.kind IN ('raw', 'baseline', 'rollup', 'ledger') THEN 'source_id' ELSE '' END,
-                   CASE WHEN entry.order_by = '' THEN format('%I', entry.time_column)
-                        ELSE format('%s, %I', entry.order_by, entry.time_column) END);
-  END IF;
-  FOR chunk IN
-    EXECUTE 'SELECT format(''%I.%I'', chunk_schema, chunk_name) FROM timescaledb_information.chunks '
-            'WHERE hypertable_schema = $1 AND hypertable_name = $2 AND NOT is_compressed AND range_end <= $3 '
-            'ORDER BY range_end LIMIT $4' USING entry.schema_name, entry.name, p_before, p_limit
-  LOOP
-    EXECUTE format('SELECT %I.compress_chunk(%L::regclass, if_not_compressed => true)', extension_schema, chunk);
-    compressed := compressed + 1;
-  END LOOP;
-  RETURN compressed;
-END
-$$;
-
--- Closes days of the ledger: fixes the count of every day that is over and none of whose hours is dirty. Bounded to
--- `p_limit` days a call. Returns how many were closed.
-CREATE FUNCTION metrics.close_ledger_days(p_now timestamptz, p_limit int4) RETURNS int4
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  first_day date;
-  day       date;
-  last_day  date := ((p_now - interval '10 minutes') AT TIME ZONE 'UTC')::date - 1;
-  closed    int4 := 0;
-  counted   int8;
-BEGIN
-  SELECT min(l.day) INTO first_day FROM metrics.ledger_day l;
-  IF first_day IS NULL THEN
-    SELECT (min(m.time) AT TIME ZONE 'UTC')::date INTO first_day FROM metrics.metrics m;
-  END IF;
-  IF first_day IS NULL THEN
-    RETURN 0;
-  END IF;
-  FOR day IN
-    SELECT d.day::date FROM generate_series(first_day, last_day, interval '1 day') AS d(day)
-      WHERE NOT EXISTS (SELECT FROM metrics.ledger_day l WHERE l.day = d.day::date AND NOT l.reopened)
-        AND NOT EXISTS (SELECT FROM metrics.rollup_dirty r WHERE r.hour >= d.day::timestamp AT TIME ZONE 'UTC'
-                          AND r.hour < (d.day + interval '1 day')::timestamp AT TIME ZONE 'UTC')
-      ORDER BY 1 LIMIT p_limit
-  LOOP
-    -- Literals let the planner leave out all other partitions.
-    EXECUTE format('SELECT count(*) FROM metrics.metrics WHERE time >= %L AND time < %L',
-                   day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC') INTO counted;
-    INSERT INTO metrics.ledger_day AS l (day, rows) VALUES (day, counted)
-      ON CONFLICT ON CONSTRAINT ledger_day_pkey
-      DO UPDATE SET rows = EXCLUDED.rows, reopened = false, checked_at = EXCLUDED.checked_at;
-    closed := closed + 1;
-  END LOOP;
-  RETURN closed;
-END
-$$;
-
--- Counts one closed day again, the one that was not looked at for longest, at most every `p_age`. Returns the difference
--- that was put right (0 = none, or nothing to check).
-CREATE FUNCTION metrics.recheck_ledger_day(p_now timestamptz, p_age interval) RETURNS int8
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  entry   metrics.ledger_day%ROWTYPE;
-  counted int8;
-BEGIN
-  SELECT * INTO entry FROM metrics.ledger_day l WHERE l.checked_at < p_now - p_age AND NOT l.reopened ORDER BY l.checked_at LIMIT 1 FOR UPDATE;
-  IF NOT FOUND THEN
-    RETURN 0;
-  END IF;
-  EXECUTE format('SELECT count(*) FROM metrics.metrics WHERE time >= %L AND time < %L',
-                 entry.day::timestamp AT TIME ZONE 'UTC', (entry.day + 1)::timestamp AT TIME ZONE 'UTC') INTO counted;
-  UPDATE metrics.ledger_day l SET rows = counted, checked_at = p_now WHERE l.day = entry.day;
-  RETURN abs(counted - entry.rows);
-END
-$$;
-
--- count(*) of metrics.metrics without reading closed days: their fixed counts, and a count of what lies outside them. A
--- closed day with a dirty hour has got late rows: it is counted.
-CREATE FUNCTION metrics.ledger_count() RETURNS int8
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  AS $$
-DECLARE
-  total int8 := 0;
-  lower timestamptz := '-infinity';
-  part  int8;
-  fixed record;
-BEGIN
-  FOR fixed IN
-    SELECT l.day::timestamp AT TIME ZONE 'UTC' AS day_start, (l.day + 1)::timestamp AT TIME ZONE 'UTC' AS day_end, l.rows
-      FROM metrics.ledger_day l
-      WHERE NOT l.reopened
-        AND NOT EXISTS (SELECT FROM metrics.rollup_dirty r WHERE r.hour >= l.day::timestamp AT TIME ZONE 'UTC'
-                          AND r.hour < (l.day + 1)::timestamp AT TIME ZONE 'UTC')
-      ORDER BY 1
-  LOOP
-    IF lower < fixed.day_start THEN
-      EXECUTE format('SELECT count(*) FROM metrics.metrics WHERE time >= %L AND time < %L', lower, fixed.day_start)
-        INTO part;
-      total := total + part;
-    END IF;
-    total := total + fixed.rows;
-    lower := fixed.day_end;
-  END LOOP;
-  EXECUTE format('SELECT count(*) FROM metrics.metrics WHERE time >= %L', lower) INTO part;
-  RETURN total + part;
-END
-$$;

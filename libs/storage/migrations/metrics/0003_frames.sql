@@ -67,9 +67,6 @@ CREATE INDEX block_long ON metrics.block (source_id, metric_id, level, starts) W
 -- Counts stored frames without reading a block.
 CREATE INDEX block_frames ON metrics.block (source_id, metric_id) INCLUDE (frames, rows) WHERE level = 0 AND part = 0;
 
--- Sizes in total and per collector without reading what is in it.
-CREATE INDEX quarantine_size ON metrics.quarantine (collector_id, id) INCLUDE (bytes);
-
 DO $$
 DECLARE
   extension_schema name;
@@ -115,7 +112,8 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('pganalytics partitions'), hashtext('block'));
         locked := true;
       END IF;
-      IF to_regclass(format('metrics_data.%I', part)) IS NULL THEN
+      -- to_regclass may still answer from before the lock; a query of its own sees what others have committed since.
+      IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = part AND c.relnamespace = 'metrics_data'::regnamespace) THEN
         -- toast_tuple_target: a block that fits a page needs no second table to be read.
         EXECUTE format('CREATE TABLE metrics_data.%I (LIKE metrics.block INCLUDING ALL) '
                        'WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, '
@@ -131,10 +129,10 @@ BEGIN
 END
 $$;
 
--- Drops the oldest partition of metrics.block whose blocks may go on `p_today` (expires_on <= p_today), and returns 1, or 0 when there is none or
--- `p_limit` is below 1. A drop locks the whole table until the transaction ends, so one call drops no more than one; commit
--- between calls. Waits at most 2 s for readers (55P03). In the layout timescaledb, where a drop locks its chunk alone, it
--- drops up to `p_limit` chunks. A day in the future is refused: a clock that is ahead must not delete.
+-- Drops the oldest partition of metrics.block whose blocks may go on `p_today` (expires_on <= p_today), and returns 1, or 0
+-- when there is none or `p_limit` is below 1. A drop locks the whole table until the transaction ends, so one call drops no
+-- more than one; commit between calls. Waits at most 2 s for readers (55P03). In the layout timescaledb, where a drop locks
+-- its chunk alone, it drops up to `p_limit` chunks. A day in the future is refused: a clock that is ahead must not delete.
 CREATE FUNCTION metrics.drop_expired_blocks(p_today date, p_limit int4) RETURNS int4
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
   AS $$
