@@ -11,7 +11,7 @@
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
-#include "libs/storage/catalog_schema.h"
+#include "libs/storage/schema/catalog_schema.h"
 #include "libs/storage/write/writer_testing.h"
 #include "services/ingest/ingest_testing.h"
 

@@ -14,7 +14,7 @@
 #include "libs/pg/pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/storage/write/group_writer.h"
 #include "services/ingest/applied_catalog.h"
 #include "services/ingest/batch_preparer.h"

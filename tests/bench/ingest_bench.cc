@@ -25,7 +25,7 @@
 #include "libs/frame/uuid.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/testing/temp_postgres.h"
 #include "services/ingest/ingest_testing.h"
 

@@ -17,7 +17,7 @@
 #include "libs/columns/column.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 
 namespace pga::storage {

@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "libs/pg/pool.h"
 #include "libs/pg/value.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
 namespace pga::storage {

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "libs/storage/migrations.h"
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/schema_testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 

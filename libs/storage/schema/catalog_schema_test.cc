@@ -1,4 +1,4 @@
-#include "libs/storage/catalog_schema.h"
+#include "libs/storage/schema/catalog_schema.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/schema_testing.h"
 
 namespace pga::storage {
 namespace {

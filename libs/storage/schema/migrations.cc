@@ -1,4 +1,4 @@
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 
 #include <openssl/sha.h>
 
@@ -14,7 +14,7 @@
 #include "absl/time/clock.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
-#include "libs/storage/catalog_schema.h"
+#include "libs/storage/schema/catalog_schema.h"
 
 namespace pga::storage {
 namespace {

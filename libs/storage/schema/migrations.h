@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/pg/copy_connection.h"
-#include "libs/storage/embedded_migrations.h"
+#include "libs/storage/schema/embedded_migrations.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
 namespace pga::storage {

@@ -1,4 +1,4 @@
-#include "libs/storage/catalog_schema.h"
+#include "libs/storage/schema/catalog_schema.h"
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,8 @@
 #include "absl/time/clock.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
-#include "libs/storage/catalog_schema.h"
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/catalog_schema.h"
+#include "libs/storage/schema/schema_testing.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::storage {

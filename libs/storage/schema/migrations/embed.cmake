@@ -1,6 +1,6 @@
 # Writes OUT, a C++ table of every migration in DIR/metadata and DIR/metrics:
 #   cmake -DDIR=... -DOUT=... -P embed.cmake
-set(body "// Generated from the .sql files by embed.cmake.\n#include \"libs/storage/embedded_migrations.h\"\n\n")
+set(body "// Generated from the .sql files by embed.cmake.\n#include \"libs/storage/schema/embedded_migrations.h\"\n\n")
 string(APPEND body "namespace pga::storage::internal {\n")
 foreach(database metadata metrics)
   file(GLOB files ${DIR}/${database}/*.sql)

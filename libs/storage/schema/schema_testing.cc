@@ -1,4 +1,4 @@
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/schema_testing.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
