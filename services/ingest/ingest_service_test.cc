@@ -30,7 +30,10 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }
-  ~FakeRegistry() override { server_->Shutdown(); }
+  ~FakeRegistry() override {
+    Hold(false);
+    server_->Shutdown();
+  }
   std::shared_ptr<grpc::Channel> channel() { return server_->InProcessChannel({}); }
 
   grpc::Status Enrol(grpc::ServerContext* context, const registry_v1::EnrolRequest* request,
@@ -49,11 +52,26 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   grpc::Status FetchConfig(grpc::ServerContext* context, const registry_v1::FetchConfigRequest* request,
                            registry_v1::FetchConfigResponse* response) override {
     Remember(context);
+    {
+      absl::MutexLock lock(&mutex_);
+      ++fetches_;
+      mutex_.Await(absl::Condition(this, &FakeRegistry::Answers));
+    }
     if (request->known_version() < 5) {
       response->set_version(5);
       response->set_toml("interval = 10");
     }
     return grpc::Status::OK;
+  }
+  // FetchConfig answers nobody until it may again.
+  void Hold(bool held) {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+  // True once somebody has asked for a configuration.
+  bool AwaitFetch() {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(this, &FakeRegistry::Asked), absl::Seconds(20));
   }
   std::string Metadata(const std::string& key) {
     absl::MutexLock lock(&mutex_);
@@ -62,6 +80,8 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   }
 
  private:
+  bool Answers() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !held_; }
+  bool Asked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return fetches_ > 0; }
   void Remember(grpc::ServerContext* context) {
     absl::MutexLock lock(&mutex_);
     metadata_.clear();
@@ -71,6 +91,8 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   }
   absl::Mutex mutex_;
   std::map<std::string, std::string> metadata_ ABSL_GUARDED_BY(mutex_);
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  int fetches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -324,6 +346,24 @@ TEST_F(IngestServiceTest, NewerConfigurationComesOverTheStream) {
   EXPECT_EQ(answer->config().toml(), "interval = 10");
   EXPECT_EQ(registry.Metadata(rpc::kCollectorId), "c1");
   EXPECT_THAT(registry.Metadata(rpc::kAuthorization), HasSubstr("Bearer "));
+}
+
+// Streams are told at once that the service drains, whatever else it has under way.
+TEST_F(IngestServiceTest, DrainIsToldWithoutWaiting) {
+  FakeRegistry registry;
+  registry.Hold(true);
+  IngestHarness::Options options = Options();
+  options.registry = registry.channel();
+  IngestHarness harness(std::move(options));
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_TRUE(registry.AwaitFetch());
+  harness.ingest()->PrepareDrain();
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  // The question to registry is still open.
+  EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_config_failures_total 0"));
+  registry.Hold(false);
 }
 
 TEST_F(IngestServiceTest, EnrolmentIsRelayedWithWhatWasVerified) {

@@ -276,8 +276,8 @@ absl::Status IngestServer::Ready(absl::Time deadline) {
 }
 
 void IngestServer::PrepareDrain() {
-  parts_->config_poll->Stop();
   parts_->service->BeginDrain();
+  parts_->configs->Stop();
 }
 
 void IngestServer::Drain(absl::Time deadline) {

@@ -26,6 +26,8 @@ CREATE TABLE metrics.frame (
   PRIMARY KEY (source_id, metric_id, scope_id, kind, collected_at, part)
 ) WITH (toast_tuple_target = 8160,
         autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 1,
+        -- so that frames are counted from the index
+        autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 1000,
         autovacuum_analyze_scale_factor = 0.1,
         toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_threshold = 2000,
         toast.autovacuum_vacuum_cost_delay = 1);
@@ -117,6 +119,7 @@ BEGIN
         -- toast_tuple_target: a block that fits a page needs no second table to be read.
         EXECUTE format('CREATE TABLE metrics_data.%I (LIKE metrics.block INCLUDING ALL) '
                        'WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, '
+                       'autovacuum_vacuum_insert_scale_factor = 0.05, '
                        'toast.autovacuum_vacuum_scale_factor = 0.05)', part);
         EXECUTE format('ALTER TABLE metrics.block ATTACH PARTITION metrics_data.%I FOR VALUES FROM (%L) TO (%L)',
                        part, day, day + 1);
