@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
+#include "libs/storage/write/array_text.h"
 #include "libs/storage/write/prepared_batch.h"
 
 namespace pga::ingest {
@@ -59,9 +59,9 @@ constexpr char kInsertElements[] =
     "(e->>'t')::int8 * interval '1 us', $1::text, $2::text, e->>'k', e->'e' FROM jsonb_array_elements($3::jsonb) AS e";
 
 std::string UuidArray(const std::vector<std::string>& uuids) {
-  std::string text = "{";
-  for (const std::string& uuid : uuids) absl::StrAppend(&text, text.size() > 1 ? "," : "", frame::FormatUuid(uuid));
-  return text + "}";
+  storage::ArrayText text;
+  for (const std::string& uuid : uuids) text.AddUuid(uuid);
+  return text.Take();
 }
 
 absl::StatusOr<int32_t> CollectorNumber(pg::Transaction& transaction, std::string_view collector_id) {
@@ -183,7 +183,9 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
 
 absl::Status PgIngestStore::TouchSources(const std::vector<int32_t>& sources, absl::Time deadline) {
   if (sources.empty()) return absl::OkStatus();
-  return pool_->Exec(kTouchSources, {absl::StrCat("{", absl::StrJoin(sources, ","), "}")}, deadline).status();
+  storage::ArrayText ids;
+  for (const int32_t source : sources) ids.AddInt(source);
+  return pool_->Exec(kTouchSources, {ids.Take()}, deadline).status();
 }
 
 absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(absl::Time deadline) {
