@@ -95,6 +95,16 @@ int TimeoutMs(const v1::Metric& metric) {
   return metric.timeout_ms() > 0 ? metric.timeout_ms() : kDefaultTimeoutMs;
 }
 
+int RawDays(const v1::Metric& metric) {
+  constexpr int kDefault = 30;
+  return metric.retention().raw_days() > 0 ? metric.retention().raw_days() : kDefault;
+}
+
+int DailyDays(const v1::Metric& metric) {
+  constexpr int kDefault = 400;
+  return metric.retention().rollup_1h_days() > 0 ? metric.retention().rollup_1h_days() : kDefault;
+}
+
 std::string_view TableSchema(const v1::Metric& metric) {
   return metric.custom() ? "custom" : "metrics";
 }

@@ -50,6 +50,11 @@ int CompareVersions(std::string_view a, std::string_view b);
 // statement_timeout of the metric's SQL, milliseconds.
 int TimeoutMs(const pganalytics::catalog::v1::Metric& metric);
 
+// Days that raw readings of the metric and their hours are kept, and its days: what the file says, or the product's
+// defaults.
+int RawDays(const pganalytics::catalog::v1::Metric& metric);
+int DailyDays(const pganalytics::catalog::v1::Metric& metric);
+
 // Schema that holds the metric's table: `metrics`, or `custom` for metrics of a user's folder.
 std::string_view TableSchema(const pganalytics::catalog::v1::Metric& metric);
 

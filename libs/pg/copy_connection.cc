@@ -11,6 +11,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 
@@ -171,33 +172,12 @@ absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const Co
   if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
   auto conninfo = CompleteConninfo(options.url, options.application_name, deadline - absl::Now());
   if (!conninfo.ok()) return conninfo.status();
+  auto opened = OpenConnection(*conninfo, deadline);
+  if (!opened.ok()) return opened.status();
   auto impl = std::make_unique<Impl>();
-  impl->conn = PQconnectStart(conninfo->c_str());
-  if (impl->conn == nullptr) return absl::ResourceExhaustedError("no memory for a connection");
+  impl->conn = opened->release();
   impl->on_notice = options.on_notice;
   PQsetNoticeReceiver(impl->conn, TakeNotice, &impl->on_notice);
-  const auto failed = [&] {
-    std::string message = PQerrorMessage(impl->conn);
-    std::string_view state = "08001";
-    const auto has = [&](const char* part) { return message.find(part) != std::string::npos; };
-    if (has("password authentication failed") || has("no pg_hba.conf entry") || has("permission denied for database")) {
-      state = "28000";
-    } else if (has("database \"") && has("does not exist")) {
-      state = "3D000";
-    } else if (has("too many clients") || has("too many connections") || has("remaining connection slots")) {
-      state = "53300";
-    }
-    return MakeError(state, message);
-  };
-  if (PQstatus(impl->conn) == CONNECTION_BAD) return failed();
-  PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
-  while (polling != PGRES_POLLING_OK) {
-    if (auto status = impl->Wait(polling == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline); !status.ok()) {
-      return status;
-    }
-    polling = PQconnectPoll(impl->conn);
-    if (polling == PGRES_POLLING_FAILED) return failed();
-  }
   if (PQsetnonblocking(impl->conn, 1) != 0) return impl->Lost("connecting");
 
   auto connection = std::unique_ptr<CopyConnection>(new CopyConnection(std::move(impl)));

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 
@@ -22,8 +22,6 @@ namespace {
 
 // What a silent server may take beyond the deadline before its socket is shut: statement_timeout gets its chance first.
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
-// Seconds; beyond, the caller's deadline is none, and libpq could not count that far.
-constexpr int64_t kLongestConnect = 86'400;
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 
 // libpqxx 6.4 forgets the code of some errors whose class it knows.
@@ -170,11 +168,30 @@ class Watchdog {
   std::thread thread_;
 };
 
+// libpqxx over a connection that is open already: its own way of connecting tells no SQLSTATE.
+class OpenedConnection final : public pqxx::connection_base {
+ public:
+  explicit OpenedConnection(RawConnection raw) : pqxx::connection_base(policy_), policy_(std::move(raw)) { init(); }
+  ~OpenedConnection() noexcept { close(); }
+
+ private:
+  class Policy final : public pqxx::connectionpolicy {
+   public:
+    explicit Policy(RawConnection raw) : pqxx::connectionpolicy(std::string()), raw_(std::move(raw)) {}
+    // Once; a connection that is lost does not come back.
+    handle do_startconnect(handle orig) override { return orig != nullptr ? orig : raw_.release(); }
+
+   private:
+    RawConnection raw_;
+  };
+  Policy policy_;
+};
+
 // One connection with the statement_timeout that is in force on it.
 class Session {
  public:
-  Session(std::string conninfo, Watchdog* watchdog, const PoolOptions* options)
-      : connection_(conninfo), quiet_(connection_), watchdog_(watchdog), options_(options), born_(absl::Now()) {
+  Session(RawConnection raw, Watchdog* watchdog, const PoolOptions* options)
+      : connection_(std::move(raw)), quiet_(connection_), watchdog_(watchdog), options_(options), born_(absl::Now()) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     // A connection that comes back by itself would have lost its role and its timeouts.
@@ -319,7 +336,7 @@ class Session {
     return outcome;
   }
 
-  pqxx::connection connection_;
+  OpenedConnection connection_;
   pqxx::quiet_errorhandler quiet_;  // libpqxx would print notices to stderr
   Watchdog* watchdog_;
   const PoolOptions* options_;
@@ -390,41 +407,21 @@ class PoolCore {
     if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
     absl::StatusOr<std::unique_ptr<Session>> opened = absl::UnknownError("");
     try {
-      opened = std::make_unique<Session>(ConninfoUntil(deadline), &watchdog_, &options_);
-      if (auto status = (*opened)->Prepare(deadline); !status.ok()) opened = status;
+      if (auto raw = OpenConnection(conninfo_, deadline); raw.ok()) {
+        opened = std::make_unique<Session>(*std::move(raw), &watchdog_, &options_);
+        if (auto status = (*opened)->Prepare(deadline); !status.ok()) opened = status;
+      } else if (raw.status().code() == absl::StatusCode::kDeadlineExceeded) {
+        // It is the server that does not answer, not a statement that takes long.
+        opened = MakeError("08001", std::string(raw.status().message()));
+      } else {
+        opened = raw.status();
+      }
     } catch (...) {
-      opened = ConnectFailure(CurrentException(false));
+      opened = CurrentException(false);
     }
     absl::MutexLock lock(&mu_);
     ++(opened.ok() ? connects_ : failures_);
     return opened;
-  }
-
-  // With the caller's time as connect_timeout where that is nearer; libpq counts whole seconds, at least 2.
-  std::string ConninfoUntil(absl::Time deadline) const {
-    const int64_t left =
-        std::max<int64_t>(2, absl::ToInt64Seconds(absl::Ceil(deadline - absl::Now(), absl::Seconds(1))));
-    const auto text = ConninfoValue(conninfo_, "connect_timeout");
-    int64_t configured = 0;
-    if (!text.ok() || !absl::SimpleAtoi(*text, &configured)) return conninfo_;
-    // Zero and less mean no limit.
-    if ((configured > 0 && configured <= left) || left > kLongestConnect) return conninfo_;
-    return MergeConninfo(conninfo_, {{"connect_timeout", std::to_string(left), true}}).value_or(conninfo_);
-  }
-
-  // libpq gives no SQLSTATE for a failed connection attempt; its text is all there is, and is not translated by libpq
-  // for what the server sends before a database is chosen.
-  static absl::Status ConnectFailure(const absl::Status& status) {
-    const std::string message(status.message());
-    const auto has = [&](const char* part) { return message.find(part) != std::string::npos; };
-    if (has("password authentication failed") || has("no pg_hba.conf entry") || has("permission denied for database")) {
-      return MakeError("28000", message);
-    }
-    if (has("database \"") && has("does not exist")) return MakeError("3D000", message);
-    if (has("too many clients") || has("too many connections") || has("remaining connection slots")) {
-      return MakeError("53300", message);
-    }
-    return MakeError("08001", message);
   }
 
   const PoolOptions options_;

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/storage/rollup_job.h"
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/schema_testing.h"
 
 namespace pga::storage {
 namespace {

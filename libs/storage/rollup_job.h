@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/pg/pool.h"
-#include "libs/storage/catalog_schema.h"
+#include "libs/storage/schema/catalog_schema.h"
 
 namespace pga::storage {
 

@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "libs/storage/schema_testing.h"
+#include "libs/storage/schema/schema_testing.h"
 
 namespace pga::storage {
 namespace {

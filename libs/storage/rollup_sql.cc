@@ -6,8 +6,8 @@
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
 #include "libs/pg/value.h"
-#include "libs/storage/catalog_schema.h"
 #include "libs/storage/rollup_job.h"
+#include "libs/storage/schema/catalog_schema.h"
 
 namespace pga::storage {
 namespace {

@@ -15,9 +15,9 @@
 #include "libs/frame/text.h"
 #include "libs/status/testing.h"
 #include "libs/storage/ledger_reader.h"
-#include "libs/storage/migrations.h"
 #include "libs/storage/reader_sql.h"
 #include "libs/storage/rollup_job.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::storage {

@@ -238,6 +238,10 @@ absl::Status TempPostgres::Init() {
     if (major.ok() && std::atoi(major->c_str()) >= 14) absl::StrAppend(&conf, "compute_query_id = on\n");
   }
   for (const std::string& line : options_.extra_conf) absl::StrAppend(&conf, line, "\n");
+  if (!options_.messages.empty()) {
+    if (auto status = MakeMessages(); !status.ok()) return status;
+    absl::StrAppend(&conf, "lc_messages = '", options_.messages, ".UTF-8'\n");
+  }
 
   for (int attempt = 0;; ++attempt) {
     std::string listen = "listen_addresses = ''\n";
@@ -257,6 +261,23 @@ absl::Status TempPostgres::Init() {
   }
 }
 
+absl::Status TempPostgres::MakeMessages() {
+  const std::string& name = options_.messages;
+  const std::string translation =
+      absl::StrCat("/usr/share/locale/", name.substr(0, 2), "/LC_MESSAGES/postgres-", options_.version, ".mo");
+  for (const std::string& needed : {absl::StrCat("/usr/share/i18n/locales/", name), translation}) {
+    if (::access(needed.c_str(), R_OK) != 0) return absl::NotFoundError(absl::StrCat(needed, " is missing"));
+  }
+  const std::string folder = dir_ / "locale";
+  std::error_code error;
+  std::filesystem::create_directory(folder, error);
+  if (auto status = Run("", {"localedef", "-i", name, "-f", "UTF-8", absl::StrCat(folder, "/", name, ".UTF-8")});
+      !status.ok()) {
+    return status;
+  }
+  return GiveTo(user_, folder);
+}
+
 TempPostgres::~TempPostgres() {
   KillServer();
 }
@@ -271,6 +292,7 @@ absl::Status TempPostgres::StartServer() {
     options.working_directory = "/";
     options.output_path = dir_ / "log";
     options.death_signal = SIGQUIT;
+    if (!options_.messages.empty()) options.env["LOCPATH"] = dir_ / "locale";
     auto process = Subprocess::Start(std::move(options));
     if (!process.ok()) return process.status();
     postmaster_ = *std::move(process);

@@ -30,6 +30,9 @@ struct TempPostgresOptions {
   bool durable = false;
   // True: listens on 127.0.0.1 too, on a free port (tcp_port()); otherwise the Unix socket alone.
   bool tcp = false;
+  // Locale of the server's messages, for example "de_DE" (UTF-8), which is made for this server. NOT_FOUND from Start
+  // when the system has no source of it, or PostgreSQL no translation.
+  std::string messages = {};
 };
 
 class TempPostgres {
@@ -83,6 +86,7 @@ class TempPostgres {
  private:
   explicit TempPostgres(Options options) : options_(std::move(options)) {}
   absl::Status Init();
+  absl::Status MakeMessages();
   std::vector<pid_t> Processes() const;
 
   Options options_;

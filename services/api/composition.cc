@@ -19,7 +19,7 @@
 #include "libs/rpc/server.h"
 #include "libs/rpc/service_identity.h"
 #include "libs/status/status.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
 #include "services/auth/server.h"

@@ -23,7 +23,7 @@
 #include "libs/rpc/peer_certificate.h"
 #include "libs/rpc/server.h"
 #include "libs/status/testing.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/pem.h"

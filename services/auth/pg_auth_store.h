@@ -1,6 +1,6 @@
 #pragma once
 
-// AuthStore on the metadata database, schema pganalytics (migrations in libs/storage/migrations/metadata).
+// AuthStore on the metadata database, schema pganalytics (migrations in libs/storage/schema/migrations/metadata).
 
 #include "libs/pg/pool.h"
 #include "services/auth/auth_store.h"

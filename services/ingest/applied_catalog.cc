@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "libs/catalog/metric.h"
-#include "libs/log/log.h"
 #include "libs/status/status.h"
 
 namespace pga::ingest {
@@ -19,16 +19,8 @@ absl::Status AppliedCatalog::Refresh(absl::Time deadline) {
     entry->id = from.id;
     entry->metric = std::move(from.definition);
     entry->has_counters = catalog::HasCounters(entry->metric);
-    const int newest = std::min(from.schema_version, entry->metric.schema_version());
-    for (int version = 1; version <= newest; ++version) {
-      auto layout = storage::FrameLayout::Create(entry->metric, entry->id, version);
-      if (!layout.ok()) {
-        // The others stay usable.
-        PGA_LOG(error, "a metric of the applied catalog cannot be stored", {{"status", layout.status()}});
-        break;
-      }
-      entry->layouts.push_back(*std::move(layout));
-    }
+    entry->raw_retention = absl::Hours(24) * catalog::RawDays(entry->metric);
+    entry->metric.set_schema_version(std::min(from.schema_version, entry->metric.schema_version()));
     const std::string name = entry->metric.name();
     (*entries)[name] = std::move(entry);
   }

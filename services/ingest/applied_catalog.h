@@ -1,28 +1,27 @@
-// The metrics whose tables exist in the database, as the schema job recorded them: ingest takes frames of exactly
-// these, also of custom metrics that it has never heard of before.
+// The metrics that the database knows (metrics.catalog_metric): ingest takes frames of exactly these, also of custom
+// metrics that it has never heard of before. A metric that is added while ingest runs is found with its first frame.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "libs/storage/frame_encoder.h"
 #include "services/ingest/ingest_store.h"
 
 namespace pga::ingest {
 
-// One metric with a layout per schema version. Immutable.
+// Immutable.
 struct CatalogEntry {
   int16_t id = 0;
+  // Frames of schema versions from 1 to metric.schema_version() can be stored.
   pganalytics::catalog::v1::Metric metric;
   bool has_counters = false;
-  std::vector<std::shared_ptr<const storage::FrameLayout>> layouts;  // [version - 1]
+  absl::Duration raw_retention;
 };
 
 // Thread-safe.
@@ -37,7 +36,7 @@ class AppliedCatalog {
   // As Refresh, but at most once per `min_age`; for a frame whose metric is not known. Waits for one that is under way.
   absl::Status RefreshIfOlder(absl::Duration min_age, absl::Time deadline);
 
-  // Null if the metric has no table.
+  // Null if the metric is not known.
   std::shared_ptr<const CatalogEntry> Find(std::string_view metric) const;
 
   size_t size() const;

@@ -21,23 +21,12 @@ namespace ingest_v1 = pganalytics::ingest::v1;
 namespace {
 
 using storage::PreparedBatch;
-using storage::PreparedRows;
-
-constexpr int64_t kMicrosPerHour = 3'600'000'000;
-
-int64_t FloorHour(int64_t us) {
-  return us / kMicrosPerHour - (us % kMicrosPerHour < 0 ? 1 : 0);
-}
 
 void PutAside(const char* reason, std::string message, PreparedBatch* batch) {
   // What was prepared so far must not be written.
-  batch->rows.clear();
-  batch->texts.clear();
-  batch->query_texts.clear();
-  batch->ledger.clear();
-  batch->dirty.clear();
+  batch->records.Clear();
   batch->claims.clear();
-  batch->partition_times.clear();
+  batch->row_count = 0;
   batch->quarantine_reason = reason;
   batch->quarantine_message = std::move(message);
 }
@@ -45,31 +34,22 @@ void PutAside(const char* reason, std::string message, PreparedBatch* batch) {
 absl::Status NotApplied(const std::string& metric, int version) {
   return status::WithRetryAfter(
       status::WithReason(absl::UnavailableError(absl::StrCat("metric ", metric, " version ", version,
-                                                             " has no table yet; apply the catalog")),
+                                                             " is not known yet; apply the catalog")),
                          kReasonSchema),
       absl::Seconds(5));
 }
 
-PreparedRows* RowsFor(const std::shared_ptr<const storage::FrameLayout>& layout, ingest_v1::FrameKind kind,
-                      PreparedBatch* batch) {
-  for (PreparedRows& rows : batch->rows) {
-    if (rows.layout == layout && rows.kind == kind) return &rows;
-  }
-  batch->rows.push_back({layout, kind, {}, 0});
-  return &batch->rows.back();
-}
-
-bool HasLowerBound(const ingest_v1::Frame& frame) {
-  if ((frame.flags() & ingest_v1::FRAME_FLAG_LOWER_BOUND) != 0) return true;
-  return std::any_of(frame.row_flags().begin(), frame.row_flags().end(),
-                     [](char flags) { return (flags & ingest_v1::FRAME_FLAG_LOWER_BOUND) != 0; });
+int FlagsOf(const frame::FrameReader& reader) {
+  int flags = reader.frame().flags();
+  for (const int64_t row : reader.row_flags()) flags |= static_cast<int>(row) & ingest_v1::FRAME_FLAG_LOWER_BOUND;
+  return flags;
 }
 
 }  // namespace
 
 BatchPreparer::BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources,
-                             const storage::KnownTexts* known_texts, clock::Clock* clock)
-    : options_(std::move(options)), catalog_(catalog), sources_(sources), known_texts_(known_texts), clock_(clock) {}
+                             clock::Clock* clock)
+    : options_(std::move(options)), catalog_(catalog), sources_(sources), clock_(clock) {}
 
 absl::StatusOr<std::unique_ptr<PreparedBatch>> BatchPreparer::Prepare(const BatchOrigin& origin,
                                                                       ingest_v1::Batch* batch) {
@@ -140,24 +120,32 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
     prepared->hash = gap.hash_after();
     for (const ingest_v1::LostInterval& lost : gap.lost()) {
       const auto id = ids.find(lost.source_id());
-      if (id != ids.end()) prepared->lost.push_back({id->second, lost.start_us(), lost.end_us()});
+      if (id == ids.end()) continue;
+      storage::AppendLostInterval({.received_us = prepared->received_us,
+                                   .collector = prepared->collector,
+                                   .source = id->second,
+                                   .start_us = lost.start_us(),
+                                   .end_us = lost.end_us(),
+                                   .first_seq = prepared->first_seq,
+                                   .last_seq = prepared->seq},
+                                  &prepared->records);
     }
   }
 
-  storage::TextCollector texts(known_texts_);
+  frame::FrameReader reader;
   const int64_t newest_us = absl::ToUnixMicros(now + options_.max_ahead);
   int64_t last_collected_us = INT64_MIN;
   for (const ingest_v1::Frame& frame : content.frames()) {
     std::shared_ptr<const CatalogEntry> entry = catalog_->Find(frame.metric());
-    if (entry == nullptr || frame.schema_version() > static_cast<int>(entry->layouts.size())) {
+    if (entry == nullptr || frame.schema_version() > entry->metric.schema_version()) {
       PGA_RETURN_IF_ERROR(catalog_->RefreshIfOlder(absl::Seconds(2), absl::Now() + options_.lookup_timeout));
       entry = catalog_->Find(frame.metric());
-      if (entry == nullptr || frame.schema_version() > static_cast<int>(entry->layouts.size())) {
+      if (entry == nullptr || frame.schema_version() > entry->metric.schema_version()) {
         return NotApplied(frame.metric(), frame.schema_version());
       }
     }
     PGA_FRAME_STOP(frame);
-    absl::Status valid = frame::ValidateFrame(frame, entry->metric);
+    absl::Status valid = reader.Open(frame, entry->metric);
     if (valid.ok() && frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME && !entry->has_counters) {
       valid =
           absl::InvalidArgumentError(absl::StrCat("metric ", frame.metric(), " has no counters, hence no keyframes"));
@@ -167,8 +155,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
       PutAside(storage::quarantine_reason::kMalformed, std::string(valid.message()), prepared);
       return absl::OkStatus();
     }
-    const auto& layout = entry->layouts[static_cast<size_t>(frame.schema_version() - 1)];
-    const int64_t oldest_us = absl::ToUnixMicros(now - absl::Hours(24) * layout->raw_retention_days());
+    const int64_t oldest_us = absl::ToUnixMicros(now - entry->raw_retention);
     if (frame.collected_at_us() > newest_us || frame.collected_at_us() < oldest_us) {
       PutAside(storage::quarantine_reason::kClock,
                absl::StrCat("frame of ", frame.metric(), " collected at ",
@@ -184,35 +171,24 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
       return absl::OkStatus();
     }
 
-    PreparedRows* rows = RowsFor(layout, frame.kind(), prepared);
-    const size_t before = rows->tuples.size();
-    if (absl::Status encoded = storage::EncodeFrame(*layout, frame, source->second, &rows->tuples, &texts);
-        !encoded.ok()) {
-      PutAside(storage::quarantine_reason::kMalformed, std::string(encoded.message()), prepared);
-      return absl::OkStatus();
-    }
-    rows->rows += frame.row_count();
+    storage::AppendFrame({.source = source->second,
+                          .metric_id = entry->id,
+                          .scope = frame.scope_id(),
+                          .kind = static_cast<int16_t>(frame.kind()),
+                          .part = static_cast<int16_t>(frame.part()),
+                          .flags = static_cast<int16_t>(FlagsOf(reader)),
+                          .schema_version = static_cast<int16_t>(frame.schema_version()),
+                          .collected_us = frame.collected_at_us(),
+                          .interval_start_us = frame.interval_start_us(),
+                          .received_us = prepared->received_us,
+                          .collector = prepared->collector,
+                          .rows = frame.row_count(),
+                          .unchanged_rows = frame.unchanged_row_count(),
+                          .chunks = {frame.columns().begin(), frame.columns().end()},
+                          .row_flags = frame.row_flags()},
+                         &prepared->records);
     prepared->row_count += frame.row_count();
     last_collected_us = std::max(last_collected_us, frame.collected_at_us());
-
-    const bool keyframe = frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME;
-    storage::LedgerEntry ledger;
-    ledger.time_us = frame.collected_at_us();
-    ledger.source = source->second;
-    ledger.metric_id = entry->id;
-    ledger.flags = static_cast<int16_t>((keyframe ? storage::kLedgerKeyframe : 0) |
-                                        (HasLowerBound(frame) ? storage::kLedgerLowerBound : 0));
-    ledger.scope = static_cast<int32_t>(static_cast<uint32_t>(frame.scope_id()));
-    ledger.interval_us = frame.collected_at_us() - frame.interval_start_us();
-    ledger.rows = frame.row_count();
-    ledger.bytes = static_cast<int32_t>(rows->tuples.size() - before);
-    prepared->ledger.push_back(ledger);
-    prepared->partition_times.emplace_back(frame.metric(), frame.collected_at_us());
-    // Buckets older than the raw rows cannot be computed again. Keyframes count too: their readings are rolled up, and
-    // the ledger's closed days must learn of late ones.
-    const int64_t from_us =
-        keyframe ? frame.collected_at_us() : std::clamp(frame.interval_start_us(), oldest_us, frame.collected_at_us());
-    prepared->dirty.push_back({entry->id, source->second, FloorHour(from_us), FloorHour(frame.collected_at_us())});
   }
   for (const ingest_v1::QueryText& text : content.query_texts()) {
     const auto source = ids.find(text.source_id());
@@ -221,9 +197,10 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
                prepared);
       return absl::OkStatus();
     }
-    prepared->query_texts.push_back({source->second, text.database_id(), text.query_id(), text.text()});
+    storage::AppendQueryText(
+        {.source = source->second, .database_id = text.database_id(), .query_id = text.query_id(), .text = text.text()},
+        &prepared->records);
   }
-  prepared->texts = texts.Take();
   if (last_collected_us != INT64_MIN) prepared->clock_offset_us = prepared->received_us - last_collected_us;
   return absl::OkStatus();
 }

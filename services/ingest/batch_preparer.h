@@ -1,5 +1,5 @@
-// Opens, checks and encodes one batch: stops 7 and 8 of a frame's walk. What can never be stored is marked for
-// quarantine; what may be stored later is a status.
+// Opens and checks one batch; its frames are stored as they came. What can never be stored is marked for quarantine;
+// what may be stored later is a status.
 #pragma once
 
 #include <memory>
@@ -10,15 +10,14 @@
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
 #include "libs/frame/limits.h"
-#include "libs/storage/known_texts.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/prepared_batch.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/ingest/applied_catalog.h"
 #include "services/ingest/source_directory.h"
 
 namespace pga::ingest {
 
-// Reason (status::ReasonOf) of UNAVAILABLE when a metric's table or schema version is not there yet.
+// Reason (status::ReasonOf) of UNAVAILABLE when a metric or a schema version of it is not known yet.
 inline constexpr char kReasonSchema[] = "SCHEMA_NOT_APPLIED";
 
 // Whose batch it is, from what was verified at the start of the stream.
@@ -36,15 +35,14 @@ struct PreparerOptions {
   absl::Duration lookup_timeout = absl::Seconds(5);
 };
 
-// Thread-safe; all pointers must outlive it, `known_texts` may be null.
+// Thread-safe; all pointers must outlive it.
 class BatchPreparer {
  public:
-  BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources,
-                const storage::KnownTexts* known_texts, clock::Clock* clock);
+  BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources, clock::Clock* clock);
 
   // Takes the payload out of `batch`. Blocks only for sources and metrics that are new here. INVALID_ARGUMENT: not even
   // stream, number and hashes are well-formed, so that nothing can be said about it. UNAVAILABLE, RESOURCE_EXHAUSTED,
-  // DEADLINE_EXCEEDED: repeat later (kReasonSchema: once the schema is applied).
+  // DEADLINE_EXCEEDED: repeat later (kReasonSchema: once the catalog is applied).
   absl::StatusOr<std::unique_ptr<storage::PreparedBatch>> Prepare(const BatchOrigin& origin,
                                                                   pganalytics::ingest::v1::Batch* batch);
 
@@ -56,7 +54,6 @@ class BatchPreparer {
   const PreparerOptions options_;
   AppliedCatalog* const catalog_;
   SourceDirectory* const sources_;
-  const storage::KnownTexts* const known_texts_;
   clock::Clock* const clock_;
 };
 

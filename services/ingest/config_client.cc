@@ -30,7 +30,7 @@ void ConfigClient::Run(absl::Duration limit) {
   for (const std::shared_ptr<StreamSession>& session : sessions_->All()) {
     const int32_t known = session->config_version();
     if (known < 0) continue;  // has not said Hello
-    if (absl::Now() >= deadline) return;
+    if (stopping_ || absl::Now() >= deadline) return;
     registry_v1::FetchConfigRequest request;
     request.set_known_version(known);
     rpc::CallOptions options = rpc::OwnWork(std::min(kPerCall, deadline - absl::Now()), identity_);

@@ -4,6 +4,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +30,9 @@ class ConfigClient {
   // `limit`. One caller at a time.
   void Run(absl::Duration limit);
 
+  // Run asks no more; one under way returns after the question it has asked, which takes 2 s at most. Any thread.
+  void Stop() { stopping_ = true; }
+
   // Newest version seen for this collector; 1 if none.
   int32_t KnownVersion(const std::string& collector_id) const;
 
@@ -38,6 +42,7 @@ class ConfigClient {
   SessionRegistry* const sessions_;
   metrics::Counter& pushed_;
   metrics::Counter& failed_;
+  std::atomic<bool> stopping_{false};
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, int32_t> versions_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,19 +1,19 @@
 #include "services/ingest/flow_budget.h"
 
 #include <utility>
-#include <vector>
 
 namespace pga::ingest {
 
 bool FlowBudget::Acquire(int64_t rows, int64_t bytes, std::function<void()> granted) {
   absl::MutexLock lock(&mutex_);
-  if (waiters_.empty() && Fits(rows, bytes)) {
-    ++batches_;
-    rows_ += rows;
-    bytes_ += bytes;
+  Line& line = LineOf(rows, bytes);
+  if (line.waiters.empty() && Fits(line, rows, bytes)) {
+    ++line.batches;
+    line.rows += rows;
+    line.bytes += bytes;
     return true;
   }
-  waiters_.push_back({rows, bytes, std::move(granted)});
+  line.waiters.push_back({rows, bytes, std::move(granted)});
   return false;
 }
 
@@ -21,16 +21,17 @@ void FlowBudget::Release(int64_t rows, int64_t bytes) {
   std::vector<std::function<void()>> granted;
   {
     absl::MutexLock lock(&mutex_);
-    --batches_;
-    rows_ -= rows;
-    bytes_ -= bytes;
-    while (!waiters_.empty() && Fits(waiters_.front().rows, waiters_.front().bytes)) {
-      Waiter& waiter = waiters_.front();
-      ++batches_;
-      rows_ += waiter.rows;
-      bytes_ += waiter.bytes;
+    Line& line = LineOf(rows, bytes);
+    --line.batches;
+    line.rows -= rows;
+    line.bytes -= bytes;
+    while (!line.waiters.empty() && Fits(line, line.waiters.front().rows, line.waiters.front().bytes)) {
+      Waiter& waiter = line.waiters.front();
+      ++line.batches;
+      line.rows += waiter.rows;
+      line.bytes += waiter.bytes;
       granted.push_back(std::move(waiter.granted));
-      waiters_.pop_front();
+      line.waiters.pop_front();
     }
   }
   for (const std::function<void()>& grant : granted) grant();
@@ -38,17 +39,17 @@ void FlowBudget::Release(int64_t rows, int64_t bytes) {
 
 int64_t FlowBudget::rows() const {
   absl::MutexLock lock(&mutex_);
-  return rows_;
+  return within_.rows + oversized_.rows;
 }
 
 int64_t FlowBudget::bytes() const {
   absl::MutexLock lock(&mutex_);
-  return bytes_;
+  return within_.bytes + oversized_.bytes;
 }
 
 size_t FlowBudget::waiting() const {
   absl::MutexLock lock(&mutex_);
-  return waiters_.size();
+  return within_.waiters.size() + oversized_.waiters.size();
 }
 
 }  // namespace pga::ingest

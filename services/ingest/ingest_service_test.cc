@@ -11,7 +11,8 @@
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
-#include "libs/storage/writer_testing.h"
+#include "libs/storage/schema/catalog_schema.h"
+#include "libs/storage/write/writer_testing.h"
 #include "services/ingest/ingest_testing.h"
 
 namespace pga::ingest {
@@ -29,7 +30,10 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }
-  ~FakeRegistry() override { server_->Shutdown(); }
+  ~FakeRegistry() override {
+    Hold(false);
+    server_->Shutdown();
+  }
   std::shared_ptr<grpc::Channel> channel() { return server_->InProcessChannel({}); }
 
   grpc::Status Enrol(grpc::ServerContext* context, const registry_v1::EnrolRequest* request,
@@ -48,11 +52,26 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   grpc::Status FetchConfig(grpc::ServerContext* context, const registry_v1::FetchConfigRequest* request,
                            registry_v1::FetchConfigResponse* response) override {
     Remember(context);
+    {
+      absl::MutexLock lock(&mutex_);
+      ++fetches_;
+      mutex_.Await(absl::Condition(this, &FakeRegistry::Answers));
+    }
     if (request->known_version() < 5) {
       response->set_version(5);
       response->set_toml("interval = 10");
     }
     return grpc::Status::OK;
+  }
+  // FetchConfig answers nobody until it may again.
+  void Hold(bool held) {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+  // True once somebody has asked for a configuration.
+  bool AwaitFetch() {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(this, &FakeRegistry::Asked), absl::Seconds(20));
   }
   std::string Metadata(const std::string& key) {
     absl::MutexLock lock(&mutex_);
@@ -61,6 +80,8 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   }
 
  private:
+  bool Answers() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !held_; }
+  bool Asked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return fetches_ > 0; }
   void Remember(grpc::ServerContext* context) {
     absl::MutexLock lock(&mutex_);
     metadata_.clear();
@@ -70,6 +91,8 @@ class FakeRegistry final : public registry_v1::EnrolmentService::Service {
   }
   absl::Mutex mutex_;
   std::map<std::string, std::string> metadata_ ABSL_GUARDED_BY(mutex_);
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  int fetches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -132,7 +155,7 @@ TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
     ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 10));
   }
   ExpectExactly(maker, 10, 20);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.metrics"), 10);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.frame"), 10);
   EXPECT_EQ(db_.Number("SELECT server_version_num FROM metrics.source WHERE name = 'main'"), 150'000);
   EXPECT_EQ(db_.Text("SELECT collector_id FROM metrics.collector"), "c1");
   EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_rows_total 200"));
@@ -167,7 +190,49 @@ TEST_F(IngestServiceTest, DatabaseMadeAnewGetsEverythingThatCollectorsStillHold)
   ASSERT_TRUE(again.AwaitAck(maker.stream_id(), 3));
   ExpectExactly(maker, 3, 20);
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample m JOIN metrics.source s ON s.id = m.source_id"), 60);
+  EXPECT_EQ(db_.Number("SELECT sum(rows) FROM metrics.frame f JOIN metrics.source s ON s.id = f.source_id"), 60);
+}
+
+// A metric that is applied while the service runs: no restart, and no DDL in the database.
+TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
+  IngestHarness harness(Options());
+  BatchMaker known("c1", 1'000'000), fresh("c2", 2'000'000);
+  CollectorCall first(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(first.Hello(1, {known.stream_id()}), nullptr);
+  ASSERT_TRUE(first.WriteBatch(known.Next(3)));
+  ASSERT_TRUE(first.AwaitAck(known.stream_id(), 1));
+
+  pganalytics::catalog::v1::Metric metric = storage::SampleMetric();
+  metric.set_name("added_meanwhile");
+  metric.set_custom(true);
+  fresh.metric = &metric;
+  CollectorCall second(harness.channel(), CollectorToken("c2"));
+  ASSERT_NE(second.Hello(1, {fresh.stream_id()}), nullptr);
+  const ingest_v1::Batch batch = fresh.Next(5);
+  ASSERT_TRUE(second.WriteBatch(batch));
+  const auto refused = second.Next();
+  ASSERT_NE(refused, nullptr);
+  EXPECT_EQ(refused->reject().reason(), ingest_v1::REJECT_REASON_SCHEMA);
+
+  const int64_t relations = db_.Number("SELECT count(*) FROM pg_class");
+  auto admin = pg::CopyConnection::Connect({.url = db_.url()}, absl::Now() + absl::Seconds(20));
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  ASSERT_TRUE(storage::ApplyCatalog(**admin, {&metric}, {}, absl::Now() + absl::Seconds(20)).ok());
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM pg_class"), relations);
+  // As a collector does: again after the time that the answer names.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  bool stored = false;
+  while (!stored && absl::Now() < deadline) {
+    ASSERT_TRUE(second.WriteBatch(batch));
+    const auto answer = second.Next();
+    ASSERT_NE(answer, nullptr);
+    stored = answer->has_ack();
+  }
+  EXPECT_TRUE(stored);
+  EXPECT_EQ(
+      db_.Number("SELECT sum(rows) FROM metrics.frame f JOIN metrics.catalog_metric m ON m.id = f.metric_id WHERE "
+                 "m.name = 'added_meanwhile' AND m.custom"),
+      5);
 }
 
 TEST_F(IngestServiceTest, OnlyVerifiedCollectorsMayStream) {
@@ -203,7 +268,7 @@ TEST_F(IngestServiceTest, SourcesOfOtherCollectorsArePutAside) {
   }
   ASSERT_TRUE(thief.AwaitAck(ahead.stream_id(), 1));
   EXPECT_EQ(db_.Text("SELECT string_agg(reason, ',' ORDER BY id) FROM metrics.quarantine"), "owner,source");
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.sample"), 1);
+  EXPECT_EQ(db_.StoredRows(), 1);
 }
 
 // Two replicas: the collector has moved to the second while the first still holds its old call.
@@ -281,6 +346,24 @@ TEST_F(IngestServiceTest, NewerConfigurationComesOverTheStream) {
   EXPECT_EQ(answer->config().toml(), "interval = 10");
   EXPECT_EQ(registry.Metadata(rpc::kCollectorId), "c1");
   EXPECT_THAT(registry.Metadata(rpc::kAuthorization), HasSubstr("Bearer "));
+}
+
+// Streams are told at once that the service drains, whatever else it has under way.
+TEST_F(IngestServiceTest, DrainIsToldWithoutWaiting) {
+  FakeRegistry registry;
+  registry.Hold(true);
+  IngestHarness::Options options = Options();
+  options.registry = registry.channel();
+  IngestHarness harness(std::move(options));
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_TRUE(registry.AwaitFetch());
+  harness.ingest()->PrepareDrain();
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  // The question to registry is still open.
+  EXPECT_THAT(harness.metrics()->Render(), HasSubstr("pga_ingest_config_failures_total 0"));
+  registry.Hold(false);
 }
 
 TEST_F(IngestServiceTest, EnrolmentIsRelayedWithWhatWasVerified) {
@@ -377,7 +460,7 @@ TEST_F(IngestServiceTest, PushStoresElementsWhole) {
   EXPECT_EQ(response.next_check_in_seconds(), 300);
   EXPECT_GT(response.processing_time_ms(), 0);
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.pushed_element"), 2);
-  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics"), 2);
+  EXPECT_EQ(db_.Number("SELECT metrics.frame_count()"), 2);
   EXPECT_EQ(db_.Text("SELECT element->'queries'->0->>'text' FROM metrics.pushed_element WHERE type = 'pg_query_stats'"),
             "SELECT '\xc3\xa9'");
 }

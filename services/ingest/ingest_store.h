@@ -84,10 +84,10 @@ class IngestStore {
   // Notes that these sources delivered just now.
   virtual absl::Status TouchSources(const std::vector<int32_t>& sources, absl::Time deadline) = 0;
 
-  // Metrics whose tables exist.
+  // Metrics that the database knows.
   virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(absl::Time deadline) = 0;
 
-  // Stores the elements of one push with a ledger row each, all or nothing.
+  // Stores the elements of one push, all or nothing.
   virtual absl::Status StorePush(std::string_view collector_id, std::string_view hostname,
                                  const std::vector<PushedElement>& elements, absl::Time deadline) = 0;
 

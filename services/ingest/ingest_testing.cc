@@ -11,7 +11,7 @@
 #include "libs/frame/frame_builder.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
-#include "libs/storage/writer_testing.h"
+#include "libs/storage/write/writer_testing.h"
 
 namespace pga::ingest {
 namespace ingest_v1 = pganalytics::ingest::v1;
@@ -29,6 +29,11 @@ template <typename T>
 T Must(absl::StatusOr<T> value) {
   if (!value.ok()) Die(value.status());
   return *std::move(value);
+}
+
+const pganalytics::catalog::v1::Metric& TheSample() {
+  static const auto* const metric = new pganalytics::catalog::v1::Metric(storage::SampleMetric());
+  return *metric;
 }
 
 std::string Sign(token::Principal principal) {
@@ -97,14 +102,13 @@ void IngestHarness::Drain(absl::Duration limit) {
 
 BatchMaker::BatchMaker(std::string collector_id, int64_t base)
     : source_owner(collector_id),
+      metric(&TheSample()),
       collector_id_(std::move(collector_id)),
       base_(base),
       stream_id_(frame::RandomUuid()),
       hash_(frame::ZeroHash()) {}
 
 ingest_v1::Batch BatchMaker::Next(int rows) {
-  static const pganalytics::catalog::v1::Metric* const kMetric =
-      new pganalytics::catalog::v1::Metric(storage::SampleMetric());
   ++seq_;
   const int64_t now_us = absl::ToUnixMicros(absl::Now());
   ingest_v1::BatchContent content;
@@ -113,7 +117,7 @@ ingest_v1::Batch BatchMaker::Next(int rows) {
   source->set_name("main");
   source->set_server_version_num(150000);
   ingest_v1::Frame* frame = content.add_frames();
-  frame::FrameBuilder builder(*kMetric, frame);
+  frame::FrameBuilder builder(*metric, frame);
   frame->set_source_id(source->source_id());
   frame->set_collected_at_us(now_us);
   frame->set_interval_start_us(now_us - 1'000'000);

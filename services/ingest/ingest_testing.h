@@ -26,6 +26,7 @@
 #include "libs/token/revocation_set.h"
 #include "libs/token/signer.h"
 #include "libs/token/verifier.h"
+#include "pganalytics/catalog/v1/catalog.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "services/ingest/server.h"
 
@@ -75,6 +76,8 @@ class BatchMaker {
   int64_t seq() const { return seq_; }
   // Name that the source is given; another collector's to test squatting.
   std::string source_owner;
+  // With the columns of the sample; must outlive the maker.
+  const pganalytics::catalog::v1::Metric* metric;
 
  private:
   const std::string collector_id_;

@@ -1,16 +1,15 @@
 #include "services/ingest/pg_ingest_store.h"
 
-#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/array_text.h"
+#include "libs/storage/write/prepared_batch.h"
 
 namespace pga::ingest {
 namespace {
@@ -55,21 +54,14 @@ constexpr char kTouchSources[] =
     "BY id FOR NO KEY UPDATE) AS k WHERE s.id = k.id";
 constexpr char kLoadCatalog[] = "SELECT id, schema_version, definition FROM metrics.catalog_metric ORDER BY id";
 
-constexpr char kEnsurePartitions[] =
-    "SELECT metrics.ensure_partitions('metrics', now(), now()), metrics.ensure_partitions('pushed_element', "
-    "to_timestamp($1::float8), to_timestamp($2::float8))";
 constexpr char kInsertElements[] =
     "INSERT INTO metrics.pushed_element (time, collector, hostname, type, element) SELECT timestamptz 'epoch' + "
     "(e->>'t')::int8 * interval '1 us', $1::text, $2::text, e->>'k', e->'e' FROM jsonb_array_elements($3::jsonb) AS e";
-// A ledger row per element: no source (0) and no metric (0) stand behind it.
-constexpr char kInsertLedger[] =
-    "INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, bytes) "
-    "SELECT now(), 0, $1::int4, 0, 0, 0, 0, 1, b FROM unnest($2::int4[]) AS b";
 
 std::string UuidArray(const std::vector<std::string>& uuids) {
-  std::string text = "{";
-  for (const std::string& uuid : uuids) absl::StrAppend(&text, text.size() > 1 ? "," : "", frame::FormatUuid(uuid));
-  return text + "}";
+  storage::ArrayText text;
+  for (const std::string& uuid : uuids) text.AddUuid(uuid);
+  return text.Take();
 }
 
 absl::StatusOr<int32_t> CollectorNumber(pg::Transaction& transaction, std::string_view collector_id) {
@@ -191,7 +183,9 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
 
 absl::Status PgIngestStore::TouchSources(const std::vector<int32_t>& sources, absl::Time deadline) {
   if (sources.empty()) return absl::OkStatus();
-  return pool_->Exec(kTouchSources, {absl::StrCat("{", absl::StrJoin(sources, ","), "}")}, deadline).status();
+  storage::ArrayText ids;
+  for (const int32_t source : sources) ids.AddInt(source);
+  return pool_->Exec(kTouchSources, {ids.Take()}, deadline).status();
 }
 
 absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(absl::Time deadline) {
@@ -212,29 +206,16 @@ absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(absl::Time
 absl::Status PgIngestStore::StorePush(std::string_view collector_id, std::string_view hostname,
                                       const std::vector<PushedElement>& elements, absl::Time deadline) {
   std::string json = "[";
-  std::string sizes = "{";
-  int64_t first = INT64_MAX, last = INT64_MIN;
   for (const PushedElement& element : elements) {
     absl::StrAppend(&json, json.size() > 1 ? "," : "", "{\"t\":", element.time_us, ",\"k\":");
     log::AppendJsonString(element.type, &json);
     absl::StrAppend(&json, ",\"e\":", element.json, "}");
-    absl::StrAppend(&sizes, sizes.size() > 1 ? "," : "", element.json.size());
-    first = std::min(first, element.time_us);
-    last = std::max(last, element.time_us);
   }
   json += "]";
-  sizes += "}";
-  PGA_ASSIGN_OR_RETURN(pg::Lease lease, pool_->Acquire(deadline));
-  if (!elements.empty()) {
-    PGA_RETURN_IF_ERROR(lease.Exec(kEnsurePartitions,
-                                   {static_cast<double>(first) / 1e6, static_cast<double>(last) / 1e6 + 1}, deadline));
-  }
-  return lease.InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const int32_t collector, CollectorNumber(transaction, collector_id));
+  return pool_->InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
+    PGA_RETURN_IF_ERROR(CollectorNumber(transaction, collector_id).status());
     if (elements.empty()) return absl::OkStatus();
-    PGA_RETURN_IF_ERROR(transaction.Exec(kInsertElements, {collector_id, hostname, json}));
-    PGA_RETURN_IF_ERROR(transaction.Exec(kInsertLedger, {collector, sizes}));
-    return absl::OkStatus();
+    return transaction.Exec(kInsertElements, {collector_id, hostname, json}).status();
   });
 }
 

@@ -14,9 +14,8 @@
 #include "libs/pg/pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
-#include "libs/storage/group_writer.h"
-#include "libs/storage/maintenance.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
+#include "libs/storage/write/group_writer.h"
 #include "services/ingest/applied_catalog.h"
 #include "services/ingest/batch_preparer.h"
 #include "services/ingest/config_client.h"
@@ -60,7 +59,6 @@ struct IngestServer::Parts {
   std::unique_ptr<PgIngestStore> store;
   std::unique_ptr<AppliedCatalog> catalog;
   std::unique_ptr<SourceDirectory> sources;
-  std::shared_ptr<storage::KnownTexts> texts = std::make_shared<storage::KnownTexts>();
   std::unique_ptr<BatchPreparer> preparer;
   std::unique_ptr<FlowBudget> budget;
   SessionRegistry sessions;
@@ -75,8 +73,6 @@ struct IngestServer::Parts {
   std::unique_ptr<EnrolmentRelay> relay;
   std::unique_ptr<IngestService> service;
   std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll;
-  // One of all ingest processes works at a time.
-  std::unique_ptr<storage::Maintenance> maintenance;
   metrics::Gauge* unsafe = nullptr;
 
   mutable absl::Mutex mutex;
@@ -202,8 +198,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->store = std::make_unique<PgIngestStore>(p->pool.get());
   p->catalog = std::make_unique<AppliedCatalog>(p->store.get());
   p->sources = std::make_unique<SourceDirectory>(p->store.get());
-  p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), p->texts.get(),
-                                                deps.clock);
+  p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), deps.clock);
   const int64_t rows_in_flight =
       config.rows_in_flight > 0 ? config.rows_in_flight : int64_t{3} * config.group_rows * config.writers;
   p->budget = std::make_unique<FlowBudget>(rows_in_flight, config.bytes_in_flight);
@@ -219,7 +214,6 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   for (int i = 0; i < config.writers; ++i) {
     storage::GroupWriterOptions options;
     options.url = config.metrics_url.Reveal();
-    options.known_texts = p->texts;
     options.on_database = [p](const std::string& identity) { p->OnDatabase(identity); };
     PGA_ASSIGN_OR_RETURN(auto writer, storage::GroupWriter::Create(std::move(options)));
     writers.push_back(std::make_unique<PgBatchWriter>(std::move(writer)));
@@ -262,11 +256,6 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->upkeep->Wake();
   p->config_poll = std::make_unique<exec::PeriodicTask>("ingest-configs", config.config_poll, deps.clock,
                                                         [p] { p->configs->Run(absl::Seconds(30)); });
-  storage::MaintenanceOptions maintenance;
-  maintenance.clock = deps.clock;
-  maintenance.registry = deps.metrics;
-  PGA_ASSIGN_OR_RETURN(p->maintenance,
-                       storage::Maintenance::StartOn(config.metrics_url.Reveal(), std::move(maintenance)));
   return std::unique_ptr<IngestServer>(new IngestServer(std::move(parts)));
 }
 
@@ -287,9 +276,8 @@ absl::Status IngestServer::Ready(absl::Time deadline) {
 }
 
 void IngestServer::PrepareDrain() {
-  parts_->maintenance.reset();
-  parts_->config_poll->Stop();
   parts_->service->BeginDrain();
+  parts_->configs->Stop();
 }
 
 void IngestServer::Drain(absl::Time deadline) {

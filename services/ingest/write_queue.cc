@@ -1,7 +1,5 @@
 #include "services/ingest/write_queue.h"
 
-#include "libs/log/frame_stop.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -69,7 +67,6 @@ bool WriteQueue::Submit(std::unique_ptr<PreparedBatch> batch, Done done) {
       if (instruments_ != nullptr) instruments_->refused.Increment();
       return false;
     }
-    PGA_BATCH_STOP(batch->stream_id, batch->seq);
     Lane& lane = shard->lanes[collector];
     // A lane that is put off, or that is being written and will be looked at afterwards, is not made ready here.
     lane.entries.push_back({std::move(batch), std::move(done), absl::Now()});

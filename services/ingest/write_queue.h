@@ -15,8 +15,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/metrics/registry.h"
-#include "libs/storage/group_writer.h"
-#include "libs/storage/prepared_batch.h"
+#include "libs/storage/write/group_writer.h"
+#include "libs/storage/write/prepared_batch.h"
 
 namespace pga::ingest {
 

@@ -187,15 +187,18 @@ TEST(WriteQueue, CollectorKeepsItsOrderWhileOneWriterIsSlow) {
   }
 }
 
-TEST(WriteQueue, PoisonedCollectorSharesNoGroupForAWhile) {
+// A batch that was put aside, or that the database did not take alone.
+class PoisonTest : public ::testing::TestWithParam<BatchOutcome> {};
+
+TEST_P(PoisonTest, SharesNoTransaction) {
   ScriptedWriter::Script script;
   Answers answers;
-  script.answer = [](const PreparedBatch& batch) {
+  script.answer = [outcome = GetParam()](const PreparedBatch& batch) {
     BatchResult result;
     result.outcome = BatchOutcome::kCommitted;
     result.last_seq = batch.seq;
     if (batch.collector == 1 && batch.seq == 1) {
-      result.outcome = BatchOutcome::kQuarantined;
+      result.outcome = outcome;
       result.poison = true;
     }
     return result;
@@ -220,6 +223,9 @@ TEST(WriteQueue, PoisonedCollectorSharesNoGroupForAWhile) {
   }
   EXPECT_THAT(answers.Seqs(1), ElementsAre(1, 2, 3));
 }
+
+INSTANTIATE_TEST_SUITE_P(Outcomes, PoisonTest, ::testing::Values(BatchOutcome::kQuarantined, BatchOutcome::kRetry),
+                         [](const auto& test) { return test.param == BatchOutcome::kRetry ? "Retry" : "Quarantined"; });
 
 TEST(WriteQueue, LockedBatchIsTriedAgainAloneAndInOrder) {
   ScriptedWriter::Script script;

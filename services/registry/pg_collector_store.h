@@ -1,5 +1,5 @@
-// CollectorStore in the metadata database (libs/storage/migrations/metadata), through a pool with the rights of role
-// pganalytics_registry.
+// CollectorStore in the metadata database (libs/storage/schema/migrations/metadata), through a pool with the rights of
+// role pganalytics_registry.
 #pragma once
 
 #include <string>

@@ -19,7 +19,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"

@@ -64,10 +64,10 @@ for round in 1 2; do
   done
 done
 truth() { source_sql "SELECT sum(calls) FROM pg_stat_statements WHERE queryid = $QUERY_ID"; }
-stored() { in_metrics "SELECT $BASE + coalesce(sum(calls), 0) FROM metrics.statements WHERE queryid = $QUERY_ID"; }
+stored() { in_metrics "SELECT $BASE + coalesce(sum(calls), 0) FROM readable.statements(now() - interval '1 day', now() + interval '1 hour') WHERE kind = 'delta' AND queryid = $QUERY_ID"; }
 same() { [ "$(truth)" = "$(stored)" ]; }
 within "stored increases meet the server's counter" 90 same
 echo "     server counted $(truth), stored $(stored)"
 equals "no receipt twice" 0 "$(in_metrics "SELECT count(*) FROM (SELECT FROM metrics.ingest_receipt GROUP BY collector_id, stream_id, seq HAVING count(*) > 1) d")"
-equals "no frame twice" 0 "$(in_metrics "SELECT count(*) FROM (SELECT FROM metrics.metrics GROUP BY source_id, metric_id, scope, flags & 1, time HAVING count(*) > 1) d")"
+equals "no frame twice" 0 "$(in_metrics "SELECT count(*) FROM (SELECT FROM public.metrics WHERE interval_ms > 0 GROUP BY source_id, metric_id, database_oid, \"timestamp\" HAVING count(*) > 1) d")"
 finish

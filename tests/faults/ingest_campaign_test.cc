@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/rpc/client.h"
-#include "libs/storage/writer_testing.h"
+#include "libs/storage/write/writer_testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -174,7 +174,7 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
   EXPECT_EQ(missing, 0);
   EXPECT_EQ(doubled, 0);
   EXPECT_EQ(static_cast<int64_t>(stored.size()), rows);
-  EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.metrics"), batches);
+  EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.frame"), batches);
   EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.ingest_receipt"), batches);
   EXPECT_EQ(db.Number("SELECT sum(last_seq) FROM metrics.ingest_watermark"), batches);
   EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.quarantine"), 0);

@@ -11,7 +11,7 @@
 #include "libs/log/log.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "tools/pgactl/command.h"

@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/catalog/catalog.h"
 #include "libs/status/status.h"
-#include "libs/storage/migrations.h"
+#include "libs/storage/schema/migrations.h"
 #include "tools/pgactl/command.h"
 #include "tools/pgactl/table.h"
 

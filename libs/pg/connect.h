@@ -1,0 +1,27 @@
+// Opens libpq connections for the other parts of this library: never beyond a deadline, over several hosts in turn, and
+// with the server's SQLSTATE where it refuses, whatever the language of its words.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+struct pg_conn;
+
+namespace pga::pg {
+
+struct ConnectionCloser {
+  void operator()(pg_conn* connection) const;
+};
+using RawConnection = std::unique_ptr<pg_conn, ConnectionCloser>;
+
+// A connection in blocking mode. `conninfo` is key=value words (CompleteConninfo). Its hosts are tried one after the
+// other, each for connect_timeout at most, until one lets in; a server's refusal other than "starting up" ends the
+// search. The error carries the server's SQLSTATE, or 08001 when no server answered, and 28P01 when a password is
+// wanted and none given. DEADLINE_EXCEEDED when the time is over; names are resolved by the system's resolver, which
+// the deadline does not bound. Thread-safe.
+absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, absl::Time deadline);
+
+}  // namespace pga::pg

@@ -1,0 +1,119 @@
+#include "libs/pg/connect.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/pg/errors.h"
+#include "libs/pg/pool.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::pg {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(20);
+}
+
+// A refusal means the same in each language of the server, for both kinds of connection.
+class RefusalTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    auto server = testing::TempPostgres::Start({.tcp = true, .messages = GetParam()});
+    if (server.status().code() == absl::StatusCode::kNotFound) GTEST_SKIP() << server.status();
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    for (const char* sql : {"CREATE ROLE plain LOGIN PASSWORD 'right'", "CREATE ROLE few LOGIN CONNECTION LIMIT 0",
+                            "CREATE DATABASE closed", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC"}) {
+      const auto done = server_->Exec("postgres", sql);
+      ASSERT_TRUE(done.ok()) << done.status();
+    }
+  }
+  void Expect(const std::string& url, absl::StatusCode code, const std::string& sqlstate) {
+    SCOPED_TRACE(sqlstate);
+    const absl::Status copy = CopyConnection::Connect({.url = url}, Soon()).status();
+    EXPECT_EQ(copy.code(), code) << copy;
+    EXPECT_EQ(SqlStateOf(copy), sqlstate) << copy;
+    PoolOptions options;
+    options.url = url;
+    auto pool = Pool::Create(std::move(options));
+    ASSERT_TRUE(pool.ok()) << pool.status();
+    const absl::Status pooled = (*pool)->Exec("SELECT 1", {}, Soon()).status();
+    EXPECT_EQ(pooled.code(), code) << pooled;
+    EXPECT_EQ(SqlStateOf(pooled), sqlstate) << pooled;
+  }
+  std::unique_ptr<testing::TempPostgres> server_;
+};
+
+TEST_P(RefusalTest, CarriesTheServersCode) {
+  Expect(server_->Url("nowhere"), absl::StatusCode::kNotFound, "3D000");
+  Expect(server_->UrlAs("few", "postgres"), absl::StatusCode::kResourceExhausted, "53300");
+  Expect(server_->UrlAs("plain", "closed"), absl::StatusCode::kPermissionDenied, "42501");
+  Expect(server_->UrlAs("nobody", "postgres"), absl::StatusCode::kPermissionDenied, "28000");
+  const std::string tcp = absl::StrCat("host=127.0.0.1 dbname=postgres user=plain port=", server_->tcp_port());
+  Expect(tcp + " password=wrong", absl::StatusCode::kPermissionDenied, "28P01");
+  Expect(tcp, absl::StatusCode::kPermissionDenied, "28P01");
+  EXPECT_TRUE(CopyConnection::Connect({.url = tcp + " password=right"}, Soon()).ok());
+}
+
+TEST_P(RefusalTest, SaysItInTheServersWordsWithoutItsInnards) {
+  const absl::Status status = CopyConnection::Connect({.url = server_->Url("nowhere")}, Soon()).status();
+  EXPECT_THAT(status.message(), HasSubstr(GetParam().empty() ? "database \"nowhere\" does not exist"
+                                                             : "Datenbank \xc2\xbbnowhere\xc2\xab existiert nicht"));
+  EXPECT_THAT(status.message(), Not(HasSubstr("3D000")));
+  EXPECT_THAT(status.message(), Not(HasSubstr("postinit.c")));
+  // What a statement says later is as short as ever.
+  auto connection = CopyConnection::Connect({.url = server_->Url()}, Soon());
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  EXPECT_THAT((*connection)->Exec("SELECT nothing", Soon()).status().message(), Not(HasSubstr(".c:")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Languages, RefusalTest, ::testing::Values("", "de_DE"),
+                         [](const auto& test) { return test.param.empty() ? "English" : test.param; });
+
+TEST(OpenConnection, NobodyThereIsUnavailable) {
+  const absl::Status status = OpenConnection("host=/nonexistent dbname=x", Soon()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_EQ(SqlStateOf(status), "08001");
+}
+
+// A host that takes the connection and says nothing costs its share of the time and no more.
+TEST(OpenConnection, SilentHostLeavesTimeForTheNext) {
+  auto server = testing::TempPostgres::Start({});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const int silent = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(silent, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(silent, 8), 0);
+  ASSERT_EQ(::getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string conninfo = absl::StrCat(
+      "host=/nonexistent,127.0.0.1,", (*server)->socket_dir(), " port=5432,", ntohs(address.sin_port), ",",
+      (*server)->port(), " user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=2");
+  const absl::Time started = absl::Now();
+  const auto connection = OpenConnection(conninfo, Soon());
+  EXPECT_TRUE(connection.ok()) << connection.status();
+  EXPECT_LT(absl::Now() - started, absl::Seconds(10));
+  // Of a host that refuses, the others are not asked: they would say the same.
+  const absl::Status refused =
+      OpenConnection(absl::StrCat("host=", (*server)->socket_dir(), ",127.0.0.1 port=", (*server)->port(), ",",
+                                  ntohs(address.sin_port), " user=postgres dbname=nowhere"),
+                     Soon())
+          .status();
+  EXPECT_EQ(SqlStateOf(refused), "3D000") << refused;
+  ::close(silent);
+}
+
+}  // namespace
+}  // namespace pga::pg

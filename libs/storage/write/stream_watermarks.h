@@ -1,0 +1,60 @@
+// The watermarks of streams, and what they say about a group of batches: which are next, which are repeats, and which
+// must wait or belong to another history. A group holds the rows of its streams locked until its transaction ends, so
+// that one writer at a time goes on with a stream.
+//
+// Used by one writer on its thread. Connections belong to the caller and are used during the call alone. Errors are
+// those of CopyConnection; decisions about a batch are no errors, they stand in its result.
+#pragma once
+
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/storage/write/group_item.h"
+
+namespace pga::storage {
+
+class StreamWatermarks {
+ public:
+  // Another server may be behind the connection now, with an older state.
+  void Forget() { known_streams_.clear(); }
+
+  // Before the transaction: makes the rows of streams that come for the first time.
+  absl::Status EnsureStreams(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+
+  // Inside the transaction: locks and reads the group's watermarks. Rows that another writer holds are left out.
+  absl::Status Lock(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
+                    Watermarks* watermarks);
+  // The same, but waits for other writers: for use when the outcome of a COMMIT is not known.
+  absl::Status LockAndWait(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
+                           Watermarks* watermarks);
+
+  // Whether the sources of each batch are its collector's: marks items stale or gives them a reason for quarantine, and
+  // keeps owners from changing until the transaction ends. To be called before Decide, because a stale batch must not
+  // move its watermark.
+  absl::Status CheckOwners(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+
+  // Walks each stream from its watermark: items that are next become accepted and move it in `state`, all others get
+  // their result.
+  absl::Status Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
+                      Watermarks* state);
+
+  // Writes the watermarks of streams with accepted items; with `all` those of every stream of the group that
+  // `after` has. INTERNAL if a row is missing.
+  absl::Status Update(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, const Watermarks& after,
+                      bool all, absl::Time deadline);
+
+ private:
+  absl::Status Read(pg::CopyConnection& connection, const char* sql, const std::vector<GroupItem*>& group,
+                    absl::Time deadline, Watermarks* watermarks);
+  absl::Status DecideMissing(pg::CopyConnection& connection, GroupItem* item, absl::Time deadline);
+  absl::Status CheckRepeats(pg::CopyConnection& connection, const std::vector<GroupItem*>& repeats,
+                            absl::Time deadline);
+
+  // Streams whose rows were there.
+  absl::flat_hash_set<StreamKey> known_streams_;
+};
+
+}  // namespace pga::storage
