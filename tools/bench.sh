@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh test
 tools/build.sh bench
-for program in build/bench/bin/*_benchmark build/bench/bin/ingest_bench; do
+for program in build/bench/bin/*_benchmark build/bench/bin/{ingest_bench,readable_bench}; do
   [ -x "$program" ] || continue
   name=${program##*/}
   [ $# -eq 0 ] || [[ " $* " == *" ${name%_benchmark} "* ]] || continue

@@ -98,8 +98,9 @@ class Runner {
         PGA_RETURN_IF_ERROR(ApplyCatalog(*connection_, options_.metrics, options_.progress, deadline_));
       }
       PGA_RETURN_IF_ERROR(
-          Exec("DO $$ BEGIN IF to_regproc('metrics.apply_grants') IS NOT NULL THEN PERFORM "
-               "metrics.apply_grants(); END IF; END $$"));
+          Exec("DO $$ BEGIN IF to_regproc('metrics.apply_readable') IS NOT NULL THEN PERFORM metrics.apply_readable(); "
+               "END IF; IF to_regproc('metrics.apply_grants') IS NOT NULL THEN PERFORM metrics.apply_grants(); END IF; "
+               "END $$"));
     }
     const int newest = target_.files.empty() ? 0 : target_.files.back().version;
     if (count == 0) {

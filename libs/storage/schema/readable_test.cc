@@ -1,0 +1,651 @@
+// SQL for people: what libs/columns writes, PostgreSQL's own languages read back, on the oldest, the usual and the
+// newest server; readable.* shows the rows that were stored, decodes only what a query names, and gives each role its
+// own.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "libs/catalog/catalog.h"
+#include "libs/columns/column.h"
+#include "libs/columns/int_codec.h"
+#include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/readable_testing.h"
+#include "libs/storage/schema/schema_testing.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::storage {
+namespace {
+
+namespace catalog_pb = pganalytics::catalog::v1;
+using columns::Column;
+using columns::Type;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr int64_t kSecond = 1'000'000;
+constexpr int64_t kMinute = 60 * kSecond;
+constexpr int64_t kHour = 60 * kMinute;
+constexpr int64_t kDay = 24 * kHour;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(60);
+}
+
+// One server per version, for all tests; null when the version is not installed.
+testing::TempPostgres* ServerOf(const std::string& version) {
+  static auto* const servers = new std::map<std::string, std::unique_ptr<testing::TempPostgres>>;
+  const auto found = servers->find(version);
+  if (found != servers->end()) return found->second.get();
+  testing::TempPostgresOptions options;
+  options.version = version;
+  auto server = testing::TempPostgres::Start(options);
+  EXPECT_TRUE(server.ok() || server.status().code() == absl::StatusCode::kNotFound) << server.status();
+  return ((*servers)[version] = server.ok() ? *std::move(server) : nullptr).get();
+}
+
+class ReadableTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    server_ = ServerOf(GetParam());
+    if (server_ == nullptr) GTEST_SKIP() << "PostgreSQL " << GetParam() << " is not installed";
+    auto url = server_->CreateFreshDatabase("readable");
+    ASSERT_TRUE(url.ok()) << url.status();
+    url_ = *url;
+    MigrateOptions options;
+    options.layout = Layout::kNative;
+    const absl::Status migrated = MigrateUp(url_, Database::kMetrics, options);
+    ASSERT_TRUE(migrated.ok()) << migrated;
+    auto connection = pg::CopyConnection::Connect({.url = url_}, Soon());
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    connection_ = *std::move(connection);
+    Exec("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'c1')");
+    for (int source = 1; source <= 3; ++source) {
+      Exec("INSERT INTO metrics.source (id, uuid, name, collector_id) VALUES ($1, md5($2)::uuid, $2, 1)",
+           {source, absl::StrCat("db", source)});
+    }
+  }
+
+  pg::Result Exec(const std::string& sql, const pg::Params& params = {}) {
+    auto result = connection_->Exec(sql, params, Soon());
+    EXPECT_TRUE(result.ok()) << sql << ": " << result.status();
+    return result.ok() ? *std::move(result) : pg::Result();
+  }
+  std::string Value(const std::string& sql, const pg::Params& params = {}) {
+    const pg::Result result = Exec(sql, params);
+    return result.rows() == 0 ? "no row" : result[0].IsNull(0) ? "NULL" : std::string(result[0].Text(0));
+  }
+  std::string Lines(const std::string& sql) {
+    std::vector<std::string> lines;
+    for (const pg::Row row : Exec(sql)) lines.emplace_back(row.IsNull(0) ? "NULL" : row.Text(0));
+    return absl::StrJoin(lines, "\n");
+  }
+  void MakePartitions(int64_t from_us, int64_t to_us) {
+    Exec(
+        "SELECT metrics.ensure_block_partitions((metrics.time_of($1) AT TIME ZONE 'UTC')::date + 31, "
+        "(metrics.time_of($2) AT TIME ZONE 'UTC')::date + 31)",
+        {from_us, to_us});
+  }
+
+  testing::TempPostgres* server_ = nullptr;
+  std::string url_;
+  std::unique_ptr<pg::CopyConnection> connection_;
+};
+
+INSTANTIATE_TEST_SUITE_P(PostgreSql, ReadableTest, ::testing::Values("13", "15", "18"),
+                         [](const auto& version) { return version.param; });
+
+// Lists of every form: each transform, runs, exceptions, all widths, sums that wrap.
+std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
+  const uint64_t form = random() % 10;
+  const int bits = static_cast<int>(random() % 64) + 1;
+  const uint64_t mask = bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
+  std::vector<int64_t> values(count);
+  auto last = static_cast<int64_t>(random() & mask);
+  for (int64_t& value : values) {
+    const uint64_t small = random() & mask & 0xff;
+    switch (form) {
+      case 0:
+        value = static_cast<int64_t>(random() & mask);
+        break;
+      case 1:
+        value = -static_cast<int64_t>(random() & mask >> 1);
+        break;
+      case 2:
+        value = static_cast<int64_t>(random() & mask >> 1) * (random() % 2 == 0 ? 1 : -1);
+        break;
+      case 3:  // steps
+        value = last = static_cast<int64_t>(static_cast<uint64_t>(last) + 60'000'000 + small);
+        break;
+      case 4:  // walk
+        value = last = static_cast<int64_t>(static_cast<uint64_t>(last) + small - 128);
+        break;
+      case 5:  // mostly zero
+        value = random() % 50 == 0 ? static_cast<int64_t>(random() & mask) : 0;
+        break;
+      case 6:  // few wide ones
+        value = static_cast<int64_t>(random() % 20 == 0 ? random() & mask : small);
+        break;
+      case 7:  // both ends
+        value = random() % 2 == 0 ? INT64_MIN + static_cast<int64_t>(small) : INT64_MAX - static_cast<int64_t>(small);
+        break;
+      case 8:
+        value = last;
+        break;
+      default:  // wide walk
+        value = last = static_cast<int64_t>(static_cast<uint64_t>(last) + (random() & mask));
+        break;
+    }
+  }
+  return values;
+}
+
+TEST_P(ReadableTest, IntegersAreReadBack) {
+  std::mt19937_64 random(1);
+  std::array<int, 5> transforms{};
+  for (int round = 0; round < 400; ++round) {
+    const std::vector<int64_t> values = RandomInts(random, 1 + random() % (round % 10 == 0 ? 2000 : 100));
+    std::string bytes = "head";
+    columns::EncodeInts(values.data(), values.size(), &bytes, random() % 5 == 0);
+    ++transforms.at(static_cast<size_t>(bytes[4]));
+    const size_t end = bytes.size();
+    bytes += "tail";
+    const auto count = static_cast<int32_t>(values.size());
+    const pg::Result read =
+        Exec("SELECT metrics.decode_ints($1::bytea, 4, $2::int4), metrics.ints_end($1::bytea, 4, $2::int4)",
+             {pg::Bytes{bytes}, count});
+    ASSERT_EQ(read.rows(), 1U);
+    ASSERT_EQ(read[0].Text(0), absl::StrCat("{", absl::StrJoin(values, ","), "}")) << "transform " << int{bytes[4]};
+    ASSERT_EQ(static_cast<size_t>(read[0].Int64(1)), end);
+  }
+  for (const int times : transforms) EXPECT_GT(times, 5);
+}
+
+TEST_P(ReadableTest, DamagedIntegersAreAnError) {
+  std::mt19937_64 random(2);
+  int refused = 0;
+  for (int round = 0; round < 200; ++round) {
+    const std::vector<int64_t> values = RandomInts(random, 200);
+    std::string bytes;
+    columns::EncodeInts(values.data(), values.size(), &bytes);
+    if (round % 2 == 0) {
+      bytes.resize(random() % bytes.size());
+    } else {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
+    const auto read =
+        connection_->Exec("SELECT cardinality(metrics.decode_ints($1::bytea, 0, 200))", {pg::Bytes{bytes}}, Soon());
+    if (read.ok()) {
+      EXPECT_EQ((*read)[0].Int64(0), 200);
+    } else {
+      ++refused;
+    }
+    EXPECT_FALSE(round % 2 == 0 && read.ok()) << "cut off";
+  }
+  EXPECT_GE(refused, 100);
+}
+
+Column RandomColumn(std::mt19937_64& random, Type type, size_t rows) {
+  Column column(type);
+  const uint64_t form = random() % 3;
+  if (type == Type::kDouble) {
+    constexpr double kSpecial[] = {0.0,
+                                   -0.0,
+                                   1.0,
+                                   -1.5,
+                                   std::numeric_limits<double>::infinity(),
+                                   -std::numeric_limits<double>::infinity(),
+                                   std::numeric_limits<double>::quiet_NaN(),
+                                   std::numeric_limits<double>::denorm_min(),
+                                   -std::numeric_limits<double>::denorm_min(),
+                                   std::numeric_limits<double>::min(),
+                                   std::numeric_limits<double>::max(),
+                                   2.2250738585072009e-308,
+                                   1e-300,
+                                   0.1};
+    for (size_t i = 0; i < rows; ++i) {
+      double value = static_cast<double>(random() % 100'000) / 1000;
+      if (form == 1) value = kSpecial[random() % std::size(kSpecial)];
+      if (form == 2) value = std::bit_cast<double>(random());
+      column.doubles.push_back(std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value);
+    }
+  } else if (type == Type::kText) {
+    column.texts = {"", "a", "größe", "a,\"b\"\\{}", "NULL", "line\nend", "\xf0\x9f\x90\x98"};
+    for (size_t i = 0; i < rows; ++i) column.ints.push_back(static_cast<int64_t>(random() % column.texts.size()));
+  } else if (type == Type::kBool) {
+    for (size_t i = 0; i < rows; ++i) column.ints.push_back(static_cast<int64_t>(random() % 2));
+  } else {
+    column.ints = RandomInts(random, rows);
+  }
+  const uint64_t nulls = random() % 4;
+  if (nulls == 0) return column;
+  column.nulls.resize(rows);
+  for (uint8_t& null : column.nulls) null = nulls == 3 || random() % 5 == 0 ? 1 : 0;
+  return column;
+}
+
+// What SQL shows of one value, in hexadecimal where bytes matter.
+std::string Shown(const Column& column, size_t row) {
+  if (column.IsNull(row)) return "NULL";
+  if (column.type == Type::kText) return absl::BytesToHexString(column.Text(row));
+  if (column.type == Type::kDouble)
+    return absl::StrCat(absl::Hex(std::bit_cast<uint64_t>(column.doubles[row]), absl::kZeroPad16));
+  return absl::StrCat(column.ints[row]);
+}
+
+TEST_P(ReadableTest, ColumnsAreReadBack) {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 300; ++round) {
+    const Type type = static_cast<Type>(round % 4);
+    const size_t rows = 1 + random() % 200;
+    std::string chunk;
+    columns::EncodeColumn(RandomColumn(random, type, rows), &chunk);
+    Column column;
+    ASSERT_TRUE(columns::DecodeColumn(chunk, type, rows, &column).ok());
+    std::vector<std::string> expected;
+    for (size_t row = 0; row < rows; ++row) expected.push_back(Shown(column, row));
+    const std::string value =
+        type == Type::kDouble ? "encode(float8send((metrics.chunk_floats($1::bytea, $2::int4))[i]), 'hex')"
+        : type == Type::kText ? "encode(convert_to((metrics.chunk_texts($1::bytea, $2::int4))"
+                                "[(metrics.chunk_text_indexes($1::bytea, $2::int4))[i] + 1], 'UTF8'), 'hex')"
+                              : "(metrics.chunk_ints($1::bytea, $2::int4))[i]::text";
+    ASSERT_EQ(Value(absl::StrCat("SELECT string_agg(coalesce(", value,
+                                 ", 'NULL'), ',' ORDER BY i) FROM generate_series(1, "
+                                 "$2::int4) i"),
+                    {pg::Bytes{chunk}, static_cast<int32_t>(rows)}),
+              absl::StrJoin(expected, ","))
+        << "type " << round % 4 << " head " << int{chunk[0]};
+  }
+}
+
+TEST_P(ReadableTest, InstantsAreExact) {
+  for (const char* instant :
+       {"2026-11-27 21:30:04.123457+00", "1969-12-31 23:59:59.999999+00", "1999-12-31 23:59:59.000001+00",
+        "294246-12-31 23:59:59.999999+00", "infinity", "-infinity", "0001-01-01 00:00:00+00 BC"}) {
+    EXPECT_EQ(Value("SELECT metrics.time_of(metrics.us_of($1::timestamptz)) = $1::timestamptz", {instant}), "t")
+        << instant;
+  }
+  EXPECT_EQ(Value("SELECT metrics.us_of('1970-01-01 00:00:01.000002+00')"), "1000002");
+}
+
+// Every type and kind, a name that readable.* uses itself, and one that needs quotes.
+catalog_pb::Metric Probe() {
+  return MakeMetric("probe", catalog_pb::SCOPE_DATABASE,
+                    {"name text label", "number int8 label", "calls int8 counter", "blocks int8 counter",
+                     "size float8 gauge", "live int8 gauge", "owner text info", "since timestamptz info",
+                     "is_on bool info", "kind text info", "order int8 gauge"});
+}
+
+struct ProbeRows {
+  std::vector<MadeFrame> frames;
+  // One line per row, as LineSql shows it.
+  std::vector<std::string> lines;
+};
+
+constexpr char kLineSql[] =
+    "concat_ws('|', metrics.us_of(time), source_name, database_oid, metrics.us_of(interval_start), kind, lower_bound, "
+    "unknown, gone, coalesce(name, '-'), coalesce(number::text, '-'), coalesce(calls::text, '-'), "
+    "coalesce(blocks::text, "
+    "'-'), coalesce(encode(float8send(size), 'hex'), '-'), coalesce(live::text, '-'), coalesce(owner, '-'), "
+    "coalesce(metrics.us_of(since)::text, '-'), coalesce(is_on::text, '-'), coalesce(kind_value, '-'), "
+    "coalesce(\"order\"::text, '-'))";
+
+ProbeRows RandomProbe(std::mt19937_64& random, const std::string& source, int64_t from, int64_t to, int kind) {
+  ProbeRows made;
+  const auto shape = columns::RawShape(ColumnsOf(Probe()), 1);
+  for (const int64_t scope : {int64_t{5}, int64_t{4'000'000'000}}) {
+    for (int64_t at = from + kMinute; at <= to; at += kMinute) {
+      std::vector<Column> values = {Column(Type::kText),   Column(Type::kInt),  Column(Type::kInt),  Column(Type::kInt),
+                                    Column(Type::kDouble), Column(Type::kInt),  Column(Type::kText), Column(Type::kInt),
+                                    Column(Type::kBool),   Column(Type::kText), Column(Type::kInt)};
+      for (const size_t text : {6, 9}) values[text].texts = {"ann", "bob"};
+      std::vector<int64_t> flags;
+      bool flagged = false;
+      for (int name = 0; name < 12; ++name) {
+        if (random() % 3 == 0) continue;
+        values[0].texts.push_back(absl::StrCat("name", name));
+        values[0].ints.push_back(static_cast<int64_t>(values[0].texts.size()) - 1);
+        values[1].ints.push_back(name % 5 == 0 ? INT64_MAX - name : name);
+        const bool gone = random() % 20 == 0;
+        flags.push_back(gone ? columns::kGoneFlag : random() % 10 == 0 ? columns::kLowerBoundFlag : 0);
+        flagged = flagged || flags.back() != 0;
+        for (size_t i = 2; i < values.size(); ++i) {
+          if (gone || random() % 6 == 0) {
+            values[i].AppendNull();
+            continue;
+          }
+          if (!values[i].nulls.empty()) values[i].nulls.push_back(0);
+          if (i == 4) {
+            values[i].doubles.push_back(std::sqrt(static_cast<double>(random() % 1000)));
+          } else {
+            values[i].ints.push_back(static_cast<int64_t>(i == 7 ? 1'700'000'000'000'000 + random() % 1000
+                                                                 : random() % (i >= 6 && i != 10 ? 2 : 1000)));
+          }
+        }
+      }
+      columns::FrameInfo info;
+      info.start_us = at - kMinute;
+      info.end_us = at;
+      info.scope = scope;
+      info.collector = 1;
+      if (random() % 10 == 0) info.flags = random() % 2 == 0 ? columns::kUnknownFlag : 32;
+      made.frames.push_back(MakeFrame(values, flagged ? flags : std::vector<int64_t>(), info, kind));
+      columns::RowSet rows;
+      EXPECT_TRUE(columns::OpenFrame(shape, made.frames.back().Bytes(), &rows).ok());
+      for (size_t row = 0; row < rows.rows(); ++row) {
+        std::vector<std::string> cells = {absl::StrCat(at), source, absl::StrCat(scope), absl::StrCat(info.start_us),
+                                          kind == 1 ? "delta" : "keyframe"};
+        for (const int bit : {1, 2, 4}) cells.emplace_back((rows.FlagsOf(row) & bit) != 0 ? "t" : "f");
+        for (const columns::MetricColumn& column : ColumnsOf(Probe())) {
+          const Column& from_column = values[static_cast<size_t>(column.id - 1)];
+          std::string cell = Shown(from_column, row);
+          if (column.type == Type::kText && cell != "NULL") cell = from_column.Text(row);
+          if (column.type == Type::kBool && cell != "NULL") cell = cell == "1" ? "true" : "false";
+          if (column.kind == columns::Kind::kCounter && kind == 2) cell = "NULL";
+          cells.push_back(cell == "NULL" ? "-" : cell);
+        }
+        made.lines.push_back(absl::StrJoin(cells, "|"));
+      }
+    }
+  }
+  return made;
+}
+
+TEST_P(ReadableTest, ShowsTheRowsOfFramesAndBlocks) {
+  std::mt19937_64 random(4);
+  const catalog_pb::Metric probe = Probe();
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay;
+  MakePartitions(day - 2 * kDay, day);
+  std::vector<std::string> lines;
+  int64_t frames = 0;
+  const auto add = [&](ProbeRows made) {
+    frames += static_cast<int64_t>(made.frames.size());
+    lines.insert(lines.end(), made.lines.begin(), made.lines.end());
+  };
+  for (int source = 1; source <= 2; ++source) {
+    const std::string name = absl::StrCat("db", source);
+    // Blocks of the day before, of which the second has several parts; a keyframe; and frames of today.
+    const int64_t start = day - kDay;
+    ProbeRows first = RandomProbe(random, name, start, start + kHour / 2, 1);
+    ASSERT_TRUE(StoreBlocks(*connection_, source, 7, probe, first.frames, 1000, Soon()).ok());
+    add(first);
+    ProbeRows second = RandomProbe(random, name, start + kHour, start + kHour + 20 * kMinute, 1);
+    ASSERT_TRUE(StoreBlocks(*connection_, source, 7, probe, second.frames, 5, Soon()).ok());
+    add(second);
+    ProbeRows keyframe = RandomProbe(random, name, start, start + kMinute, 2);
+    ASSERT_TRUE(StoreBlocks(*connection_, source, 7, probe, keyframe.frames, 1000, Soon()).ok());
+    add(keyframe);
+    ProbeRows now = RandomProbe(random, name, day, day + 10 * kMinute, source);
+    for (const MadeFrame& frame : now.frames) ASSERT_TRUE(StoreFrame(*connection_, source, 7, frame, Soon()).ok());
+    add(now);
+  }
+  const auto question = [&](int64_t from, int64_t to) {
+    return absl::StrCat("SELECT line FROM (SELECT ", kLineSql, " AS line FROM readable.probe(metrics.time_of(", from,
+                        "), metrics.time_of(", to, "))) q ORDER BY line COLLATE \"C\"");
+  };
+  std::sort(lines.begin(), lines.end());
+  EXPECT_EQ(Lines(question(day - 2 * kDay, day + kDay)), absl::StrJoin(lines, "\n"));
+  EXPECT_GT(lines.size(), 1000U);
+  // A part of it: the beginning counts, the end does not.
+  const int64_t from = day - kDay + 10 * kMinute, to = day + 5 * kMinute;
+  std::vector<std::string> part;
+  for (const std::string& line : lines) {
+    const int64_t at = std::stoll(line);
+    if (at >= from && at < to) part.push_back(line);
+  }
+  EXPECT_EQ(Lines(question(from, to)), absl::StrJoin(part, "\n"));
+  EXPECT_LT(part.size(), lines.size());
+
+  // The ledger's view counts each frame once, however many parts its block has.
+  EXPECT_EQ(Value("SELECT count(*) FROM metrics"), absl::StrCat(frames));
+  EXPECT_EQ(Value("SELECT (SELECT sum(frames) FROM metrics.block WHERE level = 0 AND part = 0) + (SELECT count(*) FROM "
+                  "metrics.frame WHERE part = 0) = (SELECT count(*) FROM metrics)"),
+            "t");
+  EXPECT_EQ(Value("SELECT sum(rows) FROM metrics"), absl::StrCat(lines.size()));
+  EXPECT_EQ(
+      Value("SELECT string_agg(DISTINCT concat_ws('/', collector_id, source, metric_name, interval_ms, database_oid), "
+            "' ' ORDER BY concat_ws('/', collector_id, source, metric_name, interval_ms, database_oid)) FROM metrics"),
+      "c1/db1/probe/60000/4000000000 c1/db1/probe/60000/5 c1/db2/probe/60000/4000000000 c1/db2/probe/60000/5");
+}
+
+TEST_P(ReadableTest, DecodesOnlyWhatAQueryNames) {
+  auto catalog = catalog::Catalog::Builtin();
+  ASSERT_TRUE(catalog.ok()) << catalog.status();
+  ASSERT_TRUE(StoreMetric(*connection_, 3, *(*catalog)->Find("statements"), Soon()).ok());
+  ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  const auto decoded = [&](const std::string& columns, const std::string& where = "") {
+    int calls = 0;
+    const std::string plan = Lines(absl::StrCat("EXPLAIN (VERBOSE, COSTS OFF) SELECT ", columns,
+                                                " FROM readable.statements('2026-01-01', '2026-01-02') ", where));
+    for (size_t at = 0; (at = plan.find("metrics.chunk_", at)) != std::string::npos; ++at) ++calls;
+    return calls;
+  };
+  // Once where frames are read and once where blocks are.
+  EXPECT_EQ(decoded("count(*)"), 0);
+  EXPECT_EQ(decoded("sum(calls)"), 2);
+  EXPECT_EQ(decoded("queryid, sum(calls)", "GROUP BY queryid"), 4);
+  EXPECT_EQ(decoded("sum(calls)", "WHERE source_name = 'db1'"), 2);
+  EXPECT_GT(decoded("*"), 80);
+  // The source is chosen before anything is decoded, and the call is no call any more but the query itself.
+  const std::string plan = Lines(
+      "EXPLAIN (VERBOSE, COSTS OFF) SELECT sum(calls) FROM readable.statements('2026-01-01', "
+      "'2026-01-02') WHERE source_name = 'db1'");
+  EXPECT_THAT(plan, Not(HasSubstr("Filter: (d.source_name")));
+  EXPECT_THAT(plan, HasSubstr("(s.name = 'db1'::text)"));
+  EXPECT_THAT(plan, Not(HasSubstr("Function Scan on readable")));
+}
+
+TEST_P(ReadableTest, CountingFramesDecodesNothing) {
+  std::mt19937_64 random(8);
+  const catalog_pb::Metric probe = Probe();
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  MakePartitions(day, day);
+  ProbeRows rows = RandomProbe(random, "db1", day, day + 10 * kMinute, 1);
+  // A frame that came twice, and one whose first part is elsewhere.
+  rows.frames[3].info.frames = 2;
+  rows.frames[5].info.frames = 0;
+  const std::string doubled = absl::StrCat(rows.frames[3].info.end_us),
+                    left_out = absl::StrCat(rows.frames[5].info.end_us);
+  const std::string scope = absl::StrCat(rows.frames[3].info.scope);
+  ASSERT_TRUE(StoreBlocks(*connection_, 1, 7, probe, rows.frames, 1000, Soon()).ok());
+  Exec(
+      "INSERT INTO metrics.pushed_element (time, collector, hostname, type, element) VALUES (now(), 'c2', 'h', 't', "
+      "'{}')");
+  EXPECT_EQ(Value("SELECT count(*) FROM metrics"), absl::StrCat(rows.frames.size() + 1));
+  EXPECT_EQ(Value("SELECT string_agg(metrics.us_of(\"timestamp\")::text, ',' ORDER BY \"timestamp\") FROM (SELECT "
+                  "\"timestamp\" FROM metrics WHERE database_oid = " +
+                  scope + " GROUP BY 1 HAVING count(*) > 1) q"),
+            doubled);
+  EXPECT_EQ(Value("SELECT count(*) FROM metrics WHERE database_oid = " + scope +
+                  " AND metrics.us_of(\"timestamp\") = " + left_out),
+            "0");
+  EXPECT_EQ(Value("SELECT metrics.frame_count()"), Value("SELECT count(*) FROM metrics"));
+  EXPECT_THAT(Lines("EXPLAIN (VERBOSE, COSTS OFF) SELECT count(*) FROM metrics"), Not(HasSubstr("decode_ints")));
+}
+
+TEST_P(ReadableTest, BlocksOutsideOfTheSpanAreNotRead) {
+  std::mt19937_64 random(5);
+  const catalog_pb::Metric probe = Probe();
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  MakePartitions(day, day);
+  for (int hour = 0; hour < 24; ++hour) {
+    const ProbeRows rows = RandomProbe(random, "db1", day + hour * kHour, day + hour * kHour + 10 * kMinute, 1);
+    ASSERT_TRUE(StoreBlocks(*connection_, 1, 7, probe, rows.frames, 1000, Soon()).ok());
+  }
+  // Blocks of other hours hold nothing that can be decoded: reading one would fail.
+  Exec("UPDATE metrics.block SET data = '' WHERE first < metrics.time_of($1) OR first >= metrics.time_of($2)",
+       {day + 5 * kHour, day + 6 * kHour});
+  const auto failed = connection_->Exec(
+      "SELECT sum(calls) FROM readable.probe(metrics.time_of($1), metrics.time_of($2))", {day, day + kDay}, Soon());
+  EXPECT_FALSE(failed.ok());
+  EXPECT_NE(Value("SELECT sum(calls) FROM readable.probe(metrics.time_of($1), metrics.time_of($2))",
+                  {day + 5 * kHour, day + 6 * kHour}),
+            "NULL");
+}
+
+TEST_P(ReadableTest, TheViewShowsTheLastTwoHours) {
+  std::mt19937_64 random(6);
+  ASSERT_TRUE(StoreMetric(*connection_, 7, Probe(), Soon()).ok());
+  ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  size_t recent = 0;
+  for (const int64_t back : {30, 150}) {
+    const ProbeRows rows = RandomProbe(random, "db1", now - back * kMinute, now - (back - 10) * kMinute, 1);
+    if (back == 30) recent = rows.lines.size();
+    for (const MadeFrame& frame : rows.frames) ASSERT_TRUE(StoreFrame(*connection_, 1, 7, frame, Soon()).ok());
+  }
+  EXPECT_EQ(Value("SELECT count(*) FROM readable.probe"), absl::StrCat(recent));
+}
+
+TEST_P(ReadableTest, AMetricMayGrow) {
+  std::mt19937_64 random(7);
+  catalog_pb::Metric probe = Probe();
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "0");
+  Exec("CREATE VIEW public.own AS SELECT name, calls FROM readable.probe");
+  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  const ProbeRows before = RandomProbe(random, "db1", now - 10 * kMinute, now - 5 * kMinute, 1);
+  for (const MadeFrame& frame : before.frames) ASSERT_TRUE(StoreFrame(*connection_, 1, 7, frame, Soon()).ok());
+  auto* added = probe.add_columns();
+  added->set_name("added");
+  added->set_type(catalog_pb::COLUMN_TYPE_INT8);
+  added->set_kind(catalog_pb::COLUMN_KIND_GAUGE);
+  added->set_since_schema_version(2);
+  probe.set_schema_version(2);
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "1");
+  // What was stored before has no value for it, though flags of its rows stand where the column would.
+  EXPECT_EQ(Value("SELECT count(*) = count(name) AND count(added) = 0 FROM readable.probe"), "t");
+  EXPECT_EQ(Value("SELECT count(*) FROM public.own"), absl::StrCat(before.lines.size()));
+}
+
+TEST_P(ReadableTest, RolesSeeWhatTheyMay) {
+  ASSERT_TRUE(StoreMetric(*connection_, 7, Probe(), Soon()).ok());
+  Exec("SELECT metrics.apply_readable()");
+  Exec("INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 5, 42, 'SELECT 1')");
+  EXPECT_EQ(Value("SELECT concat_ws('/', source_name, dbid, queryid, query) FROM readable.statement_texts"),
+            "db1/5/42/SELECT 1");
+  const auto as = [&](const std::string& role, const std::string& sql) {
+    Exec("SET ROLE " + role);
+    const auto result = connection_->Exec(sql, {}, Soon());
+    Exec("RESET ROLE");
+    return result.ok();
+  };
+  const std::string texts = "SELECT * FROM readable.statement_texts", table = "SELECT * FROM metrics.query_text";
+  for (const std::string role : {"pganalytics_reader", "pganalytics_reader_texts"}) {
+    EXPECT_TRUE(as(role, "SELECT * FROM readable.probe"));
+    EXPECT_TRUE(as(role, "SELECT * FROM readable.probe(now() - interval '1 day', now())"));
+    EXPECT_TRUE(as(role, "SELECT count(*) FROM metrics"));
+    EXPECT_TRUE(as(role, "SELECT metrics.frame_count()"));
+    EXPECT_FALSE(as(role, "SELECT element FROM metrics.pushed_element"));
+    EXPECT_EQ(as(role, texts), role == "pganalytics_reader_texts");
+    EXPECT_FALSE(as(role, table));
+    EXPECT_FALSE(as(role, "SELECT metrics.apply_readable()"));
+    EXPECT_FALSE(as(role, "DELETE FROM metrics.frame"));
+  }
+  EXPECT_TRUE(as("pganalytics_maintenance", "SELECT metrics.apply_readable()"));
+}
+
+// Queries of docs/sql.md: each block ```sql.
+std::vector<std::string> DocumentedQueries() {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  std::ifstream in(absl::StrCat(root != nullptr ? root : ".", "/docs/sql.md"));
+  std::vector<std::string> queries;
+  bool inside = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line == "```sql") {
+      inside = true;
+      queries.emplace_back();
+    } else if (line == "```") {
+      inside = false;
+    } else if (inside) {
+      queries.back() += line + "\n";
+    }
+  }
+  return queries;
+}
+
+// Rows of any metric that look like something: labels differ from row to row, numbers grow.
+MadeFrame PlausibleFrame(const catalog_pb::Metric& metric, int64_t start, int64_t end) {
+  std::vector<Column> values;
+  for (const auto& column : metric.columns()) {
+    const columns::MetricColumn as = ColumnsOf(metric)[values.size()];
+    Column made(as.type);
+    for (int row = 1; row <= 5; ++row) {
+      if (as.type == Type::kText) {
+        made.texts.push_back(column.name() == "datname" ? "shop"
+                             : column.name() == "state" ? "active"
+                                                        : absl::StrCat(column.name(), row));
+        made.ints.push_back(row - 1);
+      } else if (as.type == Type::kDouble) {
+        made.doubles.push_back(row * 0.5);
+      } else if (as.type == Type::kBool) {
+        made.ints.push_back(row % 2);
+      } else if (column.type() == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ) {
+        made.ints.push_back(start - row * kHour);
+      } else {
+        made.ints.push_back(column.kind() == catalog_pb::COLUMN_KIND_GAUGE ? row * 1000 + end / kMinute % 1000 : row);
+      }
+    }
+    values.push_back(std::move(made));
+  }
+  columns::FrameInfo info;
+  info.start_us = start;
+  info.end_us = end;
+  info.scope = metric.scope() == catalog_pb::SCOPE_DATABASE ? 5 : 0;
+  info.collector = 1;
+  return MakeFrame(values, {}, info);
+}
+
+TEST_P(ReadableTest, TheDocumentedQueriesRun) {
+  auto catalog = catalog::Catalog::Builtin();
+  ASSERT_TRUE(catalog.ok()) << catalog.status();
+  int id = 0;
+  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  const int64_t yesterday = now / kDay * kDay - kDay;
+  MakePartitions(yesterday, now);
+  for (const catalog_pb::Metric& metric : (*catalog)->metrics()) {
+    ASSERT_TRUE(StoreMetric(*connection_, ++id, metric, Soon()).ok());
+    std::vector<MadeFrame> frames;
+    for (int hour = 0; hour < 24; hour += 6) {
+      frames.push_back(PlausibleFrame(metric, yesterday + hour * kHour, yesterday + hour * kHour + kMinute));
+    }
+    ASSERT_TRUE(StoreBlocks(*connection_, 1, id, metric, frames, 1000, Soon()).ok());
+    ASSERT_TRUE(StoreFrame(*connection_, 1, id, PlausibleFrame(metric, now - 2 * kMinute, now - kMinute), Soon()).ok());
+  }
+  ASSERT_EQ(Value("SELECT metrics.apply_readable()"), absl::StrCat(id));
+  for (int query = 1; query <= 5; ++query) {
+    Exec(
+        "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, $1, $1, 'SELECT ' || "
+        "$1::int8)",
+        {query});
+  }
+  const std::vector<std::string> queries = DocumentedQueries();
+  EXPECT_GE(queries.size(), 10U);
+  for (const std::string& query : queries) EXPECT_GT(Exec(query).rows(), 0U) << query;
+}
+
+}  // namespace
+}  // namespace pga::storage

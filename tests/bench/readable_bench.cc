@@ -1,0 +1,174 @@
+// Speed of SQL for people: values a second that metrics.decode_ints gives by form of the numbers, and
+// readable.statements over one source's day in blocks and an hour of it, with two columns and with all.
+//   build/<preset>/bin/readable_bench [statements a minute] [PostgreSQL version ...]     default: 300 15
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/catalog/catalog.h"
+#include "libs/columns/int_codec.h"
+#include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/readable_testing.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::storage {
+namespace {
+
+constexpr int64_t kMinute = 60'000'000;
+constexpr int64_t kDay = 1440 * kMinute;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Minutes(10);
+}
+
+void Check(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "readable_bench: %s\n", std::string(status.message()).c_str());
+  std::exit(1);
+}
+
+// Best of three, seconds.
+double Seconds(pg::CopyConnection& connection, const std::string& sql, const pg::Params& params = {}) {
+  absl::Duration best = absl::InfiniteDuration();
+  for (int round = 0; round < 3; ++round) {
+    const absl::Time start = absl::Now();
+    Check(connection.Exec(sql, params, Soon()).status());
+    best = std::min(best, absl::Now() - start);
+  }
+  return absl::ToDoubleSeconds(best);
+}
+
+void Decoders(pg::CopyConnection& connection) {
+  constexpr int32_t kCount = 60'000;
+  std::mt19937_64 random(1);
+  struct Form {
+    const char* name;
+    std::function<int64_t(int64_t)> next;
+  };
+  const Form forms[] = {
+      {"counters, wide spread",
+       [&](int64_t) { return static_cast<int64_t>(std::exp(static_cast<double>(random() % 1000) / 100)); }},
+      {"small numbers", [&](int64_t) { return static_cast<int64_t>(random() % 200); }},
+      {"instants", [&](int64_t last) { return last + kMinute + static_cast<int64_t>(random() % 1000); }},
+      {"walk", [&](int64_t last) { return last + static_cast<int64_t>(random() % 100'000) - 50'000; }},
+      {"mostly zero", [&](int64_t) { return random() % 20 == 0 ? static_cast<int64_t>(random() % 1000) : 0; }},
+      {"zero", [&](int64_t) { return int64_t{0}; }},
+      {"noise of 64 bits", [&](int64_t) { return static_cast<int64_t>(random()); }},
+  };
+  for (const Form& form : forms) {
+    std::vector<int64_t> values(kCount);
+    int64_t last = 1'700'000'000'000'000;
+    for (int64_t& value : values) value = last = form.next(last);
+    std::string bytes;
+    columns::EncodeInts(values.data(), values.size(), &bytes);
+    const double seconds = Seconds(connection, "SELECT cardinality(metrics.decode_ints($1::bytea, 0, $2::int4))",
+                                   {pg::Bytes{bytes}, kCount});
+    std::printf("  %-24s %8.2f million values a second\n", form.name, kCount / seconds / 1e6);
+  }
+}
+
+MadeFrame StatementsFrame(const pganalytics::catalog::v1::Metric& metric, std::mt19937_64& random, int64_t end,
+                          int rows) {
+  std::vector<columns::Column> values;
+  for (const columns::MetricColumn& as : ColumnsOf(metric)) {
+    const auto& column = metric.columns(as.id - 1);
+    columns::Column made(as.type);
+    if (as.type == columns::Type::kText) made.texts = {"shop", "billing"};
+    for (int row = 0; row < rows; ++row) {
+      if (as.type == columns::Type::kText || as.type == columns::Type::kBool) {
+        made.ints.push_back(as.type == columns::Type::kBool ? 1 : row % 2);
+      } else if (column.name() == "queryid") {
+        made.ints.push_back(static_cast<int64_t>(static_cast<uint64_t>(row + 1) * 0x9e3779b97f4a7c15ULL));
+      } else if (as.kind == columns::Kind::kLabel) {
+        made.ints.push_back(10 + row % 2);
+      } else {
+        // Half of the columns are nearly always 0, as in life.
+        const double scale = as.id % 2 == 0 ? 100 : 0;
+        made.ints.push_back(static_cast<int64_t>(scale * static_cast<double>(random() % 1000) / (row + 1)));
+      }
+    }
+    values.push_back(std::move(made));
+  }
+  columns::FrameInfo info;
+  info.start_us = end - kMinute;
+  info.end_us = end;
+  info.collector = 1;
+  return MakeFrame(values, {}, info);
+}
+
+void Questions(pg::CopyConnection& connection, int rows) {
+  const auto catalog = catalog::Catalog::Builtin();
+  Check(catalog.status());
+  const pganalytics::catalog::v1::Metric& metric = *(*catalog)->Find("statements");
+  Check(StoreMetric(connection, 1, metric, Soon()));
+  const auto run = [&](const std::string& sql) { Check(connection.Exec(sql, {}, Soon()).status()); };
+  run("SELECT metrics.apply_readable()");
+  run("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'c1')");
+  run("INSERT INTO metrics.source (id, uuid, name, collector_id) SELECT n, md5(n::text)::uuid, 'db' || n, 1 FROM "
+      "generate_series(1, 2) n");
+  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  const std::string from = absl::StrCat("metrics.time_of(", day, ")"),
+                    to = absl::StrCat("metrics.time_of(", day + kDay, ")");
+  run(absl::StrCat("SELECT metrics.ensure_block_partitions((", from, " AT TIME ZONE 'UTC')::date + 31, (", to,
+                   " AT TIME ZONE 'UTC')::date + 31)"));
+  std::mt19937_64 random(1);
+  for (int source = 1; source <= 2; ++source) {
+    for (int hour = 0; hour < 24; hour += 2) {
+      std::vector<MadeFrame> frames;
+      for (int minute = 0; minute < 120; ++minute) {
+        frames.push_back(StatementsFrame(metric, random, day + (hour * 60 + minute) * kMinute + kMinute / 2, rows));
+      }
+      Check(StoreBlocks(connection, source, 1, metric, frames, columns::kMaxBlockSeries, Soon()));
+    }
+  }
+  run("ANALYZE metrics.block, metrics.source");
+  const double total = 1440.0 * rows;
+  const auto ask = [&](const char* name, const std::string& what, double hours, const std::string& group = "") {
+    const double seconds =
+        Seconds(connection, absl::StrCat("SELECT ", what, " FROM readable.statements(", from, ", ", from,
+                                         " + interval '", hours, " hours') WHERE source_name = 'db1' ", group));
+    std::printf("  %-44s %8.3f s  %8.0f rows a second\n", name, seconds, total * hours / 24 / seconds);
+  };
+  ask("a day, count(*)", "count(*)", 24);
+  ask("a day, one column", "sum(calls)", 24);
+  ask("a day, by statement, two counters", "queryid, sum(calls), sum(total_exec_time_us)", 24, "GROUP BY queryid");
+  std::string all;
+  for (const auto& column : metric.columns())
+    absl::StrAppend(
+        &all, all.empty() ? "" : ", ", "max(",
+        column.type() == pganalytics::catalog::v1::COLUMN_TYPE_BOOL ? column.name() + "::int" : column.name(), ")");
+  ask("a day, all columns", all, 24);
+  ask("an hour, by statement, two counters", "queryid, sum(calls), sum(total_exec_time_us)", 1, "GROUP BY queryid");
+}
+
+void Run(const std::string& version, int rows) {
+  testing::TempPostgresOptions options;
+  options.version = version;
+  auto server = testing::TempPostgres::Start(options);
+  Check(server.status());
+  MigrateOptions migrate;
+  migrate.layout = Layout::kNative;
+  Check(MigrateUp((*server)->Url(), Database::kMetrics, migrate));
+  auto connection = (*server)->Connect();
+  Check(connection.status());
+  std::printf("PostgreSQL %s, %d rows a minute\n", version.c_str(), rows);
+  Decoders(**connection);
+  Questions(**connection, rows);
+}
+
+}  // namespace
+}  // namespace pga::storage
+
+int main(int argc, char** argv) {
+  const int rows = argc > 1 ? std::atoi(argv[1]) : 300;
+  std::vector<std::string> versions(argv + std::min(argc, 2), argv + argc);
+  if (versions.empty()) versions = {"15"};
+  for (const std::string& version : versions) pga::storage::Run(version, rows);
+  return 0;
+}
