@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/arena.h"
+#include "libs/columns/row_set.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_reader.h"
@@ -41,7 +42,9 @@ absl::Status NotApplied(const std::string& metric, int version) {
 
 int FlagsOf(const frame::FrameReader& reader) {
   int flags = reader.frame().flags();
-  for (const int64_t row : reader.row_flags()) flags |= static_cast<int>(row) & ingest_v1::FRAME_FLAG_LOWER_BOUND;
+  for (const int64_t row : reader.row_flags()) {
+    if ((row & ingest_v1::FRAME_FLAG_LOWER_BOUND) != 0) flags |= columns::kSomeLowerBoundFlag;
+  }
   return flags;
 }
 

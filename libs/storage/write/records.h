@@ -53,7 +53,7 @@ struct FrameRecord {
   // FrameKind.
   int16_t kind = 0;
   int16_t part = 0;
-  // FrameFlag bits of the frame; LOWER_BOUND also when a row has it.
+  // FrameFlag bits that all rows have; columns::kSomeLowerBoundFlag when some row has LOWER_BOUND.
   int16_t flags = 0;
   int16_t schema_version = 0;
   int64_t collected_us = 0;

@@ -10,7 +10,7 @@ CREATE TABLE metrics.frame (
   -- 1 delta, 2 keyframe (FrameKind)
   kind           int2 NOT NULL,
   part           int2 NOT NULL,
-  -- bits of FrameFlag; LOWER_BOUND also when a row has it
+  -- bits of FrameFlag that all rows have; 32 = some row has LOWER_BOUND
   flags          int2 NOT NULL,
   schema_version int2 NOT NULL,
   collected_at   timestamptz NOT NULL,
