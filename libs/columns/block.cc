@@ -26,7 +26,6 @@ class Sections {
     Begin(id);
     EncodeColumn(column, &data_);
   }
-  size_t bytes() const { return data_.size(); }
   void MoveTo(Block* block) {
     offsets_.push_back(static_cast<int32_t>(data_.size()));
     block->ids = std::move(ids_);
@@ -72,14 +71,6 @@ std::vector<int64_t> Gaps(const std::vector<uint32_t>& owners, const std::vector
   return gaps;
 }
 
-Column InOrder(const Column& column, const std::vector<uint32_t>& order) {
-  Column sorted(column.type);
-  sorted.texts = column.texts;
-  sorted.Reserve(order.size());
-  for (const uint32_t row : order) sorted.AppendFrom(column, row);
-  return sorted;
-}
-
 void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
   const auto add_unless = [&](ColumnId id, int64_t usual, const std::vector<int64_t>& values) {
     if (!AllAre(values, usual)) sections->AddInts(id, values);
@@ -98,36 +89,20 @@ void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
   }
 }
 
-// Everything behind the frames, rows in series order or in time order.
-Sections Rows(const Shape& shape, const RowSet& rows, Sections sections, bool by_time) {
-  sections.AddInts(kSeriesScope, rows.series_scope);
-  std::vector<uint32_t> order(rows.rows());
-  std::iota(order.begin(), order.end(), 0U);
-  if (by_time) {
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return rows.row_frame[a] < rows.row_frame[b]; });
-  }
-  std::vector<uint32_t> series(order.size()), frames(order.size());
-  for (size_t i = 0; i < order.size(); ++i) {
-    series[i] = rows.row_series[order[i]];
-    frames[i] = rows.row_frame[order[i]];
-  }
-  if (by_time) {
-    sections.AddInts(kFrameRows, CountsOf(frames, rows.frames.size()));
-    sections.AddInts(kRowSeries, Gaps(frames, series));
-  } else {
-    sections.AddInts(kSeriesRows, CountsOf(series, rows.series()));
-    sections.AddInts(kRowFrame, Gaps(series, frames));
-  }
+// Everything behind the frames.
+void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
+  sections->AddInts(kSeriesScope, rows.series_scope);
+  sections->AddInts(kSeriesRows, CountsOf(rows.row_series, rows.series()));
+  sections->AddInts(kRowFrame, Gaps(rows.row_series, rows.row_frame));
   if (!rows.row_flags.empty()) {
-    std::vector<int64_t> flags;
-    for (const uint32_t row : order) flags.push_back(rows.row_flags[row]);
-    sections.AddInts(kRowFlags, flags);
+    sections->AddInts(kRowFlags, std::vector<int64_t>(rows.row_flags.begin(), rows.row_flags.end()));
   }
   if (!rows.row_last_us.empty()) {
-    std::vector<int64_t> ages;
-    for (const uint32_t row : order) ages.push_back(rows.frames[rows.row_frame[row]].end_us - rows.row_last_us[row]);
-    sections.AddInts(kRowLast, ages);
+    std::vector<int64_t> ages(rows.rows());
+    for (size_t row = 0; row < ages.size(); ++row) {
+      ages[row] = rows.frames[rows.row_frame[row]].end_us - rows.row_last_us[row];
+    }
+    sections->AddInts(kRowLast, ages);
   }
   for (const Shape::Part& part : shape.parts) {
     const std::map<ColumnId, Column>& columns = part.label ? rows.labels : rows.values;
@@ -136,24 +111,15 @@ Sections Rows(const Shape& shape, const RowSet& rows, Sections sections, bool by
     const std::vector<uint8_t>& nulls = column->second.nulls;
     // A column of NULL is one that is not there.
     if (nulls.size() == column->second.size() && std::count(nulls.begin(), nulls.end(), 0) == 0) continue;
-    if (part.label || !by_time) {
-      sections.AddColumn(part.id, column->second);
-    } else {
-      sections.AddColumn(part.id, InOrder(column->second, order));
-    }
+    sections->AddColumn(part.id, column->second);
   }
-  return sections;
 }
 
 Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
   Block block;
-  Sections frames;
-  AddFrames(shape, rows, &frames);
-  Sections sections = Rows(shape, rows, frames, false);
-  if (rows.frames.size() > 1 && rows.series() > 1) {
-    Sections by_time = Rows(shape, rows, std::move(frames), true);
-    if (by_time.bytes() < sections.bytes()) sections = std::move(by_time);
-  }
+  Sections sections;
+  AddFrames(shape, rows, &sections);
+  AddRows(shape, rows, &sections);
   sections.MoveTo(&block);
   block.part = part;
   block.frames = static_cast<int32_t>(rows.frames.size());
@@ -286,10 +252,9 @@ std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t
 }
 
 const std::vector<ColumnId>& StructureIds() {
-  static const auto* const kIds =
-      new std::vector<ColumnId>{kFrameEnd,       kFrameLength,  kFrameScope,  kFrameCollector, kFrameFlags, kFrameCount,
-                                kFrameUnchanged, kFrameCovered, kSeriesScope, kSeriesRows,     kRowFrame,   kFrameRows,
-                                kRowSeries,      kRowFlags,     kRowLast,     kFrameRowsSent};
+  static const auto* const kIds = new std::vector<ColumnId>{
+      kFrameEnd,     kFrameLength, kFrameScope, kFrameCollector, kFrameFlags, kFrameCount, kFrameUnchanged,
+      kFrameCovered, kSeriesScope, kSeriesRows, kRowFrame,       kRowFlags,   kRowLast,    kFrameRowsSent};
   return *kIds;
 }
 
@@ -315,34 +280,17 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
   std::vector<int64_t> sent;
   if (!opened.Ints(kFrameRowsSent, frames, &sent)) return Wrong("the rows of frames are malformed");
 
-  const bool by_time = opened.Find(kRowSeries) != nullptr;
-  const bool with_rows = by_time || opened.Find(kRowFrame) != nullptr;
-  if (!with_rows) {
+  if (opened.Find(kRowFrame) == nullptr) {
     for (size_t i = 0; i < sent.size(); ++i) rows->frames[i].rows = sent[i];
     return absl::OkStatus();
   }
   std::vector<int64_t> counts, gaps;
-  std::vector<uint32_t> order;
   if (!opened.Ints(kSeriesScope, series, &rows->series_scope) || rows->series_scope.size() != series ||
-      !opened.Ints(by_time ? kFrameRows : kSeriesRows, by_time ? frames : series, &counts) ||
-      !opened.Ints(by_time ? kRowSeries : kRowFrame, count, &gaps)) {
+      !opened.Ints(kSeriesRows, series, &counts) || !opened.Ints(kRowFrame, count, &gaps)) {
     return Wrong("the structure of a block is malformed");
   }
-  const bool whole = by_time ? OpenOrder(counts, gaps, series, &rows->row_frame, &rows->row_series)
-                             : OpenOrder(counts, gaps, frames, &rows->row_series, &rows->row_frame);
-  if (!whole) return Wrong("the rows of a block do not fit its series and frames");
-  if (by_time) {
-    order.resize(count);
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return rows->row_series[a] < rows->row_series[b]; });
-    std::vector<uint32_t> sorted_series(count), sorted_frame(count);
-    for (size_t i = 0; i < count; ++i) {
-      sorted_series[i] = rows->row_series[order[i]];
-      sorted_frame[i] = rows->row_frame[order[i]];
-    }
-    rows->row_series = std::move(sorted_series);
-    rows->row_frame = std::move(sorted_frame);
+  if (!OpenOrder(counts, gaps, frames, &rows->row_series, &rows->row_frame)) {
+    return Wrong("the rows of a block do not fit its series and frames");
   }
   const std::vector<int64_t> here = CountsOf(rows->row_frame, frames);
   for (size_t i = 0; i < frames; ++i) rows->frames[i].rows = sent.empty() ? here[i] : sent[i];
@@ -353,15 +301,14 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
     return Wrong("the row flags of a block are malformed");
   }
   if (!values.empty()) {
-    rows->row_flags.resize(count);
-    for (size_t i = 0; i < count; ++i) rows->row_flags[i] = static_cast<uint8_t>(values[by_time ? order[i] : i]);
+    rows->row_flags.assign(values.begin(), values.end());
   }
   if (!opened.Ints(kRowLast, count, &values)) return Wrong("the instants of a block are malformed");
   if (!values.empty()) {
     rows->row_last_us.resize(count);
     for (size_t i = 0; i < count; ++i) {
       const auto end = static_cast<uint64_t>(rows->frames[rows->row_frame[i]].end_us);
-      rows->row_last_us[i] = static_cast<int64_t>(end - static_cast<uint64_t>(values[by_time ? order[i] : i]));
+      rows->row_last_us[i] = static_cast<int64_t>(end - static_cast<uint64_t>(values[i]));
     }
   } else if (shape.buckets) {
     rows->row_last_us.assign(count, 0);
@@ -377,7 +324,7 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
     if (part->label) {
       rows->labels.emplace(part->id, std::move(column));
     } else {
-      rows->values.emplace(part->id, by_time ? InOrder(column, order) : std::move(column));
+      rows->values.emplace(part->id, std::move(column));
     }
   }
   return absl::OkStatus();

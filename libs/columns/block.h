@@ -5,15 +5,14 @@
 //   ids below 0, ints (int_codec.h) unless said otherwise
 //     -1 end of each frame, us      -2 end - start        -3 scope                 -4 collector
 //     -5 flags                      -6 frames             -7 unchanged rows        -8 covered us (levels)
-//    -16 scope of each series      -17 rows per series   -18 frame of each row: in a series the first is its number,
+//    -16 scope of each series      -17 rows per series    -18 frame of each row: in a series the first is its number,
 //                                       each further one the distance to the one before, less 1
-//    -19 rows per frame            -20 series of each row, likewise within a frame
 //    -21 row flags (absent = none) -22 end of the frame - instant of the newest row (levels)
 //    -23 rows of each frame as they came (absent = as many as are here)
 //   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
 //
-// Rows are in series order (-17, -18) or in time order (-19, -20), whichever is smaller. -5 to -8 are absent when all
-// 0, -6 when all 1. The number of frames and series stand in the row of metrics.block.
+// Rows are in order of series and in it of frame. -5 to -8 are absent when all 0, -6 when all 1. The number of frames
+// and series stand in the row of metrics.block.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +36,6 @@ inline constexpr ColumnId kFrameCovered = -8;
 inline constexpr ColumnId kSeriesScope = -16;
 inline constexpr ColumnId kSeriesRows = -17;
 inline constexpr ColumnId kRowFrame = -18;
-inline constexpr ColumnId kFrameRows = -19;
-inline constexpr ColumnId kRowSeries = -20;
 inline constexpr ColumnId kRowFlags = -21;
 inline constexpr ColumnId kRowLast = -22;
 inline constexpr ColumnId kFrameRowsSent = -23;

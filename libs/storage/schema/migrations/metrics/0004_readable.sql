@@ -529,23 +529,14 @@ CREATE FUNCTION metrics.block_row_frames(data bytea, ids int2[], offsets int4[],
   RETURNS int4[]
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS $$
-SELECT CASE WHEN (-18)::int2 = ANY (ids) THEN
-  metrics.summed_gaps(metrics.decode_ints(metrics.block_section(data, ids, offsets, -17), 0, series),
-                      metrics.decode_ints(metrics.block_section(data, ids, offsets, -18), 0, count))
-ELSE
-  metrics.repeated_numbers(metrics.decode_ints(metrics.block_section(data, ids, offsets, -19), 0, frames))
-END
+SELECT metrics.summed_gaps(metrics.decode_ints(metrics.block_section(data, ids, offsets, -17), 0, series),
+                           metrics.decode_ints(metrics.block_section(data, ids, offsets, -18), 0, count))
 $$;
 CREATE FUNCTION metrics.block_row_series(data bytea, ids int2[], offsets int4[], frames int4, series int4, count int4)
   RETURNS int4[]
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS $$
-SELECT CASE WHEN (-20)::int2 = ANY (ids) THEN
-  metrics.summed_gaps(metrics.decode_ints(metrics.block_section(data, ids, offsets, -19), 0, frames),
-                      metrics.decode_ints(metrics.block_section(data, ids, offsets, -20), 0, count))
-ELSE
-  metrics.repeated_numbers(metrics.decode_ints(metrics.block_section(data, ids, offsets, -17), 0, series))
-END
+SELECT metrics.repeated_numbers(metrics.decode_ints(metrics.block_section(data, ids, offsets, -17), 0, series))
 $$;
 
 -- Of each frame of a block the rows it came with.
@@ -559,8 +550,6 @@ DECLARE
 BEGIN
   IF (-23)::int2 = ANY (ids) THEN
     RETURN metrics.decode_ints(metrics.block_section(data, ids, offsets, -23), 0, frames);
-  ELSIF (-19)::int2 = ANY (ids) THEN
-    RETURN metrics.decode_ints(metrics.block_section(data, ids, offsets, -19), 0, frames);
   END IF;
   result := array_fill(0::int8, ARRAY[frames]);
   FOREACH frame IN ARRAY metrics.block_row_frames(data, ids, offsets, frames, series, count) LOOP
