@@ -1,7 +1,10 @@
 #include "libs/pg/copy_connection.h"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -64,8 +67,13 @@ struct CopyConnection::Impl {
   PGconn* conn = nullptr;
   std::function<void(const std::string&)> on_notice;
   bool lost = false;
+  // The same socket under a number of its own, which stays valid while another thread closes the connection.
+  int interrupt_fd = -1;
 
-  ~Impl() { PQfinish(conn); }
+  ~Impl() {
+    PQfinish(conn);
+    if (interrupt_fd >= 0) ::close(interrupt_fd);
+  }
 
   // An error of the connection itself: nothing more can be said on it.
   absl::Status Lost(std::string_view doing) {
@@ -179,6 +187,7 @@ absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const Co
   impl->on_notice = options.on_notice;
   PQsetNoticeReceiver(impl->conn, TakeNotice, &impl->on_notice);
   if (PQsetnonblocking(impl->conn, 1) != 0) return impl->Lost("connecting");
+  impl->interrupt_fd = ::fcntl(PQsocket(impl->conn), F_DUPFD_CLOEXEC, 0);
 
   auto connection = std::unique_ptr<CopyConnection>(new CopyConnection(std::move(impl)));
   auto set = connection->Exec(absl::StrCat("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET statement_timeout = ",
@@ -324,6 +333,10 @@ absl::Status CopyConnection::Commit(absl::Time deadline) {
     return absl::FailedPreconditionError("the transaction had failed and was rolled back");
   }
   return absl::OkStatus();
+}
+
+void CopyConnection::Interrupt() {
+  if (impl_->interrupt_fd >= 0) ::shutdown(impl_->interrupt_fd, SHUT_RDWR);
 }
 
 bool CopyConnection::ok() const {

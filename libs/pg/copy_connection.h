@@ -70,6 +70,10 @@ class CopyConnection {
   // failed and was rolled back.
   absl::Status Commit(absl::Time deadline);
 
+  // Breaks the connection from any thread: a call that waits ends with UNAVAILABLE, and so does every later one. The
+  // server ends the transaction when it notices.
+  void Interrupt();
+
   bool ok() const;
   bool in_transaction() const;
   int backend_pid() const;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -159,6 +160,25 @@ TEST(CopyConnectionFaults, SilentServerEndsAtTheDeadline) {
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
   EXPECT_FALSE((*connection)->ok());
   (*server)->Resume();
+}
+
+TEST_F(CopyConnectionTest, AnotherThreadEndsAWaitingCall) {
+  const int pid = connection_->backend_pid();
+  const absl::Time begun = absl::Now();
+  std::thread other([&] {
+    auto watcher = testing::SharedPostgres()->Connect();
+    ASSERT_TRUE(watcher.ok());
+    EXPECT_TRUE(testing::WaitUntil([&] {
+      const auto active = (*watcher)->Exec(
+          "SELECT 1 FROM pg_stat_activity WHERE pid = $1::int4 AND wait_event = 'PgSleep'", {pid}, Soon());
+      return active.ok() && !active->empty();
+    }));
+    connection_->Interrupt();
+  });
+  EXPECT_TRUE(absl::IsUnavailable(connection_->Exec("SELECT pg_sleep(30)", begun + absl::Seconds(60)).status()));
+  EXPECT_LT(absl::Now() - begun, absl::Seconds(25));
+  EXPECT_FALSE(connection_->ok());
+  other.join();
 }
 
 TEST(CopyConnectionFaults, LostCommitIsUnknown) {
