@@ -1,0 +1,164 @@
+#include "libs/storage/upkeep/accounting.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "libs/status/status.h"
+
+namespace pga::storage {
+namespace {
+
+// What a row of metrics.block takes besides its columns' bytes: header, fixed fields, arrays of ids and offsets, index
+// entries.
+constexpr int64_t kBlockRow = 220;
+// Large partitions that change are read again this often.
+constexpr absl::Duration kLargeEvery = absl::Hours(1);
+constexpr int64_t kLargeBlocks = 20'000;
+// Frames of the queue that are counted one by one.
+constexpr int64_t kExactQueue = 50'000;
+constexpr absl::Duration kTextsEvery = absl::Hours(1);
+// A partition carries its day in its name; in other layouts every day that blocks may have is asked for.
+constexpr char kDays[] =
+    "SELECT to_date(right(c.relname, 8), 'YYYYMMDD') - '1970-01-01'::date, "
+    "coalesce(pg_stat_get_tuples_inserted(c.oid) || '/' || pg_stat_get_tuples_deleted(c.oid), '') "
+    "FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid "
+    "WHERE i.inhparent = 'metrics.block'::regclass AND c.relname ~ '^block_p[0-9]{8}$' ORDER BY 1";
+constexpr char kAllDays[] = "SELECT d, '' FROM generate_series($1::int4, $1::int4 + 460) d";
+
+}  // namespace
+
+std::shared_ptr<const StorageUsage> Accounting::Get() const {
+  absl::MutexLock lock(&mutex_);
+  return last_;
+}
+
+absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
+  pg::CopyConnection& connection = *run.connection;
+  const auto deadline = [] { return absl::Now() + kStatementTime; };
+  const int64_t now_nanos = run.clock->BoottimeNanos();
+  PGA_ASSIGN_OR_RETURN(const pg::Result layout, connection.Exec("SELECT metrics.layout()", deadline()));
+  const bool native = layout[0].Text(0) == "native";
+  PGA_ASSIGN_OR_RETURN(const pg::Result days, native ? connection.Exec(kDays, deadline())
+                                                     : connection.Exec(kAllDays, {Today(run.clock)}, deadline()));
+  // Days that are gone.
+  std::map<int32_t, std::string> present;
+  for (const pg::Row row : days) present[row.Int32(0)] = std::string(row.Text(1));
+  std::erase_if(days_, [&](const auto& day) { return !present.contains(day.first); });
+
+  bool left = false;
+  for (const auto& [number, state] : present) {
+    const auto known = days_.find(number);
+    if (known != days_.end()) {
+      const bool changed = !native || known->second.state != state;
+      int64_t blocks = 0;
+      for (const auto& [key, usage] : known->second.usage) blocks += usage.blocks;
+      const bool rests = (!native || blocks > kLargeBlocks) &&
+                         absl::Nanoseconds(now_nanos - known->second.read_at_nanos) < kLargeEvery;
+      if (!run.force && (!changed || rests)) continue;
+    }
+    if (run.Over()) {
+      left = true;
+      break;
+    }
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result sums,
+        connection.Exec(
+            absl::StrCat("SELECT source_id, metric_id, level, kind, count(*), sum(offsets[cardinality(offsets)])::int8 "
+                         "+ sum(",
+                         kBlockRow,
+                         " + 4 * cardinality(offsets) + 2 * cardinality(ids))::int8, "
+                         "sum(frames)::int8, sum(rows)::int8, (extract(epoch FROM min(first)) * 1000000)::int8, "
+                         "(extract(epoch FROM max(last)) * 1000000)::int8 FROM metrics.block WHERE expires_on = ",
+                         DateLiteral(number), " GROUP BY source_id, metric_id, level, kind"),
+            deadline()));
+    Day& day = days_[number];
+    day.state = state;
+    day.read_at_nanos = now_nanos;
+    day.usage.clear();
+    for (const pg::Row row : sums) {
+      day.usage[{row.Int32(0), static_cast<int16_t>(row.Int32(1)), static_cast<int16_t>(row.Int32(2)),
+                 static_cast<int16_t>(row.Int32(3))}] = {row.Int64(4), row.Int64(5), row.Int64(6),
+                                                         row.Int64(7), row.Int64(8), row.Int64(9)};
+    }
+  }
+
+  struct Source {
+    std::string name, group;
+  };
+  std::map<int32_t, Source> sources;
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result source_rows,
+      connection.Exec("SELECT id, name, group_name FROM metrics.source WHERE removed_at IS NULL", deadline()));
+  for (const pg::Row row : source_rows) sources[row.Int32(0)] = {std::string(row.Text(1)), std::string(row.Text(2))};
+  if (texts_at_nanos_ == 0 || run.force || absl::Nanoseconds(now_nanos - texts_at_nanos_) >= kTextsEvery) {
+    PGA_ASSIGN_OR_RETURN(const pg::Result texts,
+                         connection.Exec("SELECT source_id, count(*), sum(pg_column_size(text))::int8 FROM "
+                                         "metrics.query_text GROUP BY source_id ORDER BY source_id",
+                                         deadline()));
+    texts_.clear();
+    for (const pg::Row row : texts) {
+      const Source& source = sources[row.Int32(0)];
+      texts_.push_back({row.Int32(0), source.name, source.group, row.Int64(1), row.Int64(2)});
+    }
+    texts_at_nanos_ = now_nanos;
+  }
+
+  auto usage = std::make_shared<StorageUsage>();
+  std::map<Key, BlockUsage> sums;
+  for (const auto& [number, day] : days_) {
+    for (const auto& [key, part] : day.usage) {
+      BlockUsage& sum = sums[key];
+      sum.oldest_us = sum.blocks == 0 ? part.oldest_us : std::min(sum.oldest_us, part.oldest_us);
+      sum.newest_us = std::max(sum.newest_us, part.newest_us);
+      sum.blocks += part.blocks;
+      sum.bytes += part.bytes;
+      sum.frames += part.frames;
+      sum.rows += part.rows;
+    }
+  }
+  PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics, run.metrics->Get(connection, deadline()));
+  for (const auto& [key, sum] : sums) {
+    const auto& [source_id, metric_id, level, kind] = key;
+    const auto metric = metrics->Find(metric_id);
+    const Source& source = sources[source_id];
+    usage->entries.push_back({source_id, source.name, source.group, metric_id,
+                              metric == nullptr ? absl::StrCat(metric_id) : metric->name, level, kind, sum});
+  }
+  usage->texts = texts_;
+  // The oldest by a scan that jumps over the frames of each key; a long queue is counted as the server counts it.
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result queue,
+      connection.Exec(
+          absl::StrCat(
+              "WITH RECURSIVE k AS ((SELECT source_id, metric_id, scope_id, kind, collected_at FROM metrics.frame "
+              "ORDER "
+              "BY source_id, metric_id, scope_id, kind, collected_at LIMIT 1) UNION ALL SELECT n.* FROM k CROSS JOIN "
+              "LATERAL (SELECT f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at FROM metrics.frame f WHERE "
+              "(f.source_id, f.metric_id, f.scope_id, f.kind) > (k.source_id, k.metric_id, k.scope_id, k.kind) ORDER "
+              "BY "
+              "f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at LIMIT 1) n), c AS (SELECT count(*) AS n "
+              "FROM "
+              "(SELECT FROM metrics.frame LIMIT ",
+              kExactQueue, ") few) SELECT CASE WHEN c.n < ", kExactQueue,
+              " THEN c.n ELSE greatest(c.n, pg_stat_get_live_tuples('metrics.frame'::regclass)) END, coalesce((SELECT "
+              "(extract(epoch FROM min(collected_at)) * 1000000)::int8 FROM k), 0) FROM c"),
+          deadline()));
+  usage->queue_frames = queue[0].Int64(0);
+  usage->queue_oldest_us = queue[0].Int64(1);
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result tables,
+      connection.Exec("SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c JOIN "
+                      "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'metrics' AND c.relkind = "
+                      "'r' UNION ALL SELECT 'block', coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::int8 FROM "
+                      "pg_catalog.pg_inherits i WHERE i.inhparent = 'metrics.block'::regclass",
+                      deadline()));
+  for (const pg::Row row : tables) usage->tables[std::string(row.Text(0))] += row.Int64(1);
+  usage->at_us = NowMicros(run.clock);
+  usage->complete = !left;
+  absl::MutexLock lock(&mutex_);
+  last_ = std::move(usage);
+  return left;
+}
+
+}  // namespace pga::storage
