@@ -23,6 +23,7 @@
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
 #include "services/auth/server.h"
+#include "services/compactor/server.h"
 #include "services/gateway/server.h"
 #include "services/ingest/server.h"
 #include "services/query/server.h"
@@ -84,6 +85,8 @@ struct Composition::Parts {
   std::unique_ptr<rpc::ServiceIdentity> ingest_identity;
   std::unique_ptr<ingest::IngestServer> ingest;
   std::unique_ptr<rpc::Server> ingest_server;
+  std::unique_ptr<compactor::CompactorServer> compactor;
+  std::unique_ptr<rpc::Server> compactor_server;
   std::unique_ptr<rpc::ServiceIdentity> gateway_identity;
   std::unique_ptr<gateway::GatewayService> gateway;
   std::unique_ptr<metrics::Exposer> exposer;
@@ -157,6 +160,12 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   }
   PGA_ASSIGN_OR_RETURN(parts->ingest_server, rpc::Server::Start(std::move(ingest_options)));
 
+  PGA_ASSIGN_OR_RETURN(
+      parts->compactor,
+      compactor::CompactorServer::Create(
+          config.compactor, {.metrics = &parts->metrics, .clock = clock, .authenticator = &*parts->authenticator}));
+  PGA_ASSIGN_OR_RETURN(parts->compactor_server, InProcess("compactor", parts->compactor->services()));
+
   parts->gateway_identity = rpc::ServiceIdentity::Local(signer, "gateway");
   gateway::GatewayService::Deps deps;
   deps.metrics = &parts->metrics;
@@ -166,7 +175,8 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   deps.channels = {{"pganalytics.auth.", auth},
                    {"pganalytics.registry.", parts->registry_server->InProcessChannel()},
                    {"pganalytics.ingest.", parts->ingest_server->InProcessChannel()},
-                   {"pganalytics.query.", parts->query_server->InProcessChannel()}};
+                   {"pganalytics.query.", parts->query_server->InProcessChannel()},
+                   {"pganalytics.compactor.", parts->compactor_server->InProcessChannel()}};
   deps.service_token = [identity = parts->gateway_identity.get()] { return identity->Token(); };
   deps.hand_over = [server = parts->ingest_server.get()](int fd, std::string already_read) {
     return server->AcceptConnection(fd, std::move(already_read));
@@ -192,6 +202,8 @@ int Composition::port() const {
 
 void Composition::Drain(absl::Time deadline) {
   parts_->gateway->Drain(deadline);
+  parts_->compactor_server->Drain(deadline);
+  parts_->compactor->Drain(deadline);
   parts_->ingest->PrepareDrain();
   parts_->ingest_server->Drain(deadline);
   parts_->ingest->Drain(deadline);

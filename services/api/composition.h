@@ -1,5 +1,6 @@
-// The five services in one process: auth, query, registry, ingest and gateway over in-process channels, in this order
-// because each may only wait on those before it; stopped in reverse. The same cores run alone as pga-<service>.
+// The six services in one process: auth, query, registry, ingest, compactor and gateway over in-process channels, in
+// this order because each may only wait on those before it; stopped in reverse. The same cores run alone as
+// pga-<service>.
 #pragma once
 
 #include <memory>

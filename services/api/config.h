@@ -1,4 +1,4 @@
-// Settings of pganalytics-api: those of the five services, and what belongs to the process.
+// Settings of pganalytics-api: those of the six services, and what belongs to the process.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 #include "libs/config/config.h"
 #include "libs/log/log.h"
 #include "services/auth/config.h"
+#include "services/compactor/config.h"
 #include "services/gateway/config.h"
 #include "services/ingest/config.h"
 #include "services/query/config.h"
@@ -19,6 +20,7 @@ struct ApiConfig {
   registry::RegistryConfig registry;
   ingest::IngestConfig ingest;
   query::QueryConfig query;
+  compactor::CompactorConfig compactor;
   gateway::GatewayConfig gateway;
 
   log::Secret database_url;

@@ -80,7 +80,7 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
   loader.Secret(&config->registration_secret, "REGISTRATION_SECRET",
                 "lets collectors register, beside the secrets that administrators create");
   loader.Secret(&config->service_secret, "SERVICE_SECRET",
-                "what registry, ingest, query and gateway present when they run as processes of their own");
+                "what registry, ingest, query, compactor and gateway present when they run as processes of their own");
   loader.Secret(&config->encryption_key, "ENCRYPTION_KEY",
                 "base64 of 32 bytes: seals the CA key in the database; without it the key is a file in STATE_DIR");
   loader.Secret(&config->admin_password, "ADMIN_PASSWORD",

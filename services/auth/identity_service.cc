@@ -20,7 +20,7 @@ namespace {
 constexpr absl::Duration kPingLimit = absl::Seconds(2);
 
 bool IsServiceName(std::string_view name) {
-  return name == "registry" || name == "ingest" || name == "query" || name == "gateway";
+  return name == "registry" || name == "ingest" || name == "query" || name == "compactor" || name == "gateway";
 }
 
 // One follower of revocations: lives as long as its call, holds no thread.
@@ -125,7 +125,7 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::IssueServiceToken(grpc::CallbackS
           return status::WithReason(absl::UnauthenticatedError("Invalid service secret"), "SERVICE_SECRET_INVALID");
         }
         if (!IsServiceName(req.service())) {
-          return absl::InvalidArgumentError("service must be registry, ingest, query or gateway");
+          return absl::InvalidArgumentError("service must be registry, ingest, query, compactor or gateway");
         }
         PGA_ASSIGN_OR_RETURN(const IssuedToken issued, parts_.issuer->Service(req.service(), parts_.clock->Now()));
         resp.set_token(issued.token);

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   std::string ingest_address;
   std::string collector_address;
   std::string query_address;
+  std::string compactor_address;
   rpc::ServiceProgram program;
   program.name = "gateway";
   program.description = "the HTTP port of pgAnalytics: JSON for people, and collectors passed on to ingest.";
@@ -26,11 +27,14 @@ int main(int argc, char** argv) {
                   "(COLLECTOR_LISTEN of pga-ingest); empty = INGEST_SERVICE_ADDR");
     loader.String(&query_address, "QUERY_SERVICE_ADDR", "query-service-addr", "127.0.0.1:9094",
                   "address of the query service");
+    loader.String(&compactor_address, "COMPACTOR_SERVICE_ADDR", "compactor-service-addr", "127.0.0.1:9095",
+                  "address of the compactor service");
   };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options*) -> absl::StatusOr<rpc::RunningService> {
     PGA_ASSIGN_OR_RETURN(auto registry, host.Connect(registry_address));
     PGA_ASSIGN_OR_RETURN(auto ingest, host.Connect(ingest_address));
     PGA_ASSIGN_OR_RETURN(auto query, host.Connect(query_address));
+    PGA_ASSIGN_OR_RETURN(auto compactor, host.Connect(compactor_address));
     gateway::GatewayService::Deps deps;
     deps.metrics = host.metrics();
     deps.clock = host.clock();
@@ -39,7 +43,8 @@ int main(int argc, char** argv) {
     deps.channels = {{"pganalytics.auth.", host.auth()},
                      {"pganalytics.registry.", registry},
                      {"pganalytics.ingest.", ingest},
-                     {"pganalytics.query.", query}};
+                     {"pganalytics.query.", query},
+                     {"pganalytics.compactor.", compactor}};
     deps.service_token = [identity = host.identity()] { return identity->Token(); };
     deps.ingest_address = collector_address.empty() ? ingest_address : collector_address;
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<gateway::GatewayService> service,

@@ -76,7 +76,7 @@ def check_metrics(helm: str) -> None:
         if "metrics" in ports and wanted.items() <= service["metadata"]["labels"].items():
             check(service["spec"].get("clusterIP") == "None", f"{name}: figures must not be reached from outside")
             scraped.add(service["metadata"]["labels"]["app.kubernetes.io/component"])
-    check(scraped == {"auth", "registry", "ingest", "query", "gateway", "collector"}, f"scraped are {scraped}")
+    check(scraped == {"auth", "registry", "ingest", "query", "compactor", "gateway", "collector"}, f"scraped are {scraped}")
 
 
 def check_gateway(helm: str) -> None:
@@ -132,7 +132,7 @@ def check_settings(helm: str) -> None:
     check("affinity" in full.pod("StatefulSet", "collector"), "affinity of the collector")
     for kind, name, variable, path, volume in (
             *(("Deployment", s, "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}})
-              for s in ("auth", "registry", "ingest", "query")),
+              for s in ("auth", "registry", "ingest", "query", "compactor")),
             ("Job", "migrate-1", "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}}),
             ("StatefulSet", "collector", "POSTGRES_SSLROOTCERT", "/etc/pganalytics/postgres-ca",
              {"secret": {"secretName": "cluster-db-ca"}})):
@@ -144,7 +144,7 @@ def check_settings(helm: str) -> None:
     # Every pod but that of `helm test` has a policy; databases are reached by those that need them alone.
     policies = {o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: o["spec"]
                 for (kind, _), o in full.objects.items() if kind == "NetworkPolicy"}
-    check(set(policies) == {"auth", "registry", "ingest", "query", "gateway", "collector", "migration"},
+    check(set(policies) == {"auth", "registry", "ingest", "query", "compactor", "gateway", "collector", "migration"},
           f"policies are {set(policies)}")
     for name, spec in policies.items():
         ports = {p["port"] for rule in spec["egress"] for p in rule["ports"]}
@@ -168,7 +168,7 @@ def check_secrets(helm: str) -> None:
                 read.setdefault(volume["secret"]["secretName"], set()).update(i["key"] for i in volume["secret"]["items"])
     del read["monitor"]
     check(read == told, f"the README makes Secrets {told}, the pods read {read}")
-    for name in ("auth", "registry", "ingest", "query", "gateway", "collector"):
+    for name in ("auth", "registry", "ingest", "query", "compactor", "gateway", "collector"):
         kind = "StatefulSet" if name == "collector" else "Deployment"
         used = {v["secret"]["secretName"] for v in chart.pod(kind, name)["volumes"] if "secret" in v}
         check("pganalytics-owner" not in used, f"{name} must not hold the owner's login")
@@ -230,7 +230,7 @@ def main() -> int:
                     unknown = set(env_of(spec["containers"][0])) - settings_of(program) - {"ENVIRONMENT", "PGSSLROOTCERT"}
                     check(not unknown, f"{name}: {unknown} are no settings of {program}")
             services = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
-            check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "gateway")},
+            check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "compactor", "gateway")},
                   f"deployments are {services}")
 
     for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_numbers):

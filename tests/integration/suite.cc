@@ -122,6 +122,8 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     common["AUTH_SERVICE_ADDR"] = ServiceAddress("auth", "auth serves");
     Start("query", common);
     common["QUERY_SERVICE_ADDR"] = ServiceAddress("query", "\"serves\"");
+    Start("compactor", common);
+    common["COMPACTOR_SERVICE_ADDR"] = ServiceAddress("compactor", "\"serves\"");
     Start("registry", common);
     common["REGISTRY_SERVICE_ADDR"] = ServiceAddress("registry", "\"serves\"");
     auto ingest = common;

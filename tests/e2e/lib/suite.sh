@@ -103,7 +103,7 @@ prepare_suite() {  # secrets, URLs, migrations; sets API_PORT, URL and exports w
   fi
 }
 
-start_api() {  # all five services in one process
+start_api() {  # all six services in one process
   mkdir -p "$WORK/api"
   JWT_SECRET_FILE=$WORK/secrets/jwt REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
@@ -116,10 +116,11 @@ start_apart() {  # each service in a process of its own
   # Below the ports that the system hands out itself, where tests that run beside this one listen.
   local base name
   until base=$((10000 + RANDOM % 1800 * 5)); port_is_free $base && port_is_free $((base + 1)) &&
-        port_is_free $((base + 2)) && port_is_free $((base + 3)); do :; done
+        port_is_free $((base + 2)) && port_is_free $((base + 3)) && port_is_free $((base + 4)); do :; done
   export AUTH_SERVICE_ADDR=127.0.0.1:$base REGISTRY_SERVICE_ADDR=127.0.0.1:$((base + 1))
   export INGEST_SERVICE_ADDR=127.0.0.1:$((base + 2)) QUERY_SERVICE_ADDR=127.0.0.1:$((base + 3))
-  mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/gateway"
+  export COMPACTOR_SERVICE_ADDR=127.0.0.1:$((base + 4))
+  mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/compactor" "$WORK/gateway"
   export SERVICE_SECRET_FILE=$WORK/secrets/service
   JWT_SIGNING_KEY_FILE=$WORK/secrets/signing.key REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
@@ -129,6 +130,7 @@ start_apart() {  # each service in a process of its own
   STATE_DIR=$WORK/ingest GRPC_LISTEN=$INGEST_SERVICE_ADDR start ingest "$BIN/pga-ingest"
   INGEST_PID=$LAST_PID
   STATE_DIR=$WORK/query GRPC_LISTEN=$QUERY_SERVICE_ADDR start query "$BIN/pga-query"
+  STATE_DIR=$WORK/compactor GRPC_LISTEN=$COMPACTOR_SERVICE_ADDR start compactor "$BIN/pga-compactor"
   PORT=$API_PORT STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=100000 RATE_LIMIT_USER_PER_MINUTE=100000 start gateway "$BIN/pga-gateway"
   wait_healthy
 }
