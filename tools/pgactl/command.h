@@ -56,6 +56,7 @@ struct Command {
 // The groups of commands; commands.cc joins them.
 std::vector<Command> SignInCommands();
 std::vector<Command> ReadCommands();
+std::vector<Command> StorageCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();

@@ -45,7 +45,7 @@ std::string Usage() {
       "\nEvery command: -o json for scripts, --help for its options. Exit codes: 0 done, 1 failed, 2 wrong usage.\n\n"
       "Where to connect:\n"
       "  PGACTL_URL              REST gateway, http:// or https:// (default http://127.0.0.1:8080)\n"
-      "  PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR\n"
+      "  PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR, PGACTL_COMPACTOR_ADDR\n"
       "                          services' gRPC addresses, used when PGACTL_URL is not set; PGACTL_TLS=true with TLS\n"
       "  PGACTL_CA_FILE          CA certificates instead of the system's; PGACTL_TLS_VERIFY=false checks none\n"
       "  PGACTL_TOKEN            bearer token instead of the one `pgactl login` keeps\n"
@@ -177,7 +177,7 @@ const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
     for (auto group :
-         {SignInCommands(), ReadCommands(), AdminCommands(), CatalogCommands(), MigrateCommands(), DoctorCommands()}) {
+         {SignInCommands(), ReadCommands(), StorageCommands(), AdminCommands(), CatalogCommands(), MigrateCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -25,6 +25,7 @@
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
+#include "services/compactor/server.h"
 #include "services/gateway/server.h"
 #include "services/query/server.h"
 #include "tools/pgactl/command.h"
@@ -159,6 +160,13 @@ class Suite {
     options.listen = {"127.0.0.1:0"};
     options.services = query_->services();
     options.services.push_back(&auth);
+    compactor::CompactorConfig compactor;
+    compactor.metrics_url = log::Secret(database);
+    compactor_ =
+        compactor::CompactorServer::Create(
+            compactor, {.metrics = &metrics_, .clock = clock::Clock::Real(), .authenticator = authenticator_.get()})
+            .value();
+    options.services.push_back(compactor_->services()[0]);
     server_ = rpc::Server::Start(std::move(options)).value();
     grpc_address = absl::StrCat("127.0.0.1:", server_->ports()[0]);
     gateway::GatewayConfig gateway;
@@ -179,6 +187,7 @@ class Suite {
     gateway_->Drain(absl::Now() + absl::Seconds(5));
     server_->Drain(absl::Now() + absl::Seconds(5));
     query_->Drain(absl::Now() + absl::Seconds(5));
+    compactor_->Drain(absl::Now() + absl::Seconds(5));
   }
   static Suite& Get() {
     static auto* const suite = new Suite();
@@ -231,6 +240,7 @@ class Suite {
   token::RevocationSet revocations_;
   std::unique_ptr<rpc::Authenticator> authenticator_;
   std::unique_ptr<query::QueryServer> query_;
+  std::unique_ptr<compactor::CompactorServer> compactor_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<gateway::GatewayService> gateway_;
 };
@@ -254,6 +264,7 @@ class Pgactl : public ::testing::TestWithParam<std::string> {
     } else {
       environment_["PGACTL_AUTH_ADDR"] = suite.grpc_address;
       environment_["PGACTL_QUERY_ADDR"] = suite.grpc_address;
+      environment_["PGACTL_COMPACTOR_ADDR"] = suite.grpc_address;
     }
   }
   Outcome Run(const std::vector<std::string>& words) {
@@ -371,6 +382,18 @@ TEST_P(Pgactl, NameOfDigitsIsNotTakenForAnId) {
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(Suite::Get().auth.deleted, id);
   }
+}
+
+TEST_P(Pgactl, TellsWhatIsStored) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  ASSERT_TRUE(pga::testing::WaitUntil(
+      [&] { return Run({"storage"}).out.find("Backlog: 0 frames") != std::string::npos; }, absl::Seconds(30)));
+  const std::string told = Run({"storage", "--by-source"}).out;
+  for (const char* part : {"no blocks are stored yet", "merge", "partitions", "Texts of statements: 1", "block"}) {
+    EXPECT_THAT(told, HasSubstr(part));
+  }
+  EXPECT_THAT(Run({"storage", "-o", "json"}).out, HasSubstr("\"complete\""));
+  EXPECT_EQ(Run({"storage", "--sources", "x"}).code, 2);
 }
 
 TEST_P(Pgactl, ReportsFreshnessActivityAndHealth) {
