@@ -75,8 +75,14 @@ std::vector<int64_t> Gaps(const std::vector<uint32_t>& owners, const std::vector
 Column InOrder(const Column& column, const std::vector<uint32_t>& order) {
   Column sorted(column.type);
   sorted.texts = column.texts;
-  sorted.Reserve(order.size());
-  for (const uint32_t row : order) sorted.AppendFrom(column, row);
+  const auto gather = [&order](const auto& from, auto* to) {
+    if (from.empty()) return;
+    to->resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) (*to)[i] = from[order[i]];
+  };
+  gather(column.ints, &sorted.ints);
+  gather(column.doubles, &sorted.doubles);
+  gather(column.nulls, &sorted.nulls);
   return sorted;
 }
 
@@ -332,10 +338,12 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
                              : OpenOrder(counts, gaps, frames, &rows->row_series, &rows->row_frame);
   if (!whole) return Wrong("the rows of a block do not fit its series and frames");
   if (by_time) {
+    // Counting keeps the order of frames within a series.
+    std::vector<uint32_t> next(series + 1);
+    for (const uint32_t owner : rows->row_series) ++next[owner + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
     order.resize(count);
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return rows->row_series[a] < rows->row_series[b]; });
+    for (size_t i = 0; i < count; ++i) order[next[rows->row_series[i]]++] = static_cast<uint32_t>(i);
     std::vector<uint32_t> sorted_series(count), sorted_frame(count);
     for (size_t i = 0; i < count; ++i) {
       sorted_series[i] = rows->row_series[order[i]];
