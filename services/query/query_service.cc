@@ -60,6 +60,11 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
   }
 }
 
+// A read ends when its caller has gone.
+pg::CallLimit Limit(const rpc::CallContext& call) {
+  return {call.deadline, [&call] { return call.cancelled(); }};
+}
+
 double Millis(double micros) {
   return micros / 1000;
 }
@@ -139,7 +144,7 @@ grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext
   return Read<pb::CountMetricsRequest, pb::CountMetricsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CountMetricsRequest&, pb::CountMetricsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.ledger->Count(call.deadline));
+        PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.freshness->Count(Limit(call)));
         answer.set_count(static_cast<double>(count));
         return absl::OkStatus();
       });
@@ -152,7 +157,7 @@ grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* 
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetMetricsRequest&, pb::GetMetricsResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
-        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(groups, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.freshness->Totals(groups, Limit(call)));
         answer.set_count(static_cast<double>(totals.count));
         for (const auto& [metric, frames] : totals.by_metric) {
           (*answer.mutable_by_type())[metric] = static_cast<double>(frames);
@@ -180,7 +185,7 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         query.group_by = Strings(asked.group_by());
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::SeriesAnswer answer, readers_.series->Read(query, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::SeriesAnswer answer, readers_.series->Read(query, Limit(call)));
         for (const storage::SeriesData& data : answer.series) {
           pb::Series series;
           series.set_metric(query.metric);
@@ -220,14 +225,14 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         query.database = asked.database();
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, Limit(call)));
         for (const storage::TopStatement& statement : top.statements) Fill(statement, answer.add_queries());
         answer.set_count(answer.queries_size());
         *answer.mutable_start() = ToProto(top.start);
         *answer.mutable_end() = ToProto(top.end);
         PGA_ASSIGN_OR_RETURN(
             const double completeness,
-            readers_.ledger->Completeness("statements", query.sources, top.start, top.end, call.deadline));
+            readers_.freshness->Completeness("statements", query.sources, top.start, top.end, Limit(call)));
         answer.set_completeness(completeness);
         return absl::OkStatus();
       });
@@ -247,7 +252,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
         PGA_ASSIGN_OR_RETURN(
             const storage::StatementTimeline timeline,
             readers_.statements->Timeline(query_id, sources, {range.start, range.end, asked.step(), ""},
-                                          call.principal.query_texts, call.deadline));
+                                          call.principal.query_texts, Limit(call)));
         answer.set_query_hash(asked.query_hash());
         answer.set_query_text(timeline.text);
         for (const storage::StatementPoint& from : timeline.points) {
@@ -292,7 +297,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 200, 1000));
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, Limit(call)));
         *answer.mutable_start() = ToProto(query.start);
         *answer.mutable_end() = ToProto(query.end);
         for (const storage::ActivityEntry& from : found.activity) {
@@ -337,7 +342,7 @@ grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext*
       [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceOverview> sources,
-                             readers_.sources->List(groups, clock_->Now(), call.deadline));
+                             readers_.sources->List(groups, clock_->Now(), Limit(call)));
         for (const storage::SourceOverview& from : sources) {
           pb::Source* source = answer.add_sources();
           source->set_id(from.source.uuid);
@@ -369,7 +374,7 @@ grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext
                              ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), now));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
-                             readers_.ledger->Freshness(sources, range.start, range.end, call.deadline));
+                             readers_.freshness->Freshness(sources, range.start, range.end, Limit(call)));
         for (const storage::FreshnessEntry& from : entries) {
           pb::Freshness* entry = answer.add_freshness();
           entry->set_source_id(from.source.uuid);
@@ -395,7 +400,7 @@ grpc::ServerUnaryReactor* QueryService::CollectorActivity(grpc::CallbackServerCo
       [this](rpc::CallContext& call, const pb::CollectorActivityRequest& asked,
              pb::CollectorActivityResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::CollectorTotals> totals,
-                             readers_.ledger->Collectors(Strings(asked.collector_id()), call.deadline));
+                             readers_.freshness->Collectors(Strings(asked.collector_id()), Limit(call)));
         for (const storage::CollectorTotals& from : totals) {
           pb::CollectorActivityEntry* entry = answer.add_collectors();
           entry->set_collector_id(from.collector_id);

@@ -12,11 +12,11 @@
 #include "libs/clock/clock.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/unary.h"
-#include "libs/storage/activity_reader.h"
-#include "libs/storage/ledger_reader.h"
-#include "libs/storage/series_reader.h"
-#include "libs/storage/source_reader.h"
-#include "libs/storage/statement_reader.h"
+#include "libs/storage/read/activity_reader.h"
+#include "libs/storage/read/freshness_reader.h"
+#include "libs/storage/read/series_reader.h"
+#include "libs/storage/read/source_reader.h"
+#include "libs/storage/read/statement_reader.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 
 namespace pga::query {
@@ -24,7 +24,7 @@ namespace pga::query {
 // The readers of one metrics database; nothing is owned.
 struct Readers {
   storage::SourceReader* sources = nullptr;
-  storage::LedgerReader* ledger = nullptr;
+  storage::FreshnessReader* freshness = nullptr;
   storage::SeriesReader* series = nullptr;
   storage::StatementReader* statements = nullptr;
   storage::ActivityReader* activity = nullptr;
