@@ -182,6 +182,7 @@ absl::Status CheckEvolution(const v1::Metric& older, const v1::Metric& newer) {
   if (!std::equal(older.identity().begin(), older.identity().end(), newer.identity().begin(), newer.identity().end())) {
     return refuse("the identity cannot change");
   }
+  if (older.locate_by() != newer.locate_by()) return refuse("locate_by cannot change");
   if (newer.schema_version() < older.schema_version()) {
     return absl::InvalidArgumentError(absl::StrCat("metric ", newer.name(), ": schema_version went back from ",
                                                    older.schema_version(), " to ", newer.schema_version()));

@@ -117,6 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"ResetNoTime",
                 "queries:", "reset_column: jobs\nqueries:", "must be an info column of type timestamptz"},
         BadFile{"IdentityUnknown", "queries:", "identity: [jobs]\nqueries:", "identity names \"jobs\""},
+        BadFile{"LocateUnknown", "queries:", "locate_by: job\nqueries:", "locate_by names \"job\""},
+        BadFile{"LocateNoLabel", "queries:", "locate_by: jobs\nqueries:", "is no label of type int8 or text"},
         BadFile{"Semicolon", "GROUP BY state", "GROUP BY state;", "must be one statement without a semicolon"},
         BadFile{"TwoStatements", "GROUP BY state", "; DROP TABLE app.job", "must be one statement"},
         BadFile{"NotSelect", "SELECT current_database()", "DELETE current_database()",
@@ -364,6 +366,7 @@ TEST(CheckEvolution, OnlyAdditionsPass) {
   EXPECT_TRUE(refused([](v1::Metric& m) { m.mutable_columns(2)->set_name("x"); }));
   EXPECT_TRUE(refused([](v1::Metric& m) { m.mutable_columns(2)->set_unit("rows"); }));
   EXPECT_TRUE(refused([](v1::Metric& m) { m.add_identity("state"); }));
+  EXPECT_TRUE(refused([](v1::Metric& m) { m.set_locate_by("state"); }));
   EXPECT_TRUE(refused([](v1::Metric& m) {
     *m.add_columns() = m.columns(3);
     m.mutable_columns(4)->set_name("late");

@@ -485,6 +485,7 @@ class MetricParser {
     int schema_version_line = 1;
     int reset_line = 1;
     int identity_line = 1;
+    int locate_line = 1;
     metric_.set_interval_factor(1);
     Mapping(
         root, "",
@@ -514,15 +515,20 @@ class MetricParser {
             identity_line = LineOf(v);
             ParseIdentity(v);
           }},
+         {"locate_by",
+          [&](const YAML::Node& v) {
+            locate_line = LineOf(v);
+            metric_.set_locate_by(Text(v, "", "locate_by").value_or(""));
+          }},
          {"unseen_resets", [&](const YAML::Node& v) { ParseUnseenResets(v); }},
          {"retention", [&](const YAML::Node& v) { ParseRetention(v); }},
          {"queries", [&](const YAML::Node& v) { ParseQueries(v); }},
          {"columns", [&](const YAML::Node& v) { ParseColumns(v); }}});
-    CheckWhole(schema_version_line, reset_line, identity_line);
+    CheckWhole(schema_version_line, reset_line, identity_line, locate_line);
   }
 
   // What one key alone cannot tell.
-  void CheckWhole(int schema_version_line, int reset_line, int identity_line) {
+  void CheckWhole(int schema_version_line, int reset_line, int identity_line, int locate_line) {
     const auto missing = [this](absl::string_view key) { Problem(1, absl::StrCat(key, " is missing")); };
     if (metric_.name().empty() && problems_.empty()) missing("name");
     if (metric_.description().empty()) missing("description");
@@ -536,6 +542,7 @@ class MetricParser {
     CheckColumnsTogether(schema_version_line);
     CheckReset(reset_line);
     CheckIdentity(identity_line);
+    CheckLocate(locate_line);
     CheckQueriesTogether();
   }
 
@@ -606,6 +613,18 @@ class MetricParser {
                                    "\", which is no label or info column of type int8, text or bool from version 1"));
       }
     }
+  }
+
+  void CheckLocate(int line) {
+    if (metric_.locate_by().empty()) return;
+    for (const v1::Column& column : metric_.columns()) {
+      if (column.name() == metric_.locate_by() && column.kind() == v1::COLUMN_KIND_LABEL &&
+          (column.type() == v1::COLUMN_TYPE_INT8 || column.type() == v1::COLUMN_TYPE_TEXT)) {
+        return;
+      }
+    }
+    Problem(line,
+            absl::StrCat("locate_by names \"", metric_.locate_by(), "\", which is no label of type int8 or text"));
   }
 
   // Every query must be the first fit for some server.
