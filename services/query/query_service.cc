@@ -107,6 +107,34 @@ grpc::ServerUnaryReactor* QueryService::Read(
       });
 }
 
+absl::StatusOr<std::string> QueryService::KeyOf(const rpc::CallContext& call,
+                                                const google::protobuf::Message& request) const {
+  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
+  std::string key = call.principal.query_texts ? "t" : "-";
+  for (const std::string& group : groups) key += group + '\0';
+  return key + '\0' + request.SerializeAsString();
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* QueryService::ReadShared(
+    grpc::CallbackServerContext* context, const Request* request, Response* response,
+    storage::SharedAnswers<Response>* shared,
+    std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
+  return Read<Request, Response>(
+      context, request, response,
+      [this, shared, handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
+                                                   Response& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
+        PGA_ASSIGN_OR_RETURN(const auto found, shared->Get(key, Limit(call), [&]() -> absl::StatusOr<Response> {
+          Response own;
+          PGA_RETURN_IF_ERROR(handler(call, asked, own));
+          return own;
+        }));
+        answer = *found;
+        return absl::OkStatus();
+      });
+}
+
 template <typename Request, typename Response>
 grpc::ServerWriteReactor<Response>* QueryService::ReadStream(
     grpc::CallbackServerContext* context, const Request* request,
@@ -185,14 +213,16 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         query.group_by = Strings(asked.group_by());
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::SeriesAnswer answer, readers_.series->Read(query, Limit(call)));
-        for (const storage::SeriesData& data : answer.series) {
+        PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
+        PGA_ASSIGN_OR_RETURN(const auto answer,
+                             series_.Get(key, Limit(call), [&] { return readers_.series->Read(query, Limit(call)); }));
+        for (const storage::SeriesData& data : answer->series) {
           pb::Series series;
           series.set_metric(query.metric);
           series.set_column(query.column);
           series.set_source_id(data.source_uuid);
           series.mutable_labels()->insert(data.labels.begin(), data.labels.end());
-          series.set_unit(answer.unit);
+          series.set_unit(answer->unit);
           series.mutable_points()->Reserve(static_cast<int>(data.points.size()));
           for (const storage::SeriesPoint& from : data.points) {
             pb::Point* point = series.add_points();
@@ -211,8 +241,8 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
 grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* context,
                                                    const pb::TopQueriesRequest* request,
                                                    pb::TopQueriesResponse* response) {
-  return Read<pb::TopQueriesRequest, pb::TopQueriesResponse>(
-      context, request, response,
+  return ReadShared<pb::TopQueriesRequest, pb::TopQueriesResponse>(
+      context, request, response, &top_,
       [this](rpc::CallContext& call, const pb::TopQueriesRequest& asked,
              pb::TopQueriesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const Range range,
@@ -241,8 +271,8 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContext* context,
                                                       const pb::QueryTimelineRequest* request,
                                                       pb::QueryTimelineResponse* response) {
-  return Read<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
-      context, request, response,
+  return ReadShared<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
+      context, request, response, &timelines_,
       [this](rpc::CallContext& call, const pb::QueryTimelineRequest& asked,
              pb::QueryTimelineResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(asked.query_hash(), "query_hash"));
@@ -276,8 +306,8 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext* context,
                                                     const pb::GetActivityRequest* request,
                                                     pb::GetActivityResponse* response) {
-  return Read<pb::GetActivityRequest, pb::GetActivityResponse>(
-      context, request, response,
+  return ReadShared<pb::GetActivityRequest, pb::GetActivityResponse>(
+      context, request, response, &activity_,
       [this](rpc::CallContext& call, const pb::GetActivityRequest& asked,
              pb::GetActivityResponse& answer) -> absl::Status {
         storage::ActivityQuery query;
