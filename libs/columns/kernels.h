@@ -148,6 +148,8 @@ class CounterSums {
   // Rows of frames with increases (not keyframes), or of buckets.
   void Add(int32_t source, int8_t level, const RowSet& rows);
   GroupRows Finish() const;
+  // A bound of the grouping was exceeded: what is summed is not all.
+  bool exceeded() const { return groups_.full() || rows_found_ > grouping_.max_rows; }
   // The `limit` first groups by the sum of the columns `sum` (indexes), divided by the column `divisor` unless that is
   // -1; for one bucket. Ties by source and labels.
   std::vector<GroupRow> Top(const std::vector<int>& sum, int divisor, size_t limit) const;

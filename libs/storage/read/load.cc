@@ -141,6 +141,10 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   const std::vector<ColumnId> ordering_ids = IdsOfColumns(*read.metric, ordering);
   columns::CounterSums candidates(cells, ordering_ids, bare, filters);
   PGA_RETURN_IF_ERROR(FetchIncreases(tx, read, cells, ordering_ids, bare, &candidates, nullptr));
+  if (candidates.exceeded()) {
+    return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
+                                          " groups to compare; name fewer sources or a shorter range"));
+  }
   const std::vector<columns::GroupRow> first = candidates.Top(by.sum, by.divisor, static_cast<size_t>(limit));
   if (first.empty()) return first;
 

@@ -218,5 +218,8 @@ int Run(int sources, int per_minute) {
 }  // namespace pga::storage
 
 int main(int argc, char** argv) {
-  return pga::storage::Run(argc > 1 ? std::atoi(argv[1]) : 50, argc > 2 ? std::atoi(argv[2]) : 300);
+  const int sources = argc > 1 ? std::atoi(argv[1]) : 50;
+  // Anything else than a number asks for the smallest run.
+  if (sources < 1) return pga::storage::Run(2, 20);
+  return pga::storage::Run(sources, argc > 2 ? std::max(1, std::atoi(argv[2])) : 300);
 }
