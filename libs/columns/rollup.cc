@@ -204,7 +204,8 @@ class Roller {
     const auto bucket = static_cast<size_t>(b);
     Cell& cell = Use(bucket);
     const int flags = input.rows->FlagsOf(row);
-    cell.flags |= flags & ~kGoneFlag;
+    // What is known of increases says nothing of readings.
+    cell.flags |= flags & ~(kGoneFlag | kLowerBoundFlag | kUnknownFlag);
     if (frame.end_us >= cell.newest_us) {
       cell.newest_us = frame.end_us;
       cell.gone = (flags & kGoneFlag) != 0;

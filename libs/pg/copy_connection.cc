@@ -21,6 +21,8 @@
 namespace pga::pg {
 namespace {
 
+constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
+
 struct ResultDeleter {
   void operator()(PGresult* result) const { PQclear(result); }
 };
@@ -69,6 +71,7 @@ struct CopyConnection::Impl {
   bool lost = false;
   // The same socket under a number of its own, which stays valid while another thread closes the connection.
   int interrupt_fd = -1;
+  bool query_open = false;
 
   ~Impl() {
     PQfinish(conn);
@@ -146,7 +149,24 @@ struct CopyConnection::Impl {
     return last;
   }
 
+  // As Wait, but the caller may go meanwhile, and the connection stays usable.
+  absl::Status WaitInterruptibly(short events, const CallLimit& limit) {
+    while (true) {
+      if (absl::Status status = limit.Check(); !status.ok()) return status;
+      const absl::Duration left = std::min(limit.deadline - absl::Now(), kCancelPoll);
+      pollfd poller{PQsocket(conn), events, 0};
+      const int ready =
+          ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)))));
+      if (ready > 0) return absl::OkStatus();
+      if (ready < 0 && errno != EINTR) {
+        lost = true;
+        return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
+      }
+    }
+  }
+
   absl::Status Usable(absl::Time deadline) {
+    if (query_open) return absl::FailedPreconditionError("a query is still open");
     if (lost || PQstatus(conn) != CONNECTION_OK) return MakeError("08003", "the connection is closed");
     if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left for the statement");
     return absl::OkStatus();
@@ -220,6 +240,75 @@ absl::StatusOr<Result> CopyConnection::Exec(const std::string& sql, const Params
     return absl::InvalidArgumentError("COPY needs BeginCopy or CopyOut");
   }
   return Convert(result->get());
+}
+
+absl::Status CopyConnection::Query(const std::string& sql, const Params& params, const RowSink& sink,
+                                   const CallLimit& limit) {
+  PGconn* const conn = impl_->conn;
+  if (auto status = impl_->Usable(limit.deadline); !status.ok()) return status;
+  std::vector<std::optional<std::string>> rendered;
+  if (auto status = RenderParams(params, &rendered); !status.ok()) return status;
+  std::vector<const char*> values;
+  values.reserve(rendered.size());
+  for (const auto& value : rendered) values.push_back(value ? value->c_str() : nullptr);
+  if (PQsendQueryParams(conn, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr,
+                        1) == 0) {
+    return impl_->Lost("sending");
+  }
+  if (PQsetSingleRowMode(conn) != 1) return impl_->Lost("sending");
+  impl_->query_open = true;
+  for (int left = PQflush(conn); left != 0; left = PQflush(conn)) {
+    if (left < 0) return impl_->Lost("sending");
+    if (auto status = impl_->WaitInterruptibly(POLLIN | POLLOUT, limit); !status.ok()) return status;
+    if (!PQconsumeInput(conn)) return impl_->Lost("reading");
+  }
+  absl::Status error;
+  std::vector<BinaryRow::Field> fields;
+  absl::Time asked = absl::Now();
+  while (true) {
+    while (PQisBusy(conn)) {
+      if (auto status = impl_->WaitInterruptibly(POLLIN, limit); !status.ok()) return status;
+      if (!PQconsumeInput(conn)) return impl_->Lost("reading");
+    }
+    const PgResult result(PQgetResult(conn));
+    if (PQstatus(conn) == CONNECTION_BAD) return impl_->Lost("reading");
+    if (result == nullptr) break;
+    const auto kind = PQresultStatus(result.get());
+    if (kind == PGRES_SINGLE_TUPLE) {
+      // A server that is faster than the sink never lets this side wait.
+      if (const absl::Time now = absl::Now(); now - asked > kCancelPoll) {
+        asked = now;
+        if (auto status = limit.Check(); !status.ok()) return status;
+      }
+      const int columns = PQnfields(result.get());
+      fields.resize(static_cast<size_t>(columns));
+      for (int c = 0; c < columns; ++c) {
+        BinaryRow::Field& field = fields[static_cast<size_t>(c)];
+        field.null = PQgetisnull(result.get(), 0, c) != 0;
+        field.bytes =
+            std::string_view(PQgetvalue(result.get(), 0, c), static_cast<size_t>(PQgetlength(result.get(), 0, c)));
+      }
+      if (absl::Status taken = sink(BinaryRow(fields)); !taken.ok()) return taken;
+    } else if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK && error.ok()) {
+      error = ErrorOf(result.get());
+    }
+  }
+  impl_->query_open = false;
+  return error;
+}
+
+absl::Status CopyConnection::EndQuery(absl::Time deadline) {
+  while (impl_->query_open) {
+    auto next = impl_->Next(deadline);
+    if (!next.ok()) return next.status();
+    if (impl_->lost) return impl_->Lost("reading");
+    if (*next == nullptr) impl_->query_open = false;
+  }
+  return absl::OkStatus();
+}
+
+bool CopyConnection::query_open() const {
+  return impl_->query_open;
 }
 
 absl::Status CopyConnection::ExecAll(const std::vector<std::string>& statements, absl::Time deadline) {

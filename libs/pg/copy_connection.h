@@ -13,6 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/pg/binary_row.h"
+#include "libs/pg/call_limit.h"
 #include "libs/pg/value.h"
 
 namespace pga::pg {
@@ -47,6 +49,15 @@ class CopyConnection {
   // otherwise. Returns the last statement's result.
   absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, absl::Time deadline);
   absl::StatusOr<Result> Exec(const std::string& sql, absl::Time deadline) { return Exec(sql, {}, deadline); }
+
+  // One statement whose rows come in binary, one at a time, so that no more than one of them is in memory. Asks
+  // `limit.cancelled` at least every 100 ms. CANCELLED, DEADLINE_EXCEEDED and a failure of `sink` leave the statement
+  // running (query_open()); EndQuery then waits for its end.
+  using RowSink = std::function<absl::Status(const BinaryRow&)>;
+  absl::Status Query(const std::string& sql, const Params& params, const RowSink& sink, const CallLimit& limit);
+  // Reads what is left of an open query and throws it away; its error is none of this call.
+  absl::Status EndQuery(absl::Time deadline);
+  bool query_open() const;
 
   // Sends parameterless statements in one go and reads all their answers: one round trip for many statements. Stops at
   // the first error, which it returns.

@@ -60,6 +60,11 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
   }
 }
 
+// A read ends when its caller has gone.
+pg::CallLimit Limit(const rpc::CallContext& call) {
+  return {call.deadline, [&call] { return call.cancelled(); }};
+}
+
 double Millis(double micros) {
   return micros / 1000;
 }
@@ -102,6 +107,34 @@ grpc::ServerUnaryReactor* QueryService::Read(
       });
 }
 
+absl::StatusOr<std::string> QueryService::KeyOf(const rpc::CallContext& call,
+                                                const google::protobuf::Message& request) const {
+  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
+  std::string key = call.principal.query_texts ? "t" : "-";
+  for (const std::string& group : groups) key += group + '\0';
+  return key + '\0' + request.SerializeAsString();
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* QueryService::ReadShared(
+    grpc::CallbackServerContext* context, const Request* request, Response* response,
+    storage::SharedAnswers<Response>* shared,
+    std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
+  return Read<Request, Response>(
+      context, request, response,
+      [this, shared, handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
+                                                   Response& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
+        PGA_ASSIGN_OR_RETURN(const auto found, shared->Get(key, Limit(call), [&]() -> absl::StatusOr<Response> {
+          Response own;
+          PGA_RETURN_IF_ERROR(handler(call, asked, own));
+          return own;
+        }));
+        answer = *found;
+        return absl::OkStatus();
+      });
+}
+
 template <typename Request, typename Response>
 grpc::ServerWriteReactor<Response>* QueryService::ReadStream(
     grpc::CallbackServerContext* context, const Request* request,
@@ -139,7 +172,7 @@ grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext
   return Read<pb::CountMetricsRequest, pb::CountMetricsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CountMetricsRequest&, pb::CountMetricsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.ledger->Count(call.deadline));
+        PGA_ASSIGN_OR_RETURN(const int64_t count, readers_.freshness->Count(Limit(call)));
         answer.set_count(static_cast<double>(count));
         return absl::OkStatus();
       });
@@ -152,7 +185,7 @@ grpc::ServerUnaryReactor* QueryService::GetMetrics(grpc::CallbackServerContext* 
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetMetricsRequest&, pb::GetMetricsResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
-        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.ledger->Totals(groups, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::FrameTotals totals, readers_.freshness->Totals(groups, Limit(call)));
         answer.set_count(static_cast<double>(totals.count));
         for (const auto& [metric, frames] : totals.by_metric) {
           (*answer.mutable_by_type())[metric] = static_cast<double>(frames);
@@ -180,14 +213,16 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         query.group_by = Strings(asked.group_by());
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::SeriesAnswer answer, readers_.series->Read(query, call.deadline));
-        for (const storage::SeriesData& data : answer.series) {
+        PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
+        PGA_ASSIGN_OR_RETURN(const auto answer,
+                             series_.Get(key, Limit(call), [&] { return readers_.series->Read(query, Limit(call)); }));
+        for (const storage::SeriesData& data : answer->series) {
           pb::Series series;
           series.set_metric(query.metric);
           series.set_column(query.column);
           series.set_source_id(data.source_uuid);
           series.mutable_labels()->insert(data.labels.begin(), data.labels.end());
-          series.set_unit(answer.unit);
+          series.set_unit(answer->unit);
           series.mutable_points()->Reserve(static_cast<int>(data.points.size()));
           for (const storage::SeriesPoint& from : data.points) {
             pb::Point* point = series.add_points();
@@ -206,8 +241,8 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
 grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* context,
                                                    const pb::TopQueriesRequest* request,
                                                    pb::TopQueriesResponse* response) {
-  return Read<pb::TopQueriesRequest, pb::TopQueriesResponse>(
-      context, request, response,
+  return ReadShared<pb::TopQueriesRequest, pb::TopQueriesResponse>(
+      context, request, response, &top_,
       [this](rpc::CallContext& call, const pb::TopQueriesRequest& asked,
              pb::TopQueriesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const Range range,
@@ -220,14 +255,14 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         query.database = asked.database();
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, Limit(call)));
         for (const storage::TopStatement& statement : top.statements) Fill(statement, answer.add_queries());
         answer.set_count(answer.queries_size());
         *answer.mutable_start() = ToProto(top.start);
         *answer.mutable_end() = ToProto(top.end);
         PGA_ASSIGN_OR_RETURN(
             const double completeness,
-            readers_.ledger->Completeness("statements", query.sources, top.start, top.end, call.deadline));
+            readers_.freshness->Completeness("statements", query.sources, top.start, top.end, Limit(call)));
         answer.set_completeness(completeness);
         return absl::OkStatus();
       });
@@ -236,8 +271,8 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContext* context,
                                                       const pb::QueryTimelineRequest* request,
                                                       pb::QueryTimelineResponse* response) {
-  return Read<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
-      context, request, response,
+  return ReadShared<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
+      context, request, response, &timelines_,
       [this](rpc::CallContext& call, const pb::QueryTimelineRequest& asked,
              pb::QueryTimelineResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(asked.query_hash(), "query_hash"));
@@ -247,7 +282,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
         PGA_ASSIGN_OR_RETURN(
             const storage::StatementTimeline timeline,
             readers_.statements->Timeline(query_id, sources, {range.start, range.end, asked.step(), ""},
-                                          call.principal.query_texts, call.deadline));
+                                          call.principal.query_texts, Limit(call)));
         answer.set_query_hash(asked.query_hash());
         answer.set_query_text(timeline.text);
         for (const storage::StatementPoint& from : timeline.points) {
@@ -271,8 +306,8 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext* context,
                                                     const pb::GetActivityRequest* request,
                                                     pb::GetActivityResponse* response) {
-  return Read<pb::GetActivityRequest, pb::GetActivityResponse>(
-      context, request, response,
+  return ReadShared<pb::GetActivityRequest, pb::GetActivityResponse>(
+      context, request, response, &activity_,
       [this](rpc::CallContext& call, const pb::GetActivityRequest& asked,
              pb::GetActivityResponse& answer) -> absl::Status {
         storage::ActivityQuery query;
@@ -292,7 +327,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 200, 1000));
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, call.deadline));
+        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, Limit(call)));
         *answer.mutable_start() = ToProto(query.start);
         *answer.mutable_end() = ToProto(query.end);
         for (const storage::ActivityEntry& from : found.activity) {
@@ -337,7 +372,7 @@ grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext*
       [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceOverview> sources,
-                             readers_.sources->List(groups, clock_->Now(), call.deadline));
+                             readers_.sources->List(groups, clock_->Now(), Limit(call)));
         for (const storage::SourceOverview& from : sources) {
           pb::Source* source = answer.add_sources();
           source->set_id(from.source.uuid);
@@ -369,7 +404,7 @@ grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext
                              ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), now));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
-                             readers_.ledger->Freshness(sources, range.start, range.end, call.deadline));
+                             readers_.freshness->Freshness(sources, range.start, range.end, Limit(call)));
         for (const storage::FreshnessEntry& from : entries) {
           pb::Freshness* entry = answer.add_freshness();
           entry->set_source_id(from.source.uuid);
@@ -395,7 +430,7 @@ grpc::ServerUnaryReactor* QueryService::CollectorActivity(grpc::CallbackServerCo
       [this](rpc::CallContext& call, const pb::CollectorActivityRequest& asked,
              pb::CollectorActivityResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::CollectorTotals> totals,
-                             readers_.ledger->Collectors(Strings(asked.collector_id()), call.deadline));
+                             readers_.freshness->Collectors(Strings(asked.collector_id()), Limit(call)));
         for (const storage::CollectorTotals& from : totals) {
           pb::CollectorActivityEntry* entry = answer.add_collectors();
           entry->set_collector_id(from.collector_id);

@@ -12,11 +12,12 @@
 #include "libs/clock/clock.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/unary.h"
-#include "libs/storage/activity_reader.h"
-#include "libs/storage/ledger_reader.h"
-#include "libs/storage/series_reader.h"
-#include "libs/storage/source_reader.h"
-#include "libs/storage/statement_reader.h"
+#include "libs/storage/read/activity_reader.h"
+#include "libs/storage/read/freshness_reader.h"
+#include "libs/storage/read/series_reader.h"
+#include "libs/storage/read/shared_answers.h"
+#include "libs/storage/read/source_reader.h"
+#include "libs/storage/read/statement_reader.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 
 namespace pga::query {
@@ -24,7 +25,7 @@ namespace pga::query {
 // The readers of one metrics database; nothing is owned.
 struct Readers {
   storage::SourceReader* sources = nullptr;
-  storage::LedgerReader* ledger = nullptr;
+  storage::FreshnessReader* freshness = nullptr;
   storage::SeriesReader* series = nullptr;
   storage::StatementReader* statements = nullptr;
   storage::ActivityReader* activity = nullptr;
@@ -68,10 +69,18 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const Request* request, Response* response,
                                  std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);
+  // The same; identical questions of callers who may see the same share one run.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* ReadShared(
+      grpc::CallbackServerContext* context, const Request* request, Response* response,
+      storage::SharedAnswers<Response>* shared,
+      std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);
   template <typename Request, typename Response>
   grpc::ServerWriteReactor<Response>* ReadStream(
       grpc::CallbackServerContext* context, const Request* request,
       std::function<absl::Status(rpc::CallContext&, const Request&, rpc::StreamWriter<Response>&)> handler);
+  // Names a question and what its answer depends on besides.
+  absl::StatusOr<std::string> KeyOf(const rpc::CallContext& call, const google::protobuf::Message& request) const;
   // Groups of sources that the caller may see.
   absl::StatusOr<std::vector<std::string>> Groups(const rpc::CallContext& call) const;
   // Sources asked for that the caller may see; all visible ones when none is named.
@@ -82,6 +91,10 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   const rpc::Authenticator* const authenticator_;
   const Readers readers_;
   clock::Clock* const clock_;
+  storage::SharedAnswers<::pganalytics::query::v1::TopQueriesResponse> top_;
+  storage::SharedAnswers<::pganalytics::query::v1::QueryTimelineResponse> timelines_;
+  storage::SharedAnswers<::pganalytics::query::v1::GetActivityResponse> activity_;
+  storage::SharedAnswers<storage::SeriesAnswer> series_;
 };
 
 }  // namespace pga::query

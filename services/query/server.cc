@@ -5,6 +5,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/pg/pool.h"
+#include "libs/pg/read_pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "services/query/health.h"
@@ -13,13 +14,19 @@
 #include "services/query/system_service.h"
 
 namespace pga::query {
+namespace {
+
+constexpr int kSmallConnections = 3;
+
+}  // namespace
 
 // Members are destroyed from the last to the first: services before readers, readers before the pool.
 struct QueryServer::Parts {
   std::unique_ptr<pg::Pool> pool;
+  std::unique_ptr<pg::ReadPool> reads;
   std::shared_ptr<const catalog::Catalog> catalog;
   std::unique_ptr<storage::SourceReader> sources;
-  std::unique_ptr<storage::LedgerReader> ledger;
+  std::unique_ptr<storage::FreshnessReader> freshness;
   std::unique_ptr<storage::SeriesReader> series;
   std::unique_ptr<storage::StatementReader> statements;
   std::unique_ptr<storage::ActivityReader> activity;
@@ -44,25 +51,36 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   pg::PoolOptions options;
   options.url = config.metrics_url.Reveal();
   options.application_name = "pganalytics-query";
-  // One more than readers use: the health check must not wait for a read.
-  options.size = config.connections + 1;
+  // For small statements: names of sources, and the health check, which must not wait for a read.
+  options.size = kSmallConnections;
   options.role = "pganalytics_query";
   options.connect_timeout = absl::Seconds(2);
   options.statement_timeout = config.request_timeout;
   auto pool = pg::Pool::Create(std::move(options));
   if (!pool.ok()) return status::Annotate(pool.status(), "TIMESCALE_URL");
   parts->pool = *std::move(pool);
+  pg::ReadPoolOptions read_options;
+  read_options.url = config.metrics_url.Reveal();
+  read_options.application_name = "pganalytics-query";
+  read_options.size = config.connections;
+  read_options.role = "pganalytics_query";
+  read_options.connect_timeout = absl::Seconds(2);
+  read_options.statement_timeout = config.request_timeout;
+  auto reads = pg::ReadPool::Create(std::move(read_options));
+  if (!reads.ok()) return status::Annotate(reads.status(), "TIMESCALE_URL");
+  parts->reads = *std::move(reads);
   if (config.catalog_folder.empty()) {
     PGA_ASSIGN_OR_RETURN(parts->catalog, catalog::Catalog::Builtin());
   } else {
     PGA_ASSIGN_OR_RETURN(parts->catalog, catalog::Catalog::WithCustom(config.catalog_folder));
   }
   pg::Pool* const db = parts->pool.get();
-  parts->sources = std::make_unique<storage::SourceReader>(db);
-  parts->ledger = std::make_unique<storage::LedgerReader>(db, parts->catalog, deps.clock);
-  parts->series = std::make_unique<storage::SeriesReader>(db, parts->catalog, deps.clock);
-  parts->statements = std::make_unique<storage::StatementReader>(db, parts->catalog, deps.clock);
-  parts->activity = std::make_unique<storage::ActivityReader>(db, parts->catalog);
+  pg::ReadPool* const read_db = parts->reads.get();
+  parts->sources = std::make_unique<storage::SourceReader>(db, read_db);
+  parts->freshness = std::make_unique<storage::FreshnessReader>(read_db, parts->catalog, deps.clock);
+  parts->series = std::make_unique<storage::SeriesReader>(read_db, parts->catalog, deps.clock);
+  parts->statements = std::make_unique<storage::StatementReader>(read_db, parts->catalog, deps.clock);
+  parts->activity = std::make_unique<storage::ActivityReader>(read_db, parts->catalog);
 
   parts->health_threads = std::make_unique<exec::ThreadPool>("query-ping", 2, 2);
   if (deps.auth != nullptr) parts->identity = std::make_unique<IdentityClient>(deps.auth, deps.identity);
@@ -86,10 +104,11 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->threads.get(), deps.metrics, real, calls);
   parts->system_dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
-  parts->query = std::make_unique<QueryService>(parts->dispatcher.get(), deps.authenticator,
-                                                Readers{parts->sources.get(), parts->ledger.get(), parts->series.get(),
-                                                        parts->statements.get(), parts->activity.get()},
-                                                deps.clock);
+  parts->query =
+      std::make_unique<QueryService>(parts->dispatcher.get(), deps.authenticator,
+                                     Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(),
+                                             parts->statements.get(), parts->activity.get()},
+                                     deps.clock);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);
   return std::unique_ptr<QueryServer>(new QueryServer(std::move(parts)));

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_join.h"
 #include "libs/status/status.h"
-#include "libs/storage/reader_sql.h"
+#include "libs/storage/read/names.h"
 
 namespace pga::pgactl {
 namespace {

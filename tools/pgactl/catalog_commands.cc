@@ -13,7 +13,7 @@
 #include "libs/catalog/server_check.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
-#include "libs/storage/reader_sql.h"
+#include "libs/storage/read/names.h"
 #include "libs/storage/schema/catalog_schema.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "tools/pgactl/command.h"
@@ -71,10 +71,9 @@ absl::Status Show(Context& context) {
         (nearest.empty() ? "; see `pgactl catalog list`" : "; did you mean " + absl::StrJoin(nearest, ", ") + "?"));
   }
   if (context.json) return context.PrintJson(*metric);
-  const storage::RetentionDays days = storage::RetentionOf(*metric);
+  const storage::ReadRetention days = storage::RetentionOf(*metric);
   *context.out << metric->name() << ": " << metric->description() << "\n\nscope " << catalog::ScopeWord(metric->scope())
-               << ", kept " << days.raw << " days raw, " << days.rollup_1m << " as minutes, " << days.rollup_10m
-               << " as 10 minutes, " << days.rollup_1h << " as hours";
+               << ", kept " << days.raw << " days raw and as hours, " << days.days << " as days";
   if (!metric->extension().empty()) *context.out << ", needs extension " << metric->extension();
   if (!metric->privilege().empty()) *context.out << ", needs role " << metric->privilege();
   *context.out << "\n\n";

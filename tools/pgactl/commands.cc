@@ -15,7 +15,7 @@
 #include "google/protobuf/util/json_util.h"
 #include "libs/exec/shutdown.h"
 #include "libs/status/status.h"
-#include "libs/storage/reader_sql.h"
+#include "libs/storage/read/names.h"
 #include "tools/pgactl/command.h"
 
 namespace pga::pgactl {

@@ -19,8 +19,8 @@
 #include "libs/rpc/auth.h"
 #include "libs/rpc/server.h"
 #include "libs/status/testing.h"
-#include "libs/storage/reader_sql.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/testing/frame_store.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
@@ -202,37 +202,31 @@ class Suite {
  private:
   void FillDatabase() {
     auto pool = pg::Pool::Create({.url = database}).value();
-    const std::string time = storage::TimeText(absl::Now() - absl::Minutes(5));
     for (const auto& [sql, params] : std::vector<std::pair<std::string, pg::Params>>{
              {"INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'col_001')", {}},
              {"INSERT INTO metrics.source (id, uuid, name, collector_id, server_version_num) VALUES (1, "
               "'00000000-0000-0000-0000-000000000001', 'prod', 1, 150020)",
               {}},
-             {"SELECT metrics.ensure_partitions(n, $1::timestamptz, $1::timestamptz + interval '1 hour') FROM "
-              "unnest(ARRAY['metrics', 'statements']) AS n",
-              {time}},
-             {"INSERT INTO metrics.text VALUES (1, 1, 'shop'), (1, 2, 'app')", {}},
-             {"INSERT INTO metrics.metrics (time, source_id, collector_id, metric_id, flags, scope, interval_ms, rows, "
-              "bytes) "
-              "SELECT $1::timestamptz, 1, 1, id, 0, 0, 60000, 1, 1 FROM metrics.catalog_metric WHERE name = "
-              "'statements'",
-              {time}},
-             {"INSERT INTO metrics.rollup_dirty SELECT id, 1, h FROM metrics.catalog_metric, (VALUES "
-              "(date_trunc('hour', "
-              "$1::timestamptz, 'UTC')), (date_trunc('hour', $1::timestamptz - interval '1 minute', 'UTC'))) v(h) "
-              "WHERE name = "
-              "'statements' ON CONFLICT DO NOTHING",
-              {time}},
-             {"INSERT INTO metrics.statements (time, source_id, flags, userid, dbid, queryid, toplevel, datname, "
-              "username, "
-              "calls, total_exec_time_us) VALUES ($1::timestamptz, 1, 0, 10, 5, 42, true, 1, 2, 1234, 5000000)",
-              {time}},
              {"INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 42, E'SELECT\\n "
               "\\033[31m$1')",
               {}}}) {
       const absl::Status done = pool->Exec(sql, params, absl::Now() + absl::Seconds(20)).status();
       EXPECT_THAT(done, IsOk()) << sql;
     }
+    const auto catalog = catalog::Catalog::Builtin();
+    ASSERT_THAT(catalog, IsOk());
+    const absl::Time time = absl::Now() - absl::Minutes(5);
+    storage::StoredFrame frame{.start = time - absl::Minutes(1), .end = time};
+    frame.rows = {{{{"userid", 10},
+                    {"dbid", 5},
+                    {"queryid", 42},
+                    {"toplevel", 1},
+                    {"datname", "shop"},
+                    {"username", "app"},
+                    {"calls", 1234},
+                    {"total_exec_time_us", 5000000}},
+                   0}};
+    storage::FrameStore(pool.get(), *(*catalog)->Find("statements")).Store({frame});
   }
 
   metrics::Registry metrics_;

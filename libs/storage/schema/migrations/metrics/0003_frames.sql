@@ -66,8 +66,8 @@ CREATE TABLE metrics.block (
 ALTER TABLE metrics.block ALTER COLUMN data SET STORAGE EXTERNAL;
 CREATE INDEX block_span ON metrics.block (source_id, metric_id, level, last);
 CREATE INDEX block_long ON metrics.block (source_id, metric_id, level, starts) WHERE long;
--- Counts stored frames without reading a block.
-CREATE INDEX block_frames ON metrics.block (source_id, metric_id) INCLUDE (frames, rows) WHERE level = 0 AND part = 0;
+-- Counts stored frames and rows without reading a block.
+CREATE INDEX block_frames ON metrics.block (source_id, metric_id) INCLUDE (frames, rows) WHERE level = 0;
 
 DO $$
 DECLARE
@@ -183,7 +183,7 @@ $$;
 CREATE FUNCTION metrics.frame_count() RETURNS int8
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $$ SELECT (SELECT count(*) FROM metrics.frame f WHERE f.part = 0) +
-               (SELECT coalesce(sum(b.frames), 0)::int8 FROM metrics.block b WHERE b.level = 0 AND b.part = 0) +
+               (SELECT coalesce(sum(b.frames), 0)::int8 FROM metrics.block b WHERE b.level = 0) +
                (SELECT count(*) FROM metrics.pushed_element) $$;
 
 REVOKE ALL ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) FROM PUBLIC;

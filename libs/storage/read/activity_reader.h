@@ -10,8 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
-#include "libs/pg/pool.h"
-#include "libs/storage/source_reader.h"
+#include "libs/pg/call_limit.h"
+#include "libs/pg/read_pool.h"
+#include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
 
@@ -68,19 +69,19 @@ struct ActivityQuery {
   bool with_texts = true;
 };
 
-// Thread-safe; blocks until the deadline at most.
+// Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class ActivityReader {
  public:
   // All must outlive the reader.
-  ActivityReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog)
+  ActivityReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog)
       : pool_(pool), catalog_(std::move(catalog)) {}
 
   // INVALID_ARGUMENT, with the number found, when the range has more blocking edges than the limit; of activity the
   // rows with the most samples are given.
-  absl::StatusOr<ActivityAnswer> Read(const ActivityQuery& query, absl::Time deadline);
+  absl::StatusOr<ActivityAnswer> Read(const ActivityQuery& query, const pg::CallLimit& limit);
 
  private:
-  pg::Pool* pool_;
+  pg::ReadPool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
 };
 

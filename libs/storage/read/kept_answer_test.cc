@@ -1,4 +1,4 @@
-#include "libs/storage/kept_answer.h"
+#include "libs/storage/read/kept_answer.h"
 
 #include <gtest/gtest.h>
 

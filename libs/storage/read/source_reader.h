@@ -9,7 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/pg/call_limit.h"
 #include "libs/pg/pool.h"
+#include "libs/pg/read_pool.h"
 
 namespace pga::storage {
 
@@ -37,8 +39,8 @@ struct SourceOverview {
 // Thread-safe; blocks until the deadline at most.
 class SourceReader {
  public:
-  // Must outlive the reader.
-  explicit SourceReader(pg::Pool* pool) : pool_(pool) {}
+  // Both must outlive the reader.
+  SourceReader(pg::Pool* pool, pg::ReadPool* reads) : pool_(pool), reads_(reads) {}
 
   // Names of all groups that sources are in.
   absl::StatusOr<std::vector<std::string>> Groups(absl::Time deadline);
@@ -50,10 +52,11 @@ class SourceReader {
 
   // All sources of these groups, by name.
   absl::StatusOr<std::vector<SourceOverview>> List(const std::vector<std::string>& groups, absl::Time now,
-                                                   absl::Time deadline);
+                                                   const pg::CallLimit& limit);
 
  private:
   pg::Pool* pool_;
+  pg::ReadPool* reads_;
 };
 
 // Ids for array parameters.

@@ -1,5 +1,5 @@
-// What the ledger tells: how many frames are stored, how fresh and how complete each metric of each source is, and what
-// each collector delivered.
+// What the counts of frames and blocks tell: how many frames are stored, how fresh and how complete each metric of each
+// source is, and what each collector delivered.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,10 @@
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
-#include "libs/pg/pool.h"
-#include "libs/storage/kept_answer.h"
-#include "libs/storage/source_reader.h"
+#include "libs/pg/call_limit.h"
+#include "libs/pg/read_pool.h"
+#include "libs/storage/read/kept_answer.h"
+#include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
 
@@ -33,7 +34,7 @@ struct FreshnessEntry {
 };
 
 struct FrameTotals {
-  // Rows of relation metrics.metrics, of every group.
+  // Stored frames and pushed elements, of every group: COUNT(*) of view metrics.
   int64_t count = 0;
   // Frames per metric in the last 24 hours.
   std::map<std::string, int64_t> by_metric;
@@ -43,60 +44,48 @@ struct FrameTotals {
 
 struct CollectorTotals {
   std::string collector_id;
-  // Newest receipt or collected_at; InfinitePast when nothing was stored.
+  // Newest receipt of a frame, or collected_at; InfinitePast when nothing was stored.
   absl::Time last_seen = absl::InfinitePast();
   // Rows that are still stored, and those of the last 24 hours.
   int64_t rows_total = 0;
   int64_t rows_24h = 0;
 };
 
-// Thread-safe; blocks until the deadline at most.
-class LedgerReader {
+// Thread-safe; blocks until the deadline at most, or until the caller has gone.
+class FreshnessReader {
  public:
   // All must outlive the reader.
-  LedgerReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+  FreshnessReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
 
-  // Rows of relation metrics.metrics: fixed counts of closed days and COUNT(*) of the open ones. An answer that was
-  // dear is given again for up to ten times as long as it took, at most a second; callers at the same time share one.
-  absl::StatusOr<int64_t> Count(absl::Time deadline);
+  // COUNT(*) of view metrics. An answer that was dear is given again for up to ten times as long as it took, at most a
+  // second; callers at the same time share one.
+  absl::StatusOr<int64_t> Count(const pg::CallLimit& limit);
 
   // The same number, kept likewise, with what the sources of these groups sent, and what was pushed, which is of no
   // source.
-  absl::StatusOr<FrameTotals> Totals(const std::vector<std::string>& groups, absl::Time deadline);
+  absl::StatusOr<FrameTotals> Totals(const std::vector<std::string>& groups, const pg::CallLimit& limit);
 
   // One entry for each metric that a source ever sent. INVALID_ARGUMENT for a bad range.
   absl::StatusOr<std::vector<FreshnessEntry>> Freshness(const std::vector<SourceRef>& sources, absl::Time start,
-                                                        absl::Time end, absl::Time deadline);
+                                                        absl::Time end, const pg::CallLimit& limit);
 
   // Share of the range that frames of one metric cover; the mean over those of the sources that ever sent it.
   absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
-                                      absl::Time start, absl::Time end, absl::Time deadline);
+                                      absl::Time start, absl::Time end, const pg::CallLimit& limit);
 
-  // Every collector, or those named. Sums of past days are remembered until the day gets late rows, so that a call
-  // reads two days; after a start they are added day by day, as far back as the deadlines of the calls allow. Dear
-  // answers are kept for up to 5 s and shared.
+  // Every collector, or those named. Rows of a source count for the collector that reads it now. Dear answers are kept
+  // for up to 5 s and shared.
   absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
-                                                          absl::Time deadline);
+                                                          const pg::CallLimit& limit);
 
  private:
-  // Rows per collector of a past day.
-  struct DaySums {
-    // The day's fixed count of ledger rows before they were summed; none while the day is open.
-    std::optional<int64_t> fixed;
-    absl::Time summed;
-    std::map<int32_t, int64_t> rows;
-  };
-  absl::StatusOr<std::vector<CollectorTotals>> ReadCollectors(absl::Time deadline);
-
-  pg::Pool* pool_;
+  pg::ReadPool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
   clock::Clock* clock_;
   KeptAnswer<int64_t> count_;
   // By group; what belongs to no source has the empty one.
   KeptAnswer<std::map<std::string, FrameTotals>> totals_;
   KeptAnswer<std::vector<CollectorTotals>> collectors_;
-  // By days since 1970, for days that ended more than a day ago. Of the one caller whom collectors_ lets read.
-  std::map<int64_t, DaySums> past_days_;
 };
 
 }  // namespace pga::storage

@@ -1,16 +1,15 @@
-#include "libs/storage/series_reader.h"
+#include "libs/storage/read/series_reader.h"
 
 #include <algorithm>
-#include <charconv>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
 #include "libs/status/status.h"
-#include "libs/storage/reader_load.h"
-#include "libs/storage/reader_sql.h"
-#include "libs/storage/reader_text.h"
+#include "libs/storage/read/load.h"
+#include "libs/storage/read/text.h"
 
 namespace pga::storage {
 namespace {
@@ -19,31 +18,25 @@ using internal::Cat;
 
 using catalog_pb::Column;
 using catalog_pb::Metric;
+using columns::GroupRow;
+using columns::Value;
+using ScopeKey = columns::CoverageSums::Key;
+using Coverage = std::map<ScopeKey, columns::CoverageSums::Scope>;
 
-// Unchanged rows are left out at most until the next keyframe, which comes once a day.
-constexpr absl::Duration kKeyframePeriod = absl::Hours(25);
 constexpr int64_t kMaxPoints = 1000000;
-// Unchanged series looked for; more do not fit into an answer anyway.
-constexpr int kMaxKeyframeKeys = 5000;
-// Of a row that only says that a series exists.
-constexpr int kNoBucket = -1;
-// Increases that are known to be too low, or not known at all.
-constexpr int kLowerBoundFlags = 1 | 2;
-constexpr int kInterpolatedFlag = 16;
-
-// Columns of GaugeSql.
+// Values of columns::GaugeReadings.
 enum GaugeValue { kMin, kMax, kSum, kCount, kSumOfAverages, kSumOfLast, kGaugeValues };
 
 struct GroupKey {
   int32_t source_id = 0;  // 0 when sources are added up
-  std::vector<std::optional<std::string>> labels;
+  std::vector<Value> labels;
   bool operator<(const GroupKey& other) const {
     return std::tie(source_id, labels) < std::tie(other.source_id, other.labels);
   }
 };
 
-GroupKey KeyOf(const GroupRow& row, const Grouping& grouping) {
-  return {grouping.by_source ? row.scope.first : 0, row.labels};
+GroupKey KeyOf(const GroupRow& row, bool by_source) {
+  return {by_source ? row.source : 0, row.labels};
 }
 
 // Rows of one group by bucket.
@@ -52,10 +45,14 @@ struct Group {
   std::vector<std::vector<const GroupRow*>> buckets;
 };
 
-absl::StatusOr<Grouping> ParseGrouping(const Metric& metric, bool counter, const std::vector<std::string>& group_by,
-                                       int limit) {
-  Grouping grouping;
-  grouping.max_groups = limit;
+// What stays apart.
+struct Apart {
+  std::vector<const Column*> labels;
+  bool by_source = true;
+};
+
+absl::StatusOr<Apart> ParseGrouping(const Metric& metric, bool counter, const std::vector<std::string>& group_by) {
+  Apart grouping;
   if (group_by.empty()) {
     grouping.labels = LabelsOf(metric);
     return grouping;
@@ -102,23 +99,23 @@ void FillCounterPoint(const Group& group, const Coverage& coverage, size_t bucke
   std::map<ScopeKey, double> sums;
   for (const GroupRow* row : group.buckets[bucket]) {
     if (row->values[0]) {
-      sums[row->scope] += *row->values[0];
+      sums[{row->source, row->scope}] += *row->values[0];
       known = true;
     }
-    if ((row->flags & kLowerBoundFlags) != 0) point.lower_bound = true;
-    if ((row->flags & kInterpolatedFlag) != 0) point.interpolated = true;
+    if ((row->flags & kTooLowFlags) != 0) point.lower_bound = true;
+    if ((row->flags & columns::kInterpolatedFlag) != 0) point.interpolated = true;
   }
   for (const ScopeKey& scope : group.scopes) {
-    const auto covering = coverage.covered_ms.find(scope);
-    const double ms = covering == coverage.covered_ms.end() ? 0 : static_cast<double>(covering->second[bucket]);
+    const auto covering = coverage.find(scope);
+    const double ms = covering == coverage.end() ? 0 : static_cast<double>(covering->second.covered_us[bucket]) / 1000;
     covered += ms;
     const auto sum = sums.find(scope);
     if (ms > 0) {
-      const auto lower = coverage.lower_bound.find(scope);
-      if (lower != coverage.lower_bound.end() && lower->second[bucket]) point.lower_bound = true;
+      if (covering->second.lower_bound[bucket] != 0) point.lower_bound = true;
       // Frames cover the bucket: a series without a row in it did not change, unless its increases are unknown.
-      if (sum != sums.end() || std::none_of(group.buckets[bucket].begin(), group.buckets[bucket].end(),
-                                            [&](const GroupRow* row) { return row->scope == scope; })) {
+      if (sum != sums.end() ||
+          std::none_of(group.buckets[bucket].begin(), group.buckets[bucket].end(),
+                       [&](const GroupRow* row) { return ScopeKey(row->source, row->scope) == scope; })) {
         known = true;
       }
     }
@@ -133,8 +130,8 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
                     SeriesPoint& point) {
   double covered = 0;
   for (const ScopeKey& scope : group.scopes) {
-    const auto covering = coverage.covered_ms.find(scope);
-    if (covering != coverage.covered_ms.end()) covered += static_cast<double>(covering->second[bucket]);
+    const auto covering = coverage.find(scope);
+    if (covering != coverage.end()) covered += static_cast<double>(covering->second.covered_us[bucket]) / 1000;
   }
   point.covered_ms = group.scopes.empty() ? 0 : covered / static_cast<double>(group.scopes.size());
   double sum = 0;
@@ -175,10 +172,10 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
 
 }  // namespace
 
-SeriesReader::SeriesReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock)
+SeriesReader::SeriesReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock)
     : pool_(pool), catalog_(std::move(catalog)), clock_(clock) {}
 
-absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::Time deadline) {
+absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const pg::CallLimit& limit) {
   const Metric* metric = catalog_->Find(query.metric);
   if (metric == nullptr) {
     std::vector<std::string> names;
@@ -195,86 +192,67 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
   }
   if (query.filters.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
   const bool counter = column->kind() == catalog_pb::COLUMN_KIND_COUNTER;
-  PGA_ASSIGN_OR_RETURN(const Grouping grouping, ParseGrouping(*metric, counter, query.group_by, query.limit));
+  PGA_ASSIGN_OR_RETURN(const Apart apart, ParseGrouping(*metric, counter, query.group_by));
+  columns::Grouping grouping;
+  grouping.by_source = apart.by_source;
+  grouping.max_groups = static_cast<size_t>(query.limit);
+  for (const Column* label : apart.labels) grouping.by.push_back(IdOf(*metric, *label));
   const absl::Time now = clock_->Now();
 
   MetricRead read;
   read.metric = metric;
   read.source_ids = IdsOf(query.sources);
-  PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), now));
   for (const std::string& text : query.filters) {
     PGA_ASSIGN_OR_RETURN(LabelFilter filter, ParseLabelFilter(*metric, text));
     read.filters.push_back(std::move(filter));
   }
-  if (!counter && metric->skip_unchanged()) read.lookback = kKeyframePeriod;
+  // What is wrong with the range is told without the database, as far as it can be.
+  PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), {query.range.time_zone, {}}, now));
 
   SeriesAnswer answer;
   answer.step_seconds = read.plan.step_seconds;
   answer.unit = query.rate ? column->unit() + "/s" : column->unit();
   if (query.sources.empty()) return answer;
 
-  GroupRows rows;
-  Coverage coverage;
-  std::map<int64_t, std::string> texts;
-  const absl::Status done = pool_->InTransaction(
-      deadline,
-      [&](pg::Transaction& tx) -> absl::Status {
-        PGA_RETURN_IF_ERROR(PrepareRead(tx));
-        PGA_ASSIGN_OR_RETURN(read.metric_id, FindMetricId(tx, metric->name()));
-        PGA_ASSIGN_OR_RETURN(const std::optional<RawSpan> raw, FindRawSpan(tx, read));
-        PGA_ASSIGN_OR_RETURN(coverage, LoadCoverage(tx, read, now));
-        const Statement statement =
-            counter ? CounterSql(read, {column}, grouping, raw) : GaugeSql(read, *column, grouping, raw);
-        PGA_ASSIGN_OR_RETURN(rows, LoadGroupRows(tx, statement, counter ? 1 : kGaugeValues, grouping.labels.size()));
-        PGA_RETURN_IF_ERROR(CheckBounds(rows, grouping));
-        if (rows.groups_found * read.plan.buckets() > kMaxPoints) {
-          return absl::InvalidArgumentError(Cat("the answer has ", rows.groups_found, " series of ",
-                                                read.plan.buckets(), " points; at most ", kMaxPoints,
-                                                " points are given: use a larger step or a lower limit"));
-        }
-        if (counter && metric->skip_unchanged() && rows.groups_found < grouping.max_groups) {
-          // Series that did not change are 0, not missing, as far as there is room for them.
-          const Statement keys = KeyframeKeysSql(read, grouping, kKeyframePeriod, kMaxKeyframeKeys);
-          PGA_ASSIGN_OR_RETURN(pg::Result found, tx.Exec(keys.sql, keys.params));
-          std::vector<GroupRow> unchanged;
-          std::set<GroupKey> all;
-          for (const GroupRow& row : rows.rows) all.insert(KeyOf(row, grouping));
-          for (const pg::Row& key : found) {
-            GroupRow row;
-            row.scope = {key.Int32(0), key.Int32(1)};
-            row.bucket = kNoBucket;
-            for (size_t i = 0; i < grouping.labels.size(); ++i) row.labels.push_back(key.OptText(2 + i));
-            all.insert(KeyOf(row, grouping));
-            unchanged.push_back(std::move(row));
-          }
-          if (static_cast<int64_t>(all.size()) <= grouping.max_groups &&
-              static_cast<int64_t>(all.size()) * read.plan.buckets() <= kMaxPoints) {
-            rows.rows.insert(rows.rows.end(), unchanged.begin(), unchanged.end());
-          }
-        }
-        std::set<int64_t> ids;
-        for (const GroupRow& row : rows.rows) {
-          for (size_t i = 0; i < grouping.labels.size(); ++i) {
-            int64_t id = 0;
-            if (grouping.labels[i]->type() == catalog_pb::COLUMN_TYPE_TEXT && row.labels[i]) {
-              std::from_chars(row.labels[i]->data(), row.labels[i]->data() + row.labels[i]->size(), id);
-              ids.insert(id);
-            }
-          }
-        }
-        PGA_ASSIGN_OR_RETURN(texts, LoadTexts(tx, read.source_ids, {ids.begin(), ids.end()}));
-        return absl::OkStatus();
-      },
-      pg::Isolation::kSnapshot);
+  MetricRows loaded;
+  std::vector<GroupRow> unchanged;
+  const absl::Status done = pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
+    read.metric_id = stored.id;
+    PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), stored.zone, now));
+    if (counter) {
+      PGA_ASSIGN_OR_RETURN(loaded, LoadIncreases(tx, read, {column}, grouping));
+    } else {
+      PGA_ASSIGN_OR_RETURN(loaded, LoadReadings(tx, read, *column, grouping));
+    }
+    PGA_RETURN_IF_ERROR(CheckBounds(loaded.rows, grouping));
+    const auto found = static_cast<int64_t>(loaded.rows.groups_found);
+    if (found * read.plan.buckets() > kMaxPoints) {
+      return absl::InvalidArgumentError(Cat("the answer has ", found, " series of ", read.plan.buckets(),
+                                            " points; at most ", kMaxPoints,
+                                            " points are given: use a larger step or a lower limit"));
+    }
+    if (!counter || !metric->skip_unchanged() || found >= query.limit) return absl::OkStatus();
+    // Series that did not change are 0, not missing, as far as there is room for them.
+    PGA_ASSIGN_OR_RETURN(unchanged, LoadKeyframeSeries(tx, read, grouping));
+    std::set<GroupKey> all;
+    for (const GroupRow& row : loaded.rows.rows) all.insert(KeyOf(row, apart.by_source));
+    for (const GroupRow& row : unchanged) all.insert(KeyOf(row, apart.by_source));
+    const auto together = static_cast<int64_t>(all.size());
+    if (together > query.limit || together * read.plan.buckets() > kMaxPoints) unchanged.clear();
+    return absl::OkStatus();
+  });
   PGA_RETURN_IF_ERROR(done);
+  const Coverage& coverage = loaded.coverage;
+  std::vector<GroupRow>& rows = loaded.rows.rows;
+  rows.insert(rows.end(), std::make_move_iterator(unchanged.begin()), std::make_move_iterator(unchanged.end()));
 
   std::map<GroupKey, Group> groups;
-  for (const GroupRow& row : rows.rows) {
-    if (row.bucket >= read.plan.buckets()) continue;
-    Group& group = groups[KeyOf(row, grouping)];
+  for (const GroupRow& row : rows) {
+    Group& group = groups[KeyOf(row, apart.by_source)];
     group.buckets.resize(static_cast<size_t>(read.plan.buckets()));
-    group.scopes.insert(row.scope);
-    if (row.bucket == kNoBucket) continue;
+    group.scopes.insert({row.source, row.scope});
+    if (row.bucket < 0) continue;
     group.buckets[static_cast<size_t>(row.bucket)].push_back(&row);
   }
   std::map<int32_t, std::string> uuids;
@@ -282,15 +260,8 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, absl::
   for (const auto& [key, group] : groups) {
     SeriesData series;
     if (key.source_id != 0) series.source_uuid = uuids[key.source_id];
-    for (size_t i = 0; i < grouping.labels.size(); ++i) {
-      std::string value = key.labels[i].value_or("");
-      if (grouping.labels[i]->type() == catalog_pb::COLUMN_TYPE_TEXT && key.labels[i]) {
-        int64_t id = 0;
-        std::from_chars(value.data(), value.data() + value.size(), id);
-        const auto text = texts.find(id);
-        value = text == texts.end() ? "" : text->second;
-      }
-      series.labels[grouping.labels[i]->name()] = std::move(value);
+    for (size_t i = 0; i < apart.labels.size(); ++i) {
+      series.labels[apart.labels[i]->name()] = TextOf(key.labels[i], apart.labels[i]->type());
     }
     series.points.resize(group.buckets.size());
     for (size_t bucket = 0; bucket < series.points.size(); ++bucket) {

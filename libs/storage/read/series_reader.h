@@ -1,5 +1,5 @@
-// Series of any catalog metric: increases, rates and gauges per bucket, from whichever tables fit (reader_sql.h). What
-// has just arrived is visible at once: hours not rolled up yet are answered from raw rows inside the same snapshot.
+// Series of any catalog metric: increases, rates and gauges per bucket, from whichever levels fit (range.h). What has
+// just arrived is visible at once: frames that are in no block yet count in the same statement.
 //
 //   counters  sums of exact increases, split at bucket edges by whole units; rates divide by covered time; a bucket in
 //             which frames cover a source but nothing changed is 0, one that nothing covers is absent
@@ -17,9 +17,10 @@
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
-#include "libs/pg/pool.h"
-#include "libs/storage/reader_range.h"
-#include "libs/storage/source_reader.h"
+#include "libs/pg/call_limit.h"
+#include "libs/pg/read_pool.h"
+#include "libs/storage/read/range.h"
+#include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
 
@@ -67,18 +68,18 @@ struct SeriesAnswer {
   std::vector<SeriesData> series;
 };
 
-// Thread-safe; blocks until the deadline at most.
+// Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class SeriesReader {
  public:
   // All must outlive the reader.
-  SeriesReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+  SeriesReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
 
   // INVALID_ARGUMENT says what to change: unknown metric, column, label; a range, step or number of series out of
-  // bounds. FAILED_PRECONDITION when the database does not have the metric's tables yet.
-  absl::StatusOr<SeriesAnswer> Read(const SeriesQuery& query, absl::Time deadline);
+  // bounds. FAILED_PRECONDITION when the database does not know the metric yet.
+  absl::StatusOr<SeriesAnswer> Read(const SeriesQuery& query, const pg::CallLimit& limit);
 
  private:
-  pg::Pool* pool_;
+  pg::ReadPool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
   clock::Clock* clock_;
 };

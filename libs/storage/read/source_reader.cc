@@ -1,12 +1,13 @@
-#include "libs/storage/source_reader.h"
+#include "libs/storage/read/source_reader.h"
 
 #include <algorithm>
 #include <map>
 
 #include "absl/strings/str_join.h"
 #include "libs/status/status.h"
-#include "libs/storage/reader_sql.h"
-#include "libs/storage/reader_text.h"
+#include "libs/storage/read/names.h"
+#include "libs/storage/read/sent_frames.h"
+#include "libs/storage/read/text.h"
 
 namespace pga::storage {
 namespace {
@@ -20,13 +21,9 @@ constexpr char kResolveSql[] =
 
 constexpr char kListSql[] =
     "SELECT s.id, s.uuid::text, s.name, coalesce(c.collector_id, ''), s.system_identifier, s.server_version_num, "
-    "s.in_recovery, (extract(epoch FROM s.first_seen) * 1000000)::int8, "
-    "(extract(epoch FROM coalesce(l.newest, s.last_seen)) * 1000000)::int8, coalesce(l.frames, 0), coalesce(l.rows, 0) "
-    "FROM metrics.source s LEFT JOIN metrics.collector c ON c.id = s.collector_id "
-    "LEFT JOIN LATERAL (SELECT count(*) AS frames, sum(m.rows)::int8 AS rows, max(m.time) AS newest FROM "
-    "metrics.metrics m "
-    "WHERE m.source_id = s.id AND m.time >= $2::timestamptz) l ON true "
-    "WHERE s.group_name = ANY($1::text[]) ORDER BY s.name, s.id";
+    "s.in_recovery, (extract(epoch FROM s.first_seen) * 1000000)::int8, (extract(epoch FROM s.last_seen) * "
+    "1000000)::int8 FROM metrics.source s LEFT JOIN metrics.collector c ON c.id = s.collector_id WHERE s.group_name = "
+    "ANY($1::text[]) ORDER BY s.name, s.id";
 
 }  // namespace
 
@@ -76,9 +73,22 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
 }
 
 absl::StatusOr<std::vector<SourceOverview>> SourceReader::List(const std::vector<std::string>& groups, absl::Time now,
-                                                               absl::Time deadline) {
-  PGA_ASSIGN_OR_RETURN(pg::Result result,
-                       pool_->Exec(kListSql, {ArrayOf(groups), TimeText(now - absl::Hours(24))}, deadline));
+                                                               const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kListSql, {ArrayOf(groups)}, limit.deadline));
+  std::vector<int32_t> ids;
+  for (const pg::Row& row : result) ids.push_back(row.Int32(0));
+  std::map<int32_t, SentFrames> sent;
+  PGA_RETURN_IF_ERROR(reads_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const std::vector<SentFrames> all,
+                         LoadSentFrames(tx, &ids, now - absl::Hours(24), absl::FromUnixSeconds(7258118400)));
+    for (const SentFrames& frames : all) {
+      SentFrames& of_source = sent[frames.source_id];
+      of_source.frames += frames.frames;
+      of_source.rows += frames.rows;
+      of_source.newest_us = std::max(of_source.newest_us, frames.newest_us);
+    }
+    return absl::OkStatus();
+  }));
   std::vector<SourceOverview> sources;
   std::map<int64_t, std::vector<std::string>> by_system;
   for (const pg::Row& row : result) {
@@ -90,8 +100,11 @@ absl::StatusOr<std::vector<SourceOverview>> SourceReader::List(const std::vector
     overview.in_recovery = row.Bool(6);
     overview.first_seen = absl::FromUnixMicros(row.Int64(7));
     overview.last_seen = absl::FromUnixMicros(row.Int64(8));
-    overview.frames_24h = row.Int64(9);
-    overview.rows_24h = row.Int64(10);
+    if (const auto of_source = sent.find(overview.source.id); of_source != sent.end()) {
+      overview.last_seen = absl::FromUnixMicros(of_source->second.newest_us);
+      overview.frames_24h = of_source->second.frames;
+      overview.rows_24h = of_source->second.rows;
+    }
     if (overview.system_identifier != 0) by_system[overview.system_identifier].push_back(overview.source.uuid);
     sources.push_back(std::move(overview));
   }

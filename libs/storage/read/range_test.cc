@@ -1,4 +1,4 @@
-#include "libs/storage/reader_range.h"
+#include "libs/storage/read/range.h"
 
 #include <gtest/gtest.h>
 
@@ -38,9 +38,9 @@ struct StepCase {
 
 class PlanBucketsStep : public ::testing::TestWithParam<StepCase> {};
 
-TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
-  const auto plan =
-      PlanBuckets(Request("2025-12-31T10:00:00Z", "2025-12-31T12:00:00Z", GetParam().step), RetentionDays(), kNow);
+TEST_P(PlanBucketsStep, ChoosesTheCoarsestLevelWhoseBucketsFit) {
+  const auto plan = PlanBuckets(Request("2025-12-31T10:00:00Z", "2025-12-31T12:00:00Z", GetParam().step),
+                                ReadRetention(), DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
   EXPECT_EQ(plan->step_seconds, GetParam().expected_step);
   EXPECT_EQ(plan->resolution, GetParam().resolution);
@@ -48,32 +48,36 @@ TEST_P(PlanBucketsStep, ChoosesTheCoarsestTableWhoseBucketsFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, PlanBucketsStep,
-                         ::testing::Values(StepCase{"chosen", 0, 60, Resolution::k1m, 120},
+                         ::testing::Values(StepCase{"chosen", 0, 60, Resolution::kRaw, 120},
                                            StepCase{"seconds", 15, 15, Resolution::kRaw, 480},
                                            StepCase{"odd", 90, 90, Resolution::kRaw, 80},
-                                           StepCase{"minutes", 120, 120, Resolution::k1m, 60},
-                                           StepCase{"ten_minutes", 600, 600, Resolution::k10m, 12},
-                                           StepCase{"half_hour", 1800, 1800, Resolution::k10m, 4},
+                                           StepCase{"minutes", 120, 120, Resolution::kRaw, 60},
+                                           StepCase{"ten_minutes", 600, 600, Resolution::kRaw, 12},
+                                           StepCase{"half_hour", 1800, 1800, Resolution::kRaw, 4},
                                            StepCase{"hour", 3600, 3600, Resolution::k1h, 2}),
                          [](const auto& test) { return test.param.name; });
 
 TEST(PlanBuckets, WidensTheRangeToWholeBuckets) {
-  const auto plan = PlanBuckets(Request("2025-12-31T10:00:30Z", "2025-12-31T10:02:01Z", 60), RetentionDays(), kNow);
+  const auto plan =
+      PlanBuckets(Request("2025-12-31T10:00:30Z", "2025-12-31T10:02:01Z", 60), ReadRetention(), DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
   EXPECT_EQ(plan->start(), At("2025-12-31T10:00:00Z"));
   EXPECT_EQ(plan->end(), At("2025-12-31T10:03:00Z"));
 }
 
 TEST(PlanBuckets, ChosenStepFitsWhatIsStillKept) {
-  const auto plan = PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 0), RetentionDays(), kNow);
+  const auto plan =
+      PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 0), ReadRetention(), DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
-  EXPECT_EQ(plan->step_seconds, 600);
-  EXPECT_EQ(plan->resolution, Resolution::k10m);
+  EXPECT_EQ(plan->step_seconds, 86400);
+  EXPECT_EQ(plan->resolution, Resolution::k1d);
+  EXPECT_FALSE(plan->raw_kept);
 }
 
 TEST(PlanBuckets, SaysWhichStepIsStillKept) {
-  EXPECT_THAT(PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 60), RetentionDays(), kNow),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiple of 600")));
+  EXPECT_THAT(
+      PlanBuckets(Request("2025-11-01T00:00:00Z", "2025-11-01T02:00:00Z", 60), ReadRetention(), DayZone(), kNow),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiple of 86400")));
 }
 
 struct BadCase {
@@ -85,7 +89,7 @@ struct BadCase {
 class PlanBucketsRefusal : public ::testing::TestWithParam<BadCase> {};
 
 TEST_P(PlanBucketsRefusal, SaysWhatToChange) {
-  EXPECT_THAT(PlanBuckets(GetParam().request, RetentionDays(), kNow),
+  EXPECT_THAT(PlanBuckets(GetParam().request, ReadRetention(), DayZone(), kNow),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
 }
 
@@ -105,25 +109,99 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(PlanBuckets, DaysOfATimeZoneBeginAtLocalMidnight) {
   // Summer time begins on 2025-03-30 in Zurich: that day has 23 hours.
   const auto plan = PlanBuckets(Request("2025-03-29T12:00:00Z", "2025-03-31T12:00:00Z", 86400, "Europe/Zurich"),
-                                RetentionDays{400, 400, 400, 400}, kNow);
+                                ReadRetention{400, 400}, DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
   EXPECT_EQ(plan->edges, (std::vector<absl::Time>{At("2025-03-28T23:00:00Z"), At("2025-03-29T23:00:00Z"),
                                                   At("2025-03-30T22:00:00Z"), At("2025-03-31T22:00:00Z")}));
   EXPECT_EQ(plan->resolution, Resolution::k1h);
 }
 
-TEST(PlanBuckets, OffsetsOfHalfAnHourUseTenMinuteBuckets) {
-  const auto plan = PlanBuckets(Request("2025-12-30T00:00:00Z", "2025-12-31T00:00:00Z", 86400, "Asia/Kolkata"),
-                                RetentionDays(), kNow);
+std::string Text(const columns::Cells& cells) {
+  std::string text;
+  int level = -1, count = 0;
+  const auto flush = [&] {
+    if (count > 0) text += std::to_string(count) + (level == 0 ? " raw " : level == 1 ? " hours " : " days ");
+    count = 0;
+  };
+  for (const columns::Cell& cell : cells) {
+    if (cell.level != level) flush();
+    level = cell.level;
+    ++count;
+  }
+  flush();
+  return text;
+}
+
+TEST(PlanBuckets, OffsetsOfHalfAnHourTakeRawEdges) {
+  const auto plan = PlanBuckets(Request("2025-12-29T00:00:00Z", "2025-12-31T00:00:00Z", 86400, "Asia/Kolkata"),
+                                ReadRetention(), DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
-  EXPECT_EQ(plan->start(), At("2025-12-29T18:30:00Z"));
-  EXPECT_EQ(plan->resolution, Resolution::k10m);
+  EXPECT_EQ(plan->start(), At("2025-12-28T18:30:00Z"));
+  EXPECT_EQ(plan->resolution, Resolution::kRaw);
+  EXPECT_EQ(Text(CellsOfIncreases(*plan)), "1 raw 23 hours 2 raw 23 hours 2 raw 23 hours 1 raw ");
+}
+
+TEST(PlanBuckets, DaysOfTheConfiguredZoneOutliveRawRows) {
+  const RangeRequest old = Request("2025-10-01T00:00:00Z", "2025-10-20T00:00:00Z", 86400, "Europe/Zurich");
+  EXPECT_THAT(PlanBuckets(old, ReadRetention(), DayZone(), kNow),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("only days of UTC")));
+  absl::TimeZone zurich;
+  ASSERT_TRUE(absl::LoadTimeZone("Europe/Zurich", &zurich));
+  const auto plan = PlanBuckets(old, ReadRetention(), {"Europe/Zurich", zurich}, kNow);
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_TRUE(plan->zone_days);
+  for (const columns::Cell& cell : CellsOfIncreases(*plan)) EXPECT_EQ(cell.level, 3);
+}
+
+TEST(CellsOfIncreases, LongRangesReadHoursAndDays) {
+  const auto cells = [](const std::string& start, const std::string& end) {
+    return Text(CellsOfIncreases(*PlanWholeRange(At(start), At(end), ReadRetention(), kNow)));
+  };
+  EXPECT_EQ(cells("2025-12-30T10:30:00Z", "2025-12-30T20:00:00Z"), "1 raw ");
+  EXPECT_EQ(cells("2025-12-30T10:30:00Z", "2025-12-31T20:00:00Z"), "1 raw 33 hours ");
+  EXPECT_EQ(cells("2025-12-20T22:30:00Z", "2025-12-30T01:10:00Z"), "1 raw 1 hours 9 days 1 hours 1 raw ");
+}
+
+TEST(CellsOfReadings, LookBackByHoursAndCutRawPiecesAtHours) {
+  const auto plan =
+      PlanBuckets(Request("2025-12-31T10:20:00Z", "2025-12-31T12:40:00Z", 1200), ReadRetention(), DayZone(), kNow);
+  ASSERT_THAT(plan, IsOk());
+  const columns::Cells cells = CellsOfReadings(*plan, absl::Hours(25));
+  EXPECT_EQ(Text(cells), "25 hours 8 raw ");
+  EXPECT_EQ(cells[24].bucket, -1);
+  EXPECT_EQ(cells[25].bucket, -1) << "from the full hour to the start";
+  EXPECT_EQ(cells[26].bucket, 0);
+}
+
+TEST(Cells, CoverThePlanWithoutGaps) {
+  std::mt19937_64 random(5);
+  const std::vector<std::string> zones = {"Europe/Zurich", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"};
+  for (int round = 0; round < 300; ++round) {
+    const absl::Time start = At("2025-03-01T00:00:00Z") + absl::Seconds(static_cast<int64_t>(random() % 20000000));
+    const std::vector<int64_t> steps = {1200, 3600, 21600, 86400};
+    const RangeRequest request{start, start + absl::Seconds(static_cast<int64_t>(1 + random() % 1864000)),
+                               steps[random() % steps.size()], zones[random() % zones.size()]};
+    DayZone zone{"Europe/Zurich", {}};
+    ASSERT_TRUE(absl::LoadTimeZone(zone.name, &zone.zone));
+    const auto plan = PlanBuckets(request, ReadRetention{800, 800}, zone, kNow);
+    ASSERT_THAT(plan, IsOk());
+    for (const columns::Cells& cells : {CellsOfIncreases(*plan), CellsOfReadings(*plan, absl::ZeroDuration())}) {
+      ASSERT_EQ(cells.front().start_us, absl::ToUnixMicros(plan->start()));
+      ASSERT_EQ(cells.back().end_us, absl::ToUnixMicros(plan->end()));
+      for (size_t i = 0; i < cells.size(); ++i) {
+        ASSERT_LT(cells[i].start_us, cells[i].end_us);
+        ASSERT_TRUE(i == 0 || cells[i].start_us == cells[i - 1].end_us);
+        ASSERT_EQ(cells[i].bucket, BucketOf(plan->edges, absl::FromUnixMicros(cells[i].start_us)));
+        ASSERT_EQ(cells[i].bucket, BucketOf(plan->edges, absl::FromUnixMicros(cells[i].end_us - 1)));
+      }
+    }
+  }
 }
 
 TEST(PlanBuckets, RepeatedHourIsTwoBuckets) {
   // Summer time ends on 2025-10-26 at 03:00 local time.
   const auto plan = PlanBuckets(Request("2025-10-25T22:00:00Z", "2025-10-26T04:00:00Z", 3600, "Europe/Zurich"),
-                                RetentionDays{400, 400, 400, 400}, kNow);
+                                ReadRetention{400, 400}, DayZone(), kNow);
   ASSERT_THAT(plan, IsOk());
   EXPECT_EQ(plan->buckets(), 6);
   for (int i = 0; i < plan->buckets(); ++i) {
@@ -146,7 +224,7 @@ TEST(PlanBuckets, EdgesGrowAndCoverTheRangeInEveryZone) {
                          zones[random() % zones.size()]};
     const std::vector<int64_t> steps = {3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400};
     request.step_seconds = steps[random() % steps.size()];
-    const auto plan = PlanBuckets(request, RetentionDays{800, 800, 800, 800}, kNow);
+    const auto plan = PlanBuckets(request, ReadRetention{800, 800}, DayZone(), kNow);
     ASSERT_THAT(plan, IsOk());
     ASSERT_LE(plan->start(), request.start);
     ASSERT_GE(plan->end(), request.end);
@@ -157,20 +235,13 @@ TEST(PlanBuckets, EdgesGrowAndCoverTheRangeInEveryZone) {
 }
 
 TEST(PlanWholeRange, WidensToWholeMinutesOrToWhatIsKept) {
-  const auto recent = PlanWholeRange(At("2025-12-31T10:00:30.5Z"), At("2025-12-31T11:59:59Z"), RetentionDays(), kNow);
+  const auto recent = PlanWholeRange(At("2025-12-31T10:00:30.5Z"), At("2025-12-31T11:59:59Z"), ReadRetention(), kNow);
   ASSERT_THAT(recent, IsOk());
   EXPECT_EQ(recent->edges, (std::vector<absl::Time>{At("2025-12-31T10:00:00Z"), At("2025-12-31T12:00:00Z")}));
-  const auto old = PlanWholeRange(At("2025-06-01T10:10:00Z"), At("2025-06-02T00:00:00Z"), RetentionDays(), kNow);
+  const auto old = PlanWholeRange(At("2025-06-01T10:10:00Z"), At("2025-06-02T00:00:00Z"), ReadRetention(), kNow);
   ASSERT_THAT(old, IsOk());
-  EXPECT_EQ(old->start(), At("2025-06-01T10:00:00Z"));
-  EXPECT_EQ(old->resolution, Resolution::k1h);
-}
-
-TEST(CellEdges, AddsFullHours) {
-  const auto plan = PlanWholeRange(At("2025-12-31T10:30:00Z"), At("2025-12-31T12:10:00Z"), RetentionDays(), kNow);
-  ASSERT_THAT(plan, IsOk());
-  EXPECT_EQ(CellEdges(*plan), (std::vector<absl::Time>{At("2025-12-31T10:30:00Z"), At("2025-12-31T11:00:00Z"),
-                                                       At("2025-12-31T12:00:00Z"), At("2025-12-31T12:10:00Z")}));
+  EXPECT_EQ(old->start(), At("2025-06-01T00:00:00Z"));
+  EXPECT_EQ(old->resolution, Resolution::k1d);
 }
 
 TEST(BucketOf, IsHalfOpen) {
@@ -180,34 +251,6 @@ TEST(BucketOf, IsHalfOpen) {
   EXPECT_EQ(BucketOf(edges, edges[0]), 0);
   EXPECT_EQ(BucketOf(edges, edges[1]), 1);
   EXPECT_EQ(BucketOf(edges, edges[2]), -1);
-}
-
-TEST(ShareBefore, PiecesAlwaysAddUpToTheIncrease) {
-  std::mt19937_64 random(11);
-  for (int round = 0; round < 20000; ++round) {
-    const auto start = static_cast<int64_t>(random() % 4000000000000000);
-    const auto length = static_cast<int64_t>(1 + random() % 2600000000000);
-    const auto delta = static_cast<int64_t>(random() >> (random() % 60) >> 1);
-    int64_t sum = 0;
-    int64_t before = 0;
-    int64_t at = start;
-    while (at < start + length) {
-      at += static_cast<int64_t>(1 + random() % static_cast<uint64_t>(length));
-      const int64_t share = ShareBefore(delta, start, start + length, at);
-      ASSERT_GE(share, before);
-      sum += share - before;
-      before = share;
-    }
-    ASSERT_EQ(sum, delta);
-  }
-}
-
-TEST(ShareBefore, FallsInProportion) {
-  EXPECT_EQ(ShareBefore(10, 0, 60, 30), 5);
-  EXPECT_EQ(ShareBefore(1, 0, 60, 59), 0);
-  EXPECT_EQ(ShareBefore(10, 0, 60, -5), 0);
-  EXPECT_EQ(ShareBefore(10, 0, 60, 100), 10);
-  EXPECT_EQ(ShareBefore(INT64_MAX, 0, 2600000000000, 1300000000000), INT64_MAX / 2);
 }
 
 }  // namespace

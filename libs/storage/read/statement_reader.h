@@ -13,9 +13,10 @@
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
-#include "libs/pg/pool.h"
-#include "libs/storage/reader_range.h"
-#include "libs/storage/source_reader.h"
+#include "libs/pg/call_limit.h"
+#include "libs/pg/read_pool.h"
+#include "libs/storage/read/range.h"
+#include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
 
@@ -72,7 +73,7 @@ struct TopStatementsQuery {
 };
 
 struct TopStatements {
-  // The range that was read: whole minutes, or the buckets that are still kept.
+  // The range that was read: whole minutes, or the days that are still kept.
   absl::Time start;
   absl::Time end;
   std::vector<TopStatement> statements;
@@ -91,22 +92,22 @@ struct StatementTimeline {
   std::vector<StatementPoint> points;
 };
 
-// Thread-safe; blocks until the deadline at most.
+// Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class StatementReader {
  public:
   // All must outlive the reader.
-  StatementReader(pg::Pool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+  StatementReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
 
   // INVALID_ARGUMENT for a bad range.
-  absl::StatusOr<TopStatements> Top(const TopStatementsQuery& query, absl::Time deadline);
+  absl::StatusOr<TopStatements> Top(const TopStatementsQuery& query, const pg::CallLimit& limit);
 
   // One statement per bucket, added up over the sources. NOT_FOUND when no source has it in the range and no text of it
   // is known.
   absl::StatusOr<StatementTimeline> Timeline(int64_t query_id, const std::vector<SourceRef>& sources,
-                                             const RangeRequest& range, bool with_text, absl::Time deadline);
+                                             const RangeRequest& range, bool with_text, const pg::CallLimit& limit);
 
  private:
-  pg::Pool* pool_;
+  pg::ReadPool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
   clock::Clock* clock_;
 };

@@ -1,4 +1,4 @@
-#include "libs/storage/reader_range.h"
+#include "libs/storage/read/range.h"
 
 #include <algorithm>
 #include <cctype>
@@ -34,18 +34,8 @@ int64_t CeilSeconds(absl::Time time) {
   return absl::FromUnixSeconds(seconds) < time ? seconds + 1 : seconds;
 }
 
-bool Kept(Resolution resolution, const RetentionDays& retention, absl::Time start, absl::Time now) {
-  return start >= now - absl::Hours(24) * retention.Of(resolution) - kRetentionSlack;
-}
-
-// The finest step that every edge of a coarser, still kept table allows; 0 when nothing coarser is kept longer.
-int64_t FinestKeptStep(const RetentionDays& retention, absl::Time start, absl::Time now) {
-  for (Resolution resolution : {Resolution::kRaw, Resolution::k1m, Resolution::k10m, Resolution::k1h}) {
-    if (Kept(resolution, retention, start, now)) {
-      return std::max<int64_t>(1, absl::ToInt64Seconds(WidthOf(resolution)));
-    }
-  }
-  return 0;
+bool Kept(int days, absl::Time start, absl::Time now) {
+  return start >= now - absl::Hours(24) * days - kRetentionSlack;
 }
 
 absl::StatusOr<absl::TimeZone> ZoneOf(const std::string& name) {
@@ -82,15 +72,68 @@ std::vector<absl::Time> LocalEdges(int64_t start, int64_t end, int64_t step, abs
   return {from, std::next(to)};
 }
 
-Resolution CoarsestFor(const std::vector<absl::Time>& edges) {
-  for (Resolution resolution : {Resolution::k1h, Resolution::k10m, Resolution::k1m}) {
-    const int64_t width = absl::ToInt64Seconds(WidthOf(resolution));
-    if (std::all_of(edges.begin(), edges.end(), [&](absl::Time t) { return absl::ToUnixSeconds(t) % width == 0; })) {
-      return resolution;
-    }
-  }
+bool AtMidnight(absl::Time time, absl::TimeZone zone) {
+  return absl::FromCivil(absl::ToCivilDay(time, zone), zone) == time;
+}
+
+Resolution CoarsestFor(const BucketPlan& plan) {
+  const auto all = [&](auto fits) { return std::all_of(plan.edges.begin(), plan.edges.end(), fits); };
+  if (all([&](absl::Time t) { return AtMidnight(t, plan.days); })) return Resolution::k1d;
+  if (all([](absl::Time t) { return absl::ToUnixSeconds(t) % kHourSeconds == 0; })) return Resolution::k1h;
   return Resolution::kRaw;
 }
+
+// Appends [start, end) of one bucket, cut into what the levels have.
+class Cutter {
+ public:
+  Cutter(const BucketPlan& plan, bool cut_raw, columns::Cells* cells) : plan_(plan), cut_raw_(cut_raw), cells_(cells) {
+    const absl::Duration range = plan.end() - plan.start();
+    hours_ = plan.raw_kept && range >= kReadHoursFrom;
+    days_ = !plan.raw_kept || range >= kReadDaysFrom;
+  }
+
+  void Cut(absl::Time start, absl::Time end, int32_t bucket) {
+    if (!days_) return CutByHours(start, end, bucket, hours_);
+    absl::CivilDay day = absl::ToCivilDay(start, plan_.days);
+    if (absl::FromCivil(day, plan_.days) < start) ++day;
+    absl::Time at = start;
+    for (absl::Time next = absl::FromCivil(day, plan_.days); next <= end; next = absl::FromCivil(++day, plan_.days)) {
+      if (next == at) continue;
+      if (at == start && !AtMidnight(start, plan_.days)) {
+        CutByHours(at, next, bucket, hours_);
+      } else {
+        Add(at, next, bucket, plan_.zone_days ? 3 : 2);
+      }
+      at = next;
+    }
+    if (at < end) CutByHours(at, end, bucket, hours_);
+  }
+
+  void CutByHours(absl::Time start, absl::Time end, int32_t bucket, bool hours) {
+    const auto first = absl::FromUnixSeconds(CeilTo(CeilSeconds(start), kHourSeconds));
+    const auto last = absl::FromUnixSeconds(FloorTo(FloorSeconds(end), kHourSeconds));
+    if (first > last || (!hours && !cut_raw_)) {
+      Add(start, end, bucket, 0);
+      return;
+    }
+    if (start < first) Add(start, first, bucket, 0);
+    for (absl::Time hour = first; hour < last; hour += absl::Hours(1)) {
+      Add(hour, hour + absl::Hours(1), bucket, hours ? 1 : 0);
+    }
+    if (last < end) Add(last, end, bucket, 0);
+  }
+
+ private:
+  void Add(absl::Time start, absl::Time end, int32_t bucket, int8_t level) {
+    if (start < end) cells_->push_back({absl::ToUnixMicros(start), absl::ToUnixMicros(end), bucket, level});
+  }
+
+  const BucketPlan& plan_;
+  const bool cut_raw_;
+  columns::Cells* const cells_;
+  bool hours_ = false;
+  bool days_ = false;
+};
 
 absl::Status CheckRange(absl::Time start, absl::Time end) {
   if (start >= end) return absl::InvalidArgumentError("the range is empty: start must lie before end");
@@ -107,49 +150,8 @@ absl::Status CheckRange(absl::Time start, absl::Time end) {
 
 }  // namespace
 
-absl::Duration WidthOf(Resolution resolution) {
-  switch (resolution) {
-    case Resolution::kRaw:
-      return absl::ZeroDuration();
-    case Resolution::k1m:
-      return absl::Minutes(1);
-    case Resolution::k10m:
-      return absl::Minutes(10);
-    case Resolution::k1h:
-      return absl::Hours(1);
-  }
-  return absl::ZeroDuration();
-}
-
-std::string_view TableSuffix(Resolution resolution) {
-  switch (resolution) {
-    case Resolution::kRaw:
-      return "";
-    case Resolution::k1m:
-      return "_1m";
-    case Resolution::k10m:
-      return "_10m";
-    case Resolution::k1h:
-      return "_1h";
-  }
-  return "";
-}
-
-int RetentionDays::Of(Resolution resolution) const {
-  switch (resolution) {
-    case Resolution::kRaw:
-      return raw;
-    case Resolution::k1m:
-      return rollup_1m;
-    case Resolution::k10m:
-      return rollup_10m;
-    case Resolution::k1h:
-      return rollup_1h;
-  }
-  return 0;
-}
-
-absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const RetentionDays& retention, absl::Time now) {
+absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const ReadRetention& retention,
+                                       const DayZone& day_zone, absl::Time now) {
   if (absl::Status status = CheckRange(request.start, request.end); !status.ok()) return status;
   if (request.step_seconds < 0 || request.step_seconds > kDaySeconds) {
     return absl::InvalidArgumentError(
@@ -157,7 +159,8 @@ absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const Retent
   }
   const int64_t start = FloorSeconds(request.start);
   const int64_t end = CeilSeconds(request.end);
-  const int64_t finest = FinestKeptStep(retention, request.start, now);
+  const bool raw_kept = Kept(retention.raw, request.start, now);
+  const int64_t finest = raw_kept ? 1 : kDaySeconds;
 
   int64_t step = request.step_seconds;
   if (step == 0) {
@@ -186,6 +189,10 @@ absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const Retent
           "28800, 43200 or 86400"));
     }
     plan.edges = LocalEdges(start, end, step, *zone);
+    if (request.time_zone == day_zone.name) {
+      plan.zone_days = true;
+      plan.days = *zone;
+    }
   } else {
     if (!request.time_zone.empty() && request.time_zone != "UTC") {
       if (absl::StatusOr<absl::TimeZone> zone = ZoneOf(request.time_zone); !zone.ok()) return zone.status();
@@ -195,55 +202,72 @@ absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const Retent
       if (edge >= end) break;
     }
   }
-  plan.resolution = CoarsestFor(plan.edges);
-  if (!Kept(plan.resolution, retention, request.start, now) && finest > 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("at ", absl::FormatTime("%Y-%m-%d", request.start, absl::UTCTimeZone()), " only buckets of ",
-                     finest, " s are still kept; use a step that is a multiple of ", finest,
-                     " s, or a start within the last ", retention.Of(plan.resolution), " days"));
+  plan.resolution = CoarsestFor(plan);
+  plan.raw_kept = raw_kept;
+  if (!raw_kept && Kept(retention.days, request.start, now) && plan.resolution != Resolution::k1d) {
+    const std::string day = absl::FormatTime("%Y-%m-%d", request.start, absl::UTCTimeZone());
+    if (step == kDaySeconds && !plan.zone_days) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "at ", day, " only days of UTC", day_zone.name.empty() ? "" : absl::StrCat(" and ", day_zone.name),
+          " are still kept; use one of these as time_zone, or a start within the last ", retention.raw, " days"));
+    }
+    return absl::InvalidArgumentError(absl::StrCat("at ", day, " only buckets of ", kDaySeconds,
+                                                   " s are still kept; use a step that is a multiple of ", kDaySeconds,
+                                                   " s, or a start within the last ", retention.raw, " days"));
   }
   return plan;
 }
 
-absl::StatusOr<BucketPlan> PlanWholeRange(absl::Time start, absl::Time end, const RetentionDays& retention,
+absl::StatusOr<BucketPlan> PlanWholeRange(absl::Time start, absl::Time end, const ReadRetention& retention,
                                           absl::Time now) {
   if (absl::Status status = CheckRange(start, end); !status.ok()) return status;
-  const int64_t finest = FinestKeptStep(retention, start, now);
-  const int64_t unit = std::max(kMinuteSeconds, finest == 0 ? kHourSeconds : finest);
   BucketPlan plan;
+  plan.raw_kept = Kept(retention.raw, start, now);
+  const int64_t unit = plan.raw_kept ? kMinuteSeconds : kDaySeconds;
   plan.edges = {absl::FromUnixSeconds(FloorTo(FloorSeconds(start), unit)),
                 absl::FromUnixSeconds(CeilTo(CeilSeconds(end), unit))};
   plan.step_seconds = absl::ToInt64Seconds(plan.end() - plan.start());
-  plan.resolution = unit == kMinuteSeconds ? Resolution::k1m
-                    : unit == kHourSeconds ? Resolution::k1h
-                                           : Resolution::k10m;
+  plan.resolution = CoarsestFor(plan);
   return plan;
 }
 
-std::vector<absl::Time> CellEdges(const BucketPlan& plan) {
-  std::vector<absl::Time> cells = plan.edges;
-  const int64_t end = absl::ToUnixSeconds(plan.end());
-  for (int64_t hour = CeilTo(absl::ToUnixSeconds(plan.start()), kHourSeconds); hour < end; hour += kHourSeconds) {
-    cells.push_back(absl::FromUnixSeconds(hour));
+BucketPlan PlanExactly(absl::Time start, absl::Time end) {
+  BucketPlan plan;
+  plan.edges = {start, end};
+  plan.step_seconds = absl::ToInt64Seconds(end - start);
+  return plan;
+}
+
+columns::Cells CellsOfIncreases(const BucketPlan& plan) {
+  columns::Cells cells;
+  Cutter cutter(plan, /*cut_raw=*/false, &cells);
+  for (int bucket = 0; bucket < plan.buckets(); ++bucket) {
+    cutter.Cut(plan.edges[static_cast<size_t>(bucket)], plan.edges[static_cast<size_t>(bucket) + 1], bucket);
   }
-  std::sort(cells.begin(), cells.end());
-  cells.erase(std::unique(cells.begin(), cells.end()), cells.end());
+  return cells;
+}
+
+columns::Cells CellsOfReadings(const BucketPlan& plan, absl::Duration lookback) {
+  columns::Cells cells;
+  Cutter cutter(plan, /*cut_raw=*/true, &cells);
+  if (lookback > absl::ZeroDuration()) {
+    const absl::Time start = plan.start();
+    if (plan.raw_kept) {
+      // Hours are exact here: no bucket is cut.
+      cutter.CutByHours(absl::FromUnixSeconds(FloorTo(FloorSeconds(start - lookback), kHourSeconds)), start, -1, true);
+    } else {
+      cutter.Cut(absl::FromCivil(absl::ToCivilDay(start - lookback, plan.days), plan.days), start, -1);
+    }
+  }
+  for (int bucket = 0; bucket < plan.buckets(); ++bucket) {
+    cutter.Cut(plan.edges[static_cast<size_t>(bucket)], plan.edges[static_cast<size_t>(bucket) + 1], bucket);
+  }
   return cells;
 }
 
 int BucketOf(const std::vector<absl::Time>& edges, absl::Time time) {
   if (edges.size() < 2 || time < edges.front() || time >= edges.back()) return -1;
   return static_cast<int>(std::upper_bound(edges.begin(), edges.end(), time) - edges.begin()) - 1;
-}
-
-int64_t ShareBefore(int64_t delta, int64_t start_us, int64_t end_us, int64_t until_us) {
-  if (until_us >= end_us) return delta;
-  if (until_us <= start_us) return 0;
-  const __int128 product = static_cast<__int128>(delta) * (until_us - start_us);
-  const __int128 length = end_us - start_us;
-  __int128 share = product / length;
-  if (product % length != 0 && product < 0) --share;
-  return static_cast<int64_t>(share);
 }
 
 }  // namespace pga::storage

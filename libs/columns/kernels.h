@@ -1,0 +1,274 @@
+// Computing over row sets: what questions about history need, without SQL. Rows may come in any order, from frames,
+// blocks of raw rows and blocks of buckets alike; each piece of time (cell) is answered by one level and by the raw
+// rows that are in no block yet. Not thread-safe; results do not depend on the order in which rows were added, but for
+// the rounding of sums of doubles.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "libs/columns/row_set.h"
+
+namespace pga::columns {
+
+// A piece of time, [start, end) for readings and (start, end] for increases; microseconds since 1970.
+struct Cell {
+  int64_t start_us = 0;
+  int64_t end_us = 0;
+  // Of the answer, from 0; -1: only looked at for what holds on.
+  int32_t bucket = 0;
+  // 0 = raw rows; else the level whose buckets are the cells of it.
+  int8_t level = 0;
+};
+// Growing, disjoint, none empty.
+using Cells = std::vector<Cell>;
+
+// Where rows come from: a level of blocks, or kQueue = frames that are in no block yet, which count in every cell.
+inline constexpr int8_t kQueue = -1;
+
+// A condition on a label or a text info; `keep` is asked once per text, or once per series or row for other types.
+// NULL is nullopt.
+struct RowFilter {
+  ColumnId column = 0;
+  std::function<bool(std::optional<std::string_view>)> text;
+  std::function<bool(std::optional<int64_t>)> number;
+};
+
+// monostate = NULL.
+using Value = std::variant<std::monostate, int64_t, double, std::string>;
+
+struct Grouping {
+  // Labels, or text infos, that stay apart.
+  std::vector<ColumnId> by;
+  // Texts (labels or infos) that do not keep rows apart; the greatest of each is given.
+  std::vector<ColumnId> infos;
+  bool by_source = true;
+  // Beyond these bounds nothing is added up any more, only counted.
+  size_t max_groups = 100;
+  size_t max_rows = 500'000;
+};
+
+// What is known of one group in one bucket, apart by source and scope.
+struct GroupRow {
+  int32_t source = 0;
+  int64_t scope = 0;
+  int32_t bucket = 0;
+  int flags = 0;
+  // As the kernel says; nullopt = not known.
+  std::vector<std::optional<double>> values;
+  std::vector<Value> labels;
+  std::vector<std::optional<std::string>> infos;
+};
+
+struct GroupRows {
+  size_t groups_found = 0;
+  size_t rows_found = 0;
+  // Empty when a bound was exceeded. In order of source, scope, labels, bucket.
+  std::vector<GroupRow> rows;
+};
+
+namespace internal {
+
+// Finds cells by time.
+class CellTable {
+ public:
+  explicit CellTable(const Cells& cells) : cells_(cells) {}
+  const Cells& cells() const { return cells_; }
+  // Index of the cell that holds the instant, or -1.
+  int Holding(int64_t instant) const;
+  // First and last cell that (start, end] reaches into; an interval without length only that which holds its end.
+  // Empty = {0, -1}.
+  std::pair<int, int> Touched(int64_t start_us, int64_t end_us) const;
+  bool Answers(int cell, int8_t level) const {
+    return level == kQueue || cells_[static_cast<size_t>(cell)].level == level;
+  }
+
+ private:
+  const Cells& cells_;
+};
+
+// Gives rows the number of their group.
+class Groups {
+ public:
+  explicit Groups(const Grouping& grouping) : grouping_(grouping) {}
+  struct Group {
+    int32_t source = 0;
+    int64_t scope = 0;
+    std::vector<Value> labels;
+    std::vector<std::optional<std::string>> infos;
+  };
+  static constexpr uint32_t kNone = UINT32_MAX;
+  // Of each row its group, or kNone where `wanted` is 0.
+  const std::vector<uint32_t>& Assign(int32_t source, const RowSet& rows, const std::vector<uint8_t>& wanted);
+  // The group of one series whose rows are no longer at hand; `labels` as Grouping::by.
+  uint32_t Of(int32_t source, int64_t scope, const std::vector<Value>& labels);
+  const std::vector<Group>& all() const { return groups_; }
+  // Distinct groups, scopes (and sources) of one group counted once.
+  size_t distinct() const { return distinct_.size(); }
+  bool full() const { return distinct_.size() > grouping_.max_groups; }
+
+ private:
+  uint32_t Find(const std::string& key, int32_t source, int64_t scope);
+
+  const Grouping& grouping_;
+  std::vector<Group> groups_;
+  absl::flat_hash_map<std::string, uint32_t> by_key_;
+  absl::flat_hash_set<std::string> distinct_;
+  std::vector<uint32_t> of_series_, of_row_;
+};
+
+}  // namespace internal
+
+// The value of a row, NULL where there is no column.
+Value ValueOf(const Column* column, size_t row);
+
+// The rows of the series that are chosen, all frames; series keep their order and are numbered anew.
+RowSet OnlySeries(const RowSet& rows, const std::function<bool(size_t)>& chosen);
+
+// Which rows of a row set pass all filters, 1 or 0. Filters on columns that are not there see NULL.
+std::vector<uint8_t> KeepRows(const std::vector<RowFilter>& filters, const RowSet& rows);
+
+// Sums of exact increases per group and bucket. An increase that crosses the edge of a cell is split by ShareBefore and
+// marked kInterpolatedFlag. A row without any of the increases that is not marked kUnknownFlag tells nothing.
+class CounterSums {
+ public:
+  // All must outlive this. Values of the rows: one per column.
+  CounterSums(const Cells& cells, const std::vector<ColumnId>& columns, const Grouping& grouping,
+              const std::vector<RowFilter>& filters);
+  // Rows of frames with increases (not keyframes), or of buckets.
+  void Add(int32_t source, int8_t level, const RowSet& rows);
+  GroupRows Finish() const;
+  // A bound of the grouping was exceeded: what is summed is not all.
+  bool exceeded() const { return groups_.full() || rows_found_ > grouping_.max_rows; }
+  // The `limit` first groups by the sum of the columns `sum` (indexes), divided by the column `divisor` unless that is
+  // -1; for one bucket. Ties by source and labels.
+  std::vector<GroupRow> Top(const std::vector<int>& sum, int divisor, size_t limit) const;
+
+ private:
+  size_t SlotOf(uint32_t group, int32_t bucket);
+  GroupRow RowOf(size_t slot) const;
+
+  const internal::CellTable cells_;
+  const std::vector<ColumnId>& columns_;
+  const Grouping& grouping_;
+  const std::vector<RowFilter>& filters_;
+  internal::Groups groups_;
+  absl::flat_hash_map<uint64_t, uint32_t> slots_;
+  std::vector<std::pair<uint32_t, int32_t>> slot_keys_;
+  std::vector<int> flags_;
+  std::vector<__int128> sums_;
+  std::vector<uint8_t> known_;
+  uint64_t last_key_ = UINT64_MAX;
+  size_t last_slot_ = 0;
+  size_t rows_found_ = 0;
+};
+
+// Readings of one gauge per group and bucket. Values of the rows: least, greatest, sum, count, sum of the series'
+// averages, sum of the series' last readings. A cell in which a series has readings has those; a cell with frames but
+// without a row of the series repeats its last reading once per frame, until the series is gone or the reading is older
+// than `hold` at the cell's start.
+class GaugeReadings {
+ public:
+  // All must outlive this. `series` are the labels that make a series. `scale` divides readings (1 or 1,000,000).
+  // `hold_us` 0 = nothing is repeated.
+  GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series, const Grouping& grouping,
+                const std::vector<RowFilter>& filters, double scale, int64_t hold_us);
+  // All rows of a source come between two calls of FinishSource; keyframes before other frames.
+  void Add(int8_t level, bool keyframes, const RowSet& rows);
+  void FinishSource(int32_t source);
+  GroupRows Finish() const;
+
+ private:
+  struct Reading {
+    bool real = false;
+    int64_t whole = 0;
+    double number = 0;
+    double value() const { return real ? number : static_cast<double>(whole); }
+  };
+  struct Own {
+    int32_t cell = 0;
+    int flags = 0;
+    bool gone = false;
+    int64_t newest_us = INT64_MIN;
+    int64_t count = 0;
+    double least = 0, greatest = 0;
+    double real_sum = 0;
+    __int128 whole_sum = 0;
+    double last = 0;
+    int64_t last_us = INT64_MIN;
+  };
+  struct Series {
+    int64_t scope = 0;
+    std::vector<Value> labels;
+    std::vector<Own> cells;
+    // Readings of keyframes, until it is clear that no other frame has a row of the same instant.
+    struct Keyed {
+      int64_t instant = 0;
+      int flags = 0;
+      std::optional<Reading> reading;
+    };
+    std::vector<Keyed> keyed;
+  };
+  struct Sums {
+    int flags = 0;
+    double least = 0, greatest = 0, sum = 0, count = 0, averages = 0, last = 0;
+  };
+
+  std::optional<Reading> ReadingOf(const Column* column, size_t row) const;
+  Own& OwnOf(Series& series, int32_t cell) const;
+  void AddRow(Series& series, int64_t instant, int flags, const std::optional<Reading>& reading);
+  void AddSums(uint32_t group, int32_t bucket, const Sums& sums);
+
+  const internal::CellTable cells_;
+  const ColumnId column_;
+  const std::vector<ColumnId>& series_labels_;
+  const Grouping& grouping_;
+  const std::vector<RowFilter>& filters_;
+  const double scale_;
+  const int64_t hold_us_;
+  // Index into series_labels_ per label of the grouping.
+  std::vector<size_t> group_of_label_;
+  // Of the source that is being read.
+  std::vector<Series> series_;
+  absl::flat_hash_map<std::string, uint32_t> by_key_;
+  absl::flat_hash_set<std::pair<int64_t, int64_t>> instants_, keyframe_instants_;
+  std::map<std::pair<int64_t, int32_t>, int64_t> frames_;
+  internal::Groups groups_;
+  std::map<std::pair<uint32_t, int32_t>, Sums> sums_;
+  size_t rows_found_ = 0;
+};
+
+// How much of each bucket frames cover, per source and scope.
+class CoverageSums {
+ public:
+  // `cells` must outlive this.
+  CoverageSums(const Cells& cells, int32_t buckets) : cells_(cells), buckets_(static_cast<size_t>(buckets)) {}
+  // Frames that are not keyframes; those that stand for no frame of their own (further parts) count nothing.
+  void Add(int32_t source, int8_t level, const std::vector<FrameInfo>& frames);
+
+  struct Scope {
+    // Per bucket.
+    std::vector<int64_t> covered_us;
+    // A frame in the bucket says that all its increases are lower bounds.
+    std::vector<uint8_t> lower_bound;
+  };
+  using Key = std::pair<int32_t, int64_t>;
+  const std::map<Key, Scope>& scopes() const { return scopes_; }
+
+ private:
+  const internal::CellTable cells_;
+  const size_t buckets_;
+  std::map<Key, Scope> scopes_;
+};
+
+}  // namespace pga::columns

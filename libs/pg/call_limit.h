@@ -1,0 +1,30 @@
+// Until when a call may take, and whether its caller still waits for it.
+#pragma once
+
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace pga::pg {
+
+struct CallLimit {
+  absl::Time deadline = absl::InfinitePast();
+  // True once the caller has gone; empty = it never goes. Called from the thread of the call, often.
+  std::function<bool()> cancelled = {};
+
+  CallLimit() = default;
+  CallLimit(absl::Time until) : deadline(until) {}  // NOLINT(google-explicit-constructor)
+  CallLimit(absl::Time until, std::function<bool()> gone) : deadline(until), cancelled(std::move(gone)) {}
+
+  // CANCELLED or DEADLINE_EXCEEDED.
+  absl::Status Check() const {
+    if (cancelled && cancelled()) return absl::CancelledError("the caller has gone");
+    if (absl::Now() >= deadline) return absl::DeadlineExceededError("the database did not answer in time");
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace pga::pg

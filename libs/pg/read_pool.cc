@@ -1,0 +1,154 @@
+#include "libs/pg/read_pool.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "libs/pg/conninfo.h"
+#include "libs/pg/errors.h"
+
+namespace pga::pg {
+namespace {
+
+constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
+// For stopping a statement on the server, and for the round trips at the end of a read.
+constexpr absl::Duration kCancelLimit = absl::Seconds(1);
+
+struct Open {
+  std::unique_ptr<CopyConnection> connection;
+  absl::Time since;
+};
+
+}  // namespace
+
+struct ReadPool::Core {
+  explicit Core(ReadPoolOptions chosen) : options(std::move(chosen)) {}
+
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return leased < options.size; }
+
+  absl::StatusOr<Open> Acquire(const CallLimit& limit) {
+    Open open;
+    {
+      absl::MutexLock lock(&mutex);
+      while (!HasRoom()) {
+        if (limit.cancelled && limit.cancelled()) return absl::CancelledError("the caller has gone");
+        if (absl::Now() >= limit.deadline) {
+          return absl::ResourceExhaustedError("all connections for reads are in use");
+        }
+        mutex.AwaitWithDeadline(absl::Condition(this, &Core::HasRoom),
+                                std::min(limit.deadline, absl::Now() + kCancelPoll));
+      }
+      ++leased;
+      while (open.connection == nullptr && !idle.empty()) {
+        open = std::move(idle.back());
+        idle.pop_back();
+        if (absl::Now() - open.since > options.max_lifetime) open = Open();
+      }
+    }
+    if (open.connection != nullptr) return open;
+    auto connection = Connect(options.role, std::min(limit.deadline, absl::Now() + options.connect_timeout));
+    if (!connection.ok()) {
+      absl::MutexLock lock(&mutex);
+      --leased;
+      return connection.status();
+    }
+    return Open{*std::move(connection), absl::Now()};
+  }
+
+  void Return(Open open) {
+    absl::MutexLock lock(&mutex);
+    --leased;
+    if (open.connection->ok() && !open.connection->in_transaction()) idle.push_back(std::move(open));
+  }
+
+  absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const std::string& role, absl::Time deadline) const {
+    CopyConnectionOptions with;
+    with.url = options.url;
+    with.application_name = options.application_name;
+    with.role = role;
+    with.statement_timeout = options.statement_timeout;
+    with.lock_timeout = options.lock_timeout;
+    return CopyConnection::Connect(with, deadline);
+  }
+
+  // Stops what the backend does, from a connection of the login itself: it may do so where the role may not. libpq's
+  // own request for that may block without an end.
+  void CancelBackend(int64_t pid) {
+    const absl::Time deadline = absl::Now() + kCancelLimit;
+    absl::MutexLock lock(&cancel_mutex);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      if (canceller == nullptr) {
+        auto connection = Connect("", deadline);
+        if (!connection.ok()) return;
+        canceller = *std::move(connection);
+      }
+      if (canceller->Exec("SELECT pg_catalog.pg_cancel_backend($1::int4)", {pid}, deadline).ok()) return;
+      canceller.reset();
+    }
+  }
+
+  const ReadPoolOptions options;
+  absl::Mutex mutex;
+  int leased ABSL_GUARDED_BY(mutex) = 0;
+  std::vector<Open> idle ABSL_GUARDED_BY(mutex);
+  absl::Mutex cancel_mutex;
+  std::unique_ptr<CopyConnection> canceller ABSL_GUARDED_BY(cancel_mutex);
+};
+
+absl::Status ReadTransaction::Query(const std::string& sql, const Params& params, const CopyConnection::RowSink& sink) {
+  return connection_->Query(sql, params, sink, limit_);
+}
+
+ReadPool::ReadPool(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+ReadPool::~ReadPool() = default;
+
+absl::StatusOr<std::unique_ptr<ReadPool>> ReadPool::Create(ReadPoolOptions options) {
+  if (options.size < 1) return absl::InvalidArgumentError("a pool needs at least one connection");
+  if (auto parsed = CompleteConninfo(options.url, options.application_name, options.connect_timeout); !parsed.ok()) {
+    return parsed.status();
+  }
+  return std::unique_ptr<ReadPool>(new ReadPool(std::make_unique<Core>(std::move(options))));
+}
+
+absl::Status ReadPool::Read(const CallLimit& limit, const std::function<absl::Status(ReadTransaction&)>& body) {
+  for (bool repeated = false;; repeated = true) {
+    auto acquired = core_->Acquire(limit);
+    if (!acquired.ok()) return acquired.status();
+    Open open = *std::move(acquired);
+    CopyConnection& connection = *open.connection;
+    const absl::Duration left =
+        std::min(core_->options.statement_timeout, std::max(limit.deadline - absl::Now(), absl::Milliseconds(1)));
+    // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it.
+    auto begun = connection.Exec(
+        absl::StrCat("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = ",
+                     absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))),
+                     "; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'; SELECT pg_catalog.pg_backend_pid()"),
+        limit.deadline);
+    if (!begun.ok()) {
+      // An idle connection may have died since it was used.
+      const bool again = !repeated && !connection.ok() && absl::IsUnavailable(begun.status());
+      core_->Return(std::move(open));
+      if (again) continue;
+      return begun.status();
+    }
+    ReadTransaction transaction(&connection, limit);
+    absl::Status status = body(transaction);
+    if (connection.ok() && connection.query_open()) {
+      core_->CancelBackend((*begun)[0].Int64(0));
+      connection.EndQuery(absl::Now() + kCancelLimit).IgnoreError();
+    }
+    if (connection.ok()) {
+      const absl::Time until = std::max(limit.deadline, absl::Now() + kCancelLimit);
+      const absl::Status ended = connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK", until).status();
+      if (status.ok()) status = ended;
+    }
+    core_->Return(std::move(open));
+    return status;
+  }
+}
+
+}  // namespace pga::pg

@@ -1,0 +1,68 @@
+// A bounded pool of connections for reads of much data: each read is one transaction that sees one state of the
+// database, gets its rows in binary, one at a time, and ends on the server when its caller has gone. Small statements
+// and writes have pool.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/pg/binary_row.h"
+#include "libs/pg/call_limit.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/pg/value.h"
+
+namespace pga::pg {
+
+struct ReadPoolOptions {
+  // postgresql:// URI or key=value words; may hold a password, never printed.
+  std::string url = {};
+  std::string application_name = "pganalytics";
+  // Most connections, from 1.
+  int size = 4;
+  // As PoolOptions::role.
+  std::string role = {};
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // Upper limit of any statement; the caller's deadline may be nearer.
+  absl::Duration statement_timeout = absl::Seconds(60);
+  absl::Duration lock_timeout = absl::Seconds(10);
+  absl::Duration max_lifetime = absl::Minutes(30);
+};
+
+// The transaction of a read; not to be kept.
+class ReadTransaction {
+ public:
+  // CopyConnection::Query within the read's limit.
+  absl::Status Query(const std::string& sql, const Params& params, const CopyConnection::RowSink& sink);
+
+ private:
+  friend class ReadPool;
+  ReadTransaction(CopyConnection* connection, const CallLimit& limit) : connection_(connection), limit_(limit) {}
+  CopyConnection* const connection_;
+  const CallLimit& limit_;
+};
+
+// Thread-safe. Connections are opened when first needed.
+class ReadPool {
+ public:
+  // INVALID_ARGUMENT when the URL cannot be parsed or a bound is below 1.
+  static absl::StatusOr<std::unique_ptr<ReadPool>> Create(ReadPoolOptions options);
+  // No read may be running.
+  ~ReadPool();
+
+  // BEGIN (REPEATABLE READ, READ ONLY), `body`, COMMIT. RESOURCE_EXHAUSTED when all connections are in use until the
+  // deadline; CANCELLED when the caller went. A statement that is still running when `body` returns is cancelled on the
+  // server: before this call returns, at most two seconds later.
+  absl::Status Read(const CallLimit& limit, const std::function<absl::Status(ReadTransaction&)>& body);
+
+ private:
+  struct Core;
+  explicit ReadPool(std::unique_ptr<Core> core);
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace pga::pg

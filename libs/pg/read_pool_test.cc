@@ -1,0 +1,168 @@
+#include "libs/pg/read_pool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "libs/pg/pool.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::pg {
+namespace {
+
+using ::testing::ElementsAre;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(20);
+}
+
+class ReadPoolTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto url = testing::SharedPostgres()->CreateFreshDatabase("readpool");
+    ASSERT_TRUE(url.ok()) << url.status();
+    auto pool = ReadPool::Create({.url = *url, .application_name = "reads", .size = 2});
+    ASSERT_TRUE(pool.ok()) << pool.status();
+    pool_ = *std::move(pool);
+    auto other = Pool::Create({.url = *url, .application_name = "watch"});
+    ASSERT_TRUE(other.ok()) << other.status();
+    other_ = *std::move(other);
+  }
+  // Sessions of the pool that run a statement now.
+  int64_t Active() {
+    auto result = other_->Exec(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'reads' AND "
+        "state = 'active'",
+        {}, Soon());
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? (*result)[0].Int64(0) : -1;
+  }
+  absl::Status Sleep(const CallLimit& limit) {
+    return pool_->Read(limit, [](ReadTransaction& tx) {
+      return tx.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+    });
+  }
+  std::unique_ptr<ReadPool> pool_;
+  std::unique_ptr<Pool> other_;
+};
+
+TEST_F(ReadPoolTest, ValuesOfEveryTypeArriveInBinary) {
+  int rows = 0;
+  const absl::Status done = pool_->Read(Soon(), [&](ReadTransaction& tx) {
+    return tx.Query(
+        "SELECT 5::int2, -6::int4, 7000000000::int8, true, '2026-01-01 00:00:00.000001+00'::timestamptz, 'ä', "
+        "$1::int2[], $2::int4[], ARRAY['\\x0001'::bytea, '\\x'::bytea], NULL::int8, '{}'::int4[], "
+        "'-infinity'::timestamptz FROM generate_series(1, 3)",
+        {"{1,-2}", "{100000}"}, [&](const BinaryRow& row) {
+          ++rows;
+          EXPECT_EQ(*row.Int(0), 5);
+          EXPECT_EQ(*row.Int(1), -6);
+          EXPECT_EQ(*row.Int(2), 7000000000);
+          EXPECT_EQ(*row.Int(3), 1);
+          EXPECT_EQ(*row.UnixMicros(4), 1767225600000001);
+          EXPECT_EQ(row.Bytes(5), "ä");
+          std::vector<int16_t> shorts;
+          EXPECT_TRUE(row.Int16Array(6, &shorts).ok());
+          EXPECT_THAT(shorts, ElementsAre(1, -2));
+          EXPECT_FALSE(row.Int16Array(7, &shorts).ok());
+          std::vector<int32_t> ints;
+          EXPECT_TRUE(row.Int32Array(7, &ints).ok());
+          EXPECT_THAT(ints, ElementsAre(100000));
+          std::vector<std::string_view> bytes;
+          EXPECT_TRUE(row.BytesArray(8, &bytes).ok());
+          EXPECT_THAT(bytes, ElementsAre(std::string_view("\0\1", 2), ""));
+          EXPECT_TRUE(row.IsNull(9));
+          EXPECT_TRUE(row.Int32Array(10, &ints).ok());
+          EXPECT_TRUE(ints.empty());
+          EXPECT_EQ(*row.UnixMicros(11), INT64_MIN);
+          EXPECT_FALSE(row.Int(5).ok() && row.Bytes(5).size() == 3);
+          return absl::OkStatus();
+        });
+  });
+  EXPECT_TRUE(done.ok()) << done;
+  EXPECT_EQ(rows, 3);
+}
+
+TEST_F(ReadPoolTest, StatementsOfAReadSeeOneState) {
+  ASSERT_TRUE(other_->Exec("CREATE TABLE t AS SELECT 1 AS a", {}, Soon()).ok());
+  std::vector<int64_t> counts;
+  const absl::Status done = pool_->Read(Soon(), [&](ReadTransaction& tx) {
+    for (int i = 0; i < 2; ++i) {
+      absl::Status status = tx.Query("SELECT count(*) FROM t", {}, [&](const BinaryRow& row) {
+        counts.push_back(*row.Int(0));
+        return absl::OkStatus();
+      });
+      if (!status.ok()) return status;
+      EXPECT_TRUE(other_->Exec("INSERT INTO t VALUES (2)", {}, Soon()).ok());
+    }
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(done.ok()) << done;
+  EXPECT_THAT(counts, ElementsAre(1, 1));
+}
+
+TEST_F(ReadPoolTest, ACallerThatGoesStopsTheStatementOnTheServer) {
+  std::atomic<bool> gone = false;
+  absl::Status status;
+  std::thread caller([&] { status = Sleep({Soon(), [&] { return gone.load(); }}); });
+  const absl::Time give_up = Soon();
+  while (Active() == 0 && absl::Now() < give_up) std::this_thread::yield();
+  EXPECT_EQ(Active(), 1);
+  const absl::Time since = absl::Now();
+  gone = true;
+  caller.join();
+  EXPECT_LT(absl::Now() - since, absl::Seconds(5));
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_EQ(Active(), 0);
+}
+
+TEST_F(ReadPoolTest, TheDeadlineStopsTheStatementOnTheServer) {
+  const absl::Status status = Sleep(absl::Now() + absl::Milliseconds(300));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_EQ(Active(), 0);
+}
+
+TEST_F(ReadPoolTest, ASinkThatFailsEndsAnEndlessAnswer) {
+  const absl::Status status = pool_->Read(Soon(), [&](ReadTransaction& tx) {
+    return tx.Query("SELECT generate_series(1, 1000000000000)", {},
+                    [](const BinaryRow&) { return absl::DataLossError("enough"); });
+  });
+  EXPECT_EQ(status, absl::DataLossError("enough"));
+  EXPECT_EQ(Active(), 0);
+  // The connection serves the next read.
+  EXPECT_TRUE(pool_
+                  ->Read(Soon(),
+                         [](ReadTransaction& tx) {
+                           return tx.Query("SELECT 1", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+                         })
+                  .ok());
+}
+
+TEST_F(ReadPoolTest, ReadsBeyondTheBoundWaitAndMayGoMeanwhile) {
+  std::atomic<bool> gone = false;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i) {
+    callers.emplace_back([&] { EXPECT_TRUE(absl::IsCancelled(Sleep({Soon(), [&] { return gone.load(); }}))); });
+  }
+  const absl::Time give_up = Soon();
+  while (Active() < 2 && absl::Now() < give_up) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsResourceExhausted(Sleep(absl::Now() + absl::Milliseconds(100))));
+  EXPECT_TRUE(absl::IsCancelled(Sleep({Soon(), [] { return true; }})));
+  gone = true;
+  for (std::thread& caller : callers) caller.join();
+}
+
+TEST_F(ReadPoolTest, ErrorsOfTheServerAreTold) {
+  const absl::Status status = pool_->Read(Soon(), [](ReadTransaction& tx) {
+    return tx.Query("SELECT * FROM missing", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+  });
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+}
+
+}  // namespace
+}  // namespace pga::pg

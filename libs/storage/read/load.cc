@@ -1,0 +1,307 @@
+#include "libs/storage/read/load.h"
+
+#include <algorithm>
+#include <set>
+
+#include "libs/columns/block.h"
+#include "libs/status/status.h"
+#include "libs/storage/read/fetch.h"
+#include "libs/storage/read/text.h"
+
+namespace pga::storage {
+namespace {
+
+using catalog_pb::Column;
+using catalog_pb::Metric;
+using columns::ColumnId;
+using internal::Cat;
+
+std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
+  std::vector<columns::RowFilter> filters;
+  for (const LabelFilter& filter : read.filters) filters.push_back(RowFilterOf(*read.metric, filter));
+  return filters;
+}
+
+// Keys of the only series that can pass the filters, when a filter names one.
+std::optional<std::vector<std::string>> LocatedBy(const MetricRead& read) {
+  const ColumnId locate_by = LocateBy(*read.metric);
+  for (const LabelFilter& filter : read.filters) {
+    if (filter.op != LabelFilter::Op::kEquals || IdOf(*read.metric, *filter.label) != locate_by) continue;
+    if (filter.label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
+      return std::vector<std::string>{columns::LocateKey(std::string_view(filter.value))};
+    }
+    return std::vector<std::string>{columns::LocateKey(static_cast<int64_t>(std::stoll(filter.value)))};
+  }
+  return std::nullopt;
+}
+
+FetchSpec SpecOf(const MetricRead& read, const columns::Cells& cells) {
+  FetchSpec spec;
+  spec.metric = read.metric;
+  spec.metric_ids = {read.metric_id};
+  spec.source_ids = read.source_ids;
+  spec.cells = &cells;
+  spec.located = LocatedBy(read);
+  return spec;
+}
+
+// Ids once each, growing.
+std::vector<ColumnId> Distinct(std::vector<ColumnId> ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+std::vector<ColumnId> DimensionIds(const MetricRead& read, const columns::Grouping& grouping) {
+  std::vector<ColumnId> ids = grouping.by;
+  ids.insert(ids.end(), grouping.infos.begin(), grouping.infos.end());
+  for (const LabelFilter& filter : read.filters) ids.push_back(IdOf(*read.metric, *filter.label));
+  return ids;
+}
+
+FetchSpec IncreaseSpec(const MetricRead& read, const columns::Cells& cells, const std::vector<ColumnId>& ids,
+                       const columns::Grouping& grouping) {
+  FetchSpec spec = SpecOf(read, cells);
+  spec.raw = DimensionIds(read, grouping);
+  spec.raw.insert(spec.raw.end(), ids.begin(), ids.end());
+  spec.raw = Distinct(std::move(spec.raw));
+  spec.buckets = spec.raw;
+  return spec;
+}
+
+// Runs sums and coverage over the rows of one statement.
+absl::Status FetchIncreases(pg::ReadTransaction& tx, const MetricRead& read, const columns::Cells& cells,
+                            const std::vector<ColumnId>& ids, const columns::Grouping& grouping,
+                            columns::CounterSums* sums, columns::CoverageSums* coverage) {
+  const FetchSpec spec = IncreaseSpec(read, cells, ids, grouping);
+  return FetchRows(tx, spec, [&](Fetched& fetched) {
+    sums->Add(fetched.source_id, fetched.level, fetched.rows);
+    if (coverage != nullptr) coverage->Add(fetched.source_id, fetched.level, fetched.rows.frames);
+    return absl::OkStatus();
+  });
+}
+
+std::vector<ColumnId> IdsOfColumns(const Metric& metric, const std::vector<const Column*>& columns) {
+  std::vector<ColumnId> ids;
+  for (const Column* column : columns) ids.push_back(IdOf(metric, *column));
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<StoredMetric> FindMetric(pg::ReadTransaction& tx, const std::string& metric) {
+  StoredMetric stored;
+  PGA_RETURN_IF_ERROR(tx.Query(
+      "SELECT m.id, (SELECT s.value FROM metrics.setting s WHERE s.name = 'time_zone') FROM metrics.catalog_metric m "
+      "WHERE m.name = $1",
+      {metric}, [&](const pg::BinaryRow& row) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const int64_t id, row.Int(0));
+        stored.id = static_cast<int16_t>(id);
+        stored.zone.name = std::string(row.Bytes(1));
+        return absl::OkStatus();
+      }));
+  if (stored.id == 0) {
+    return absl::FailedPreconditionError(
+        Cat("the metrics database does not know metric ", metric, " yet; run `pgactl migrate up`"));
+  }
+  if (stored.zone.name == "UTC" || !absl::LoadTimeZone(stored.zone.name, &stored.zone.zone)) stored.zone = DayZone();
+  return stored;
+}
+
+absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRead& read,
+                                         const std::vector<const Column*>& columns, const columns::Grouping& grouping) {
+  const columns::Cells cells = CellsOfIncreases(read.plan);
+  const std::vector<ColumnId> ids = IdsOfColumns(*read.metric, columns);
+  const std::vector<columns::RowFilter> filters = FiltersOf(read);
+  columns::CounterSums sums(cells, ids, grouping, filters);
+  columns::CoverageSums coverage(cells, read.plan.buckets());
+  PGA_RETURN_IF_ERROR(FetchIncreases(tx, read, cells, ids, grouping, &sums, &coverage));
+  return MetricRows{sums.Finish(), coverage.scopes()};
+}
+
+absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
+                                                       const std::vector<const Column*>& columns,
+                                                       const columns::Grouping& grouping, const TopOrder& order,
+                                                       int limit) {
+  const columns::Cells cells = CellsOfIncreases(read.plan);
+  const std::vector<columns::RowFilter> filters = FiltersOf(read);
+  // First who they are, by the columns of the order alone; then the rest of these few.
+  std::vector<const Column*> ordering;
+  TopOrder by;
+  for (const int index : order.sum) {
+    by.sum.push_back(static_cast<int>(ordering.size()));
+    ordering.push_back(columns[static_cast<size_t>(index)]);
+  }
+  if (order.divisor >= 0) {
+    by.divisor = static_cast<int>(ordering.size());
+    ordering.push_back(columns[static_cast<size_t>(order.divisor)]);
+  }
+  columns::Grouping bare = grouping;
+  bare.infos.clear();
+  const std::vector<ColumnId> ordering_ids = IdsOfColumns(*read.metric, ordering);
+  columns::CounterSums candidates(cells, ordering_ids, bare, filters);
+  PGA_RETURN_IF_ERROR(FetchIncreases(tx, read, cells, ordering_ids, bare, &candidates, nullptr));
+  if (candidates.exceeded()) {
+    return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
+                                          " groups to compare; name fewer sources or a shorter range"));
+  }
+  const std::vector<columns::GroupRow> first = candidates.Top(by.sum, by.divisor, static_cast<size_t>(limit));
+  if (first.empty()) return first;
+
+  MetricRead rest = read;
+  std::set<int32_t> sources;
+  const ColumnId locate_by = LocateBy(*read.metric);
+  const auto located_at = std::find(grouping.by.begin(), grouping.by.end(), locate_by) - grouping.by.begin();
+  std::set<std::string> keys;
+  std::set<std::pair<int32_t, std::vector<columns::Value>>> wanted;
+  for (const columns::GroupRow& row : first) {
+    sources.insert(row.source);
+    wanted.emplace(row.source, row.labels);
+    if (static_cast<size_t>(located_at) >= row.labels.size()) continue;
+    const columns::Value& value = row.labels[static_cast<size_t>(located_at)];
+    if (const auto* text = std::get_if<std::string>(&value)) keys.insert(columns::LocateKey(std::string_view(*text)));
+    if (const auto* number = std::get_if<int64_t>(&value)) keys.insert(columns::LocateKey(*number));
+    if (std::holds_alternative<std::monostate>(value)) keys.insert("");
+  }
+  rest.source_ids.assign(sources.begin(), sources.end());
+  std::vector<ColumnId> rest_ids = IdsOfColumns(*read.metric, columns);
+  columns::CounterSums sums(cells, rest_ids, grouping, filters);
+  FetchSpec spec = IncreaseSpec(rest, cells, rest_ids, grouping);
+  if (!keys.empty()) spec.located = std::vector<std::string>(keys.begin(), keys.end());
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    sums.Add(fetched.source_id, fetched.level, columns::OnlySeries(fetched.rows, [&](size_t series) {
+               std::vector<columns::Value> labels;
+               for (const ColumnId id : grouping.by) {
+                 const auto column = fetched.rows.labels.find(id);
+                 labels.push_back(column == fetched.rows.labels.end() ? columns::Value()
+                                                                      : columns::ValueOf(&column->second, series));
+               }
+               return wanted.contains({fetched.source_id, std::move(labels)});
+             }));
+    return absl::OkStatus();
+  }));
+  return sums.Top(order.sum, order.divisor, static_cast<size_t>(limit));
+}
+
+absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRead& read, const Column& column,
+                                        const columns::Grouping& grouping) {
+  const absl::Duration hold = read.metric->skip_unchanged() ? kHoldsFor : absl::ZeroDuration();
+  const columns::Cells cells = CellsOfReadings(read.plan, hold);
+  const std::vector<columns::RowFilter> filters = FiltersOf(read);
+  const ColumnId id = IdOf(*read.metric, column);
+  // All labels make a series, whatever is asked to stay apart.
+  std::vector<ColumnId> labels;
+  for (const Column* label : LabelsOf(*read.metric)) labels.push_back(IdOf(*read.metric, *label));
+  const double scale = column.type() == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ ? 1e6 : 1;
+
+  FetchSpec spec = SpecOf(read, cells);
+  spec.raw = DimensionIds(read, grouping);
+  spec.raw.insert(spec.raw.end(), labels.begin(), labels.end());
+  spec.buckets = spec.raw;
+  spec.raw.push_back(id);
+  for (const ColumnId by :
+       {columns::kMin, columns::kMax, columns::kSum, columns::kCount, columns::kLast, columns::kLastAge}) {
+    spec.buckets.push_back(static_cast<ColumnId>(id + by));
+  }
+  spec.raw = Distinct(std::move(spec.raw));
+  spec.buckets = Distinct(std::move(spec.buckets));
+  spec.keyframes = true;
+  spec.by_source = true;
+
+  columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold));
+  columns::CoverageSums coverage(cells, read.plan.buckets());
+  std::optional<int32_t> source;
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    if (source && *source != fetched.source_id) readings.FinishSource(*source);
+    source = fetched.source_id;
+    readings.Add(fetched.level, fetched.keyframes, fetched.rows);
+    if (!fetched.keyframes) coverage.Add(fetched.source_id, fetched.level, fetched.rows.frames);
+    return absl::OkStatus();
+  }));
+  if (source) readings.FinishSource(*source);
+  return MetricRows{readings.Finish(), coverage.scopes()};
+}
+
+absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransaction& tx, const MetricRead& read,
+                                                                  const columns::Grouping& grouping) {
+  const columns::Cells cells = {
+      {absl::ToUnixMicros(read.plan.start() - kHoldsFor), absl::ToUnixMicros(read.plan.end()), 0, 0}};
+  const std::vector<columns::RowFilter> filters = FiltersOf(read);
+  FetchSpec spec = SpecOf(read, cells);
+  spec.raw = Distinct(DimensionIds(read, grouping));
+  spec.deltas = false;
+  spec.keyframes = true;
+  columns::internal::Groups groups(grouping);
+  const columns::internal::CellTable table(cells);
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    if (groups.full()) return absl::OkStatus();
+    std::vector<uint8_t> wanted = columns::KeepRows(filters, fetched.rows);
+    for (size_t row = 0; row < wanted.size(); ++row) {
+      if (table.Holding(fetched.rows.frames[fetched.rows.row_frame[row]].end_us) < 0) wanted[row] = 0;
+    }
+    groups.Assign(fetched.source_id, fetched.rows, wanted);
+    return absl::OkStatus();
+  }));
+  std::vector<columns::GroupRow> rows;
+  if (groups.full()) return rows;
+  for (const columns::internal::Groups::Group& group : groups.all()) {
+    columns::GroupRow row;
+    row.source = group.source;
+    row.scope = group.scope;
+    row.bucket = -1;
+    row.labels = group.labels;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+absl::StatusOr<std::map<columns::CoverageSums::Key, columns::CoverageSums::Scope>> LoadCoverage(
+    pg::ReadTransaction& tx, const MetricRead& read) {
+  const columns::Cells cells = CellsOfIncreases(read.plan);
+  FetchSpec spec = SpecOf(read, cells);
+  spec.frames_only = true;
+  columns::CoverageSums coverage(cells, read.plan.buckets());
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    coverage.Add(fetched.source_id, fetched.level, fetched.rows.frames);
+    return absl::OkStatus();
+  }));
+  return coverage.scopes();
+}
+
+absl::StatusOr<std::map<std::pair<int32_t, int64_t>, std::string>> LoadStatementTexts(
+    pg::ReadTransaction& tx, const std::vector<std::pair<int32_t, int64_t>>& statements) {
+  std::map<std::pair<int32_t, int64_t>, std::string> texts;
+  if (statements.empty()) return texts;
+  std::vector<int32_t> sources;
+  std::vector<int64_t> queries;
+  for (const auto& [source, query] : statements) {
+    sources.push_back(source);
+    queries.push_back(query);
+  }
+  PGA_RETURN_IF_ERROR(tx.Query(
+      "SELECT DISTINCT ON (t.source_id, t.query_id) t.source_id, t.query_id, t.text FROM metrics.query_text t WHERE "
+      "(t.source_id, t.query_id) IN (SELECT s, q FROM unnest($1::int4[], $2::int8[]) AS k(s, q)) ORDER BY "
+      "t.source_id, t.query_id, t.last_seen DESC",
+      {ArrayOf(sources), ArrayOf(queries)}, [&](const pg::BinaryRow& row) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const int64_t source, row.Int(0));
+        PGA_ASSIGN_OR_RETURN(const int64_t query, row.Int(1));
+        texts[{static_cast<int32_t>(source), query}] = std::string(row.Bytes(2));
+        return absl::OkStatus();
+      }));
+  return texts;
+}
+
+absl::Status CheckBounds(const columns::GroupRows& rows, const columns::Grouping& grouping) {
+  if (rows.groups_found > grouping.max_groups) {
+    return absl::InvalidArgumentError(
+        Cat("the answer has ", rows.groups_found, " series, more than the limit of ", grouping.max_groups,
+            "; raise limit (at most 1000), add a filter, or name fewer labels in group_by"));
+  }
+  if (rows.rows_found > grouping.max_rows) {
+    return absl::InvalidArgumentError(
+        Cat("the answer has more than ", grouping.max_rows, " values; use a larger step or a shorter range"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pga::storage

@@ -1,0 +1,98 @@
+#include "libs/storage/read/names.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "libs/status/testing.h"
+
+namespace pga::storage {
+namespace {
+
+using status::IsOk;
+using status::StatusIs;
+using ::testing::HasSubstr;
+
+catalog_pb::Metric TestMetric() {
+  using namespace pganalytics::catalog::v1;  // NOLINT: names of one message
+  Metric metric;
+  metric.set_name("probe_m");
+  const auto add = [&](const char* name, ColumnType type, ColumnKind kind) {
+    Column* column = metric.add_columns();
+    column->set_name(name);
+    column->set_type(type);
+    column->set_kind(kind);
+  };
+  add("name", COLUMN_TYPE_TEXT, COLUMN_KIND_LABEL);
+  add("number", COLUMN_TYPE_INT8, COLUMN_KIND_LABEL);
+  add("calls", COLUMN_TYPE_INT8, COLUMN_KIND_COUNTER);
+  add("blocks", COLUMN_TYPE_INT8, COLUMN_KIND_COUNTER);
+  add("size", COLUMN_TYPE_FLOAT8, COLUMN_KIND_GAUGE);
+  return metric;
+}
+
+struct FilterCase {
+  std::string name;
+  std::string filter;
+  std::set<std::string> kept;
+};
+
+class LabelFilterKeeps : public ::testing::TestWithParam<FilterCase> {};
+
+TEST_P(LabelFilterKeeps, TheRightRows) {
+  const catalog_pb::Metric metric = TestMetric();
+  const auto parsed = ParseLabelFilter(metric, GetParam().filter);
+  ASSERT_THAT(parsed, IsOk());
+  const columns::RowFilter filter = RowFilterOf(metric, *parsed);
+  std::set<std::string> kept;
+  if (parsed->label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
+    for (const char* value : {"a", "b", "c", "xay"}) {
+      if (filter.text(std::string_view(value))) kept.insert(value);
+    }
+    if (filter.text(std::nullopt)) kept.insert("NULL");
+  } else {
+    for (const int64_t value : {1, 2, 12}) {
+      if (filter.number(value)) kept.insert(std::to_string(value));
+    }
+    if (filter.number(std::nullopt)) kept.insert("NULL");
+  }
+  EXPECT_EQ(kept, GetParam().kept);
+}
+
+INSTANTIATE_TEST_SUITE_P(Filters, LabelFilterKeeps,
+                         ::testing::Values(FilterCase{"equals", "name=a", {"a"}},
+                                           FilterCase{"not_equals", "name!=a", {"b", "c", "xay", "NULL"}},
+                                           FilterCase{"matches", "name~^[ac]$", {"a", "c"}},
+                                           FilterCase{"matches_a_part", "name~a", {"a", "xay"}},
+                                           FilterCase{"number", "number=2", {"2"}},
+                                           FilterCase{"not_number", "number!=2", {"1", "12", "NULL"}},
+                                           FilterCase{"number_matches", "number~1", {"1", "12"}},
+                                           FilterCase{"quoting", "name='; DROP TABLE metrics.frame; --", {}}),
+                         [](const auto& test) { return test.param.name; });
+
+TEST(ParseLabelFilter, SaysWhatToChange) {
+  const auto metric = TestMetric();
+  EXPECT_THAT(ParseLabelFilter(metric, "plain"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("label=value")));
+  EXPECT_THAT(ParseLabelFilter(metric, "nam=x"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name, number")));
+  EXPECT_THAT(ParseLabelFilter(metric, "number=x"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("whole number")));
+  EXPECT_THAT(ParseLabelFilter(metric, "name~(a"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
+  EXPECT_THAT(FindValueColumn(metric, "callz"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calls, blocks, size")));
+}
+
+TEST(NearestNames, ListsWhatResembles) {
+  const std::vector<std::string> names = {"database", "table_stats", "index_stats", "statements", "database_size"};
+  EXPECT_THAT(NearestNames("databse", names), ::testing::ElementsAre("database", "database_size"));
+  EXPECT_THAT(NearestNames("statement", names), ::testing::Contains("statements"));
+  EXPECT_THAT(NearestNames("zzzzzzzzzz", names), ::testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace pga::storage

@@ -1,0 +1,322 @@
+// Series of a built-in metric on the product's own schema: answers must not change when frames are merged into blocks,
+// a part of them or all, and must equal what was put in.
+#include "libs/storage/read/series_reader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "libs/clock/fake_clock.h"
+#include "libs/status/testing.h"
+#include "libs/storage/read/freshness_reader.h"
+#include "libs/storage/read/names.h"
+#include "libs/storage/schema/migrations.h"
+#include "libs/storage/testing/frame_store.h"
+#include "libs/testing/temp_postgres.h"
+
+namespace pga::storage {
+namespace {
+
+using status::IsOk;
+using status::StatusIs;
+using ::testing::HasSubstr;
+
+class SeriesReaderTest : public ::testing::Test {
+ protected:
+  static absl::Time Deadline() { return absl::Now() + absl::Seconds(60); }
+
+  void SetUp() override {
+    auto url = pga::testing::SharedPostgres()->CreateFreshDatabase("series");
+    ASSERT_THAT(url, IsOk());
+    auto catalog = catalog::Catalog::Builtin();
+    ASSERT_THAT(catalog, IsOk());
+    catalog_ = *catalog;
+    MigrateOptions migrate;
+    migrate.layout = Layout::kNative;
+    for (const auto& metric : catalog_->metrics()) migrate.metrics.push_back(&metric);
+    ASSERT_THAT(MigrateUp(*url, Database::kMetrics, migrate), IsOk());
+    auto pool = pg::Pool::Create({.url = *url});
+    ASSERT_THAT(pool, IsOk());
+    pool_ = *std::move(pool);
+    auto reads = pg::ReadPool::Create({.url = *url});
+    ASSERT_THAT(reads, IsOk());
+    reads_ = *std::move(reads);
+    Exec("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'c')");
+    Exec(
+        "INSERT INTO metrics.source (id, uuid, name, collector_id, group_name) VALUES (1, "
+        "'00000000-0000-0000-0000-000000000001', 'a', 1, 'default'), (2, '00000000-0000-0000-0000-000000000002', 'b', "
+        "1, 'default')");
+    reader_ = std::make_unique<SeriesReader>(reads_.get(), catalog_, &clock_);
+    store_ = std::make_unique<FrameStore>(pool_.get(), *catalog_->Find("table_stats"));
+    clock_.SetNow(start_ + absl::Hours(24 * 10));
+  }
+
+  void Exec(const std::string& sql, const pg::Params& params = {}) {
+    const absl::Status done = pool_->Exec(sql, params, Deadline()).status();
+    ASSERT_THAT(done, IsOk()) << sql.substr(0, 300);
+  }
+
+  // Frames for two sources and two databases; most rows are left out as unchanged.
+  std::vector<StoredFrame> Frames(absl::Duration span, absl::Duration apart) {
+    std::mt19937_64 random(17);
+    std::vector<StoredFrame> frames;
+    for (int32_t source : {1, 2}) {
+      for (int64_t scope : {5, 6}) {
+        absl::Time at = start_ + absl::Milliseconds(static_cast<int64_t>(random() % 60000));
+        absl::Time next_keyframe = at;
+        bool first = true;
+        while (at < start_ + span) {
+          absl::Duration length = apart + absl::Milliseconds(static_cast<int64_t>(random() % 400));
+          if (random() % 60 == 0) length = absl::Minutes(static_cast<int64_t>(5 + random() % 200));
+          absl::Time from = at;
+          if (!first) at += length;
+          // An increase of an instant, now and then at the very edge of an hour.
+          if (!first && random() % 40 == 0) {
+            if (random() % 2 == 0) at = absl::FromUnixSeconds((absl::ToUnixSeconds(at) / 3600 + 1) * 3600);
+            from = at;
+          }
+          if (!first) {
+            StoredFrame frame{source, 1, scope, from, at, false, 0, 0, 2, {}};
+            for (const char* table : {"t0", "t1", "t3", "t4", "t5", "t6"}) {
+              if (random() % 3 != 0) continue;
+              const auto scans = static_cast<int64_t>(random() % 1000);
+              frame.rows.push_back(Row(table, scans, static_cast<int64_t>(random() % 100000)));
+              total_scans_ += scans;
+            }
+            frames.push_back(std::move(frame));
+          }
+          if (at >= next_keyframe) {
+            next_keyframe += absl::Hours(24);
+            StoredFrame keyframe{source, 1, scope, at, at, true, 0, 0, 0, {}};
+            // t2 never changes: it stands in keyframes alone.
+            for (const char* table : {"t0", "t1", "t2"}) {
+              keyframe.rows.push_back(
+                  Row(table, 5, table == std::string("t2") ? 7 : static_cast<int64_t>(random() % 9)));
+            }
+            frames.push_back(std::move(keyframe));
+          }
+          first = false;
+        }
+      }
+    }
+    return frames;
+  }
+
+  static StoredRow Row(const std::string& table, int64_t scans, int64_t live) {
+    return {
+        {{"datname", "shop"}, {"schemaname", "public"}, {"relname", table}, {"seq_scan", scans}, {"n_live_tup", live}},
+        0};
+  }
+
+  void Fill() { store_->Store(Frames(absl::Hours(6), absl::Seconds(60))); }
+
+  SeriesQuery Query(const std::string& column, int64_t step) {
+    SeriesQuery query;
+    query.metric = "table_stats";
+    query.column = column;
+    query.sources = {{1, "00000000-0000-0000-0000-000000000001", "a"},
+                     {2, "00000000-0000-0000-0000-000000000002", "b"}};
+    query.range = {start_ - absl::Hours(1), start_ + absl::Hours(9), step, ""};
+    query.limit = 1000;
+    return query;
+  }
+
+  std::string Read(const SeriesQuery& query) {
+    const auto answer = reader_->Read(query, Deadline());
+    EXPECT_THAT(answer, IsOk());
+    std::string text;
+    if (!answer.ok()) return text;
+    for (const SeriesData& series : answer->series) {
+      absl::StrAppend(&text, "\n", series.source_uuid.empty() ? "" : series.source_uuid.substr(35));
+      for (const auto& [name, value] : series.labels) absl::StrAppend(&text, " ", name, "=", value);
+      absl::StrAppend(&text, ":");
+      for (const SeriesPoint& point : series.points) {
+        absl::StrAppend(&text, " ", point.value ? absl::StrCat(*point.value) : "-", point.interpolated ? "~" : "",
+                        point.lower_bound ? "<" : "", "/", static_cast<int64_t>(point.covered_ms));
+      }
+    }
+    return text;
+  }
+
+  // A Monday.
+  const absl::Time start_ = absl::FromUnixSeconds(1764547200);
+  int64_t total_scans_ = 0;
+  clock::FakeClock clock_;
+  std::shared_ptr<const catalog::Catalog> catalog_;
+  std::unique_ptr<pg::Pool> pool_;
+  std::unique_ptr<pg::ReadPool> reads_;
+  std::unique_ptr<FrameStore> store_;
+  std::unique_ptr<SeriesReader> reader_;
+};
+
+TEST_F(SeriesReaderTest, AnswersDoNotChangeWhenFramesAreMerged) {
+  Fill();
+  std::vector<SeriesQuery> queries;
+  for (int64_t step : {60, 600, 3600, 86400}) {
+    for (const char* column : {"seq_scan", "n_live_tup"}) {
+      queries.push_back(Query(column, step));
+      queries.push_back(Query(column, step));
+      queries.back().group_by = {"relname"};
+    }
+    queries.push_back(Query("seq_scan", step));
+    queries.back().rate = true;
+    queries.push_back(Query("n_live_tup", step));
+    queries.back().aggregate = Aggregate::kLast;
+    queries.push_back(Query("n_live_tup", step));
+    queries.back().aggregate = Aggregate::kMax;
+    queries.back().filters = {"relname=t1"};
+    queries.push_back(Query("seq_scan", step));
+    queries.back().filters = {"relname~^t[45]$"};
+  }
+  queries.push_back(Query("seq_scan", 86400));
+  queries.back().range.time_zone = "Asia/Kolkata";
+  std::vector<std::string> before;
+  for (const SeriesQuery& query : queries) before.push_back(Read(query));
+  for (int hours : {2, 4, 20}) {
+    store_->Merge(start_ + absl::Hours(hours));
+    for (size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(Read(queries[i]), before[i])
+          << queries[i].column << " step " << queries[i].range.step_seconds << " after " << hours << " hours";
+    }
+  }
+}
+
+TEST_F(SeriesReaderTest, AnswersOverDaysDoNotChangeWhenFramesAreMerged) {
+  const std::vector<StoredFrame> frames = Frames(absl::Hours(24 * 9), absl::Minutes(20));
+  std::vector<SeriesQuery> queries;
+  const auto add = [&](const char* column, int64_t step, const std::string& zone, absl::Duration range) {
+    queries.push_back(Query(column, step));
+    queries.back().range = {start_ + absl::Minutes(90), start_ + absl::Minutes(90) + range, step, zone};
+  };
+  for (const char* column : {"seq_scan", "n_live_tup"}) {
+    for (const char* zone : {"", "Europe/Zurich", "Asia/Kolkata"}) add(column, 86400, zone, absl::Hours(24 * 9));
+    add(column, 3600, "", absl::Hours(24 * 9));
+    add(column, 7200, "", absl::Hours(30));
+    add(column, 300, "", absl::Hours(30));
+  }
+  store_->Merge(start_);  // tells the zone of days, and nothing else
+  store_->Store(frames);
+  std::vector<std::string> before;
+  for (const SeriesQuery& query : queries) before.push_back(Read(query));
+  const auto same = [&](const std::string& when) {
+    for (size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(Read(queries[i]), before[i]) << queries[i].column << " step " << queries[i].range.step_seconds << " "
+                                             << queries[i].range.time_zone << " " << when;
+    }
+  };
+  Exec("CREATE TABLE kept AS SELECT f.* FROM metrics.frame f WHERE false");
+  // Every seventh delta is away while the others are merged; one that came with a keyframe is stored with it.
+  Exec(
+      "WITH t AS (DELETE FROM metrics.frame f WHERE f.kind = 1 AND (extract(epoch FROM f.collected_at)::int8 / 60) % 7 "
+      "= 0 AND NOT EXISTS (SELECT FROM metrics.frame k WHERE k.kind = 2 AND k.source_id = f.source_id AND k.scope_id = "
+      "f.scope_id AND k.collected_at = f.collected_at) RETURNING *) INSERT INTO kept SELECT * FROM t");
+  store_->Merge(start_ + absl::Hours(50));
+  Exec("INSERT INTO metrics.frame SELECT * FROM kept");
+  same("with late frames as frames");
+  store_->Merge(start_ + absl::Hours(100));
+  same("with late frames in pieces");
+  store_->Merge(start_ + absl::Hours(24 * 12));
+  same("with everything in blocks");
+}
+
+TEST_F(SeriesReaderTest, BucketsAddUpToWhatWasPutIn) {
+  Fill();
+  for (bool rolled : {false, true}) {
+    if (rolled) store_->Merge(start_ + absl::Hours(3));
+    for (int64_t step : {17, 60, 600, 3600, 86400}) {
+      SeriesQuery query = Query("seq_scan", step);
+      query.group_by = {"none"};
+      const auto answer = reader_->Read(query, Deadline());
+      ASSERT_THAT(answer, IsOk());
+      ASSERT_EQ(answer->series.size(), 1u);
+      double sum = 0;
+      for (const SeriesPoint& point : answer->series[0].points) sum += point.value.value_or(0);
+      EXPECT_EQ(sum, static_cast<double>(total_scans_)) << "step " << step << " rolled " << rolled;
+    }
+  }
+}
+
+TEST_F(SeriesReaderTest, AReadingInTheKeyframeHoldsOn) {
+  Fill();
+  SeriesQuery query = Query("n_live_tup", 600);
+  query.filters = {"relname=t2"};
+  query.range.start = start_ + absl::Hours(4);
+  query.range.end = start_ + absl::Hours(5);
+  for (bool rolled : {false, true}) {
+    if (rolled) store_->Merge(start_ + absl::Hours(20));
+    const auto answer = reader_->Read(query, Deadline());
+    ASSERT_THAT(answer, IsOk());
+    EXPECT_EQ(answer->series.size(), 2u) << "rolled " << rolled;
+    for (const SeriesData& series : answer->series) {
+      int known = 0;
+      for (const SeriesPoint& point : series.points) known += point.value ? 1 : 0;
+      EXPECT_GT(known, 0) << "rolled " << rolled;
+    }
+  }
+}
+
+TEST_F(SeriesReaderTest, ASeriesThatDidNotChangeIsZeroWhereCovered) {
+  Fill();
+  SeriesQuery query = Query("seq_scan", 3600);
+  query.filters = {"relname=t2"};
+  for (bool rolled : {false, true}) {
+    if (rolled) store_->Merge(start_ + absl::Hours(20));
+    const auto answer = reader_->Read(query, Deadline());
+    ASSERT_THAT(answer, IsOk());
+    ASSERT_EQ(answer->series.size(), 2u) << "rolled " << rolled;
+    const std::vector<SeriesPoint>& points = answer->series[0].points;
+    EXPECT_FALSE(points[0].value) << "nothing covers the hour before the start";
+    EXPECT_EQ(points[3].value, std::optional<double>(0));
+  }
+}
+
+TEST_F(SeriesReaderTest, TotalsCountFramesAndBlocksAlike) {
+  const std::vector<StoredFrame> frames = Frames(absl::Hours(6), absl::Seconds(60));
+  store_->Store(frames);
+  clock_.SetNow(start_ + absl::Hours(26));
+  int64_t rows = 0, recent_rows = 0, recent_frames = 0;
+  for (const StoredFrame& frame : frames) {
+    const auto count = static_cast<int64_t>(frame.rows.size());
+    rows += count;
+    if (frame.end < start_ + absl::Hours(2)) continue;
+    recent_rows += count;
+    ++recent_frames;
+  }
+  for (const int hours : {0, 1, 3, 20}) {
+    store_->Merge(start_ + absl::Hours(hours));
+    FreshnessReader reader(reads_.get(), catalog_, &clock_);
+    const auto collectors = reader.Collectors({"c"}, Deadline());
+    ASSERT_THAT(collectors, IsOk());
+    ASSERT_EQ(collectors->size(), 1u);
+    EXPECT_EQ((*collectors)[0].rows_total, rows) << hours;
+    EXPECT_EQ((*collectors)[0].rows_24h, recent_rows) << hours;
+    const auto totals = reader.Totals({"default"}, Deadline());
+    ASSERT_THAT(totals, IsOk());
+    EXPECT_EQ(totals->count, static_cast<int64_t>(frames.size())) << hours;
+    EXPECT_EQ(totals->by_metric, (std::map<std::string, int64_t>{{"table_stats", recent_frames}})) << hours;
+    const auto fresh = reader.Freshness({{1, "u", "a"}, {2, "v", "b"}}, start_, start_ + absl::Hours(3), Deadline());
+    ASSERT_THAT(fresh, IsOk());
+    ASSERT_EQ(fresh->size(), 2u) << hours;
+    int64_t in_range = 0;
+    for (const StoredFrame& frame : frames) {
+      if (frame.source == 1 && frame.end >= start_ && frame.end < start_ + absl::Hours(3)) ++in_range;
+    }
+    EXPECT_EQ((*fresh)[0].frames, in_range) << hours;
+    EXPECT_GT((*fresh)[0].completeness, 0.5) << hours;
+    EXPECT_LE((*fresh)[0].completeness, 1.0) << hours;
+  }
+}
+
+TEST_F(SeriesReaderTest, ACallerThatHasGoneGetsNothing) {
+  Fill();
+  EXPECT_THAT(reader_->Read(Query("seq_scan", 60), {Deadline(), [] { return true; }}),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("gone")));
+}
+
+}  // namespace
+}  // namespace pga::storage
