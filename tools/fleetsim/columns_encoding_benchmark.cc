@@ -3,6 +3,7 @@
 //
 //   columns_encoding_benchmark [sources] [hours]          simulated, default 4 sources, 4 hours spread over a day
 //   columns_encoding_benchmark --recorded FILE            rows of statements that record.sh wrote
+//   ... --span HOURS                                      blocks of so many hours, default 1
 //   ... --pglz                                            with PostgreSQL's own compressor, on a server made for it
 #include <zstd.h>
 
@@ -291,6 +292,62 @@ double IdealBytes(const std::vector<uint64_t>& values) {
   return bits / 8;
 }
 
+// Zeros as one stream of 0 and 1, the values that are not 0 as another.
+double SparseBytes(const Stream& stream) {
+  std::vector<int64_t> mask, dense;
+  for (const int64_t value : stream.values) {
+    mask.push_back(value == 0 ? 0 : 1);
+    if (value != 0) dense.push_back(value);
+  }
+  std::string out;
+  columns::EncodeInts(mask.data(), mask.size(), &out);
+  columns::EncodeInts(dense.data(), dense.size(), &out, stream.bits);
+  return static_cast<double>(out.size()) + 1;
+}
+
+// Golomb-Rice with a parameter that follows the values; groups of 32 zeros as runs.
+double RiceBytes(const std::vector<uint64_t>& values) {
+  double bits = 16;
+  double mean = 0;
+  bool in_zeros = false;
+  for (size_t at = 0; at < values.size(); at += 32) {
+    const size_t count = std::min<size_t>(32, values.size() - at);
+    uint64_t any = 0;
+    for (size_t i = 0; i < count; ++i) any |= values[at + i];
+    if (any == 0) {
+      bits += in_zeros ? 0 : 12;
+      in_zeros = true;
+      continue;
+    }
+    bits += 1;
+    in_zeros = false;
+    for (size_t i = 0; i < count; ++i) {
+      const uint64_t value = values[at + i];
+      const int k = std::max(0, static_cast<int>(std::bit_width(static_cast<uint64_t>(mean * 0.7))) - 0);
+      const uint64_t quotient = k >= 64 ? 0 : value >> k;
+      const int width = static_cast<int>(std::bit_width(value));
+      // Beyond 8 the width follows.
+      bits += quotient < 8 ? static_cast<double>(quotient) + 1 + k : 8 + 6 + width;
+      mean = mean * 0.75 + 0.25 * std::min(static_cast<double>(value), mean * 16 + 16);
+    }
+  }
+  return bits / 8;
+}
+
+std::vector<uint64_t> Differences(const Stream& stream) {
+  std::vector<uint64_t> t(stream.values.size());
+  for (size_t i = 1; i < t.size(); ++i) {
+    t[i] = ZigZag(static_cast<int64_t>(static_cast<uint64_t>(stream.values[i]) -
+                                       static_cast<uint64_t>(stream.values[i - 1])));
+  }
+  return t;
+}
+std::vector<uint64_t> ZigZags(const Stream& stream) {
+  std::vector<uint64_t> t(stream.values.size());
+  for (size_t i = 0; i < t.size(); ++i) t[i] = ZigZag(stream.values[i]);
+  return t;
+}
+
 // ---- Predictions: what of a value is left when something known is taken off.
 
 // Difference to the row before of the same series; the first row of a series is left as it is.
@@ -531,6 +588,8 @@ void Report(const pganalytics::catalog::v1::Metric& metric, const std::vector<Ro
   Print("ours, time order", Measure(time, Ours, decode), time);
   Print("ours, series with most rows first", Measure(by_rows, Ours, decode), by_rows);
   Print("ours + zstd-1", Measure(series, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate), series);
+  Print("ours + zstd-1, most rows first", Measure(by_rows, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate),
+        by_rows);
   Print("varint of differences, series order",
         Measure(series, [](const Stream& s) { return VarintDelta(s.values); },
                 [](const std::string& in, const Stream&, std::vector<int64_t>* values) { ReadVarintDelta(in, values); }),
@@ -580,9 +639,9 @@ void Report(const pganalytics::catalog::v1::Metric& metric, const std::vector<Ro
       }
       for (const Stream& stream : hour.streams) {
         double best = static_cast<double>(Ours(stream).size());
-        if (stream.part == Stream::kValues && !stream.bits && (!calls.empty() || order == Order::kSeries)) {
+        if (stream.part == Stream::kValues && !stream.bits) {
           Stream other = stream;
-          other.values = predict(stream, calls.empty() ? stream.values : calls, row_series);
+          other.values = predict(stream, calls, row_series);
           best = std::min(best, static_cast<double>(Ours(other).size()));
         }
         bytes += best;
@@ -600,29 +659,32 @@ void Report(const pganalytics::catalog::v1::Metric& metric, const std::vector<Ro
             [](const Stream& s, const std::vector<int64_t>&, const std::vector<uint32_t>& of) {
               return PerSeries(s.values, of);
             });
-  predicted("difference to calls x ratio of the series", Order::kSeries,
-            [](const Stream& s, const std::vector<int64_t>& calls, const std::vector<uint32_t>& of) {
-              return ByCalls(s.values, calls, of);
-            });
-  predicted("the same, most rows first", Order::kSeriesByRows,
-            [](const Stream& s, const std::vector<int64_t>& calls, const std::vector<uint32_t>& of) {
-              return ByCalls(s.values, calls, of);
-            });
-  Print("coder of widths by context (not built)", Sizes(series,
-                                                        [](const Stream& s) {
-                                                          double best = 1e300;
-                                                          std::vector<uint64_t> t(s.values.size());
-                                                          for (size_t i = 0; i < t.size(); ++i) t[i] = ZigZag(s.values[i]);
-                                                          best = std::min(best, IdealBytes(t));
-                                                          for (size_t i = 1; i < t.size(); ++i) {
-                                                            t[i] = ZigZag(static_cast<int64_t>(
-                                                                static_cast<uint64_t>(s.values[i]) -
-                                                                static_cast<uint64_t>(s.values[i - 1])));
-                                                          }
-                                                          return std::min(best, IdealBytes(t));
-                                                        }),
-        series);
-
+  if (PlaceOf(metric, "calls") > 0) {
+    predicted("difference to calls x ratio of the series", Order::kSeries,
+              [](const Stream& s, const std::vector<int64_t>& calls, const std::vector<uint32_t>& of) {
+                return ByCalls(s.values, calls, of);
+              });
+    predicted("the same, most rows first", Order::kSeriesByRows,
+              [](const Stream& s, const std::vector<int64_t>& calls, const std::vector<uint32_t>& of) {
+                return ByCalls(s.values, calls, of);
+              });
+  }
+  const auto sparse = [](const Stream& stream) {
+    return std::min(static_cast<double>(Ours(stream).size()), SparseBytes(stream));
+  };
+  Print("zeros apart from values", Sizes(series, sparse), series);
+  Print("zeros apart from values, most rows first", Sizes(by_rows, sparse), by_rows);
+  const auto rice = [](const Stream& stream) {
+    return std::min({static_cast<double>(Ours(stream).size()), RiceBytes(ZigZags(stream)),
+                     RiceBytes(Differences(stream))});
+  };
+  Print("Golomb-Rice that adapts", Sizes(series, rice), series);
+  Print("Golomb-Rice that adapts, most rows first", Sizes(by_rows, rice), by_rows);
+  const auto ideal = [](const Stream& stream) {
+    return std::min(IdealBytes(ZigZags(stream)), IdealBytes(Differences(stream)));
+  };
+  Print("coder of widths by context (not built)", Sizes(series, ideal), series);
+  Print("the same, most rows first", Sizes(by_rows, ideal), by_rows);
   std::printf("  where the bytes of ours are\n");
   std::map<std::string, double> where;
   std::map<std::string, size_t> not_zero;
@@ -740,7 +802,7 @@ RowSet ReadRecorded(const pganalytics::catalog::v1::Metric& metric, const std::s
 }
 
 int Run(int argc, char** argv) {
-  int sources = 4, hours = 4;
+  int sources = 4, hours = 4, span = 1;
   std::string recorded;
   bool pglz = false;
   int positional = 0;
@@ -748,6 +810,8 @@ int Run(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--pglz") {
       pglz = true;
+    } else if (argument == "--span" && i + 1 < argc) {
+      span = std::max(1, std::atoi(argv[++i]));
     } else if (argument == "--recorded" && i + 1 < argc) {
       recorded = argv[++i];
     } else if (int number = 0; absl::SimpleAtoi(argument, &number) && number > 0) {
@@ -776,8 +840,8 @@ int Run(int argc, char** argv) {
       (void)model.Deltas(metric, day - kHourUs, day);
       const auto start = std::chrono::steady_clock::now();
       for (int hour = 0; hour < hours; ++hour) {
-        const int64_t from = day + (source * 7 + hour * 24 / hours) % 24 * kHourUs;
-        sets.push_back(model.Deltas(metric, from, from + kHourUs));
+        const int64_t from = day + (source * 7 + hour * 24 / hours) % 24 / span * span * kHourUs;
+        sets.push_back(model.Deltas(metric, from, from + span * kHourUs));
         rows += sets.back().rows();
       }
       took += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
