@@ -73,6 +73,28 @@ Type ColumnType(const catalog_v1::Column& column) {
   }
 }
 
+std::vector<columns::MetricColumn> MetricColumns(const catalog_v1::Metric& metric) {
+  std::vector<columns::MetricColumn> columns;
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    const catalog_v1::Column& column = metric.columns(i);
+    columns::Kind kind = columns::Kind::kInfo;
+    if (IsLabel(column)) kind = columns::Kind::kLabel;
+    if (IsCounter(column)) kind = columns::Kind::kCounter;
+    if (column.kind() == catalog_v1::COLUMN_KIND_GAUGE) kind = columns::Kind::kGauge;
+    columns.push_back({static_cast<ColumnId>(i + 1), ColumnType(column), kind});
+  }
+  return columns;
+}
+
+ColumnId LocateBy(const catalog_v1::Metric& metric) {
+  for (const std::string_view name : {"queryid", "relname", "indexrelname"}) {
+    for (int i = 0; i < metric.columns_size(); ++i) {
+      if (metric.columns(i).name() == name && IsLabel(metric.columns(i))) return static_cast<ColumnId>(i + 1);
+    }
+  }
+  return 0;
+}
+
 struct SourceModel::State {
   State(const catalog::Catalog& the_catalog, const FleetOptions& the_options, int the_number)
       : catalog(the_catalog),

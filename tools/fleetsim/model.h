@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "libs/catalog/catalog.h"
+#include "libs/columns/rollup.h"
 #include "libs/columns/row_set.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 
@@ -33,7 +34,7 @@ struct FleetOptions {
   // Entries of pg_stat_statements per source, and how many of them change in a minute, on average over a week.
   int statements = 5'000;
   double changed_per_minute = 300;
-  int databases = 4;
+  int databases = 2;
   // Tables of a database, and the share of them that is ever used.
   int tables = 100;
   double used_tables = 0.4;
@@ -43,6 +44,9 @@ struct FleetOptions {
 
 // Columns of a metric as libs/columns names them.
 columns::Type ColumnType(const pganalytics::catalog::v1::Column& column);
+std::vector<columns::MetricColumn> MetricColumns(const pganalytics::catalog::v1::Metric& metric);
+// The label by which series are sorted: queryid, relname or indexrelname; 0 without one of them.
+columns::ColumnId LocateBy(const pganalytics::catalog::v1::Metric& metric);
 
 // One source. Holds what its statements and tables are like, about 1 MB. Not thread-safe.
 class SourceModel {
