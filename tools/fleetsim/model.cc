@@ -87,9 +87,9 @@ std::vector<columns::MetricColumn> MetricColumns(const catalog_v1::Metric& metri
 }
 
 ColumnId LocateBy(const catalog_v1::Metric& metric) {
-  for (const std::string_view name : {"queryid", "relname", "indexrelname"}) {
-    for (int i = 0; i < metric.columns_size(); ++i) {
-      if (metric.columns(i).name() == name && IsLabel(metric.columns(i))) return static_cast<ColumnId>(i + 1);
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    if (!metric.locate_by().empty() && metric.columns(i).name() == metric.locate_by()) {
+      return static_cast<ColumnId>(i + 1);
     }
   }
   return 0;

@@ -45,7 +45,7 @@ struct FleetOptions {
 // Columns of a metric as libs/columns names them.
 columns::Type ColumnType(const pganalytics::catalog::v1::Column& column);
 std::vector<columns::MetricColumn> MetricColumns(const pganalytics::catalog::v1::Metric& metric);
-// The label by which series are sorted: queryid, relname or indexrelname; 0 without one of them.
+// The label by which series are sorted; 0 = none.
 columns::ColumnId LocateBy(const pganalytics::catalog::v1::Metric& metric);
 
 // One source. Holds what its statements and tables are like, about 1 MB. Not thread-safe.
@@ -65,7 +65,7 @@ class SourceModel {
   bool in_recovery() const;
 
   // Increases and readings whose frames end in (from, to], in the form libs/columns asks of a row set: frames in order
-  // of end and scope, series in order of the metric's first of queryid, relname, indexrelname, and its labels. Metrics
+  // of end and scope, series in order of the locate_by label. Metrics
   // without a model give frames without rows.
   columns::RowSet Deltas(const pganalytics::catalog::v1::Metric& metric, int64_t from_us, int64_t to_us) const;
   // Keyframes that end in (from, to]; none for metrics without counters.
