@@ -1,5 +1,6 @@
-// How many bytes and how much time the readings of an hour take in several encodings: the one libs/columns has, variants
-// of it, and plain ones with and without a compressor. Rows are simulated, or recorded from a server by record.sh.
+// How many bytes and how much time the readings of an hour take in several encodings: the one libs/columns has,
+// variants of it, and plain ones with and without a compressor. Rows are simulated, or recorded from a server by
+// record.sh.
 //
 //   columns_encoding_benchmark [sources] [hours]          simulated, default 4 sources, 4 hours spread over a day
 //   columns_encoding_benchmark --recorded FILE            rows of statements that record.sh wrote
@@ -136,7 +137,8 @@ Hour Cut(const RowSet& rows, Order order) {
     for (const uint32_t row : all) flags.push_back(rows.row_flags[row]);
     add(Stream::kStructure, "row_flags", flags);
   }
-  const auto add_column = [&](Stream::Part part, ColumnId id, const Column& column, const std::vector<uint32_t>& order_of) {
+  const auto add_column = [&](Stream::Part part, ColumnId id, const Column& column,
+                              const std::vector<uint32_t>& order_of) {
     Stream stream;
     stream.part = part;
     stream.id = id;
@@ -205,9 +207,9 @@ double GroupsBytes(const std::vector<uint64_t>& values, const Variant& variant) 
   bool in_zeros = false;
   for (size_t at = 0; at < values.size(); at += variant.group) {
     const size_t count = std::min(variant.group, values.size() - at);
-    const bool zeros = std::all_of(values.begin() + static_cast<std::ptrdiff_t>(at),
-                                   values.begin() + static_cast<std::ptrdiff_t>(at + count),
-                                   [](uint64_t v) { return v == 0; });
+    const bool zeros =
+        std::all_of(values.begin() + static_cast<std::ptrdiff_t>(at),
+                    values.begin() + static_cast<std::ptrdiff_t>(at + count), [](uint64_t v) { return v == 0; });
     bits += zeros ? (in_zeros ? 0 : 16)
                   : variant.token_bits + static_cast<double>(GroupBits(values.data() + at, count, variant));
     in_zeros = zeros;
@@ -318,7 +320,8 @@ double DictionaryBytes(const Stream& stream) {
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   std::vector<int64_t> numbers;
   for (const int64_t bits : stream.values) {
-    numbers.push_back(std::lower_bound(distinct.begin(), distinct.end(), std::bit_cast<double>(bits)) - distinct.begin());
+    numbers.push_back(std::lower_bound(distinct.begin(), distinct.end(), std::bit_cast<double>(bits)) -
+                      distinct.begin());
   }
   std::string out;
   columns::EncodeInts(numbers.data(), numbers.size(), &out);
@@ -357,8 +360,8 @@ double RiceBytes(const std::vector<uint64_t>& values) {
 std::vector<uint64_t> Differences(const Stream& stream) {
   std::vector<uint64_t> t(stream.values.size());
   for (size_t i = 1; i < t.size(); ++i) {
-    t[i] = ZigZag(static_cast<int64_t>(static_cast<uint64_t>(stream.values[i]) -
-                                       static_cast<uint64_t>(stream.values[i - 1])));
+    t[i] = ZigZag(
+        static_cast<int64_t>(static_cast<uint64_t>(stream.values[i]) - static_cast<uint64_t>(stream.values[i - 1])));
   }
   return t;
 }
@@ -565,8 +568,8 @@ void PrintPglz(const char* name, const std::vector<Hour>& hours, const Encoder& 
   const double copy = timed("TRUNCATE other; INSERT INTO other SELECT d FROM plain");
   total.encode_s = std::max(0.0, timed("TRUNCATE packed; INSERT INTO packed SELECT d || '' FROM plain") - copy);
   (void)Must(server->Exec("postgres", "DROP TABLE other"));
-  total.bytes = static_cast<double>(
-      Must(server->Exec("postgres", "SELECT sum(pg_column_size(d)) FROM packed"))[0].Int64(0));
+  total.bytes =
+      static_cast<double>(Must(server->Exec("postgres", "SELECT sum(pg_column_size(d)) FROM packed"))[0].Int64(0));
   total.bytes += TextBytes(hours);
   Print(name, total, hours);
 }
@@ -614,22 +617,34 @@ void Report(const pganalytics::catalog::v1::Metric& metric, const std::vector<Ro
   Print("blocks as stored", stored, series);
   Print("ours, time order", Measure(time, Ours, decode), time);
   Print("ours, series with most rows first", Measure(by_rows, Ours, decode), by_rows);
-  Print("ours + zstd-1", Measure(series, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate), series);
-  Print("ours + zstd-1, most rows first", Measure(by_rows, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate),
+  Print("ours + zstd-1",
+        Measure(
+            series, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate),
+        series);
+  Print("ours + zstd-1, most rows first",
+        Measure(
+            by_rows, [](const Stream& s) { return Zstd(Ours(s), 1); }, inflate),
         by_rows);
   Print("varint of differences, series order",
-        Measure(series, [](const Stream& s) { return VarintDelta(s.values); },
-                [](const std::string& in, const Stream&, std::vector<int64_t>* values) { ReadVarintDelta(in, values); }),
+        Measure(
+            series, [](const Stream& s) { return VarintDelta(s.values); },
+            [](const std::string& in, const Stream&, std::vector<int64_t>* values) { ReadVarintDelta(in, values); }),
         series);
   Print("varint of values, series order",
         Sizes(series, [](const Stream& s) { return static_cast<double>(Varint(s.values).size()); }), series);
   Print("varint of values + zstd-1",
-        Measure(series, [](const Stream& s) { return Zstd(Varint(s.values), 1); }, nullptr), series);
-  Print("8 bytes a value + zstd-1", Measure(series, [](const Stream& s) { return Zstd(Plain(s.values), 1); }, nullptr),
+        Measure(
+            series, [](const Stream& s) { return Zstd(Varint(s.values), 1); }, nullptr),
+        series);
+  Print("8 bytes a value + zstd-1",
+        Measure(
+            series, [](const Stream& s) { return Zstd(Plain(s.values), 1); }, nullptr),
         series);
   if (server != nullptr) {
-    PrintPglz("8 bytes a value + pglz", series, [](const Stream& s) { return Plain(s.values); }, server);
-    PrintPglz("varint of differences + pglz", series, [](const Stream& s) { return VarintDelta(s.values); }, server);
+    PrintPglz(
+        "8 bytes a value + pglz", series, [](const Stream& s) { return Plain(s.values); }, server);
+    PrintPglz(
+        "varint of differences + pglz", series, [](const Stream& s) { return VarintDelta(s.values); }, server);
     PrintPglz("ours + pglz", series, Ours, server);
   }
   if (!all) return;
@@ -701,12 +716,13 @@ void Report(const pganalytics::catalog::v1::Metric& metric, const std::vector<Ro
   };
   Print("zeros apart from values", Sizes(series, sparse), series);
   Print("zeros apart from values, most rows first", Sizes(by_rows, sparse), by_rows);
-  if (std::any_of(series.front().streams.begin(), series.front().streams.end(), [](const Stream& s) { return s.bits; })) {
+  if (std::any_of(series.front().streams.begin(), series.front().streams.end(),
+                  [](const Stream& s) { return s.bits; })) {
     Print("doubles as numbers of distinct ones", Sizes(series, DictionaryBytes), series);
   }
   const auto rice = [](const Stream& stream) {
-    return std::min({static_cast<double>(Ours(stream).size()), RiceBytes(ZigZags(stream)),
-                     RiceBytes(Differences(stream))});
+    return std::min(
+        {static_cast<double>(Ours(stream).size()), RiceBytes(ZigZags(stream)), RiceBytes(Differences(stream))});
   };
   Print("Golomb-Rice that adapts", Sizes(series, rice), series);
   Print("Golomb-Rice that adapts, most rows first", Sizes(by_rows, rice), by_rows);
@@ -791,9 +807,8 @@ RowSet ReadRecorded(const pganalytics::catalog::v1::Metric& metric, const std::s
     }
     before = std::move(cells);
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return std::tie(a.key, a.frame) < std::tie(b.key, b.frame);
-  });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const Row& a, const Row& b) { return std::tie(a.key, a.frame) < std::tie(b.key, b.frame); });
   for (size_t i = 0; i < count; ++i) {
     const auto& column = metric.columns(static_cast<int>(i));
     const bool label = kind(i) == pganalytics::catalog::v1::COLUMN_KIND_LABEL;
@@ -879,7 +894,8 @@ int Run(int argc, char** argv) {
     const bool main = metric.name() == "statements";
     if (rows == 0) continue;
     if (main) std::printf("\nsimulated at %.2f million rows a second", static_cast<double>(rows) / took / 1e6);
-    Report(metric, sets, main || metric.name() == "table_stats" || metric.name() == "activity", main ? server.get() : nullptr);
+    Report(metric, sets, main || metric.name() == "table_stats" || metric.name() == "activity",
+           main ? server.get() : nullptr);
   }
   return 0;
 }

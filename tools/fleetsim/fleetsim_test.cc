@@ -70,7 +70,8 @@ std::map<std::string, int64_t> SumsOf(const RowSet& rows) {
 TEST(SourceModel, AnHourIsItsMinutes) {
   const SourceModel source(Builtin(), Small(), 3);
   for (const auto& metric : Builtin().metrics()) {
-    columns::Merger merger(columns::RawShape(MetricColumns(metric), LocateBy(metric)));
+    const columns::Shape shape = columns::RawShape(MetricColumns(metric), LocateBy(metric));
+    columns::Merger merger(shape);
     const int64_t from = kMonday + 9 * kHourUs;
     for (int minute = 0; minute < 60; ++minute) {
       merger.Add(source.Deltas(metric, from + minute * kMinuteUs, from + (minute + 1) * kMinuteUs));
@@ -210,9 +211,9 @@ TEST(Loader, LeavesWhatIngestAndCompactorWouldLeave) {
       const auto metric_id = static_cast<int16_t>(
           merged->Exec("SELECT id FROM metrics.catalog_metric WHERE name = $1", {metric.name()})[0].Int64(0));
       std::vector<ingest_v1::Frame> frames;
-      ASSERT_TRUE(ToFrames(metric, source.uuid(), ingest_v1::FRAME_KIND_DELTA,
-                           source.Deltas(metric, from - 1, to - 1), &frames)
-                      .ok());
+      ASSERT_TRUE(
+          ToFrames(metric, source.uuid(), ingest_v1::FRAME_KIND_DELTA, source.Deltas(metric, from - 1, to - 1), &frames)
+              .ok());
       ASSERT_TRUE(ToFrames(metric, source.uuid(), ingest_v1::FRAME_KIND_KEYFRAME,
                            source.Keyframes(metric, from - 1, to - 1), &frames)
                       .ok());

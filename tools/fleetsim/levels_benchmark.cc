@@ -77,8 +77,9 @@ int Run(int sources, double changed, int days) {
   options.changed_per_minute = changed;
   // 2026-03-02, a Monday.
   const int64_t week = int64_t{20'514} * kDayUs;
-  std::printf("%-18s %10s %9s %9s %9s %9s %9s %9s %9s %9s %9s | %9s %9s %9s\n", "metric", "rows/day", "raw 1h", "raw fold",
-              "B/row 1h", "B/row fold", "keyframes", "hours", "~nearer", "days", "~nearer", "GB raw", "GB hours", "GB days");
+  std::printf("%-18s %10s %9s %9s %9s %9s %9s %9s %9s %9s %9s | %9s %9s %9s\n", "metric", "rows/day", "raw 1h",
+              "raw fold", "B/row 1h", "B/row fold", "keyframes", "hours", "~nearer", "days", "~nearer", "GB raw",
+              "GB hours", "GB days");
   double all_raw = 0, all_hours = 0, all_days = 0;
   double simulate_s = 0, merge_s = 0, encode_s = 0, roll_s = 0;
   for (const auto& metric : (*catalog)->metrics()) {
@@ -144,11 +145,14 @@ int Run(int sources, double changed, int days) {
     all_hours += gb_hours;
     all_days += gb_days;
     const auto per_day = [&](double value) { return value / source_days; };
-    const auto per_row = [](const Size& size) { return size.rows == 0 ? 0 : size.bytes / static_cast<double>(size.rows); };
-    std::printf("%-18s %10.0f %9.0f %9.0f %9.2f %9.2f %9.0f %9.0f %9.0f %9.0f %9.0f | %9.3f %9.3f %9.3f\n", metric.name().c_str(),
-                per_day(static_cast<double>(hour_pieces.rows)), per_day(hour_pieces.bytes), per_day(folded.bytes),
-                per_row(hour_pieces), per_row(folded), per_day(keyframes.bytes), per_day(hours_level.bytes),
-                per_day(hours_nearer.bytes), per_day(days_level.bytes), per_day(days_nearer.bytes), gb_raw, gb_hours, gb_days);
+    const auto per_row = [](const Size& size) {
+      return size.rows == 0 ? 0 : size.bytes / static_cast<double>(size.rows);
+    };
+    std::printf("%-18s %10.0f %9.0f %9.0f %9.2f %9.2f %9.0f %9.0f %9.0f %9.0f %9.0f | %9.3f %9.3f %9.3f\n",
+                metric.name().c_str(), per_day(static_cast<double>(hour_pieces.rows)), per_day(hour_pieces.bytes),
+                per_day(folded.bytes), per_row(hour_pieces), per_row(folded), per_day(keyframes.bytes),
+                per_day(hours_level.bytes), per_day(hours_nearer.bytes), per_day(days_level.bytes),
+                per_day(days_nearer.bytes), gb_raw, gb_hours, gb_days);
     std::fflush(stdout);
   }
   std::printf("bytes per source and day; GB for 50 sources: 30 days of raw and hours, 400 days of days in UTC\n");

@@ -115,18 +115,17 @@ absl::Status Loader::LoadSource(const SourceModel& source, int64_t from_us, int6
   }
   int32_t collector = 0;
   PGA_ASSIGN_OR_RETURN(const int32_t source_id, Register(*connection_, source, &collector, deadline));
-  PGA_ASSIGN_OR_RETURN(
-      const pg::Result there,
-      connection_->Exec("SELECT EXISTS (SELECT FROM metrics.block WHERE source_id = $1::int4)::int4", {source_id},
-                        deadline));
+  PGA_ASSIGN_OR_RETURN(const pg::Result there,
+                       connection_->Exec("SELECT EXISTS (SELECT FROM metrics.block WHERE source_id = $1::int4)::int4",
+                                         {source_id}, deadline));
   if (there[0].Int32(0) != 0) return absl::AlreadyExistsError(absl::StrCat(source.name(), " has blocks"));
   storage::MetricTable table;
   PGA_ASSIGN_OR_RETURN(const auto shapes, table.Get(*connection_, deadline));
   for (const auto& [id, shape] : shapes->by_id) {
     const auto* const metric = catalog_.Find(shape->name);
     if (metric == nullptr) continue;
-    PGA_RETURN_IF_ERROR(LoadMetric(source, source_id, collector, *metric, *shape, *shapes, from_us, to_us, deadline,
-                                   outcome));
+    PGA_RETURN_IF_ERROR(
+        LoadMetric(source, source_id, collector, *metric, *shape, *shapes, from_us, to_us, deadline, outcome));
   }
   return WriteTexts(source, source_id, from_us, to_us, deadline, outcome);
 }
@@ -152,8 +151,7 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
   std::map<std::pair<int, Span>, std::unique_ptr<Merger>> open;
   const auto roll = [&](int level, const Span& span, const RowSet& deltas, const RowSet* keyframes) {
     if (storage::ExpiresOn(level, span, shape.retention) <= today) return;
-    RowSet buckets =
-        columns::RollUp(shape.columns, deltas, keyframes, storage::BucketEdges(level, span, shapes.zone));
+    RowSet buckets = columns::RollUp(shape.columns, deltas, keyframes, storage::BucketEdges(level, span, shapes.zone));
     if (buckets.frames.empty()) return;
     auto& merger = open[{level, span}];
     if (merger == nullptr) merger = std::make_unique<Merger>(shape.buckets);
@@ -247,11 +245,9 @@ absl::Status Loader::WriteTexts(const SourceModel& source, int32_t source_id, in
   for (int64_t at = from_us; at <= to_us; at += kDayUs) {
     for (const auto& text : source.Texts(at)) {
       if (!sent.emplace(text.database_id(), text.query_id()).second) continue;
-      storage::AppendQueryText({.source = source_id,
-                                .database_id = text.database_id(),
-                                .query_id = text.query_id(),
-                                .text = text.text()},
-                               &records);
+      storage::AppendQueryText(
+          {.source = source_id, .database_id = text.database_id(), .query_id = text.query_id(), .text = text.text()},
+          &records);
     }
   }
   outcome->texts += static_cast<int64_t>(sent.size());

@@ -53,11 +53,14 @@ struct Arguments {
 absl::Status Parse(int argc, char** argv, Arguments* arguments) {
   int64_t seed = 1;
   int changed = 300;
-  const std::map<std::string, int*> numbers = {
-      {"--sources", &arguments->sources},          {"--days", &arguments->days},
-      {"--first", &arguments->first},              {"--threads", &arguments->threads},
-      {"--statements", &arguments->fleet.statements}, {"--databases", &arguments->fleet.databases},
-      {"--tables", &arguments->fleet.tables},      {"--changed", &changed}};
+  const std::map<std::string, int*> numbers = {{"--sources", &arguments->sources},
+                                               {"--days", &arguments->days},
+                                               {"--first", &arguments->first},
+                                               {"--threads", &arguments->threads},
+                                               {"--statements", &arguments->fleet.statements},
+                                               {"--databases", &arguments->fleet.databases},
+                                               {"--tables", &arguments->fleet.tables},
+                                               {"--changed", &changed}};
   for (int i = 2; i < argc; i += 2) {
     const std::string name = argv[i];
     if (i + 1 >= argc) return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));

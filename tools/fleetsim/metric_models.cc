@@ -44,10 +44,7 @@ const std::vector<MetricModel>& Models() {
                    {"blocking_xact_start", kEvent, 90},
                    {"blocking_is_root", kFlag, 0.8},
                    {"waited_us", kUniform, 3e7}}},
-      {.metric = "locks",
-       .series = 36,
-       .present = 22,
-       .columns = {{"locks", kWalk, 12, 0.9}}},
+      {.metric = "locks", .series = 36, .present = 22, .columns = {{"locks", kWalk, 12, 0.9}}},
       {.metric = "database",
        .series = -2,
        .work = 30'000,
@@ -294,12 +291,11 @@ constexpr std::array<std::string_view, 6> kApplications = {"checkout", "invoices
 constexpr std::array<std::string_view, 4> kStates = {"active", "idle", "idle in transaction", "active"};
 constexpr std::array<std::string_view, 5> kWaitTypes = {"Client", "IO", "LWLock", "Lock", ""};
 constexpr std::array<std::string_view, 5> kWaits = {"ClientRead", "DataFileRead", "WALWrite", "transactionid", ""};
-constexpr std::array<std::string_view, 8> kModes = {"AccessShareLock",          "RowShareLock",
-                                                    "RowExclusiveLock",         "ShareUpdateExclusiveLock",
-                                                    "ShareLock",                "ShareRowExclusiveLock",
-                                                    "ExclusiveLock",            "AccessExclusiveLock"};
-constexpr std::array<std::string_view, 6> kProcesses = {"client backend",    "autovacuum worker", "background writer",
-                                                        "checkpointer",      "walsender",         "startup"};
+constexpr std::array<std::string_view, 8> kModes = {
+    "AccessShareLock", "RowShareLock",          "RowExclusiveLock", "ShareUpdateExclusiveLock",
+    "ShareLock",       "ShareRowExclusiveLock", "ExclusiveLock",    "AccessExclusiveLock"};
+constexpr std::array<std::string_view, 6> kProcesses = {"client backend", "autovacuum worker", "background writer",
+                                                        "checkpointer",   "walsender",         "startup"};
 constexpr std::array<std::string_view, 5> kContexts = {"normal", "vacuum", "bulkread", "bulkwrite", "init"};
 constexpr std::array<std::string_view, 3> kDevices = {"/dev/vda1", "/dev/vdb", "/dev/vdc"};
 constexpr std::array<std::string_view, 3> kMounts = {"/", "/var/lib/postgresql", "/backup"};
@@ -343,7 +339,9 @@ std::string LabelText(std::string_view metric, std::string_view column, uint64_t
   if (column == "schemaname") return series % 4 == 3 ? "history" : "public";
   if (column == "relname") return TableName(metric.starts_with("index_") ? series / 3 : series);
   if (column == "indexrelname") {
-    return absl::StrCat(TableName(series / 3), series % 3 == 0 ? "_pkey" : series % 3 == 1 ? "_created_idx" : "_ref_idx");
+    return absl::StrCat(TableName(series / 3), series % 3 == 0   ? "_pkey"
+                                               : series % 3 == 1 ? "_created_idx"
+                                                                 : "_ref_idx");
   }
   if (column == "usename" || column == "username") return Pick(kUsers, hash);
   if (metric == "activity" && column == "application_name") {
@@ -363,7 +361,8 @@ std::string LabelText(std::string_view metric, std::string_view column, uint64_t
   if (column == "mountpoint") return Pick(kMounts, number);
   if (column == "fstype") return "ext4";
   if (column == "slot_name") return "standby_1";
-  if (column == "setting_name") return absl::StrCat(Pick(kNouns, hash), "_", Pick(kParts, hash >> 8), "_setting_", series);
+  if (column == "setting_name")
+    return absl::StrCat(Pick(kNouns, hash), "_", Pick(kParts, hash >> 8), "_setting_", series);
   return absl::StrCat(std::string(column), "_", series);
 }
 

@@ -1,6 +1,6 @@
 // What the readings of each metric other than statements look like: how many series there are, how much happens to
-// them, and how each column follows from it. A column that is not named here is 0 when it is a counter or gauge and NULL
-// when it is an info.
+// them, and how each column follows from it. A column that is not named here is 0 when it is a counter or gauge and
+// NULL when it is an info.
 #pragma once
 
 #include <cstdint>

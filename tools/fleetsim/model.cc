@@ -290,7 +290,8 @@ struct SourceModel::State {
     const int64_t at = span.info.end_us;
     switch (model.behaviour) {
       case Behaviour::kCount: {
-        if (absolute) return std::floor(series.weight * model.scale * static_cast<double>(at % (90 * kDayUs)) / 60e6 * 900);
+        if (absolute)
+          return std::floor(series.weight * model.scale * static_cast<double>(at % (90 * kDayUs)) / 60e6 * 900);
         if (!draw->Chance(model.chance)) return 0;
         const double mean = work * model.scale * (0.5 + Draw(own).Unit());
         return mean < 30 ? static_cast<double>(draw->Poisson(mean)) : std::round(mean * draw->LogNormal(model.spread));
@@ -393,7 +394,8 @@ struct SourceModel::State {
           } else if (out.model->behaviour == Behaviour::kText) {
             value = static_cast<double>(Mix(series.hash, 17) % out.model->texts.size());
           } else if (out.model->behaviour == Behaviour::kChangingText) {
-            const auto file = static_cast<int64_t>(static_cast<double>(span.info.end_us / kMinuteUs) * out.model->scale);
+            const auto file =
+                static_cast<int64_t>(static_cast<double>(span.info.end_us / kMinuteUs) * out.model->scale);
             const std::string text = absl::StrFormat("0000000300000A%010X", file);
             if (out.column->texts.empty() || out.column->texts.back() != text) out.column->texts.push_back(text);
             value = static_cast<double>(out.column->texts.size() - 1);

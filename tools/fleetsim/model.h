@@ -2,10 +2,10 @@
 // and the time alone. Nothing is remembered from one call to the next, so that any hour of any day can be made on its
 // own and gives the same rows each time, as row sets (history) or as frames (collectors).
 //
-// What it imitates: statements of zipf popularity whose times, rows and blocks follow their calls; load that follows the
-// hour of the day and the day of the week; idle tables; sizes that grow; sessions, waits, and now and then blocking;
-// entries that come and go; resets of statistics; collectors that were away for a while. Absolute readings of keyframes
-// grow at the mean rate; they are not the sums of the increases before.
+// What it imitates: statements of zipf popularity whose times, rows and blocks follow their calls; load that follows
+// the hour of the day and the day of the week; idle tables; sizes that grow; sessions, waits, and now and then
+// blocking; entries that come and go; resets of statistics; collectors that were away for a while. Absolute readings of
+// keyframes grow at the mean rate; they are not the sums of the increases before.
 #pragma once
 
 #include <cstdint>

@@ -286,8 +286,7 @@ void StatementModel::Fill(const pganalytics::catalog::v1::Metric& metric, const 
       if (changes) {
         const int64_t now = Generation(life.slot, span.info.end_us);
         if (now != life.generation) {
-          if (now == life.generation + 1 && !absolute &&
-              Generation(life.slot, span.info.start_us) == life.generation) {
+          if (now == life.generation + 1 && !absolute && Generation(life.slot, span.info.start_us) == life.generation) {
             for (auto* column : moving) column->push_back(0);
             rows->row_series.push_back(series);
             rows->row_frame.push_back(static_cast<uint32_t>(f));
@@ -333,16 +332,14 @@ void StatementModel::Fill(const pganalytics::catalog::v1::Metric& metric, const 
       hit_to->push_back(hit);
       const int64_t read = draw.Chance(entry.read_chance) ? draw.Poisson(std::max(1.0, n * entry.read)) : 0;
       read_to->push_back(read);
-      read_time_to->push_back(io_timing_ && read > 0
-                                  ? std::llround(static_cast<double>(read) * 110 * draw.LogNormal(0.4))
-                                  : 0);
+      read_time_to->push_back(
+          io_timing_ && read > 0 ? std::llround(static_cast<double>(read) * 110 * draw.LogNormal(0.4)) : 0);
       const int64_t dirtied = draw.Poisson(n * entry.dirtied);
       dirtied_to->push_back(dirtied);
       const int64_t written = dirtied > 20 && draw.Chance(0.03) ? 1 + draw.Below(8) : 0;
       written_to->push_back(written);
       write_time_to->push_back(io_timing_ && written > 0 ? written * 40 + draw.Below(50) : 0);
-      const int64_t records =
-          entry.wal > 0 ? calls * static_cast<int64_t>(entry.wal) + draw.Poisson(n * 0.1) : 0;
+      const int64_t records = entry.wal > 0 ? calls * static_cast<int64_t>(entry.wal) + draw.Poisson(n * 0.1) : 0;
       const int64_t images = records > 0 ? draw.Poisson(static_cast<double>(dirtied) * 0.02) : 0;
       wal_records_to->push_back(records);
       wal_fpi_to->push_back(images);
@@ -360,13 +357,12 @@ void StatementModel::Fill(const pganalytics::catalog::v1::Metric& metric, const 
       jit_generation_to->push_back(jit == 0 ? 0 : std::llround(n * 900 * draw.LogNormal(0.2)));
       jit_emission_to->push_back(jit == 0 ? 0 : std::llround(n * 9'000 * draw.LogNormal(0.2)));
       const double moved = std::sqrt(n) / so_far;
-      const double mean =
-          entry.mean_us * (1 + 0.05 * Smooth(entry_hash + 1, span.info.end_us, kDayUs) +
-                           entry.sigma * moved * draw.Normal());
+      const double mean = entry.mean_us * (1 + 0.05 * Smooth(entry_hash + 1, span.info.end_us, kDayUs) +
+                                           entry.sigma * moved * draw.Normal());
       mean_to->push_back(std::max<int64_t>(1, std::llround(mean)));
-      stddev_to->push_back(std::llround(
-          mean * entry.sigma *
-          (1 + 0.1 * Smooth(entry_hash + 2, span.info.end_us, kDayUs) + 2 * moved * draw.Normal())));
+      stddev_to->push_back(
+          std::llround(mean * entry.sigma *
+                       (1 + 0.1 * Smooth(entry_hash + 2, span.info.end_us, kDayUs) + 2 * moved * draw.Normal())));
       // The longest one is beaten about each time the calls have doubled, the shortest one less often.
       const auto doublings = static_cast<uint64_t>(std::log2(so_far) + 1);
       greatest_to->push_back(std::llround(entry.mean_us * (2 + entry.sigma * static_cast<double>(doublings)) *
