@@ -1,0 +1,162 @@
+// A simulated fleet for benches, tests and trials.
+//
+//   fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements 5000] [--databases 2]
+//                 [--tables 100] [--seed 1] [--first 0] [--threads 2]
+//
+// load: applies the built-in catalog to a metrics database, migrating it first, and writes the days before today's
+// midnight UTC of sources `first` to `first + sources - 1` as blocks of every level. Prints what it did as JSON.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "libs/catalog/catalog.h"
+#include "libs/log/log.h"
+#include "libs/storage/schema/migrations.h"
+#include "tools/fleetsim/loader.h"
+#include "tools/fleetsim/model.h"
+
+namespace pga::fleetsim {
+namespace {
+
+constexpr absl::Duration kLongest = absl::Hours(12);
+
+int Usage(const std::string& why) {
+  std::fprintf(stderr,
+               "fleetsim: %s\nusage: fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements "
+               "5000] [--databases 2] [--tables 100] [--seed 1] [--first 0] [--threads 2]\n",
+               why.c_str());
+  return 2;
+}
+
+int Failed(const absl::Status& status) {
+  std::fprintf(stderr, "fleetsim: %s\n", status.ToString().c_str());
+  return 1;
+}
+
+struct Arguments {
+  std::string url;
+  int sources = 50;
+  int days = 30;
+  int first = 0;
+  int threads = 2;
+  FleetOptions fleet;
+};
+
+absl::Status Parse(int argc, char** argv, Arguments* arguments) {
+  int64_t seed = 1;
+  int changed = 300;
+  const std::map<std::string, int*> numbers = {{"--sources", &arguments->sources},
+                                               {"--days", &arguments->days},
+                                               {"--first", &arguments->first},
+                                               {"--threads", &arguments->threads},
+                                               {"--statements", &arguments->fleet.statements},
+                                               {"--databases", &arguments->fleet.databases},
+                                               {"--tables", &arguments->fleet.tables},
+                                               {"--changed", &changed}};
+  for (int i = 2; i < argc; i += 2) {
+    const std::string name = argv[i];
+    if (i + 1 >= argc) return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));
+    const std::string value = argv[i + 1];
+    if (name == "--url") {
+      arguments->url = value;
+    } else if (name == "--seed") {
+      if (!absl::SimpleAtoi(value, &seed)) return absl::InvalidArgumentError("--seed needs a number");
+    } else if (const auto number = numbers.find(name); number != numbers.end()) {
+      if (!absl::SimpleAtoi(value, number->second) || *number->second < 0) {
+        return absl::InvalidArgumentError(absl::StrCat(name, " needs a number"));
+      }
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat(name, " is not known"));
+    }
+  }
+  if (arguments->url.empty()) return absl::InvalidArgumentError("--url is needed");
+  if (arguments->threads < 1 || arguments->sources < 1) {
+    return absl::InvalidArgumentError("--threads and --sources are at least 1");
+  }
+  if (changed < 1 || changed >= arguments->fleet.statements) {
+    return absl::InvalidArgumentError("--changed is from 1 to --statements");
+  }
+  arguments->fleet.seed = static_cast<uint64_t>(seed);
+  arguments->fleet.changed_per_minute = changed;
+  return absl::OkStatus();
+}
+
+int Load(const Arguments& arguments) {
+  const auto catalog = catalog::Catalog::Builtin();
+  if (!catalog.ok()) return Failed(catalog.status());
+  storage::MigrateOptions options;
+  for (const auto& metric : (*catalog)->metrics()) options.metrics.push_back(&metric);
+  if (const auto migrated = storage::MigrateUp(arguments.url, storage::Database::kMetrics, options); !migrated.ok()) {
+    return Failed(migrated);
+  }
+  const absl::Time deadline = absl::Now() + kLongest;
+  const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+  const int64_t from = to - arguments.days * kDayUs;
+  std::atomic<int> next{0};
+  std::mutex mutex;
+  absl::Status failed;
+  LoadOutcome all;
+  const absl::Time started = absl::Now();
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < arguments.threads; ++thread) {
+    threads.emplace_back([&] {
+      const auto fail = [&](const absl::Status& status) {
+        const std::lock_guard lock(mutex);
+        failed.Update(status);
+        next = arguments.sources;
+      };
+      auto loader = Loader::Connect(arguments.url, **catalog, deadline);
+      if (!loader.ok()) return fail(loader.status());
+      while (true) {
+        const int source = next++;
+        if (source >= arguments.sources) return;
+        LoadOutcome outcome;
+        const SourceModel model(**catalog, arguments.fleet, arguments.first + source);
+        if (const auto status = (*loader)->LoadSource(model, from, to, deadline, &outcome); !status.ok()) {
+          return fail(status);
+        }
+        const std::lock_guard lock(mutex);
+        all.frames += outcome.frames;
+        all.rows += outcome.rows;
+        all.blocks += outcome.blocks;
+        all.bytes += outcome.bytes;
+        all.texts += outcome.texts;
+        all.simulate_s += outcome.simulate_s;
+        all.encode_s += outcome.encode_s;
+        all.write_s += outcome.write_s;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (!failed.ok()) return Failed(failed);
+  std::printf(
+      "{\"sources\": %d, \"days\": %d, \"frames\": %lld, \"rows\": %lld, \"blocks\": %lld, \"bytes\": %lld, "
+      "\"texts\": %lld, \"seconds\": %.1f, \"cpu_simulate_s\": %.1f, \"cpu_encode_s\": %.1f, \"cpu_write_s\": %.1f}\n",
+      arguments.sources, arguments.days, static_cast<long long>(all.frames), static_cast<long long>(all.rows),
+      static_cast<long long>(all.blocks), static_cast<long long>(all.bytes), static_cast<long long>(all.texts),
+      absl::ToDoubleSeconds(absl::Now() - started), all.simulate_s, all.encode_s, all.write_s);
+  return 0;
+}
+
+}  // namespace
+}  // namespace pga::fleetsim
+
+int main(int argc, char** argv) {
+  pga::log::LogOptions log_options;
+  log_options.level = pga::log::Level::error;
+  pga::log::Init(log_options);
+  pga::fleetsim::Arguments arguments;
+  if (argc < 2 || std::string(argv[1]) != "load") return pga::fleetsim::Usage("say what to do");
+  if (const auto parsed = pga::fleetsim::Parse(argc, argv, &arguments); !parsed.ok()) {
+    return pga::fleetsim::Usage(std::string(parsed.message()));
+  }
+  return pga::fleetsim::Load(arguments);
+}
