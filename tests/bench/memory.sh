@@ -27,7 +27,7 @@ while [ $SECONDS -lt $end ]; do
 done
 peak() { awk '/^VmHWM/ {printf "%.1f MB", $2 / 1024}' "/proc/$1/status"; }
 known=$(in_source "SELECT count(*) FROM pg_stat_statements")
-stored=$(in_metrics "SELECT count(*) FROM metrics.statements")
+stored=$(in_metrics "SELECT coalesce(sum(rows), 0) FROM public.metrics WHERE metric_name = 'statements'")
 echo "memory: after $minutes minutes with $known statements, $stored statement rows stored:"
 echo "memory: pganalytics-api peak RSS $(peak "$API_PID") (target 120 MB)"
 echo "memory: pganalytics-collector peak RSS $(peak "$COLLECTOR_PID") (target 30 MB)"

@@ -7,9 +7,10 @@ prepare_suite
 export LOG_LEVEL=debug
 start_api
 start_collector traced
-stored() { [ "$(in_metrics "SELECT count(*) FROM metrics.database")" -gt 0 ]; }
+FRAMES="public.metrics WHERE metric_name = 'database' AND interval_ms > 0"
+stored() { [ "$(in_metrics "SELECT count(*) FROM $FRAMES")" -gt 0 ]; }
 within "a frame is stored" 40 stored
-INSTANT=$(in_metrics "SELECT (extract(epoch FROM min(time)) * 1000000)::int8 FROM metrics.database")
+INSTANT=$(in_metrics "SELECT (extract(epoch FROM min(\"timestamp\")) * 1000000)::int8 FROM $FRAMES")
 # The lines that name the frame itself, or the batch it was sealed into; the collector's come before ingest's.
 traced() {
   cat "$WORK/collector.log" "$WORK/api.log" | grep -E '"message":"(frame stop|batch stop|frame sealed)"' >"$WORK/stops"

@@ -29,11 +29,13 @@ work() {  # n calls of one statement
 }
 work 10
 start_it() { start_collector killed POSTGRES_PORT="$SOURCE_PORT"; }
-start_it
 QUERY_ID=$(source_sql "SELECT queryid FROM pg_stat_statements WHERE query LIKE '%the_counted_one%' LIMIT 1")
-first_reading() { [ "$(in_metrics "SELECT count(*) FROM metrics.statements_baseline WHERE queryid = $QUERY_ID")" -gt 0 ]; }
+# The first reading is a key frame of what stands now: increases count from there on.
+BASE=$(source_sql "SELECT sum(calls) FROM pg_stat_statements WHERE queryid = $QUERY_ID")
+start_it
+READINGS="readable.statements(now() - interval '1 day', now() + interval '1 hour')"
+first_reading() { [ "$(in_metrics "SELECT count(*) FROM $READINGS WHERE kind = 'keyframe' AND queryid = $QUERY_ID")" -gt 0 ]; }
 within "first reading" 40 first_reading
-BASE=$(in_metrics "SELECT calls FROM metrics.statements_baseline WHERE queryid = $QUERY_ID ORDER BY time LIMIT 1")
 
 for round in 1 2; do
   for victim in collector api postgres; do
@@ -64,7 +66,7 @@ for round in 1 2; do
   done
 done
 truth() { source_sql "SELECT sum(calls) FROM pg_stat_statements WHERE queryid = $QUERY_ID"; }
-stored() { in_metrics "SELECT $BASE + coalesce(sum(calls), 0) FROM readable.statements(now() - interval '1 day', now() + interval '1 hour') WHERE kind = 'delta' AND queryid = $QUERY_ID"; }
+stored() { in_metrics "SELECT $BASE + coalesce(sum(calls), 0) FROM $READINGS WHERE kind = 'delta' AND queryid = $QUERY_ID"; }
 same() { [ "$(truth)" = "$(stored)" ]; }
 within "stored increases meet the server's counter" 90 same
 echo "     server counted $(truth), stored $(stored)"

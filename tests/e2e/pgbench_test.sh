@@ -49,7 +49,7 @@ statements_equal() { [ "$(truth "$1" | LC_ALL=C sort)" = "$(reported "$1")" ] &&
 bench before 2 200
 BEFORE=$(in_source "SELECT calls FROM pg_stat_statements WHERE query LIKE 'UPDATE%run_before%'")
 start_collector bench STATEMENT_TEXT_INTERVAL=1
-first_reading() { [ "$(in_metrics "SELECT count(*) FROM metrics.statements_baseline")" -gt 0 ]; }
+first_reading() { [ "$(in_metrics "SELECT count(*) FROM public.metrics WHERE metric_name = 'statements'")" -gt 0 ]; }
 within "first reading" 40 first_reading
 bench before 2 100
 equals "pgbench did" "$((BEFORE + 200))" "$(in_source "SELECT calls FROM pg_stat_statements WHERE query LIKE 'UPDATE%run_before%'")"
