@@ -61,7 +61,6 @@ TEST(MetricFile, ReadsACustomMetric) {
   EXPECT_EQ(metric->columns_size(), 4);
   EXPECT_EQ(metric->columns(3).kind(), v1::COLUMN_KIND_COUNTER);
   EXPECT_EQ(metric->columns(3).since_schema_version(), 1);
-  EXPECT_EQ(TableSchema(*metric), "custom");
   EXPECT_TRUE(HasCounters(*metric));
   EXPECT_THAT(IdentityColumns(*metric), ::testing::ElementsAre(0, 1));
 }
@@ -96,7 +95,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"LongName", "name: queue", "name: a1234567890123456789012345678901234567890", "must match"},
         BadFile{"OtherFile", "name: queue", "name: queues", "call the file queues.yaml"},
         BadFile{"ReservedName", "name: queue", "name: metrics", "taken by the suite"},
-        BadFile{"SuffixName", "name: queue", "name: queue_1m", "ends with _1m"},
         BadFile{"NoVersion", "schema_version: 1\n", "", "schema_version (1 for a new metric) is missing"},
         BadFile{"VersionNoNumber", "schema_version: 1", "schema_version: one",
                 "queue.yaml:2: schema_version is \"one\"; want a number from 1"},
@@ -110,7 +108,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"BadFactor",
                 "queries:", "interval_factor: 0\nqueries:", "interval_factor is \"0\"; want a number from 1"},
         BadFile{"BadTimeout", "queries:", "timeout_ms: 5s\nqueries:", "timeout_ms is \"5s\"; want a number"},
-        BadFile{"BadBool", "queries:", "low_volume: yes\nqueries:", "low_volume is \"yes\"; want true or false"},
+        BadFile{"BadBool",
+                "queries:", "skip_unchanged: yes\nqueries:", "skip_unchanged is \"yes\"; want true or false"},
         BadFile{"BadRetention", "queries:", "retention: {raw: 3}\nqueries:", "retention: unknown key \"raw\""},
         BadFile{"RetentionNoMap", "queries:", "retention: 30\nqueries:", "retention: want a mapping"},
         BadFile{"ResetUnknown", "queries:", "reset_column: stats_reset\nqueries:", "is no column of the metric"},
@@ -136,7 +135,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"ColumnReserved", "name: jobs", "name: time", "column \"time\": the name is taken"},
         BadFile{"ColumnKeyword", "name: jobs", "name: user", "column \"user\": the name is taken"},
         BadFile{"ColumnTwice", "name: done", "name: jobs", "queue.yaml:13: column \"jobs\": is there twice"},
-        BadFile{"ColumnSuffix", "name: done", "name: jobs_max", "suffix of its rollup"},
         BadFile{"ColumnUnknownKey", "{name: jobs,", "{name: jobs, units: rows,",
                 "queue.yaml:12: column \"jobs\": unknown key \"units\""},
         BadFile{"ColumnBadType", "name: jobs, type: int8", "name: jobs, type: bigint",
@@ -236,15 +234,6 @@ TEST(Builtin, EverySupportedVersionHasSqlForBothRoles) {
         EXPECT_EQ(SelectQuery(metric, major * 10'000 + 4, standby, "1.9") != nullptr, expected)
             << metric.name() << " " << major << (standby ? " standby" : " primary");
       }
-    }
-  }
-}
-
-TEST(Builtin, NamesOfTablesDoNotCollide) {
-  std::set<std::string> tables;
-  for (const v1::Metric& metric : (*Catalog::Builtin())->metrics()) {
-    for (const char* suffix : {"", "_baseline", "_1m", "_10m", "_1h"}) {
-      EXPECT_TRUE(tables.insert(metric.name() + suffix).second) << metric.name() << suffix;
     }
   }
 }

@@ -54,9 +54,8 @@ std::string Identity(const v1::Metric& metric) {
 
 std::string Days(const v1::Retention& retention) {
   const auto days = [](int own, int fallback) { return own > 0 ? own : fallback; };
-  return absl::StrCat("raw ", days(retention.raw_days(), 30), " days, 1 min ", days(retention.rollup_1m_days(), 30),
-                      ", 10 min ", days(retention.rollup_10m_days(), 90), ", 1 h ",
-                      days(retention.rollup_1h_days(), 400));
+  return absl::StrCat("readings and hours ", days(retention.raw_days(), 30), " days, daily figures ",
+                      days(retention.daily_days(), 400), " days");
 }
 
 void AppendMetric(const v1::Metric& metric, std::string* page) {
@@ -65,9 +64,7 @@ void AppendMetric(const v1::Metric& metric, std::string* page) {
   const auto fact = [page](absl::string_view name, const std::string& value) {
     absl::StrAppend(page, "| ", name, " | ", Cell(value), " |\n");
   };
-  fact("Table",
-       absl::StrCat("`", Word(TableSchema(metric)), ".", metric.name(), "`",
-                    HasCounters(metric) ? absl::StrCat(", absolute readings in `", metric.name(), "_baseline`") : ""));
+  fact("SQL", absl::StrCat("`readable.", metric.name(), "(since, until)`"));
   fact("Read",
        absl::StrCat(metric.scope() == v1::SCOPE_DATABASE   ? "in every watched database, "
                     : metric.scope() == v1::SCOPE_INSTANCE ? "once per server, "

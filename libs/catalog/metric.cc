@@ -102,11 +102,7 @@ int RawDays(const v1::Metric& metric) {
 
 int DailyDays(const v1::Metric& metric) {
   constexpr int kDefault = 400;
-  return metric.retention().rollup_1h_days() > 0 ? metric.retention().rollup_1h_days() : kDefault;
-}
-
-std::string_view TableSchema(const v1::Metric& metric) {
-  return metric.custom() ? "custom" : "metrics";
+  return metric.retention().daily_days() > 0 ? metric.retention().daily_days() : kDefault;
 }
 
 std::string_view SqlTypeName(v1::ColumnType type) {

@@ -12,7 +12,7 @@
 
 namespace pga::catalog {
 
-// Longest name of a metric or column; leaves room for suffixes such as `_1h` and `_count` under PostgreSQL's 63 bytes.
+// Longest name of a metric or column.
 inline constexpr int kMaxNameLength = 40;
 // Most columns a metric may have.
 inline constexpr int kMaxColumns = 200;
@@ -22,7 +22,7 @@ inline constexpr int kDefaultTimeoutMs = 10'000;
 // True if `name` matches [a-z][a-z0-9_]{0,39}.
 bool IsValidName(std::string_view name);
 
-// True if some column is a counter: such metrics send keyframes and have a `<metric>_baseline` table.
+// True if some column is a counter: such metrics send keyframes.
 bool HasCounters(const pganalytics::catalog::v1::Metric& metric);
 
 // Columns of the metric's shape at `schema_version`, in catalog order. The pointers live as long as `metric`.
@@ -54,9 +54,6 @@ int TimeoutMs(const pganalytics::catalog::v1::Metric& metric);
 // defaults.
 int RawDays(const pganalytics::catalog::v1::Metric& metric);
 int DailyDays(const pganalytics::catalog::v1::Metric& metric);
-
-// Schema that holds the metric's table: `metrics`, or `custom` for metrics of a user's folder.
-std::string_view TableSchema(const pganalytics::catalog::v1::Metric& metric);
 
 // Type of the column in SQL as a result of the metric's query ("int8", "text", ...), and its OID in pg_type.
 std::string_view SqlTypeName(pganalytics::catalog::v1::ColumnType type);

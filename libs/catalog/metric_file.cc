@@ -33,15 +33,10 @@ constexpr std::array<std::string_view, 15> kUnits = {"1",     "bytes",   "us",  
                                                      "files", "records", "calls", "bytes_per_op", "segments"};
 constexpr std::array<std::string_view, 6> kProbes = {"activity",        "blocking",    "host_cpu",
                                                      "host_filesystem", "host_memory", "statements"};
-// Tables of schema `metrics` that are no metric's.
-constexpr std::array<std::string_view, 14> kReservedMetricNames = {
-    "catalog_metric", "collector", "ingest_receipt", "ingest_watermark", "lease",        "ledger_day",
-    "lost_interval",  "metrics",   "quarantine",     "query_text",       "rollup_dirty", "pushed_element",
-    "source",         "text"};
-constexpr std::array<std::string_view, 4> kMetricSuffixes = {"_baseline", "_1m", "_10m", "_1h"};
+// What schema `readable` holds besides metrics, and the name under which pushed elements are counted.
+constexpr std::array<std::string_view, 2> kReservedMetricNames = {"statement_texts", "push"};
 constexpr std::array<std::string_view, 9> kReservedColumnNames = {
     "time", "source_id", "collector_id", "scope", "flags", "bucket", "covered_ms", "interval_ms", "metric_id"};
-constexpr std::array<std::string_view, 5> kGaugeSuffixes = {"_min", "_max", "_sum", "_count", "_last"};
 // Key words that PostgreSQL takes as a column's name only between quotes.
 constexpr std::array<std::string_view, 77> kKeywords = {"all",          "analyse",
                                                         "analyze",      "and",
@@ -254,12 +249,6 @@ class MetricParser {
     if (Contains(kReservedMetricNames, name) || Contains(kKeywords, name)) {
       Problem(LineOf(node), absl::StrCat("name \"", name, "\" is taken by the suite or by SQL; choose another"));
     }
-    for (const std::string_view suffix : kMetricSuffixes) {
-      if (std::string_view(name).ends_with(suffix)) {
-        Problem(LineOf(node), absl::StrCat("name \"", name, "\" ends with ", A(suffix),
-                                           ", which the suite appends itself; choose another"));
-      }
-    }
     if (const std::string stem = FileStem(); stem != name) {
       Problem(LineOf(node), absl::StrCat("name is \"", name, "\" but the file is ", options_.file_name,
                                          "; call the file ", name, ".yaml"));
@@ -306,9 +295,7 @@ class MetricParser {
     };
     Mapping(node, "retention: ",
             {{"raw_days", days(&v1::Retention::set_raw_days, retention, "raw_days")},
-             {"rollup_1m_days", days(&v1::Retention::set_rollup_1m_days, retention, "rollup_1m_days")},
-             {"rollup_10m_days", days(&v1::Retention::set_rollup_10m_days, retention, "rollup_10m_days")},
-             {"rollup_1h_days", days(&v1::Retention::set_rollup_1h_days, retention, "rollup_1h_days")}});
+             {"daily_days", days(&v1::Retention::set_daily_days, retention, "daily_days")}});
   }
 
   void ParseUnseenResets(const YAML::Node& node) {
@@ -503,7 +490,6 @@ class MetricParser {
          {"probe", [&](const YAML::Node& v) { ParseProbe(v); }},
          {"extension", [&](const YAML::Node& v) { metric_.set_extension(Text(v, "", "extension").value_or("")); }},
          {"privilege", [&](const YAML::Node& v) { metric_.set_privilege(Text(v, "", "privilege").value_or("")); }},
-         {"low_volume", [&](const YAML::Node& v) { metric_.set_low_volume(Bool(v, "", "low_volume")); }},
          {"skip_unchanged", [&](const YAML::Node& v) { metric_.set_skip_unchanged(Bool(v, "", "skip_unchanged")); }},
          {"reset_column",
           [&](const YAML::Node& v) {
@@ -548,7 +534,6 @@ class MetricParser {
 
   void CheckColumnsTogether(int schema_version_line) {
     std::set<std::string> names;
-    std::set<std::string> rollup_names;
     int since = 1;
     bool has_datname = false;
     for (int i = 0; i < metric_.columns_size(); ++i) {
@@ -566,18 +551,6 @@ class MetricParser {
       }
       has_datname |=
           column.name() == "datname" && column.kind() == v1::COLUMN_KIND_LABEL && column.type() == v1::COLUMN_TYPE_TEXT;
-      if (column.kind() == v1::COLUMN_KIND_GAUGE) {
-        for (const std::string_view suffix : kGaugeSuffixes)
-          rollup_names.insert(absl::StrCat(column.name(), A(suffix)));
-      }
-    }
-    for (int i = 0; i < metric_.columns_size(); ++i) {
-      if (rollup_names.contains(metric_.columns(i).name())) {
-        Problem(column_lines_[static_cast<size_t>(i)],
-                absl::StrCat("column \"", metric_.columns(i).name(),
-                             "\": the name is that of a gauge with a suffix of its rollup (_min, _max, _sum, _count, "
-                             "_last); choose another"));
-      }
     }
     if (metric_.columns_size() > 0 && metric_.schema_version() != since && metric_.schema_version() > 0) {
       Problem(schema_version_line, absl::StrCat("schema_version is ", metric_.schema_version(),

@@ -102,11 +102,6 @@ void BM_OpenAndValidate(benchmark::State& state) {
   PerRow(state, rows);
 }
 
-void BM_TextId(benchmark::State& state) {
-  const std::string text = "pg_catalog.pg_statistic_ext_data";
-  for (auto _ : state) benchmark::DoNotOptimize(TextId(text));
-}
-
 void BM_Crc32c(benchmark::State& state) {
   const std::string data(64 << 10, 'x');
   for (auto _ : state) benchmark::DoNotOptimize(Crc32c(data));
@@ -116,7 +111,6 @@ void BM_Crc32c(benchmark::State& state) {
 BENCHMARK(BM_Build)->Arg(200)->Arg(2'000);
 BENCHMARK(BM_Seal)->Arg(200)->Arg(2'000);
 BENCHMARK(BM_OpenAndValidate)->Arg(200)->Arg(2'000);
-BENCHMARK(BM_TextId);
 BENCHMARK(BM_Crc32c);
 
 }  // namespace

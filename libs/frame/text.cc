@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "libs/frame/digest.h"
 
 namespace pga::frame {
 namespace {
@@ -85,13 +84,6 @@ std::string SanitizeText(std::string_view text, size_t max_bytes, bool* replaced
     at += length > 0 ? length : skip;
   }
   return out;
-}
-
-int64_t TextId(std::string_view text) {
-  const Sha256Digest digest = Sha256({text});
-  uint64_t id = 0;
-  for (size_t i = 0; i < 8; ++i) id = (id << 8) | digest[i];
-  return static_cast<int64_t>(id);
 }
 
 }  // namespace pga::frame

@@ -5,7 +5,6 @@
 
 #include <string>
 
-#include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 
 namespace pga::frame {
@@ -50,13 +49,6 @@ TEST(SanitizeText, CutsAtACharactersEdge) {
   EXPECT_EQ(SanitizeText("a\xE2\x82\xAC\xE2\x82\xAC", 3, &replaced), "a");
   EXPECT_EQ(SanitizeText("0123456789abcdef0123", 17, &replaced), "0123456789abcdef0");
   EXPECT_FALSE(replaced);
-}
-
-TEST(TextId, IsTheStartOfSha256) {
-  // SHA-256("abc") = ba7816bf 8f01cfea ...
-  EXPECT_EQ(TextId("abc"), static_cast<int64_t>(0xba7816bf8f01cfeaULL));
-  EXPECT_EQ(TextId(""), static_cast<int64_t>(0xe3b0c44298fc1c14ULL));
-  EXPECT_NE(TextId("a"), TextId("b"));
 }
 
 TEST(Crc32c, MatchesKnownValuesOnBothPaths) {

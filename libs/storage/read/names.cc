@@ -189,7 +189,7 @@ ReadRetention RetentionOf(const Metric& metric) {
   ReadRetention days;
   const catalog_pb::Retention& own = metric.retention();
   if (own.raw_days() > 0) days.raw = own.raw_days();
-  if (own.rollup_1h_days() > 0) days.days = own.rollup_1h_days();
+  if (own.daily_days() > 0) days.days = own.daily_days();
   return days;
 }
 

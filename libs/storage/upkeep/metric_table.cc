@@ -60,7 +60,7 @@ std::shared_ptr<const MetricShape> ShapeOfMetric(int16_t id, const catalog_pb::M
   shape->raw = columns::RawShape(shape->columns, locate_by);
   shape->buckets = columns::BucketShape(shape->columns, locate_by);
   if (metric.retention().raw_days() > 0) shape->retention.raw = metric.retention().raw_days();
-  if (metric.retention().rollup_1h_days() > 0) shape->retention.days = metric.retention().rollup_1h_days();
+  if (metric.retention().daily_days() > 0) shape->retention.days = metric.retention().daily_days();
   return shape;
 }
 
