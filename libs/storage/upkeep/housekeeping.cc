@@ -106,6 +106,10 @@ absl::Status DeleteSource(const JobRun& run, int64_t source_id) {
 
 }  // namespace
 
+absl::Status ApplyReadable(const JobRun& run) {
+  return run.connection->Exec("SELECT metrics.apply_readable()", absl::Now() + kStatementTime).status();
+}
+
 absl::StatusOr<int64_t> MakePartitions(const JobRun& run, absl::Duration ahead) {
   PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics,
                        run.metrics->Reload(*run.connection, absl::Now() + kStatementTime));

@@ -22,6 +22,9 @@ struct CleanUpOptions {
 // Partitions of metrics.block for what the next `ahead` will write; returns how many were made.
 absl::StatusOr<int64_t> MakePartitions(const JobRun& run, absl::Duration ahead);
 
+// Makes what SQL readers see of metrics that were applied since (functions and views of schema `readable`).
+absl::Status ApplyReadable(const JobRun& run);
+
 // Drops partitions whose blocks have expired, one a transaction, and deletes the data of removed sources in steps of
 // one metric. Returns the partitions dropped.
 absl::StatusOr<int64_t> DropExpired(const JobRun& run);

@@ -228,6 +228,7 @@ struct Upkeep::Parts {
       case UpkeepJob::kPartitions: {
         PGA_ASSIGN_OR_RETURN(const int64_t made, MakePartitions(run, options.partitions_ahead));
         Figures::Add(figures.made, made);
+        PGA_RETURN_IF_ERROR(ApplyReadable(run));
         return false;
       }
       case UpkeepJob::kRetention: {

@@ -352,6 +352,23 @@ TEST_F(UpkeepTest, PartitionsAreMadeAheadAndExpiredOnesDropped) {
   EXPECT_EQ(database_->Number(count), made);
 }
 
+TEST_F(UpkeepTest, AMetricAppliedToARunningSuiteBecomesReadable) {
+  const std::string views = "SELECT count(*) FROM pg_views WHERE schemaname = 'readable' AND viewname = 'late'";
+  const std::string definition = UpkeepMetric("late").SerializeAsString();
+  auto connection = pg::CopyConnection::Connect({.url = database_->url()}, absl::Now() + absl::Seconds(30));
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  const auto added = (*connection)
+                         ->Exec(
+                             "INSERT INTO metrics.catalog_metric (id, name, schema_version, definition) SELECT "
+                             "max(id) + 1, 'late', 1, $1::bytea FROM metrics.catalog_metric",
+                             {pg::Bytes{definition}}, absl::Now() + absl::Seconds(30));
+  ASSERT_TRUE(added.ok()) << added.status();
+  EXPECT_EQ(database_->Number(views), 0);
+  auto upkeep = Upkeep::Create(Options());
+  ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kPartitions, true).ok());
+  EXPECT_EQ(database_->Number(views), 1);
+}
+
 TEST_F(UpkeepTest, DataOfRemovedSourcesGoes) {
   const int32_t other = database_->Source("beta");
   for (const int32_t source : {source_, other}) {
