@@ -94,7 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"BadName", "name: queue", "name: Queue-1", "queue.yaml:1: name \"Queue-1\" must match"},
         BadFile{"LongName", "name: queue", "name: a1234567890123456789012345678901234567890", "must match"},
         BadFile{"OtherFile", "name: queue", "name: queues", "call the file queues.yaml"},
-        BadFile{"ReservedName", "name: queue", "name: metrics", "taken by the suite"},
+        BadFile{"ReservedName", "name: queue", "name: push", "taken by the suite"},
         BadFile{"NoVersion", "schema_version: 1\n", "", "schema_version (1 for a new metric) is missing"},
         BadFile{"VersionNoNumber", "schema_version: 1", "schema_version: one",
                 "queue.yaml:2: schema_version is \"one\"; want a number from 1"},

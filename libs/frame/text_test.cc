@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 
 namespace pga::frame {

@@ -176,8 +176,8 @@ absl::Status Context::PrintJson(const google::protobuf::Message& message) const 
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group :
-         {SignInCommands(), ReadCommands(), StorageCommands(), AdminCommands(), CatalogCommands(), MigrateCommands(), DoctorCommands()}) {
+    for (auto group : {SignInCommands(), ReadCommands(), StorageCommands(), AdminCommands(), CatalogCommands(),
+                       MigrateCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;
