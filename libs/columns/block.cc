@@ -89,6 +89,47 @@ void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
   }
 }
 
+// The rows with their series by falling number of rows, as EncodeBlock writes them; series of equal number keep their
+// order.
+RowSet ByRows(const RowSet& rows) {
+  const std::vector<int64_t> counts = CountsOf(rows.row_series, rows.series());
+  std::vector<uint32_t> series(rows.series());
+  std::iota(series.begin(), series.end(), 0U);
+  std::stable_sort(series.begin(), series.end(), [&](uint32_t a, uint32_t b) { return counts[a] > counts[b]; });
+  std::vector<size_t> first(rows.series());
+  size_t before = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    first[i] = before;
+    before += static_cast<size_t>(counts[i]);
+  }
+  RowSet out;
+  out.frames = rows.frames;
+  std::vector<uint32_t> order;
+  order.reserve(rows.rows());
+  for (uint32_t rank = 0; rank < series.size(); ++rank) {
+    out.series_scope.push_back(rows.series_scope[series[rank]]);
+    for (size_t row = first[series[rank]], left = static_cast<size_t>(counts[series[rank]]); left > 0; ++row, --left) {
+      order.push_back(static_cast<uint32_t>(row));
+      out.row_series.push_back(rank);
+      out.row_frame.push_back(rows.row_frame[row]);
+      if (!rows.row_flags.empty()) out.row_flags.push_back(rows.row_flags[row]);
+      if (!rows.row_last_us.empty()) out.row_last_us.push_back(rows.row_last_us[row]);
+    }
+  }
+  const auto pick = [](const Column& column, const std::vector<uint32_t>& wanted) {
+    Column picked(column.type);
+    picked.texts = column.texts;
+    picked.Reserve(wanted.size());
+    for (const uint32_t row : wanted) picked.AppendFrom(column, row);
+    return picked;
+  };
+  for (const auto& [id, column] : rows.labels) out.labels.emplace(id, pick(column, series));
+  for (const auto& [id, column] : rows.values) {
+    if (column.size() > 0) out.values.emplace(id, pick(column, order));
+  }
+  return out;
+}
+
 // Everything behind the frames.
 void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
   sections->AddInts(kSeriesScope, rows.series_scope);
@@ -119,7 +160,7 @@ Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
   Block block;
   Sections sections;
   AddFrames(shape, rows, &sections);
-  AddRows(shape, rows, &sections);
+  AddRows(shape, ByRows(rows), &sections);
   sections.MoveTo(&block);
   block.part = part;
   block.frames = static_cast<int32_t>(rows.frames.size());
@@ -133,8 +174,15 @@ Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
     block.unchanged_rows += frame.unchanged_rows;
   }
   if (const auto label = rows.labels.find(shape.locate_by); label != rows.labels.end() && rows.series() > 0) {
-    block.locate_min = LocateKey(label->second, 0);
-    block.locate_max = LocateKey(label->second, rows.series() - 1);
+    block.locate_min = block.locate_max = LocateKey(label->second, 0);
+    for (size_t series = 1; series < rows.series(); ++series) {
+      std::string key = LocateKey(label->second, series);
+      if (key < block.locate_min) {
+        block.locate_min = std::move(key);
+      } else if (key > block.locate_max) {
+        block.locate_max = std::move(key);
+      }
+    }
   }
   return block;
 }

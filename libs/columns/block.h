@@ -11,8 +11,10 @@
 //    -23 rows of each frame as they came (absent = as many as are here)
 //   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
 //
-// Rows are in order of series and in it of frame. -5 to -8 are absent when all 0, -6 when all 1. The number of frames
-// and series stand in the row of metrics.block.
+// Rows are in order of series and in it of frame. Series stand by falling number of rows, those of equal number in
+// order of locate_by: then values of one kind stand together, and series of all frames, whose rows are alike, too. The
+// series of the blocks of one row set are apart in locate_by. -5 to -8 are absent when all 0, -6 when all 1. The number
+// of frames and series stand in the row of metrics.block.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +58,7 @@ struct Block {
   int64_t starts_us = 0;
   int64_t first_us = 0;
   int64_t last_us = 0;
-  // Keys (LocateKey) of the first and last series; empty when the metric has no locate_by.
+  // Least and greatest key (LocateKey) of its series; empty when the metric has no locate_by.
   std::string locate_min;
   std::string locate_max;
 };
@@ -67,7 +69,8 @@ std::string LocateKey(const Column& label, size_t row);
 std::string LocateKey(int64_t value);
 std::string LocateKey(std::string_view text);
 
-// Blocks of at most `max_series` series each; one without series when there are frames alone, none without frames.
+// Blocks of at most `max_series` series each, cut in the order of `rows`; one without series when there are frames
+// alone, none without frames.
 std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t max_series = kMaxBlockSeries);
 
 // What was fetched of a block: sections by id; those that were not fetched are left out.
