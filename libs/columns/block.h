@@ -7,7 +7,9 @@
 //     -5 flags                      -6 frames             -7 unchanged rows        -8 covered us (levels)
 //    -16 scope of each series      -17 rows per series    -18 frame of each row: in a series the first is its number,
 //                                       each further one the distance to the one before, less 1
-//    -21 row flags (absent = none) -22 end of the frame - instant of the newest row (levels)
+//    -21 row flags (absent = none)
+//    -22 instant of the newest row of each row (levels): count:varint, ints of the `count` different instants, growing,
+//        and ints of one per row: how many instants before the last one that is not after the end of its frame
 //    -23 rows of each frame as they came (absent = as many as are here)
 //   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
 //

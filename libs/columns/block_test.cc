@@ -285,11 +285,60 @@ TEST(Block, RefusesDamage) {
     if (round % 7 == 0) damaged.frames += static_cast<int32_t>(random() % 5) - 2;
     (void)OpenBlock(shape, BytesOf(damaged), &read);
   }
+  const Shape buckets = BucketShape(Columns(), 1);
+  const RowSet hours =
+      RollUp(Columns(), MergeAll(shape, opened), nullptr, {kStart - kHour, kStart, kStart + kHour, kStart + 3 * kHour});
+  const Block level = EncodeBlocks(buckets, hours)[0];
+  for (int round = 0; round < 5000; ++round) {
+    Block damaged = level;
+    damaged.data[random() % damaged.data.size()] = static_cast<char>(random());
+    if (OpenBlock(buckets, BytesOf(damaged), &read).ok()) {
+      EXPECT_EQ(read.row_last_us.size(), read.rows());
+    }
+  }
   Block wrong = blocks[0];
   ++wrong.rows;
   EXPECT_FALSE(OpenBlock(shape, BytesOf(wrong), &read).ok());
   wrong.rows = kMaxOpenRows + 1;
   EXPECT_FALSE(OpenBlock(shape, BytesOf(wrong), &read).ok());
+}
+
+// The bytes of section `id`; 0 when it is not there.
+size_t SectionBytes(const Block& block, ColumnId id) {
+  const auto at = static_cast<size_t>(std::find(block.ids.begin(), block.ids.end(), id) - block.ids.begin());
+  return at == block.ids.size() ? 0 : static_cast<size_t>(block.offsets[at + 1] - block.offsets[at]);
+}
+
+TEST(Block, InstantsOfNewestRowsStandOnce) {
+  RowSet rows;
+  for (int hour = 0; hour < 24; ++hour) {
+    FrameInfo bucket;
+    bucket.start_us = kStart + hour * kHour;
+    bucket.end_us = bucket.start_us + kHour;
+    rows.frames.push_back(bucket);
+  }
+  std::mt19937_64 random(9);
+  Column names(Type::kText);
+  for (uint32_t series = 0; series < 500; ++series) {
+    rows.series_scope.push_back(0);
+    names.texts.push_back(std::to_string(series));
+    names.ints.push_back(series);
+    for (uint32_t hour = 0; hour < 24; ++hour) {
+      rows.row_series.push_back(series);
+      rows.row_frame.push_back(hour);
+      // Frames come every minute and some milliseconds; now and then the newest is one of the hour after.
+      const int64_t minute = hour * 60 + 58 + static_cast<int64_t>(random() % 4);
+      rows.row_last_us.push_back(kStart + minute * kMinute + minute * 7919 % 30'000'000);
+    }
+  }
+  rows.labels.emplace(1, names);
+  const Shape shape = BucketShape(Columns(), 1);
+  const std::vector<Block> blocks = EncodeBlocks(shape, rows);
+  ASSERT_EQ(blocks.size(), 1u);
+  EXPECT_LE(SectionBytes(blocks[0], kRowLast), rows.rows() * 3 / 8 + 700);
+  RowSet read;
+  ASSERT_TRUE(OpenBlock(shape, BytesOf(blocks[0]), &read).ok());
+  EXPECT_EQ(read.row_last_us, rows.row_last_us);
 }
 
 std::vector<int64_t> Edges(int64_t width, int64_t from, int64_t to) {
