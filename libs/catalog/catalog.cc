@@ -183,6 +183,10 @@ absl::Status CheckEvolution(const v1::Metric& older, const v1::Metric& newer) {
     return refuse("the identity cannot change");
   }
   if (older.locate_by() != newer.locate_by()) return refuse("locate_by cannot change");
+  if (HasHours(older) != HasHours(newer)) {
+    return refuse(absl::StrCat("interval_factor cannot change from ", older.interval_factor(), " to ",
+                               newer.interval_factor(), ", since from 30 on no hours are stored"));
+  }
   if (newer.schema_version() < older.schema_version()) {
     return absl::InvalidArgumentError(absl::StrCat("metric ", newer.name(), ": schema_version went back from ",
                                                    older.schema_version(), " to ", newer.schema_version()));

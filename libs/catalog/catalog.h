@@ -68,8 +68,9 @@ class CustomFolder {
   absl::Status last_error_;
 };
 
-// Whether `newer` only adds to `older`: same name, scope and kind of place; the older columns unchanged and in front;
-// schema_version grown if columns were added. INVALID_ARGUMENT says what may not change.
+// Whether `newer` only adds to `older`: same name, scope and kind of place; hours stored of both or of neither; the
+// older columns unchanged and in front; schema_version grown if columns were added. INVALID_ARGUMENT says what may not
+// change.
 absl::Status CheckEvolution(const pganalytics::catalog::v1::Metric& older,
                             const pganalytics::catalog::v1::Metric& newer);
 

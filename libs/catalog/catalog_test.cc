@@ -356,6 +356,8 @@ TEST(CheckEvolution, OnlyAdditionsPass) {
   EXPECT_TRUE(refused([](v1::Metric& m) { m.mutable_columns(2)->set_unit("rows"); }));
   EXPECT_TRUE(refused([](v1::Metric& m) { m.add_identity("state"); }));
   EXPECT_TRUE(refused([](v1::Metric& m) { m.set_locate_by("state"); }));
+  EXPECT_TRUE(refused([](v1::Metric& m) { m.set_interval_factor(30); }));
+  EXPECT_FALSE(refused([](v1::Metric& m) { m.set_interval_factor(29); }));
   EXPECT_TRUE(refused([](v1::Metric& m) {
     *m.add_columns() = m.columns(3);
     m.mutable_columns(4)->set_name("late");

@@ -18,6 +18,11 @@ bool IsValidName(std::string_view name) {
   return true;
 }
 
+bool HasHours(const v1::Metric& metric) {
+  constexpr int kNoHoursFrom = 30;
+  return metric.interval_factor() < kNoHoursFrom;
+}
+
 bool HasCounters(const v1::Metric& metric) {
   for (const v1::Column& column : metric.columns()) {
     if (column.kind() == v1::COLUMN_KIND_COUNTER) return true;

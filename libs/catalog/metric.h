@@ -25,6 +25,11 @@ bool IsValidName(std::string_view name);
 // True if some column is a counter: such metrics send keyframes.
 bool HasCounters(const pganalytics::catalog::v1::Metric& metric);
 
+// True if hours of the metric are stored besides its raw readings. Not where it is read every 30 intervals or more
+// rarely: two readings an hour take less than the hour made of them, and questions make hours of the readings. A metric
+// cannot change from one to the other (CheckEvolution), so that all who write and ask agree.
+bool HasHours(const pganalytics::catalog::v1::Metric& metric);
+
 // Columns of the metric's shape at `schema_version`, in catalog order. The pointers live as long as `metric`.
 std::vector<const pganalytics::catalog::v1::Column*> ColumnsAt(const pganalytics::catalog::v1::Metric& metric,
                                                                int schema_version);

@@ -26,6 +26,12 @@ class Sections {
     Begin(id);
     EncodeColumn(column, &data_);
   }
+  void Begin(ColumnId id) {
+    ids_.push_back(id);
+    offsets_.push_back(static_cast<int32_t>(data_.size()));
+  }
+  // Of the section that was begun last.
+  std::string* data() { return &data_; }
   void MoveTo(Block* block) {
     offsets_.push_back(static_cast<int32_t>(data_.size()));
     block->ids = std::move(ids_);
@@ -34,10 +40,6 @@ class Sections {
   }
 
  private:
-  void Begin(ColumnId id) {
-    ids_.push_back(id);
-    offsets_.push_back(static_cast<int32_t>(data_.size()));
-  }
   std::vector<ColumnId> ids_;
   std::vector<int32_t> offsets_;
   std::string data_;
@@ -89,6 +91,94 @@ void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
   }
 }
 
+// Of each frame how many of the growing `instants` are not after its end.
+std::vector<int64_t> InstantsUpTo(const std::vector<FrameInfo>& frames, const std::vector<int64_t>& instants) {
+  std::vector<int64_t> up_to;
+  up_to.reserve(frames.size());
+  for (const FrameInfo& frame : frames) {
+    up_to.push_back(std::upper_bound(instants.begin(), instants.end(), frame.end_us) - instants.begin());
+  }
+  return up_to;
+}
+
+// Newest rows are those of a few frames: their instants stand once, and most rows have the last one of their bucket.
+void AppendInstants(const RowSet& rows, std::string* out) {
+  std::vector<int64_t> instants = rows.row_last_us;
+  std::sort(instants.begin(), instants.end());
+  instants.erase(std::unique(instants.begin(), instants.end()), instants.end());
+  const std::vector<int64_t> up_to = InstantsUpTo(rows.frames, instants);
+  std::vector<int64_t> back(rows.rows());
+  for (size_t row = 0; row < back.size(); ++row) {
+    const auto at = std::lower_bound(instants.begin(), instants.end(), rows.row_last_us[row]) - instants.begin();
+    back[row] = up_to[rows.row_frame[row]] - 1 - at;
+  }
+  AppendVarint(instants.size(), out);
+  EncodeInts(instants.data(), instants.size(), out);
+  EncodeInts(back.data(), back.size(), out);
+}
+
+// False when the section is malformed.
+bool ReadInstants(std::string_view in, RowSet* rows) {
+  uint64_t count = 0;
+  if (!ReadVarint(&in, &count) || count > rows->rows()) return false;
+  std::vector<int64_t> instants(static_cast<size_t>(count));
+  if (!DecodeInts(&in, instants.size(), instants.data()) || !std::is_sorted(instants.begin(), instants.end())) {
+    return false;
+  }
+  std::vector<int64_t> back(rows->rows());
+  if (!DecodeInts(&in, back.size(), back.data()) || !in.empty()) return false;
+  const std::vector<int64_t> up_to = InstantsUpTo(rows->frames, instants);
+  rows->row_last_us.resize(back.size());
+  for (size_t row = 0; row < back.size(); ++row) {
+    // What wraps is out of range.
+    const uint64_t at = static_cast<uint64_t>(up_to[rows->row_frame[row]]) - 1 - static_cast<uint64_t>(back[row]);
+    if (at >= count) return false;
+    rows->row_last_us[row] = instants[static_cast<size_t>(at)];
+  }
+  return true;
+}
+
+// The rows with their series by falling number of rows, as EncodeBlock writes them; series of equal number keep their
+// order.
+RowSet ByRows(const RowSet& rows) {
+  const std::vector<int64_t> counts = CountsOf(rows.row_series, rows.series());
+  std::vector<uint32_t> series(rows.series());
+  std::iota(series.begin(), series.end(), 0U);
+  std::stable_sort(series.begin(), series.end(), [&](uint32_t a, uint32_t b) { return counts[a] > counts[b]; });
+  std::vector<size_t> first(rows.series());
+  size_t before = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    first[i] = before;
+    before += static_cast<size_t>(counts[i]);
+  }
+  RowSet out;
+  out.frames = rows.frames;
+  std::vector<uint32_t> order;
+  order.reserve(rows.rows());
+  for (uint32_t rank = 0; rank < series.size(); ++rank) {
+    out.series_scope.push_back(rows.series_scope[series[rank]]);
+    for (size_t row = first[series[rank]], left = static_cast<size_t>(counts[series[rank]]); left > 0; ++row, --left) {
+      order.push_back(static_cast<uint32_t>(row));
+      out.row_series.push_back(rank);
+      out.row_frame.push_back(rows.row_frame[row]);
+      if (!rows.row_flags.empty()) out.row_flags.push_back(rows.row_flags[row]);
+      if (!rows.row_last_us.empty()) out.row_last_us.push_back(rows.row_last_us[row]);
+    }
+  }
+  const auto pick = [](const Column& column, const std::vector<uint32_t>& wanted) {
+    Column picked(column.type);
+    picked.texts = column.texts;
+    picked.Reserve(wanted.size());
+    for (const uint32_t row : wanted) picked.AppendFrom(column, row);
+    return picked;
+  };
+  for (const auto& [id, column] : rows.labels) out.labels.emplace(id, pick(column, series));
+  for (const auto& [id, column] : rows.values) {
+    if (column.size() > 0) out.values.emplace(id, pick(column, order));
+  }
+  return out;
+}
+
 // Everything behind the frames.
 void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
   sections->AddInts(kSeriesScope, rows.series_scope);
@@ -98,11 +188,8 @@ void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
     sections->AddInts(kRowFlags, std::vector<int64_t>(rows.row_flags.begin(), rows.row_flags.end()));
   }
   if (!rows.row_last_us.empty()) {
-    std::vector<int64_t> ages(rows.rows());
-    for (size_t row = 0; row < ages.size(); ++row) {
-      ages[row] = rows.frames[rows.row_frame[row]].end_us - rows.row_last_us[row];
-    }
-    sections->AddInts(kRowLast, ages);
+    sections->Begin(kRowLast);
+    AppendInstants(rows, sections->data());
   }
   for (const Shape::Part& part : shape.parts) {
     const std::map<ColumnId, Column>& columns = part.label ? rows.labels : rows.values;
@@ -119,7 +206,7 @@ Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
   Block block;
   Sections sections;
   AddFrames(shape, rows, &sections);
-  AddRows(shape, rows, &sections);
+  AddRows(shape, ByRows(rows), &sections);
   sections.MoveTo(&block);
   block.part = part;
   block.frames = static_cast<int32_t>(rows.frames.size());
@@ -133,8 +220,15 @@ Block EncodeBlock(const Shape& shape, const RowSet& rows, int32_t part) {
     block.unchanged_rows += frame.unchanged_rows;
   }
   if (const auto label = rows.labels.find(shape.locate_by); label != rows.labels.end() && rows.series() > 0) {
-    block.locate_min = LocateKey(label->second, 0);
-    block.locate_max = LocateKey(label->second, rows.series() - 1);
+    block.locate_min = block.locate_max = LocateKey(label->second, 0);
+    for (size_t series = 1; series < rows.series(); ++series) {
+      std::string key = LocateKey(label->second, series);
+      if (key < block.locate_min) {
+        block.locate_min = std::move(key);
+      } else if (key > block.locate_max) {
+        block.locate_max = std::move(key);
+      }
+    }
   }
   return block;
 }
@@ -303,13 +397,8 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
   if (!values.empty()) {
     rows->row_flags.assign(values.begin(), values.end());
   }
-  if (!opened.Ints(kRowLast, count, &values)) return Wrong("the instants of a block are malformed");
-  if (!values.empty()) {
-    rows->row_last_us.resize(count);
-    for (size_t i = 0; i < count; ++i) {
-      const auto end = static_cast<uint64_t>(rows->frames[rows->row_frame[i]].end_us);
-      rows->row_last_us[i] = static_cast<int64_t>(end - static_cast<uint64_t>(values[i]));
-    }
+  if (const std::string_view* instants = opened.Find(kRowLast); instants != nullptr) {
+    if (!ReadInstants(*instants, rows)) return Wrong("the instants of a block are malformed");
   } else if (shape.buckets) {
     rows->row_last_us.assign(count, 0);
   }

@@ -7,12 +7,16 @@
 //     -5 flags                      -6 frames             -7 unchanged rows        -8 covered us (levels)
 //    -16 scope of each series      -17 rows per series    -18 frame of each row: in a series the first is its number,
 //                                       each further one the distance to the one before, less 1
-//    -21 row flags (absent = none) -22 end of the frame - instant of the newest row (levels)
+//    -21 row flags (absent = none)
+//    -22 instant of the newest row of each row (levels): count:varint, ints of the `count` different instants, growing,
+//        and ints of one per row: how many instants before the last one that is not after the end of its frame
 //    -23 rows of each frame as they came (absent = as many as are here)
 //   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
 //
-// Rows are in order of series and in it of frame. -5 to -8 are absent when all 0, -6 when all 1. The number of frames
-// and series stand in the row of metrics.block.
+// Rows are in order of series and in it of frame. Series stand by falling number of rows, those of equal number in
+// order of locate_by: then values of one kind stand together, and series of all frames, whose rows are alike, too. The
+// series of the blocks of one row set are apart in locate_by. -5 to -8 are absent when all 0, -6 when all 1. The number
+// of frames and series stand in the row of metrics.block.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +60,7 @@ struct Block {
   int64_t starts_us = 0;
   int64_t first_us = 0;
   int64_t last_us = 0;
-  // Keys (LocateKey) of the first and last series; empty when the metric has no locate_by.
+  // Least and greatest key (LocateKey) of its series; empty when the metric has no locate_by.
   std::string locate_min;
   std::string locate_max;
 };
@@ -67,7 +71,8 @@ std::string LocateKey(const Column& label, size_t row);
 std::string LocateKey(int64_t value);
 std::string LocateKey(std::string_view text);
 
-// Blocks of at most `max_series` series each; one without series when there are frames alone, none without frames.
+// Blocks of at most `max_series` series each, cut in the order of `rows`; one without series when there are frames
+// alone, none without frames.
 std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t max_series = kMaxBlockSeries);
 
 // What was fetched of a block: sections by id; those that were not fetched are left out.

@@ -163,6 +163,19 @@ BlockBytes BytesOf(const Block& block) {
   return bytes;
 }
 
+// Sums of a counter by scope and name over everything.
+std::map<std::string, int64_t> Totals(const RowSet& rows, ColumnId id) {
+  std::map<std::string, int64_t> totals;
+  const auto column = rows.values.find(id);
+  for (size_t row = 0; column != rows.values.end() && row < rows.rows(); ++row) {
+    const uint32_t series = rows.row_series[row];
+    if (column->second.IsNull(row)) continue;
+    totals[std::to_string(rows.series_scope[series]) + ValueText(rows.labels.at(1), series)] +=
+        column->second.ints[row];
+  }
+  return totals;
+}
+
 TEST(Block, GivesBackWhatWasPutIn) {
   std::mt19937_64 random(1);
   const Shape shape = RawShape(Columns(), 1);
@@ -185,6 +198,18 @@ TEST(Block, GivesBackWhatWasPutIn) {
         const absl::Status status = OpenBlock(shape, BytesOf(block), &read);
         ASSERT_TRUE(status.ok()) << status;
         EXPECT_TRUE(std::is_sorted(read.row_series.begin(), read.row_series.end()));
+        std::vector<size_t> counts(read.series());
+        for (const uint32_t series : read.row_series) ++counts[series];
+        EXPECT_TRUE(std::is_sorted(counts.rbegin(), counts.rend()));
+        std::vector<std::string> keys;
+        for (size_t series = 0; series < read.series(); ++series) {
+          keys.push_back(LocateKey(read.labels.at(1), series));
+          if (series > 0 && counts[series] == counts[series - 1]) {
+            EXPECT_LE(keys[series - 1], keys[series]);
+          }
+        }
+        EXPECT_EQ(*std::min_element(keys.begin(), keys.end()), block.locate_min);
+        EXPECT_EQ(*std::max_element(keys.begin(), keys.end()), block.locate_max);
         count += block.rows;
         again.push_back(std::move(read));
       }
@@ -242,7 +267,7 @@ TEST(Block, OpensFramesWithoutRowsAndChosenColumnsAlone) {
   EXPECT_EQ(calls.rows(), rows.rows());
   EXPECT_EQ(calls.values.size(), 1u);
   EXPECT_EQ(calls.labels.size(), 1u);
-  EXPECT_EQ(calls.values.at(3).ints, rows.values.at(3).ints);
+  EXPECT_EQ(Totals(calls, 3), Totals(rows, 3));
 }
 
 TEST(Block, RefusesDamage) {
@@ -260,6 +285,17 @@ TEST(Block, RefusesDamage) {
     if (round % 7 == 0) damaged.frames += static_cast<int32_t>(random() % 5) - 2;
     (void)OpenBlock(shape, BytesOf(damaged), &read);
   }
+  const Shape buckets = BucketShape(Columns(), 1);
+  const RowSet hours =
+      RollUp(Columns(), MergeAll(shape, opened), nullptr, {kStart - kHour, kStart, kStart + kHour, kStart + 3 * kHour});
+  const Block level = EncodeBlocks(buckets, hours)[0];
+  for (int round = 0; round < 5000; ++round) {
+    Block damaged = level;
+    damaged.data[random() % damaged.data.size()] = static_cast<char>(random());
+    if (OpenBlock(buckets, BytesOf(damaged), &read).ok()) {
+      EXPECT_EQ(read.row_last_us.size(), read.rows());
+    }
+  }
   Block wrong = blocks[0];
   ++wrong.rows;
   EXPECT_FALSE(OpenBlock(shape, BytesOf(wrong), &read).ok());
@@ -267,17 +303,42 @@ TEST(Block, RefusesDamage) {
   EXPECT_FALSE(OpenBlock(shape, BytesOf(wrong), &read).ok());
 }
 
-// Sums of a counter by scope and name over everything.
-std::map<std::string, int64_t> Totals(const RowSet& rows, ColumnId id) {
-  std::map<std::string, int64_t> totals;
-  const auto column = rows.values.find(id);
-  for (size_t row = 0; column != rows.values.end() && row < rows.rows(); ++row) {
-    const uint32_t series = rows.row_series[row];
-    if (column->second.IsNull(row)) continue;
-    totals[std::to_string(rows.series_scope[series]) + ValueText(rows.labels.at(1), series)] +=
-        column->second.ints[row];
+// The bytes of section `id`; 0 when it is not there.
+size_t SectionBytes(const Block& block, ColumnId id) {
+  const auto at = static_cast<size_t>(std::find(block.ids.begin(), block.ids.end(), id) - block.ids.begin());
+  return at == block.ids.size() ? 0 : static_cast<size_t>(block.offsets[at + 1] - block.offsets[at]);
+}
+
+TEST(Block, InstantsOfNewestRowsStandOnce) {
+  RowSet rows;
+  for (int hour = 0; hour < 24; ++hour) {
+    FrameInfo bucket;
+    bucket.start_us = kStart + hour * kHour;
+    bucket.end_us = bucket.start_us + kHour;
+    rows.frames.push_back(bucket);
   }
-  return totals;
+  std::mt19937_64 random(9);
+  Column names(Type::kText);
+  for (uint32_t series = 0; series < 500; ++series) {
+    rows.series_scope.push_back(0);
+    names.texts.push_back(std::to_string(series));
+    names.ints.push_back(series);
+    for (uint32_t hour = 0; hour < 24; ++hour) {
+      rows.row_series.push_back(series);
+      rows.row_frame.push_back(hour);
+      // Frames come every minute and some milliseconds; now and then the newest is one of the hour after.
+      const int64_t minute = hour * 60 + 58 + static_cast<int64_t>(random() % 4);
+      rows.row_last_us.push_back(kStart + minute * kMinute + minute * 7919 % 30'000'000);
+    }
+  }
+  rows.labels.emplace(1, names);
+  const Shape shape = BucketShape(Columns(), 1);
+  const std::vector<Block> blocks = EncodeBlocks(shape, rows);
+  ASSERT_EQ(blocks.size(), 1u);
+  EXPECT_LE(SectionBytes(blocks[0], kRowLast), rows.rows() * 3 / 8 + 700);
+  RowSet read;
+  ASSERT_TRUE(OpenBlock(shape, BytesOf(blocks[0]), &read).ok());
+  EXPECT_EQ(read.row_last_us, rows.row_last_us);
 }
 
 std::vector<int64_t> Edges(int64_t width, int64_t from, int64_t to) {

@@ -5,17 +5,19 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/container/flat_hash_map.h"
 #include "libs/columns/int_codec.h"
 
 namespace pga::columns {
 namespace {
 
-enum Kind : uint8_t { kAllNull = 0, kInts = 1, kBools = 2, kDecimals = 3, kDoubles = 4, kTexts = 5 };
+enum Kind : uint8_t { kAllNull = 0, kInts = 1, kBools = 2, kDecimals = 3, kDoubles = 4, kTexts = 5, kRepeated = 6 };
 constexpr uint8_t kKindBits = 0x0f;
 constexpr uint8_t kHasNulls = 0x80;
 
-constexpr double kPowers[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
-constexpr int kMaxScale = 9;
+// The last is that of averages over a minute's samples.
+constexpr double kDivisors[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 60};
+constexpr int kMaxScale = 10;
 // Beyond it not every integer is a double.
 constexpr double kExactIntegers = 9007199254740992.0;
 
@@ -26,12 +28,12 @@ absl::Status Wrong(const char* what) {
 // The least scale at which every value is an integer that gives the value back; -1 when there is none.
 int ScaleOf(const std::vector<double>& values, std::vector<int64_t>* scaled) {
   for (int scale = 0; scale <= kMaxScale; ++scale) {
-    const double power = kPowers[scale];
+    const double divisor = kDivisors[scale];
     bool fits = true;
     for (size_t i = 0; i < values.size() && fits; ++i) {
-      const double times = std::nearbyint(values[i] * power);
+      const double times = std::nearbyint(values[i] * divisor);
       fits = std::abs(times) <= kExactIntegers &&
-             std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(times)) / power) ==
+             std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(times)) / divisor) ==
                  std::bit_cast<uint64_t>(values[i]);
       if (fits) (*scaled)[i] = static_cast<int64_t>(times);
     }
@@ -47,21 +49,21 @@ bool ReadBits(std::string_view* in, size_t rows, std::vector<int64_t>* values) {
 }
 
 void EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string* out) {
+  // In order of the first row, so that indexes of texts that do not repeat are steps of 1.
   std::vector<int64_t> renumbered(column.texts.size(), -1);
-  for (size_t row = 0; row < indexes.size(); ++row) {
-    if (!column.IsNull(row)) renumbered[static_cast<size_t>(indexes[row])] = 0;
-  }
+  std::vector<size_t> used;
   std::vector<int64_t> lengths;
-  for (size_t i = 0; i < renumbered.size(); ++i) {
-    if (renumbered[i] < 0) continue;
-    renumbered[i] = static_cast<int64_t>(lengths.size());
-    lengths.push_back(static_cast<int64_t>(column.texts[i].size()));
+  for (size_t row = 0; row < indexes.size(); ++row) {
+    if (column.IsNull(row)) continue;
+    const auto text = static_cast<size_t>(indexes[row]);
+    if (renumbered[text] >= 0) continue;
+    renumbered[text] = static_cast<int64_t>(used.size());
+    used.push_back(text);
+    lengths.push_back(static_cast<int64_t>(column.texts[text].size()));
   }
   AppendVarint(lengths.size(), out);
   EncodeInts(lengths.data(), lengths.size(), out);
-  for (size_t i = 0; i < renumbered.size(); ++i) {
-    if (renumbered[i] >= 0) out->append(column.texts[i]);
-  }
+  for (const size_t text : used) out->append(column.texts[text]);
   // A NULL repeats the row before it, so that runs stay runs.
   int64_t last = 0;
   for (size_t row = 0; row < indexes.size(); ++row) {
@@ -96,6 +98,54 @@ absl::Status DecodeTexts(std::string_view* in, size_t rows, Column* column) {
       return Wrong("an index of a text is out of range");
     }
     if (count == 0 && !column->IsNull(row)) return Wrong("a row that is not NULL has no text");
+  }
+  return absl::OkStatus();
+}
+
+// Appends `patterns`, bit patterns of doubles, as they are or as different ones and indexes. Returns the kind.
+Kind EncodePatterns(const std::vector<int64_t>& patterns, std::string* out) {
+  std::string plain;
+  EncodeInts(patterns.data(), patterns.size(), &plain, /*bits=*/true);
+  absl::flat_hash_map<int64_t, int64_t> index_of;
+  for (const int64_t pattern : patterns) {
+    index_of.try_emplace(pattern, 0);
+    // An index and its share of the pattern must be shorter than the pattern alone.
+    if (index_of.size() > patterns.size() / 2) break;
+  }
+  if (index_of.size() <= patterns.size() / 2) {
+    std::vector<int64_t> different;
+    different.reserve(index_of.size());
+    for (const auto& [pattern, index] : index_of) different.push_back(pattern);
+    std::sort(different.begin(), different.end());
+    for (size_t i = 0; i < different.size(); ++i) index_of[different[i]] = static_cast<int64_t>(i);
+    std::vector<int64_t> indexes;
+    indexes.reserve(patterns.size());
+    for (const int64_t pattern : patterns) indexes.push_back(index_of[pattern]);
+    std::string repeated;
+    AppendVarint(different.size(), &repeated);
+    EncodeInts(different.data(), different.size(), &repeated);
+    EncodeInts(indexes.data(), indexes.size(), &repeated);
+    if (repeated.size() < plain.size()) {
+      *out += repeated;
+      return kRepeated;
+    }
+  }
+  *out += plain;
+  return kDoubles;
+}
+
+// The bit patterns of kRepeated.
+absl::Status DecodePatterns(std::string_view* in, std::vector<int64_t>* patterns) {
+  uint64_t count = 0;
+  if (!ReadVarint(in, &count)) return Wrong("the number of doubles is cut off");
+  if (count == 0 || count > patterns->size()) return Wrong("more different doubles than rows, or none");
+  std::vector<int64_t> different(static_cast<size_t>(count));
+  if (!DecodeInts(in, different.size(), different.data()) || !DecodeInts(in, patterns->size(), patterns->data())) {
+    return Wrong("doubles that repeat are malformed");
+  }
+  for (int64_t& value : *patterns) {
+    if (value < 0 || static_cast<uint64_t>(value) >= count) return Wrong("an index of a double is out of range");
+    value = different[static_cast<size_t>(value)];
   }
   return absl::OkStatus();
 }
@@ -146,13 +196,16 @@ void EncodeColumn(const Column& column, std::string* out) {
   if (nulls > 0) {
     kind = kHasNulls;
     const std::vector<int64_t> bits(column.nulls.begin(), column.nulls.end());
-    EncodeInts(bits.data(), rows, out);
+    EncodeInts(bits.data(), rows, out, /*bits=*/true);
   }
   switch (column.type) {
     case Type::kInt:
-    case Type::kBool:
-      kind |= column.type == Type::kInt ? kInts : kBools;
+      kind |= kInts;
       EncodeInts(column.ints.data(), rows, out);
+      break;
+    case Type::kBool:
+      kind |= kBools;
+      EncodeInts(column.ints.data(), rows, out, /*bits=*/true);
       break;
     case Type::kDouble: {
       std::vector<int64_t> ints(rows);
@@ -160,11 +213,11 @@ void EncodeColumn(const Column& column, std::string* out) {
       if (scale >= 0) {
         kind |= kDecimals;
         out->push_back(static_cast<char>(scale));
+        EncodeInts(ints.data(), rows, out);
       } else {
-        kind |= kDoubles;
         for (size_t i = 0; i < rows; ++i) ints[i] = std::bit_cast<int64_t>(column.doubles[i]);
+        kind |= EncodePatterns(ints, out);
       }
-      EncodeInts(ints.data(), rows, out, scale < 0);
       break;
     }
     case Type::kText:
@@ -203,7 +256,7 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
     column->nulls.assign(bits.begin(), bits.end());
   }
   const bool fits = (type == Type::kInt && kind == kInts) || (type == Type::kBool && kind == kBools) ||
-                    (type == Type::kDouble && (kind == kDecimals || kind == kDoubles)) ||
+                    (type == Type::kDouble && (kind == kDecimals || kind == kDoubles || kind == kRepeated)) ||
                     (type == Type::kText && kind == kTexts);
   if (!fits) return Wrong("a column is of another type");
   if (kind == kTexts) {
@@ -219,11 +272,15 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
       if (scale > kMaxScale) return Wrong("the scale of decimals is out of range");
     }
     column->ints.resize(rows);
-    if (!DecodeInts(&chunk, rows, column->ints.data())) return Wrong("integers are malformed");
+    if (kind == kRepeated) {
+      if (absl::Status status = DecodePatterns(&chunk, &column->ints); !status.ok()) return status;
+    } else if (!DecodeInts(&chunk, rows, column->ints.data())) {
+      return Wrong("integers are malformed");
+    }
     if (type == Type::kDouble) {
       column->doubles.resize(rows);
       for (size_t i = 0; i < rows; ++i) {
-        column->doubles[i] = kind == kDecimals ? static_cast<double>(column->ints[i]) / kPowers[scale]
+        column->doubles[i] = kind == kDecimals ? static_cast<double>(column->ints[i]) / kDivisors[scale]
                                                : std::bit_cast<double>(column->ints[i]);
       }
       column->ints.clear();

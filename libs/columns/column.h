@@ -6,13 +6,15 @@
 //     0 all rows are NULL; nothing follows
 //     1 integers: ints                            int8, timestamptz (us since 1970), interval (us), pg_lsn
 //     2 booleans: ints of 0 and 1
-//     3 decimals: scale:u8, ints                  value = integer / 10^scale, as IEEE 754 divides
+//     3 decimals: scale:u8, ints                  value = integer / 10^scale, as IEEE 754 divides; scale 10: / 60, for
+//                                                 averages of a minute's samples
 //     4 doubles: ints of their bit patterns
 //     5 texts: count:varint, ints of the `count` lengths, the bytes, ints of one index per row
+//     6 doubles that repeat: count:varint, ints of the `count` different bit patterns, ints of one index per row
 //   ints: int_codec.h
 //
-// Decoding trusts nothing: sizes are checked before anything is allocated, and a chunk takes no more memory than 8
-// bytes a row and the bytes of its texts. Thread-safe.
+// Decoding trusts nothing: sizes are checked before anything is allocated, and a chunk takes no more memory than 24
+// bytes a row while it is decoded, 8 of them for good, and the bytes of its texts. Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +55,7 @@ struct Column {
   const std::string& Text(size_t row) const { return texts[static_cast<size_t>(ints[row])]; }
 };
 
-// Appends the chunk. Texts that no row uses are left out, and the order of `texts` is kept.
+// Appends the chunk. Texts that no row uses are left out; the others stand in order of their first row.
 void EncodeColumn(const Column& column, std::string* out);
 
 // The whole of `chunk` as `rows` values of `type`; what `column` held goes, and its memory is used again.

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace pga::columns {
@@ -15,6 +17,7 @@ namespace {
 Column RandomColumn(std::mt19937_64& random, Type type, size_t rows) {
   Column column(type);
   const uint64_t null_share = random() % 4;
+  const uint64_t most = random() % 2 == 0 ? 5 : 100'000;
   if (type == Type::kText) {
     for (size_t i = 0; i < 1 + random() % 20; ++i) {
       column.texts.push_back(std::string(random() % 30, static_cast<char>('a' + random() % 26)) + std::to_string(i));
@@ -34,7 +37,7 @@ Column RandomColumn(std::mt19937_64& random, Type type, size_t rows) {
         column.ints.push_back(static_cast<int64_t>(random() % 2));
         break;
       case Type::kDouble:
-        column.doubles.push_back(static_cast<double>(random() % 100000) / (random() % 3 == 0 ? 7.0 : 100.0));
+        column.doubles.push_back(static_cast<double>(random() % most) / (random() % 3 == 0 ? 7.0 : 100.0));
         break;
       case Type::kText:
         column.ints.push_back(static_cast<int64_t>(random() % column.texts.size()));
@@ -92,6 +95,59 @@ TEST(Column, KeepsEveryDouble) {
     ASSERT_TRUE(DecodeColumn(bytes, Type::kDouble, 2, &decoded).ok());
     ExpectSame(one, decoded);
   }
+}
+
+// A chunk of `column` that is read back the same, and its kind.
+std::pair<std::string, int> Chunk(const Column& column) {
+  std::string bytes;
+  EncodeColumn(column, &bytes);
+  Column decoded;
+  const absl::Status status = DecodeColumn(bytes, column.type, column.size(), &decoded);
+  EXPECT_TRUE(status.ok()) << status;
+  ExpectSame(column, decoded);
+  return {bytes, bytes[0] & 0x0f};
+}
+
+TEST(Column, DoublesThatRepeatTakeTheBytesOfTheirIndexes) {
+  std::mt19937_64 random(4);
+  Column column(Type::kDouble);
+  for (int row = 0; row < 3200; ++row) column.doubles.push_back(std::sqrt(static_cast<double>(random() % 16)));
+  column.doubles.push_back(-0.0);
+  column.doubles.push_back(std::numeric_limits<double>::infinity());
+  const auto [bytes, kind] = Chunk(column);
+  EXPECT_EQ(kind, 6);
+  EXPECT_LE(bytes.size(), 3200U * 5 / 8 + 600);
+  // An index out of range, and more different doubles than rows.
+  Column decoded;
+  for (const std::string& bad :
+       {std::string("\x06\x01\x00\x00\x00\x01\x00\x02\x00\x01", 10), std::string("\x06\x00\x00\x00\x00\x01", 6),
+        std::string("\x06\x03\x00\x00\x00\x01\x00\x00\x00\x01", 10)}) {
+    EXPECT_FALSE(DecodeColumn(bad, Type::kDouble, 2, &decoded).ok());
+  }
+  EXPECT_TRUE(
+      DecodeColumn(std::string_view("\x06\x01\x00\x00\x00\x01\x00\x00\x00\x01", 10), Type::kDouble, 2, &decoded).ok());
+}
+
+TEST(Column, AveragesOfSixtySamplesAreIntegers) {
+  std::mt19937_64 random(5);
+  Column column(Type::kDouble);
+  for (int row = 0; row < 3200; ++row) column.doubles.push_back(static_cast<double>(random() % 512) / 60);
+  const auto [bytes, kind] = Chunk(column);
+  EXPECT_EQ(kind, 3);
+  EXPECT_LE(bytes.size(), 3200U * 9 / 8 + 110);
+}
+
+TEST(Column, TextsThatDoNotRepeatTakeTheirBytesAlone) {
+  std::mt19937_64 random(6);
+  Column column(Type::kText);
+  size_t bytes_of_texts = 0;
+  for (int i = 0; i < 1000; ++i) {
+    column.texts.push_back(std::to_string(1'000'000 + i));
+    bytes_of_texts += column.texts.back().size();
+    column.ints.push_back(i);
+  }
+  std::shuffle(column.ints.begin(), column.ints.end(), random);
+  EXPECT_LE(Chunk(column).first.size(), bytes_of_texts + 20);
 }
 
 TEST(Column, LeavesOutTextsThatNoRowUses) {

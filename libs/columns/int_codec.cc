@@ -9,12 +9,14 @@
 namespace pga::columns {
 namespace {
 
-enum Transform : uint8_t { kMinimum = 0, kZigZag = 1, kDifference = 2, kStep = 3, kXor = 4 };
+enum Transform : uint8_t { kMinimum = 0, kZigZag = 1, kDifference = 2, kStep = 3, kXor = 4, kZerosApart = 5 };
 
 constexpr uint8_t kExceptions = 0x80;
 constexpr int kMaxWidth = 64;
 // A difference costs its varint; positions cost a byte.
 constexpr size_t kPositionBytes = 1;
+// Zeros apart cost a second list to decode: they must save at least this part of the bytes.
+constexpr size_t kWorthPart = 50;
 
 int BitWidth(uint64_t value) {
   return static_cast<int>(std::bit_width(value));
@@ -30,9 +32,11 @@ size_t VarintBytes(int width) {
 
 // Width at which a group of `count` values is smallest, and its size without the token.
 struct Choice {
-  int width = 0;
-  size_t bytes = 0;
-  int exceptions = 0;
+  uint8_t width = 0;
+  uint8_t exceptions = 0;
+  uint16_t bytes = 0;
+
+  bool zeros() const { return width == 0 && exceptions == 0; }
 };
 
 Choice Choose(const uint64_t* values, size_t count) {
@@ -43,7 +47,7 @@ Choice Choose(const uint64_t* values, size_t count) {
     ++with_width[static_cast<size_t>(width)];
     widest = std::max(widest, width);
   }
-  Choice best{widest, PackedBytes(widest, count), 0};
+  Choice best{static_cast<uint8_t>(widest), 0, static_cast<uint16_t>(PackedBytes(widest, count))};
   int exceptions = 0;
   for (int width = widest - 1; width >= 0; --width) {
     exceptions += with_width[static_cast<size_t>(width) + 1];
@@ -53,21 +57,22 @@ Choice Choose(const uint64_t* values, size_t count) {
     for (int wide = width + 1; wide <= widest; ++wide) {
       bytes += with_width[static_cast<size_t>(wide)] * (kPositionBytes + VarintBytes(wide - width));
     }
-    if (bytes < best.bytes) best = {width, bytes, exceptions};
+    if (bytes >= best.bytes) continue;
+    best = {static_cast<uint8_t>(width), static_cast<uint8_t>(exceptions), static_cast<uint16_t>(bytes)};
   }
   return best;
 }
 
-// Size of the groups of `values`.
-size_t GroupsBytes(const uint64_t* values, size_t count) {
+// Chooses for each group of `values`; the size of all.
+size_t ChooseAll(const uint64_t* values, size_t count, std::vector<Choice>* choices) {
+  choices->clear();
   size_t bytes = 0;
   bool in_zeros = false;
   for (size_t at = 0; at < count; at += kGroupValues) {
-    const size_t in_group = std::min(kGroupValues, count - at);
-    const Choice choice = Choose(values + at, in_group);
-    const bool zeros = choice.width == 0 && choice.exceptions == 0;
-    bytes += zeros ? (in_zeros ? 0 : 2) : 1 + choice.bytes;
-    in_zeros = zeros;
+    const Choice choice = Choose(values + at, std::min(kGroupValues, count - at));
+    choices->push_back(choice);
+    bytes += choice.zeros() ? (in_zeros ? 0 : 2) : size_t{1} + choice.bytes;
+    in_zeros = choice.zeros();
   }
   return bytes;
 }
@@ -117,7 +122,7 @@ void Unpack(const char* packed, size_t count, int width, uint64_t* values) {
   }
 }
 
-void AppendGroups(const uint64_t* values, size_t count, std::string* out) {
+void AppendGroups(const uint64_t* values, size_t count, const std::vector<Choice>& choices, std::string* out) {
   uint64_t zero_groups = 0;
   const auto end_run = [&] {
     if (zero_groups == 0) return;
@@ -127,8 +132,8 @@ void AppendGroups(const uint64_t* values, size_t count, std::string* out) {
   };
   for (size_t at = 0; at < count; at += kGroupValues) {
     const size_t in_group = std::min(kGroupValues, count - at);
-    const Choice choice = Choose(values + at, in_group);
-    if (choice.width == 0 && choice.exceptions == 0) {
+    const Choice choice = choices[at / kGroupValues];
+    if (choice.zeros()) {
       ++zero_groups;
       continue;
     }
@@ -197,81 +202,121 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
   return true;
 }
 
-}  // namespace
-
-void AppendVarint(uint64_t value, std::string* out) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
-}
-
-bool ReadVarint(std::string_view* in, uint64_t* value) {
-  uint64_t read = 0;
-  for (int shift = 0; shift < 64 && !in->empty(); shift += 7) {
-    const auto byte = static_cast<uint8_t>(in->front());
-    in->remove_prefix(1);
-    if (shift == 63 && byte > 1) return false;
-    read |= static_cast<uint64_t>(byte & 0x7f) << shift;
-    if ((byte & 0x80) == 0) {
-      *value = read;
-      return true;
-    }
-  }
-  return false;
-}
-
-void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits) {
-  if (count == 0) return;
-  const auto u = [values](size_t i) { return static_cast<uint64_t>(values[i]); };
-  const int64_t least = *std::min_element(values, values + count);
-  int64_t least_step = 0;
-  bool negative = false;
-  if (count > 1) {
-    least_step = static_cast<int64_t>(u(1) - u(0));
-    for (size_t i = 1; i < count; ++i) least_step = std::min(least_step, static_cast<int64_t>(u(i) - u(i - 1)));
-  }
-  negative = least < 0;
-
-  std::vector<uint64_t> best(count), tried(count);
-  size_t best_bytes = SIZE_MAX;
-  Transform best_transform = kMinimum;
-  const auto attempt = [&](Transform transform, size_t header) {
-    const size_t bytes = header + GroupsBytes(tried.data(), count);
-    if (bytes >= best_bytes) return;
-    best_bytes = bytes;
-    best_transform = transform;
-    best.swap(tried);
-  };
-  for (size_t i = 0; i < count; ++i) tried[i] = u(i) - static_cast<uint64_t>(least);
-  attempt(kMinimum, VarintBytes(BitWidth(ZigZag(least))));
-  if (bits) {
-    tried[0] = 0;
-    for (size_t i = 1; i < count; ++i) tried[i] = u(i) ^ u(i - 1);
-    attempt(kXor, VarintBytes(BitWidth(ZigZag(values[0]))));
-  } else {
-    if (negative) {
-      for (size_t i = 0; i < count; ++i) tried[i] = ZigZag(values[i]);
-      attempt(kZigZag, 0);
-    }
-    tried[0] = 0;
-    for (size_t i = 1; i < count; ++i) tried[i] = ZigZag(static_cast<int64_t>(u(i) - u(i - 1)));
-    attempt(kDifference, VarintBytes(BitWidth(ZigZag(values[0]))));
-    if (count > 1) {
+// The smallest of transforms 0 to 4 for some values.
+class Plan {
+ public:
+  Plan(const int64_t* values, size_t count, bool bits) {
+    const auto u = [values](size_t i) { return static_cast<uint64_t>(values[i]); };
+    const int64_t least = *std::min_element(values, values + count);
+    std::vector<uint64_t> tried(count);
+    const auto attempt = [&](Transform transform, int64_t base, int64_t step, size_t header) {
+      const size_t bytes = 1 + header + ChooseAll(tried.data(), count, &tried_choices_);
+      if (bytes >= bytes_) return;
+      bytes_ = bytes;
+      transform_ = transform;
+      base_ = base;
+      step_ = step;
+      values_.swap(tried);
+      tried.resize(count);
+      choices_.swap(tried_choices_);
+    };
+    const int64_t first = values[0];
+    const size_t first_bytes = VarintBytes(BitWidth(ZigZag(first)));
+    for (size_t i = 0; i < count; ++i) tried[i] = u(i) - static_cast<uint64_t>(least);
+    attempt(kMinimum, least, 0, VarintBytes(BitWidth(ZigZag(least))));
+    if (bits) {
       tried[0] = 0;
-      for (size_t i = 1; i < count; ++i) tried[i] = u(i) - u(i - 1) - static_cast<uint64_t>(least_step);
-      attempt(kStep, VarintBytes(BitWidth(ZigZag(values[0]))) + VarintBytes(BitWidth(ZigZag(least_step))));
+      for (size_t i = 1; i < count; ++i) tried[i] = u(i) ^ u(i - 1);
+      attempt(kXor, first, 0, first_bytes);
+      return;
     }
+    if (least < 0) {
+      for (size_t i = 0; i < count; ++i) tried[i] = ZigZag(values[i]);
+      attempt(kZigZag, 0, 0, 0);
+    }
+    if (count == 1) return;
+    int64_t least_step = INT64_MAX;
+    tried[0] = 0;
+    for (size_t i = 1; i < count; ++i) {
+      const auto step = static_cast<int64_t>(u(i) - u(i - 1));
+      least_step = std::min(least_step, step);
+      tried[i] = ZigZag(step);
+    }
+    attempt(kDifference, first, 0, first_bytes);
+    tried[0] = 0;
+    for (size_t i = 1; i < count; ++i) tried[i] = u(i) - u(i - 1) - static_cast<uint64_t>(least_step);
+    attempt(kStep, first, least_step, first_bytes + VarintBytes(BitWidth(ZigZag(least_step))));
   }
 
-  out->push_back(static_cast<char>(best_transform));
-  if (best_transform != kZigZag) AppendVarint(ZigZag(best_transform == kMinimum ? least : values[0]), out);
-  if (best_transform == kStep) AppendVarint(ZigZag(least_step), out);
-  AppendGroups(best.data(), count, out);
+  // Of the whole list.
+  size_t bytes() const { return bytes_; }
+  const std::vector<Choice>& choices() const { return choices_; }
+
+  void Append(std::string* out) const {
+    out->push_back(static_cast<char>(transform_));
+    if (transform_ != kZigZag) AppendVarint(ZigZag(base_), out);
+    if (transform_ == kStep) AppendVarint(ZigZag(step_), out);
+    AppendGroups(values_.data(), values_.size(), choices_, out);
+  }
+
+ private:
+  Transform transform_ = kMinimum;
+  int64_t base_ = 0;
+  int64_t step_ = 0;
+  size_t bytes_ = SIZE_MAX;
+  // Transformed.
+  std::vector<uint64_t> values_;
+  std::vector<Choice> choices_, tried_choices_;
+};
+
+// Whether a list without its zeros, and which they are, could be smaller by the part that makes it worth it. An
+// estimate from the groups of `plan` that hold zeros and others: the others at their own widths, a bit for each value.
+bool ZerosMayPay(const int64_t* values, size_t count, const Plan& plan) {
+  int64_t least = INT64_MAX;
+  size_t others = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (values[i] == 0) continue;
+    least = std::min(least, values[i]);
+    ++others;
+  }
+  if (others == 0 || others == count) return false;
+  int64_t saved_bits = 0;
+  for (size_t at = 0; at < count; at += kGroupValues) {
+    const size_t in_group = std::min(kGroupValues, count - at);
+    const auto zeros = static_cast<size_t>(std::count(values + at, values + at + in_group, 0));
+    if (zeros == 0 || zeros == in_group) continue;
+    const size_t others_here = in_group - zeros;
+    size_t needed = std::min(in_group, 8 + 16 * std::min(zeros, others_here)) + others_here;
+    for (size_t i = at; i < at + in_group; ++i) {
+      if (values[i] == 0) continue;
+      needed += static_cast<size_t>(BitWidth(static_cast<uint64_t>(values[i]) - static_cast<uint64_t>(least)));
+    }
+    saved_bits +=
+        static_cast<int64_t>(8 * size_t{plan.choices()[at / kGroupValues].bytes}) - static_cast<int64_t>(needed);
+  }
+  return saved_bits > static_cast<int64_t>(8 * plan.bytes() / kWorthPart);
 }
 
-bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
+// Appends transform 5 if it is enough smaller than `plan`.
+bool AppendZerosApart(const int64_t* values, size_t count, bool bits, const Plan& plan, std::string* out) {
+  if (!ZerosMayPay(values, count, plan)) return false;
+  std::vector<int64_t> mask(count), others;
+  for (size_t i = 0; i < count; ++i) {
+    mask[i] = values[i] != 0 ? 1 : 0;
+    if (values[i] != 0) others.push_back(values[i]);
+  }
+  const Plan mask_plan(mask.data(), count, true);
+  const Plan others_plan(others.data(), others.size(), bits);
+  const size_t bytes = 1 + mask_plan.bytes() + others_plan.bytes();
+  if (bytes > plan.bytes() - plan.bytes() / kWorthPart) return false;
+  out->push_back(static_cast<char>(kZerosApart));
+  mask_plan.Append(out);
+  others_plan.Append(out);
+  return true;
+}
+
+// A list of transforms 0 to 4.
+bool DecodeList(std::string_view* in, size_t count, int64_t* values) {
   if (count == 0) return true;
   if (in->empty()) return false;
   const auto transform = static_cast<uint8_t>(in->front());
@@ -312,6 +357,61 @@ bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
     }
     default:
       return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void AppendVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+bool ReadVarint(std::string_view* in, uint64_t* value) {
+  uint64_t read = 0;
+  for (int shift = 0; shift < 64 && !in->empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(in->front());
+    in->remove_prefix(1);
+    if (shift == 63 && byte > 1) return false;
+    read |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if ((byte & 0x80) == 0) {
+      *value = read;
+      return true;
+    }
+  }
+  return false;
+}
+
+void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits) {
+  if (count == 0) return;
+  const Plan plan(values, count, bits);
+  if (!AppendZerosApart(values, count, bits, plan, out)) plan.Append(out);
+}
+
+bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
+  if (count == 0) return true;
+  if (in->empty()) return false;
+  if (static_cast<uint8_t>(in->front()) != kZerosApart) return DecodeList(in, count, values);
+  in->remove_prefix(1);
+  if (!DecodeList(in, count, values)) return false;
+  size_t others = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (values[i] != 0 && values[i] != 1) return false;
+    others += static_cast<size_t>(values[i]);
+  }
+  std::vector<int64_t> apart(others);
+  if (!DecodeList(in, others, apart.data())) return false;
+  // Without a branch: which values are 0 is hard to foresee. The element behind the last stands in for a 0 at the end.
+  apart.push_back(0);
+  size_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t is_other = values[i];
+    values[i] = apart[next] & -is_other;
+    next += static_cast<size_t>(is_other);
   }
   return true;
 }

@@ -2,7 +2,8 @@
 // and with exceptions for the few values that are wider. The same form stands on the wire, in stored frames and in
 // blocks.
 //
-//   ints   := transform:u8  base:zigzag  [step:zigzag]  group*
+//   ints   := list | 0x05 list list                     the second: zeros apart
+//   list   := transform:u8  base:zigzag  [step:zigzag]  group*
 //   transform 0  u[i] = v[i] - base                       base = least value
 //             1  u[i] = zigzag(v[i])                      base is not written
 //             2  u[i] = zigzag(v[i] - v[i-1])             v[-1] = base = v[0]
@@ -12,6 +13,10 @@
 //           | token:u8 [count:u8] packed [position:u8 high:varint]*count
 //     token: bits 0-6 the width w, 0 to 64; bit 7: exceptions follow. `packed` holds w bits per value, most significant
 //     bit first, padded to whole bytes; an exception adds high << w to the value at its position.
+//
+// Zeros apart: a list of one 0 or 1 per value, 1 = the value is not 0, and a list of the values that are not 0, in
+// order (nothing when there are none). For columns whose zeros stand between others: a zero takes a bit in place of a
+// width.
 //
 // The last group holds the values that are left. Arithmetic is modulo 2^64; varint is LEB128, zigzag is that of
 // protobuf's sint64. The number of values is known from the context and not written. Pure functions; thread-safe.
@@ -27,11 +32,12 @@ namespace pga::columns {
 inline constexpr size_t kGroupValues = 32;
 
 // Appends the smallest form of `count` values. `bits` says that they are bit patterns of doubles, for which differences
-// mean nothing: only transforms 0 and 4 are tried.
+// mean nothing, or 0 and 1: only transforms 0 and 4 are tried. Zeros apart are chosen when they save at least 2 %.
 void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits = false);
 
 // Reads `count` values off the front of `in`, which is moved behind them. False if the bytes are not such a form;
-// `values` then holds anything. Never reads outside of `in`, nor writes more than `count` values.
+// `values` then holds anything. Never reads outside of `in`, nor writes more than `count` values; takes no more memory
+// than 8 bytes a value.
 bool DecodeInts(std::string_view* in, size_t count, int64_t* values);
 
 // LEB128, at most 10 bytes.

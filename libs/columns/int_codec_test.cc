@@ -75,6 +75,46 @@ TEST(IntCodec, TakesFewBytesForWhatRepeats) {
   EXPECT_LE(Encoded(sparse).size(), 50u * 8);
 }
 
+TEST(IntCodec, PutsZerosApartWhereThatIsSmaller) {
+  std::mt19937_64 random(3);
+  int apart = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::vector<int64_t> values(1 + random() % 700);
+    const uint64_t zeros = random() % 100;
+    const int64_t least = round % 3 == 0 ? -2000 : round % 3 == 1 ? 1000 : static_cast<int64_t>(random());
+    for (int64_t& value : values) value = random() % 100 < zeros ? 0 : least + static_cast<int64_t>(random() % 4096);
+    const bool bits = random() % 4 == 0;
+    ExpectRoundTrip(values, bits);
+    if (Encoded(values, bits)[0] == 5) ++apart;
+  }
+  EXPECT_GT(apart, 200);
+  // 12 bits for half of the values, one for all.
+  std::vector<int64_t> half(6400);
+  for (int64_t& value : half) value = random() % 2 == 0 ? 0 : 1 + static_cast<int64_t>(random() % 4096);
+  EXPECT_EQ(Encoded(half)[0], 5);
+  EXPECT_LT(Encoded(half).size(), 6400U * 15 / 16);
+  // Where zeros stand in groups of their own it would save nothing.
+  std::vector<int64_t> blocks(6400);
+  for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = i / 640 % 2 == 0 ? 0 : static_cast<int64_t>(random() % 4096);
+  EXPECT_NE(Encoded(blocks)[0], 5);
+}
+
+TEST(IntCodec, RefusesMalformedZerosApart) {
+  std::vector<int64_t> decoded(3);
+  const auto decodes = [&](std::string_view in) { return DecodeInts(&in, 3, decoded.data()) && in.empty(); };
+  // Values 0, 7, 0: which are not 0 (width 1: 010), and the one.
+  EXPECT_TRUE(decodes(std::string_view("\x05\x00\x00\x01\x40\x00\x0e\x00\x01", 9)));
+  EXPECT_EQ(decoded, (std::vector<int64_t>{0, 7, 0}));
+  // All 0: nothing behind it.
+  EXPECT_TRUE(decodes(std::string_view("\x05\x00\x00\x00\x01", 5)));
+  EXPECT_EQ(decoded, (std::vector<int64_t>{0, 0, 0}));
+  // Neither 0 nor 1; zeros apart inside of zeros apart, in either list; the second list cut off.
+  EXPECT_FALSE(decodes(std::string_view("\x05\x00\x04\x01\x40\x00\x0e\x00\x01", 9)));
+  EXPECT_FALSE(decodes(std::string_view("\x05\x05\x00\x00\x01\x40\x00\x0e\x00\x01", 10)));
+  EXPECT_FALSE(decodes(std::string_view("\x05\x00\x00\x01\x40\x05\x00\x00\x00\x01", 10)));
+  EXPECT_FALSE(decodes(std::string_view("\x05\x00\x00\x01\x40\x00\x0e\x00", 8)));
+}
+
 TEST(IntCodec, RefusesWhatIsNoSuchForm) {
   std::mt19937_64 random(2);
   std::vector<int64_t> values(100);
@@ -93,7 +133,7 @@ TEST(IntCodec, RefusesWhatIsNoSuchForm) {
     std::string_view in = bytes;
     (void)DecodeInts(&in, values.size(), decoded.data());
   }
-  for (const std::string& bad : {std::string("\x05", 1), std::string("\x00\x00\x00\x00", 4),
+  for (const std::string& bad : {std::string("\x06", 1), std::string("\x00\x00\x00\x00", 4),
                                  std::string("\x00\x00\x00\x05", 4), std::string("\x00\x00\x41", 3)}) {
     std::string_view in = bad;
     EXPECT_FALSE(DecodeInts(&in, 100, decoded.data()));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libs/catalog/catalog.h"
+#include "libs/catalog/metric.h"
 #include "libs/columns/block.h"
 #include "libs/columns/rollup.h"
 #include "libs/columns/row_set.h"
@@ -127,8 +128,10 @@ int Run(int sources, double changed, int days) {
         }
         end_fold();
         const RowSet hours_of = day_hours.Finish();
-        hours_level.Add(bucket, hours_of);
-        hours_nearer.Add(bucket, Nearer(metric, hours_of));
+        if (catalog::HasHours(metric)) {
+          hours_level.Add(bucket, hours_of);
+          hours_nearer.Add(bucket, Nearer(metric, hours_of));
+        }
         const RowSet keys = day_keys.Finish();
         if (!keys.frames.empty()) keyframes.Add(raw, keys);
       }

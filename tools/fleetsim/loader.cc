@@ -196,8 +196,7 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
       int64_t starts = at;
       for (const columns::FrameInfo& frame : deltas.frames) starts = std::min(starts, frame.start_us);
       if (!deltas.frames.empty() || !keyframes.frames.empty()) {
-        for (int level = storage::kHourLevel; level < storage::kLevels; ++level) {
-          if (level == storage::kZoneDayLevel && !shapes.has_zone) continue;
+        for (const int level : shapes.LevelsOf(shape)) {
           Span bucket_span = storage::SpanOf(level, span.end_us - 1, shapes.zone);
           while (true) {
             roll(level, bucket_span, deltas, bucket_span.end_us > day ? &keyframes : nullptr);

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "libs/catalog/metric.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
 #include "libs/storage/read/load.h"
@@ -182,7 +183,6 @@ absl::StatusOr<std::vector<FreshnessEntry>> FreshnessReader::Freshness(const std
   const absl::Time now = clock_->Now();
   PGA_RETURN_IF_ERROR(PlanWholeRange(start, end, ReadRetention(), now).status());
   const BucketPlan plan = PlanOf(start, Until(start, end, now), now);
-  const columns::Cells cells = CellsOfIncreases(plan);
   std::map<int32_t, SourceRef> by_id;
   for (const SourceRef& source : sources) by_id[source.id] = source;
   const std::vector<int32_t> ids = IdsOf(sources);
@@ -218,21 +218,29 @@ absl::StatusOr<std::vector<FreshnessEntry>> FreshnessReader::Freshness(const std
       entry->second.frames += frames.frames;
       entry->second.rows += frames.rows;
     }
-    FetchSpec spec;
-    spec.metric_ids.assign(metric_ids.begin(), metric_ids.end());
-    spec.source_ids = ids;
-    spec.cells = &cells;
-    spec.frames_only = true;
-    std::map<int16_t, columns::CoverageSums> coverage;
-    PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
-      coverage.try_emplace(fetched.metric_id, cells, 1)
-          .first->second.Add(fetched.source_id, fetched.level, fetched.rows.frames);
-      return absl::OkStatus();
-    }));
-    for (const auto& [metric, sums] : coverage) {
-      for (const auto& [source, share] : SharesOf(sums, plan.end() - plan.start())) {
-        const auto entry = found.find({source, metric});
-        if (entry != found.end()) entry->second.completeness = share;
+    // Metrics with hours, and those without.
+    for (const bool has_hours : {true, false}) {
+      const columns::Cells cells = CellsOfIncreases(plan, has_hours);
+      FetchSpec spec;
+      for (const int16_t id : metric_ids) {
+        const catalog_pb::Metric* const metric = catalog_->Find(names[id]);
+        if ((metric == nullptr || catalog::HasHours(*metric)) == has_hours) spec.metric_ids.push_back(id);
+      }
+      if (spec.metric_ids.empty()) continue;
+      spec.source_ids = ids;
+      spec.cells = &cells;
+      spec.frames_only = true;
+      std::map<int16_t, columns::CoverageSums> coverage;
+      PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+        coverage.try_emplace(fetched.metric_id, cells, 1)
+            .first->second.Add(fetched.source_id, fetched.level, fetched.rows.frames);
+        return absl::OkStatus();
+      }));
+      for (const auto& [metric, sums] : coverage) {
+        for (const auto& [source, share] : SharesOf(sums, plan.end() - plan.start())) {
+          const auto entry = found.find({source, metric});
+          if (entry != found.end()) entry->second.completeness = share;
+        }
       }
     }
     return absl::OkStatus();
@@ -248,10 +256,11 @@ absl::StatusOr<std::vector<FreshnessEntry>> FreshnessReader::Freshness(const std
 absl::StatusOr<double> FreshnessReader::Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
                                                      absl::Time start, absl::Time end, const pg::CallLimit& limit) {
   const absl::Time now = clock_->Now();
-  if (catalog_->Find(metric) == nullptr || sources.empty()) return 0.0;
+  const catalog_pb::Metric* const definition = catalog_->Find(metric);
+  if (definition == nullptr || sources.empty()) return 0.0;
   PGA_RETURN_IF_ERROR(PlanWholeRange(start, end, ReadRetention(), now).status());
   const BucketPlan plan = PlanOf(start, Until(start, end, now), now);
-  const columns::Cells cells = CellsOfIncreases(plan);
+  const columns::Cells cells = CellsOfIncreases(plan, catalog::HasHours(*definition));
   columns::CoverageSums coverage(cells, 1);
   int64_t senders = 0;
   const absl::Status done = pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "libs/catalog/metric.h"
 #include "libs/columns/block.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
@@ -110,7 +111,7 @@ absl::StatusOr<StoredMetric> FindMetric(pg::ReadTransaction& tx, const std::stri
 
 absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRead& read,
                                          const std::vector<const Column*>& columns, const columns::Grouping& grouping) {
-  const columns::Cells cells = CellsOfIncreases(read.plan);
+  const columns::Cells cells = CellsOfIncreases(read.plan, catalog::HasHours(*read.metric));
   const std::vector<ColumnId> ids = IdsOfColumns(*read.metric, columns);
   const std::vector<columns::RowFilter> filters = FiltersOf(read);
   columns::CounterSums sums(cells, ids, grouping, filters);
@@ -123,7 +124,7 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
                                                        const std::vector<const Column*>& columns,
                                                        const columns::Grouping& grouping, const TopOrder& order,
                                                        int limit) {
-  const columns::Cells cells = CellsOfIncreases(read.plan);
+  const columns::Cells cells = CellsOfIncreases(read.plan, catalog::HasHours(*read.metric));
   const std::vector<columns::RowFilter> filters = FiltersOf(read);
   // First who they are, by the columns of the order alone; then the rest of these few.
   std::vector<const Column*> ordering;
@@ -186,7 +187,7 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
 absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRead& read, const Column& column,
                                         const columns::Grouping& grouping) {
   const absl::Duration hold = read.metric->skip_unchanged() ? kHoldsFor : absl::ZeroDuration();
-  const columns::Cells cells = CellsOfReadings(read.plan, hold);
+  const columns::Cells cells = CellsOfReadings(read.plan, hold, catalog::HasHours(*read.metric));
   const std::vector<columns::RowFilter> filters = FiltersOf(read);
   const ColumnId id = IdOf(*read.metric, column);
   // All labels make a series, whatever is asked to stay apart.
@@ -257,7 +258,7 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransa
 
 absl::StatusOr<std::map<columns::CoverageSums::Key, columns::CoverageSums::Scope>> LoadCoverage(
     pg::ReadTransaction& tx, const MetricRead& read) {
-  const columns::Cells cells = CellsOfIncreases(read.plan);
+  const columns::Cells cells = CellsOfIncreases(read.plan, catalog::HasHours(*read.metric));
   FetchSpec spec = SpecOf(read, cells);
   spec.frames_only = true;
   columns::CoverageSums coverage(cells, read.plan.buckets());

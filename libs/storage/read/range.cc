@@ -86,7 +86,8 @@ Resolution CoarsestFor(const BucketPlan& plan) {
 // Appends [start, end) of one bucket, cut into what the levels have.
 class Cutter {
  public:
-  Cutter(const BucketPlan& plan, bool cut_raw, columns::Cells* cells) : plan_(plan), cut_raw_(cut_raw), cells_(cells) {
+  Cutter(const BucketPlan& plan, bool cut_raw, bool has_hours, columns::Cells* cells)
+      : plan_(plan), cut_raw_(cut_raw), hour_level_(has_hours ? 1 : 0), cells_(cells) {
     const absl::Duration range = plan.end() - plan.start();
     hours_ = plan.raw_kept && range >= kReadHoursFrom;
     days_ = !plan.raw_kept || range >= kReadDaysFrom;
@@ -118,7 +119,7 @@ class Cutter {
     }
     if (start < first) Add(start, first, bucket, 0);
     for (absl::Time hour = first; hour < last; hour += absl::Hours(1)) {
-      Add(hour, hour + absl::Hours(1), bucket, hours ? 1 : 0);
+      Add(hour, hour + absl::Hours(1), bucket, hours ? hour_level_ : 0);
     }
     if (last < end) Add(last, end, bucket, 0);
   }
@@ -130,6 +131,7 @@ class Cutter {
 
   const BucketPlan& plan_;
   const bool cut_raw_;
+  const int8_t hour_level_;
   columns::Cells* const cells_;
   bool hours_ = false;
   bool days_ = false;
@@ -238,18 +240,18 @@ BucketPlan PlanExactly(absl::Time start, absl::Time end) {
   return plan;
 }
 
-columns::Cells CellsOfIncreases(const BucketPlan& plan) {
+columns::Cells CellsOfIncreases(const BucketPlan& plan, bool has_hours) {
   columns::Cells cells;
-  Cutter cutter(plan, /*cut_raw=*/false, &cells);
+  Cutter cutter(plan, /*cut_raw=*/false, has_hours, &cells);
   for (int bucket = 0; bucket < plan.buckets(); ++bucket) {
     cutter.Cut(plan.edges[static_cast<size_t>(bucket)], plan.edges[static_cast<size_t>(bucket) + 1], bucket);
   }
   return cells;
 }
 
-columns::Cells CellsOfReadings(const BucketPlan& plan, absl::Duration lookback) {
+columns::Cells CellsOfReadings(const BucketPlan& plan, absl::Duration lookback, bool has_hours) {
   columns::Cells cells;
-  Cutter cutter(plan, /*cut_raw=*/true, &cells);
+  Cutter cutter(plan, /*cut_raw=*/true, has_hours, &cells);
   if (lookback > absl::ZeroDuration()) {
     const absl::Time start = plan.start();
     if (plan.raw_kept) {

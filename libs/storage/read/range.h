@@ -76,11 +76,12 @@ absl::StatusOr<BucketPlan> PlanWholeRange(absl::Time start, absl::Time end, cons
 BucketPlan PlanExactly(absl::Time start, absl::Time end);
 
 // The pieces of time from which buckets are put together, each with the level that answers it: whole days for ranges of
-// kReadDaysFrom, whole hours for those of kReadHoursFrom, raw rows for the rest.
-columns::Cells CellsOfIncreases(const BucketPlan& plan);
+// kReadDaysFrom, whole hours for those of kReadHoursFrom, raw rows for the rest. Of a metric without stored hours
+// (catalog::HasHours) the same pieces of time, hours from raw rows.
+columns::Cells CellsOfIncreases(const BucketPlan& plan, bool has_hours = true);
 // The same, with raw pieces cut at full hours too, and from `lookback` before the plan on, down to a full hour, cells
 // of bucket -1.
-columns::Cells CellsOfReadings(const BucketPlan& plan, absl::Duration lookback);
+columns::Cells CellsOfReadings(const BucketPlan& plan, absl::Duration lookback, bool has_hours = true);
 
 // Index of the bucket that holds `time`, or -1 outside.
 int BucketOf(const std::vector<absl::Time>& edges, absl::Time time);

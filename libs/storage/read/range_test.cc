@@ -153,6 +153,31 @@ TEST(PlanBuckets, DaysOfTheConfiguredZoneOutliveRawRows) {
   for (const columns::Cell& cell : CellsOfIncreases(*plan)) EXPECT_EQ(cell.level, 3);
 }
 
+TEST(Cells, WithoutHoursAreTheSamePiecesFromRawRows) {
+  for (const char* end : {"2025-12-30T20:00:00Z", "2025-12-31T20:00:00Z", "2026-01-10T20:00:00Z"}) {
+    const auto plan = PlanWholeRange(At("2025-12-29T10:30:00Z"), At(end), ReadRetention(), kNow);
+    ASSERT_THAT(plan, IsOk());
+    const auto expect_same = [&](columns::Cells with, const columns::Cells& without) {
+      size_t hours = 0;
+      for (columns::Cell& cell : with) {
+        if (cell.level != 1) continue;
+        cell.level = 0;
+        ++hours;
+      }
+      EXPECT_GT(hours, 0u);
+      ASSERT_EQ(with.size(), without.size());
+      for (size_t i = 0; i < with.size(); ++i) {
+        EXPECT_EQ(with[i].start_us, without[i].start_us);
+        EXPECT_EQ(with[i].end_us, without[i].end_us);
+        EXPECT_EQ(with[i].bucket, without[i].bucket);
+        EXPECT_EQ(with[i].level, without[i].level);
+      }
+    };
+    expect_same(CellsOfIncreases(*plan), CellsOfIncreases(*plan, false));
+    expect_same(CellsOfReadings(*plan, absl::Hours(25)), CellsOfReadings(*plan, absl::Hours(25), false));
+  }
+}
+
 TEST(CellsOfIncreases, LongRangesReadHoursAndDays) {
   const auto cells = [](const std::string& start, const std::string& end) {
     return Text(CellsOfIncreases(*PlanWholeRange(At(start), At(end), ReadRetention(), kNow)));

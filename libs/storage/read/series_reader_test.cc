@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <string>
@@ -222,6 +223,52 @@ TEST_F(SeriesReaderTest, AnswersOverDaysDoNotChangeWhenFramesAreMerged) {
   same("with late frames in pieces");
   store_->Merge(start_ + absl::Hours(24 * 12));
   same("with everything in blocks");
+}
+
+TEST_F(SeriesReaderTest, AnswersOfAMetricWithoutHoursDoNotChangeEither) {
+  FrameStore sizes(pool_.get(), *catalog_->Find("table_size"));
+  std::mt19937_64 random(18);
+  std::vector<StoredFrame> frames;
+  absl::Time last = start_ + absl::Minutes(7);
+  for (absl::Time at = last; at < start_ + absl::Hours(24 * 9); at += absl::Minutes(30)) {
+    StoredFrame frame{1, 1, 5, last, at, false, 0, 0, 0, {}};
+    // t0 moves, t1 rarely, t2 is read once.
+    for (const char* table : {"t0", "t1", "t2"}) {
+      if (at != last && (table == std::string("t2") || random() % (table == std::string("t0") ? 2 : 20) != 0)) continue;
+      frame.rows.push_back({{{"datname", "shop"},
+                             {"schemaname", "public"},
+                             {"relname", table},
+                             {"total_bytes", static_cast<int64_t>(random() % 1'000'000)}},
+                            0});
+    }
+    frames.push_back(std::move(frame));
+    last = at;
+  }
+  std::vector<SeriesQuery> queries;
+  for (const Aggregate aggregate : {Aggregate::kLast, Aggregate::kMax}) {
+    for (const int64_t step : {300, 3600, 86400}) {
+      SeriesQuery query = Query("total_bytes", step);
+      query.metric = "table_size";
+      query.group_by = {"relname"};
+      query.aggregate = aggregate;
+      query.range.start = start_ + absl::Minutes(90);
+      query.range.end = query.range.start + (step == 300 ? absl::Hours(30) : absl::Hours(24 * 8));
+      queries.push_back(query);
+    }
+  }
+  sizes.Merge(start_);  // tells the zone of days, and nothing else
+  sizes.Store(frames);
+  std::vector<std::string> before;
+  for (const SeriesQuery& query : queries) before.push_back(Read(query));
+  for (const int hours : {50, 24 * 12}) {
+    sizes.Merge(start_ + absl::Hours(hours));
+    for (size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(std::count(before[i].begin(), before[i].end(), '\n'), 3);
+      EXPECT_EQ(Read(queries[i]), before[i])
+          << "step " << queries[i].range.step_seconds << " after " << hours << " hours";
+    }
+  }
+  Exec("DO $$ BEGIN ASSERT (SELECT array_agg(DISTINCT level ORDER BY level) FROM metrics.block) = '{0,2,3}'; END $$");
 }
 
 TEST_F(SeriesReaderTest, BucketsAddUpToWhatWasPutIn) {

@@ -154,6 +154,10 @@ absl::Status CheckEvolution(const Metric& stored, const Metric& next) {
                                                    "; stored metrics only gain columns, make a new metric instead"));
   };
   if (stored.scope() != next.scope()) return refuse("its scope was changed");
+  if (catalog::HasHours(stored) != catalog::HasHours(next)) {
+    return refuse(absl::StrCat("its interval_factor went from ", stored.interval_factor(), " to ",
+                               next.interval_factor(), "; hours are stored of metrics below 30 alone"));
+  }
   if (stored.custom() != next.custom()) return refuse("it was moved between the built-in and the custom metrics");
   std::map<std::string, const Column*> columns;
   for (const Column& column : next.columns()) columns[column.name()] = &column;

@@ -113,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(PostgreSql, ReadableTest, ::testing::Values("13", "15",
 
 // Lists of every form: each transform, runs, exceptions, all widths, sums that wrap.
 std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
-  const uint64_t form = random() % 10;
+  const uint64_t form = random() % 11;
   const int bits = static_cast<int>(random() % 64) + 1;
   const uint64_t mask = bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
   std::vector<int64_t> values(count);
@@ -148,6 +148,9 @@ std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
       case 8:
         value = last;
         break;
+      case 9:  // zeros between others
+        value = random() % 2 == 0 ? 0 : static_cast<int64_t>(random() & mask);
+        break;
       default:  // wide walk
         value = last = static_cast<int64_t>(static_cast<uint64_t>(last) + (random() & mask));
         break;
@@ -158,7 +161,7 @@ std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
 
 TEST_P(ReadableTest, IntegersAreReadBack) {
   std::mt19937_64 random(1);
-  std::array<int, 5> transforms{};
+  std::array<int, 6> transforms{};
   for (int round = 0; round < 400; ++round) {
     const std::vector<int64_t> values = RandomInts(random, 1 + random() % (round % 10 == 0 ? 2000 : 100));
     std::string bytes = "head";
@@ -203,7 +206,7 @@ TEST_P(ReadableTest, DamagedIntegersAreAnError) {
 
 Column RandomColumn(std::mt19937_64& random, Type type, size_t rows) {
   Column column(type);
-  const uint64_t form = random() % 3;
+  const uint64_t form = random() % 5;
   if (type == Type::kDouble) {
     constexpr double kSpecial[] = {0.0,
                                    -0.0,
@@ -223,6 +226,8 @@ Column RandomColumn(std::mt19937_64& random, Type type, size_t rows) {
       double value = static_cast<double>(random() % 100'000) / 1000;
       if (form == 1) value = kSpecial[random() % std::size(kSpecial)];
       if (form == 2) value = std::bit_cast<double>(random());
+      if (form == 3) value = std::sqrt(static_cast<double>(random() % 9));
+      if (form == 4) value = static_cast<double>(random() % 4000) / 60;
       column.doubles.push_back(std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value);
     }
   } else if (type == Type::kText) {
@@ -251,11 +256,13 @@ std::string Shown(const Column& column, size_t row) {
 
 TEST_P(ReadableTest, ColumnsAreReadBack) {
   std::mt19937_64 random(3);
+  std::array<int, 7> kinds{};
   for (int round = 0; round < 300; ++round) {
     const Type type = static_cast<Type>(round % 4);
     const size_t rows = 1 + random() % 200;
     std::string chunk;
     columns::EncodeColumn(RandomColumn(random, type, rows), &chunk);
+    ++kinds.at(static_cast<size_t>(chunk[0] & 15));
     Column column;
     ASSERT_TRUE(columns::DecodeColumn(chunk, type, rows, &column).ok());
     std::vector<std::string> expected;
@@ -272,6 +279,7 @@ TEST_P(ReadableTest, ColumnsAreReadBack) {
               absl::StrJoin(expected, ","))
         << "type " << round % 4 << " head " << int{chunk[0]};
   }
+  for (const int times : kinds) EXPECT_GT(times, 3);
 }
 
 TEST_P(ReadableTest, InstantsAreExact) {

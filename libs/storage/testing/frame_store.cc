@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "libs/catalog/metric.h"
 #include "libs/columns/block.h"
 #include "libs/columns/int_codec.h"
 #include "libs/storage/read/names.h"
@@ -220,6 +221,7 @@ void FrameStore::Merge(absl::Time until, const std::string& zone_name) {
       const RowSet& deltas = joined[{source, 1}];
       const RowSet& keyframes = joined[{source, 2}];
       for (const int level : {1, 2, 3}) {
+        if (level == 1 && !catalog::HasHours(metric_)) continue;
         std::map<int64_t, std::vector<int64_t>> spans;
         for (const RowSet* rows : {&deltas, &keyframes}) {
           for (const columns::FrameInfo& frame : rows->frames) {

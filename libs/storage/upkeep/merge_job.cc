@@ -312,8 +312,7 @@ void MergeStep::Encode() {
   add_raw(kKeyframe, false, keyframes_->usual_rows);
   add_raw(kKeyframe, true, keyframes_->long_rows);
   if (!deltas_->empty() || !keyframes_->empty()) {
-    for (int level = kHourLevel; level < kLevels; ++level) {
-      if (level == kZoneDayLevel && !metrics_->has_zone) continue;
+    for (const int level : metrics_->LevelsOf(*metric_)) {
       AddLevel(*metric_, *metrics_, level, *deltas_, *keyframes_, day, key_.first, today, &copy_);
     }
   }

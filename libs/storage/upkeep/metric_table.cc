@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
@@ -59,6 +60,7 @@ std::shared_ptr<const MetricShape> ShapeOfMetric(int16_t id, const catalog_pb::M
   }
   shape->raw = columns::RawShape(shape->columns, locate_by);
   shape->buckets = columns::BucketShape(shape->columns, locate_by);
+  shape->has_hours = catalog::HasHours(metric);
   if (metric.retention().raw_days() > 0) shape->retention.raw = metric.retention().raw_days();
   if (metric.retention().daily_days() > 0) shape->retention.days = metric.retention().daily_days();
   return shape;
@@ -69,6 +71,14 @@ std::shared_ptr<const MetricShape> ShapeOfMetric(int16_t id, const catalog_pb::M
 std::shared_ptr<const MetricShape> MetricShapes::Find(int16_t id) const {
   const auto found = by_id.find(id);
   return found == by_id.end() ? nullptr : found->second;
+}
+
+std::vector<int> MetricShapes::LevelsOf(const MetricShape& metric) const {
+  std::vector<int> levels;
+  for (int level = kHourLevel; level < kLevels; ++level) {
+    if ((level != kHourLevel || metric.has_hours) && (level != kZoneDayLevel || has_zone)) levels.push_back(level);
+  }
+  return levels;
 }
 
 std::vector<RetentionDays> MetricShapes::Retentions() const {

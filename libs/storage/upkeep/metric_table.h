@@ -28,6 +28,8 @@ struct MetricShape {
   columns::Shape raw;
   columns::Shape buckets;
   RetentionDays retention;
+  // Whether hours are made of it (catalog::HasHours).
+  bool has_hours = true;
 
   const columns::Shape& ShapeOf(int level) const { return level == kRawLevel ? raw : buckets; }
 };
@@ -40,6 +42,8 @@ struct MetricShapes {
 
   // Null when there is no such metric.
   std::shared_ptr<const MetricShape> Find(int16_t id) const;
+  // Levels above raw that are made of the metric's frames.
+  std::vector<int> LevelsOf(const MetricShape& metric) const;
   // One of each retention that any metric has.
   std::vector<RetentionDays> Retentions() const;
 };

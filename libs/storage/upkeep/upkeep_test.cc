@@ -122,6 +122,19 @@ TEST_F(UpkeepTest, ClosedHoursBecomeBlocksOfEveryLevel) {
             0);
 }
 
+TEST_F(UpkeepTest, AMetricThatIsReadRarelyHasNoHours) {
+  // Field 5 of the definition, interval_factor: 30.
+  database_->db().Exec("UPDATE metrics.catalog_metric SET definition = definition || '\\x281e' WHERE name = 'second'");
+  for (const int16_t metric : {first_, second_}) database_->Store(Minutes(source_, metric, yesterday_, 150, 7));
+  Merge(yesterday_ + absl::Hours(4));
+  EXPECT_EQ(database_->Blocks(first_, kHourLevel).frames.size(), 4u);
+  EXPECT_EQ(database_->Blocks(second_, kHourLevel).frames.size(), 0u);
+  EXPECT_EQ(database_->Blocks(second_, kRawLevel).rows(), 150u * 7);
+  const StoredSums sums = database_->Sums();
+  EXPECT_EQ(sums.calls[kRawLevel], sums.expected_calls);
+  EXPECT_EQ(sums.calls[kDayLevel], sums.expected_calls);
+}
+
 TEST_F(UpkeepTest, DaysOfAZoneAddUpToo) {
   database_->db().Exec("INSERT INTO metrics.setting (name, value) VALUES ('time_zone', 'Asia/Kolkata')");
   database_->Store(Minutes(source_, first_, yesterday_ + absl::Hours(17), 180, 5));

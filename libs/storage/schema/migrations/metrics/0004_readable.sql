@@ -67,6 +67,9 @@ BEGIN
   END IF;
   transform := get_byte(data, p);
   p := p + 1;
+  IF transform = 5 AND get_byte(data, p) < 5 THEN
+    RETURN metrics.decode_zeros_apart(data, p, count);
+  END IF;
   IF transform > 4 THEN
     RAISE EXCEPTION 'integers have the unknown transform %', transform USING ERRCODE = 'data_corrupted';
   END IF;
@@ -223,7 +226,51 @@ BEGIN
 END
 $$;
 
--- The byte behind `count` integers that begin at byte `at`: reads the groups' heads alone.
+-- How many values of a list of 0 and 1 are 1.
+CREATE FUNCTION metrics.count_ones(bits int8[]) RETURNS int4
+  LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+  AS $$
+DECLARE
+  value int8;
+  ones  int4 := 0;
+BEGIN
+  FOREACH value IN ARRAY bits LOOP
+    IF value NOT IN (0, 1) THEN
+      RAISE EXCEPTION 'what says which integers are 0 is malformed' USING ERRCODE = 'data_corrupted';
+    END IF;
+    ones := ones + value;
+  END LOOP;
+  RETURN ones;
+END
+$$;
+
+-- The `count` integers whose zeros stand apart, from the list at byte `at` that says which are not 0.
+CREATE FUNCTION metrics.decode_zeros_apart(data bytea, at int4, count int4) RETURNS int8[]
+  LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+  AS $$
+DECLARE
+  p      int4 := metrics.ints_end(data, at, count);
+  result int8[] := metrics.decode_ints(data, at, count);
+  n      int4 := metrics.count_ones(result);
+  others int8[];
+BEGIN
+  IF n > 0 AND get_byte(data, p) > 4 THEN
+    RAISE EXCEPTION 'a list of integers is nested too deep' USING ERRCODE = 'data_corrupted';
+  END IF;
+  others := metrics.decode_ints(data, p, n);
+  n := 0;
+  FOR i IN 1 .. count LOOP
+    IF result[i] = 1 THEN
+      n := n + 1;
+      result[i] := others[n];
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- The byte behind `count` integers that begin at byte `at`: reads the groups' heads alone, and which are 0 where zeros
+-- stand apart.
 CREATE FUNCTION metrics.ints_end(data bytea, at int4, count int4) RETURNS int4
   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
   AS $$
@@ -240,6 +287,9 @@ BEGIN
   END IF;
   transform := get_byte(data, p);
   p := p + 1;
+  IF transform = 5 AND get_byte(data, p) < 5 THEN
+    RETURN metrics.ints_end(data, metrics.ints_end(data, p, count), metrics.count_ones(metrics.decode_ints(data, p, count)));
+  END IF;
   IF transform <> 1 THEN
     number := metrics.read_varint(data, p);
     p := number.next;
@@ -353,13 +403,15 @@ DECLARE
   kind   int4 := get_byte(chunk, 0);
   p      int4 := 1;
   scale  float8;
+  number record;
   ints   int8[];
   nulls  int8[];
+  floats float8[];
   result float8[];
 BEGIN
   IF kind = 0 THEN
     RETURN NULL;
-  ELSIF (kind & 127) NOT IN (3, 4) THEN
+  ELSIF (kind & 127) NOT IN (3, 4, 6) THEN
     RAISE EXCEPTION 'a chunk of kind % holds no doubles', kind & 127 USING ERRCODE = 'data_corrupted';
   END IF;
   IF kind > 127 THEN
@@ -367,7 +419,7 @@ BEGIN
     p := metrics.ints_end(chunk, 1, count);
   END IF;
   IF (kind & 127) = 3 THEN
-    scale := (ARRAY[1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])[get_byte(chunk, p) + 1];
+    scale := (ARRAY[1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 60])[get_byte(chunk, p) + 1];
     ints := metrics.decode_ints(chunk, p + 1, count);
     result := ints::float8[];
     IF scale <> 1 THEN
@@ -375,8 +427,15 @@ BEGIN
         result[i] := result[i] / scale;
       END LOOP;
     END IF;
-  ELSE
+  ELSIF (kind & 127) = 4 THEN
     result := metrics.bits_to_floats(metrics.decode_ints(chunk, p, count));
+  ELSE
+    number := metrics.read_varint(chunk, p);
+    floats := metrics.bits_to_floats(metrics.decode_ints(chunk, number.next, number.value::int4));
+    ints := metrics.decode_ints(chunk, metrics.ints_end(chunk, number.next, number.value::int4), count);
+    FOR i IN 1 .. count LOOP
+      result[i] := floats[ints[i] + 1];
+    END LOOP;
   END IF;
   IF nulls IS NOT NULL THEN
     FOR i IN 1 .. count LOOP
