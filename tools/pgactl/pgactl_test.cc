@@ -36,6 +36,8 @@ namespace {
 namespace auth_pb = ::pganalytics::auth::v1;
 
 using status::IsOk;
+using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -384,10 +386,13 @@ TEST_P(Pgactl, NameOfDigitsIsNotTakenForAnId) {
 
 TEST_P(Pgactl, TellsWhatIsStored) {
   environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
-  ASSERT_TRUE(pga::testing::WaitUntil([&] { return Run({"storage"}).out.find("statements") != std::string::npos; },
+  // The first account may be taken before the compactor has made blocks of closed hours, or after.
+  ASSERT_TRUE(pga::testing::WaitUntil([&] { return Run({"storage"}).out.find("frames") != std::string::npos; },
                                       absl::Seconds(60)));
   const std::string told = Run({"storage", "--by-source"}).out;
-  for (const char* part : {"prod", "Backlog: ", "merge", "partitions", "Texts of statements: 1", "block"}) {
+  EXPECT_THAT(told, AnyOf(HasSubstr("Backlog: 2 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 1 frames")),
+                          AllOf(HasSubstr("prod"), HasSubstr("Backlog: 0 frames"))));
+  for (const char* part : {"merge", "partitions", "Texts of statements: 1", "frame "}) {
     EXPECT_THAT(told, HasSubstr(part));
   }
   EXPECT_THAT(Run({"storage", "-o", "json"}).out, HasSubstr("\"complete\""));
