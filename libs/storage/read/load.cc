@@ -23,14 +23,14 @@ std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
 }
 
 // Keys of the only series that can pass the filters, when a filter names one.
-std::optional<std::vector<std::string>> LocatedBy(const MetricRead& read) {
+std::optional<std::vector<FetchSpec::Located>> LocatedBy(const MetricRead& read) {
   const ColumnId locate_by = LocateBy(*read.metric);
   for (const LabelFilter& filter : read.filters) {
     if (filter.op != LabelFilter::Op::kEquals || IdOf(*read.metric, *filter.label) != locate_by) continue;
     if (filter.label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
-      return std::vector<std::string>{columns::LocateKey(std::string_view(filter.value))};
+      return std::vector<FetchSpec::Located>{{0, columns::LocateKey(std::string_view(filter.value))}};
     }
-    return std::vector<std::string>{columns::LocateKey(static_cast<int64_t>(std::stoll(filter.value)))};
+    return std::vector<FetchSpec::Located>{{0, columns::LocateKey(static_cast<int64_t>(std::stoll(filter.value)))}};
   }
   return std::nullopt;
 }
@@ -152,20 +152,22 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   std::set<int32_t> sources;
   const ColumnId locate_by = LocateBy(*read.metric);
   const auto located_at = std::find(grouping.by.begin(), grouping.by.end(), locate_by) - grouping.by.begin();
-  std::set<std::string> keys;
+  std::vector<FetchSpec::Located> located;
   for (const columns::GroupRow& row : first) {
     sources.insert(row.source);
     if (static_cast<size_t>(located_at) >= row.labels.size()) continue;
     const columns::Value& value = row.labels[static_cast<size_t>(located_at)];
-    if (const auto* text = std::get_if<std::string>(&value)) keys.insert(columns::LocateKey(std::string_view(*text)));
-    if (const auto* number = std::get_if<int64_t>(&value)) keys.insert(columns::LocateKey(*number));
-    if (std::holds_alternative<std::monostate>(value)) keys.insert("");
+    if (const auto* text = std::get_if<std::string>(&value))
+      located.push_back({row.source, columns::LocateKey(std::string_view(*text))});
+    if (const auto* number = std::get_if<int64_t>(&value)) located.push_back({row.source, columns::LocateKey(*number)});
+    if (std::holds_alternative<std::monostate>(value)) located.push_back({row.source, ""});
   }
   rest.source_ids.assign(sources.begin(), sources.end());
   std::vector<ColumnId> rest_ids = IdsOfColumns(*read.metric, columns);
   columns::CounterSums sums(cells, rest_ids, grouping, filters);
   FetchSpec spec = IncreaseSpec(rest, cells, rest_ids, grouping);
-  if (!keys.empty()) spec.located = std::vector<std::string>(keys.begin(), keys.end());
+  if (!located.empty()) spec.located = std::move(located);
+  spec.located_only = true;
   sums.Only(first);
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
     sums.Add(fetched.source_id, fetched.level, fetched.rows);
@@ -198,6 +200,7 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
   spec.buckets = Distinct(std::move(spec.buckets));
   spec.keyframes = true;
   spec.by_source = true;
+  spec.instants = true;
 
   columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold));
   columns::CoverageSums coverage(cells, read.plan.buckets());
