@@ -43,25 +43,42 @@ uint64_t Mixed(uint64_t hash, int64_t value) {
   return hash ^ hash >> 32;
 }
 
-// A place of an open table for what `same` recognises, or a free one.
+constexpr uint64_t kHashHalf = 0xffffffff00000000;
+
+uint64_t PlacedAs(uint64_t hash, uint32_t number) {
+  return (hash & kHashHalf) | (uint64_t{number} + 1);
+}
+uint32_t NumberIn(uint64_t place) {
+  return static_cast<uint32_t>(place) - 1;
+}
+
+// A place of an open table for what has this hash and `same` recognises, or a free one.
 template <typename Same>
-uint32_t& PlaceOf(std::vector<uint32_t>* places, uint64_t hash, const Same& same) {
+uint64_t& PlaceOf(std::vector<uint64_t>* places, uint64_t hash, const Same& same) {
   const size_t mask = places->size() - 1;
-  size_t at = hash & mask;
-  while ((*places)[at] != 0 && !same((*places)[at] - 1)) at = (at + 1) & mask;
+  size_t at = (hash >> 32) & mask;
+  for (; (*places)[at] != 0; at = (at + 1) & mask) {
+    const uint64_t place = (*places)[at];
+    if (((place ^ hash) & kHashHalf) == 0 && same(NumberIn(place))) break;
+  }
   return (*places)[at];
 }
 
-// Doubles a table that is half full with `count`; `hash_of` gives the hash of what is in it.
-template <typename HashOf>
-void GrowFor(std::vector<uint32_t>* places, size_t count, const HashOf& hash_of) {
+// Makes a table four times as large when it would be more than half full with one more than `count`.
+void GrowFor(std::vector<uint64_t>* places, size_t count) {
   if (2 * (count + 1) <= places->size()) return;
-  std::vector<uint32_t> old(std::max<size_t>(64, places->size() * 2));
+  std::vector<uint64_t> old(std::max<size_t>(64, places->size() * 4));
   old.swap(*places);
-  for (const uint32_t place : old) {
-    if (place == 0) continue;
-    PlaceOf(places, hash_of(place - 1), [](uint32_t) { return false; }) = place;
+  for (const uint64_t place : old) {
+    if (place != 0) PlaceOf(places, place, [](uint32_t) { return false; }) = place;
   }
+}
+
+bool SameWords(const int64_t* a, const int64_t* b, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (a[i] != b[i]) return false;
+  }
+  return true;
 }
 
 // The answer of a filter for every row of a column, asked once per text.
@@ -150,18 +167,14 @@ int64_t Groups::NumberOf(std::string_view text) {
 }
 
 uint32_t Groups::Find(const int64_t* key) {
-  const auto hash_of = [this](const int64_t* of) {
-    uint64_t hash = 0;
-    for (size_t i = 0; i < width_; ++i) hash = Mixed(hash, of[i]);
-    return hash;
-  };
-  GrowFor(&places_, count_, [&](uint32_t group) { return hash_of(KeyOf(group)); });
-  uint32_t& place = PlaceOf(&places_, hash_of(key),
-                            [&](uint32_t group) { return std::memcmp(KeyOf(group), key, width_ * sizeof *key) == 0; });
-  if (place != 0) return place - 1;
+  uint64_t hash = 0;
+  for (size_t i = 0; i < width_; ++i) hash = Mixed(hash, key[i]);
+  GrowFor(&places_, count_);
+  uint64_t& place = PlaceOf(&places_, hash, [&](uint32_t group) { return SameWords(KeyOf(group), key, width_); });
+  if (place != 0) return NumberIn(place);
   if (closed_) return kNone;
   const auto group = static_cast<uint32_t>(count_++);
-  place = group + 1;
+  place = PlacedAs(hash, group);
   keys_.insert(keys_.end(), key, key + width_);
   group_infos_.resize(count_ * grouping_.infos.size());
   CountApart(group);
@@ -179,13 +192,14 @@ void Groups::CountApart(uint32_t group) {
     return hash;
   };
   for (uint32_t each = apart_.empty() ? 0 : group; each <= group; ++each) {
-    GrowFor(&apart_, distinct_, hash_of);
-    uint32_t& place = PlaceOf(&apart_, hash_of(each), [&](uint32_t other) {
+    GrowFor(&apart_, distinct_);
+    const uint64_t hash = hash_of(each);
+    uint64_t& place = PlaceOf(&apart_, hash, [&](uint32_t other) {
       return (!grouping_.by_source || KeyOf(other)[0] == KeyOf(each)[0]) &&
-             std::memcmp(KeyOf(other) + 2, KeyOf(each) + 2, (width_ - 2) * sizeof(int64_t)) == 0;
+             SameWords(KeyOf(other) + 2, KeyOf(each) + 2, width_ - 2);
     });
     if (place != 0) continue;
-    place = each + 1;
+    place = PlacedAs(hash, each);
     ++distinct_;
   }
 }
@@ -376,6 +390,9 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
   uint32_t told = UINT32_MAX;
   uint32_t group = internal::Groups::kNone;
+  // The slot of the last row, and its bucket.
+  size_t slot = 0;
+  int32_t slot_bucket = -1;
   const size_t count = rows.rows();
   for (size_t row = 0; row < count; ++row) {
     const Place& place = places[rows.row_frame[row]];
@@ -390,6 +407,7 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     if (!again) {
       group = groups.Of(series, row);
       told = series;
+      slot_bucket = -1;
       if (group == internal::Groups::kNone) continue;
     }
     groups.TakeInfos(group, series, row, again);
@@ -399,7 +417,10 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     if (place.whole && place.first == place.last) {
       const int32_t bucket = cells_.cells()[static_cast<size_t>(place.first)].bucket;
       if (bucket < 0 || rows_found_ > grouping_.max_rows) continue;
-      const size_t slot = SlotOf(group, bucket);
+      if (slot_bucket != bucket) {
+        slot = SlotOf(group, bucket);
+        slot_bucket = bucket;
+      }
       flags_[slot] |= flags;
       __int128* const sum = &sums_[slot * columns.size()];
       uint8_t* const told_columns = &known_[slot * columns.size()];
@@ -415,7 +436,8 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
       const Cell& cell = cells_.cells()[static_cast<size_t>(c)];
       if (!cells_.Answers(c, level) || cell.bucket < 0) continue;
       if (rows_found_ > grouping_.max_rows) break;
-      const size_t slot = SlotOf(group, cell.bucket);
+      slot = SlotOf(group, cell.bucket);
+      slot_bucket = cell.bucket;
       flags_[slot] |= flags | (place.whole ? 0 : kInterpolatedFlag);
       for (size_t i = 0; i < columns.size(); ++i) {
         if (columns[i] == nullptr || columns[i]->IsNull(row)) continue;

@@ -172,10 +172,10 @@ class Groups {
   bool closed_ = false;
   size_t count_ = 0;
   std::vector<int64_t> keys_;
-  // Open addressing; number of the group + 1, 0 = free.
-  std::vector<uint32_t> places_;
+  // Open addressing; number of the group + 1 in the lower half, half of the hash in the upper, 0 = free.
+  std::vector<uint64_t> places_;
   // The same over keys without scope (and source), once they differ from the groups themselves.
-  std::vector<uint32_t> apart_;
+  std::vector<uint64_t> apart_;
   size_t distinct_ = 0;
   std::deque<std::string> texts_;
   absl::flat_hash_map<std::string_view, int64_t> text_numbers_;
