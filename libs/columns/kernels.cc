@@ -382,12 +382,36 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     any = any || place.first <= place.last;
   }
   if (!any) return;
-  std::vector<const Column*> columns;
-  for (const ColumnId id : columns_) columns.push_back(FindColumn(rows.values, id));
+  // The bucket of frames that lie in one cell whole.
+  constexpr int32_t kNowhere = -2;
+  constexpr int32_t kSplit = -1;
+  std::vector<int32_t> bucket_of(places.size(), kNowhere);
+  for (size_t i = 0; i < places.size(); ++i) {
+    const Place& place = places[i];
+    if (place.first > place.last) continue;
+    const bool plain = place.whole && place.first == place.last;
+    bucket_of[i] = plain ? cells_.cells()[static_cast<size_t>(place.first)].bucket : kSplit;
+    // What is only looked at is not summed.
+    if (plain && bucket_of[i] < 0) bucket_of[i] = kSplit;
+  }
+  // Of each column its values, and its NULLs if it has any.
+  struct Values {
+    const int64_t* ints = nullptr;
+    const uint8_t* nulls = nullptr;
+    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
+  };
+  std::vector<Values> values;
+  for (const ColumnId id : columns_) {
+    const Column* const column = FindColumn(rows.values, id);
+    values.push_back(column == nullptr
+                         ? Values()
+                         : Values{column->ints.data(), column->nulls.empty() ? nullptr : column->nulls.data()});
+  }
   const bool filtered = !filters_.empty();
   const std::vector<uint8_t> kept = filtered ? KeepRows(filters_, rows) : std::vector<uint8_t>();
   internal::Groups::Rows groups(&groups_, source, rows);
   const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
+  const bool infos = !grouping_.infos.empty();
   uint32_t told = UINT32_MAX;
   uint32_t group = internal::Groups::kNone;
   // The slot of the last row, and its bucket.
@@ -395,14 +419,14 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   int32_t slot_bucket = -1;
   const size_t count = rows.rows();
   for (size_t row = 0; row < count; ++row) {
-    const Place& place = places[rows.row_frame[row]];
-    if (place.first > place.last || (filtered && kept[row] == 0)) continue;
+    const int32_t bucket = bucket_of[rows.row_frame[row]];
+    if (bucket == kNowhere || (filtered && kept[row] == 0)) continue;
     const uint32_t series = rows.row_series[row];
     const bool again = series == told && !groups.by_row();
     if (again && group == internal::Groups::kNone) continue;
     const int bits = row_flags == nullptr ? 0 : row_flags[row];
     bool known = (bits & kUnknownFlag) != 0;
-    for (size_t i = 0; i < columns.size() && !known; ++i) known = columns[i] != nullptr && !columns[i]->IsNull(row);
+    for (size_t i = 0; i < values.size() && !known; ++i) known = values[i].Has(row);
     if (!known) continue;
     if (!again) {
       group = groups.Of(series, row);
@@ -410,27 +434,27 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
       slot_bucket = -1;
       if (group == internal::Groups::kNone) continue;
     }
-    groups.TakeInfos(group, series, row, again);
+    if (infos) groups.TakeInfos(group, series, row, again);
     // Sums are of no use any more, but groups are counted.
     if (groups_.full()) continue;
     const int flags = bits & ~kGoneFlag;
-    if (place.whole && place.first == place.last) {
-      const int32_t bucket = cells_.cells()[static_cast<size_t>(place.first)].bucket;
-      if (bucket < 0 || rows_found_ > grouping_.max_rows) continue;
+    if (bucket >= 0) {
+      if (rows_found_ > grouping_.max_rows) continue;
       if (slot_bucket != bucket) {
         slot = SlotOf(group, bucket);
         slot_bucket = bucket;
       }
       flags_[slot] |= flags;
-      __int128* const sum = &sums_[slot * columns.size()];
-      uint8_t* const told_columns = &known_[slot * columns.size()];
-      for (size_t i = 0; i < columns.size(); ++i) {
-        if (columns[i] == nullptr || columns[i]->IsNull(row)) continue;
+      __int128* const sum = &sums_[slot * values.size()];
+      uint8_t* const told_columns = &known_[slot * values.size()];
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (!values[i].Has(row)) continue;
         told_columns[i] = 1;
-        sum[i] += columns[i]->ints[row];
+        sum[i] += values[i].ints[row];
       }
       continue;
     }
+    const Place& place = places[rows.row_frame[row]];
     const FrameInfo& frame = rows.frames[rows.row_frame[row]];
     for (int c = place.first; c <= place.last; ++c) {
       const Cell& cell = cells_.cells()[static_cast<size_t>(c)];
@@ -439,9 +463,9 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
       slot = SlotOf(group, cell.bucket);
       slot_bucket = cell.bucket;
       flags_[slot] |= flags | (place.whole ? 0 : kInterpolatedFlag);
-      for (size_t i = 0; i < columns.size(); ++i) {
-        if (columns[i] == nullptr || columns[i]->IsNull(row)) continue;
-        const int64_t delta = columns[i]->ints[row];
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (!values[i].Has(row)) continue;
+        const int64_t delta = values[i].ints[row];
         const size_t at = slot * columns_.size() + i;
         known_[at] = 1;
         sums_[at] += place.whole ? delta
