@@ -257,6 +257,16 @@ class Opened {
   const BlockBytes& block_;
 };
 
+// Leaves the memory of vectors, and of columns, which OpenBlock fills or takes away.
+void Clear(RowSet* rows) {
+  rows->frames.clear();
+  rows->series_scope.clear();
+  rows->row_series.clear();
+  rows->row_frame.clear();
+  rows->row_flags.clear();
+  rows->row_last_us.clear();
+}
+
 absl::Status OpenFrames(const Opened& opened, size_t count, RowSet* rows) {
   rows->frames.resize(count);
   std::vector<int64_t> values;
@@ -360,7 +370,7 @@ const std::vector<ColumnId>& FrameIds() {
 }
 
 absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows) {
-  *rows = RowSet();
+  Clear(rows);
   if (block.ids.size() != block.sections.size()) return Wrong("a block has not as many sections as ids");
   if (block.frames < 0 || block.series < 0 || block.rows < 0 || block.frames > kMaxOpenRows ||
       block.series > kMaxOpenRows || block.rows > kMaxOpenRows) {
@@ -376,6 +386,8 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
 
   if (opened.Find(kRowFrame) == nullptr) {
     for (size_t i = 0; i < sent.size(); ++i) rows->frames[i].rows = sent[i];
+    rows->labels.clear();
+    rows->values.clear();
     return absl::OkStatus();
   }
   std::vector<int64_t> counts, gaps;
@@ -386,8 +398,8 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
   if (!OpenOrder(counts, gaps, frames, &rows->row_series, &rows->row_frame)) {
     return Wrong("the rows of a block do not fit its series and frames");
   }
-  const std::vector<int64_t> here = CountsOf(rows->row_frame, frames);
-  for (size_t i = 0; i < frames; ++i) rows->frames[i].rows = sent.empty() ? here[i] : sent[i];
+  if (sent.empty()) sent = CountsOf(rows->row_frame, frames);
+  for (size_t i = 0; i < frames; ++i) rows->frames[i].rows = sent[i];
 
   std::vector<int64_t> values;
   if (!opened.Ints(kRowFlags, count, &values) ||
@@ -405,17 +417,19 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
   for (size_t i = 0; i < block.ids.size(); ++i) {
     const Shape::Part* part = block.ids[i] > 0 ? shape.Find(block.ids[i]) : nullptr;
     if (part == nullptr) continue;
-    Column column;
+    Column& column = (part->label ? rows->labels : rows->values)[part->id];
     if (absl::Status status = DecodeColumn(block.sections[i], part->type, part->label ? series : count, &column);
         !status.ok()) {
       return status;
     }
-    if (part->label) {
-      rows->labels.emplace(part->id, std::move(column));
-    } else {
-      rows->values.emplace(part->id, std::move(column));
-    }
   }
+  // Columns that only the last block had.
+  const auto missing = [&](const auto& column) {
+    return std::find(block.ids.begin(), block.ids.end(), column.first) == block.ids.end() ||
+           shape.Find(column.first) == nullptr;
+  };
+  std::erase_if(rows->labels, missing);
+  std::erase_if(rows->values, missing);
   return absl::OkStatus();
 }
 

@@ -38,20 +38,47 @@ void AppendKey(const Column* column, size_t row, std::string* key) {
   }
 }
 
-void AppendKey(const Value& value, std::string* key) {
-  if (std::holds_alternative<std::monostate>(value)) {
-    key->push_back(0);
-    return;
+uint64_t Mixed(uint64_t hash, int64_t value) {
+  hash = (hash ^ static_cast<uint64_t>(value)) * 0x9e3779b97f4a7c15;
+  return hash ^ hash >> 32;
+}
+
+constexpr uint64_t kHashHalf = 0xffffffff00000000;
+
+uint64_t PlacedAs(uint64_t hash, uint32_t number) {
+  return (hash & kHashHalf) | (uint64_t{number} + 1);
+}
+uint32_t NumberIn(uint64_t place) {
+  return static_cast<uint32_t>(place) - 1;
+}
+
+// A place of an open table for what has this hash and `same` recognises, or a free one.
+template <typename Same>
+uint64_t& PlaceOf(std::vector<uint64_t>* places, uint64_t hash, const Same& same) {
+  const size_t mask = places->size() - 1;
+  size_t at = (hash >> 32) & mask;
+  for (; (*places)[at] != 0; at = (at + 1) & mask) {
+    const uint64_t place = (*places)[at];
+    if (((place ^ hash) & kHashHalf) == 0 && same(NumberIn(place))) break;
   }
-  key->push_back(1);
-  if (const auto* text = std::get_if<std::string>(&value)) {
-    AppendBytes(text->size(), key);
-    key->append(*text);
-  } else if (const auto* number = std::get_if<double>(&value)) {
-    AppendBytes(std::bit_cast<uint64_t>(*number), key);
-  } else {
-    AppendBytes(static_cast<uint64_t>(std::get<int64_t>(value)), key);
+  return (*places)[at];
+}
+
+// Makes a table four times as large when it would be more than half full with one more than `count`.
+void GrowFor(std::vector<uint64_t>* places, size_t count) {
+  if (2 * (count + 1) <= places->size()) return;
+  std::vector<uint64_t> old(std::max<size_t>(64, places->size() * 4));
+  old.swap(*places);
+  for (const uint64_t place : old) {
+    if (place != 0) PlaceOf(places, place, [](uint32_t) { return false; }) = place;
   }
+}
+
+bool SameWords(const int64_t* a, const int64_t* b, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (a[i] != b[i]) return false;
+  }
+  return true;
 }
 
 // The answer of a filter for every row of a column, asked once per text.
@@ -93,37 +120,6 @@ Value ValueOf(const Column* column, size_t row) {
   return column->ints[row];
 }
 
-RowSet OnlySeries(const RowSet& rows, const std::function<bool(size_t)>& chosen) {
-  RowSet only;
-  only.frames = rows.frames;
-  std::vector<uint32_t> number(rows.series(), UINT32_MAX);
-  std::vector<uint32_t> series;
-  for (size_t i = 0; i < rows.series(); ++i) {
-    if (!chosen(i)) continue;
-    number[i] = static_cast<uint32_t>(series.size());
-    series.push_back(static_cast<uint32_t>(i));
-    only.series_scope.push_back(rows.series_scope[i]);
-  }
-  std::vector<uint32_t> wanted;
-  for (size_t row = 0; row < rows.rows(); ++row) {
-    if (number[rows.row_series[row]] == UINT32_MAX) continue;
-    wanted.push_back(static_cast<uint32_t>(row));
-    only.row_series.push_back(number[rows.row_series[row]]);
-    only.row_frame.push_back(rows.row_frame[row]);
-    if (!rows.row_flags.empty()) only.row_flags.push_back(rows.row_flags[row]);
-    if (!rows.row_last_us.empty()) only.row_last_us.push_back(rows.row_last_us[row]);
-  }
-  const auto pick = [](const Column& column, const std::vector<uint32_t>& at) {
-    Column picked(column.type);
-    picked.texts = column.texts;
-    for (const uint32_t row : at) picked.AppendFrom(column, row);
-    return picked;
-  };
-  for (const auto& [id, column] : rows.labels) only.labels.emplace(id, pick(column, series));
-  for (const auto& [id, column] : rows.values) only.values.emplace(id, pick(column, wanted));
-  return only;
-}
-
 std::vector<uint8_t> KeepRows(const std::vector<RowFilter>& filters, const RowSet& rows) {
   std::vector<uint8_t> kept(rows.rows(), 1);
   for (const RowFilter& filter : filters) {
@@ -161,103 +157,191 @@ std::pair<int, int> CellTable::Touched(int64_t start_us, int64_t end_us) const {
   return {static_cast<int>(first - cells_.begin()), static_cast<int>(behind - cells_.begin()) - 1};
 }
 
-uint32_t Groups::Find(const std::string& key, int32_t source, int64_t scope) {
-  const auto [at, fresh] = by_key_.try_emplace(key, static_cast<uint32_t>(groups_.size()));
-  if (fresh) {
-    // The key begins with source and scope, in this order.
-    std::string apart = key.substr(16);
-    if (grouping_.by_source) AppendBytes(static_cast<uint64_t>(source), &apart);
-    distinct_.insert(std::move(apart));
-    groups_.push_back({source, scope, {}, {}});
-  }
-  return at->second;
+int64_t Groups::NumberOf(std::string_view text) {
+  const auto found = text_numbers_.find(text);
+  if (found != text_numbers_.end()) return found->second;
+  const auto number = static_cast<int64_t>(texts_.size());
+  texts_.emplace_back(text);
+  text_numbers_.emplace(texts_.back(), number);
+  return number;
 }
 
-uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& labels) {
-  std::string key;
-  AppendBytes(static_cast<uint64_t>(source), &key);
-  AppendBytes(static_cast<uint64_t>(scope), &key);
-  for (const Value& label : labels) AppendKey(label, &key);
-  const size_t before = groups_.size();
-  const uint32_t group = Find(key, source, scope);
-  if (groups_.size() > before) groups_[group].labels = labels;
+uint32_t Groups::Find(const int64_t* key) {
+  uint64_t hash = 0;
+  for (size_t i = 0; i < width_; ++i) hash = Mixed(hash, key[i]);
+  GrowFor(&places_, count_);
+  uint64_t& place = PlaceOf(&places_, hash, [&](uint32_t group) { return SameWords(KeyOf(group), key, width_); });
+  if (place != 0) return NumberIn(place);
+  if (closed_) return kNone;
+  const auto group = static_cast<uint32_t>(count_++);
+  place = PlacedAs(hash, group);
+  keys_.insert(keys_.end(), key, key + width_);
+  group_infos_.resize(count_ * grouping_.infos.size());
+  CountApart(group);
   return group;
 }
 
-const std::vector<uint32_t>& Groups::Assign(int32_t source, const RowSet& rows, const std::vector<uint8_t>& wanted) {
-  std::vector<const Column*> labels, values, infos;
-  bool by_row = false;
-  for (const ColumnId id : grouping_.by) {
-    values.push_back(FindColumn(rows.values, id));
-    labels.push_back(values.back() != nullptr ? nullptr : FindColumn(rows.labels, id));
-    by_row = by_row || values.back() != nullptr;
-  }
-  std::vector<bool> info_of_series;
-  for (const ColumnId id : grouping_.infos) {
-    infos.push_back(FindColumn(rows.values, id));
-    info_of_series.push_back(infos.back() == nullptr);
-    if (infos.back() == nullptr) infos.back() = FindColumn(rows.labels, id);
-  }
-
-  std::string key;
-  const auto find = [&](uint32_t series, size_t row) {
-    key.clear();
-    AppendBytes(static_cast<uint64_t>(source), &key);
-    AppendBytes(static_cast<uint64_t>(rows.series_scope[series]), &key);
-    for (size_t i = 0; i < labels.size(); ++i) {
-      if (values[i] != nullptr) {
-        AppendKey(values[i], row, &key);
-      } else {
-        AppendKey(labels[i], series, &key);
-      }
-    }
-    const size_t before = groups_.size();
-    const uint32_t group = Find(key, source, rows.series_scope[series]);
-    if (groups_.size() == before) return group;
-    for (size_t i = 0; i < labels.size(); ++i) {
-      groups_[group].labels.push_back(values[i] != nullptr ? ValueOf(values[i], row) : ValueOf(labels[i], series));
-    }
-    groups_[group].infos.resize(infos.size());
-    return group;
+void Groups::CountApart(uint32_t group) {
+  // As long as all are of one scope, and of one source where sources do not stay apart, each group is distinct.
+  const int64_t* const key = KeyOf(group);
+  const bool differs = key[1] != keys_[1] || (!grouping_.by_source && key[0] != keys_[0]);
+  if (apart_.empty() && !differs) return;
+  const auto hash_of = [this](uint32_t of) {
+    uint64_t hash = grouping_.by_source ? Mixed(0, KeyOf(of)[0]) : 0;
+    for (size_t i = 2; i < width_; ++i) hash = Mixed(hash, KeyOf(of)[i]);
+    return hash;
   };
-  uint32_t told_series = UINT32_MAX;
-  of_row_.assign(rows.rows(), kNone);
-  of_series_.assign(by_row ? 0 : rows.series(), kNone);
-  for (size_t row = 0; row < of_row_.size(); ++row) {
-    if (wanted[row] == 0) continue;
-    const uint32_t series = rows.row_series[row];
-    if (by_row) {
-      of_row_[row] = find(series, row);
-    } else {
-      if (of_series_[series] == kNone) of_series_[series] = find(series, row);
-      of_row_[row] = of_series_[series];
-    }
-    // A series has its texts once.
-    const bool seen = !by_row && series == told_series;
-    told_series = series;
-    for (size_t i = 0; i < infos.size(); ++i) {
-      if (seen && info_of_series[i]) continue;
-      const size_t at = info_of_series[i] ? series : row;
-      if (infos[i] == nullptr || infos[i]->IsNull(at)) continue;
-      std::optional<std::string>& greatest = groups_[of_row_[row]].infos[i];
-      const std::string& text = infos[i]->Text(at);
-      if (!greatest || *greatest < text) greatest = text;
+  for (uint32_t each = apart_.empty() ? 0 : group; each <= group; ++each) {
+    GrowFor(&apart_, distinct_);
+    const uint64_t hash = hash_of(each);
+    uint64_t& place = PlaceOf(&apart_, hash, [&](uint32_t other) {
+      return (!grouping_.by_source || KeyOf(other)[0] == KeyOf(each)[0]) &&
+             SameWords(KeyOf(other) + 2, KeyOf(each) + 2, width_ - 2);
+    });
+    if (place != 0) continue;
+    place = PlacedAs(hash, each);
+    ++distinct_;
+  }
+}
+
+uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& labels) {
+  std::vector<int64_t> key(width_);
+  key[0] = source;
+  key[1] = scope;
+  for (size_t i = 0; i < grouping_.by.size() && i < labels.size(); ++i) {
+    if (const auto* text = std::get_if<std::string>(&labels[i])) {
+      SetLabel(i, kString, NumberOf(*text), key.data());
+    } else if (const auto* real = std::get_if<double>(&labels[i])) {
+      SetLabel(i, kReal, std::bit_cast<int64_t>(*real), key.data());
+    } else if (const auto* number = std::get_if<int64_t>(&labels[i])) {
+      SetLabel(i, kNumber, *number, key.data());
     }
   }
-  return of_row_;
+  return Find(key.data());
+}
+
+Groups::Group Groups::At(uint32_t group) const {
+  const int64_t* const key = KeyOf(group);
+  Group at;
+  at.source = static_cast<int32_t>(key[0]);
+  at.scope = key[1];
+  at.labels.resize(grouping_.by.size());
+  for (size_t i = 0; i < at.labels.size(); ++i) {
+    const int64_t value = key[2 + tag_words_ + i];
+    switch (TagOf(key, i)) {
+      case kNumber:
+        at.labels[i] = value;
+        break;
+      case kReal:
+        at.labels[i] = std::bit_cast<double>(value);
+        break;
+      case kString:
+        at.labels[i] = texts_[static_cast<size_t>(value)];
+        break;
+      default:
+        break;
+    }
+  }
+  const auto infos = group_infos_.begin() + static_cast<ptrdiff_t>(group * grouping_.infos.size());
+  at.infos.assign(infos, infos + static_cast<ptrdiff_t>(grouping_.infos.size()));
+  return at;
+}
+
+bool Groups::Before(uint32_t a, uint32_t b) const {
+  const int64_t* const x = KeyOf(a);
+  const int64_t* const y = KeyOf(b);
+  if (x[0] != y[0]) return x[0] < y[0];
+  for (size_t i = 0; i < grouping_.by.size(); ++i) {
+    const uint64_t tag = TagOf(x, i);
+    if (const uint64_t other = TagOf(y, i); tag != other) return tag < other;
+    const int64_t left = x[2 + tag_words_ + i], right = y[2 + tag_words_ + i];
+    if (left == right) continue;
+    if (tag == kString) return texts_[static_cast<size_t>(left)] < texts_[static_cast<size_t>(right)];
+    if (tag == kReal) return std::bit_cast<double>(left) < std::bit_cast<double>(right);
+    return left < right;
+  }
+  return x[1] < y[1];
+}
+
+Groups::Rows::Rows(Groups* groups, int32_t source, const RowSet& rows)
+    : groups_(groups), rows_(rows), key_(groups->width_) {
+  key_[0] = source;
+  const auto find = [&](ColumnId id) {
+    From from;
+    from.column = FindColumn(rows.values, id);
+    from.of_row = from.column != nullptr;
+    if (!from.of_row) from.column = FindColumn(rows.labels, id);
+    if (from.column != nullptr) from.texts.assign(from.column->texts.size(), -1);
+    return from;
+  };
+  for (const ColumnId id : groups->grouping_.by) {
+    labels_.push_back(find(id));
+    by_row_ = by_row_ || labels_.back().of_row;
+  }
+  for (const ColumnId id : groups->grouping_.infos) infos_.push_back(find(id));
+}
+
+uint32_t Groups::Rows::Of(uint32_t series, size_t row) {
+  key_[1] = rows_.series_scope[series];
+  std::fill(key_.begin() + 2, key_.end(), 0);
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    From& from = labels_[i];
+    const size_t at = from.of_row ? row : series;
+    if (from.column == nullptr || from.column->IsNull(at)) continue;
+    if (from.column->type == Type::kText) {
+      int64_t& number = from.texts[static_cast<size_t>(from.column->ints[at])];
+      if (number < 0) number = groups_->NumberOf(from.column->Text(at));
+      groups_->SetLabel(i, kString, number, key_.data());
+    } else if (from.column->type == Type::kDouble) {
+      groups_->SetLabel(i, kReal, std::bit_cast<int64_t>(from.column->doubles[at]), key_.data());
+    } else {
+      groups_->SetLabel(i, kNumber, from.column->ints[at], key_.data());
+    }
+  }
+  return groups_->Find(key_.data());
+}
+
+void Groups::Rows::TakeInfos(uint32_t group, uint32_t series, size_t row, bool again) {
+  for (size_t i = 0; i < infos_.size(); ++i) {
+    const From& from = infos_[i];
+    if (from.column == nullptr || (again && !from.of_row)) continue;
+    const size_t at = from.of_row ? row : series;
+    if (from.column->IsNull(at)) continue;
+    std::optional<std::string>& greatest = groups_->group_infos_[group * infos_.size() + i];
+    const std::string& text = from.column->Text(at);
+    if (!greatest || *greatest < text) greatest = text;
+  }
 }
 
 }  // namespace internal
 
 CounterSums::CounterSums(const Cells& cells, const std::vector<ColumnId>& columns, const Grouping& grouping,
                          const std::vector<RowFilter>& filters)
-    : cells_(cells), columns_(columns), grouping_(grouping), filters_(filters), groups_(grouping) {}
+    : cells_(cells), columns_(columns), grouping_(grouping), filters_(filters), groups_(grouping) {
+  one_bucket_ = std::all_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.bucket <= 0; });
+}
+
+void CounterSums::Only(const std::vector<GroupRow>& rows) {
+  for (const GroupRow& row : rows) groups_.Of(row.source, row.scope, row.labels);
+  groups_.Close();
+}
 
 size_t CounterSums::SlotOf(uint32_t group, int32_t bucket) {
   const uint64_t key = static_cast<uint64_t>(group) << 32 | static_cast<uint32_t>(bucket);
   if (key == last_key_) return last_slot_;
-  const auto [at, fresh] = slots_.try_emplace(key, static_cast<uint32_t>(slot_keys_.size()));
-  if (fresh) {
+  const auto next = static_cast<uint32_t>(slot_keys_.size());
+  uint32_t slot = next;
+  if (one_bucket_) {
+    if (group >= slot_of_group_.size()) {
+      slot_of_group_.resize(std::max<size_t>(groups_.size(), group + size_t{1}), internal::Groups::kNone);
+    }
+    uint32_t& known = slot_of_group_[group];
+    if (known == internal::Groups::kNone) known = next;
+    slot = known;
+  } else {
+    slot = slots_.try_emplace(key, next).first->second;
+  }
+  if (slot == next) {
     ++rows_found_;
     slot_keys_.emplace_back(group, bucket);
     flags_.push_back(0);
@@ -265,7 +349,7 @@ size_t CounterSums::SlotOf(uint32_t group, int32_t bucket) {
     known_.resize(known_.size() + columns_.size());
   }
   last_key_ = key;
-  last_slot_ = at->second;
+  last_slot_ = slot;
   return last_slot_;
 }
 
@@ -298,47 +382,90 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     any = any || place.first <= place.last;
   }
   if (!any) return;
-  std::vector<const Column*> columns;
-  for (const ColumnId id : columns_) columns.push_back(FindColumn(rows.values, id));
-  std::vector<uint8_t> wanted = KeepRows(filters_, rows);
-  for (size_t row = 0; row < wanted.size(); ++row) {
-    const Place& place = places[rows.row_frame[row]];
-    bool known = (rows.FlagsOf(row) & kUnknownFlag) != 0;
-    for (const Column* column : columns) known = known || (column != nullptr && !column->IsNull(row));
-    if (!known || place.first > place.last) wanted[row] = 0;
+  // The bucket of frames that lie in one cell whole.
+  constexpr int32_t kNowhere = -2;
+  constexpr int32_t kSplit = -1;
+  std::vector<int32_t> bucket_of(places.size(), kNowhere);
+  for (size_t i = 0; i < places.size(); ++i) {
+    const Place& place = places[i];
+    if (place.first > place.last) continue;
+    const bool plain = place.whole && place.first == place.last;
+    bucket_of[i] = plain ? cells_.cells()[static_cast<size_t>(place.first)].bucket : kSplit;
+    // What is only looked at is not summed.
+    if (plain && bucket_of[i] < 0) bucket_of[i] = kSplit;
   }
-  const std::vector<uint32_t>& group_of = groups_.Assign(source, rows, wanted);
-  if (groups_.full()) return;
-  for (size_t row = 0; row < rows.rows(); ++row) {
-    const uint32_t group = group_of[row];
-    const Place& place = places[rows.row_frame[row]];
-    if (group == internal::Groups::kNone) continue;
-    const int flags = rows.FlagsOf(row) & ~kGoneFlag;
-    if (place.whole && place.first == place.last) {
-      const int32_t bucket = cells_.cells()[static_cast<size_t>(place.first)].bucket;
-      if (bucket < 0) continue;
-      if (rows_found_ > grouping_.max_rows) return;
-      const size_t slot = SlotOf(group, bucket);
+  // Of each column its values, and its NULLs if it has any.
+  struct Values {
+    const int64_t* ints = nullptr;
+    const uint8_t* nulls = nullptr;
+    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
+  };
+  std::vector<Values> values;
+  for (const ColumnId id : columns_) {
+    const Column* const column = FindColumn(rows.values, id);
+    values.push_back(column == nullptr
+                         ? Values()
+                         : Values{column->ints.data(), column->nulls.empty() ? nullptr : column->nulls.data()});
+  }
+  const bool filtered = !filters_.empty();
+  const std::vector<uint8_t> kept = filtered ? KeepRows(filters_, rows) : std::vector<uint8_t>();
+  internal::Groups::Rows groups(&groups_, source, rows);
+  const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
+  const bool infos = !grouping_.infos.empty();
+  uint32_t told = UINT32_MAX;
+  uint32_t group = internal::Groups::kNone;
+  // The slot of the last row, and its bucket.
+  size_t slot = 0;
+  int32_t slot_bucket = -1;
+  const size_t count = rows.rows();
+  for (size_t row = 0; row < count; ++row) {
+    const int32_t bucket = bucket_of[rows.row_frame[row]];
+    if (bucket == kNowhere || (filtered && kept[row] == 0)) continue;
+    const uint32_t series = rows.row_series[row];
+    const bool again = series == told && !groups.by_row();
+    if (again && group == internal::Groups::kNone) continue;
+    const int bits = row_flags == nullptr ? 0 : row_flags[row];
+    bool known = (bits & kUnknownFlag) != 0;
+    for (size_t i = 0; i < values.size() && !known; ++i) known = values[i].Has(row);
+    if (!known) continue;
+    if (!again) {
+      group = groups.Of(series, row);
+      told = series;
+      slot_bucket = -1;
+      if (group == internal::Groups::kNone) continue;
+    }
+    if (infos) groups.TakeInfos(group, series, row, again);
+    // Sums are of no use any more, but groups are counted.
+    if (groups_.full()) continue;
+    const int flags = bits & ~kGoneFlag;
+    if (bucket >= 0) {
+      if (rows_found_ > grouping_.max_rows) continue;
+      if (slot_bucket != bucket) {
+        slot = SlotOf(group, bucket);
+        slot_bucket = bucket;
+      }
       flags_[slot] |= flags;
-      __int128* const sum = &sums_[slot * columns.size()];
-      uint8_t* const told = &known_[slot * columns.size()];
-      for (size_t i = 0; i < columns.size(); ++i) {
-        if (columns[i] == nullptr || columns[i]->IsNull(row)) continue;
-        told[i] = 1;
-        sum[i] += columns[i]->ints[row];
+      __int128* const sum = &sums_[slot * values.size()];
+      uint8_t* const told_columns = &known_[slot * values.size()];
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (!values[i].Has(row)) continue;
+        told_columns[i] = 1;
+        sum[i] += values[i].ints[row];
       }
       continue;
     }
+    const Place& place = places[rows.row_frame[row]];
     const FrameInfo& frame = rows.frames[rows.row_frame[row]];
     for (int c = place.first; c <= place.last; ++c) {
       const Cell& cell = cells_.cells()[static_cast<size_t>(c)];
       if (!cells_.Answers(c, level) || cell.bucket < 0) continue;
-      if (rows_found_ > grouping_.max_rows) return;
-      const size_t slot = SlotOf(group, cell.bucket);
+      if (rows_found_ > grouping_.max_rows) break;
+      slot = SlotOf(group, cell.bucket);
+      slot_bucket = cell.bucket;
       flags_[slot] |= flags | (place.whole ? 0 : kInterpolatedFlag);
-      for (size_t i = 0; i < columns.size(); ++i) {
-        if (columns[i] == nullptr || columns[i]->IsNull(row)) continue;
-        const int64_t delta = columns[i]->ints[row];
+      for (size_t i = 0; i < values.size(); ++i) {
+        if (!values[i].Has(row)) continue;
+        const int64_t delta = values[i].ints[row];
         const size_t at = slot * columns_.size() + i;
         known_[at] = 1;
         sums_[at] += place.whole ? delta
@@ -350,14 +477,14 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
 }
 
 GroupRow CounterSums::RowOf(size_t slot) const {
-  const internal::Groups::Group& group = groups_.all()[slot_keys_[slot].first];
+  internal::Groups::Group group = groups_.At(slot_keys_[slot].first);
   GroupRow row;
   row.source = group.source;
   row.scope = group.scope;
   row.bucket = slot_keys_[slot].second;
   row.flags = flags_[slot];
-  row.labels = group.labels;
-  row.infos = group.infos;
+  row.labels = std::move(group.labels);
+  row.infos = std::move(group.infos);
   for (size_t i = 0; i < columns_.size(); ++i) {
     const size_t at = slot * columns_.size() + i;
     row.values.push_back(known_[at] != 0 ? std::optional<double>(static_cast<double>(sums_[at])) : std::nullopt);
@@ -396,9 +523,7 @@ std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor,
   const auto before = [this](const Ranked& a, const Ranked& b) {
     if (a.known != b.known) return a.known;
     if (a.figure != b.figure) return a.figure > b.figure;
-    const internal::Groups::Group& x = groups_.all()[slot_keys_[a.slot].first];
-    const internal::Groups::Group& y = groups_.all()[slot_keys_[b.slot].first];
-    return std::tie(x.source, x.labels, x.scope) < std::tie(y.source, y.labels, y.scope);
+    return groups_.Before(slot_keys_[a.slot].first, slot_keys_[b.slot].first);
   };
   const size_t count = std::min(limit, ranked.size());
   std::partial_sort(ranked.begin(), ranked.begin() + static_cast<ptrdiff_t>(count), ranked.end(), before);
@@ -637,14 +762,14 @@ GroupRows GaugeReadings::Finish() const {
   answer.rows_found = rows_found_;
   if (groups_.full() || rows_found_ > grouping_.max_rows) return answer;
   for (const auto& [key, sums] : sums_) {
-    const internal::Groups::Group& group = groups_.all()[key.first];
+    internal::Groups::Group group = groups_.At(key.first);
     GroupRow row;
     row.source = group.source;
     row.scope = group.scope;
     row.bucket = key.second;
     row.flags = sums.flags;
     row.values = {sums.least, sums.greatest, sums.sum, sums.count, sums.averages, sums.last};
-    row.labels = group.labels;
+    row.labels = std::move(group.labels);
     answer.rows.push_back(std::move(row));
   }
   SortRows(&answer.rows, [](const GroupRow& a, const GroupRow& b) { return OrderOf(a) < OrderOf(b); });

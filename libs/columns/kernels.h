@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -97,10 +98,15 @@ class CellTable {
   const Cells& cells_;
 };
 
-// Gives rows the number of their group.
+// Numbers groups. A group is a source, a scope and the values of the labels of the grouping, kept as one run of
+// integers: texts by their number in a dictionary.
 class Groups {
  public:
-  explicit Groups(const Grouping& grouping) : grouping_(grouping) {}
+  explicit Groups(const Grouping& grouping)
+      : grouping_(grouping), tag_words_((grouping.by.size() + 31) / 32), width_(2 + tag_words_ + grouping.by.size()) {}
+  Groups(const Groups&) = delete;
+  Groups& operator=(const Groups&) = delete;
+
   struct Group {
     int32_t source = 0;
     int64_t scope = 0;
@@ -108,32 +114,79 @@ class Groups {
     std::vector<std::optional<std::string>> infos;
   };
   static constexpr uint32_t kNone = UINT32_MAX;
-  // Of each row its group, or kNone where `wanted` is 0.
-  const std::vector<uint32_t>& Assign(int32_t source, const RowSet& rows, const std::vector<uint8_t>& wanted);
+
   // The group of one series whose rows are no longer at hand; `labels` as Grouping::by.
   uint32_t Of(int32_t source, int64_t scope, const std::vector<Value>& labels);
-  const std::vector<Group>& all() const { return groups_; }
+  // From here on no group is added: what is not known has none.
+  void Close() { closed_ = true; }
+  size_t size() const { return count_; }
+  Group At(uint32_t group) const;
+  // Order of source, labels and scope.
+  bool Before(uint32_t a, uint32_t b) const;
   // Distinct groups, scopes (and sources) of one group counted once.
-  size_t distinct() const { return distinct_.size(); }
-  bool full() const { return distinct_.size() > grouping_.max_groups; }
+  size_t distinct() const { return apart_.empty() ? count_ : distinct_; }
+  bool full() const { return distinct() > grouping_.max_groups; }
+
+  // Finds the groups of the rows of one row set, which must outlive it.
+  class Rows {
+   public:
+    Rows(Groups* groups, int32_t source, const RowSet& rows);
+    // Rows of one series may be in different groups.
+    bool by_row() const { return by_row_; }
+    uint32_t Of(uint32_t series, size_t row);
+    // Takes the infos of a row; `again` says that a row of the same series and group came just before.
+    void TakeInfos(uint32_t group, uint32_t series, size_t row, bool again);
+
+   private:
+    struct From {
+      const Column* column = nullptr;
+      bool of_row = false;
+      // Numbers in the dictionary of the column's texts, -1 = not looked up.
+      std::vector<int64_t> texts;
+    };
+    Groups* const groups_;
+    const RowSet& rows_;
+    bool by_row_ = false;
+    std::vector<From> labels_, infos_;
+    std::vector<int64_t> key_;
+  };
 
  private:
-  uint32_t Find(const std::string& key, int32_t source, int64_t scope);
+  enum Tag : uint64_t { kNull = 0, kNumber = 1, kReal = 2, kString = 3 };
+  const int64_t* KeyOf(uint32_t group) const { return &keys_[group * width_]; }
+  static uint64_t TagOf(const int64_t* key, size_t label) {
+    return static_cast<uint64_t>(key[2 + label / 32]) >> (2 * (label % 32)) & 3;
+  }
+  void SetLabel(size_t label, Tag tag, int64_t value, int64_t* key) const {
+    key[2 + label / 32] |= static_cast<int64_t>(tag << (2 * (label % 32)));
+    key[2 + tag_words_ + label] = value;
+  }
+  int64_t NumberOf(std::string_view text);
+  uint32_t Find(const int64_t* key);
+  void CountApart(uint32_t group);
 
   const Grouping& grouping_;
-  std::vector<Group> groups_;
-  absl::flat_hash_map<std::string, uint32_t> by_key_;
-  absl::flat_hash_set<std::string> distinct_;
-  std::vector<uint32_t> of_series_, of_row_;
+  const size_t tag_words_;
+  // Integers of a key: source, scope, two bits per label that say what it is, labels.
+  const size_t width_;
+  bool closed_ = false;
+  size_t count_ = 0;
+  std::vector<int64_t> keys_;
+  // Open addressing; number of the group + 1 in the lower half, half of the hash in the upper, 0 = free.
+  std::vector<uint64_t> places_;
+  // The same over keys without scope (and source), once they differ from the groups themselves.
+  std::vector<uint64_t> apart_;
+  size_t distinct_ = 0;
+  std::deque<std::string> texts_;
+  absl::flat_hash_map<std::string_view, int64_t> text_numbers_;
+  // grouping.infos.size() per group.
+  std::vector<std::optional<std::string>> group_infos_;
 };
 
 }  // namespace internal
 
 // The value of a row, NULL where there is no column.
 Value ValueOf(const Column* column, size_t row);
-
-// The rows of the series that are chosen, all frames; series keep their order and are numbered anew.
-RowSet OnlySeries(const RowSet& rows, const std::function<bool(size_t)>& chosen);
 
 // Which rows of a row set pass all filters, 1 or 0. Filters on columns that are not there see NULL.
 std::vector<uint8_t> KeepRows(const std::vector<RowFilter>& filters, const RowSet& rows);
@@ -145,6 +198,8 @@ class CounterSums {
   // All must outlive this. Values of the rows: one per column.
   CounterSums(const Cells& cells, const std::vector<ColumnId>& columns, const Grouping& grouping,
               const std::vector<RowFilter>& filters);
+  // From here on nothing is summed but the groups of `rows`, by source, scope and labels.
+  void Only(const std::vector<GroupRow>& rows);
   // Rows of frames with increases (not keyframes), or of buckets.
   void Add(int32_t source, int8_t level, const RowSet& rows);
   GroupRows Finish() const;
@@ -163,7 +218,10 @@ class CounterSums {
   const Grouping& grouping_;
   const std::vector<RowFilter>& filters_;
   internal::Groups groups_;
+  // Of a group and bucket; where there is one bucket alone, of the group.
   absl::flat_hash_map<uint64_t, uint32_t> slots_;
+  std::vector<uint32_t> slot_of_group_;
+  bool one_bucket_ = true;
   std::vector<std::pair<uint32_t, int32_t>> slot_keys_;
   std::vector<int> flags_;
   std::vector<__int128> sums_;

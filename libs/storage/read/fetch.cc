@@ -45,10 +45,11 @@ enum Field {
   kFrameEntries,
   kSeries,
   kOffsets,
-  kData,
   kIds,
-  kSections,
   kMetric,
+  // The structure of a block, or the row flags of a frame; behind it one slice per run of columns.
+  kStructure,
+  kSlices,
 };
 
 struct Span {
@@ -81,6 +82,51 @@ Shape Chosen(Shape shape, const std::vector<ColumnId>& wanted) {
   return shape;
 }
 
+// Neighbouring columns, brought as one slice of the bytes. Columns between two wanted ones that take little room come
+// along: labels stand once per series.
+struct Run {
+  ColumnId first = 0;
+  ColumnId last = 0;
+};
+
+// `parts` are all columns of a level in the order in which they are stored.
+std::vector<Run> RunsOf(const Shape& shape, const std::vector<ColumnId>& wanted) {
+  std::vector<Run> runs;
+  bool open = false;
+  for (const Shape::Part& part : shape.parts) {
+    if (std::find(wanted.begin(), wanted.end(), part.id) != wanted.end()) {
+      if (!open) runs.push_back({part.id, part.id});
+      runs.back().last = part.id;
+      open = true;
+    } else if (!part.label) {
+      open = false;
+    }
+  }
+  return runs;
+}
+
+// What is brought of a metric's rows.
+struct Wanted {
+  Shape raw;
+  Shape buckets;
+  std::vector<Run> raw_runs;
+  std::vector<Run> bucket_runs;
+
+  explicit Wanted(const FetchSpec& spec) {
+    if (spec.metric == nullptr) return;
+    const auto columns = ColumnsOf(*spec.metric);
+    raw = columns::RawShape(columns, LocateBy(*spec.metric));
+    buckets = columns::BucketShape(columns, LocateBy(*spec.metric));
+    if (!spec.frames_only) {
+      raw_runs = RunsOf(raw, spec.raw);
+      bucket_runs = RunsOf(buckets, spec.buckets);
+    }
+    raw = Chosen(std::move(raw), spec.raw);
+    buckets = Chosen(std::move(buckets), spec.buckets);
+  }
+  const std::vector<Run>& RunsAt(int64_t level) const { return level > 0 ? bucket_runs : raw_runs; }
+};
+
 std::string ByteaText(const std::string& bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text = "\\\\x";
@@ -93,7 +139,7 @@ std::string ByteaText(const std::string& bytes) {
 
 class SpecSql {
  public:
-  explicit SpecSql(const FetchSpec& spec) : spec_(spec) {}
+  SpecSql(const FetchSpec& spec, const Wanted& wanted) : spec_(spec), wanted_(wanted) {}
 
   std::string Make(pg::Params* params) {
     params_ = params;
@@ -122,22 +168,57 @@ class SpecSql {
       if (level == 0) AppendTo(&inner, " UNION ALL ", Blocks(level, spans), " AND b.long");
     }
     if (spec_.by_source) AppendTo(&inner, " ORDER BY 1, 3 DESC");
-    // Sections are cut out behind the order, so that none is sorted with its bytes.
+    // Slices are cut out behind the order, so that none is sorted with its bytes.
+    std::string slices;
+    if (spec_.frames_only) {
+      AppendTo(&slices, "CASE WHEN q.level >= 0 THEN ", BlockSlice("1", StructureEnd()), " END");
+    } else {
+      AppendTo(&slices, "CASE WHEN q.level < 0 THEN ",
+               Slice("q.offsets[cardinality(q.offsets) - 1]", "q.offsets[cardinality(q.offsets)]"), " ELSE ",
+               BlockSlice("1", StructureEnd()), " END");
+    }
+    for (size_t i = 0; i < std::max(wanted_.raw_runs.size(), wanted_.bucket_runs.size()); ++i) {
+      AppendTo(&slices, ", CASE");
+      if (i < wanted_.raw_runs.size()) {
+        const Run& run = wanted_.raw_runs[i];
+        AppendTo(&slices, " WHEN q.level < 0 THEN ",
+                 Slice(Cat("q.offsets[least(", run.first, ", cardinality(q.offsets) - 1)]"),
+                       Cat("q.offsets[least(", run.last + 1, ", cardinality(q.offsets) - 1)]")),
+                 " WHEN q.chosen AND q.level = 0 THEN ", RunSlice(run));
+      }
+      if (i < wanted_.bucket_runs.size()) {
+        AppendTo(&slices, " WHEN q.chosen AND q.level > 0 THEN ", RunSlice(wanted_.bucket_runs[i]));
+      }
+      slices += " END";
+    }
     return Cat(
         "SELECT q.source_id, q.level, q.kind, q.e, q.s, q.scope_id, q.part, q.flags, q.collector_id, q.rows, "
-        "q.unchanged, q.frame_entries, q.series, q.offsets, CASE WHEN q.level < 0 THEN q.data END, x.ids, "
-        "x.sections, q.metric_id FROM (",
-        inner,
-        ") q LEFT JOIN LATERAL (SELECT array_agg(u.id) AS ids, array_agg(substring(q.data FROM "
-        "q.offsets[u.i] + 1 FOR q.offsets[u.i + 1] - q.offsets[u.i])) AS sections FROM (SELECT w.id, w.i::int4 "
-        "AS i FROM unnest(q.ids) WITH ORDINALITY AS w(id, i)) u WHERE u.id = ANY(CASE WHEN q.chosen THEN ",
-        Add(IdsText(), "int2[]"), " ELSE ", Add(FrameIdsText(), "int2[]"), " END)) x ON q.level >= 0");
+        "q.unchanged, q.frame_entries, q.series, q.offsets, q.ids, q.metric_id, ",
+        slices, " FROM (", inner, ") q");
   }
 
  private:
   std::string Add(pg::Param value, std::string_view type) {
     params_->push_back(std::move(value));
     return Cat("$", params_->size(), "::", type);
+  }
+  static std::string Slice(const std::string& from, const std::string& to) {
+    return Cat("substring(q.data FROM ", from, " + 1 FOR ", to, " - ", from, ")");
+  }
+  // Of the sections at the places `from` to before `to` of a block.
+  static std::string BlockSlice(const std::string& from, const std::string& to) {
+    return Slice(Cat("q.offsets[", from, "]"), Cat("q.offsets[", to, "]"));
+  }
+  // Place behind the sections up to column `id`: columns grow, and everything before them is below 0.
+  static std::string PlaceBehind(int id) { return Cat("width_bucket(", id, "::int2, q.ids) + 1"); }
+  static std::string RunSlice(const Run& run) { return BlockSlice(PlaceBehind(run.first - 1), PlaceBehind(run.last)); }
+  // The structure ends before the columns, without instants before these; frames end where series begin.
+  std::string StructureEnd() const {
+    const auto before = [](ColumnId id) {
+      return Cat("coalesce(array_position(q.ids, (", id, ")::int2), ", PlaceBehind(0), ")");
+    };
+    return Cat("CASE WHEN q.chosen THEN ", spec_.instants ? PlaceBehind(0) : before(columns::kRowLast), " ELSE ",
+               before(columns::kSeriesScope), " END");
   }
   std::string Time(int64_t us) { return Add(MicrosText(us), "timestamptz"); }
 
@@ -149,11 +230,16 @@ class SpecSql {
       part = " AND b.part = 0";
     } else if (spec_.located) {
       std::string keys = "{";
-      for (const std::string& key : *spec_.located) AppendTo(&keys, keys.size() > 1 ? "," : "", ByteaText(key));
+      std::vector<int32_t> of;
+      for (const FetchSpec::Located& located : *spec_.located) {
+        AppendTo(&keys, keys.size() > 1 ? "," : "", ByteaText(located.key));
+        of.push_back(located.source_id);
+      }
       keys += "}";
-      chosen = Cat("coalesce((SELECT bool_or(k BETWEEN b.locate_min AND b.locate_max) FROM unnest(",
-                   Add(std::move(keys), "bytea[]"), ") k), true)");
-      part = Cat(" AND (b.part = 0 OR ", chosen, ")");
+      chosen = Cat("coalesce((SELECT bool_or(coalesce(k BETWEEN b.locate_min AND b.locate_max, true)) FROM unnest(",
+                   Add(std::move(keys), "bytea[]"), ", ", Add(ArrayOf(of), "int4[]"),
+                   ") AS t(k, s) WHERE s IN (0, b.source_id)), false)");
+      part = spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")");
     }
     std::string sql = Cat(
         "SELECT b.source_id, b.level, b.kind, b.last, b.starts, 0::int8, b.part, 0::int2, 0, b.rows, b.unchanged_rows, "
@@ -178,19 +264,8 @@ class SpecSql {
     return sql;
   }
 
-  std::string IdsText() const {
-    std::vector<int32_t> ids;
-    for (const ColumnId id : columns::StructureIds()) ids.push_back(id);
-    for (const ColumnId id : spec_.raw) ids.push_back(id);
-    for (const ColumnId id : spec_.buckets) ids.push_back(id);
-    return ArrayOf(ids);
-  }
-  static std::string FrameIdsText() {
-    const std::vector<ColumnId>& ids = columns::FrameIds();
-    return ArrayOf(std::vector<int32_t>(ids.begin(), ids.end()));
-  }
-
   const FetchSpec& spec_;
+  const Wanted& wanted_;
   pg::Params* params_ = nullptr;
   std::string sources_, metric_, kinds_;
 };
@@ -198,14 +273,7 @@ class SpecSql {
 // Opens the rows of the answer.
 class Opener {
  public:
-  explicit Opener(const FetchSpec& spec)
-      : spec_(spec),
-        raw_(spec.metric == nullptr
-                 ? Shape()
-                 : Chosen(columns::RawShape(ColumnsOf(*spec.metric), LocateBy(*spec.metric)), spec.raw)),
-        buckets_(spec.metric == nullptr
-                     ? Shape()
-                     : Chosen(columns::BucketShape(ColumnsOf(*spec.metric), LocateBy(*spec.metric)), spec.buckets)) {}
+  Opener(const FetchSpec& spec, const Wanted& wanted) : spec_(spec), wanted_(wanted) {}
 
   absl::Status Open(const pg::BinaryRow& row, Fetched* out) {
     PGA_ASSIGN_OR_RETURN(const int64_t source, row.Int(kSource));
@@ -244,21 +312,30 @@ class Opener {
       return absl::OkStatus();
     }
     PGA_RETURN_IF_ERROR(row.Int32Array(kOffsets, &offsets_));
-    const std::string_view data = row.Bytes(kData);
     if (offsets_.size() < 2) return absl::InvalidArgumentError("a frame without columns");
-    for (size_t i = 0; i + 1 < offsets_.size(); ++i) {
-      if (offsets_[i] < 0 || offsets_[i] > offsets_[i + 1] || static_cast<size_t>(offsets_[i + 1]) > data.size()) {
+    const size_t columns = offsets_.size() - 2;
+    frame.chunks.resize(columns);
+    for (size_t i = 0; i < wanted_.raw_runs.size(); ++i) {
+      const auto first = static_cast<size_t>(wanted_.raw_runs[i].first - 1);
+      const size_t last = std::min(static_cast<size_t>(wanted_.raw_runs[i].last), columns);
+      if (!Cut(row.Bytes(kSlices + i), first, last,
+               [&](size_t c, std::string_view chunk) { frame.chunks[c] = chunk; })) {
         return absl::InvalidArgumentError("the offsets of a frame do not fit its bytes");
       }
-      const std::string_view chunk =
-          data.substr(static_cast<size_t>(offsets_[i]), static_cast<size_t>(offsets_[i + 1] - offsets_[i]));
-      if (i + 2 < offsets_.size()) {
-        frame.chunks.push_back(chunk);
-      } else {
-        frame.row_flags = chunk;
-      }
     }
-    return columns::OpenFrame(raw_, frame, &out->rows);
+    frame.row_flags = row.Bytes(kStructure);
+    return columns::OpenFrame(wanted_.raw, frame, &out->rows);
+  }
+
+  // Cuts a slice into the sections [first, last) of offsets_.
+  template <typename Take>
+  bool Cut(std::string_view slice, size_t first, size_t last, const Take& take) const {
+    for (size_t i = first; i < last; ++i) {
+      const int64_t start = int64_t{offsets_[i]} - offsets_[first], end = int64_t{offsets_[i + 1]} - offsets_[first];
+      if (start < 0 || end < start || static_cast<uint64_t>(end) > slice.size()) return false;
+      take(i, slice.substr(static_cast<size_t>(start), static_cast<size_t>(end - start)));
+    }
+    return true;
   }
 
   absl::Status OpenOneBlock(const pg::BinaryRow& row, Fetched* out) {
@@ -269,9 +346,31 @@ class Opener {
     PGA_ASSIGN_OR_RETURN(block.rows, row.Int(kRows));
     block.frames = static_cast<int32_t>(frames);
     block.series = static_cast<int32_t>(series);
-    PGA_RETURN_IF_ERROR(row.Int16Array(kIds, &block.ids));
-    PGA_RETURN_IF_ERROR(row.BytesArray(kSections, &block.sections));
-    PGA_RETURN_IF_ERROR(columns::OpenBlock(out->level == 0 ? raw_ : buckets_, block, &out->rows));
+    PGA_RETURN_IF_ERROR(row.Int16Array(kIds, &ids_));
+    PGA_RETURN_IF_ERROR(row.Int32Array(kOffsets, &offsets_));
+    if (offsets_.size() != ids_.size() + 1) {
+      return absl::InvalidArgumentError("a block has not as many sections as ids");
+    }
+    const auto take = [&](size_t i, std::string_view section) {
+      block.ids.push_back(ids_[i]);
+      block.sections.push_back(section);
+    };
+    const std::string_view structure = row.Bytes(kStructure);
+    size_t behind = 0;
+    while (behind < ids_.size() && ids_[behind] < 0 && offsets_[behind + 1] - offsets_[0] <= Length(structure))
+      ++behind;
+    bool good = Cut(structure, 0, behind, take);
+    const std::vector<Run>& runs = wanted_.RunsAt(out->level);
+    for (size_t i = 0; i < runs.size() && good; ++i) {
+      if (row.IsNull(kSlices + i)) continue;
+      const auto place_behind = [&](int id) {
+        return static_cast<size_t>(
+            std::partition_point(ids_.begin(), ids_.end(), [id](ColumnId each) { return each <= id; }) - ids_.begin());
+      };
+      good = Cut(row.Bytes(kSlices + i), place_behind(runs[i].first - 1), place_behind(runs[i].last), take);
+    }
+    if (!good) return absl::InvalidArgumentError("the offsets of a block do not fit its bytes");
+    PGA_RETURN_IF_ERROR(columns::OpenBlock(out->level == 0 ? wanted_.raw : wanted_.buckets, block, &out->rows));
     // What is said of frames is said in the first part.
     if (part > 0 && out->level == 0) {
       for (columns::FrameInfo& frame : out->rows.frames) frame.frames = 0;
@@ -279,9 +378,11 @@ class Opener {
     return absl::OkStatus();
   }
 
+  static int64_t Length(std::string_view bytes) { return static_cast<int64_t>(bytes.size()); }
+
   const FetchSpec& spec_;
-  const Shape raw_;
-  const Shape buckets_;
+  const Wanted& wanted_;
+  std::vector<ColumnId> ids_;
   std::vector<int32_t> offsets_;
 };
 
@@ -291,8 +392,9 @@ absl::Status FetchRows(pg::ReadTransaction& tx, const FetchSpec& spec,
                        const std::function<absl::Status(Fetched&)>& sink) {
   if (spec.cells->empty() || spec.source_ids.empty()) return absl::OkStatus();
   pg::Params params;
-  const std::string sql = SpecSql(spec).Make(&params);
-  Opener opener(spec);
+  const Wanted wanted(spec);
+  const std::string sql = SpecSql(spec, wanted).Make(&params);
+  Opener opener(spec, wanted);
   Fetched fetched;
   return tx.Query(sql, params, [&](const pg::BinaryRow& row) -> absl::Status {
     PGA_RETURN_IF_ERROR(opener.Open(row, &fetched));

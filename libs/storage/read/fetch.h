@@ -35,9 +35,18 @@ struct FetchSpec {
   // Where: every piece of time is fetched from its level, and from the frames that are in no block yet. Rows around
   // the cells come along.
   const columns::Cells* cells = nullptr;
-  // Only series whose locate_by label has one of these keys (columns::LocateKey), growing; nullopt = all. Blocks
-  // without such a series come with their frames alone, and only the first of each row set.
-  std::optional<std::vector<std::string>> located;
+  // Only series whose locate_by label has one of these keys (columns::LocateKey); nullopt = all. Blocks without such a
+  // series come with their frames alone, and only the first of each row set.
+  struct Located {
+    // 0 = any.
+    int32_t source_id = 0;
+    std::string key;
+  };
+  std::optional<std::vector<Located>> located;
+  // Blocks without a located series do not come at all.
+  bool located_only = false;
+  // RowSet::row_last_us is wanted; else it holds zeros.
+  bool instants = false;
   // Rows in order of source, keyframes before deltas; else in any order.
   bool by_source = false;
 };

@@ -24,14 +24,14 @@ std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
 }
 
 // Keys of the only series that can pass the filters, when a filter names one.
-std::optional<std::vector<std::string>> LocatedBy(const MetricRead& read) {
+std::optional<std::vector<FetchSpec::Located>> LocatedBy(const MetricRead& read) {
   const ColumnId locate_by = LocateBy(*read.metric);
   for (const LabelFilter& filter : read.filters) {
     if (filter.op != LabelFilter::Op::kEquals || IdOf(*read.metric, *filter.label) != locate_by) continue;
     if (filter.label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
-      return std::vector<std::string>{columns::LocateKey(std::string_view(filter.value))};
+      return std::vector<FetchSpec::Located>{{0, columns::LocateKey(std::string_view(filter.value))}};
     }
-    return std::vector<std::string>{columns::LocateKey(static_cast<int64_t>(std::stoll(filter.value)))};
+    return std::vector<FetchSpec::Located>{{0, columns::LocateKey(static_cast<int64_t>(std::stoll(filter.value)))}};
   }
   return std::nullopt;
 }
@@ -153,32 +153,25 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   std::set<int32_t> sources;
   const ColumnId locate_by = LocateBy(*read.metric);
   const auto located_at = std::find(grouping.by.begin(), grouping.by.end(), locate_by) - grouping.by.begin();
-  std::set<std::string> keys;
-  std::set<std::pair<int32_t, std::vector<columns::Value>>> wanted;
+  std::vector<FetchSpec::Located> located;
   for (const columns::GroupRow& row : first) {
     sources.insert(row.source);
-    wanted.emplace(row.source, row.labels);
     if (static_cast<size_t>(located_at) >= row.labels.size()) continue;
     const columns::Value& value = row.labels[static_cast<size_t>(located_at)];
-    if (const auto* text = std::get_if<std::string>(&value)) keys.insert(columns::LocateKey(std::string_view(*text)));
-    if (const auto* number = std::get_if<int64_t>(&value)) keys.insert(columns::LocateKey(*number));
-    if (std::holds_alternative<std::monostate>(value)) keys.insert("");
+    if (const auto* text = std::get_if<std::string>(&value))
+      located.push_back({row.source, columns::LocateKey(std::string_view(*text))});
+    if (const auto* number = std::get_if<int64_t>(&value)) located.push_back({row.source, columns::LocateKey(*number)});
+    if (std::holds_alternative<std::monostate>(value)) located.push_back({row.source, ""});
   }
   rest.source_ids.assign(sources.begin(), sources.end());
   std::vector<ColumnId> rest_ids = IdsOfColumns(*read.metric, columns);
   columns::CounterSums sums(cells, rest_ids, grouping, filters);
   FetchSpec spec = IncreaseSpec(rest, cells, rest_ids, grouping);
-  if (!keys.empty()) spec.located = std::vector<std::string>(keys.begin(), keys.end());
+  if (!located.empty()) spec.located = std::move(located);
+  spec.located_only = true;
+  sums.Only(first);
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
-    sums.Add(fetched.source_id, fetched.level, columns::OnlySeries(fetched.rows, [&](size_t series) {
-               std::vector<columns::Value> labels;
-               for (const ColumnId id : grouping.by) {
-                 const auto column = fetched.rows.labels.find(id);
-                 labels.push_back(column == fetched.rows.labels.end() ? columns::Value()
-                                                                      : columns::ValueOf(&column->second, series));
-               }
-               return wanted.contains({fetched.source_id, std::move(labels)});
-             }));
+    sums.Add(fetched.source_id, fetched.level, fetched.rows);
     return absl::OkStatus();
   }));
   return sums.Top(order.sum, order.divisor, static_cast<size_t>(limit));
@@ -208,6 +201,7 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
   spec.buckets = Distinct(std::move(spec.buckets));
   spec.keyframes = true;
   spec.by_source = true;
+  spec.instants = true;
 
   columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold));
   columns::CoverageSums coverage(cells, read.plan.buckets());
@@ -236,21 +230,24 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransa
   const columns::internal::CellTable table(cells);
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
     if (groups.full()) return absl::OkStatus();
-    std::vector<uint8_t> wanted = columns::KeepRows(filters, fetched.rows);
-    for (size_t row = 0; row < wanted.size(); ++row) {
-      if (table.Holding(fetched.rows.frames[fetched.rows.row_frame[row]].end_us) < 0) wanted[row] = 0;
+    const std::vector<uint8_t> kept = columns::KeepRows(filters, fetched.rows);
+    columns::internal::Groups::Rows rows(&groups, fetched.source_id, fetched.rows);
+    for (size_t row = 0; row < kept.size(); ++row) {
+      if (kept[row] == 0 || table.Holding(fetched.rows.frames[fetched.rows.row_frame[row]].end_us) < 0) continue;
+      const uint32_t series = fetched.rows.row_series[row];
+      rows.TakeInfos(rows.Of(series, row), series, row, false);
     }
-    groups.Assign(fetched.source_id, fetched.rows, wanted);
     return absl::OkStatus();
   }));
   std::vector<columns::GroupRow> rows;
   if (groups.full()) return rows;
-  for (const columns::internal::Groups::Group& group : groups.all()) {
+  for (uint32_t number = 0; number < groups.size(); ++number) {
+    columns::internal::Groups::Group group = groups.At(number);
     columns::GroupRow row;
     row.source = group.source;
     row.scope = group.scope;
     row.bucket = -1;
-    row.labels = group.labels;
+    row.labels = std::move(group.labels);
     rows.push_back(std::move(row));
   }
   return rows;

@@ -1,11 +1,21 @@
-// How long questions over statements take on a database with many sources: blocks of the last hours, of hours and of
-// days are made directly, as a compactor leaves them. Prints one line per question.
+// How long questions over many sources take, one at a time and eight at once, and how much memory they need at most.
+// Prints one line per question.
 //   storage_read_benchmark [sources [statements changed a minute]]
+//     a database of its own: statements alone, in folded blocks of the last day, of hours and of days as a compactor
+//     leaves them, and one more hour of frames that are in no block yet
+//   storage_read_benchmark URL
+//     a metrics database with history, as `fleetsim load` makes it; nothing is written
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +26,7 @@
 #include "libs/columns/block.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
+#include "libs/storage/read/activity_reader.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/statement_reader.h"
@@ -102,16 +113,257 @@ void Store(pg::CopyConnection& connection, const std::string& expires, int sourc
   }
 }
 
-template <typename Ask>
-void Time(const char* name, const Ask& ask) {
-  std::vector<double> times;
-  for (int i = 0; i < 6; ++i) {
-    const absl::Time start = absl::Now();
-    Check(ask(), name);
-    if (i > 0) times.push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+// The frames of `rows` as rows of metrics.frame.
+void StoreFrames(pg::CopyConnection& connection, int source, int64_t metric_id, const catalog_pb::Metric& metric,
+                 const columns::RowSet& rows) {
+  std::vector<std::vector<uint32_t>> of_frame(rows.frames.size());
+  for (size_t row = 0; row < rows.rows(); ++row) of_frame[rows.row_frame[row]].push_back(static_cast<uint32_t>(row));
+  for (size_t f = 0; f < of_frame.size(); ++f) {
+    std::string data;
+    std::vector<int32_t> offsets;
+    for (int i = 0; i < metric.columns_size(); ++i) {
+      const auto id = static_cast<columns::ColumnId>(i + 1);
+      offsets.push_back(static_cast<int32_t>(data.size()));
+      const auto label = rows.labels.find(id);
+      const auto value = rows.values.find(id);
+      columns::Column column(TypeOf(metric.columns(i).type()));
+      if (label != rows.labels.end()) column.texts = label->second.texts;
+      for (const uint32_t row : of_frame[f]) {
+        if (label != rows.labels.end()) {
+          column.AppendFrom(label->second, rows.row_series[row]);
+        } else if (value != rows.values.end()) {
+          column.AppendFrom(value->second, row);
+        } else {
+          column.AppendNull();
+        }
+      }
+      columns::EncodeColumn(column, &data);
+    }
+    offsets.insert(offsets.end(), 2, static_cast<int32_t>(data.size()));
+    const auto text = [](int64_t us) { return TimeText(absl::FromUnixMicros(us)); };
+    const auto done = connection.Exec(
+        "INSERT INTO metrics.frame (source_id, metric_id, scope_id, kind, part, flags, schema_version, collected_at, "
+        "interval_start, received_at, collector_id, rows, unchanged_rows, offsets, data) VALUES ($1::int4, $2::int2, "
+        "0, 1, 0, 0, 1, $3::timestamptz, $4::timestamptz, now(), 1, $5::int4, 0, $6::int4[], $7::bytea)",
+        {source, metric_id, text(rows.frames[f].end_us), text(rows.frames[f].start_us),
+         static_cast<int64_t>(of_frame[f].size()), absl::StrCat("{", absl::StrJoin(offsets, ","), "}"),
+         pg::Bytes{data}},
+        absl::Now() + absl::Minutes(1));
+    Check(done.status(), "storing a frame");
   }
+}
+
+using Ask = std::function<absl::Status()>;
+
+double ProcessMs() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  const auto ms = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3;
+  };
+  return ms(use.ru_utime) + ms(use.ru_stime);
+}
+
+void Print(const std::string& name, std::vector<double> times, double own_ms) {
   std::sort(times.begin(), times.end());
-  std::printf("%-44s median %7.1f ms  most %7.1f ms\n", name, times[times.size() / 2], times.back());
+  const size_t p95 = std::min(times.size() - 1, (times.size() * 95 + 99) / 100 - 1);
+  std::printf("%-46s least %6.1f  p50 %6.1f  p95 %6.1f ms   of it in this process %6.1f ms CPU\n", name.c_str(),
+              times.front(), times[times.size() / 2], times[p95], own_ms / static_cast<double>(times.size()));
+  std::fflush(stdout);
+}
+
+// After one call to warm up.
+void Time(const std::string& name, const Ask& ask) {
+  Check(ask(), name.c_str());
+  std::vector<double> times;
+  const double before = ProcessMs();
+  for (int i = 0; i < 20; ++i) {
+    const absl::Time start = absl::Now();
+    Check(ask(), name.c_str());
+    times.push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+  }
+  Print(name, std::move(times), ProcessMs() - before);
+}
+
+// Eight callers at once, each the next question when it has its answer.
+void TimeTogether(const std::string& name, const std::vector<Ask>& asks) {
+  constexpr size_t kCallers = 8;
+  constexpr size_t kEach = 8;
+  std::vector<std::vector<double>> times(kCallers);
+  std::vector<std::thread> callers;
+  const double before = ProcessMs();
+  for (size_t caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (size_t i = 0; i < kEach; ++i) {
+        const absl::Time start = absl::Now();
+        Check(asks[(caller + i) % asks.size()](), name.c_str());
+        times[caller].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  std::vector<double> all;
+  for (const auto& of_caller : times) all.insert(all.end(), of_caller.begin(), of_caller.end());
+  Print(name, std::move(all), ProcessMs() - before);
+}
+
+void PrintPeakMemory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM")) std::printf("peak memory of this process: %s\n", line.substr(6).c_str());
+  }
+}
+
+// What is asked about: every source, one of its statements, and the end of the ranges.
+struct Asked {
+  std::vector<SourceRef> sources;
+  int64_t statement = 0;
+  absl::Time now;
+  bool activity = false;
+};
+
+struct Readers {
+  std::unique_ptr<pg::ReadPool> pool;
+  std::unique_ptr<clock::FakeClock> clock;
+  std::unique_ptr<StatementReader> statements;
+  std::unique_ptr<SeriesReader> series;
+  std::unique_ptr<ActivityReader> activity;
+};
+
+Readers MakeReaders(const std::string& url, const std::shared_ptr<const catalog::Catalog>& catalog, absl::Time now) {
+  Readers readers;
+  auto pool = pg::ReadPool::Create({.url = url, .size = 8});
+  Check(pool.status(), "pool");
+  readers.pool = *std::move(pool);
+  readers.clock = std::make_unique<clock::FakeClock>(now);
+  readers.statements = std::make_unique<StatementReader>(readers.pool.get(), catalog, readers.clock.get());
+  readers.series = std::make_unique<SeriesReader>(readers.pool.get(), catalog, readers.clock.get());
+  readers.activity = std::make_unique<ActivityReader>(readers.pool.get(), catalog);
+  return readers;
+}
+
+absl::Time Until() {
+  return absl::Now() + absl::Minutes(1);
+}
+
+Ask Top(const Readers& readers, const std::vector<SourceRef>& sources, absl::Time now, int hours) {
+  return [&readers, sources, now, hours] {
+    TopStatementsQuery query;
+    query.sources = sources;
+    query.start = now - absl::Hours(hours);
+    query.end = now;
+    return readers.statements->Top(query, Until()).status();
+  };
+}
+
+void Questions(const Readers& readers, const Asked& asked) {
+  const absl::Time now = asked.now;
+  const std::vector<SourceRef> one = {asked.sources[0]};
+  const auto timeline = [&](int hours) -> Ask {
+    return [&readers, &asked, one, now, hours] {
+      const RangeRequest range{now - absl::Hours(hours), now, hours <= 24 ? 3600 : 86400, ""};
+      return readers.statements->Timeline(asked.statement, one, range, true, Until()).status();
+    };
+  };
+  const auto series = [&](const std::vector<SourceRef>& sources, int hours) -> Ask {
+    return [&readers, sources, now, hours] {
+      SeriesQuery query;
+      query.metric = "statements";
+      query.column = "calls";
+      query.sources = sources;
+      query.range = {now - absl::Hours(hours), now, hours <= 1 ? 60 : hours <= 24 ? 3600 : 86400, ""};
+      query.group_by = {"source"};
+      return readers.series->Read(query, Until()).status();
+    };
+  };
+  const auto activity = [&](const std::vector<SourceRef>& sources, bool instant) -> Ask {
+    return [&readers, sources, now, instant] {
+      ActivityQuery query;
+      query.sources = sources;
+      query.start = now - absl::Hours(1);
+      query.end = now;
+      query.instant = instant;
+      query.limit = 1000;
+      // More blocking edges than the limit are an answer too.
+      const absl::Status status = readers.activity->Read(query, Until()).status();
+      return absl::IsInvalidArgument(status) ? absl::OkStatus() : status;
+    };
+  };
+  std::vector<Ask> fleet, single;
+  for (const int hours : {1, 24, 24 * 7, 24 * 30}) {
+    fleet.push_back(Top(readers, asked.sources, now, hours));
+    single.push_back(Top(readers, one, now, hours));
+    Time(absl::StrCat("top 20 of all sources, ", hours, " h"), fleet.back());
+  }
+  for (const int hours : {24, 24 * 30}) {
+    single.push_back(timeline(hours));
+    Time(absl::StrCat("timeline of one statement, ", hours, " h"), single.back());
+  }
+  for (const int hours : {1, 24, 24 * 30}) {
+    fleet.push_back(series(asked.sources, hours));
+    single.push_back(series(one, hours));
+    Time(absl::StrCat("series by source, ", hours, " h"), fleet.back());
+  }
+  if (asked.activity) {
+    fleet.push_back(activity(asked.sources, false));
+    single.push_back(activity(one, false));
+    Time("activity and blocking of all sources, 1 h", fleet.back());
+    Time("activity and blocking of one source, 1 h", single.back());
+    Time("activity and blocking of all, an instant", activity(asked.sources, true));
+  }
+  TimeTogether("8 at once, one source each", single);
+  TimeTogether("8 at once, all sources each", fleet);
+}
+
+void PrintSizes(pg::CopyConnection& connection) {
+  auto size = connection.Exec(
+      "SELECT level, count(*), sum(length(data))::int8, sum(rows)::int8 FROM metrics.block GROUP BY 1 UNION ALL SELECT "
+      "-1, count(*), coalesce(sum(length(data)), 0)::int8, coalesce(sum(rows), 0)::int8 FROM metrics.frame ORDER BY 1",
+      absl::Now() + absl::Minutes(1));
+  Check(size.status(), "sizes");
+  for (const pg::Row row : *size) {
+    const std::string of = row.Int32(0) < 0 ? "frames" : absl::StrCat("blocks of level ", row.Int32(0));
+    std::printf("%s: %lld, %.1f MB, %lld rows\n", of.c_str(), static_cast<long long>(row.Int64(1)),
+                static_cast<double>(row.Int64(2)) / 1e6, static_cast<long long>(row.Int64(3)));
+  }
+}
+
+// A database with history: asked about the end of it.
+int RunOn(const std::string& url) {
+  auto catalog = catalog::Catalog::Builtin();
+  Check(catalog.status(), "catalog");
+  auto connection = pg::CopyConnection::Connect({.url = url}, absl::Now() + absl::Seconds(10));
+  Check(connection.status(), "connecting");
+  const auto exec = [&](const std::string& sql) {
+    auto result = (*connection)->Exec(sql, absl::Now() + absl::Minutes(1));
+    Check(result.status(), sql.c_str());
+    return *std::move(result);
+  };
+  Asked asked;
+  asked.activity = true;
+  for (const pg::Row row : exec("SELECT id, uuid::text, name FROM metrics.source ORDER BY 1")) {
+    asked.sources.push_back({row.Int32(0), std::string(row.Text(1)), std::string(row.Text(2))});
+  }
+  const pg::Result end = exec(
+      "SELECT coalesce(max(extract(epoch FROM date_trunc('minute', last)))::int8, 0) FROM metrics.block WHERE level = "
+      "0 AND metric_id = (SELECT id FROM metrics.catalog_metric WHERE name = 'statements')");
+  if (asked.sources.empty() || end[0].Int64(0) == 0) {
+    std::fprintf(stderr, "the database has no blocks of statements\n");
+    return 1;
+  }
+  asked.now = absl::FromUnixSeconds(end[0].Int64(0));
+  const Readers readers = MakeReaders(url, *catalog, asked.now);
+  TopStatementsQuery query;
+  query.sources = {asked.sources[0]};
+  query.start = asked.now - absl::Hours(24);
+  query.end = asked.now;
+  const auto top = readers.statements->Top(query, Until());
+  Check(top.status(), "statements");
+  if (!top->statements.empty()) asked.statement = top->statements[0].query_id;
+  PrintSizes(**connection);
+  Questions(readers, asked);
+  PrintPeakMemory();
+  return 0;
 }
 
 int Run(int sources, int per_minute) {
@@ -143,11 +395,12 @@ int Run(int sources, int per_minute) {
   const columns::Shape buckets = columns::BucketShape(all, LocateBy(metric));
   const int statements = 2 * per_minute;
   std::vector<SourceRef> refs;
-  // The rows of one source serve all: what they cost does not depend on what they say.
-  std::vector<columns::RowSet> hours_raw, days_hours, weeks;
-  for (int hour = 0; hour < 25; ++hour) {
-    const int64_t from = kNow - (hour + 1) * kHour;
-    hours_raw.push_back(Rows(random, metric, false, from, from + kHour, kMinute, statements, per_minute));
+  // The rows of one source serve all: what they cost does not depend on what they say. Pieces of three hours are what
+  // folding leaves at 300 statements a minute.
+  std::vector<columns::RowSet> pieces, days_hours, weeks;
+  for (int piece = 0; piece < 9; ++piece) {
+    const int64_t from = kNow - (piece + 1) * 3 * kHour;
+    pieces.push_back(Rows(random, metric, false, from, from + 3 * kHour, kMinute, statements, per_minute));
   }
   for (int day = 0; day < 8; ++day) {
     const int64_t from = kNow - (day + 1) * kDay;
@@ -157,60 +410,30 @@ int Run(int sources, int per_minute) {
     const int64_t from = kNow - (week + 1) * 7 * kDay;
     weeks.push_back(Rows(random, metric, true, from, from + 7 * kDay, kDay, statements, statements));
   }
+  const columns::RowSet queue = Rows(random, metric, false, kNow, kNow + kHour, kMinute, statements, per_minute);
   for (int source = 1; source <= sources; ++source) {
     refs.push_back(
         {source, absl::StrCat("00000000-0000-0000-0000-", 100000000000 + source), absl::StrCat("s", source)});
     exec("BEGIN");
-    for (const columns::RowSet& rows : hours_raw) Store(**connection, expires(31), source, metric_id, 0, raw, rows);
+    for (const columns::RowSet& rows : pieces) Store(**connection, expires(31), source, metric_id, 0, raw, rows);
     for (size_t day = 0; day < days_hours.size(); ++day) {
       Store(**connection, expires(30 - static_cast<int64_t>(day)), source, metric_id, 1, buckets, days_hours[day]);
     }
     for (size_t week = 0; week < weeks.size(); ++week) {
       Store(**connection, expires(80 - static_cast<int64_t>(week)), source, metric_id, 2, buckets, weeks[week]);
     }
+    StoreFrames(**connection, source, metric_id, metric, queue);
     exec("COMMIT");
   }
   exec("VACUUM ANALYZE metrics.block");
-  const pg::Result size =
-      exec("SELECT level, count(*), sum(length(data))::int8, sum(rows)::int8 FROM metrics.block GROUP BY 1 ORDER BY 1");
-  for (const pg::Row row : size) {
-    std::printf("level %d: %lld blocks, %.1f MB, %lld rows\n", row.Int32(0), static_cast<long long>(row.Int64(1)),
-                static_cast<double>(row.Int64(2)) / 1e6, static_cast<long long>(row.Int64(3)));
-  }
+  exec("VACUUM ANALYZE metrics.frame");
+  PrintSizes(**connection);
 
-  auto pool = pg::ReadPool::Create({.url = *url});
-  Check(pool.status(), "pool");
-  clock::FakeClock clock(absl::FromUnixMicros(kNow));
-  StatementReader statements_reader(pool->get(), *catalog, &clock);
-  SeriesReader series_reader(pool->get(), *catalog, &clock);
-  const auto until = [] { return absl::Now() + absl::Minutes(1); };
   const absl::Time now = absl::FromUnixMicros(kNow);
-  for (const int hours : {1, 24, 24 * 7, 24 * 30}) {
-    Time(absl::StrCat("top 20 of all sources, ", hours, " h").c_str(), [&] {
-      TopStatementsQuery query;
-      query.sources = refs;
-      query.start = now - absl::Hours(hours);
-      query.end = now;
-      return statements_reader.Top(query, until()).status();
-    });
-  }
-  for (const int hours : {24, 24 * 30}) {
-    Time(absl::StrCat("timeline of one statement, ", hours, " h").c_str(), [&] {
-      return statements_reader
-          .Timeline((int64_t{1} << 40) * 7, {refs[0]}, {now - absl::Hours(hours), now, hours == 24 ? 3600 : 86400, ""},
-                    true, until())
-          .status();
-    });
-  }
-  Time("series by source, 720 h", [&] {
-    SeriesQuery query;
-    query.metric = "statements";
-    query.column = "calls";
-    query.sources = refs;
-    query.range = {now - absl::Hours(24 * 30), now, 86400, ""};
-    query.group_by = {"source"};
-    return series_reader.Read(query, until()).status();
-  });
+  const Readers readers = MakeReaders(*url, *catalog, now + absl::Hours(1));
+  Questions(readers, {refs, (int64_t{1} << 40) * 7, now, false});
+  Time("top 20 of all sources, 1 h of frames alone", Top(readers, refs, now + absl::Hours(1), 1));
+  PrintPeakMemory();
   return 0;
 }
 
@@ -218,6 +441,7 @@ int Run(int sources, int per_minute) {
 }  // namespace pga::storage
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]).find_first_of(":=") != std::string::npos) return pga::storage::RunOn(argv[1]);
   const int sources = argc > 1 ? std::atoi(argv[1]) : 50;
   // Anything else than a number asks for the smallest run.
   if (sources < 1) return pga::storage::Run(2, 20);
