@@ -245,10 +245,10 @@ class Opened {
   }
   // False when the section is malformed; `values` stays empty when it is not there.
   bool Ints(ColumnId id, size_t count, std::vector<int64_t>* values) const {
-    values->clear();
     const std::string_view* section = Find(id);
+    // All that is there is written over, so what stands there already need not be cleared.
+    values->resize(section == nullptr ? 0 : count);
     if (section == nullptr) return true;
-    values->resize(count);
     std::string_view in = *section;
     return DecodeInts(&in, count, values->data()) && in.empty();
   }
@@ -257,12 +257,9 @@ class Opened {
   const BlockBytes& block_;
 };
 
-// Leaves the memory of vectors, and of columns, which OpenBlock fills or takes away.
+// Leaves the memory of vectors, and what OpenBlock writes over or takes away.
 void Clear(RowSet* rows) {
   rows->frames.clear();
-  rows->series_scope.clear();
-  rows->row_series.clear();
-  rows->row_frame.clear();
   rows->row_flags.clear();
   rows->row_last_us.clear();
 }
@@ -386,6 +383,9 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
 
   if (opened.Find(kRowFrame) == nullptr) {
     for (size_t i = 0; i < sent.size(); ++i) rows->frames[i].rows = sent[i];
+    rows->series_scope.clear();
+    rows->row_series.clear();
+    rows->row_frame.clear();
     rows->labels.clear();
     rows->values.clear();
     return absl::OkStatus();

@@ -91,7 +91,8 @@ const std::vector<ColumnId>& FrameIds();
 
 // Opens what was fetched: frames always; series and rows when their structure is there. Columns of `shape` whose
 // sections are missing are left out. INVALID_ARGUMENT for bytes that are not what they should be; takes no more memory
-// than 16 bytes a value that the counts allow. What `rows` held goes, and its memory is used again. Counts are checked against `kMaxOpenRows`.
+// than 16 bytes a value that the counts allow. What `rows` held goes, and its memory is used again. Counts are checked
+// against `kMaxOpenRows`.
 inline constexpr int64_t kMaxOpenRows = 4'000'000;
 absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows);
 

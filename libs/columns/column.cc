@@ -230,7 +230,8 @@ void EncodeColumn(const Column& column, std::string* out) {
 
 absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column* column) {
   column->type = type;
-  column->ints.clear();
+  // Integers are written over.
+  if (column->ints.size() > rows) column->ints.resize(rows);
   column->doubles.clear();
   column->texts.clear();
   column->nulls.clear();
@@ -243,6 +244,7 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
     if (head != kAllNull || !chunk.empty()) return Wrong("a column of NULL has something behind it");
     column->nulls.assign(rows, 1);
     if (type == Type::kDouble) {
+      column->ints.clear();
       column->doubles.assign(rows, 0);
     } else {
       column->ints.assign(rows, 0);
