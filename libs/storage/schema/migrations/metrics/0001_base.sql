@@ -65,7 +65,7 @@ CREATE TABLE metrics.query_text (
   query_id    int8 NOT NULL,
   text        text NOT NULL,
   last_seen   timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (source_id, database_id, query_id)
+  PRIMARY KEY (source_id, query_id, database_id)
 );
 
 -- One row per stream of a collector, updated with every transaction: room in the page keeps the updates in place.
