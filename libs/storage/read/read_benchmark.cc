@@ -441,7 +441,7 @@ int Run(int sources, int per_minute) {
 }  // namespace pga::storage
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]).find_first_of(":=") != std::string::npos) return pga::storage::RunOn(argv[1]);
+  if (argc > 1 && std::string(argv[1]).find("://") != std::string::npos) return pga::storage::RunOn(argv[1]);
   const int sources = argc > 1 ? std::atoi(argv[1]) : 50;
   // Anything else than a number asks for the smallest run.
   if (sources < 1) return pga::storage::Run(2, 20);
