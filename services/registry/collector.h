@@ -21,7 +21,7 @@ struct Collector {
   std::string certificate_thumbprint;
   std::optional<absl::Time> certificate_expires_at;
   int32_t config_version = 1;
-  // Rows stored since registration and within 24 hours, as the ledger last told.
+  // Rows stored since registration and within 24 hours, as query last said.
   int64_t metrics_count_total = 0;
   int64_t metrics_count_24h = 0;
   int32_t health_check_interval_seconds = 60;
@@ -38,7 +38,7 @@ struct Registration {
   std::string version;
 };
 
-// What the ledger tells about a collector.
+// What query says of a collector's stored frames.
 struct Activity {
   std::string collector_id;
   std::optional<absl::Time> last_seen;

@@ -37,7 +37,7 @@ class CollectorStore {
   virtual absl::StatusOr<int32_t> PutConfig(const std::string& id, const std::string& toml, const std::string& by,
                                             absl::Time now, absl::Time deadline) = 0;
 
-  // Notes what the ledger told; unknown ids are passed over.
+  // Notes what query said; unknown ids are passed over.
   virtual absl::Status NoteActivity(const std::vector<Activity>& activity, absl::Time deadline) = 0;
   virtual absl::Status Audit(const AuditEntry& entry, absl::Time deadline) = 0;
 };

@@ -1,4 +1,4 @@
-// What registry asks of query: how active collectors are, as the ledger of stored frames shows it.
+// What registry asks of query: how active collectors are, as stored frames show it.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ class QueryClient {
   // `identity` must outlive the client.
   QueryClient(std::shared_ptr<grpc::Channel> query, rpc::ServiceIdentity* identity);
 
-  // Every collector the ledger knows. Blocks for `limit` at most.
+  // Every collector that query knows. Blocks for `limit` at most.
   absl::StatusOr<std::vector<Activity>> CollectorActivity(absl::Duration limit);
 
  private:

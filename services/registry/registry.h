@@ -34,7 +34,7 @@ struct Enrolment {
 // Thread-safe. Functions block on the store and on auth until the call's deadline.
 class Registry {
  public:
-  // `query` may be null (no ledger to ask); everything else must outlive the registry.
+  // `query` may be null (nobody to ask); everything else must outlive the registry.
   Registry(CollectorStore* store, AuthClient* auth, QueryClient* query, int max_concurrent_collectors,
            clock::Clock* clock)
       : store_(store), auth_(auth), query_(query), limit_(max_concurrent_collectors), clock_(clock) {}
@@ -59,7 +59,7 @@ class Registry {
   absl::StatusOr<StoredConfig> FetchConfig(const rpc::CallContext& call, int known_version);
   absl::StatusOr<int> PutConfig(const rpc::CallContext& call, const std::string& collector_id, const std::string& toml);
 
-  // Asks the ledger and stores what it says; at most once in 2 s, and not for longer than `limit`.
+  // Asks query and stores what it says; at most once in 2 s, and not for longer than `limit`.
   void RefreshActivity(absl::Duration limit);
 
  private:

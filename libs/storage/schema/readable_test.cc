@@ -422,7 +422,7 @@ TEST_P(ReadableTest, ShowsTheRowsOfFramesAndBlocks) {
   EXPECT_EQ(Lines(question(from, to)), absl::StrJoin(part, "\n"));
   EXPECT_LT(part.size(), lines.size());
 
-  // The ledger's view counts each frame once, however many parts its block has.
+  // View public.metrics counts each frame once, however many parts its block has.
   EXPECT_EQ(Value("SELECT count(*) FROM metrics"), absl::StrCat(frames));
   EXPECT_EQ(Value("SELECT (SELECT sum(frames) FROM metrics.block WHERE level = 0 AND part = 0) + (SELECT count(*) FROM "
                   "metrics.frame WHERE part = 0) = (SELECT count(*) FROM metrics)"),
