@@ -30,7 +30,8 @@ class Input {
     return value % (most + 1);
   }
   std::string_view Bytes() {
-    const size_t size = std::min<size_t>(Number(4000), rest_.size());
+    const auto wanted = static_cast<size_t>(Number(4000));
+    const size_t size = std::min(wanted, rest_.size());
     const std::string_view bytes = rest_.substr(0, size);
     rest_.remove_prefix(size);
     return bytes;
