@@ -793,40 +793,35 @@ TEST_F(GroupWriterTest, CommitWithoutItsStandbyIsNotAcknowledged) {
   ASSERT_THAT(server.status(), status::IsOk());
   WriterDatabase db(server->get());
   StreamMaker a(&db, "a");
-  std::unique_ptr<GroupWriter> writer;
-  bool armed = false;
-  std::thread canceller;
-  writer = MakeWriter(db.url(), [&](WritePoint point) {
-    if (!armed || point != WritePoint::kBeforeCommit) return;
-    armed = false;
-    db.Exec("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    db.Exec("SELECT pg_reload_conf()");
-    // In force once a commit of somebody else waits for the standby.
-    std::atomic<bool> waits{false};
-    std::thread canary([&] {
-      for (int i = 0; !waits; ++i) {
-        (void)(*server)->Exec(
-            db.name(), absl::StrCat("/* canary */ INSERT INTO metrics.lease VALUES ('", i, "', 'canary', now())"));
-      }
-    });
-    waits = Eventually([&] {
-      return db.Number(
-                 "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND "
-                 "query LIKE '/* canary%'") > 0;
-    });
-    EXPECT_TRUE(waits.exchange(true));
-    canary.join();
-    canceller = std::thread([&, pid = writer->backend_pid()] {
-      EXPECT_TRUE(Eventually([&] {
-        return db.Number(absl::StrCat("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = ",
-                                      pid)) > 0;
-      }));
-      db.Number(absl::StrCat("SELECT pg_cancel_backend(", pid, ")::int"));
-    });
-  });
+  const std::unique_ptr<GroupWriter> writer = MakeWriter(db.url(), nullptr);
   EXPECT_EQ(WriteOne(*writer, a.Next()).outcome, BatchOutcome::kCommitted);
-  armed = true;
+  db.Exec("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+  db.Exec("SELECT pg_reload_conf()");
+  // In force once a commit of somebody else waits for the standby.
+  std::atomic<bool> seen{false}, ended{false};
+  std::thread canary([&] {
+    for (int i = 0; !seen; ++i) {
+      (void)(*server)->Exec(db.name(),
+                            absl::StrCat("/* canary */ INSERT INTO metrics.lease VALUES ('", i, "', 'canary', now())"));
+    }
+    ended = true;
+  });
+  const std::string waiting = " FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '/* canary%'";
+  EXPECT_TRUE(Eventually([&] { return db.Number("SELECT count(*)" + waiting) > 0; }));
+  seen = true;
+  EXPECT_TRUE(Eventually([&] {
+    db.Number("SELECT count(pg_cancel_backend(pid))" + waiting);
+    return ended.load();
+  }));
+  canary.join();
   auto batch = a.Next();
+  std::thread canceller([&, pid = writer->backend_pid()] {
+    EXPECT_TRUE(Eventually([&] {
+      return db.Number(absl::StrCat("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = ",
+                                    pid)) > 0;
+    }));
+    db.Number(absl::StrCat("SELECT pg_cancel_backend(", pid, ")::int"));
+  });
   EXPECT_EQ(WriteOne(*writer, batch).outcome, BatchOutcome::kRetry);
   canceller.join();
   db.Exec("ALTER SYSTEM RESET synchronous_standby_names");
