@@ -1,7 +1,8 @@
-// How the types of the catalog are held as columns: one place for the wire, the tables and the readers.
+// How types and kinds of the catalog are held as columns: one place for the wire, the tables and the readers.
 #pragma once
 
 #include "libs/columns/column.h"
+#include "libs/columns/rollup.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
 namespace pga::frame {
@@ -17,6 +18,19 @@ constexpr columns::Type TypeOf(pganalytics::catalog::v1::ColumnType type) {
       return columns::Type::kText;
     default:
       return columns::Type::kInt;
+  }
+}
+
+constexpr columns::Kind KindOf(pganalytics::catalog::v1::ColumnKind kind) {
+  switch (kind) {
+    case pganalytics::catalog::v1::COLUMN_KIND_LABEL:
+      return columns::Kind::kLabel;
+    case pganalytics::catalog::v1::COLUMN_KIND_GAUGE:
+      return columns::Kind::kGauge;
+    case pganalytics::catalog::v1::COLUMN_KIND_COUNTER:
+      return columns::Kind::kCounter;
+    default:
+      return columns::Kind::kInfo;
   }
 }
 

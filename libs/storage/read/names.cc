@@ -1,4 +1,5 @@
 #include "libs/storage/read/names.h"
+#include "libs/frame/column_type.h"
 
 #include <re2/re2.h>
 
@@ -200,27 +201,11 @@ columns::ColumnId IdOf(const Metric& metric, const Column& column) {
   return 0;
 }
 
-columns::Type TypeOf(catalog_pb::ColumnType type) {
-  switch (type) {
-    case catalog_pb::COLUMN_TYPE_BOOL:
-      return columns::Type::kBool;
-    case catalog_pb::COLUMN_TYPE_FLOAT8:
-      return columns::Type::kDouble;
-    case catalog_pb::COLUMN_TYPE_TEXT:
-      return columns::Type::kText;
-    default:
-      return columns::Type::kInt;
-  }
-}
-
 std::vector<columns::MetricColumn> ColumnsOf(const Metric& metric) {
   std::vector<columns::MetricColumn> all;
   for (const Column& column : metric.columns()) {
-    columns::Kind kind = columns::Kind::kInfo;
-    if (column.kind() == catalog_pb::COLUMN_KIND_LABEL) kind = columns::Kind::kLabel;
-    if (column.kind() == catalog_pb::COLUMN_KIND_GAUGE) kind = columns::Kind::kGauge;
-    if (column.kind() == catalog_pb::COLUMN_KIND_COUNTER) kind = columns::Kind::kCounter;
-    all.push_back({static_cast<columns::ColumnId>(all.size() + 1), TypeOf(column.type()), kind});
+    all.push_back(
+        {static_cast<columns::ColumnId>(all.size() + 1), frame::TypeOf(column.type()), frame::KindOf(column.kind())});
   }
   return all;
 }

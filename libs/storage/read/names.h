@@ -34,7 +34,6 @@ ReadRetention RetentionOf(const catalog_pb::Metric& metric);
 
 // Place in the definition, from 1.
 columns::ColumnId IdOf(const catalog_pb::Metric& metric, const catalog_pb::Column& column);
-columns::Type TypeOf(catalog_pb::ColumnType type);
 std::vector<columns::MetricColumn> ColumnsOf(const catalog_pb::Metric& metric);
 // 0 = none.
 columns::ColumnId LocateBy(const catalog_pb::Metric& metric);

@@ -24,6 +24,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/columns/block.h"
+#include "libs/frame/column_type.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/read/activity_reader.h"
@@ -66,7 +67,7 @@ columns::RowSet Rows(std::mt19937_64& random, const catalog_pb::Metric& metric, 
     const auto id = static_cast<columns::ColumnId>(i + 1);
     const catalog_pb::Column& of = metric.columns(i);
     if (of.kind() == catalog_pb::COLUMN_KIND_LABEL) {
-      columns::Column column(TypeOf(of.type()));
+      columns::Column column(frame::TypeOf(of.type()));
       if (column.type == columns::Type::kText) column.texts = {"one", "two"};
       for (int s = 0; s < statements; ++s) {
         column.ints.push_back(of.name() == "queryid"                ? (int64_t{1} << 40) * s
@@ -126,7 +127,7 @@ void StoreFrames(pg::CopyConnection& connection, int source, int64_t metric_id, 
       offsets.push_back(static_cast<int32_t>(data.size()));
       const auto label = rows.labels.find(id);
       const auto value = rows.values.find(id);
-      columns::Column column(TypeOf(metric.columns(i).type()));
+      columns::Column column(frame::TypeOf(metric.columns(i).type()));
       if (label != rows.labels.end()) column.texts = label->second.texts;
       for (const uint32_t row : of_frame[f]) {
         if (label != rows.labels.end()) {

@@ -1,10 +1,12 @@
 #include "libs/storage/schema/readable_testing.h"
+#include "libs/frame/column_type.h"
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/columns/int_codec.h"
+#include "libs/frame/column_type.h"
 #include "libs/status/status.h"
 
 namespace pga::storage {
@@ -16,38 +18,13 @@ std::string IntArray(const std::vector<int32_t>& values) {
   return absl::StrCat("{", absl::StrJoin(values, ","), "}");
 }
 
-columns::Type TypeOf(catalog_pb::ColumnType type) {
-  switch (type) {
-    case catalog_pb::COLUMN_TYPE_BOOL:
-      return columns::Type::kBool;
-    case catalog_pb::COLUMN_TYPE_FLOAT8:
-      return columns::Type::kDouble;
-    case catalog_pb::COLUMN_TYPE_TEXT:
-      return columns::Type::kText;
-    default:
-      return columns::Type::kInt;
-  }
-}
-
-columns::Kind KindOf(catalog_pb::ColumnKind kind) {
-  switch (kind) {
-    case catalog_pb::COLUMN_KIND_LABEL:
-      return columns::Kind::kLabel;
-    case catalog_pb::COLUMN_KIND_GAUGE:
-      return columns::Kind::kGauge;
-    case catalog_pb::COLUMN_KIND_COUNTER:
-      return columns::Kind::kCounter;
-    default:
-      return columns::Kind::kInfo;
-  }
-}
-
 }  // namespace
 
 std::vector<columns::MetricColumn> ColumnsOf(const catalog_pb::Metric& metric) {
   std::vector<columns::MetricColumn> all;
   for (const auto& column : metric.columns()) {
-    all.push_back({static_cast<columns::ColumnId>(all.size() + 1), TypeOf(column.type()), KindOf(column.kind())});
+    all.push_back(
+        {static_cast<columns::ColumnId>(all.size() + 1), frame::TypeOf(column.type()), frame::KindOf(column.kind())});
   }
   return all;
 }

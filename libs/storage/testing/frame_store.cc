@@ -1,4 +1,5 @@
 #include "libs/storage/testing/frame_store.h"
+#include "libs/frame/column_type.h"
 
 #include <gtest/gtest.h>
 
@@ -36,7 +37,7 @@ std::string MicrosText(int64_t us) {
 }
 
 columns::Column ColumnOf(const catalog_pb::Column& of, const std::vector<StoredRow>& rows) {
-  columns::Column column(TypeOf(of.type()));
+  columns::Column column(frame::TypeOf(of.type()));
   for (const StoredRow& row : rows) {
     const auto value = row.values.find(of.name());
     if (value == row.values.end() || std::holds_alternative<std::monostate>(value->second)) {

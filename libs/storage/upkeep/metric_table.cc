@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
+#include "libs/frame/column_type.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
@@ -17,32 +18,6 @@ namespace catalog_pb = pganalytics::catalog::v1;
 
 constexpr absl::Duration kMaxAge = absl::Minutes(1);
 
-columns::Type TypeOf(catalog_pb::ColumnType type) {
-  switch (type) {
-    case catalog_pb::COLUMN_TYPE_BOOL:
-      return columns::Type::kBool;
-    case catalog_pb::COLUMN_TYPE_FLOAT8:
-      return columns::Type::kDouble;
-    case catalog_pb::COLUMN_TYPE_TEXT:
-      return columns::Type::kText;
-    default:
-      return columns::Type::kInt;
-  }
-}
-
-columns::Kind KindOf(catalog_pb::ColumnKind kind) {
-  switch (kind) {
-    case catalog_pb::COLUMN_KIND_GAUGE:
-      return columns::Kind::kGauge;
-    case catalog_pb::COLUMN_KIND_COUNTER:
-      return columns::Kind::kCounter;
-    case catalog_pb::COLUMN_KIND_INFO:
-      return columns::Kind::kInfo;
-    default:
-      return columns::Kind::kLabel;
-  }
-}
-
 std::shared_ptr<const MetricShape> ShapeOfMetric(int16_t id, const catalog_pb::Metric& metric) {
   auto shape = std::make_shared<MetricShape>();
   shape->id = id;
@@ -52,7 +27,7 @@ std::shared_ptr<const MetricShape> ShapeOfMetric(int16_t id, const catalog_pb::M
   columns::ColumnId locate_by = 0;
   for (const catalog_pb::Column& column : metric.columns()) {
     const auto column_id = static_cast<columns::ColumnId>(shape->columns.size() + 1);
-    shape->columns.push_back({column_id, TypeOf(column.type()), KindOf(column.kind())});
+    shape->columns.push_back({column_id, frame::TypeOf(column.type()), frame::KindOf(column.kind())});
     if (!metric.locate_by().empty() && column.name() == metric.locate_by()) locate_by = column_id;
     for (int version = std::max(column.since_schema_version(), 1); version <= shape->schema_version; ++version) {
       ++shape->columns_of_version[static_cast<size_t>(version - 1)];
