@@ -111,6 +111,19 @@ absl::Status CompactorService::Answer(const rpc::CallContext& call, const pb::Ge
   }
   response->mutable_backlog()->set_frames(static_cast<double>(usage->queue_frames));
   if (usage->queue_oldest_us != 0) SetTime(usage->queue_oldest_us, response->mutable_backlog()->mutable_oldest());
+  response->mutable_backlog()->set_dead_frames(static_cast<double>(usage->queue_dead_frames));
+  if (all) {
+    for (const storage::StorageUsage::Holder& held : usage->holders) {
+      pb::SnapshotHolder* holder = response->mutable_backlog()->add_held_by();
+      holder->set_kind(held.kind);
+      holder->set_pid(held.pid);
+      holder->set_name(held.name);
+      holder->set_user(held.user);
+      holder->set_client(held.client);
+      SetTime(held.since_us, holder->mutable_since());
+      holder->set_transactions(static_cast<double>(held.transactions));
+    }
+  }
   SetTime(usage->at_us, response->mutable_as_of());
   response->set_complete(usage->complete);
   return absl::OkStatus();

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <string>
@@ -9,6 +10,8 @@
 
 #include "absl/time/clock.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/fake_clock.h"
+#include "libs/pg/copy_connection.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/server.h"
 #include "libs/status/testing.h"
@@ -48,10 +51,14 @@ class CompactorTest : public ::testing::Test {
     revocations_.Apply({}, absl::Now());
     authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_, rpc::Authenticator::Hooks{},
                                                           clock::Clock::Real());
+    Start(clock::Clock::Real());
+    signer_ = *token::Signer::FromSecret(kSecret);
+  }
+  void Start(clock::Clock* clock) {
     CompactorConfig config;
     config.metrics_url = log::Secret(database_->url());
-    auto compactor = CompactorServer::Create(
-        config, {.metrics = &metrics_, .clock = clock::Clock::Real(), .authenticator = authenticator_.get()});
+    auto compactor =
+        CompactorServer::Create(config, {.metrics = &metrics_, .clock = clock, .authenticator = authenticator_.get()});
     ASSERT_THAT(compactor, IsOk());
     compactor_ = *std::move(compactor);
     rpc::Server::Options options;
@@ -61,7 +68,6 @@ class CompactorTest : public ::testing::Test {
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
     stub_ = pb::CompactorService::NewStub(server_->InProcessChannel());
-    signer_ = *token::Signer::FromSecret(kSecret);
   }
   void TearDown() override {
     if (server_ == nullptr) return;
@@ -109,15 +115,7 @@ TEST_F(CompactorTest, WhatIsStoredIsMergedAndTold) {
                                       absl::Seconds(30)));
   // The accounting that ran beside the merge may have been before it: a process that begins now sees the blocks.
   TearDown();
-  CompactorConfig config;
-  config.metrics_url = log::Secret(database_->url());
-  compactor_ = *CompactorServer::Create(
-      config, {.metrics = &metrics_, .clock = clock::Clock::Real(), .authenticator = authenticator_.get()});
-  rpc::Server::Options options;
-  options.name = "compactor";
-  options.services = compactor_->services();
-  server_ = *rpc::Server::Start(std::move(options));
-  stub_ = pb::CompactorService::NewStub(server_->InProcessChannel());
+  Start(clock::Clock::Real());
   ASSERT_TRUE(pga::testing::WaitUntil(
       [&] {
         const auto answer = GetStorage({}, Viewer());
@@ -158,6 +156,40 @@ TEST_F(CompactorTest, WhatIsStoredIsMergedAndTold) {
   rpc::CallOptions anonymous;
   anonymous.deadline = absl::Now() + absl::Seconds(5);
   EXPECT_THAT(GetStorage({}, anonymous), StatusIs(absl::StatusCode::kUnauthenticated));
+}
+
+TEST_F(CompactorTest, WhoHoldsTheQueueBackIsTold) {
+  TearDown();
+  auto dump = pg::CopyConnection::Connect({.url = database_->url(), .application_name = "pg_dump"},
+                                          absl::Now() + absl::Seconds(10));
+  ASSERT_THAT(dump, IsOk());
+  ASSERT_THAT((*dump)->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", absl::Now() + absl::Seconds(10)),
+              IsOk());
+  database_->db().Exec("GRANT pg_read_all_stats TO pganalytics_maintenance");
+  clock::FakeClock later(absl::Now() + absl::Minutes(10));
+  Start(&later);
+  ASSERT_TRUE(pga::testing::WaitUntil(
+      [&] {
+        const auto answer = GetStorage({}, Viewer());
+        return answer.ok() && answer->has_as_of();
+      },
+      absl::Seconds(30)));
+  const auto all = GetStorage({}, Viewer());
+  ASSERT_THAT(all, IsOk());
+  // By this clock the transactions of the other jobs are as long.
+  const auto& holders = all->backlog().held_by();
+  const auto found =
+      std::find_if(holders.begin(), holders.end(), [](const auto& held) { return held.name() == "pg_dump"; });
+  ASSERT_NE(found, holders.end()) << all->DebugString();
+  const pb::SnapshotHolder& holder = *found;
+  EXPECT_EQ(holder.kind(), "session");
+  EXPECT_EQ(holder.pid(), (*dump)->backend_pid());
+  EXPECT_GE(absl::ToUnixSeconds(later.Now()) - holder.since().seconds(), 600);
+  // It is of the suite, not of a group.
+  const std::vector<std::string> other = {"other"};
+  const auto some = GetStorage({}, Viewer(&other));
+  ASSERT_THAT(some, IsOk());
+  EXPECT_EQ(some->backlog().held_by_size(), 0);
 }
 
 TEST(CompactorConfigTest, WithoutADatabaseItDoesNotStart) {

@@ -68,6 +68,18 @@ void PrintStored(const Context& context, const pb::GetStorageResponse& answer, b
   *context.out << (table.empty() ? "no blocks are stored yet\n" : table.Render(context.width));
 }
 
+// What keeps merged frames from being removed.
+void PrintHolders(const Context& context, const pb::Backlog& backlog) {
+  if (backlog.held_by_size() == 0) return;
+  *context.out << "About " << Number(backlog.dead_frames()) << " merged frames take room as long as these stand:\n";
+  Table holders({"HELD BY", "NAME", "PID", "USER", "CLIENT", "SINCE", "TRANSACTIONS"});
+  for (const pb::SnapshotHolder& holder : backlog.held_by()) {
+    holders.Add({holder.kind(), holder.name(), holder.pid() == 0 ? "" : absl::StrCat(holder.pid()), holder.user(),
+                 holder.client(), Ago(FromProto(holder.since()), context.now), Number(holder.transactions())});
+  }
+  *context.out << holders.Render(context.width);
+}
+
 absl::Status Storage(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   pb::GetStorageRequest request;
@@ -94,6 +106,7 @@ absl::Status Storage(Context& context) {
       *context.out << ", the oldest collected " << Ago(FromProto(answer.backlog().oldest()), context.now);
     }
     *context.out << "\n";
+    PrintHolders(context, answer.backlog());
   }
   Table jobs({"JOB", "HOLDER", "LAST RUN", "TOOK", "FAILURES", "RESTING", "LAST FAILURE"});
   for (const pb::JobStatus& job : answer.jobs()) {

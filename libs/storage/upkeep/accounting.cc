@@ -25,12 +25,53 @@ constexpr char kDays[] =
     "FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'metrics.block'::regclass AND c.relname ~ '^block_p[0-9]{8}$' ORDER BY 1";
 constexpr char kAllDays[] = "SELECT d, '' FROM generate_series($1::int4, $1::int4 + 460) d";
+// How long a snapshot is held before it is told.
+constexpr absl::Duration kHeldFor = absl::Minutes(5);
+// Whose snapshots keep rows of this database: sessions (those of standbys, which have no database, too; VACUUM's does
+// not count), prepared transactions, slots. A login without pg_read_all_stats sees no start of others' transactions.
+constexpr char kHolders[] =
+    "SELECT * FROM (SELECT 'session', pid, application_name::text, usename::text, coalesce(host(client_addr), ''), "
+    "coalesce((extract(epoch FROM xact_start) * 1000000)::int8, 0), backend_xmin::text, age(backend_xmin)::int8 AS "
+    "behind FROM pg_catalog.pg_stat_activity WHERE backend_xmin IS NOT NULL AND usename IS NOT NULL AND pid <> "
+    "pg_backend_pid() AND (datname IS NULL OR datname = current_database()) AND coalesce(backend_type, '') NOT IN "
+    "('autovacuum worker', 'parallel worker') UNION ALL "
+    "SELECT 'prepared transaction', 0, gid, owner::text, '', (extract(epoch FROM prepared) * 1000000)::int8, "
+    "transaction::text, age(transaction)::int8 FROM pg_catalog.pg_prepared_xacts WHERE database = current_database() "
+    "UNION ALL SELECT 'replication slot', coalesce(active_pid, 0), slot_name::text, '', '', 0, xmin::text, "
+    "age(xmin)::int8 FROM pg_catalog.pg_replication_slots WHERE xmin IS NOT NULL) h ORDER BY behind DESC LIMIT 20";
 
 }  // namespace
 
 std::shared_ptr<const StorageUsage> Accounting::Get() const {
   absl::MutexLock lock(&mutex_);
   return last_;
+}
+
+absl::Status Accounting::FindHolders(const JobRun& run, StorageUsage* usage) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result found, run.connection->Exec(kHolders, absl::Now() + kStatementTime));
+  const int64_t now_us = NowMicros(run.clock);
+  std::map<HolderKey, Held> held;
+  for (const pg::Row row : found) {
+    StorageUsage::Holder holder{.kind = std::string(row.Text(0)),
+                                .pid = row.Int32(1),
+                                .name = std::string(row.Text(2)),
+                                .user = std::string(row.Text(3)),
+                                .client = std::string(row.Text(4)),
+                                .since_us = row.Int64(5),
+                                .transactions = row.Int64(7)};
+    const std::string xmin(row.Text(6));
+    // A transaction may take one snapshot after the other: one that was seen to do so holds the present one since then.
+    const auto known = held_.find({holder.kind, holder.pid, holder.name});
+    if (known != held_.end()) {
+      holder.since_us = known->second.xmin == xmin ? known->second.since_us : now_us;
+    } else if (holder.since_us == 0) {
+      holder.since_us = now_us;
+    }
+    held[{holder.kind, holder.pid, holder.name}] = {xmin, holder.since_us};
+    if (now_us - holder.since_us >= absl::ToInt64Microseconds(kHeldFor)) usage->holders.push_back(std::move(holder));
+  }
+  held_ = std::move(held);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
@@ -142,10 +183,13 @@ absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
               "(SELECT FROM metrics.frame LIMIT ",
               kExactQueue, ") few) SELECT CASE WHEN c.n < ", kExactQueue,
               " THEN c.n ELSE greatest(c.n, pg_stat_get_live_tuples('metrics.frame'::regclass)) END, coalesce((SELECT "
-              "(extract(epoch FROM min(collected_at)) * 1000000)::int8 FROM k), 0) FROM c"),
+              "(extract(epoch FROM min(collected_at)) * 1000000)::int8 FROM k), 0), "
+              "coalesce(pg_stat_get_dead_tuples('metrics.frame'::regclass), 0) FROM c"),
           deadline()));
   usage->queue_frames = queue[0].Int64(0);
   usage->queue_oldest_us = queue[0].Int64(1);
+  usage->queue_dead_frames = queue[0].Int64(2);
+  PGA_RETURN_IF_ERROR(FindHolders(run, usage.get()));
   PGA_ASSIGN_OR_RETURN(
       const pg::Result tables,
       connection.Exec("SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c JOIN "

@@ -60,6 +60,25 @@ struct StorageUsage {
   // "frame".
   int64_t queue_frames = 0;
   int64_t queue_oldest_us = 0;
+  // Frames that are merged and still take room (about), and what keeps them: who has held a snapshot for more than five
+  // minutes that may still ask for them, the longest first, at most 20.
+  int64_t queue_dead_frames = 0;
+  struct Holder {
+    // "session", "prepared transaction" or "replication slot".
+    std::string kind;
+    // 0 without a process.
+    int32_t pid = 0;
+    // application_name, identifier or name of the slot.
+    std::string name;
+    std::string user;
+    // Address; empty for a Unix socket, and where the login may not see it.
+    std::string client;
+    // Since when, as far as it is known; us since 1970.
+    int64_t since_us = 0;
+    // Transactions that the server has begun since.
+    int64_t transactions = 0;
+  };
+  std::vector<Holder> holders;
   // When this was true; us since 1970.
   int64_t at_us = 0;
   // False while partitions have not been read for the first time.
@@ -84,7 +103,17 @@ class Accounting {
     std::map<Key, BlockUsage> usage;
   };
 
+  // Who holds a snapshot, by kind, process and name: the snapshot's oldest transaction, and since when it is held.
+  using HolderKey = std::tuple<std::string, int32_t, std::string>;
+  struct Held {
+    std::string xmin;
+    int64_t since_us = 0;
+  };
+
+  absl::Status FindHolders(const JobRun& run, StorageUsage* usage);
+
   std::map<int32_t, Day> days_;
+  std::map<HolderKey, Held> held_;
   int64_t texts_at_nanos_ = 0;
   std::vector<StorageUsage::Texts> texts_;
   mutable absl::Mutex mutex_;

@@ -469,6 +469,63 @@ TEST_F(UpkeepTest, UsageIsThatOfTheTables) {
   EXPECT_GT(usage->tables.at("block"), data);
 }
 
+TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {
+  const auto soon = [] { return absl::Now() + absl::Seconds(20); };
+  const auto connect = [&](const std::string& name) {
+    auto connection = pg::CopyConnection::Connect({.url = database_->url(), .application_name = name}, soon());
+    EXPECT_TRUE(connection.ok()) << connection.status();
+    return *std::move(connection);
+  };
+  auto dump = connect("pg_dump");
+  auto reader = connect("reader");
+  ASSERT_TRUE(dump->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", soon()).ok());
+  // Its transaction is as long, but each of its statements takes a snapshot of its own.
+  ASSERT_TRUE(reader->Exec("BEGIN; DECLARE c CURSOR FOR SELECT 1", soon()).ok());
+  database_->Store(Minutes(source_, first_, yesterday_, 120, 50));
+  auto upkeep = Upkeep::Create(Options());
+  const auto holders = [&] {
+    const auto ran = upkeep->RunJob(UpkeepJob::kAccounting, true);
+    EXPECT_TRUE(ran.ok()) << ran.status();
+    std::vector<std::string> names;
+    for (const auto& holder : upkeep->Usage()->holders) {
+      // Of this server's other databases nothing holds frames.
+      EXPECT_EQ(holder.kind, "session");
+      EXPECT_GT(holder.pid, 0);
+      EXPECT_EQ(holder.user, "postgres");
+      EXPECT_LE(holder.since_us, absl::ToUnixMicros(clock_.Now()) - 5 * 60'000'000);
+      names.push_back(holder.name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(holders(), Names{});
+  ASSERT_TRUE(reader->Exec("CLOSE c", soon()).ok());
+  Merge(Today());
+  ASSERT_TRUE(reader->Exec("DECLARE c CURSOR FOR SELECT 1", soon()).ok());
+  clock_.SetNow(absl::Now() + absl::Minutes(6));
+  EXPECT_EQ(holders(), Names{"pg_dump"});
+  EXPECT_GE(upkeep->Usage()->holders[0].transactions, 1);
+  clock_.SetNow(absl::Now() + absl::Minutes(12));
+  EXPECT_EQ(holders(), (Names{"pg_dump", "reader"}));
+  ASSERT_TRUE(dump->Exec("COMMIT", soon()).ok());
+  EXPECT_EQ(holders(), Names{"reader"});
+  ASSERT_TRUE(reader->Exec("COMMIT", soon()).ok());
+  EXPECT_EQ(holders(), Names{});
+
+  // Without the right to see others' transactions the time counts from when the snapshot is first seen.
+  ASSERT_TRUE(dump->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", soon()).ok());
+  const auto at_once = [&] {
+    upkeep = Upkeep::Create(Options());
+    clock_.SetNow(absl::Now() + absl::Minutes(30));
+    return holders();
+  };
+  EXPECT_EQ(at_once(), Names{});
+  database_->db().Exec("GRANT pg_read_all_stats TO pganalytics_maintenance");
+  EXPECT_EQ(at_once(), Names{"pg_dump"});
+  database_->db().Exec("REVOKE pg_read_all_stats FROM pganalytics_maintenance");
+}
+
 TEST_F(UpkeepTest, StoppingEndsARunningStatement) {
   database_->Store(Minutes(source_, first_, yesterday_, 10, 5));
   clock_.SetNow(Today());
