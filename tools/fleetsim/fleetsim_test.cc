@@ -218,31 +218,8 @@ TEST(Loader, LeavesWhatIngestAndCompactorWouldLeave) {
                            source.Keyframes(metric, from - 1, to - 1), &frames)
                       .ok());
       storage::RecordSets records;
-      for (const ingest_v1::Frame& frame : frames) {
-        storage::FrameRecord record;
-        record.source = *id;
-        record.metric_id = metric_id;
-        record.scope = frame.scope_id();
-        record.kind = static_cast<int16_t>(frame.kind());
-        record.flags = static_cast<int16_t>(frame.flags());
-        record.schema_version = static_cast<int16_t>(frame.schema_version());
-        record.collected_us = frame.collected_at_us();
-        record.interval_start_us = frame.interval_start_us();
-        record.received_us = frame.collected_at_us();
-        record.collector = collector;
-        record.rows = frame.row_count();
-        record.unchanged_rows = frame.unchanged_row_count();
-        for (const std::string& chunk : frame.columns()) record.chunks.emplace_back(chunk);
-        record.row_flags = frame.row_flags();
-        storage::AppendFrame(record, &records);
-      }
-      std::string copy;
-      pg::AppendCopyHeader(&copy);
-      copy += records[storage::RecordKind::kFrame].tuples;
-      pg::AppendCopyTrailer(&copy);
-      ASSERT_TRUE((*connection)->BeginCopy(storage::TypeOf(storage::RecordKind::kFrame).copy_sql, deadline).ok());
-      ASSERT_TRUE((*connection)->PutCopyData(copy, deadline).ok());
-      const auto stored = (*connection)->EndCopy(deadline);
+      AppendFrames(frames, *id, metric_id, collector, &records);
+      const auto stored = CopyFrames(**connection, records, deadline);
       ASSERT_TRUE(stored.ok()) << stored.status();
     }
   }

@@ -79,6 +79,40 @@ int32_t Today() {
 
 }  // namespace
 
+void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int32_t source_id, int16_t metric_id,
+                  int32_t collector, storage::RecordSets* records) {
+  for (const auto& frame : frames) {
+    storage::FrameRecord record;
+    record.source = source_id;
+    record.metric_id = metric_id;
+    record.scope = frame.scope_id();
+    record.kind = static_cast<int16_t>(frame.kind());
+    record.flags = static_cast<int16_t>(frame.flags());
+    record.schema_version = static_cast<int16_t>(frame.schema_version());
+    record.collected_us = frame.collected_at_us();
+    record.interval_start_us = frame.interval_start_us();
+    record.received_us = frame.collected_at_us();
+    record.collector = collector;
+    record.rows = frame.row_count();
+    record.unchanged_rows = frame.unchanged_row_count();
+    for (const std::string& chunk : frame.columns()) record.chunks.emplace_back(chunk);
+    record.row_flags = frame.row_flags();
+    storage::AppendFrame(record, records);
+  }
+}
+
+absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage::RecordSets& records,
+                                   absl::Time deadline) {
+  std::string header, trailer;
+  pg::AppendCopyHeader(&header);
+  pg::AppendCopyTrailer(&trailer);
+  PGA_RETURN_IF_ERROR(connection.BeginCopy(storage::TypeOf(storage::RecordKind::kFrame).copy_sql, deadline));
+  for (const std::string& piece : {header, records[storage::RecordKind::kFrame].tuples, trailer}) {
+    PGA_RETURN_IF_ERROR(connection.PutCopyData(piece, deadline));
+  }
+  return connection.EndCopy(deadline);
+}
+
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Connect(const std::string& url, const catalog::Catalog& catalog,
                                                         absl::Time deadline) {
   pg::CopyConnectionOptions options;

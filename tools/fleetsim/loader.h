@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +15,8 @@
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/upkeep/block_rows.h"
 #include "libs/storage/upkeep/metric_table.h"
+#include "libs/storage/write/records.h"
+#include "pganalytics/ingest/v1/frame.pb.h"
 #include "tools/fleetsim/model.h"
 
 namespace pga::fleetsim {
@@ -29,6 +32,15 @@ struct LoadOutcome {
   double encode_s = 0;
   double write_s = 0;
 };
+
+// Appends frames of one source's metric to `records` as ingest stores them in metrics.frame. What they were received at
+// is when they were collected.
+void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int32_t source_id, int16_t metric_id,
+                  int32_t collector, storage::RecordSets* records);
+
+// Writes the frames of `records` by one COPY, within the transaction that is open, if one is. Returns their number.
+absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage::RecordSets& records,
+                                   absl::Time deadline);
 
 // One connection. Not thread-safe; several may load different sources at once.
 class Loader {
