@@ -1,8 +1,8 @@
 // Figures of a benchmark as lines of JSON, which tools/bench.sh gathers into one report:
 //   {"name": "upkeep.lag_s.500", "value": 131.2, "unit": "s", "p50": .., "p95": .., "p99": .., "runs": 3, "target":
 //   180}
-// Names are of [a-z0-9_.]; a figure misses its target when it is above it, with a unit of "x" (how many times) or one
-// that ends in "/s" when it is below it.
+// Names are of [a-zA-Z0-9_.]. With the units "x" and "ratio", and those that end in "/s", more is better and a figure
+// below its target misses it; with every other unit one that is above.
 #pragma once
 
 #include <cstdio>

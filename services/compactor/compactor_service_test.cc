@@ -101,6 +101,7 @@ class CompactorTest : public ::testing::Test {
 
   std::unique_ptr<storage::UpkeepDatabase> database_;
   metrics::Registry metrics_{false};
+  clock::FakeClock later_{absl::Now() + absl::Minutes(10)};
   token::Verifier verifier_;
   token::RevocationSet revocations_;
   std::unique_ptr<rpc::Authenticator> authenticator_;
@@ -166,8 +167,7 @@ TEST_F(CompactorTest, WhoHoldsTheQueueBackIsTold) {
   ASSERT_THAT((*dump)->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", absl::Now() + absl::Seconds(10)),
               IsOk());
   database_->db().Exec("GRANT pg_read_all_stats TO pganalytics_maintenance");
-  clock::FakeClock later(absl::Now() + absl::Minutes(10));
-  Start(&later);
+  Start(&later_);
   ASSERT_TRUE(pga::testing::WaitUntil(
       [&] {
         const auto answer = GetStorage({}, Viewer());
@@ -184,7 +184,7 @@ TEST_F(CompactorTest, WhoHoldsTheQueueBackIsTold) {
   const pb::SnapshotHolder& holder = *found;
   EXPECT_EQ(holder.kind(), "session");
   EXPECT_EQ(holder.pid(), (*dump)->backend_pid());
-  EXPECT_GE(absl::ToUnixSeconds(later.Now()) - holder.since().seconds(), 600);
+  EXPECT_GE(absl::ToUnixSeconds(later_.Now()) - holder.since().seconds(), 600);
   // It is of the suite, not of a group.
   const std::vector<std::string> other = {"other"};
   const auto some = GetStorage({}, Viewer(&other));

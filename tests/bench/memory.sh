@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Peak resident memory of pganalytics-api and of one collector that watches a server with STATEMENTS statements (2000)
-# for MINUTES (10), at COLLECTION_INTERVAL=10, statements in use all the time.
+# for MINUTES (10), at COLLECTION_INTERVAL=10, statements in use all the time: tests/bench/memory.sh [--json FILE]
+JSON=/dev/null
+if [ "${1:-}" = --json ]; then JSON=$2; fi
 . "$(dirname "$0")/../e2e/lib/suite.sh"
 statements=${STATEMENTS:-2000}
 minutes=${MINUTES:-10}
@@ -25,9 +27,12 @@ while [ $SECONDS -lt $end ]; do
   api_get "/api/v1/queries/top?hours=1&limit=100" >/dev/null
   sleep 5 & wait $!
 done
-peak() { awk '/^VmHWM/ {printf "%.1f MB", $2 / 1024}' "/proc/$1/status"; }
+peak() { awk '/^VmHWM/ {printf "%.1f", $2 / 1024}' "/proc/$1/status"; }
 known=$(in_source "SELECT count(*) FROM pg_stat_statements")
 stored=$(in_metrics "SELECT coalesce(sum(rows), 0) FROM public.metrics WHERE metric_name = 'statements'")
 echo "memory: after $minutes minutes with $known statements, $stored statement rows stored:"
-echo "memory: pganalytics-api peak RSS $(peak "$API_PID") (target 120 MB)"
-echo "memory: pganalytics-collector peak RSS $(peak "$COLLECTOR_PID") (target 30 MB)"
+line() {  # name, process, target
+  echo "{\"name\": \"memory.$1\", \"value\": $(peak "$2"), \"unit\": \"MB\", \"target\": $3}" | tee -a "$JSON"
+}
+line api_peak "$API_PID" 120
+line collector_peak "$COLLECTOR_PID" 30

@@ -1,22 +1,42 @@
 #!/usr/bin/env bash
 # Loads a simulated fleet into a PostgreSQL of its own and prints what it takes, per metric and level and per table:
-# tests/bench/space.sh [sources, default 2] [days, default 3] [changed statements a minute, default 300]
-# Full size: tests/bench/space.sh 50 30 300. With SPACE_JSON=FILE the figures are written there too.
+# tests/bench/space.sh [options] [sources, default 2] [days, default 3] [changed statements a minute, default 300]
+#                      [entries of pg_stat_statements per source, default 5000]
+#   --json FILE      appends the figures as lines of JSON (libs/testing/bench_lines.h)
+#   --detail FILE    writes what tools/sizing.py needs
+#   --recorded FILE  frames of a real server (tools/fleetsim/record.sh) through queue, merge and fold, besides
+#   --dump           size and time of a plain and a custom pg_dump
+# Full size: tests/bench/space.sh --dump 50 30 300.
+JSON=/dev/null DETAIL=/dev/null RECORDED= DUMP=
+while [[ ${1:-} == --* ]]; do
+  case $1 in
+    --json) JSON=$2; shift 2 ;;
+    --detail) DETAIL=$2; shift 2 ;;
+    --recorded) RECORDED=$2; shift 2 ;;
+    --dump) DUMP=1; shift ;;
+    *) echo "space: $1 is not known; see the head of $0" >&2; exit 2 ;;
+  esac
+done
 SOURCES=${1:-2}
 DAYS=${2:-3}
 CHANGED=${3:-300}
+ENTRIES=${4:-5000}
 . "$(dirname "$0")/../e2e/lib/suite.sh"
 start_postgres "max_wal_size = '4GB'
 synchronous_commit = off
 maintenance_work_mem = '256MB'"
 url="$SUPER_URL/metrics"
 sql() { psql -X -q -v ON_ERROR_STOP=1 -d "$url" "$@"; }
+name=space.s${SOURCES}_d${DAYS}_c${CHANGED}_e$ENTRIES
+line() {  # name, value, unit, target
+  echo "{\"name\": \"$name.$1\", \"value\": $2, \"unit\": \"$3\"${4:+, \"target\": $4}}" | tee -a "$JSON" |
+    sed 's/^/space: /'
+}
 wal_before=$(sql -At -c "SELECT pg_current_wal_lsn()")
-load=$("$BIN/fleetsim" load --url "$url" --sources "$SOURCES" --days "$DAYS" --changed "$CHANGED")
+load=$("$BIN/fleetsim" load --url "$url" --sources "$SOURCES" --days "$DAYS" --changed "$CHANGED" --statements "$ENTRIES")
 echo "space: $load"
 wal=$(sql -At -c "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '$wal_before')")
 sql -c "VACUUM ANALYZE"
-# Values stored and moving cannot be told by SQL alone; columns_encoding_benchmark tells both per row.
 sql <<'SQL'
 \echo space: bytes per metric and level, in blocks
 SELECT c.name AS metric, b.level, b.kind, count(*) AS blocks, sum(b.rows) AS rows, sum(octet_length(b.data)) AS data_bytes,
@@ -31,9 +51,12 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname IN ('metrics', 'metrics_data') GROUP BY 1 HAVING sum(pg_total_relation_size(c.oid)) > 100000 ORDER BY 5 DESC;
 SQL
 # The days' level grows to 400 days, everything else to 30.
-sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v wal="$wal" -v load="$load" <<'SQL' | tee "${SPACE_JSON:-/dev/null}"
+detail=$(sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v entries="$ENTRIES" -v wal="$wal" \
+  -v load="$load" <<'SQL'
 WITH metric AS (
-  SELECT c.name, b.level, sum(octet_length(b.data))::numeric AS data, sum(b.rows) AS rows
+  SELECT c.name, b.level, sum(octet_length(b.data))::numeric AS data, sum(b.rows) AS rows,
+         coalesce(sum(b.rows) FILTER (WHERE b.kind = 1), 0) AS delta_rows,
+         coalesce(sum(octet_length(b.data)) FILTER (WHERE b.kind = 1), 0)::numeric AS delta_data
   FROM metrics.block b JOIN metrics.catalog_metric c ON c.id = b.metric_id GROUP BY 1, 2
 ), whole AS (
   SELECT sum(data) AS data FROM metric
@@ -44,16 +67,74 @@ WITH metric AS (
   WHERE c.relkind = 'r' AND n.nspname IN ('metrics', 'metrics_data')
 ), share AS (
   -- A metric's part of the tables is that of its bytes.
-  SELECT name, level, rows, data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS bytes FROM metric
+  SELECT name, level, rows, delta_rows, data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS bytes,
+         delta_data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS delta_bytes FROM metric
+), loaded AS (
+  SELECT key AS name, (value->>'stored')::numeric AS stored, (value->>'moving')::numeric AS moving
+  FROM json_each((:'load'::json)->'values')
+), kept AS (
+  SELECT name, bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days AS bytes FROM share
 )
 SELECT json_build_object(
-  'bench', 'space', 'sources', :sources, 'days', :days, 'changed', :changed, 'load', :'load'::json, 'wal_bytes', :wal,
+  'bench', 'space', 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
+  'wal_bytes', :wal,
   'table_bytes', (SELECT total FROM tables), 'block_bytes', (SELECT blocks FROM tables),
   'text_bytes', pg_total_relation_size('metrics.query_text'),
-  'fleet_gb', (SELECT round((sum(bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days)
-                             + pg_total_relation_size('metrics.query_text') * 50.0 / :sources) / 1e9, 2) FROM share),
-  'statements_gb', (SELECT round(sum(bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days) / 1e9, 2)
-                    FROM share WHERE name = 'statements'),
+  'fleet_gb', (SELECT round((sum(bytes) + pg_total_relation_size('metrics.query_text') * 50.0 / :sources) / 1e9, 3) FROM kept),
+  'statements_gb', (SELECT round(sum(bytes) / 1e9, 3) FROM kept WHERE name = 'statements'),
   'metrics', (SELECT json_agg(json_build_object('metric', name, 'level', level, 'rows', rows, 'bytes', round(bytes),
-                                                'bytes_per_row', round(bytes / nullif(rows, 0), 2)) ORDER BY bytes DESC) FROM share));
+                                                'bytes_per_row', round(bytes / nullif(rows, 0), 2)) ORDER BY bytes DESC) FROM share),
+  -- Of the raw level, keyframes apart; zeros that never change are stored values too.
+  'values', (SELECT json_agg(json_build_object('metric', name, 'bytes_per_row', round(delta_bytes / delta_rows, 2),
+                       'per_stored', round(delta_bytes / nullif(stored, 0), 3), 'per_moving', round(delta_bytes / nullif(moving, 0), 3)))
+             FROM share JOIN loaded USING (name) WHERE level = 0 AND delta_rows > 0),
+  'per_stored', (SELECT round(sum(delta_bytes) / sum(stored), 3) FROM share JOIN loaded USING (name) WHERE level = 0),
+  'per_moving', (SELECT round(sum(delta_bytes) / nullif(sum(moving), 0), 3) FROM share JOIN loaded USING (name) WHERE level = 0),
+  'shares', (SELECT json_agg(json_build_object('metric', name, 'gb', gb) ORDER BY gb DESC)
+             FROM (SELECT name, round(sum(bytes) / 1e9, 3) AS gb FROM kept GROUP BY name) s));
 SQL
+)
+get() { python3 -c 'import json, sys; d = json.loads(sys.argv[1]); print(eval(sys.argv[2], {"d": d}))' "$detail" "$1"; }
+of_statements() { get "[v for v in d['values'] if v['metric'] == 'statements'][0]['$1']"; }
+# The bounds are those of 50 sources with 300 changed statements a minute.
+all_bound= statements_bound=
+if [ "$CHANGED" -le 300 ]; then all_bound=12 statements_bound=8; fi
+line fleet_50x30 "$(get "d['fleet_gb']")" GB $all_bound
+line fleet_50x30_statements "$(get "d['statements_gb']")" GB $statements_bound
+while read -r metric gb; do line "fleet_50x30_share.$metric" "$gb" GB; done \
+  < <(get "'\n'.join(s['metric'] + ' ' + str(s['gb']) for s in d['shares'] if s['gb'] >= 0.01 and s['metric'] != 'statements')")
+line texts_fleet_50 "$(get "round(d['text_bytes'] * 50 / d['sources'] / 1e9, 3)")" GB
+line tables "$(get "round(d['table_bytes'] / 1e9, 4)")" GB
+line statements_row "$(of_statements bytes_per_row)" B
+line statements_stored_value "$(of_statements per_stored)" B
+line statements_moving_value "$(of_statements per_moving)" B
+line all_stored_value "$(get "d['per_stored']")" B
+line all_moving_value "$(get "d['per_moving']")" B
+line block_wal_row "$(get "round(d['wal_bytes'] / d['load']['rows'], 2)")" B
+if [ -n "$RECORDED" ]; then
+  PGPASSWORD=superuser-password psql -X -q -h 127.0.0.1 -p "$PG_PORT" -U postgres -d postgres -c "CREATE DATABASE recorded"
+  recorded=$("$BIN/fleetsim" recorded --url "$SUPER_URL/recorded" --file "$RECORDED")
+  echo "space: recorded $recorded"
+  name=space.recorded
+  bytes=$(psql -X -q -At -d "$SUPER_URL/recorded" -c "SELECT sum(octet_length(data) + pg_column_size(offsets) + pg_column_size(ids) + 160) FROM metrics.block WHERE level = 0")
+  of_recorded() { python3 -c 'import json, sys; print(round(int(sys.argv[1]) / json.loads(sys.argv[2])["values"]["statements"][sys.argv[3]], 3))' "$bytes" "$recorded" "$1"; }
+  line statements_row "$(of_recorded rows)" B
+  line statements_stored_value "$(of_recorded stored)" B
+  line statements_moving_value "$(of_recorded moving)" B
+fi
+if [ -n "$DUMP" ]; then
+  name=space.s${SOURCES}_d${DAYS}_c${CHANGED}_e$ENTRIES
+  dump() {  # name, then options of pg_dump
+    local what=$1 begun=$EPOCHREALTIME bytes seconds
+    shift
+    bytes=$(pg_dump "$@" -d "$url" | wc -c)
+    seconds=$(awk -v a="$begun" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.2f", b - a}')
+    line "dump_$what" "$(awk -v b="$bytes" 'BEGIN {printf "%.4f", b / 1e9}')" GB
+    line "dump_${what}_time" "$seconds" s
+    DUMPS="${DUMPS:-}${DUMPS:+, }\"$what\": {\"bytes\": $bytes, \"seconds\": $seconds}"
+  }
+  dump plain -Fp
+  dump custom -Fc
+  detail="${detail%\}}, \"dumps\": {$DUMPS}}"
+fi
+echo "$detail" >"$DETAIL"

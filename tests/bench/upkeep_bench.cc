@@ -7,8 +7,9 @@
 //
 // An hour arrives minute by minute, each minute's frames of all sources in one transaction; then it is merged, and the
 // minutely folds of an hour run. Sources beyond --models repeat the readings of earlier ones. Times of day come from a
-// clock of the bench; nothing waits. A count of 0 leaves a part out. Every part ends with a comparison of the rows in
-// blocks with those that arrived.
+// clock of the bench; nothing waits; every five minutes of it there is a checkpoint. Fewer
+// than 16 hours are those from nine o'clock on. A count of 0 leaves a part out.
+// Every part ends with a comparison of the rows in blocks with those that arrived.
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -162,14 +163,20 @@ class Bench {
     const std::string url = Database(name);
     auto connection = Must(pg::CopyConnection::Connect(Options(url), Far()));
     Fleet fleet(*this, *connection, sources);
-    const int64_t from = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs - kDayUs;
+    // Keyframes come at midnight: a day has them once, and hours of the day are without them.
+    const int64_t from = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs - kDayUs + (hours <= 15 ? 9 * kHourUs : 0);
     clock::FakeClock clock(absl::FromUnixMicros(from));
     const auto upkeep = Upkeep(url, &clock);
     std::vector<double> lag, factor, per_day;
     Cost merging, folding, vacuuming;
     int64_t rows = 0;
+    double wal_arriving = 0, wal_upkeep = 0;
     for (int hour = 0; hour < hours; ++hour) {
+      const std::string start = Wal(*connection);
       rows += fleet.Arrive(from + hour * kHourUs);
+      (void)Must(connection->Exec("CHECKPOINT", Far()));
+      const std::string arrived = Wal(*connection);
+      wal_arriving += WalBytes(*connection, start, arrived);
       clock.Advance(absl::FromUnixMicros(from + (hour + 1) * kHourUs) + absl::Seconds(121) - clock.Now());
       const Cost merged = Measure([&] { Must(upkeep->RunJob(UpkeepJob::kMerge, true).status()); });
       const Cost folded = Measure([&] {
@@ -179,6 +186,7 @@ class Bench {
         }
       });
       const Cost vacuumed = Measure([&] { Must(connection->Exec("VACUUM metrics.frame", Far()).status()); });
+      wal_upkeep += WalBytes(*connection, arrived, Wal(*connection));
       // Closed after two minutes, looked for every 15 seconds.
       lag.push_back(135 + merged.wall);
       factor.push_back(3600 / (merged.cpu() + folded.cpu() + vacuumed.cpu()));
@@ -194,12 +202,14 @@ class Bench {
     std::printf(
         "%d sources, %d h: %.0f rows/s arrive, %.0f rows merged per CPU second: %.1f times as fast\n"
         "  CPU s per source and day: %.2f (compactor %.2f, PostgreSQL %.2f; merge %.2f, fold %.2f, vacuum %.2f)\n"
-        "  lag of the last frame of an hour: p50 %.0f s, longest %.0f s; merges of an hour took %.1f s of wall time\n",
+        "  lag of the last frame of an hour: p50 %.0f s, longest %.0f s; merges of an hour took %.1f s of wall time\n"
+        "  WAL a row: %.1f B arriving, %.1f B by merges, folds and vacuum\n",
         sources, hours, arriving, static_cast<double>(rows) / seconds, Percentile(factor, 0.5), seconds * per,
         (merging.own + folding.own) * per, (merging.server + folding.server + vacuuming.server) * per,
         merging.cpu() * per, folding.cpu() * per, vacuuming.cpu() * per, Percentile(lag, 0.5), Percentile(lag, 1),
-        merging.wall / hours);
+        merging.wall / hours, wal_arriving / static_cast<double>(rows), wal_upkeep / static_cast<double>(rows));
     std::fflush(stdout);
+    lines_.Add({absl::StrCat("upkeep.", name, ".sources"), static_cast<double>(sources), "sources"});
     lines_.Add(absl::StrCat("upkeep.", name, ".cpu_s_source_day"), "s", per_day);
     lines_.Add({absl::StrCat("upkeep.", name, ".compactor_cpu_s_source_day"), (merging.own + folding.own) * per, "s"});
     lines_.Add({absl::StrCat("upkeep.", name, ".postgres_cpu_s_source_day"),
@@ -208,6 +218,8 @@ class Bench {
     lines_.Add({absl::StrCat("upkeep.", name, ".rows_per_cpu_second"), static_cast<double>(rows) / seconds, "rows/s"});
     lines_.Add(absl::StrCat("upkeep.", name, ".keeps_up"), "x", factor, keeps_up);
     lines_.Add(absl::StrCat("upkeep.", name, ".lag"), "s", lag);
+    lines_.Add({absl::StrCat("upkeep.", name, ".wal_row_arriving"), wal_arriving / static_cast<double>(rows), "B"});
+    lines_.Add({absl::StrCat("upkeep.", name, ".wal_row_upkeep"), wal_upkeep / static_cast<double>(rows), "B"});
   }
 
   // One source's days at once.
@@ -325,7 +337,7 @@ class Bench {
     lines_.Add({"upkeep.snapshot.queue_free", free, "MB"});
     lines_.Add({"upkeep.snapshot.queue_held", held, "MB"});
     lines_.Add({"upkeep.snapshot.growth_source_hour", growth / sources, "MB"});
-    lines_.Add({"upkeep.snapshot.merge_slowdown", held_wall / std::max(free_wall, 1e-9), "ratio"});
+    lines_.Add({"upkeep.snapshot.merge_slowdown", held_wall / std::max(free_wall, 1e-9), "times"});
   }
 
  private:
@@ -356,6 +368,8 @@ class Bench {
           rows += Append(hours[source % models_.size()][minute], ids_[source], &records);
         }
         (void)Must(fleetsim::CopyFrames(connection_, records, Far()));
+        // As often as the server would, so that as many whole pages are in the WAL.
+        if (minute % 5 == 4) (void)Must(connection_.Exec("CHECKPOINT", Far()));
       }
       return rows;
     }
@@ -430,6 +444,14 @@ class Bench {
     cost.server = ServerSeconds(*server_) - server;
     return cost;
   }
+  static std::string Wal(pg::CopyConnection& connection) {
+    return std::string(Must(connection.Exec("SELECT pg_current_wal_insert_lsn()::text", Far()))[0].Text(0));
+  }
+  static double WalBytes(pg::CopyConnection& connection, const std::string& from, const std::string& to) {
+    const pg::Result bytes =
+        Must(connection.Exec("SELECT pg_wal_lsn_diff($2::pg_lsn, $1::pg_lsn)::int8", {from, to}, Far()));
+    return static_cast<double>(bytes[0].Int64(0));
+  }
   static void Check(pg::CopyConnection& connection, int64_t rows) {
     const pg::Result found = Must(connection.Exec(
         "SELECT (SELECT count(*) FROM metrics.frame), (SELECT count(*) FROM metrics.quarantine), (SELECT "
@@ -503,7 +525,8 @@ int main(int argc, char** argv) {
   pga::UseProcessors(arguments.processors);
   pga::Bench bench(arguments);
   bench.Steady(arguments.sources, arguments.hours, "sources", {});
-  bench.Steady(arguments.fleet, arguments.fleet_hours, "fleet", 1);
+  // 500 sources have to keep up.
+  bench.Steady(arguments.fleet, arguments.fleet_hours, "fleet", 500.0 / std::max(arguments.fleet, 1));
   bench.Backlog(arguments.backlog_days);
   bench.Snapshot(arguments.sources, arguments.snapshot_hours);
   return 0;

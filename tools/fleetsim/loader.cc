@@ -79,6 +79,17 @@ int32_t Today() {
 
 }  // namespace
 
+void CountValues(const RowSet& rows, LoadOutcome::Values* values) {
+  values->rows += static_cast<int64_t>(rows.rows());
+  for (const auto& [id, column] : rows.values) {
+    for (size_t row = 0; row < column.size(); ++row) {
+      if (column.IsNull(row)) continue;
+      ++values->stored;
+      values->moving += (column.type == columns::Type::kDouble ? column.doubles[row] != 0 : column.ints[row] != 0);
+    }
+  }
+}
+
 void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int32_t source_id, int16_t metric_id,
                   int32_t collector, storage::RecordSets* records) {
   for (const auto& frame : frames) {
@@ -219,6 +230,7 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
         outcome->frames += static_cast<int64_t>(rows->frames.size());
         outcome->rows += static_cast<int64_t>(rows->rows());
       }
+      CountValues(deltas, &outcome->values[metric.name()]);
       rows_an_hour = std::max<int64_t>(1, static_cast<int64_t>(deltas.rows()) * kHourUs / (until - at) * 5 / 4);
       if (std::any_of(deltas.frames.begin(), deltas.frames.end(), IsLong)) {
         add(storage::kRawLevel, span, 1, false, Part(deltas, false));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,14 @@ struct LoadOutcome {
   int64_t blocks = 0;
   int64_t bytes = 0;
   int64_t texts = 0;
+  // Readings of a metric's increases and gauges, keyframes apart: rows, values that are not NULL, and those that are
+  // not 0 either.
+  struct Values {
+    int64_t rows = 0;
+    int64_t stored = 0;
+    int64_t moving = 0;
+  };
+  std::map<std::string, Values> values;
   // Seconds of this thread.
   double simulate_s = 0;
   double encode_s = 0;
@@ -41,6 +50,9 @@ void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int
 // Writes the frames of `records` by one COPY, within the transaction that is open, if one is. Returns their number.
 absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage::RecordSets& records,
                                    absl::Time deadline);
+
+// Adds the values of `rows` to `values`.
+void CountValues(const columns::RowSet& rows, LoadOutcome::Values* values);
 
 // One connection. Not thread-safe; several may load different sources at once.
 class Loader {

@@ -2,9 +2,12 @@
 //
 //   fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements 5000] [--databases 2]
 //                 [--tables 100] [--seed 1] [--first 0] [--threads 2]
+//   fleetsim recorded --url URL --file FILE [--days 1]
 //
 // load: applies the built-in catalog to a metrics database, migrating it first, and writes the days before today's
 // midnight UTC of sources `first` to `first + sources - 1` as blocks of every level. Prints what it did as JSON.
+// recorded: readings of a real server (record.sh) as the frames of a source, one a minute from yesterday's midnight UTC
+// on, repeated for as long as `days` goes, through the queue and the merges and folds of the compactor.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -19,9 +22,14 @@
 #include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
 #include "libs/log/log.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/upkeep/upkeep.h"
+#include "libs/storage/write/records.h"
 #include "tools/fleetsim/loader.h"
 #include "tools/fleetsim/model.h"
+#include "tools/fleetsim/recorded.h"
 
 namespace pga::fleetsim {
 namespace {
@@ -29,10 +37,12 @@ namespace {
 constexpr absl::Duration kLongest = absl::Hours(12);
 
 int Usage(const std::string& why) {
-  std::fprintf(stderr,
-               "fleetsim: %s\nusage: fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements "
-               "5000] [--databases 2] [--tables 100] [--seed 1] [--first 0] [--threads 2]\n",
-               why.c_str());
+  std::fprintf(
+      stderr,
+      "fleetsim: %s\nusage: fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements "
+      "5000] [--databases 2] [--tables 100] [--seed 1] [--first 0] [--threads 2]\n       fleetsim recorded --url URL "
+      "--file FILE [--days 1]\n",
+      why.c_str());
   return 2;
 }
 
@@ -43,6 +53,7 @@ int Failed(const absl::Status& status) {
 
 struct Arguments {
   std::string url;
+  std::string file;
   int sources = 50;
   int days = 30;
   int first = 0;
@@ -67,6 +78,8 @@ absl::Status Parse(int argc, char** argv, Arguments* arguments) {
     const std::string value = argv[i + 1];
     if (name == "--url") {
       arguments->url = value;
+    } else if (name == "--file") {
+      arguments->file = value;
     } else if (name == "--seed") {
       if (!absl::SimpleAtoi(value, &seed)) return absl::InvalidArgumentError("--seed needs a number");
     } else if (const auto number = numbers.find(name); number != numbers.end()) {
@@ -89,14 +102,65 @@ absl::Status Parse(int argc, char** argv, Arguments* arguments) {
   return absl::OkStatus();
 }
 
+absl::Status Migrate(const Arguments& arguments, const catalog::Catalog& catalog) {
+  storage::MigrateOptions options;
+  for (const auto& metric : catalog.metrics()) options.metrics.push_back(&metric);
+  return storage::MigrateUp(arguments.url, storage::Database::kMetrics, options);
+}
+
+std::string Json(const std::map<std::string, LoadOutcome::Values>& values) {
+  std::string json;
+  for (const auto& [metric, of] : values) {
+    absl::StrAppend(&json, json.empty() ? "{" : ", ", "\"", metric, "\": {\"rows\": ", of.rows,
+                    ", \"stored\": ", of.stored, ", \"moving\": ", of.moving, "}");
+  }
+  return json.empty() ? "{}" : absl::StrCat(json, "}");
+}
+
+absl::Status LoadRecorded(const Arguments& arguments, const catalog::Catalog& catalog) {
+  const absl::Time deadline = absl::Now() + kLongest;
+  PGA_RETURN_IF_ERROR(Migrate(arguments, catalog));
+  const auto* const metric = catalog.Find("statements");
+  PGA_ASSIGN_OR_RETURN(columns::RowSet rows, ReadRecorded(*metric, arguments.file));
+  PGA_ASSIGN_OR_RETURN(const auto connection, pg::CopyConnection::Connect({.url = arguments.url}, deadline));
+  const SourceModel source(catalog, arguments.fleet, arguments.first);
+  int32_t collector = 0;
+  PGA_ASSIGN_OR_RETURN(const int32_t source_id, Loader::Register(*connection, source, &collector, deadline));
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result metric_id,
+      connection->Exec("SELECT id::int4 FROM metrics.catalog_metric WHERE name = 'statements'", deadline));
+  const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+  const auto readings = static_cast<int64_t>(rows.frames.size());
+  std::map<std::string, LoadOutcome::Values> values;
+  int64_t frames_stored = 0;
+  for (int64_t at = to - arguments.days * kDayUs; at + readings * kMinuteUs <= to; at += readings * kMinuteUs) {
+    for (int64_t i = 0; i < readings; ++i) {
+      columns::FrameInfo& frame = rows.frames[static_cast<size_t>(i)];
+      frame.start_us = at + i * kMinuteUs - kMinuteUs / 2;
+      frame.end_us = at + i * kMinuteUs + kMinuteUs / 2;
+    }
+    std::vector<pganalytics::ingest::v1::Frame> frames;
+    PGA_RETURN_IF_ERROR(ToFrames(*metric, source.uuid(), pganalytics::ingest::v1::FRAME_KIND_DELTA, rows, &frames));
+    storage::RecordSets records;
+    AppendFrames(frames, source_id, static_cast<int16_t>(metric_id[0].Int32(0)), collector, &records);
+    PGA_ASSIGN_OR_RETURN(const int64_t stored, CopyFrames(*connection, records, deadline));
+    frames_stored += stored;
+    CountValues(rows, &values[metric->name()]);
+  }
+  storage::UpkeepOptions options;
+  options.url = arguments.url;
+  const auto upkeep = storage::Upkeep::Create(std::move(options));
+  for (const storage::UpkeepJob job : {storage::UpkeepJob::kMerge, storage::UpkeepJob::kFold}) {
+    PGA_RETURN_IF_ERROR(upkeep->RunJob(job, true).status());
+  }
+  std::printf("{\"frames\": %lld, \"values\": %s}\n", static_cast<long long>(frames_stored), Json(values).c_str());
+  return absl::OkStatus();
+}
+
 int Load(const Arguments& arguments) {
   const auto catalog = catalog::Catalog::Builtin();
   if (!catalog.ok()) return Failed(catalog.status());
-  storage::MigrateOptions options;
-  for (const auto& metric : (*catalog)->metrics()) options.metrics.push_back(&metric);
-  if (const auto migrated = storage::MigrateUp(arguments.url, storage::Database::kMetrics, options); !migrated.ok()) {
-    return Failed(migrated);
-  }
+  if (const auto migrated = Migrate(arguments, **catalog); !migrated.ok()) return Failed(migrated);
   const absl::Time deadline = absl::Now() + kLongest;
   const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
   const int64_t from = to - arguments.days * kDayUs;
@@ -129,6 +193,11 @@ int Load(const Arguments& arguments) {
         all.blocks += outcome.blocks;
         all.bytes += outcome.bytes;
         all.texts += outcome.texts;
+        for (const auto& [metric, of] : outcome.values) {
+          all.values[metric].rows += of.rows;
+          all.values[metric].stored += of.stored;
+          all.values[metric].moving += of.moving;
+        }
         all.simulate_s += outcome.simulate_s;
         all.encode_s += outcome.encode_s;
         all.write_s += outcome.write_s;
@@ -139,10 +208,12 @@ int Load(const Arguments& arguments) {
   if (!failed.ok()) return Failed(failed);
   std::printf(
       "{\"sources\": %d, \"days\": %d, \"frames\": %lld, \"rows\": %lld, \"blocks\": %lld, \"bytes\": %lld, "
-      "\"texts\": %lld, \"seconds\": %.1f, \"cpu_simulate_s\": %.1f, \"cpu_encode_s\": %.1f, \"cpu_write_s\": %.1f}\n",
+      "\"texts\": %lld, \"seconds\": %.1f, \"cpu_simulate_s\": %.1f, \"cpu_encode_s\": %.1f, \"cpu_write_s\": %.1f, "
+      "\"values\": %s}\n",
       arguments.sources, arguments.days, static_cast<long long>(all.frames), static_cast<long long>(all.rows),
       static_cast<long long>(all.blocks), static_cast<long long>(all.bytes), static_cast<long long>(all.texts),
-      absl::ToDoubleSeconds(absl::Now() - started), all.simulate_s, all.encode_s, all.write_s);
+      absl::ToDoubleSeconds(absl::Now() - started), all.simulate_s, all.encode_s, all.write_s,
+      Json(all.values).c_str());
   return 0;
 }
 
@@ -154,9 +225,14 @@ int main(int argc, char** argv) {
   log_options.level = pga::log::Level::error;
   pga::log::Init(log_options);
   pga::fleetsim::Arguments arguments;
-  if (argc < 2 || std::string(argv[1]) != "load") return pga::fleetsim::Usage("say what to do");
+  const std::string what = argc < 2 ? "" : argv[1];
+  if (what != "load" && what != "recorded") return pga::fleetsim::Usage("say what to do");
   if (const auto parsed = pga::fleetsim::Parse(argc, argv, &arguments); !parsed.ok()) {
     return pga::fleetsim::Usage(std::string(parsed.message()));
   }
-  return pga::fleetsim::Load(arguments);
+  if (what == "load") return pga::fleetsim::Load(arguments);
+  const auto catalog = pga::catalog::Catalog::Builtin();
+  if (!catalog.ok()) return pga::fleetsim::Failed(catalog.status());
+  const absl::Status loaded = pga::fleetsim::LoadRecorded(arguments, **catalog);
+  return loaded.ok() ? 0 : pga::fleetsim::Failed(loaded);
 }
