@@ -417,7 +417,10 @@ class Bench {
   };
 
   static pg::CopyConnectionOptions Options(const std::string& url) {
-    return {.url = url, .application_name = "upkeep_bench", .statement_timeout = absl::Hours(1)};
+    return {.url = url,
+            .application_name = "upkeep_bench",
+            .statement_timeout = absl::Hours(1),
+            .idle_in_transaction_timeout = absl::Hours(1)};
   }
   static std::unique_ptr<storage::Upkeep> Upkeep(const std::string& url, clock::Clock* clock) {
     storage::UpkeepOptions options;

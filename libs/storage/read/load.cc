@@ -17,6 +17,10 @@ using catalog_pb::Metric;
 using columns::ColumnId;
 using internal::Cat;
 
+// A day of the former zone that holds what was merged until mergers know of a change of zone, ten minutes ahead of now
+// included, ends at most this much after the change.
+constexpr absl::Duration kZoneSettles = absl::Hours(26);
+
 std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
   std::vector<columns::RowFilter> filters;
   for (const LabelFilter& filter : read.filters) filters.push_back(RowFilterOf(*read.metric, filter));
@@ -93,12 +97,14 @@ std::vector<ColumnId> IdsOfColumns(const Metric& metric, const std::vector<const
 absl::StatusOr<StoredMetric> FindMetric(pg::ReadTransaction& tx, const std::string& metric) {
   StoredMetric stored;
   PGA_RETURN_IF_ERROR(tx.Query(
-      "SELECT m.id, (SELECT s.value FROM metrics.setting s WHERE s.name = 'time_zone') FROM metrics.catalog_metric m "
-      "WHERE m.name = $1",
+      "SELECT m.id, (SELECT s.value FROM metrics.setting s WHERE s.name = 'time_zone'), coalesce((SELECT s.value::int8 "
+      "FROM metrics.setting s WHERE s.name = 'time_zone_since'), 0) FROM metrics.catalog_metric m WHERE m.name = $1",
       {metric}, [&](const pg::BinaryRow& row) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t id, row.Int(0));
         stored.id = static_cast<int16_t>(id);
         stored.zone.name = std::string(row.Bytes(1));
+        PGA_ASSIGN_OR_RETURN(const int64_t since_us, row.Int(2));
+        if (since_us > 0) stored.zone.since = absl::FromUnixMicros(since_us) + kZoneSettles;
         return absl::OkStatus();
       }));
   if (stored.id == 0) {

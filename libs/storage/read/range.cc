@@ -191,7 +191,8 @@ absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const ReadRe
           "28800, 43200 or 86400"));
     }
     plan.edges = LocalEdges(start, end, step, *zone);
-    if (request.time_zone == day_zone.name) {
+    // What began before these days do is put together from hours and raw rows, as in any other zone.
+    if (request.time_zone == day_zone.name && plan.edges.front() >= day_zone.since) {
       plan.zone_days = true;
       plan.days = *zone;
     }
@@ -208,6 +209,12 @@ absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const ReadRe
   plan.raw_kept = raw_kept;
   if (!raw_kept && Kept(retention.days, request.start, now) && plan.resolution != Resolution::k1d) {
     const std::string day = absl::FormatTime("%Y-%m-%d", request.start, absl::UTCTimeZone());
+    if (step == kDaySeconds && request.time_zone == day_zone.name && !day_zone.name.empty() && !plan.zone_days) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "at ", day, " only days of UTC are still kept: time_zone of the metrics database was set to ", day_zone.name,
+          " later, and its days are kept from ", absl::FormatTime("%Y-%m-%d", day_zone.since, day_zone.zone),
+          " on; use UTC, or a start from then on, or within the last ", retention.raw, " days"));
+    }
     if (step == kDaySeconds && !plan.zone_days) {
       return absl::InvalidArgumentError(absl::StrCat(
           "at ", day, " only days of UTC", day_zone.name.empty() ? "" : absl::StrCat(" and ", day_zone.name),

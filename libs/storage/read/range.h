@@ -43,6 +43,8 @@ struct RangeRequest {
 struct DayZone {
   std::string name;
   absl::TimeZone zone = absl::UTCTimeZone();
+  // Days that begin from then on are complete; those before are of another zone or of none.
+  absl::Time since = absl::InfinitePast();
 };
 
 // Buckets of a read. Bucket i is [edges[i], edges[i+1]).

@@ -153,6 +153,25 @@ TEST(PlanBuckets, DaysOfTheConfiguredZoneOutliveRawRows) {
   for (const columns::Cell& cell : CellsOfIncreases(*plan)) EXPECT_EQ(cell.level, 3);
 }
 
+TEST(PlanBuckets, DaysOfAZoneThatWasSetLaterAreNotTakenBefore) {
+  DayZone zone{"Europe/Zurich", {}, At("2025-12-10T12:00:00Z")};
+  ASSERT_TRUE(absl::LoadTimeZone(zone.name, &zone.zone));
+  const auto plan = [&](const char* start) {
+    return PlanBuckets(Request(start, "2025-12-30T23:00:00Z", 86400, zone.name), ReadRetention(), zone, kNow);
+  };
+  // The day of the change began before it.
+  const auto across = plan("2025-12-10T13:00:00Z");
+  ASSERT_THAT(across, IsOk());
+  EXPECT_FALSE(across->zone_days);
+  for (const columns::Cell& cell : CellsOfIncreases(*across)) EXPECT_LT(cell.level, 2);
+  const auto behind = plan("2025-12-11T00:00:00Z");
+  ASSERT_THAT(behind, IsOk());
+  EXPECT_TRUE(behind->zone_days);
+  EXPECT_THAT(plan("2025-11-01T00:00:00Z"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("was set to Europe/Zurich later, and its days are kept from 2025-12-10 on")));
+}
+
 TEST(Cells, WithoutHoursAreTheSamePiecesFromRawRows) {
   for (const char* end : {"2025-12-30T20:00:00Z", "2025-12-31T20:00:00Z", "2026-01-10T20:00:00Z"}) {
     const auto plan = PlanWholeRange(At("2025-12-29T10:30:00Z"), At(end), ReadRetention(), kNow);

@@ -187,6 +187,28 @@ TEST_F(SeriesReaderTest, AnswersDoNotChangeWhenFramesAreMerged) {
   }
 }
 
+TEST_F(SeriesReaderTest, AZoneThatIsSetLaterAnswersTheSame) {
+  std::vector<SeriesQuery> queries;
+  for (const char* zone : {"Europe/Zurich", "Asia/Kolkata"}) {
+    queries.push_back(Query("seq_scan", 86400));
+    queries.back().range = {start_ + absl::Hours(1), start_ + absl::Hours(24 * 9), 86400, zone};
+  }
+  store_->Store(Frames(absl::Hours(24 * 9), absl::Minutes(20)));
+  store_->Merge(start_ + absl::Hours(24 * 12), "UTC");
+  std::vector<std::string> before;
+  for (const SeriesQuery& query : queries) before.push_back(Read(query));
+  for (size_t i = 0; i < queries.size(); ++i) {
+    Exec("UPDATE metrics.setting SET value = $1 WHERE name = 'time_zone'", {queries[i].range.time_zone});
+    EXPECT_EQ(Read(queries[i]), before[i]) << queries[i].range.time_zone;
+    // It is the time of the change that tells: days of that zone are not there.
+    Exec("UPDATE metrics.setting SET value = '0' WHERE name = 'time_zone_since'");
+    EXPECT_NE(Read(queries[i]), before[i]) << queries[i].range.time_zone;
+  }
+  // Set to what it is: nothing has changed.
+  Exec("UPDATE metrics.setting SET value = value WHERE name = 'time_zone'");
+  EXPECT_NE(Read(queries[1]), before[1]);
+}
+
 TEST_F(SeriesReaderTest, AnswersOverDaysDoNotChangeWhenFramesAreMerged) {
   const std::vector<StoredFrame> frames = Frames(absl::Hours(24 * 9), absl::Minutes(20));
   std::vector<SeriesQuery> queries;

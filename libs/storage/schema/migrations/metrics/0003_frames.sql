@@ -187,3 +187,20 @@ CREATE FUNCTION metrics.frame_count() RETURNS int8
                (SELECT count(*) FROM metrics.pushed_element) $$;
 
 REVOKE ALL ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) FROM PUBLIC;
+
+-- Days of the configured zone (level 3) are made of what is merged while metrics.setting, `time_zone`, names it. When it was
+-- last changed is kept beside it, as microseconds since 1970: before that there are no such days, or those of another zone.
+CREATE FUNCTION metrics.note_time_zone() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO metrics.setting (name, value)
+      VALUES ('time_zone_since', (extract(epoch FROM clock_timestamp()) * 1000000)::int8::text)
+      ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value;
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER note_time_zone AFTER INSERT OR UPDATE ON metrics.setting
+  FOR EACH ROW WHEN (NEW.name = 'time_zone') EXECUTE FUNCTION metrics.note_time_zone();
