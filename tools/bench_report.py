@@ -173,7 +173,7 @@ def print_table(report: dict) -> None:
         rows = [f for f in report["figures"] if (f["name"].split(".")[0] if f["name"].split(".")[0] in SECTIONS
                                                  else "other") == section]
         if not rows:
-            if section != "other":
+            if section != "other" and report["all"]:
                 print(f"\n{title}: no figures in this run")
             continue
         print(f"\n{title}")
@@ -184,7 +184,7 @@ def print_table(report: dict) -> None:
             target = number(f["target"]) if "target" in f else ""
             mark = "  MISSED" if f.get("met") is False else ""
             print(f"  {f['name']:{width}} {number(f['value']):>12} {f['unit']:8} {spread[0]:>10} {spread[1]:>10} "
-                  f"{spread[2]:>10} {spread[3]:>5} {target:>8}{mark}")
+                  f"{spread[2]:>10} {spread[3]:>5} {target:>8}{mark}".rstrip())
     print()
     for step in report["steps"]:
         if step["status"] != "done":
@@ -221,7 +221,8 @@ def main() -> int:
     folder = arguments.report.resolve().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "space.json").unlink(missing_ok=True)
-    report: dict = {"mode": arguments.mode, "began": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+    report: dict = {"mode": arguments.mode, "all": not arguments.names,
+                    "began": datetime.datetime.now(datetime.timezone.utc).isoformat(),
                     "file": str(arguments.report), "machine": machine(), "steps": [], "figures": []}
     for name, (minutes, command) in chosen.items():
         step, figures = run_step(name, command, minutes * arguments.patience, folder)

@@ -227,6 +227,7 @@ int main(int argc, char** argv) {
   pga::fleetsim::Arguments arguments;
   const std::string what = argc < 2 ? "" : argv[1];
   if (what != "load" && what != "recorded") return pga::fleetsim::Usage("say what to do");
+  if (what == "recorded") arguments.days = 1;
   if (const auto parsed = pga::fleetsim::Parse(argc, argv, &arguments); !parsed.ok()) {
     return pga::fleetsim::Usage(std::string(parsed.message()));
   }

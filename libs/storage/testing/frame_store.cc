@@ -126,7 +126,7 @@ void FrameStore::Merge(absl::Time until, const std::string& zone_name) {
   Exec("INSERT INTO metrics.setting (name, value) VALUES ('time_zone', $1) ON CONFLICT (name) DO UPDATE SET value = $1",
        {zone_name});
   // As if it had been set before the first frame.
-  Exec("UPDATE metrics.setting SET value = '0' WHERE name = 'time_zone_since'");
+  Exec("UPDATE metrics.setting SET value = '0' WHERE name = 'time_zone_since'", {});
   // Partitions are for days on which blocks expire; one will do.
   const std::string expires = absl::FormatTime("%Y-%m-%d", absl::Now() + absl::Hours(24 * 900), absl::UTCTimeZone());
   Exec("SELECT metrics.ensure_block_partitions($1::date, $1::date)", {expires});
