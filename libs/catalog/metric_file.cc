@@ -400,7 +400,8 @@ class MetricParser {
             }
           }},
          {"description", [&](const YAML::Node& v) { column->set_description(Sentence(v, where, "description")); }},
-         {"since", [&](const YAML::Node& v) { column->set_since_schema_version(Int(v, where, "since", 1, 1'000)); }}});
+         {"since", [&](const YAML::Node& v) { column->set_since_schema_version(Int(v, where, "since", 1, 1'000)); }},
+         {"position", [&](const YAML::Node& v) { column->set_position(Bool(v, where, "position")); }}});
     CheckColumn(LineOf(node), where, *column);
   }
 
@@ -435,6 +436,9 @@ class MetricParser {
   void CheckColumn(int line, absl::string_view where, const v1::Column& column) {
     if (column.name().empty()) Problem(line, absl::StrCat(where, "name is missing"));
     if (column.description().empty()) Problem(line, absl::StrCat(where, "description is missing; write a sentence"));
+    if (column.position() && column.kind() != v1::COLUMN_KIND_COUNTER) {
+      Problem(line, absl::StrCat(where, "position is for counters; leave it out"));
+    }
     const v1::ColumnType type = column.type();
     const v1::ColumnKind kind = column.kind();
     if (type == v1::COLUMN_TYPE_UNSPECIFIED || kind == v1::COLUMN_KIND_UNSPECIFIED) {

@@ -69,8 +69,9 @@ class Loader {
 
   // Secrets have no flag, because arguments are visible to every user of the host: the value comes from NAME, or from
   // the file that NAME_FILE (or the flag --name-file) names, without its last line end. Values and paths are never
-  // printed; no remark is stripped. Files are limited to 64 KiB.
-  void Secret(log::Secret* target, std::string_view env, std::string_view help);
+  // printed; no remark is stripped. Files are limited to 64 KiB. `file`, if given, becomes the file's name where there
+  // is one, for a value that is read again after a rotation.
+  void Secret(log::Secret* target, std::string_view env, std::string_view help, std::string* file = nullptr);
   void Secret(std::string* target, std::string_view env, std::string_view help);
 
   // Fills all targets. INVALID_ARGUMENT lists every problem at once, each with its variable and what to write instead.
@@ -98,6 +99,7 @@ class Loader {
     std::string help;
     bool is_bool = false;
     bool is_secret = false;
+    std::string* secret_file = nullptr;
     std::vector<std::function<absl::Status(const std::string&)>> setters;
     bool set = false;
   };

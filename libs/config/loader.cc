@@ -188,10 +188,11 @@ void Loader::AddInt(std::function<void(int64_t)> set, std::string_view env, std:
       });
 }
 
-void Loader::Secret(log::Secret* target, std::string_view env, std::string_view help) {
+void Loader::Secret(log::Secret* target, std::string_view env, std::string_view help, std::string* file) {
   *target = log::Secret();
   Option& option = Add(env, "", "", "", help);
   option.is_secret = true;
+  option.secret_file = file;
   option.flag = SecretFlag(option.envs.front());
   option.setters.push_back([target](const std::string& text) {
     *target = log::Secret(text);
@@ -299,6 +300,7 @@ absl::StatusOr<std::optional<std::string>> Loader::FindSecret(const Option& opti
   if (text->empty()) {
     return absl::InvalidArgumentError(absl::StrCat(named_by, ": the file is empty; write the value into it"));
   }
+  if (option.secret_file != nullptr) *option.secret_file = std::string(StripRemark(*path));
   return std::optional<std::string>(*std::move(text));
 }
 

@@ -148,16 +148,35 @@ absl::StatusOr<int64_t> ParseBytes(std::string_view text) {
 
 std::vector<std::string> ParseList(std::string_view text) {
   std::vector<std::string> parts;
-  std::string_view rest = StripRemark(text);
-  while (!rest.empty()) {
-    const size_t comma = rest.find(',');
-    std::string_view part = rest.substr(0, comma);
-    while (!part.empty() && IsBlank(part.front())) part.remove_prefix(1);
-    while (!part.empty() && IsBlank(part.back())) part.remove_suffix(1);
-    if (!part.empty()) parts.emplace_back(part);
-    if (comma == std::string_view::npos) break;
-    rest.remove_prefix(comma + 1);
+  std::string part;
+  bool quoted = false;
+  bool was_quoted = false;
+  const auto finish = [&] {
+    while (!was_quoted && !part.empty() && IsBlank(part.back())) part.pop_back();
+    if (!part.empty()) parts.push_back(part);
+    part.clear();
+    was_quoted = false;
+  };
+  const std::string_view rest = StripRemark(text);
+  for (size_t i = 0; i < rest.size(); ++i) {
+    const char c = rest[i];
+    if (quoted) {
+      if (c != '"') {
+        part.push_back(c);
+      } else if (i + 1 < rest.size() && rest[i + 1] == '"') {
+        part.push_back(rest[++i]);
+      } else {
+        quoted = false;
+      }
+    } else if (c == ',') {
+      finish();
+    } else if (c == '"' && part.empty()) {
+      quoted = was_quoted = true;
+    } else if (!(IsBlank(c) && (part.empty() || was_quoted))) {
+      part.push_back(c);
+    }
   }
+  finish();
   return parts;
 }
 

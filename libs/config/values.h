@@ -32,7 +32,8 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text);
 // "1048576", "64KiB", "100MB", "2GiB" (KB/MB/GB/TB are powers of 1000; K/M/G/T and KiB... are powers of 1024).
 absl::StatusOr<int64_t> ParseBytes(std::string_view text);
 
-// Parts between commas without blanks around them; empty parts are dropped.
+// Parts between commas without blanks around them; empty parts are dropped. A part in double quotes keeps commas and
+// blanks ("" in it is one quote): "a,b",c.
 std::vector<std::string> ParseList(std::string_view text);
 
 }  // namespace pga::config

@@ -329,9 +329,6 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
   add("keepalives_interval", "5");
   add("keepalives_count", "3");
   if (!socket) add("tcp_user_timeout", "15000");
-  std::string settings;
-  for (const auto& [name, value] : options.settings) absl::StrAppend(&settings, "-c ", name, "=", value, " ");
-  add("options", settings);
   std::vector<const char*> pointers;
   for (const std::string& value : values) pointers.push_back(value.c_str());
   keywords.push_back(nullptr);
@@ -344,11 +341,12 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
   std::unique_ptr<AsyncConnection> connection(new AsyncConnection(raw, io));
   PQsetNoticeProcessor(
       raw, [](void*, const char*) {}, nullptr);
-  if (PQstatus(raw) == CONNECTION_BAD) co_return connection->ConnectionError("connecting");
+  if (PQstatus(raw) == CONNECTION_BAD) co_return ConnectFailure(raw);
+  PQsetErrorVerbosity(raw, PQERRORS_VERBOSE);
   io->SetDeadline(deadline);
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {
-    if (state == PGRES_POLLING_FAILED) co_return connection->ConnectionError("connecting");
+    if (state == PGRES_POLLING_FAILED) co_return ConnectFailure(raw);
     // libpq may go on with another socket that has the old one's number; so it is taken anew each time.
     io->Assign(PQsocket(raw));
     const auto what = state == PGRES_POLLING_READING ? asio::posix::stream_descriptor::wait_read
@@ -362,6 +360,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
     io->Release();
     state = PQconnectPoll(raw);
   }
+  PQsetErrorVerbosity(raw, PQERRORS_DEFAULT);
   if (PQsetnonblocking(raw, 1) != 0) co_return connection->ConnectionError("connecting");
   io->Assign(PQsocket(raw));
   io->timer.cancel();
@@ -379,6 +378,19 @@ asio::awaitable<absl::Status> AsyncConnection::Query(std::string sql, std::vecto
     co_return ConnectionError("sending a statement");
   }
   PQsetSingleRowMode(connection_);
+  absl::Status status = co_await Finish(timeout, std::move(sink));
+  co_return status;
+}
+
+asio::awaitable<absl::Status> AsyncConnection::Script(std::string sql, absl::Duration timeout) {
+  if (broken_) co_return absl::UnavailableError("the connection is broken");
+  io_->SetDeadline(After(timeout));
+  if (PQsendQuery(connection_, sql.c_str()) == 0) co_return ConnectionError("sending a statement");
+  absl::Status status = co_await Finish(timeout, nullptr);
+  co_return status;
+}
+
+asio::awaitable<absl::Status> AsyncConnection::Finish(absl::Duration timeout, RowSink sink) {
   for (;;) {
     const int left = PQflush(connection_);
     if (left == 0) break;

@@ -61,8 +61,6 @@ struct AsyncConnectOptions {
   std::string application_name;
   // For name look-up, connecting, TLS and authentication together.
   absl::Duration connect_timeout = absl::Seconds(5);
-  // Server settings of the session ("search_path", "pg_catalog"); values must not contain blanks.
-  std::vector<std::pair<std::string, std::string>> settings;
 };
 
 // One row of a result, valid during the call of the sink.
@@ -103,8 +101,9 @@ class AsyncConnection {
  public:
   using RowSink = std::function<absl::Status(const AsyncRow&)>;
 
-  // Connects. UNAVAILABLE with libpq's message when the server refuses or cannot be reached, DEADLINE_EXCEEDED after
-  // connect_timeout. `resolver` must outlive the call.
+  // Connects, with no settings but application_name and client_encoding: a pooler refuses or forgets others. The error
+  // carries the SQLSTATE when the server refuses (codes as in libs/pg/errors.h), else UNAVAILABLE with libpq's message;
+  // DEADLINE_EXCEEDED after connect_timeout. `resolver` must outlive the call.
   static boost::asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> Connect(AsyncConnectOptions options,
                                                                                           HostResolver* resolver);
   // Closes the socket; a statement that still runs on the server is left to its statement_timeout.
@@ -118,6 +117,10 @@ class AsyncConnection {
   boost::asio::awaitable<absl::Status> Query(std::string sql, std::vector<std::string> params, absl::Duration timeout,
                                              RowSink sink);
 
+  // Runs constant text by the simple protocol: several statements without parameters, whose results are dropped. Errors
+  // as for Query.
+  boost::asio::awaitable<absl::Status> Script(std::string sql, absl::Duration timeout);
+
   // No further statement will work: make a new connection.
   bool broken() const { return broken_; }
   // Number like 150020.
@@ -128,6 +131,8 @@ class AsyncConnection {
   struct Io;
 
   AsyncConnection(pg_conn* connection, std::shared_ptr<Io> io);
+  // Writes out what was sent and reads all results, until `timeout` from the call of SetDeadline.
+  boost::asio::awaitable<absl::Status> Finish(absl::Duration timeout, RowSink sink);
   absl::Status ConnectionError(std::string_view what);
   absl::Status ResultError(const pg_result* result);
 

@@ -23,28 +23,6 @@ namespace {
 constexpr absl::Duration kLeastTimeout = absl::Seconds(2);
 constexpr std::string_view kCannotConnectNow = "57P03";
 
-bool IsSqlState(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); });
-}
-
-// libpq has no field for the SQLSTATE of a refused connection, but a form of message that names it, which is not
-// translated: "<where>: <severity>:  28P01: <text>\nLOCATION: ...". Of several addresses the last one's counts.
-absl::Status FailureOf(const PGconn* connection) {
-  const std::string message = PQerrorMessage(connection);
-  constexpr std::string_view kBefore = ":  ", kAfter = ": ";
-  constexpr size_t kStateSize = 5;
-  for (size_t at = message.rfind(kBefore); at != std::string::npos && at > 0; at = message.rfind(kBefore, at - 1)) {
-    const size_t state_at = at + kBefore.size();
-    if (state_at + kStateSize + kAfter.size() > message.size()) continue;
-    const std::string_view state = std::string_view(message).substr(state_at, kStateSize);
-    if (!IsSqlState(state) || message.compare(state_at + kStateSize, kAfter.size(), kAfter) != 0) continue;
-    const size_t text_at = state_at + kStateSize + kAfter.size();
-    return MakeError(state, absl::StrCat(message.substr(0, state_at),
-                                         message.substr(text_at, message.find('\n', text_at) - text_at)));
-  }
-  return MakeError(PQconnectionNeedsPassword(connection) ? "28P01" : "08001", message);
-}
-
 absl::Status Wait(const PGconn* connection, short events, absl::Time deadline) {
   while (true) {
     const absl::Duration left = deadline - absl::Now();
@@ -60,7 +38,7 @@ absl::Status Wait(const PGconn* connection, short events, absl::Time deadline) {
 absl::StatusOr<RawConnection> Attempt(const std::string& conninfo, absl::Time deadline) {
   RawConnection connection(PQconnectStart(conninfo.c_str()));
   if (connection == nullptr) return absl::ResourceExhaustedError("no memory for a connection");
-  if (PQstatus(connection.get()) == CONNECTION_BAD) return FailureOf(connection.get());
+  if (PQstatus(connection.get()) == CONNECTION_BAD) return ConnectFailure(connection.get());
   PQsetErrorVerbosity(connection.get(), PQERRORS_VERBOSE);
   PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
   while (polling != PGRES_POLLING_OK) {
@@ -69,7 +47,7 @@ absl::StatusOr<RawConnection> Attempt(const std::string& conninfo, absl::Time de
       return status;
     }
     polling = PQconnectPoll(connection.get());
-    if (polling == PGRES_POLLING_FAILED) return FailureOf(connection.get());
+    if (polling == PGRES_POLLING_FAILED) return ConnectFailure(connection.get());
   }
   PQsetErrorVerbosity(connection.get(), PQERRORS_DEFAULT);
   return connection;

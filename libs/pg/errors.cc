@@ -1,6 +1,11 @@
 #include "libs/pg/errors.h"
 
+#include <libpq-fe.h>
+
+#include <algorithm>
+
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "libs/status/payloads.h"
 
 namespace pga::pg {
@@ -28,6 +33,10 @@ absl::StatusCode CodeOf(std::string_view state) {
   return absl::StatusCode::kInternal;
 }
 
+bool IsSqlState(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); });
+}
+
 }  // namespace
 
 absl::Status MakeError(std::string_view sqlstate, std::string_view message) {
@@ -36,6 +45,24 @@ absl::Status MakeError(std::string_view sqlstate, std::string_view message) {
   if (!sqlstate.empty())
     error.SetPayload(status::kSqlStateUrl, absl::Cord(absl::string_view(sqlstate.data(), sqlstate.size())));
   return error;
+}
+
+// libpq has no field for the SQLSTATE of a refused connection, but a form of message that names it, which is not
+// translated: "<where>: <severity>:  28P01: <text>\nLOCATION: ...". Of several addresses the last one's counts.
+absl::Status ConnectFailure(const pg_conn* connection) {
+  const std::string message = PQerrorMessage(connection);
+  constexpr std::string_view kBefore = ":  ", kAfter = ": ";
+  constexpr size_t kStateSize = 5;
+  for (size_t at = message.rfind(kBefore); at != std::string::npos && at > 0; at = message.rfind(kBefore, at - 1)) {
+    const size_t state_at = at + kBefore.size();
+    if (state_at + kStateSize + kAfter.size() > message.size()) continue;
+    const std::string_view state = std::string_view(message).substr(state_at, kStateSize);
+    if (!IsSqlState(state) || message.compare(state_at + kStateSize, kAfter.size(), kAfter) != 0) continue;
+    const size_t text_at = state_at + kStateSize + kAfter.size();
+    return MakeError(state, absl::StrCat(message.substr(0, state_at),
+                                         message.substr(text_at, message.find('\n', text_at) - text_at)));
+  }
+  return MakeError(PQconnectionNeedsPassword(connection) ? "28P01" : "08001", message);
 }
 
 std::string SqlStateOf(const absl::Status& error) {

@@ -17,10 +17,16 @@
 
 #include "absl/status/status.h"
 
+struct pg_conn;
+
 namespace pga::pg {
 
 // `message` is the server's primary message; line breaks at its end are cut. The code stays readable by SqlStateOf.
 absl::Status MakeError(std::string_view sqlstate, std::string_view message);
+
+// Why a connection could not be made, with the server's SQLSTATE where it refused, 28P01 when a password is wanted and
+// none given, 08001 otherwise. The connection's error verbosity must have been PQERRORS_VERBOSE while it was made.
+absl::Status ConnectFailure(const pg_conn* connection);
 
 // The five-letter code, empty if the status carries none.
 std::string SqlStateOf(const absl::Status& status);

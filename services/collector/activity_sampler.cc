@@ -10,6 +10,8 @@ namespace {
 
 namespace asio = boost::asio;
 
+constexpr absl::Duration kSampleTimeout = absl::Seconds(5);
+
 // Readers of the blocking tree look back 20 minutes.
 constexpr int64_t kBlockingAgainNs = int64_t{900} * 1000000000;
 
@@ -76,7 +78,8 @@ asio::awaitable<absl::Status> ActivitySampler::Sample(SourceSession* session) {
     return absl::OkStatus();
   };
   std::string sql = ActivitySql(session->connection->server_version());
-  absl::Status status = co_await session->connection->Query(std::move(sql), {}, absl::Seconds(6), std::move(sink));
+  absl::Status status =
+      co_await RunReadOnly(session->connection.get(), std::move(sql), {}, kSampleTimeout, std::move(sink));
   if (!status.ok()) co_return status;
   counts_.Merge(counts);
   if (blocking_task_ == nullptr) co_return status;
@@ -132,8 +135,8 @@ asio::awaitable<absl::Status> ActivitySampler::ReadBlocking(SourceSession* sessi
     };
     std::string sql = BlockingSql(session->connection->server_version());
     std::vector<std::string> params = {absl::StrCat("{", pids, "}")};
-    absl::Status status =
-        co_await session->connection->Query(std::move(sql), std::move(params), absl::Seconds(6), std::move(sink));
+    absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), std::move(params),
+                                               kSampleTimeout, std::move(sink));
     if (!status.ok()) co_return status;
   }
   if (!say && blocked == blocked_) co_return absl::OkStatus();

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "libs/config/values.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/status.h"
 #include "libs/token/principal.h"
@@ -54,9 +55,7 @@ absl::Status ReadList(const std::string& file, const YAML::Node& node, std::stri
                       std::vector<std::string>* out) {
   out->clear();
   if (node.IsScalar()) {
-    for (const absl::string_view item : absl::StrSplit(node.Scalar(), ',', absl::SkipWhitespace())) {
-      out->emplace_back(absl::StripAsciiWhitespace(item));
-    }
+    *out = config::ParseList(node.Scalar());
     return absl::OkStatus();
   }
   if (!node.IsSequence()) return AtLine(file, node, absl::StrCat(std::string(key), " must be a list"));
@@ -88,27 +87,25 @@ absl::Status ReadSource(const std::string& file, const YAML::Node& node, SourceC
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &text));
       source->password = log::Secret(text);
     } else if (key == "password_file") {
-      PGA_RETURN_IF_ERROR(ReadText(file, value, key, &text));
-      std::ifstream in(text);
+      PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->password_file));
+      std::ifstream in(source->password_file);
       std::string line;
       if (!in || !std::getline(in, line)) return AtLine(file, value, "password_file cannot be read");
-      source->password = log::Secret(line);
     } else if (key == "databases") {
       PGA_RETURN_IF_ERROR(ReadList(file, value, key, &source->databases));
     } else if (key == "sslmode") {
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->sslmode));
     } else if (key == "sslrootcert") {
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->sslrootcert));
-    } else if (key == "max_connections") {
-      PGA_RETURN_IF_ERROR(ReadInt(file, value, key, 3, 100, &number));
-      source->max_connections = static_cast<int>(number);
+    } else if (key == "exclude_databases") {
+      PGA_RETURN_IF_ERROR(ReadList(file, value, key, &source->exclude_databases));
     } else if (key == "owner_epoch") {
       PGA_RETURN_IF_ERROR(ReadInt(file, value, key, 0, int64_t{1} << 53, &source->owner_epoch));
     } else {
       return AtLine(file, pair.first,
                     absl::StrCat("unknown key ", key,
                                  "; known: name, host, port, user, password, password_file, databases, sslmode, "
-                                 "sslrootcert, max_connections, owner_epoch"));
+                                 "sslrootcert, exclude_databases, owner_epoch"));
     }
   }
   return absl::OkStatus();
@@ -195,15 +192,16 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                 "name or address of the watched server, or the folder of its socket");
   loader.Int(&source.port, "POSTGRES_PORT", "postgres-port", 5432, "its port", "port", 1, 65535);
   loader.String(&source.user, "POSTGRES_USER", "postgres-user", "postgres", "login with the role pg_monitor");
-  loader.Secret(&source.password, "POSTGRES_PASSWORD", "its password");
+  loader.Secret(&source.password, "POSTGRES_PASSWORD", "its password; a file is read again at every connection",
+                &source.password_file);
   loader.List(&source.databases, "POSTGRES_DATABASES|POSTGRES_DB", "postgres-databases", "postgres",
               "watched databases; * = all");
   loader.String(&source.sslmode, "POSTGRES_SSLMODE", "postgres-sslmode", "prefer",
                 "disable, allow, prefer, require, verify-ca, verify-full");
   loader.String(&source.sslrootcert, "POSTGRES_SSLROOTCERT", "postgres-sslrootcert", "",
                 "PEM file of the CA that signed the server's certificate");
-  loader.Int(&source.max_connections, "POSTGRES_MAX_CONNECTIONS", "postgres-max-connections", 4,
-             "connections kept to a server", "connections", 3, 100);
+  loader.List(&source.exclude_databases, "POSTGRES_EXCLUDE_DATABASES", "postgres-exclude-databases", "",
+              "databases that * leaves out");
   loader.Int(&source.owner_epoch, "SOURCE_OWNER_EPOCH", "source-owner-epoch", int64_t{0},
              "raise it when a source moves to another collector", "", int64_t{0}, int64_t{1} << 53);
 }

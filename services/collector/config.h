@@ -26,13 +26,15 @@ struct SourceConfig {
   int port = 5432;
   std::string user = "postgres";
   log::Secret password;
-  // Watched databases; "*" = every one that accepts connections. The first one is the home of instance-wide metrics
-  // ("postgres" for "*").
+  // File whose first line is the password, read at every connection; empty = `password` holds.
+  std::string password_file;
+  // Watched databases; "*" = every one that accepts connections. The first one that is named and lets the login in is
+  // the home of instance-wide metrics; after the named ones, with "*", "postgres" and the login's own are tried.
   std::vector<std::string> databases = {"postgres"};
+  // Databases that "*" leaves out.
+  std::vector<std::string> exclude_databases;
   std::string sslmode = "prefer";
   std::string sslrootcert;
-  // Connections kept at most; at least 3.
-  int max_connections = 4;
   // Grows when the source moves to another collector.
   int64_t owner_epoch = 0;
 };

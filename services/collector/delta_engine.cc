@@ -566,7 +566,7 @@ class Comparison {
         values[c] = 0;
         if (!reading_.IsNull(row, column)) {
           values[c] = reading_.Int(row, column);
-          if (found >= 0 && places_[c] >= 0 && shape_.metric().scope() == catalogpb::SCOPE_HOST) {
+          if (found >= 0 && places_[c] >= 0 && shape_.KeepsHighest(column)) {
             values[c] = std::max(values[c], before_->row(static_cast<size_t>(found)).counters[places_[c]]);
           }
           continue;
@@ -621,8 +621,8 @@ class Comparison {
       } else {
         const Baseline::Row was = before_->row(static_cast<size_t>(found));
         const bool any = CompareRow(was, now, &deltas, &unknown, &flags);
-        changed = any || was.others_hash != now.others_hash || was.others_hash == 0 || unknown != 0 ||
-                  was.labels != now.labels;
+        changed = any || was.others_hash != now.others_hash || was.others_hash == 0 || was.labels != now.labels ||
+                  ReadabilityChanged(row, was, now);
       }
       if (!changed && shape_.skip_unchanged()) {
         ++unchanged;
@@ -657,6 +657,17 @@ class Comparison {
     return builder.FinishInParts(options_.parts, frames);
   }
 
+  // A counter became readable, or its place is kept while it cannot be read. One that was never read, as those that a
+  // server version lacks, does not change.
+  bool ReadabilityChanged(size_t row, const Baseline::Row& was, const Baseline::Row& now) const {
+    for (size_t c = 0; c < places_.size(); ++c) {
+      const bool known = ((now.null_counters >> c) & 1) == 0;
+      const bool was_known = places_[c] >= 0 && ((was.null_counters >> places_[c]) & 1) == 0;
+      if (known != was_known || (known && reading_.IsNull(row, shape_.counters()[c]))) return true;
+    }
+    return false;
+  }
+
   // Increase of one known row. Returns whether a counter moved.
   bool CompareRow(const Baseline::Row& was, const Baseline::Row& now, std::vector<int64_t>* deltas, uint64_t* unknown,
                   int* flags) {
@@ -676,7 +687,10 @@ class Comparison {
       if (told) {
         (*deltas)[c] = after;
       } else if (after < before) {
+        // An entry that was thrown out and came back counts from 0. Otherwise all it has may be older than the last
+        // reading (a restored entry).
         (*deltas)[c] = after;
+        if (!evicting_) *unknown |= uint64_t{1} << c;
         backwards = true;
       } else {
         (*deltas)[c] = after - before;

@@ -7,9 +7,12 @@
 //   no baseline, or another epoch (other server, other timeline, statistics not continued over a restart)
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
-//   a counter went backwards         -> a reset that the view cannot show: likewise
+//   a counter went backwards         -> a reset that the view cannot show: unknown; the reading itself, marked
+//                                       lower_bound, where entries were thrown out; the row's other counters are
+//                                       marked lower_bound
 //   likewise, on a host              -> counters of a host end with the boot alone, so it is a dip of the kernel's
 //                                       (proc(5)): no increase
+//   likewise, of a position          -> the position was read elsewhere: no increase until it passes the highest one
 //   an object that was not there     -> it started since: the reading itself
 //   otherwise                        -> reading - baseline
 // Objects are matched by the metric's identity columns where it has them (a renamed table goes on, one that was dropped

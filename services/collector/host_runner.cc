@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
 #include <fstream>
@@ -163,15 +161,25 @@ std::vector<Mount> ParseMounts(std::string_view mounts) {
 
 // Work that threads do for the lane. A thread that hangs keeps only this.
 struct HostRunner::FilesystemProbe {
+  absl::Mutex mutex;
+  std::set<std::string> busy ABSL_GUARDED_BY(mutex);
+};
+
+namespace {
+
+// What the mounts of one reading answered. One that answers late answers its own reading, which nobody looks at then.
+struct FilesystemAnswers {
   struct Answer {
     Mount mount;
     bool ok = false;
     struct statvfs info {};
   };
   absl::Mutex mutex;
-  std::set<std::string> busy ABSL_GUARDED_BY(mutex);
+  bool finished ABSL_GUARDED_BY(mutex) = false;
   std::vector<Answer> answers ABSL_GUARDED_BY(mutex);
 };
+
+}  // namespace
 
 HostRunner::HostRunner(RunnerContext* context, std::string host_name)
     : context_(context),
@@ -179,7 +187,10 @@ HostRunner::HostRunner(RunnerContext* context, std::string host_name)
       source_id_(frame::SourceUuid(context->collector_id, name_)),
       schedule_(0, 1, ""),
       timer_(*context->loop),
-      filesystems_(std::make_shared<FilesystemProbe>()) {
+      filesystems_(std::make_shared<FilesystemProbe>()),
+      lane_(context->loop, "host",
+            &context->metrics->AddCounter("pga_collector_lane_failures_total",
+                                          "Times a lane ended by an exception and began again.", {{"source", name_}})) {
   BuildTasks();
 }
 
@@ -202,11 +213,12 @@ void HostRunner::BuildTasks() {
 }
 
 void HostRunner::Start() {
-  asio::co_spawn(*context_->loop, Lane(), asio::detached);
+  lane_.Start([this] { return Run(); });
 }
 
 void HostRunner::Stop() {
   stopping_ = true;
+  lane_.Stop();
   timer_.cancel();
 }
 
@@ -252,7 +264,6 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
   size_t stuck = 0;
   {
     absl::MutexLock lock(&filesystems_->mutex);
-    filesystems_->answers.clear();
     stuck = filesystems_->busy.size();
   }
   if (stuck >= kMaxStuck) co_return absl::DeadlineExceededError(absl::StrCat(stuck, " mounts do not answer"));
@@ -264,30 +275,38 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
       if (!filesystems_->busy.contains(mount.path)) wanted.push_back(mount);
     }
   }
-  auto finished = std::make_shared<std::atomic<bool>>(false);
+  auto round = std::make_shared<FilesystemAnswers>();
   // Detached on purpose: nothing can end a thread that hangs in the kernel, and it holds nothing but the shared state.
-  std::thread([probe = filesystems_, wanted, finished] {
+  std::thread([probe = filesystems_, wanted, round] {
     for (const Mount& mount : wanted) {
       {
         absl::MutexLock lock(&probe->mutex);
         probe->busy.insert(mount.path);
       }
-      FilesystemProbe::Answer answer;
+      FilesystemAnswers::Answer answer;
       answer.mount = mount;
       answer.ok = statvfs(mount.path.c_str(), &answer.info) == 0;
-      absl::MutexLock lock(&probe->mutex);
-      probe->busy.erase(mount.path);
-      probe->answers.push_back(std::move(answer));
+      {
+        absl::MutexLock lock(&probe->mutex);
+        probe->busy.erase(mount.path);
+      }
+      absl::MutexLock lock(&round->mutex);
+      round->answers.push_back(std::move(answer));
     }
-    *finished = true;
+    absl::MutexLock lock(&round->mutex);
+    round->finished = true;
   }).detach();
-  for (int waited = 0; waited < 100 && !*finished && !stopping_; ++waited) {
+  const auto finished = [&] {
+    absl::MutexLock lock(&round->mutex);
+    return round->finished;
+  };
+  for (int waited = 0; waited < 100 && !finished() && !stopping_; ++waited) {
     timer_.expires_after(std::chrono::milliseconds(20));
     co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
   const MetricShape& shape = reading->shape();
-  absl::MutexLock lock(&filesystems_->mutex);
-  for (const FilesystemProbe::Answer& answer : filesystems_->answers) {
+  absl::MutexLock lock(&round->mutex);
+  for (const FilesystemAnswers::Answer& answer : round->answers) {
     if (!answer.ok) continue;
     const auto bytes = [&](auto blocks) {
       return static_cast<int64_t>(blocks) * static_cast<int64_t>(answer.info.f_frsize);
@@ -306,7 +325,7 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
   co_return absl::OkStatus();
 }
 
-asio::awaitable<void> HostRunner::Lane() {
+asio::awaitable<void> HostRunner::Run() {
   while (!stopping_) {
     const int64_t wait = schedule_.NextDue() - context_->clock->BoottimeNanos();
     if (wait > 0) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "services/collector/delta_engine.h"
+#include "services/collector/lane.h"
 #include "services/collector/reading.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
@@ -49,7 +50,7 @@ class HostRunner {
   };
   struct FilesystemProbe;
 
-  boost::asio::awaitable<void> Lane();
+  boost::asio::awaitable<void> Run();
   boost::asio::awaitable<absl::Status> FillFilesystems(Reading* reading);
   absl::Status Publish(const Reading& reading, int item);
   void BuildTasks();
@@ -65,6 +66,7 @@ class HostRunner {
   // Shared with threads that may hang in statvfs.
   std::shared_ptr<FilesystemProbe> filesystems_;
   std::set<std::string> troubles_;
+  Lane lane_;
 };
 
 }  // namespace pga::collector

@@ -107,12 +107,15 @@ asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const E
     PGA_ASSIGN_OR_RETURN(*evictions, row.Int(1));
     return absl::OkStatus();
   };
-  absl::Status status = co_await session->connection->Query(std::move(sql), {}, absl::Seconds(6), std::move(sink));
+  absl::Status status =
+      co_await RunReadOnly(session->connection.get(), std::move(sql), {}, absl::Seconds(5), std::move(sink));
   co_return status;
 }
 
-asio::awaitable<absl::Status> TryMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
-                                        clock::Clock* clock, std::optional<Observation>* observation) {
+}  // namespace
+
+asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+                                         clock::Clock* clock, std::optional<Observation>* observation) {
   observation->reset();
   const catalogpb::Metric& metric = *task->metric;
   const absl::StatusOr<std::string> sql = SelectSql(*session, metric);
@@ -150,8 +153,6 @@ asio::awaitable<absl::Status> TryMetric(SourceSession* session, MetricTask* task
   co_return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalogpb::Metric& metric) {
   Extension extension;
   if (!metric.extension().empty()) {
@@ -163,6 +164,16 @@ absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalo
   }
   const catalogpb::Query* query =
       catalog::SelectQuery(metric, session.connection->server_version(), session.in_recovery, extension.version);
+  if (query == nullptr && !extension.version.empty()) {
+    // Would a newer version of the extension do?
+    const catalogpb::Query* newer =
+        catalog::SelectQuery(metric, session.connection->server_version(), session.in_recovery, "9999");
+    if (newer != nullptr) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("extension ", metric.extension(), " has version ", extension.version,
+                       ", which is too old; run in its database: ALTER EXTENSION ", metric.extension(), " UPDATE"));
+    }
+  }
   if (query == nullptr) return std::string();
   return catalog::RenderSql(*query, extension.schema);
 }
@@ -174,17 +185,6 @@ asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::
   const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
   pg::AsyncConnection::RowSink sink = std::move(reader);
   absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));
-  co_return status;
-}
-
-asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
-                                         clock::Clock* clock, std::optional<Observation>* observation) {
-  absl::Status status = co_await TryMetric(session, task, mode, clock, observation);
-  if (!absl::IsNotFound(status) || task->metric->extension().empty() || !session->usable()) co_return status;
-  // The extension may have been created, updated or moved since the session began.
-  absl::Status learnt = co_await LearnExtensions(session);
-  if (!learnt.ok()) co_return learnt;
-  status = co_await TryMetric(session, task, mode, clock, observation);
   co_return status;
 }
 

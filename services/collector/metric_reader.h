@@ -32,7 +32,8 @@ struct MetricTask {
   Reading reading;  // reused
 };
 
-// The metric's SQL for this server, empty if it has none for it. NOT_FOUND if its extension is not installed.
+// The metric's SQL for this server, empty if it has none for it. NOT_FOUND if its extension is not installed,
+// FAILED_PRECONDITION if it is too old.
 absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalogpb::Metric& metric);
 
 // Runs `sql` and replaces what is in `reading` by its rows.
@@ -41,7 +42,7 @@ boost::asio::awaitable<absl::Status> ReadRows(SourceSession* session, const cata
 
 // Reads the metric into task->reading and says under which circumstances; `observation` stays empty when the metric is
 // not for this server. Statements are read again when their statistics were reset meanwhile, ABORTED if that does not
-// end. NOT_FOUND if an extension, table or column is missing; the session knows the database's extensions anew then.
+// end. NOT_FOUND if an extension, table or column is missing.
 boost::asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
                                                 clock::Clock* clock, std::optional<Observation>* observation);
 

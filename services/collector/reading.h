@@ -31,6 +31,10 @@ class MetricShape {
   const std::vector<int>& identity() const { return identity_; }
   // Index of the column whose change tells of a reset, or -1.
   int reset_column() const { return reset_column_; }
+  // Whether a lower reading of the counter is no reset: the baseline keeps the highest one.
+  bool KeepsHighest(int column) const {
+    return metric_->scope() == catalogpb::SCOPE_HOST || metric_->columns(column).position();
+  }
   bool has_counters() const { return !counters_.empty(); }
   bool skip_unchanged() const { return metric_->skip_unchanged(); }
   // Whether rows must be remembered from reading to reading.

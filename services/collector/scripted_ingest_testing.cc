@@ -430,4 +430,20 @@ std::set<std::string> ScriptedIngest::TextValues(const std::string& metric, cons
   return values;
 }
 
+std::string ScriptedIngest::TextOf(const std::string& metric, const std::string& label, const std::string& value,
+                                   const std::string& column) const {
+  std::string text = "(none)";
+  int64_t newest = 0;
+  impl_->ForEachFrame(metric, [&](const ingestpb::Frame& frame, const frame::FrameReader& reader) {
+    const auto& labels = reader.column(reader.FindColumn(label));
+    const auto& values = reader.column(reader.FindColumn(column));
+    for (int row = 0; row < frame.row_count(); ++row) {
+      if (labels.IsNull(row) || labels.Text(row) != value || frame.collected_at_us() < newest) continue;
+      newest = frame.collected_at_us();
+      text = values.IsNull(row) ? "(null)" : std::string(values.Text(row));
+    }
+  });
+  return text;
+}
+
 }  // namespace pga::collector

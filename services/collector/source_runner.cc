@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
@@ -20,16 +18,26 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int64_t kSecondNs = 1000000000;
-// A metric that lacks a privilege or an extension is tried again after so many of its intervals, within these limits.
-constexpr int64_t kRetryMissingIntervals = 5;
-constexpr int64_t kRetryMissingLeastNs = 5 * kSecondNs;
-constexpr int64_t kRetryMissingMostNs = 60 * kSecondNs;
+// Longest pause after the server refused the login. A rotated password file ends it.
+constexpr int64_t kRefusedLoginMostNs = 600 * kSecondNs;
+constexpr int64_t kPasswordLookNs = 5 * kSecondNs;
 // Frames that the spool refused are read again after this, so that collection goes on soon after there is room.
 constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
 
-bool IsMissing(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kPermissionDenied || status.code() == absl::StatusCode::kNotFound ||
-         status.code() == absl::StatusCode::kFailedPrecondition;
+absl::Status RightsMissing(const std::string& user, const SourceSession& session) {
+  const std::string login = QuoteIdentifier(user);
+  const int version = session.connection->server_version();
+  if (session.monitor_member) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("login ", user,
+                     " is a member of pg_monitor but does not inherit its rights, so that statements and sessions of ",
+                     "others are hidden; run: ",
+                     version >= 160000 ? absl::StrCat("GRANT pg_monitor TO ", login, " WITH INHERIT TRUE")
+                                       : absl::StrCat("ALTER ROLE ", login, " INHERIT")));
+  }
+  return absl::PermissionDeniedError(
+      absl::StrCat("login ", user, " lacks the role pg_monitor, so that statements and sessions of others are hidden; ",
+                   "run: GRANT pg_monitor TO ", login));
 }
 
 }  // namespace
@@ -49,6 +57,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                  return Publish(std::move(info), reading, observation, 0, std::move(done));
                }),
       texts_(context, source_id_),
+      troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
                                                 {{"source", config_.name}})),
       failures_(context->metrics->AddCounter("pga_collector_collection_failures_total", "Readings that failed.",
@@ -58,11 +67,20 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                             {{"source", config_.name}})),
       resets_(context->metrics->AddCounter("pga_collector_counter_resets_total", "Rows whose counters began anew.",
                                            {{"source", config_.name}})),
+      lane_failures_(context->metrics->AddCounter("pga_collector_lane_failures_total",
+                                                  "Times a lane ended by an exception and began again.",
+                                                  {{"source", config_.name}})),
       up_(context->metrics->AddGauge("pga_collector_source_up", "1 while the source is connected.",
                                      {{"source", config_.name}})),
       missing_(context->metrics->AddGauge("pga_collector_metrics_missing",
                                           "Metrics left out for lack of a privilege, an extension or time.",
-                                          {{"source", config_.name}})) {
+                                          {{"source", config_.name}})),
+      instance_lane_(context->loop, absl::StrCat("instance of ", config_.name), &lane_failures_),
+      database_lane_(context->loop, absl::StrCat("databases of ", config_.name), &lane_failures_),
+      activity_lane_(context->loop, absl::StrCat("activity of ", config_.name), &lane_failures_) {
+  info_.set_source_id(source_id_);
+  info_.set_name(config_.name);
+  info_.set_owner_epoch(config_.owner_epoch);
   BuildTasks();
 }
 
@@ -101,13 +119,16 @@ void SourceRunner::BuildTasks() {
 }
 
 void SourceRunner::Start() {
-  asio::co_spawn(*context_->loop, InstanceLane(), asio::detached);
-  asio::co_spawn(*context_->loop, DatabaseLane(), asio::detached);
-  asio::co_spawn(*context_->loop, ActivityLane(), asio::detached);
+  instance_lane_.Start([this] { return InstanceLane(); });
+  database_lane_.Start([this] { return DatabaseLane(); });
+  activity_lane_.Start([this] { return ActivityLane(); });
 }
 
 void SourceRunner::Stop() {
   stopping_ = true;
+  instance_lane_.Stop();
+  database_lane_.Stop();
+  activity_lane_.Stop();
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
@@ -116,6 +137,7 @@ void SourceRunner::Stop() {
 
 void SourceRunner::Reconfigure() {
   BuildTasks();
+  troubles_.EndRests();
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
@@ -129,12 +151,34 @@ void SourceRunner::ForgetSentTexts() {
   texts_.ForgetSent();
 }
 
-ingestpb::SourceInfo SourceRunner::Info(const SourceSession& session) const {
-  return DescribeSource(config_, source_id_, session);
+void SourceRunner::Learnt(const SourceSession& session) {
+  info_.set_system_identifier(session.epoch.system_identifier);
+  info_.set_server_version_num(session.connection->server_version());
+  info_.set_in_recovery(session.in_recovery);
 }
 
-std::string SourceRunner::HomeDatabase() const {
-  return config_.databases[0] == "*" ? "postgres" : config_.databases[0];
+bool SourceRunner::WatchesAll() const {
+  return std::find(config_.databases.begin(), config_.databases.end(), "*") != config_.databases.end();
+}
+
+std::vector<std::string> SourceRunner::HomeCandidates() const {
+  std::vector<std::string> names;
+  for (const std::string& name : config_.databases) {
+    if (name != "*") names.push_back(name);
+  }
+  if (!WatchesAll()) return names;
+  for (const std::string& name : {std::string("postgres"), config_.user}) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+std::vector<std::string> SourceRunner::Watched(std::vector<std::string> names) const {
+  std::erase_if(names, [&](const std::string& name) {
+    return std::find(config_.exclude_databases.begin(), config_.exclude_databases.end(), name) !=
+           config_.exclude_databases.end();
+  });
+  return names;
 }
 
 asio::awaitable<void> SourceRunner::Sleep(asio::steady_timer* timer, absl::Duration duration) {
@@ -143,56 +187,42 @@ asio::awaitable<void> SourceRunner::Sleep(asio::steady_timer* timer, absl::Durat
   co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
-void SourceRunner::ForgetDatabasesBut(const std::vector<std::string>& names) {
-  std::erase_if(troubles_, [&](const auto& entry) {
-    const std::string& database = entry.second.database;
-    if (database.empty() || std::find(names.begin(), names.end(), database) != names.end()) return false;
-    PGA_LOG(info, "its database is gone", {{"source", config_.name}, {"what", entry.first}});
-    return true;
-  });
-  missing_.Set(static_cast<double>(troubles_.size()));
+asio::awaitable<void> SourceRunner::Pause(const absl::Status& status, absl::Duration backoff, int refusals) {
+  if (!IsRefusal(status) || refusals < 3) {
+    co_await Sleep(&instance_timer_, backoff);
+    co_return;
+  }
+  // Each refused login is a line in the server's log.
+  const int64_t rest = std::min(kRefusedLoginMostNs, kSecondNs << std::min(refusals + 2, 20));
+  const int64_t until = BootNs() + rest;
+  const absl::StatusOr<std::string> password = PasswordNow(config_);
+  while (!stopping_ && BootNs() < until) {
+    co_await Sleep(&instance_timer_, absl::Nanoseconds(std::min(until - BootNs(), kPasswordLookNs)));
+    if (config_.password_file.empty()) continue;
+    const absl::StatusOr<std::string> now = PasswordNow(config_);
+    if (now.ok() && (!password.ok() || *now != *password)) co_return;
+  }
 }
 
-bool SourceRunner::Report(const std::string& what, const absl::Status& status, const std::string& database) {
-  const auto it = troubles_.find(what);
+void SourceRunner::Report(const std::string& what, const absl::Status& status, const SourceSession* session,
+                          const std::string& database) {
+  const bool news =
+      troubles_.Report(what, status, database, BootNs(), session == nullptr ? std::string() : session->facts);
+  missing_.Set(static_cast<double>(troubles_.all().size()));
+  if (!news) return;
   if (status.ok()) {
-    if (it == troubles_.end()) return false;
     PGA_LOG(info, "collected again", {{"source", config_.name}, {"what", what}});
-    troubles_.erase(it);
-    missing_.Set(static_cast<double>(troubles_.size()));
-    return true;
-  }
-  const bool news = it == troubles_.end() || it->second.status.code() != status.code();
-  Trouble& trouble = troubles_[what];
-  trouble.status = status;
-  trouble.database = database;
-  if (IsMissing(status)) {
-    trouble.skip_until_ns = BootNs() + std::clamp(kRetryMissingIntervals * instance_schedule_.base_interval_ns(),
-                                                  kRetryMissingLeastNs, kRetryMissingMostNs);
-  }
-  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
-    trouble.skip_until_ns = BootNs() + 5 * instance_schedule_.base_interval_ns();
-  }
-  missing_.Set(static_cast<double>(troubles_.size()));
-  if (news) {
+  } else {
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});
   }
-  return news;
 }
 
 void SourceRunner::ReportRights(const SourceSession& session) {
-  Report("rows of other users",
-         session.monitor ? absl::OkStatus()
-                         : absl::PermissionDeniedError(absl::StrCat(
-                               "login ", config_.user,
-                               " lacks the role pg_monitor, so that statements and sessions of others are hidden; run: "
-                               "GRANT pg_monitor TO ",
-                               QuoteIdentifier(config_.user))));
+  Report("rows of other users", session.monitor ? absl::OkStatus() : RightsMissing(config_.user, session));
 }
 
-bool SourceRunner::Skips(const std::string& what) const {
-  const auto it = troubles_.find(what);
-  return it != troubles_.end() && BootNs() < it->second.skip_until_ns;
+bool SourceRunner::Rests(const std::string& what, const SourceSession& session) const {
+  return troubles_.Rests(what, BootNs(), session.facts);
 }
 
 absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation,
@@ -238,7 +268,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
   if (!observation.has_value()) co_return absl::OkStatus();  // not for this server
   collections_.Increment();
   status = Publish(
-      Info(*session), task->reading, *observation, scope_id,
+      info_, task->reading, *observation, scope_id,
       [this, schedule, item, generation = generation_, name = metric.name()](const absl::StatusOr<BatchId>& result) {
         // What is too large for a batch will not fit the next time either.
         const bool never = result.status().code() == absl::StatusCode::kInvalidArgument;
@@ -255,27 +285,43 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
     }
   }
   task->reading.Clear();
-  if (!in_use.empty()) status = co_await texts_.Send(session, Info(*session), std::move(in_use));
+  if (!in_use.empty()) status = co_await texts_.Send(session, info_, std::move(in_use));
+  co_return status;
+}
+
+asio::awaitable<absl::Status> SourceRunner::OpenHome(SourceSession* session) {
+  absl::Status status = absl::FailedPreconditionError("no database to connect to is named");
+  for (const std::string& name : HomeCandidates()) {
+    status = co_await OpenSession(&config_, context_->resolver, name, session);
+    if (status.ok()) home_ = name;
+    // A login that one database refuses may be let into another one.
+    if (status.ok() || !IsRefusal(status)) co_return status;
+    session->connection.reset();
+  }
   co_return status;
 }
 
 asio::awaitable<void> SourceRunner::InstanceLane() {
-  const std::string home = HomeDatabase();
   retry::Backoff backoff({.initial = absl::Seconds(1), .max = absl::Seconds(60), .multiplier = 2, .jitter = 0.5});
+  int refusals = 0;
   SourceSession session;
   while (!stopping_) {
     if (!session.usable()) {
       up_.Set(0);
-      const absl::Status status = co_await OpenSession(&config_, context_->resolver, home, &session);
+      home_.clear();
+      const absl::Status status = co_await OpenHome(&session);
       if (stopping_) co_return;
       Report("connection", status);
       if (!status.ok()) {
         session.connection.reset();
-        co_await Sleep(&instance_timer_, backoff.Next());
+        refusals = IsRefusal(status) ? refusals + 1 : 0;
+        co_await Pause(status, backoff.Next(), refusals);
         continue;
       }
+      refusals = 0;
       backoff.Reset();
       up_.Set(1);
+      Learnt(session);
       ReportRights(session);
       PGA_LOG(info, "source connected",
               {{"source", config_.name},
@@ -284,7 +330,7 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
     }
     const int64_t wait = instance_schedule_.NextDue() - BootNs();
     if (wait > 0) {
-      // Short naps, so that time spent asleep by the host is noticed.
+      // Short waits, so that time spent asleep by the host is noticed.
       co_await Sleep(&instance_timer_, absl::Nanoseconds(std::min(wait, kSecondNs)));
       continue;
     }
@@ -294,30 +340,42 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       session.connection.reset();
       continue;
     }
+    Learnt(session);
     ReportRights(session);
     const std::vector<int> due = instance_schedule_.TakeDue(BootNs());
     const int generation = generation_;
     for (const int item : due) {
       if (stopping_ || generation != generation_ || session.connection->broken()) break;
       const std::shared_ptr<MetricTask> task = instance_tasks_[static_cast<size_t>(item)];
-      if (Skips(task->metric->name())) continue;
+      if (Rests(task->metric->name(), session)) continue;
       status = co_await Collect(&session, task, 0, &instance_schedule_, item);
       if (!status.ok()) failures_.Increment();
-      Report(task->metric->name(), status);
+      Report(task->metric->name(), status, &session);
     }
   }
 }
 
+asio::awaitable<void> SourceRunner::CollectDatabase(SourceSession* session, std::string name, std::vector<int> due) {
+  const int generation = generation_;
+  for (const int item : due) {
+    if (stopping_ || generation != generation_ || session->connection->broken()) co_return;
+    const std::shared_ptr<MetricTask> task = database_tasks_[static_cast<size_t>(item)];
+    const std::string what = absl::StrCat(task->metric->name(), " of ", name);
+    if (Rests(what, *session)) continue;
+    const absl::Status status = co_await Collect(session, task, session->database_oid, &database_schedule_, item);
+    if (!status.ok()) failures_.Increment();
+    Report(what, status, session, name);
+  }
+}
+
 asio::awaitable<void> SourceRunner::DatabaseLane() {
-  const bool all = std::find(config_.databases.begin(), config_.databases.end(), "*") != config_.databases.end();
-  const std::string home = HomeDatabase();
-  const size_t max_sessions = static_cast<size_t>(std::max(config_.max_connections - 2, 1));
-  std::map<std::string, SourceSession> sessions;
-  std::map<std::string, int64_t> closed_until;  // databases that did not let us in
-  std::vector<std::string> names = config_.databases;
+  // The home database is held open by the other lanes anyway.
+  SourceSession home;
+  std::string home_name;
+  std::vector<std::string> names = Watched(config_.databases);
   while (!stopping_) {
     const int64_t wait = database_schedule_.NextDue() - BootNs();
-    if (wait > 0 || database_tasks_.empty()) {
+    if (wait > 0 || database_tasks_.empty() || home_.empty()) {
       co_await Sleep(&database_timer_, absl::Nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
       continue;
     }
@@ -327,68 +385,52 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
       if (generation != generation_) return;
       for (const int item : due) database_schedule_.RetryAt(item, BootNs() + 10 * kSecondNs);
     };
-    bool reached = false;
-    if (all) {
-      SourceSession& session = sessions[home];
-      absl::Status status;
-      if (!session.usable()) status = co_await OpenSession(&config_, context_->resolver, home, &session);
-      if (status.ok()) status = co_await ListDatabases(&session, &names);
-      if (!status.ok()) {
-        Report("list of databases", status);
-        sessions.erase(home);
-        retry();
-        continue;
-      }
-      Report("list of databases", status);
-      ForgetDatabasesBut(names);
-      const auto gone = [&](const auto& entry) {
-        return entry.first != home && std::find(names.begin(), names.end(), entry.first) == names.end();
-      };
-      std::erase_if(sessions, gone);
-      std::erase_if(closed_until, gone);
+    if (home_name != home_) home.connection.reset();
+    home_name = home_;
+    absl::Status status;
+    if (home.usable()) {
+      status = co_await IdentifySession(&home);
+    } else {
+      status = co_await OpenSession(&config_, context_->resolver, home_name, &home);
     }
+    if (status.ok() && WatchesAll()) {
+      status = co_await ListDatabases(&home, &names);
+      names = Watched(std::move(names));
+    }
+    Report("list of databases", status);
+    if (!status.ok()) {
+      home.connection.reset();
+      retry();
+      continue;
+    }
+    Learnt(home);
+    if (WatchesAll()) {
+      for (const std::string& what : troubles_.ForgetDatabasesBut(names)) {
+        PGA_LOG(info, "its database is gone", {{"source", config_.name}, {"what", what}});
+      }
+    }
+    bool reached = false;
     for (const std::string& name : names) {
       if (stopping_ || generation != generation_) break;
-      if (closed_until[name] > BootNs()) continue;
-      // The connection that was used longest ago makes room.
-      while (sessions.size() >= max_sessions && !sessions.contains(name)) {
-        auto oldest = sessions.begin();
-        for (auto it = sessions.begin(); it != sessions.end(); ++it) {
-          if (it->second.last_used_ns < oldest->second.last_used_ns) oldest = it;
-        }
-        sessions.erase(oldest);
-      }
-      SourceSession& session = sessions[name];
-      session.last_used_ns = BootNs();
-      absl::Status status;
-      if (!session.usable()) {
-        status = co_await OpenSession(&config_, context_->resolver, name, &session);
-      } else {
-        status = co_await IdentifySession(&session);
-      }
-      Report(absl::StrCat("database ", name), status, name);
-      if (!status.ok()) {
-        sessions.erase(name);
-        closed_until[name] = BootNs() + 9 * kSecondNs;
+      if (name == home_name && home.usable()) {
+        co_await CollectDatabase(&home, name, due);
+        reached = true;
         continue;
       }
+      const std::string what = absl::StrCat("database ", name);
+      if (troubles_.Rests(what, BootNs(), "")) continue;
+      SourceSession session;
+      status = co_await OpenSession(&config_, context_->resolver, name, &session);
+      Report(what, status, nullptr, name);
+      if (!status.ok()) continue;
       reached = true;
-      for (const int item : due) {
-        if (stopping_ || generation != generation_ || session.connection->broken()) break;
-        const std::shared_ptr<MetricTask> task = database_tasks_[static_cast<size_t>(item)];
-        const std::string what = absl::StrCat(task->metric->name(), " of ", name);
-        if (Skips(what)) continue;
-        status = co_await Collect(&session, task, session.database_oid, &database_schedule_, item);
-        if (!status.ok()) failures_.Increment();
-        Report(what, status, name);
-      }
+      co_await CollectDatabase(&session, name, due);
     }
     if (!reached) retry();
   }
 }
 
 asio::awaitable<void> SourceRunner::ActivityLane() {
-  const std::string home = HomeDatabase();
   retry::Backoff backoff({.initial = absl::Seconds(1), .max = absl::Seconds(60), .multiplier = 2, .jitter = 0.5});
   SourceSession session;
   int64_t next_sample = BootNs();
@@ -399,7 +441,11 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
       continue;
     }
     if (!session.usable()) {
-      const absl::Status status = co_await OpenSession(&config_, context_->resolver, home, &session);
+      if (home_.empty()) {
+        co_await Sleep(&activity_timer_, absl::Milliseconds(100));
+        continue;
+      }
+      const absl::Status status = co_await OpenSession(&config_, context_->resolver, home_, &session);
       if (stopping_) co_return;
       // Apart from the samples themselves: a sample that ran out of time rests, connected again or not.
       Report("connection for activity", status);
@@ -409,7 +455,8 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
         continue;
       }
       backoff.Reset();
-      sampler_.Connected(Info(session), session.epoch);
+      Learnt(session);
+      sampler_.Connected(info_, session.epoch);
     }
     const int64_t now = BootNs();
     if (now < next_sample) {
@@ -418,46 +465,73 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
     }
     const int64_t step = absl::ToInt64Nanoseconds(context_->activity_interval);
     next_sample += ((now - next_sample) / step + 1) * step;
-    if (!Skips("activity")) {
+    if (!Rests("activity", session)) {
       const absl::Status status = co_await sampler_.Sample(&session);
       if (stopping_) co_return;
-      Report("activity", status);
+      Report("activity", status, &session);
     }
-    if (!activity_schedule_.TakeDue(BootNs()).empty()) sampler_.Flush();
+    if (!activity_schedule_.TakeDue(BootNs()).empty()) {
+      // The server may have been promoted.
+      if (session.usable()) {
+        const absl::Status status = co_await IdentifySession(&session);
+        if (stopping_) co_return;
+        Report("connection for activity", status);
+        if (status.ok()) Learnt(session);
+      }
+      sampler_.Connected(info_, session.epoch);
+      sampler_.Flush();
+    }
+  }
+}
+
+asio::awaitable<void> SourceRunner::CheckTasks(SourceSession* session, std::string of,
+                                               std::vector<std::shared_ptr<MetricTask>> tasks,
+                                               std::vector<std::string>* lines) {
+  for (const std::shared_ptr<MetricTask>& task : tasks) {
+    absl::StatusOr<std::string> sql = SelectSql(*session, *task->metric);
+    absl::Status status = sql.status();
+    if (sql.ok() && !sql->empty()) {
+      status = co_await ReadRows(session, task->metric, *std::move(sql), context_->query_text, &task->reading);
+    }
+    if (!status.ok()) {
+      lines->push_back(absl::StrCat("metric ", task->metric->name(), of, ": ", std::string(status.message())));
+    }
+    if (session->connection->broken()) co_return;
   }
 }
 
 asio::awaitable<std::vector<std::string>> SourceRunner::Check() {
   std::vector<std::string> lines;
-  const std::string home = HomeDatabase();
   SourceSession session;
-  absl::Status status = co_await OpenSession(&config_, context_->resolver, home, &session);
+  absl::Status status = co_await OpenHome(&session);
   if (!status.ok()) {
     lines.push_back(absl::StrCat("cannot connect: ", std::string(status.message())));
     co_return lines;
   }
-  if (!session.monitor) {
-    lines.push_back(absl::StrCat("login ", config_.user, " lacks the role pg_monitor; run: GRANT pg_monitor TO ",
-                                 QuoteIdentifier(config_.user)));
-  }
+  if (!session.monitor) lines.push_back(std::string(RightsMissing(config_.user, session).message()));
   if (!session.extensions.contains("pg_stat_statements")) {
-    lines.push_back(absl::StrCat("extension pg_stat_statements is not installed in database ", home,
+    lines.push_back(absl::StrCat("extension pg_stat_statements is not installed in database ", home_,
                                  "; run there: CREATE EXTENSION pg_stat_statements"));
   }
-  for (const std::shared_ptr<MetricTask>& task : instance_tasks_) {
-    absl::StatusOr<std::string> sql = SelectSql(session, *task->metric);
-    if (!sql.ok() || sql->empty()) continue;
-    status = co_await ReadRows(&session, task->metric, *std::move(sql), context_->query_text, &task->reading);
-    if (!status.ok()) {
-      lines.push_back(absl::StrCat("metric ", task->metric->name(), ": ", std::string(status.message())));
-    }
-    if (session.connection->broken()) break;
+  // What lacks the extension is said above.
+  std::vector<std::shared_ptr<MetricTask>> tasks = instance_tasks_;
+  std::erase_if(tasks, [&](const auto& task) {
+    return !task->metric->extension().empty() && !session.extensions.contains(task->metric->extension());
+  });
+  co_await CheckTasks(&session, "", std::move(tasks), &lines);
+  std::vector<std::string> names = config_.databases;
+  if (WatchesAll() && session.usable()) {
+    status = co_await ListDatabases(&session, &names);
+    if (!status.ok()) lines.push_back(absl::StrCat("list of databases: ", std::string(status.message())));
   }
-  std::vector<std::string> names;
-  if (!session.connection->broken()) status = co_await ListDatabases(&session, &names);
-  for (const std::string& name : config_.databases) {
-    if (name == "*" || std::find(names.begin(), names.end(), name) != names.end()) continue;
-    lines.push_back(absl::StrCat("database ", name, " does not exist or may not be connected to"));
+  for (const std::string& name : Watched(std::move(names))) {
+    SourceSession database;
+    status = co_await OpenSession(&config_, context_->resolver, name, &database);
+    if (!status.ok()) {
+      lines.push_back(absl::StrCat("database ", name, ": ", std::string(status.message())));
+      continue;
+    }
+    co_await CheckTasks(&database, absl::StrCat(" of database ", name), database_tasks_, &lines);
   }
   co_return lines;
 }

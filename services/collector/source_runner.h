@@ -1,14 +1,18 @@
-// Watches one PostgreSQL server: three lanes on the event loop, each with connections of its own, so that none waits
+// Watches one PostgreSQL server: three lanes on the event loop, each with a connection of its own, so that none waits
 // for another: instance-wide metrics and statements; metrics of every watched database; samples of activity and
-// blocking. A lane that loses its connection comes back with a jittered backoff. The lanes say when something is read
-// and what becomes of it; how it is read stands in `metric_reader`, `activity_sampler` and `statement_text_sender`.
+// blocking. The lanes say when something is read and what becomes of it; how it is read stands in `metric_reader`,
+// `activity_sampler` and `statement_text_sender`.
+//
+// Connections: at most three. Those of the instance and of activity stay in the home database, the lane of databases
+// goes from one to the next and leaves each when its metrics are read: an idle session would make DROP DATABASE, ALTER
+// DATABASE RENAME and CREATE DATABASE TEMPLATE fail. The lane of the instance alone tries a server that is away or
+// refuses, with a jittered backoff; the others wait for it.
 //
 // Used on the event loop alone. The context outlives the runner, the runner outlives what it handed to the outbox.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,12 +21,14 @@
 #include "libs/metrics/registry.h"
 #include "services/collector/activity_sampler.h"
 #include "services/collector/config.h"
+#include "services/collector/lane.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
 #include "services/collector/source_session.h"
 #include "services/collector/statement_text_sender.h"
+#include "services/collector/troubles.h"
 
 namespace pga::collector {
 
@@ -52,13 +58,6 @@ class SourceRunner {
   boost::asio::awaitable<std::vector<std::string>> Check();
 
  private:
-  // Why a metric is not collected, per metric and database.
-  struct Trouble {
-    absl::Status status;
-    std::string database;  // empty = the whole server
-    int64_t skip_until_ns = 0;
-  };
-
   boost::asio::awaitable<void> InstanceLane();
   boost::asio::awaitable<void> DatabaseLane();
   boost::asio::awaitable<void> ActivityLane();
@@ -66,19 +65,33 @@ class SourceRunner {
   // Runs the metric and hands its frames out. `item` is its number in `schedule`.
   boost::asio::awaitable<absl::Status> Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
                                                int64_t scope_id, Schedule* schedule, int item);
+  // Reads the due metrics of one database.
+  boost::asio::awaitable<void> CollectDatabase(SourceSession* session, std::string name, std::vector<int> due);
+  // Opens a session in the first database that lets in and speaks for the whole server.
+  boost::asio::awaitable<absl::Status> OpenHome(SourceSession* session);
+  // Waits after a failed connection: `backoff`, or long after a refusal unless the password file changes meanwhile.
+  boost::asio::awaitable<void> Pause(const absl::Status& status, absl::Duration backoff, int refusals);
   boost::asio::awaitable<void> Sleep(boost::asio::steady_timer* timer, absl::Duration duration);
+
+  // Reads each of `tasks` once; adds a line for each that fails. `of` names its database.
+  boost::asio::awaitable<void> CheckTasks(SourceSession* session, std::string of,
+                                          std::vector<std::shared_ptr<MetricTask>> tasks,
+                                          std::vector<std::string>* lines);
 
   // Compares, packs and sends one reading.
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
                        Outbox::Done done);
-  bool Report(const std::string& what, const absl::Status& status, const std::string& database = "");
+  void Report(const std::string& what, const absl::Status& status, const SourceSession* session = nullptr,
+              const std::string& database = "");
   void ReportRights(const SourceSession& session);
-  // Troubles of databases that are not among `names` are over.
-  void ForgetDatabasesBut(const std::vector<std::string>& names);
-  bool Skips(const std::string& what) const;
-  ingestpb::SourceInfo Info(const SourceSession& session) const;
-  // The database that speaks for the whole server.
-  std::string HomeDatabase() const;
+  // Keeps what a session has just learnt about the server for all lanes.
+  void Learnt(const SourceSession& session);
+  bool Rests(const std::string& what, const SourceSession& session) const;
+  // Databases that may speak for the whole server, the first choice first.
+  std::vector<std::string> HomeCandidates() const;
+  bool WatchesAll() const;
+  // Leaves out what is excluded.
+  std::vector<std::string> Watched(std::vector<std::string> names) const;
   void BuildTasks();
   int64_t BootNs() const { return context_->clock->BoottimeNanos(); }
 
@@ -98,14 +111,22 @@ class SourceRunner {
   boost::asio::steady_timer activity_timer_;
   ActivitySampler sampler_;
   StatementTextSender texts_;
-  std::map<std::string, Trouble> troubles_;
+  Troubles troubles_;
+  // What batches say about the source: learnt last, whichever lane it was.
+  ingestpb::SourceInfo info_;
+  // The database of the instance's session; empty while there is none.
+  std::string home_;
 
   metrics::Counter& collections_;
   metrics::Counter& failures_;
   metrics::Counter& refused_;
   metrics::Counter& resets_;
+  metrics::Counter& lane_failures_;
   metrics::Gauge& up_;
   metrics::Gauge& missing_;
+  Lane instance_lane_;
+  Lane database_lane_;
+  Lane activity_lane_;
 };
 
 }  // namespace pga::collector

@@ -1,6 +1,10 @@
 // One connection to a watched server and what was learnt over it: which run of the server's statistics this is, what
-// the login may see, which extensions there are. The session is read-only and its timeouts are set on the server too,
-// so that a statement ends there even when the collector is gone.
+// the login may see, which extensions there are.
+//
+// Every statement runs in a transaction of its own that protects itself: read only, READ COMMITTED, with search_path,
+// time limits and what else results depend on set by statements inside it. So it holds whatever the server, the
+// database or the role is configured to, and behind a pooler that gives each transaction another session. The limits
+// are the server's own, so that a statement ends there even when the collector is gone.
 //
 // Coroutines on the event loop, one at a time per session; what their pointers lead to lives until they are done.
 // Errors are those of pg::AsyncConnection; after one of them ask connection->broken() whether the session can still be
@@ -16,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/pg/async_connection.h"
 #include "services/collector/config.h"
@@ -32,32 +37,33 @@ struct SourceSession {
   std::unique_ptr<pg::AsyncConnection> connection;  // null until OpenSession has succeeded
   Epoch epoch;
   bool in_recovery = false;
-  bool monitor = false;  // the login has the role pg_monitor
+  bool monitor = false;         // the login has the rights of pg_monitor
+  bool monitor_member = false;  // the login is a member of pg_monitor, with its rights or without (NOINHERIT)
   int64_t database_oid = 0;
   std::map<std::string, Extension> extensions;
-  int64_t last_used_ns = 0;  // CLOCK_BOOTTIME; kept by the owner
+  // Hash of what decides which statements are possible: rights, extensions, role and version of the server. A metric
+  // that was refused is worth another try when it changes.
+  std::string facts;
 
   bool usable() const { return connection != nullptr && !connection->broken(); }
 };
 
-// Connects anew to `database` and learns everything above. FAILED_PRECONDITION if the server is older than
-// PostgreSQL 13. After an error the session may hold a connection; throw it away.
+// Connects anew to `database`, with the password that its file holds now, and learns everything above.
+// FAILED_PRECONDITION if the server is older than PostgreSQL 13. After an error the session may hold a connection;
+// throw it away.
 boost::asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostResolver* resolver,
                                                  std::string database, SourceSession* session);
-// Learns epoch, recovery, role and database again; extensions stay as they are.
+// Learns everything again: the server may have been promoted, a right granted, an extension created, updated or moved.
 boost::asio::awaitable<absl::Status> IdentifySession(SourceSession* session);
-// Learns the database's extensions again: one was created, updated, moved or dropped.
-boost::asio::awaitable<absl::Status> LearnExtensions(SourceSession* session);
-// Databases that the login may connect to, without templates, by name.
+// Databases that the login may connect to, without templates and invalid ones, by name.
 boost::asio::awaitable<absl::Status> ListDatabases(SourceSession* session, std::vector<std::string>* names);
-// Runs one statement in a transaction of its own: BEGIN READ ONLY, the statement, COMMIT.
+// Runs one statement in a protected transaction. `timeout` is the server's statement_timeout.
 boost::asio::awaitable<absl::Status> RunReadOnly(pg::AsyncConnection* connection, std::string sql,
                                                  std::vector<std::string> params, absl::Duration timeout,
                                                  pg::AsyncConnection::RowSink sink);
 
-// What a batch says about the source that its frames are of.
-ingestpb::SourceInfo DescribeSource(const SourceConfig& config, const std::string& source_id,
-                                    const SourceSession& session);
+// The login's password as its file says now, or as it was given. PERMISSION_DENIED if the file cannot be read.
+absl::StatusOr<std::string> PasswordNow(const SourceConfig& config);
 
 // Quoted for SQL; the name comes from the server's own catalog.
 std::string QuoteIdentifier(std::string_view name);
