@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Loads a simulated fleet into a PostgreSQL of its own and prints what it takes, per metric and level and per table:
 # tests/bench/space.sh [sources, default 2] [days, default 3] [changed statements a minute, default 300]
-# Full size: tests/bench/space.sh 50 30 300. With SPACE_JSON=FILE the figures are written there too.
+# Full size: tests/bench/space.sh 50 30 300. With SPACE_JSON=FILE the figures are written there too; with SPACE_COLUMNS=FILE
+# the bytes of every section of the blocks, with values, NULLs and zeros, as `fleetsim measure` prints them.
 SOURCES=${1:-2}
 DAYS=${2:-3}
 CHANGED=${3:-300}
@@ -16,7 +17,10 @@ load=$("$BIN/fleetsim" load --url "$url" --sources "$SOURCES" --days "$DAYS" --c
 echo "space: $load"
 wal=$(sql -At -c "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '$wal_before')")
 sql -c "VACUUM ANALYZE"
-# Values stored and moving cannot be told by SQL alone; columns_encoding_benchmark tells both per row.
+"$BIN/fleetsim" measure --url "$url" >"$WORK/columns.tsv"
+# Values stored and moving cannot be told by SQL alone.
+measured=$(tail -n 1 "$WORK/columns.tsv")
+[ -z "${SPACE_COLUMNS:-}" ] || sed '$d' "$WORK/columns.tsv" >"$SPACE_COLUMNS"
 sql <<'SQL'
 \echo space: bytes per metric and level, in blocks
 SELECT c.name AS metric, b.level, b.kind, count(*) AS blocks, sum(b.rows) AS rows, sum(octet_length(b.data)) AS data_bytes,
