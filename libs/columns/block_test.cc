@@ -156,9 +156,10 @@ BlockBytes BytesOf(const Block& block) {
   bytes.rows = block.rows;
   bytes.ids = block.ids;
   for (size_t i = 0; i < block.ids.size(); ++i) {
-    const auto begin = static_cast<size_t>(block.offsets[i]);
+    const size_t start = SectionStart(block.ids, block.offsets, i);
+    const auto begin = static_cast<size_t>(block.offsets[start]);
     bytes.sections.push_back(
-        std::string_view(block.data).substr(begin, static_cast<size_t>(block.offsets[i + 1]) - begin));
+        std::string_view(block.data).substr(begin, static_cast<size_t>(block.offsets[start + 1]) - begin));
   }
   return bytes;
 }

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "libs/columns/block.h"
 #include "libs/columns/column.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
@@ -30,7 +31,6 @@ bool IsZero(const columns::Column& column, size_t row) {
 absl::Status Add(const columns::Shape& shape, columns::ColumnId id, std::string_view section, size_t series,
                  size_t rows, columns::Column* column, SectionSize* size) {
   ++size->sections;
-  size->bytes += static_cast<int64_t>(section.size());
   const columns::Shape::Part* const part = id > 0 ? shape.Find(id) : nullptr;
   if (part == nullptr) return absl::OkStatus();
   size->label = part->label;
@@ -80,10 +80,11 @@ absl::StatusOr<std::map<SectionKey, SectionSize>> MeasureBlocks(const std::strin
     for (size_t i = 0; i < ids.size(); ++i) {
       SectionSize& size = sizes[{metric->name, level, kind, ids[i]}];
       if (ids[i] > 0) size.column = column_names[{metric_id, ids[i] % kColumnsOfLevel}];
-      PGA_RETURN_IF_ERROR(
-          Add(metric->ShapeOf(level), ids[i],
-              data.substr(static_cast<size_t>(offsets[i]), static_cast<size_t>(offsets[i + 1] - offsets[i])), series,
-              rows, &column, &size));
+      size.bytes += offsets[i + 1] - offsets[i];
+      const size_t start = columns::SectionStart(ids, offsets, i);
+      const std::string_view section =
+          data.substr(static_cast<size_t>(offsets[start]), static_cast<size_t>(offsets[start + 1] - offsets[start]));
+      PGA_RETURN_IF_ERROR(Add(metric->ShapeOf(level), ids[i], section, series, rows, &column, &size));
     }
     return absl::OkStatus();
   };

@@ -532,12 +532,48 @@ SELECT CASE WHEN offsets[cardinality(offsets)] > offsets[cardinality(offsets) - 
             THEN metrics.decode_ints(substring(data FROM offsets[cardinality(offsets) - 1] + 1), 0, count) END
 $$;
 
--- Section `id` of a block (libs/columns/block.h); NULL when it has none.
+-- Section `id` of a block (libs/columns/block.h); NULL when it has none. An empty section of a column has the bytes of the
+-- last one before it that is not empty.
 CREATE FUNCTION metrics.block_section(data bytea, ids int2[], offsets int4[], id int4) RETURNS bytea
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS $$
-SELECT substring(data FROM offsets[array_position(ids, id::int2)] + 1
-                 FOR offsets[array_position(ids, id::int2) + 1] - offsets[array_position(ids, id::int2)])
+SELECT substring(data FROM offsets[least(array_position(ids, id::int2),
+                                         width_bucket(offsets[array_position(ids, id::int2) + 1] - 1, offsets))] + 1
+                 FOR offsets[array_position(ids, id::int2) + 1]
+                     - offsets[least(array_position(ids, id::int2),
+                                     width_bucket(offsets[array_position(ids, id::int2) + 1] - 1, offsets))])
+$$;
+
+-- Of each frame of a block how long it covers: section -2, or -24 summed up.
+CREATE FUNCTION metrics.block_frame_lengths(data bytea, ids int2[], offsets int4[], frames int4) RETURNS int8[]
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+  AS $$
+DECLARE
+  ends   int8[];
+  scopes int8[];
+  seen   int8[] := '{}';  -- scopes, and the last end of each
+  before int8[] := '{}';
+  place  int4;
+  result int8[];
+BEGIN
+  result := metrics.decode_ints(metrics.block_section(data, ids, offsets, -24), 0, frames);
+  IF result IS NULL THEN
+    RETURN metrics.decode_ints(metrics.block_section(data, ids, offsets, -2), 0, frames);
+  END IF;
+  ends := metrics.decode_ints(metrics.block_section(data, ids, offsets, -1), 0, frames);
+  scopes := metrics.decode_ints(metrics.block_section(data, ids, offsets, -3), 0, frames);
+  FOR i IN 1 .. frames LOOP
+    place := array_position(seen, scopes[i]);
+    IF place IS NULL THEN
+      place := cardinality(seen) + 1;
+      seen[place] := scopes[i];
+      before[place] := ends[i];
+    END IF;
+    result[i] := ends[i] - before[place] - result[i];
+    before[place] := ends[i];
+  END LOOP;
+  RETURN result;
+END
 $$;
 
 -- From 1: owners 1.. as often as `counts` says.
@@ -767,7 +803,7 @@ SELECT metrics.time_of(d.ends[d.row_frame[r.i]]), d.source_name, d.source_id%4$s
   FROM (SELECT b.rows, b.kind, s.name AS source_name, s.uuid AS source_id, clock_timestamp() AS read_at,
        metrics.us_of(%8$s) AS since_us, metrics.us_of(%9$s) AS until_us,
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -1), 0, b.frame_entries) AS ends,
-       metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -2), 0, b.frame_entries) AS lengths,
+       metrics.block_frame_lengths(b.data, b.ids, b.offsets, b.frame_entries) AS lengths,
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
        metrics.block_row_frames(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_frame,
        metrics.block_row_series(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_series,
@@ -850,7 +886,7 @@ CREATE VIEW public.metrics AS
     FROM (SELECT b.source_id, b.metric_id, b.frames, s.name AS source, k.name AS metric_name,
                  clock_timestamp() AS read_at,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -1), 0, b.frame_entries) AS ends,
-                 metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -2), 0, b.frame_entries) AS lengths,
+                 metrics.block_frame_lengths(b.data, b.ids, b.offsets, b.frame_entries) AS lengths,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -4), 0, b.frame_entries) AS collectors,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -5), 0, b.frame_entries) AS flags,
