@@ -54,6 +54,7 @@ DECLARE
   width      int4;
   widest     int4 := 0;    -- bits of the widest value, rounded up
   exceptions int4;
+  high_width int4;         -- bits of the high part of an exception less 1; -1 = varints
   byte       int4;
   shift      int4;
   i          int4;
@@ -114,9 +115,12 @@ BEGIN
     held := least(32, count - n);
     exceptions := 0;
     IF token > 127 THEN
-      exceptions := get_byte(data, p);
+      byte := get_byte(data, p);
       p := p + 1;
-      widest := greatest(widest, width + 7);
+      exceptions := (byte & 31) + 1;
+      high_width := (ARRAY[0, 1, 2, 3, 4, 6, 9, -1])[(byte >> 5) + 1];
+      -- 1 more than the high part has: 1 is added to it.
+      widest := greatest(widest, width + CASE WHEN high_width < 0 THEN 7 ELSE high_width + 1 END);
     END IF;
     IF width = 8 THEN
       FOR i IN 1 .. held LOOP
@@ -143,6 +147,31 @@ BEGIN
       END IF;
     END IF;
     p := p + (width * held + 7) / 8;
+    IF exceptions > 0 AND high_width >= 0 THEN
+      bits := ('x' || encode(substring(data FROM p + 1 FOR ((high_width + 5) * exceptions + 7) / 8), 'hex'))::bit varying;
+      IF length(bits) < (high_width + 5) * exceptions THEN
+        RAISE EXCEPTION 'an exception of a group is cut off' USING ERRCODE = 'data_corrupted';
+      END IF;
+      p := p + length(bits) / 8;
+      FOR j IN 0 .. exceptions - 1 LOOP
+        i := n + 1 + substring(bits FROM j * 5 + 1 FOR 5)::int4;
+        high := 1;
+        IF high_width > 0 THEN
+          high := 1 + substring(bits FROM exceptions * 5 + j * high_width + 1 FOR high_width)::int8;
+        END IF;
+        IF i > n + held THEN
+          RAISE EXCEPTION 'an exception of a group is out of range' USING ERRCODE = 'data_corrupted';
+        END IF;
+        IF widest < 62 AND lift = 0 THEN
+          result[i] := result[i] + (high << width);
+        ELSE
+          total := result[i];
+          high := high << width;
+          result[i] := metrics.add_wrapping(total, high);
+        END IF;
+      END LOOP;
+      exceptions := 0;
+    END IF;
     WHILE exceptions > 0 LOOP
       exceptions := exceptions - 1;
       i := n + 1 + get_byte(data, p);
@@ -281,6 +310,7 @@ DECLARE
   left_over  int4 := count;
   token      int4;
   exceptions int4;
+  high_width int4;
 BEGIN
   IF count <= 0 THEN
     RETURN at;
@@ -312,8 +342,13 @@ BEGIN
     END IF;
     exceptions := 0;
     IF token > 127 THEN
-      exceptions := get_byte(data, p);
+      exceptions := (get_byte(data, p) & 31) + 1;
+      high_width := (ARRAY[0, 1, 2, 3, 4, 6, 9, -1])[(get_byte(data, p) >> 5) + 1];
       p := p + 1;
+      IF high_width >= 0 THEN
+        p := p + ((high_width + 5) * exceptions + 7) / 8;
+        exceptions := 0;
+      END IF;
     END IF;
     p := p + ((token & 127) * least(32, left_over) + 7) / 8;
     WHILE exceptions > 0 LOOP
