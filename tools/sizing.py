@@ -66,9 +66,29 @@ def main() -> int:
     wal = space["wal_bytes"] / max(1, space["load"]["rows"])
     lines += [
         f"| texts of statements | | | | | {text / 1e6:,.1f} |",
+        f"| receipts | | | | | {space['receipt_bytes'] / sources / 1e6:,.1f} |",
+        "",
+        "## Values",
+        "Bytes of raw rows with labels, structure and texts. A stored value is one that is not NULL, a moving value one that",
+        "is not 0 either; labels are not counted as values.",
+        "",
+        "| metric | values a day | of them 0 | B a stored value | B a moving value |",
+        "|---|---|---|---|---|",
+    ]
+    measured = space["measured"]
+    for metric in sorted(measured, key=lambda m: (m != "all", -measured[m]["bytes"])):
+        of = measured[metric]
+        if of["stored"] == 0:
+            continue
+        moving = max(1, of["stored"] - of["zeros"])
+        lines.append(
+            f"| {metric} | {of['stored'] / sources / days:,.0f} | {100 * of['zeros'] / of['stored']:.0f} % "
+            f"| {of['bytes'] / of['stored']:.2f} | {of['bytes'] / moving:.2f} |"
+        )
+    lines += [
         "",
         "## Writing",
-        f"Writing the blocks alone takes {wal:.1f} B of WAL a row.",
+        f"Writing the blocks alone takes {wal:.1f} B of WAL a row of a reading.",
         "",
     ]
     target.write_text("\n".join(lines), encoding="utf-8")

@@ -35,7 +35,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname IN ('metrics', 'metrics_data') GROUP BY 1 HAVING sum(pg_total_relation_size(c.oid)) > 100000 ORDER BY 5 DESC;
 SQL
 # The days' level grows to 400 days, everything else to 30.
-sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v wal="$wal" -v load="$load" <<'SQL' | tee "${SPACE_JSON:-/dev/null}"
+sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v wal="$wal" -v load="$load" \
+  -v measured="$measured" <<'SQL' | tee "${SPACE_JSON:-/dev/null}"
 WITH metric AS (
   SELECT c.name, b.level, sum(octet_length(b.data))::numeric AS data, sum(b.rows) AS rows
   FROM metrics.block b JOIN metrics.catalog_metric c ON c.id = b.metric_id GROUP BY 1, 2
@@ -54,8 +55,10 @@ SELECT json_build_object(
   'bench', 'space', 'sources', :sources, 'days', :days, 'changed', :changed, 'load', :'load'::json, 'wal_bytes', :wal,
   'table_bytes', (SELECT total FROM tables), 'block_bytes', (SELECT blocks FROM tables),
   'text_bytes', pg_total_relation_size('metrics.query_text'),
+  'receipt_bytes', pg_total_relation_size('metrics.ingest_receipt'), 'measured', :'measured'::json,
+  -- Everything but blocks counts as often as there are sources.
   'fleet_gb', (SELECT round((sum(bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days)
-                             + pg_total_relation_size('metrics.query_text') * 50.0 / :sources) / 1e9, 2) FROM share),
+                             + (SELECT total - blocks FROM tables) * 50.0 / :sources) / 1e9, 2) FROM share),
   'statements_gb', (SELECT round(sum(bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days) / 1e9, 2)
                     FROM share WHERE name = 'statements'),
   'metrics', (SELECT json_agg(json_build_object('metric', name, 'level', level, 'rows', rows, 'bytes', round(bytes),

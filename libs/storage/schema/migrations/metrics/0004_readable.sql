@@ -162,7 +162,7 @@ BEGIN
         IF i > n + held THEN
           RAISE EXCEPTION 'an exception of a group is out of range' USING ERRCODE = 'data_corrupted';
         END IF;
-        IF widest < 62 AND lift = 0 THEN
+        IF widest < 61 AND lift > -2305843009213693952 AND lift < 2305843009213693952 THEN
           result[i] := result[i] + (high << width);
         ELSE
           total := result[i];
@@ -372,19 +372,34 @@ CREATE FUNCTION metrics.chunk_ints(chunk bytea, count int4) RETURNS int8[]
   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
   AS $$
 DECLARE
-  kind   int4 := get_byte(chunk, 0);
-  nulls  int8[];
-  result int8[];
+  kind      int4 := get_byte(chunk, 0);
+  p         int4 := 1;
+  number    record;
+  different int8[];
+  nulls     int8[];
+  result    int8[];
 BEGIN
   IF kind = 0 THEN
     RETURN NULL;
-  ELSIF (kind & 127) NOT IN (1, 2) THEN
+  ELSIF (kind & 127) NOT IN (1, 2, 6) THEN
     RAISE EXCEPTION 'a chunk of kind % holds no integers', kind & 127 USING ERRCODE = 'data_corrupted';
-  ELSIF kind < 128 THEN
-    RETURN metrics.decode_ints(chunk, 1, count);
+  ELSIF kind > 127 THEN
+    nulls := metrics.decode_ints(chunk, 1, count);
+    p := metrics.ints_end(chunk, 1, count);
   END IF;
-  nulls := metrics.decode_ints(chunk, 1, count);
-  result := metrics.decode_ints(chunk, metrics.ints_end(chunk, 1, count), count);
+  IF (kind & 127) = 6 THEN
+    number := metrics.read_varint(chunk, p);
+    different := metrics.decode_ints(chunk, number.next, number.value::int4);
+    result := metrics.decode_ints(chunk, metrics.ints_end(chunk, number.next, number.value::int4), count);
+    FOR i IN 1 .. count LOOP
+      result[i] := different[result[i] + 1];
+    END LOOP;
+  ELSE
+    result := metrics.decode_ints(chunk, p, count);
+  END IF;
+  IF nulls IS NULL THEN
+    RETURN result;
+  END IF;
   FOR i IN 1 .. count LOOP
     IF nulls[i] = 1 THEN
       result[i] := NULL;
@@ -492,24 +507,32 @@ DECLARE
   p       int4 := 1;
   number  record;
   bytes   int8;
+  shared  int8[];
   lengths int8[];
   n       int4 := 0;
+  before  bytea := '';
   result  text[] := '{}';
 BEGIN
   IF kind = 0 THEN
     RETURN NULL;
-  ELSIF (kind & 127) <> 5 THEN
+  ELSIF (kind & 127) NOT IN (5, 7) THEN
     RAISE EXCEPTION 'a chunk of kind % holds no texts', kind & 127 USING ERRCODE = 'data_corrupted';
   END IF;
   IF kind > 127 THEN
     p := metrics.ints_end(chunk, p, count);
   END IF;
   number := metrics.read_varint(chunk, p);
-  lengths := metrics.decode_ints(chunk, number.next, number.value::int4);
-  p := metrics.ints_end(chunk, number.next, number.value::int4);
+  p := number.next;
+  IF (kind & 127) = 7 THEN
+    shared := metrics.decode_ints(chunk, p, number.value::int4);
+    p := metrics.ints_end(chunk, p, number.value::int4);
+  END IF;
+  lengths := metrics.decode_ints(chunk, p, number.value::int4);
+  p := metrics.ints_end(chunk, p, number.value::int4);
   FOREACH bytes IN ARRAY lengths LOOP
     n := n + 1;
-    result[n] := convert_from(substring(chunk FROM p + 1 FOR bytes::int4), 'UTF8');
+    before := substring(before FROM 1 FOR coalesce(shared[n], 0)::int4) || substring(chunk FROM p + 1 FOR bytes::int4);
+    result[n] := convert_from(before, 'UTF8');
     p := p + bytes;
   END LOOP;
   RETURN result;
@@ -535,7 +558,12 @@ BEGIN
     p := metrics.ints_end(chunk, p, count);
   END IF;
   number := metrics.read_varint(chunk, p);
-  p := metrics.ints_end(chunk, number.next, number.value::int4);
+  p := number.next;
+  IF (kind & 127) = 7 THEN
+    p := metrics.ints_end(chunk, p, number.value::int4);
+  END IF;
+  number.next := p;
+  p := metrics.ints_end(chunk, p, number.value::int4);
   FOREACH bytes IN ARRAY metrics.decode_ints(chunk, number.next, number.value::int4) LOOP
     p := p + bytes;
   END LOOP;
