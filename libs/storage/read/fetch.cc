@@ -211,8 +211,8 @@ class SpecSql {
   }
   // Place behind the sections up to column `id`: columns grow, and everything before them is below 0.
   static std::string PlaceBehind(int id) { return Cat("width_bucket(", id, "::int2, q.ids) + 1"); }
-  // An empty section at the front has the bytes of one before it (columns::SectionStart): the slice begins with the last
-  // section that begins before the first one ends.
+  // An empty section at the front has the bytes of one before it (columns::SectionStart): the slice begins with the
+  // last section that begins before the first one ends.
   static std::string RunSlice(const Run& run) {
     const std::string from = PlaceBehind(run.first - 1);
     return BlockSlice(Cat("least(", from, ", width_bucket(q.offsets[", from, " + 1] - 1, q.offsets))"),
