@@ -80,6 +80,7 @@ def main() -> int:
         lines.append(f"| {metric} | {rows.get(metric, 0):,.0f} | {cells} | {size(metric) / 1e6:,.1f} |")
     lines += [
         f"| texts of statements | | | | | {text / 1e6:,.1f} |",
+        f"| receipts | | | | | {space['receipt_bytes'] / sources / 1e6:,.1f} |",
         "",
         "## Bytes a value",
         "Of raw blocks with their share of tables and indexes, keyframes apart. A stored value is one that is not NULL; a",

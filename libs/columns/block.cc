@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_map>
 #include <utility>
 
 #include "libs/columns/int_codec.h"
@@ -23,8 +24,16 @@ class Sections {
     EncodeInts(values.data(), values.size(), &data_);
   }
   void AddColumn(ColumnId id, const Column& column) {
+    const bool repeats = !ids_.empty() && ids_.back() > 0;
     Begin(id);
+    const auto begin = static_cast<size_t>(offsets_.back());
     EncodeColumn(column, &data_);
+    const std::string_view all = data_;
+    if (repeats && all.substr(begin) == all.substr(last_column_, begin - last_column_)) {
+      data_.resize(begin);
+    } else {
+      last_column_ = begin;
+    }
   }
   void Begin(ColumnId id) {
     ids_.push_back(id);
@@ -43,6 +52,8 @@ class Sections {
   std::vector<ColumnId> ids_;
   std::vector<int32_t> offsets_;
   std::string data_;
+  // Start of the last column that is not empty.
+  size_t last_column_ = 0;
 };
 
 template <typename Get>
@@ -73,12 +84,37 @@ std::vector<int64_t> Gaps(const std::vector<uint32_t>& owners, const std::vector
   return gaps;
 }
 
+// Of each frame its start - the end of the frame before it of the same scope, or of its own when it is the first.
+std::vector<int64_t> GapsOfFrames(const std::vector<FrameInfo>& frames) {
+  std::vector<int64_t> gaps;
+  gaps.reserve(frames.size());
+  std::unordered_map<int64_t, int64_t> ends;
+  for (const FrameInfo& frame : frames) {
+    const int64_t before = ends.try_emplace(frame.scope, frame.end_us).first->second;
+    gaps.push_back(static_cast<int64_t>(static_cast<uint64_t>(frame.start_us) - static_cast<uint64_t>(before)));
+    ends[frame.scope] = frame.end_us;
+  }
+  return gaps;
+}
+
+// Where frames follow each other their lengths are the distances of their ends once more.
+void AddFrameLengths(const RowSet& rows, Sections* sections) {
+  const std::vector<int64_t> lengths = OfFrames(rows, [](const FrameInfo& f) { return f.end_us - f.start_us; });
+  const std::vector<int64_t> gaps = GapsOfFrames(rows.frames);
+  std::string as_lengths, as_gaps;
+  EncodeInts(lengths.data(), lengths.size(), &as_lengths);
+  EncodeInts(gaps.data(), gaps.size(), &as_gaps);
+  const bool gaps_are_smaller = as_gaps.size() < as_lengths.size();
+  sections->Begin(gaps_are_smaller ? kFrameGap : kFrameLength);
+  *sections->data() += gaps_are_smaller ? as_gaps : as_lengths;
+}
+
 void AddFrames(const Shape& shape, const RowSet& rows, Sections* sections) {
   const auto add_unless = [&](ColumnId id, int64_t usual, const std::vector<int64_t>& values) {
     if (!AllAre(values, usual)) sections->AddInts(id, values);
   };
   sections->AddInts(kFrameEnd, OfFrames(rows, [](const FrameInfo& f) { return f.end_us; }));
-  sections->AddInts(kFrameLength, OfFrames(rows, [](const FrameInfo& f) { return f.end_us - f.start_us; }));
+  AddFrameLengths(rows, sections);
   sections->AddInts(kFrameScope, OfFrames(rows, [](const FrameInfo& f) { return f.scope; }));
   sections->AddInts(kFrameCollector, OfFrames(rows, [](const FrameInfo& f) { return int64_t{f.collector}; }));
   add_unless(kFrameFlags, 0, OfFrames(rows, [](const FrameInfo& f) { return int64_t{f.flags}; }));
@@ -179,6 +215,40 @@ RowSet ByRows(const RowSet& rows) {
   return out;
 }
 
+// Base of a gauge's columns at a level: they are c + kMin and so on.
+ColumnId GaugeOf(ColumnId id) {
+  return static_cast<ColumnId>(id % kMin);
+}
+
+// Whether the column of a level stands as the difference to the least reading.
+bool IsNearLeast(const Shape& shape, const Shape::Part& part) {
+  if (!shape.buckets || part.label || part.type != Type::kInt) return false;
+  const int of = part.id - GaugeOf(part.id);
+  return of == kMax || of == kSum || of == kLast;
+}
+
+// Adds `sign` times the least reading to the column's values, for sums as often as `count` says; modulo 2^64. All have
+// as many rows.
+void AddLeast(ColumnId id, const Column& least, const Column& count, int64_t sign, Column* column) {
+  const bool sum = id - GaugeOf(id) == kSum;
+  const size_t rows = column->ints.size();
+  for (size_t row = 0; row < rows; ++row) {
+    const uint64_t times = static_cast<uint64_t>(sign) * (sum ? static_cast<uint64_t>(count.ints[row]) : 1);
+    const uint64_t value = static_cast<uint64_t>(column->ints[row]) + times * static_cast<uint64_t>(least.ints[row]);
+    column->ints[row] = static_cast<int64_t>(value);
+  }
+}
+
+// The least readings and counts that `id` is a difference to; null when they are not there for every row.
+std::pair<const Column*, const Column*> LeastOf(const std::map<ColumnId, Column>& values, ColumnId id, size_t rows) {
+  const auto find = [&](ColumnId by) -> const Column* {
+    const auto at = values.find(static_cast<ColumnId>(GaugeOf(id) + by));
+    return at == values.end() || at->second.type != Type::kInt || at->second.ints.size() != rows ? nullptr
+                                                                                                 : &at->second;
+  };
+  return {find(kMin), find(kCount)};
+}
+
 // Everything behind the frames.
 void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
   sections->AddInts(kSeriesScope, rows.series_scope);
@@ -198,7 +268,14 @@ void AddRows(const Shape& shape, const RowSet& rows, Sections* sections) {
     const std::vector<uint8_t>& nulls = column->second.nulls;
     // A column of NULL is one that is not there.
     if (nulls.size() == column->second.size() && std::count(nulls.begin(), nulls.end(), 0) == 0) continue;
-    sections->AddColumn(part.id, column->second);
+    if (!IsNearLeast(shape, part)) {
+      sections->AddColumn(part.id, column->second);
+      continue;
+    }
+    const auto [least, count] = LeastOf(rows.values, part.id, rows.rows());
+    Column nearer = column->second;
+    if (least != nullptr && count != nullptr) AddLeast(part.id, *least, *count, -1, &nearer);
+    sections->AddColumn(part.id, nearer);
   }
 }
 
@@ -272,13 +349,23 @@ absl::Status OpenFrames(const Opened& opened, size_t count, RowSet* rows) {
     for (size_t i = 0; i < values.size(); ++i) put(rows->frames[i], values[i]);
     return true;
   };
+  std::unordered_map<int64_t, int64_t> ends;
+  const auto plus = [](int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  };
   const bool good =
       read(kFrameEnd, true, [](FrameInfo& f, int64_t v) { f.end_us = v; }) &&
+      read(kFrameScope, false, [](FrameInfo& f, int64_t v) { f.scope = v; }) &&
       read(kFrameLength, false,
            [](FrameInfo& f, int64_t v) {
              f.start_us = static_cast<int64_t>(static_cast<uint64_t>(f.end_us) - static_cast<uint64_t>(v));
            }) &&
-      read(kFrameScope, false, [](FrameInfo& f, int64_t v) { f.scope = v; }) &&
+      read(kFrameGap, false,
+           [&](FrameInfo& f, int64_t v) {
+             int64_t& before = ends.try_emplace(f.scope, f.end_us).first->second;
+             f.start_us = plus(before, v);
+             before = f.end_us;
+           }) &&
       read(kFrameCollector, false, [](FrameInfo& f, int64_t v) { f.collector = static_cast<int32_t>(v); }) &&
       read(kFrameFlags, false, [](FrameInfo& f, int64_t v) { f.flags = static_cast<int32_t>(v); }) &&
       read(kFrameCount, false, [](FrameInfo& f, int64_t v) { f.frames = v; }) &&
@@ -308,6 +395,11 @@ bool OpenOrder(const std::vector<int64_t>& counts, const std::vector<int64_t>& g
 }
 
 }  // namespace
+
+size_t SectionStart(const std::vector<ColumnId>& ids, const std::vector<int32_t>& offsets, size_t at) {
+  while (at > 0 && ids[at] > 0 && ids[at - 1] > 0 && offsets[at] == offsets[at + 1]) --at;
+  return at;
+}
 
 std::string LocateKey(int64_t value) {
   const uint64_t sortable = static_cast<uint64_t>(value) ^ (uint64_t{1} << 63);
@@ -353,16 +445,17 @@ std::vector<Block> EncodeBlocks(const Shape& shape, const RowSet& rows, uint32_t
 }
 
 const std::vector<ColumnId>& StructureIds() {
-  static const auto* const kIds = new std::vector<ColumnId>{
-      kFrameEnd,     kFrameLength, kFrameScope, kFrameCollector, kFrameFlags, kFrameCount, kFrameUnchanged,
-      kFrameCovered, kSeriesScope, kSeriesRows, kRowFrame,       kRowFlags,   kRowLast,    kFrameRowsSent};
+  static const auto* const kIds =
+      new std::vector<ColumnId>{kFrameEnd,   kFrameLength,    kFrameScope,   kFrameCollector, kFrameFlags,
+                                kFrameCount, kFrameUnchanged, kFrameCovered, kSeriesScope,    kSeriesRows,
+                                kRowFrame,   kRowFlags,       kRowLast,      kFrameRowsSent,  kFrameGap};
   return *kIds;
 }
 
 const std::vector<ColumnId>& FrameIds() {
   static const auto* const kIds =
       new std::vector<ColumnId>{kFrameEnd,   kFrameLength,    kFrameScope,   kFrameCollector, kFrameFlags,
-                                kFrameCount, kFrameUnchanged, kFrameCovered, kFrameRowsSent};
+                                kFrameCount, kFrameUnchanged, kFrameCovered, kFrameRowsSent,  kFrameGap};
   return *kIds;
 }
 
@@ -430,6 +523,13 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
   };
   std::erase_if(rows->labels, missing);
   std::erase_if(rows->values, missing);
+  for (const Shape::Part& part : shape.parts) {
+    const auto column = rows->values.find(part.id);
+    if (column == rows->values.end() || !IsNearLeast(shape, part)) continue;
+    const auto [least, counted] = LeastOf(rows->values, part.id, count);
+    if (least == nullptr || counted == nullptr) return Wrong("readings of a level without the least ones");
+    AddLeast(part.id, *least, *counted, 1, &column->second);
+  }
   return absl::OkStatus();
 }
 

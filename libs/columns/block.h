@@ -11,7 +11,12 @@
 //    -22 instant of the newest row of each row (levels): count:varint, ints of the `count` different instants, growing,
 //        and ints of one per row: how many instants before the last one that is not after the end of its frame
 //    -23 rows of each frame as they came (absent = as many as are here)
-//   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row
+//    -24 in place of -2 where that is smaller: start of each frame - end of the one before it of its scope; of the
+//    first
+//        of a scope, start - its own end
+//   ids above 0: chunks (column.h): a label's of one value per series, any other's of one value per row. An empty one
+//     is the same bytes as the section before it (SectionStart). At levels the greatest and the newest reading of an
+//     integer gauge stand as differences to the least one, the sum as the difference to count times the least one.
 //
 // Rows are in order of series and in it of frame. Series stand by falling number of rows, those of equal number in
 // order of locate_by: then values of one kind stand together, and series of all frames, whose rows are alike, too. The
@@ -43,6 +48,7 @@ inline constexpr ColumnId kRowFrame = -18;
 inline constexpr ColumnId kRowFlags = -21;
 inline constexpr ColumnId kRowLast = -22;
 inline constexpr ColumnId kFrameRowsSent = -23;
+inline constexpr ColumnId kFrameGap = -24;
 
 // Most series of one block.
 inline constexpr uint32_t kMaxBlockSeries = 1000;
@@ -64,6 +70,10 @@ struct Block {
   std::string locate_min;
   std::string locate_max;
 };
+
+// Place of the section whose bytes section `at` of a block has: its own, or that of the last one before that is not
+// empty. `offsets` grow.
+size_t SectionStart(const std::vector<ColumnId>& ids, const std::vector<int32_t>& offsets, size_t at);
 
 // A value of the locate_by label as bytes that sort as the values do: integers as 8 big-endian bytes with the sign bit
 // inverted, texts as their first 32 bytes; a NULL label is empty.
@@ -90,7 +100,8 @@ const std::vector<ColumnId>& StructureIds();
 const std::vector<ColumnId>& FrameIds();
 
 // Opens what was fetched: frames always; series and rows when their structure is there. Columns of `shape` whose
-// sections are missing are left out. INVALID_ARGUMENT for bytes that are not what they should be; takes no more memory
+// sections are missing are left out; of an integer gauge at a level kMin and kCount must be there with any other of its
+// columns. INVALID_ARGUMENT for bytes that are not what they should be; takes no more memory
 // than 16 bytes a value that the counts allow. What `rows` held goes, and its memory is used again. Counts are checked
 // against `kMaxOpenRows`.
 inline constexpr int64_t kMaxOpenRows = 4'000'000;

@@ -156,9 +156,10 @@ BlockBytes BytesOf(const Block& block) {
   bytes.rows = block.rows;
   bytes.ids = block.ids;
   for (size_t i = 0; i < block.ids.size(); ++i) {
-    const auto begin = static_cast<size_t>(block.offsets[i]);
+    const size_t start = SectionStart(block.ids, block.offsets, i);
+    const auto begin = static_cast<size_t>(block.offsets[start]);
     bytes.sections.push_back(
-        std::string_view(block.data).substr(begin, static_cast<size_t>(block.offsets[i + 1]) - begin));
+        std::string_view(block.data).substr(begin, static_cast<size_t>(block.offsets[start + 1]) - begin));
   }
   return bytes;
 }
@@ -339,6 +340,83 @@ TEST(Block, InstantsOfNewestRowsStandOnce) {
   RowSet read;
   ASSERT_TRUE(OpenBlock(shape, BytesOf(blocks[0]), &read).ok());
   EXPECT_EQ(read.row_last_us, rows.row_last_us);
+}
+
+TEST(Block, ColumnsThatAreEqualStandOnceAndLengthsFollowFromEnds) {
+  std::mt19937_64 random(31);
+  const std::vector<MetricColumn> columns = {
+      {1, Type::kInt, Kind::kLabel}, {2, Type::kInt, Kind::kInfo}, {3, Type::kInt, Kind::kInfo}};
+  const Shape shape = RawShape(columns, 1);
+  RowSet rows;
+  std::map<int64_t, int64_t> ends;
+  for (int frame = 0; frame < 200; ++frame) {
+    FrameInfo info;
+    info.scope = 5 + frame % 2;
+    info.end_us = kStart + frame * kMinute + static_cast<int64_t>(random() % 100'000);
+    info.start_us = ends.contains(info.scope) ? ends[info.scope] : info.end_us - kMinute;
+    if (frame == 120) info.start_us += 7;
+    ends[info.scope] = info.end_us;
+    rows.frames.push_back(info);
+  }
+  Column label(Type::kInt), first(Type::kInt);
+  for (uint32_t series = 0; series < 2; ++series) {
+    rows.series_scope.push_back(5 + series);
+    label.ints.push_back(series);
+    for (uint32_t frame = series; frame < 200; frame += 2) {
+      rows.row_series.push_back(series);
+      rows.row_frame.push_back(frame);
+      first.ints.push_back(static_cast<int64_t>(random() % 1'000'000));
+      ++rows.frames[frame].rows;
+    }
+  }
+  rows.labels.emplace(1, label);
+  rows.values.emplace(2, first);
+  rows.values.emplace(3, first);
+  const std::vector<Block> blocks = EncodeBlocks(shape, rows);
+  ASSERT_EQ(blocks.size(), 1u);
+  EXPECT_GT(SectionBytes(blocks[0], 2), 0u);
+  EXPECT_EQ(SectionBytes(blocks[0], 3), 0u);
+  EXPECT_EQ(SectionBytes(blocks[0], kFrameLength), 0u);
+  EXPECT_LT(SectionBytes(blocks[0], kFrameGap), 60u);
+  RowSet read;
+  ASSERT_TRUE(OpenBlock(shape, BytesOf(blocks[0]), &read).ok());
+  EXPECT_EQ(read.values.at(3).ints, first.ints);
+  for (size_t frame = 0; frame < rows.frames.size(); ++frame) {
+    EXPECT_EQ(read.frames[frame].start_us, rows.frames[frame].start_us) << frame;
+  }
+}
+
+TEST(Block, GaugesOfLevelsNeedTheLeastReading) {
+  const std::vector<MetricColumn> columns = {{1, Type::kInt, Kind::kLabel}, {2, Type::kInt, Kind::kGauge}};
+  RowSet rows;
+  FrameInfo frame;
+  frame.start_us = kStart;
+  frame.end_us = kStart + kMinute;
+  frame.rows = 1;
+  rows.frames.push_back(frame);
+  rows.series_scope = {0};
+  rows.row_series = {0};
+  rows.row_frame = {0};
+  Column label(Type::kInt), size(Type::kInt);
+  label.ints = {1};
+  size.ints = {INT64_MIN + 5};
+  rows.labels.emplace(1, label);
+  rows.values.emplace(2, size);
+  const RowSet rolled = RollUp(columns, rows, nullptr, {kStart - kHour, kStart + kHour});
+  const Shape shape = BucketShape(columns, 1);
+  const std::vector<Block> blocks = EncodeBlocks(shape, rolled);
+  ASSERT_EQ(blocks.size(), 1u);
+  RowSet read;
+  BlockBytes bytes = BytesOf(blocks[0]);
+  ASSERT_TRUE(OpenBlock(shape, bytes, &read).ok());
+  for (const ColumnId by : {kMin, kMax, kSum, kLast}) {
+    EXPECT_EQ(read.values.at(static_cast<ColumnId>(2 + by)).ints, size.ints) << by;
+  }
+  const auto least = std::find(bytes.ids.begin(), bytes.ids.end(), static_cast<ColumnId>(2 + kMin));
+  ASSERT_NE(least, bytes.ids.end());
+  bytes.sections.erase(bytes.sections.begin() + (least - bytes.ids.begin()));
+  bytes.ids.erase(least);
+  EXPECT_FALSE(OpenBlock(shape, bytes, &read).ok());
 }
 
 std::vector<int64_t> Edges(int64_t width, int64_t from, int64_t to) {

@@ -11,13 +11,27 @@
 namespace pga::columns {
 namespace {
 
-enum Kind : uint8_t { kAllNull = 0, kInts = 1, kBools = 2, kDecimals = 3, kDoubles = 4, kTexts = 5, kRepeated = 6 };
+enum Kind : uint8_t {
+  kAllNull = 0,
+  kInts = 1,
+  kBools = 2,
+  kDecimals = 3,
+  kDoubles = 4,
+  kTexts = 5,
+  kRepeated = 6,
+  kNearTexts = 7
+};
 constexpr uint8_t kKindBits = 0x0f;
 constexpr uint8_t kHasNulls = 0x80;
 
 // The last is that of averages over a minute's samples.
 constexpr double kDivisors[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 60};
 constexpr int kMaxScale = 10;
+// Different integers that are looked for, and bytes below which it is not worth it.
+constexpr size_t kMostRepeated = 2000;
+constexpr size_t kSmallInts = 16;
+// So that texts take no more memory than their bytes and this for each.
+constexpr size_t kMaxShared = 255;
 // Beyond it not every integer is a double.
 constexpr double kExactIntegers = 9007199254740992.0;
 
@@ -48,7 +62,8 @@ bool ReadBits(std::string_view* in, size_t rows, std::vector<int64_t>* values) {
   return std::all_of(values->begin(), values->end(), [](int64_t v) { return v == 0 || v == 1; });
 }
 
-void EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string* out) {
+// Returns the kind.
+Kind EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string* out) {
   // In order of the first row, so that indexes of texts that do not repeat are steps of 1.
   std::vector<int64_t> renumbered(column.texts.size(), -1);
   std::vector<size_t> used;
@@ -61,9 +76,25 @@ void EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string
     used.push_back(text);
     lengths.push_back(static_cast<int64_t>(column.texts[text].size()));
   }
-  AppendVarint(lengths.size(), out);
-  EncodeInts(lengths.data(), lengths.size(), out);
-  for (const size_t text : used) out->append(column.texts[text]);
+  std::string plain, near;
+  EncodeInts(lengths.data(), lengths.size(), &plain);
+  for (const size_t text : used) plain.append(column.texts[text]);
+  std::vector<int64_t> shared;
+  std::string_view before;
+  for (size_t i = 0; i < used.size(); ++i) {
+    const std::string_view text = column.texts[used[i]];
+    const size_t most = std::min({text.size(), before.size(), kMaxShared});
+    const auto common = std::mismatch(text.begin(), text.begin() + static_cast<ptrdiff_t>(most), before.begin()).first;
+    shared.push_back(common - text.begin());
+    lengths[i] -= shared.back();
+    before = text;
+  }
+  EncodeInts(shared.data(), shared.size(), &near);
+  EncodeInts(lengths.data(), lengths.size(), &near);
+  for (size_t i = 0; i < used.size(); ++i) near.append(column.texts[used[i]], static_cast<size_t>(shared[i]));
+  const bool near_is_smaller = near.size() < plain.size();
+  AppendVarint(used.size(), out);
+  *out += near_is_smaller ? near : plain;
   // A NULL repeats the row before it, so that runs stay runs.
   int64_t last = 0;
   for (size_t row = 0; row < indexes.size(); ++row) {
@@ -71,13 +102,15 @@ void EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string
     indexes[row] = last;
   }
   EncodeInts(indexes.data(), indexes.size(), out);
+  return near_is_smaller ? kNearTexts : kTexts;
 }
 
-absl::Status DecodeTexts(std::string_view* in, size_t rows, Column* column) {
+absl::Status DecodeTexts(std::string_view* in, size_t rows, bool near, Column* column) {
   uint64_t count = 0;
   if (!ReadVarint(in, &count)) return Wrong("the number of texts is cut off");
   if (count > rows) return Wrong("more texts than rows");
-  std::vector<int64_t> lengths(static_cast<size_t>(count));
+  std::vector<int64_t> lengths(static_cast<size_t>(count)), shared(near ? lengths.size() : 0);
+  if (!DecodeInts(in, shared.size(), shared.data())) return Wrong("what texts share is malformed");
   if (!DecodeInts(in, lengths.size(), lengths.data())) return Wrong("the lengths of texts are malformed");
   uint64_t total = 0;
   for (const int64_t length : lengths) {
@@ -86,9 +119,19 @@ absl::Status DecodeTexts(std::string_view* in, size_t rows, Column* column) {
     if (total > in->size()) return Wrong("the texts are longer than their chunk");
   }
   column->texts.reserve(lengths.size());
-  for (const int64_t length : lengths) {
-    column->texts.emplace_back(in->substr(0, static_cast<size_t>(length)));
-    in->remove_prefix(static_cast<size_t>(length));
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    const auto length = static_cast<size_t>(lengths[i]);
+    std::string text;
+    if (near) {
+      const auto common = static_cast<uint64_t>(shared[i]);
+      if (common > kMaxShared || common > (i == 0 ? 0 : column->texts.back().size())) {
+        return Wrong("a text shares more than there is");
+      }
+      if (common > 0) text.assign(column->texts.back(), 0, static_cast<size_t>(common));
+    }
+    text.append(in->substr(0, length));
+    column->texts.push_back(std::move(text));
+    in->remove_prefix(length);
   }
   column->ints.resize(rows);
   if (!DecodeInts(in, rows, column->ints.data())) return Wrong("the indexes of texts are malformed");
@@ -102,17 +145,17 @@ absl::Status DecodeTexts(std::string_view* in, size_t rows, Column* column) {
   return absl::OkStatus();
 }
 
-// Appends `patterns`, bit patterns of doubles, as they are or as different ones and indexes. Returns the kind.
-Kind EncodePatterns(const std::vector<int64_t>& patterns, std::string* out) {
+// Appends `patterns`, bit patterns of doubles or integers, as they are or, when there are at most `most`, as different
+// ones and indexes. Returns the kind.
+Kind EncodePatterns(const std::vector<int64_t>& patterns, bool doubles, size_t most, std::string* out) {
   std::string plain;
-  EncodeInts(patterns.data(), patterns.size(), &plain, /*bits=*/true);
+  EncodeInts(patterns.data(), patterns.size(), &plain, /*bits=*/doubles);
   absl::flat_hash_map<int64_t, int64_t> index_of;
-  for (const int64_t pattern : patterns) {
-    index_of.try_emplace(pattern, 0);
-    // An index and its share of the pattern must be shorter than the pattern alone.
-    if (index_of.size() > patterns.size() / 2) break;
+  for (size_t i = 0; i < patterns.size() && index_of.size() <= most; ++i) {
+    if (i == 0 || patterns[i] != patterns[i - 1]) index_of.try_emplace(patterns[i], 0);
   }
-  if (index_of.size() <= patterns.size() / 2) {
+  // With one value nothing is gained.
+  if (index_of.size() <= most && (doubles || (index_of.size() > 1 && plain.size() > kSmallInts))) {
     std::vector<int64_t> different;
     different.reserve(index_of.size());
     for (const auto& [pattern, index] : index_of) different.push_back(pattern);
@@ -131,20 +174,20 @@ Kind EncodePatterns(const std::vector<int64_t>& patterns, std::string* out) {
     }
   }
   *out += plain;
-  return kDoubles;
+  return doubles ? kDoubles : kInts;
 }
 
 // The bit patterns of kRepeated.
 absl::Status DecodePatterns(std::string_view* in, std::vector<int64_t>* patterns) {
   uint64_t count = 0;
-  if (!ReadVarint(in, &count)) return Wrong("the number of doubles is cut off");
-  if (count == 0 || count > patterns->size()) return Wrong("more different doubles than rows, or none");
+  if (!ReadVarint(in, &count)) return Wrong("the number of values that repeat is cut off");
+  if (count == 0 || count > patterns->size()) return Wrong("more different values than rows, or none");
   std::vector<int64_t> different(static_cast<size_t>(count));
   if (!DecodeInts(in, different.size(), different.data()) || !DecodeInts(in, patterns->size(), patterns->data())) {
-    return Wrong("doubles that repeat are malformed");
+    return Wrong("values that repeat are malformed");
   }
   for (int64_t& value : *patterns) {
-    if (value < 0 || static_cast<uint64_t>(value) >= count) return Wrong("an index of a double is out of range");
+    if (value < 0 || static_cast<uint64_t>(value) >= count) return Wrong("an index of a value is out of range");
     value = different[static_cast<size_t>(value)];
   }
   return absl::OkStatus();
@@ -200,8 +243,7 @@ void EncodeColumn(const Column& column, std::string* out) {
   }
   switch (column.type) {
     case Type::kInt:
-      kind |= kInts;
-      EncodeInts(column.ints.data(), rows, out);
+      kind |= EncodePatterns(column.ints, false, std::min(rows / 8, kMostRepeated), out);
       break;
     case Type::kBool:
       kind |= kBools;
@@ -216,13 +258,13 @@ void EncodeColumn(const Column& column, std::string* out) {
         EncodeInts(ints.data(), rows, out);
       } else {
         for (size_t i = 0; i < rows; ++i) ints[i] = std::bit_cast<int64_t>(column.doubles[i]);
-        kind |= EncodePatterns(ints, out);
+        // An index and its share of the pattern must be shorter than the pattern alone.
+        kind |= EncodePatterns(ints, true, rows / 2, out);
       }
       break;
     }
     case Type::kText:
-      kind |= kTexts;
-      EncodeTexts(column, column.ints, out);
+      kind |= EncodeTexts(column, column.ints, out);
       break;
   }
   (*out)[kind_at] = static_cast<char>(kind);
@@ -257,12 +299,13 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
     if (!ReadBits(&chunk, rows, &bits)) return Wrong("the NULLs of a column are malformed");
     column->nulls.assign(bits.begin(), bits.end());
   }
-  const bool fits = (type == Type::kInt && kind == kInts) || (type == Type::kBool && kind == kBools) ||
+  const bool fits = (type == Type::kInt && (kind == kInts || kind == kRepeated)) ||
+                    (type == Type::kBool && kind == kBools) ||
                     (type == Type::kDouble && (kind == kDecimals || kind == kDoubles || kind == kRepeated)) ||
-                    (type == Type::kText && kind == kTexts);
+                    (type == Type::kText && (kind == kTexts || kind == kNearTexts));
   if (!fits) return Wrong("a column is of another type");
-  if (kind == kTexts) {
-    if (absl::Status status = DecodeTexts(&chunk, rows, column); !status.ok()) return status;
+  if (type == Type::kText) {
+    if (absl::Status status = DecodeTexts(&chunk, rows, kind == kNearTexts, column); !status.ok()) return status;
   } else if (kind == kBools) {
     if (!ReadBits(&chunk, rows, &column->ints)) return Wrong("booleans are malformed");
   } else {

@@ -10,11 +10,15 @@
 //                                                 averages of a minute's samples
 //     4 doubles: ints of their bit patterns
 //     5 texts: count:varint, ints of the `count` lengths, the bytes, ints of one index per row
-//     6 doubles that repeat: count:varint, ints of the `count` different bit patterns, ints of one index per row
+//     6 doubles or integers that repeat: count:varint, ints of the `count` different bit patterns or values, ints of
+//     one
+//       index per row
+//     7 texts like 5 of which each begins as the one before it: count:varint, ints of how many bytes it shares with
+//       that, at most 255, ints of the lengths of the rests, the bytes of the rests, ints of one index per row
 //   ints: int_codec.h
 //
 // Decoding trusts nothing: sizes are checked before anything is allocated, and a chunk takes no more memory than 24
-// bytes a row while it is decoded, 8 of them for good, and the bytes of its texts. Thread-safe.
+// bytes a row while it is decoded, 8 of them for good, and the bytes of its texts with 255 more for each. Thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -187,5 +187,44 @@ TEST(Column, RefusesDamageWithoutReadingOutside) {
   }
 }
 
+TEST(Column, WideIntegersThatRepeatAreIndexes) {
+  std::mt19937_64 random(21);
+  Column column(Type::kInt);
+  std::vector<int64_t> values(5);
+  for (int64_t& value : values) value = static_cast<int64_t>(random());
+  for (int row = 0; row < 1000; ++row) column.ints.push_back(values[random() % values.size()]);
+  std::string chunk;
+  EncodeColumn(column, &chunk);
+  EXPECT_LT(chunk.size(), 500u);
+  Column read;
+  ASSERT_TRUE(DecodeColumn(chunk, Type::kInt, 1000, &read).ok());
+  ExpectSame(column, read);
+}
+
+TEST(Column, TextsShareWhatTheOneBeforeThemHas) {
+  Column column(Type::kText);
+  size_t bytes = 0;
+  for (int row = 0; row < 300; ++row) {
+    // More than may be shared.
+    column.texts.push_back(std::string(300, 'x') + std::to_string(row / 10) + "_" + std::to_string(row % 10));
+    bytes += column.texts.back().size();
+    column.ints.push_back(row);
+  }
+  std::string chunk;
+  EncodeColumn(column, &chunk);
+  EXPECT_LT(chunk.size(), bytes / 4);
+  Column read;
+  ASSERT_TRUE(DecodeColumn(chunk, Type::kText, 300, &read).ok());
+  ExpectSame(column, read);
+  // Kind, number of texts (2 bytes), then what they share: transform and base, then the first group.
+  for (size_t at = 3; at < 20; ++at) {
+    std::string damaged = chunk;
+    damaged[at] = '\x7f';
+    if (DecodeColumn(damaged, Type::kText, 300, &read).ok()) {
+      for (const std::string& text : read.texts) EXPECT_LE(text.size(), chunk.size() + 255);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pga::columns

@@ -13,8 +13,11 @@ enum Transform : uint8_t { kMinimum = 0, kZigZag = 1, kDifference = 2, kStep = 3
 
 constexpr uint8_t kExceptions = 0x80;
 constexpr int kMaxWidth = 64;
-// A difference costs its varint; positions cost a byte.
+// Of exceptions as varints: each one's position. Of packed ones: bits of a position, and of a high by form.
 constexpr size_t kPositionBytes = 1;
+constexpr int kPositionBits = 5;
+constexpr std::array<int, 7> kHighBits = {0, 1, 2, 3, 4, 6, 9};
+constexpr uint8_t kVarintForm = 7;
 // Zeros apart cost a second list to decode: they must save at least this part of the bytes.
 constexpr size_t kWorthPart = 50;
 
@@ -34,10 +37,20 @@ size_t VarintBytes(int width) {
 struct Choice {
   uint8_t width = 0;
   uint8_t exceptions = 0;
+  // Of the exceptions.
+  uint8_t form = 0;
   uint16_t bytes = 0;
 
   bool zeros() const { return width == 0 && exceptions == 0; }
 };
+
+// The packed form that holds `high_less_1`; kVarintForm when none does.
+uint8_t FormOf(uint64_t high_less_1) {
+  const int bits = BitWidth(high_less_1);
+  uint8_t form = 0;
+  while (form < kVarintForm && kHighBits[form] < bits) ++form;
+  return form;
+}
 
 Choice Choose(const uint64_t* values, size_t count) {
   std::array<uint8_t, kMaxWidth + 1> with_width{};
@@ -47,18 +60,27 @@ Choice Choose(const uint64_t* values, size_t count) {
     ++with_width[static_cast<size_t>(width)];
     widest = std::max(widest, width);
   }
-  Choice best{static_cast<uint8_t>(widest), 0, static_cast<uint16_t>(PackedBytes(widest, count))};
+  Choice best{static_cast<uint8_t>(widest), 0, 0, static_cast<uint16_t>(PackedBytes(widest, count))};
+  uint64_t greatest = 0;
+  for (size_t i = 0; i < count; ++i) greatest = std::max(greatest, values[i]);
   int exceptions = 0;
   for (int width = widest - 1; width >= 0; --width) {
     exceptions += with_width[static_cast<size_t>(width) + 1];
     // Only widths that some value has, and none, can be best.
     if (width > 0 && with_width[static_cast<size_t>(width)] == 0) continue;
-    size_t bytes = PackedBytes(width, count) + 1;
+    const size_t base = PackedBytes(width, count) + 1;
+    if (base >= best.bytes) continue;
+    size_t varints = 0;
     for (int wide = width + 1; wide <= widest; ++wide) {
-      bytes += with_width[static_cast<size_t>(wide)] * (kPositionBytes + VarintBytes(wide - width));
+      varints += with_width[static_cast<size_t>(wide)] * (kPositionBytes + VarintBytes(wide - width));
     }
+    const uint8_t form = FormOf((greatest >> width) - 1);
+    const size_t packed =
+        form == kVarintForm ? SIZE_MAX : PackedBytes(kPositionBits + kHighBits[form], static_cast<size_t>(exceptions));
+    const size_t bytes = base + std::min(varints, packed);
     if (bytes >= best.bytes) continue;
-    best = {static_cast<uint8_t>(width), static_cast<uint8_t>(exceptions), static_cast<uint16_t>(bytes)};
+    best = {static_cast<uint8_t>(width), static_cast<uint8_t>(exceptions), packed <= varints ? form : kVarintForm,
+            static_cast<uint16_t>(bytes)};
   }
   return best;
 }
@@ -77,21 +99,33 @@ size_t ChooseAll(const uint64_t* values, size_t count, std::vector<Choice>* choi
   return bytes;
 }
 
-void Pack(const uint64_t* values, size_t count, int width, std::string* out) {
-  if (width == 0) return;
-  const uint64_t mask = width == 64 ? ~uint64_t{0} : (uint64_t{1} << width) - 1;
-  unsigned __int128 held = 0;
-  int bits = 0;
-  for (size_t i = 0; i < count; ++i) {
-    held = held << width | (values[i] & mask);
-    bits += width;
-    while (bits >= 8) {
-      bits -= 8;
-      out->push_back(static_cast<char>(static_cast<uint8_t>(held >> bits)));
+// Appends bits, the most significant first.
+class Packer {
+ public:
+  explicit Packer(std::string* out) : out_(out) {}
+  void Add(const uint64_t* values, size_t count, int width) {
+    if (width == 0) return;
+    const uint64_t mask = width == 64 ? ~uint64_t{0} : (uint64_t{1} << width) - 1;
+    for (size_t i = 0; i < count; ++i) {
+      held_ = held_ << width | (values[i] & mask);
+      bits_ += width;
+      while (bits_ >= 8) {
+        bits_ -= 8;
+        out_->push_back(static_cast<char>(static_cast<uint8_t>(held_ >> bits_)));
+      }
     }
   }
-  if (bits > 0) out->push_back(static_cast<char>(static_cast<uint8_t>(held << (8 - bits))));
-}
+  // Fills the last byte with zeros.
+  void Finish() {
+    if (bits_ > 0) out_->push_back(static_cast<char>(static_cast<uint8_t>(held_ << (8 - bits_))));
+    bits_ = 0;
+  }
+
+ private:
+  std::string* out_;
+  unsigned __int128 held_ = 0;
+  int bits_ = 0;
+};
 
 uint64_t LoadBigEndian(const char* at) {
   uint64_t word;
@@ -122,6 +156,27 @@ void Unpack(const char* packed, size_t count, int width, uint64_t* values) {
   }
 }
 
+void AppendExceptions(const uint64_t* values, size_t count, const Choice& choice, std::string* out) {
+  std::array<uint64_t, kGroupValues> positions, highs;
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (BitWidth(values[i]) <= choice.width) continue;
+    if (choice.form == kVarintForm) {
+      out->push_back(static_cast<char>(i));
+      AppendVarint(values[i] >> choice.width, out);
+      continue;
+    }
+    positions[found] = i;
+    highs[found++] = (values[i] >> choice.width) - 1;
+  }
+  if (found == 0) return;
+  // Positions and highs share their last byte.
+  Packer packer(out);
+  packer.Add(positions.data(), found, kPositionBits);
+  packer.Add(highs.data(), found, kHighBits[choice.form]);
+  packer.Finish();
+}
+
 void AppendGroups(const uint64_t* values, size_t count, const std::vector<Choice>& choices, std::string* out) {
   uint64_t zero_groups = 0;
   const auto end_run = [&] {
@@ -139,16 +194,54 @@ void AppendGroups(const uint64_t* values, size_t count, const std::vector<Choice
     }
     end_run();
     out->push_back(static_cast<char>(choice.width | (choice.exceptions > 0 ? kExceptions : 0)));
-    if (choice.exceptions > 0) out->push_back(static_cast<char>(choice.exceptions));
-    Pack(values + at, in_group, choice.width, out);
-    if (choice.exceptions == 0) continue;
-    for (size_t i = 0; i < in_group; ++i) {
-      if (BitWidth(values[at + i]) <= choice.width) continue;
-      out->push_back(static_cast<char>(i));
-      AppendVarint(values[at + i] >> choice.width, out);
-    }
+    if (choice.exceptions > 0)
+      out->push_back(static_cast<char>((choice.exceptions - 1) | choice.form << kPositionBits));
+    Packer packer(out);
+    packer.Add(values + at, in_group, choice.width);
+    packer.Finish();
+    if (choice.exceptions > 0) AppendExceptions(values + at, in_group, choice, out);
   }
   end_run();
+}
+
+// Adds the exceptions of a group of `count` values packed in `width` bits.
+bool ReadExceptions(std::string_view* in, uint8_t head, int width, size_t count, uint64_t* values) {
+  const size_t exceptions = (head & 31U) + 1;
+  const int form = head >> kPositionBits;
+  if (form == kVarintForm) {
+    for (size_t i = 0; i < exceptions; ++i) {
+      if (in->empty()) return false;
+      const auto position = static_cast<uint8_t>(in->front());
+      in->remove_prefix(1);
+      uint64_t high = 0;
+      if (position >= count || !ReadVarint(in, &high)) return false;
+      values[position] += high << width;
+    }
+    return true;
+  }
+  const int high_bits = kHighBits[static_cast<size_t>(form)];
+  const size_t bytes = PackedBytes(kPositionBits + high_bits, exceptions);
+  if (in->size() < bytes) return false;
+  char padded[kGroupValues * 2 + 16];
+  const char* packed = in->data();
+  if (in->size() < bytes + 16) {
+    std::memcpy(padded, in->data(), bytes);
+    std::memset(padded + bytes, 0, 16);
+    packed = padded;
+  }
+  in->remove_prefix(bytes);
+  size_t at = 0;
+  size_t high_at = exceptions * kPositionBits;
+  for (size_t i = 0; i < exceptions; ++i) {
+    const uint64_t position = (LoadBigEndian(packed + (at >> 3)) << (at & 7)) >> (64 - kPositionBits);
+    // Twice, because a shift by 64 means nothing.
+    const uint64_t high = ((LoadBigEndian(packed + (high_at >> 3)) << (high_at & 7)) >> 1) >> (63 - high_bits);
+    at += kPositionBits;
+    high_at += static_cast<size_t>(high_bits);
+    if (position >= count) return false;
+    values[position] += (high + 1) << width;
+  }
+  return true;
 }
 
 bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
@@ -171,13 +264,13 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
     }
     const int width = token & 0x7f;
     if (width > kMaxWidth) return false;
-    size_t exceptions = 0;
+    const bool with_exceptions = (token & kExceptions) != 0;
+    uint8_t head = 0;
     const size_t in_group = std::min(kGroupValues, count - at);
-    if ((token & kExceptions) != 0) {
-      if (in->empty()) return false;
-      exceptions = static_cast<uint8_t>(in->front());
+    if (with_exceptions) {
+      if (in->empty() || width == kMaxWidth) return false;
+      head = static_cast<uint8_t>(in->front());
       in->remove_prefix(1);
-      if (exceptions == 0 || exceptions > in_group || width == kMaxWidth) return false;
     }
     const size_t bytes = PackedBytes(width, in_group);
     if (in->size() < bytes) return false;
@@ -189,14 +282,7 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
       Unpack(padded, in_group, width, values + at);
     }
     in->remove_prefix(bytes);
-    for (size_t i = 0; i < exceptions; ++i) {
-      if (in->empty()) return false;
-      const auto position = static_cast<uint8_t>(in->front());
-      in->remove_prefix(1);
-      uint64_t high = 0;
-      if (position >= in_group || !ReadVarint(in, &high)) return false;
-      values[at + position] += high << width;
-    }
+    if (with_exceptions && !ReadExceptions(in, head, width, in_group, values + at)) return false;
     at += in_group;
   }
   return true;

@@ -10,9 +10,14 @@
 //             3  u[i] = v[i] - v[i-1] - step, u[0] = 0    base = v[0], step = least difference
 //             4  u[i] = v[i] xor v[i-1]                   v[-1] = base = v[0]
 //   group  := 0x00 run:varint                             run x 32 values are 0
-//           | token:u8 [count:u8] packed [position:u8 high:varint]*count
+//           | token:u8 [head:u8] packed [exceptions]
 //     token: bits 0-6 the width w, 0 to 64; bit 7: exceptions follow. `packed` holds w bits per value, most significant
-//     bit first, padded to whole bytes; an exception adds high << w to the value at its position.
+//     bit first, padded to whole bytes
+//     head: bits 0-4 the number of exceptions less 1; bits 5-7 their form. Each adds high << w to the value at its
+//     position; high is at least 1.
+//       form 0 to 6: all positions in 5 bits each, then all highs less 1 in 0, 1, 2, 3, 4, 6 or 9 bits each, packed and
+//                    padded as above
+//       form 7: position:u8 high:varint for each
 //
 // Zeros apart: a list of one 0 or 1 per value, 1 = the value is not 0, and a list of the values that are not 0, in
 // order (nothing when there are none). For columns whose zeros stand between others: a zero takes a bit in place of a

@@ -106,9 +106,10 @@ void BM_OpenBlock(benchmark::State& state) {
   BlockBytes bytes;
   bytes.ids = blocks[0].ids;
   for (size_t i = 0; i < bytes.ids.size(); ++i) {
-    const auto at = static_cast<size_t>(blocks[0].offsets[i]);
+    const size_t start = SectionStart(blocks[0].ids, blocks[0].offsets, i);
+    const auto at = static_cast<size_t>(blocks[0].offsets[start]);
     bytes.sections.push_back(
-        std::string_view(blocks[0].data).substr(at, static_cast<size_t>(blocks[0].offsets[i + 1]) - at));
+        std::string_view(blocks[0].data).substr(at, static_cast<size_t>(blocks[0].offsets[start + 1]) - at));
   }
   bytes.frames = blocks[0].frames;
   bytes.series = blocks[0].series;

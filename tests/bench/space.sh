@@ -5,14 +5,16 @@
 #   --json FILE      appends the figures as lines of JSON (libs/testing/bench_lines.h)
 #   --detail FILE    writes what tools/sizing.py needs
 #   --recorded FILE  frames of a real server (tools/fleetsim/record.sh) through queue, merge and fold, besides
+#   --columns FILE   bytes of every section of the blocks, with values, NULLs and zeros (fleetsim measure)
 #   --dump           size and time of a plain and a custom pg_dump
 # Full size: tests/bench/space.sh --dump 50 30 300.
-JSON=/dev/null DETAIL=/dev/null RECORDED= DUMP=
+JSON=/dev/null DETAIL=/dev/null RECORDED= COLUMNS= DUMP=
 while [[ ${1:-} == --* ]]; do
   case $1 in
     --json) JSON=$2; shift 2 ;;
     --detail) DETAIL=$2; shift 2 ;;
     --recorded) RECORDED=$2; shift 2 ;;
+    --columns) COLUMNS=$2; shift 2 ;;
     --dump) DUMP=1; shift ;;
     *) echo "space: $1 is not known; see the head of $0" >&2; exit 2 ;;
   esac
@@ -37,6 +39,7 @@ load=$("$BIN/fleetsim" load --url "$url" --sources "$SOURCES" --days "$DAYS" --c
 echo "space: $load"
 wal=$(sql -At -c "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '$wal_before')")
 sql -c "VACUUM ANALYZE"
+[ -z "$COLUMNS" ] || "$BIN/fleetsim" measure --url "$url" >"$COLUMNS"
 sql <<'SQL'
 \echo space: bytes per metric and level, in blocks
 SELECT c.name AS metric, b.level, b.kind, count(*) AS blocks, sum(b.rows) AS rows, sum(octet_length(b.data)) AS data_bytes,
@@ -80,7 +83,9 @@ SELECT json_build_object(
   'wal_bytes', :wal,
   'table_bytes', (SELECT total FROM tables), 'block_bytes', (SELECT blocks FROM tables),
   'text_bytes', pg_total_relation_size('metrics.query_text'),
-  'fleet_gb', (SELECT round((sum(bytes) + pg_total_relation_size('metrics.query_text') * 50.0 / :sources) / 1e9, 3) FROM kept),
+  'receipt_bytes', pg_total_relation_size('metrics.ingest_receipt'),
+  -- Everything but blocks counts as often as there are sources.
+  'fleet_gb', (SELECT round((sum(bytes) + (SELECT total - blocks FROM tables) * 50.0 / :sources) / 1e9, 3) FROM kept),
   'statements_gb', (SELECT round(sum(bytes) / 1e9, 3) FROM kept WHERE name = 'statements'),
   'metrics', (SELECT json_agg(json_build_object('metric', name, 'level', level, 'rows', rows, 'bytes', round(bytes),
                                                 'bytes_per_row', round(bytes / nullif(rows, 0), 2)) ORDER BY bytes DESC) FROM share),

@@ -154,8 +154,9 @@ std::map<std::string, std::map<std::string, int64_t>> Stored(const std::string& 
               const std::vector<int32_t> offsets = row.Int4Array();
               const std::string_view data = row.Bytes();
               for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-                block.sections.push_back(
-                    data.substr(static_cast<size_t>(offsets[i]), static_cast<size_t>(offsets[i + 1] - offsets[i])));
+                const size_t start = columns::SectionStart(block.ids, offsets, i);
+                block.sections.push_back(data.substr(static_cast<size_t>(offsets[start]),
+                                                     static_cast<size_t>(offsets[start + 1] - offsets[start])));
               }
               RowSet rows;
               const absl::Status opened = columns::OpenBlock(shape->ShapeOf(level), block, &rows);

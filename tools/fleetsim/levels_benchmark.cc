@@ -43,30 +43,6 @@ struct Size {
   }
 };
 
-// Of each gauge at a level the greatest and the newest reading as differences to the least one, the sum as the
-// difference to count times the least one: 0 where the gauge was read once or did not move.
-RowSet Nearer(const pganalytics::catalog::v1::Metric& metric, RowSet rows) {
-  for (int i = 0; i < metric.columns_size(); ++i) {
-    if (metric.columns(i).kind() != pganalytics::catalog::v1::COLUMN_KIND_GAUGE) continue;
-    const auto id = static_cast<columns::ColumnId>(i + 1);
-    const auto at = [&](columns::ColumnId level) {
-      const auto found = rows.values.find(static_cast<columns::ColumnId>(id + level));
-      return found == rows.values.end() ? nullptr : &found->second;
-    };
-    const columns::Column* const least = at(columns::kMin);
-    const columns::Column* const count = at(columns::kCount);
-    if (least == nullptr || count == nullptr || least->type != columns::Type::kInt) continue;
-    for (const columns::ColumnId level : {columns::kMax, columns::kLast, columns::kSum}) {
-      columns::Column* const value = at(level);
-      if (value == nullptr) continue;
-      for (size_t row = 0; row < rows.rows(); ++row) {
-        value->ints[row] -= least->ints[row] * (level == columns::kSum ? count->ints[row] : 1);
-      }
-    }
-  }
-  return rows;
-}
-
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -78,16 +54,15 @@ int Run(int sources, double changed, int days) {
   options.changed_per_minute = changed;
   // 2026-03-02, a Monday.
   const int64_t week = int64_t{20'514} * kDayUs;
-  std::printf("%-18s %10s %9s %9s %9s %9s %9s %9s %9s %9s %9s | %9s %9s %9s\n", "metric", "rows/day", "raw 1h",
-              "raw fold", "B/row 1h", "B/row fold", "keyframes", "hours", "~nearer", "days", "~nearer", "GB raw",
-              "GB hours", "GB days");
+  std::printf("%-18s %10s %9s %9s %9s %9s %9s %9s %9s | %9s %9s %9s\n", "metric", "rows/day", "raw 1h", "raw fold",
+              "B/row 1h", "B/row fold", "keyframes", "hours", "days", "GB raw", "GB hours", "GB days");
   double all_raw = 0, all_hours = 0, all_days = 0;
   double simulate_s = 0, merge_s = 0, encode_s = 0, roll_s = 0;
   for (const auto& metric : (*catalog)->metrics()) {
     const auto columns = MetricColumns(metric);
     const Shape raw = columns::RawShape(columns, LocateBy(metric));
     const Shape bucket = columns::BucketShape(columns, LocateBy(metric));
-    Size hour_pieces, folded, keyframes, hours_level, days_level, hours_nearer, days_nearer;
+    Size hour_pieces, folded, keyframes, hours_level, days_level;
     for (int source = 0; source < sources; ++source) {
       const SourceModel model(**catalog, options, source);
       Merger week_days(bucket);
@@ -128,16 +103,11 @@ int Run(int sources, double changed, int days) {
         }
         end_fold();
         const RowSet hours_of = day_hours.Finish();
-        if (catalog::HasHours(metric)) {
-          hours_level.Add(bucket, hours_of);
-          hours_nearer.Add(bucket, Nearer(metric, hours_of));
-        }
+        if (catalog::HasHours(metric)) hours_level.Add(bucket, hours_of);
         const RowSet keys = day_keys.Finish();
         if (!keys.frames.empty()) keyframes.Add(raw, keys);
       }
-      const RowSet days_of = week_days.Finish();
-      days_level.Add(bucket, days_of);
-      days_nearer.Add(bucket, Nearer(metric, days_of));
+      days_level.Add(bucket, week_days.Finish());
     }
     const double source_days = static_cast<double>(sources) * days;
     const double fleet_month = 50.0 * 30 / source_days / 1e9;
@@ -151,11 +121,10 @@ int Run(int sources, double changed, int days) {
     const auto per_row = [](const Size& size) {
       return size.rows == 0 ? 0 : size.bytes / static_cast<double>(size.rows);
     };
-    std::printf("%-18s %10.0f %9.0f %9.0f %9.2f %9.2f %9.0f %9.0f %9.0f %9.0f %9.0f | %9.3f %9.3f %9.3f\n",
-                metric.name().c_str(), per_day(static_cast<double>(hour_pieces.rows)), per_day(hour_pieces.bytes),
-                per_day(folded.bytes), per_row(hour_pieces), per_row(folded), per_day(keyframes.bytes),
-                per_day(hours_level.bytes), per_day(hours_nearer.bytes), per_day(days_level.bytes),
-                per_day(days_nearer.bytes), gb_raw, gb_hours, gb_days);
+    std::printf("%-18s %10.0f %9.0f %9.0f %9.2f %9.2f %9.0f %9.0f %9.0f | %9.3f %9.3f %9.3f\n", metric.name().c_str(),
+                per_day(static_cast<double>(hour_pieces.rows)), per_day(hour_pieces.bytes), per_day(folded.bytes),
+                per_row(hour_pieces), per_row(folded), per_day(keyframes.bytes), per_day(hours_level.bytes),
+                per_day(days_level.bytes), gb_raw, gb_hours, gb_days);
     std::fflush(stdout);
   }
   std::printf("bytes per source and day; GB for 50 sources: 30 days of raw and hours, 400 days of days in UTC\n");

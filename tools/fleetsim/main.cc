@@ -3,11 +3,16 @@
 //   fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements 5000] [--databases 2]
 //                 [--tables 100] [--seed 1] [--first 0] [--threads 2]
 //   fleetsim recorded --url URL --file FILE [--days 1]
+//   fleetsim measure --url URL
 //
 // load: applies the built-in catalog to a metrics database, migrating it first, and writes the days before today's
 // midnight UTC of sources `first` to `first + sources - 1` as blocks of every level. Prints what it did as JSON.
 // recorded: readings of a real server (record.sh) as the frames of a source, one a minute from yesterday's midnight UTC
 // on, repeated for as long as `days` goes, through the queue and the merges and folds of the compactor.
+// measure: prints a line of tabs for each section of the blocks of every metric, level (0 raw, 1 hours, 2 days) and
+// kind (1 delta, 2 keyframe): its id (libs/columns/block.h) and column, sections, bytes, values, NULLs, zeros, bits per
+// value that is neither; and at the end, as JSON, the sums.
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -28,6 +33,7 @@
 #include "libs/storage/upkeep/upkeep.h"
 #include "libs/storage/write/records.h"
 #include "tools/fleetsim/loader.h"
+#include "tools/fleetsim/measure.h"
 #include "tools/fleetsim/model.h"
 #include "tools/fleetsim/recorded.h"
 
@@ -41,7 +47,7 @@ int Usage(const std::string& why) {
       stderr,
       "fleetsim: %s\nusage: fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements "
       "5000] [--databases 2] [--tables 100] [--seed 1] [--first 0] [--threads 2]\n       fleetsim recorded --url URL "
-      "--file FILE [--days 1]\n",
+      "--file FILE [--days 1]\n       fleetsim measure --url URL\n",
       why.c_str());
   return 2;
 }
@@ -217,6 +223,41 @@ int Load(const Arguments& arguments) {
   return 0;
 }
 
+int Measure(const Arguments& arguments) {
+  const auto sizes = MeasureBlocks(arguments.url, absl::Now() + kLongest);
+  if (!sizes.ok()) return Failed(sizes.status());
+  struct Sum {
+    int64_t bytes = 0, values = 0, nulls = 0, zeros = 0;
+  };
+  // Of raw increases and readings, labels apart.
+  std::map<std::string, Sum> sums;
+  std::printf("metric\tlevel\tkind\tid\tcolumn\tsections\tbytes\tvalues\tnulls\tzeros\tbits\n");
+  for (const auto& [key, size] : *sizes) {
+    const auto& [metric, level, kind, id] = key;
+    std::printf("%s\t%d\t%d\t%d\t%s\t%lld\t%lld\t%lld\t%lld\t%lld\t%.2f\n", metric.c_str(), level, kind, id,
+                size.column.c_str(), static_cast<long long>(size.sections), static_cast<long long>(size.bytes),
+                static_cast<long long>(size.values), static_cast<long long>(size.nulls),
+                static_cast<long long>(size.zeros),
+                8.0 * static_cast<double>(size.bytes) / static_cast<double>(std::max<int64_t>(size.moving(), 1)));
+    if (level != 0 || kind != 1) continue;
+    for (const std::string& of : {metric, std::string("all")}) {
+      Sum& sum = sums[of];
+      sum.bytes += size.bytes;
+      if (size.label) continue;
+      sum.values += size.values;
+      sum.nulls += size.nulls;
+      sum.zeros += size.zeros;
+    }
+  }
+  std::string json;
+  for (const auto& [metric, sum] : sums) {
+    absl::StrAppend(&json, json.empty() ? "" : ", ", "\"", metric, "\": {\"bytes\": ", sum.bytes,
+                    ", \"stored\": ", sum.values - sum.nulls, ", \"zeros\": ", sum.zeros, "}");
+  }
+  std::printf("{%s}\n", json.c_str());
+  return 0;
+}
+
 }  // namespace
 }  // namespace pga::fleetsim
 
@@ -226,12 +267,13 @@ int main(int argc, char** argv) {
   pga::log::Init(log_options);
   pga::fleetsim::Arguments arguments;
   const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "load" && what != "recorded") return pga::fleetsim::Usage("say what to do");
+  if (what != "load" && what != "recorded" && what != "measure") return pga::fleetsim::Usage("say what to do");
   if (what == "recorded") arguments.days = 1;
   if (const auto parsed = pga::fleetsim::Parse(argc, argv, &arguments); !parsed.ok()) {
     return pga::fleetsim::Usage(std::string(parsed.message()));
   }
   if (what == "load") return pga::fleetsim::Load(arguments);
+  if (what == "measure") return pga::fleetsim::Measure(arguments);
   const auto catalog = pga::catalog::Catalog::Builtin();
   if (!catalog.ok()) return pga::fleetsim::Failed(catalog.status());
   const absl::Status loaded = pga::fleetsim::LoadRecorded(arguments, **catalog);

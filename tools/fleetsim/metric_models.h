@@ -24,6 +24,9 @@ enum class Behaviour : uint8_t {
   kAge,
   // Instant of the last event of those that come every `scale` seconds; microseconds since 1970.
   kEvent,
+  // Instant of the newest of what counter `of` counts, as PostgreSQL tells it: it moves only in frames in which the
+  // counter does (pgstat_relation_flush_cb sets lastscan where numscans grows).
+  kNewest,
   // Position that grows by `scale` bytes a second.
   kPosition,
   // One of the texts in `texts`, by series.
@@ -46,6 +49,7 @@ struct ColumnModel {
   double spread = 0;
   double chance = 1;
   std::vector<std::string_view> texts = {};
+  std::string_view of = {};
 };
 
 // Who has the metric.

@@ -336,6 +336,59 @@ struct SourceModel::State {
     }
   }
 
+  // Instants of kNewest columns of one series, frame by frame. What is older than kNewestReach is not looked for.
+  static constexpr int64_t kNewestReach = 6 * kHourUs;
+  class Newest {
+   public:
+    // `history` are the frames of all scopes from kNewestReach before the first one asked for.
+    Newest(const State& state, const MetricModel& model, const Generic& it, const Generic::Series& series,
+           int64_t scope, const std::vector<FrameSpan>& history)
+        : state_(state), model_(model), series_(series), scope_(scope), history_(history) {
+      for (const ColumnModel* column : it.columns) {
+        if (column != nullptr) columns_.push_back(column);
+      }
+      events_.resize(columns_.size(), {INT64_MIN, 0});
+    }
+    // Calls grow by `at_us`.
+    int64_t At(const ColumnModel& column, int64_t at_us) {
+      while (next_ < history_.size() && history_[next_].info.end_us <= at_us) Take(history_[next_++]);
+      for (size_t i = 0; i < columns_.size(); ++i) {
+        if (columns_[i]->name == column.of && events_[i].first >= at_us - kNewestReach) return events_[i].second;
+      }
+      constexpr int64_t kLongAgo = 1'767'225'600 * kSecondUs;
+      return kLongAgo + static_cast<int64_t>(Mix(series_.hash, column.name.size()) % (30 * kDayUs));
+    }
+
+   private:
+    // Draws what Fill draws for the row.
+    void Take(const FrameSpan& span) {
+      if (span.info.scope != scope_) return;
+      Draw draw(Mix(series_.hash, span.hash));
+      const double work = span.work * model_.work * series_.weight;
+      if (!(work > 0 && draw.Chance(1 - std::exp(-work)))) return;
+      draw.Unit();
+      draw.Unit();
+      for (size_t i = 0; i < columns_.size(); ++i) {
+        if (columns_[i]->behaviour != Behaviour::kCount) continue;
+        const double count = state_.Value(*columns_[i], series_, span, work, false, &draw);
+        if (count < 1) continue;
+        const double share = std::pow(Draw(Mix(series_.hash + i, span.hash) + 5).Unit(), 1 / count);
+        const auto length = static_cast<double>(span.info.end_us - span.info.start_us);
+        events_[i] = {span.info.end_us, span.info.end_us - static_cast<int64_t>(length * (1 - share))};
+      }
+    }
+
+    const State& state_;
+    const MetricModel& model_;
+    const Generic::Series& series_;
+    const int64_t scope_;
+    const std::vector<FrameSpan>& history_;
+    std::vector<const ColumnModel*> columns_;
+    // End of the frame and instant of the newest event of each counter.
+    std::vector<std::pair<int64_t, int64_t>> events_;
+    size_t next_ = 0;
+  };
+
   void Fill(const catalog_v1::Metric& metric, const MetricModel& model, const std::vector<FrameSpan>& spans,
             bool absolute, columns::RowSet* rows) {
     const Generic& it = Of(metric, model);
@@ -365,10 +418,18 @@ struct SourceModel::State {
       }
       outs.push_back({of, &made, IsCounter(column)});
     }
+    std::vector<FrameSpan> history;
+    const bool newest_events = std::any_of(outs.begin(), outs.end(), [](const Out& out) {
+      return out.model != nullptr && out.model->behaviour == Behaviour::kNewest;
+    });
+    if (newest_events && !spans.empty()) {
+      history = Spans(metric, spans.front().info.end_us - kNewestReach - 1, spans.back().info.end_us);
+    }
     std::vector<size_t> used;
     for (size_t s = 0; s < it.series.size(); ++s) {
       const Generic::Series& series = it.series[s];
       const int64_t scope = metric.scope() == catalog_v1::SCOPE_DATABASE ? DatabaseOid(series.scope) : 0;
+      Newest newest(*this, model, it, series, scope, history);
       bool any = false;
       for (size_t f = 0; f < spans.size(); ++f) {
         const FrameSpan& span = spans[f];
@@ -391,6 +452,8 @@ struct SourceModel::State {
             value = static_cast<double>(samples);
           } else if (out.model->behaviour == Behaviour::kSampleShare) {
             value = static_cast<double>(samples) / 60;
+          } else if (out.model->behaviour == Behaviour::kNewest) {
+            value = static_cast<double>(newest.At(*out.model, span.info.end_us));
           } else if (out.model->behaviour == Behaviour::kText) {
             value = static_cast<double>(Mix(series.hash, 17) % out.model->texts.size());
           } else if (out.model->behaviour == Behaviour::kChangingText) {

@@ -211,7 +211,13 @@ class SpecSql {
   }
   // Place behind the sections up to column `id`: columns grow, and everything before them is below 0.
   static std::string PlaceBehind(int id) { return Cat("width_bucket(", id, "::int2, q.ids) + 1"); }
-  static std::string RunSlice(const Run& run) { return BlockSlice(PlaceBehind(run.first - 1), PlaceBehind(run.last)); }
+  // An empty section at the front has the bytes of one before it (columns::SectionStart): the slice begins with the
+  // last section that begins before the first one ends.
+  static std::string RunSlice(const Run& run) {
+    const std::string from = PlaceBehind(run.first - 1);
+    return BlockSlice(Cat("least(", from, ", width_bucket(q.offsets[", from, " + 1] - 1, q.offsets))"),
+                      PlaceBehind(run.last));
+  }
   // The structure ends before the columns, without instants before these; frames end where series begin.
   std::string StructureEnd() const {
     const auto before = [](ColumnId id) {
@@ -338,6 +344,20 @@ class Opener {
     return true;
   }
 
+  // The same for columns of a block, whose slice begins where SectionStart says.
+  template <typename Take>
+  bool CutColumns(std::string_view slice, size_t first, size_t last, const Take& take) const {
+    if (first == last) return true;
+    const int64_t base = offsets_[columns::SectionStart(ids_, offsets_, first)];
+    for (size_t i = first; i < last; ++i) {
+      const size_t at = columns::SectionStart(ids_, offsets_, i);
+      const int64_t start = offsets_[at] - base, end = offsets_[at + 1] - base;
+      if (start < 0 || end < start || static_cast<uint64_t>(end) > slice.size()) return false;
+      take(i, slice.substr(static_cast<size_t>(start), static_cast<size_t>(end - start)));
+    }
+    return true;
+  }
+
   absl::Status OpenOneBlock(const pg::BinaryRow& row, Fetched* out) {
     columns::BlockBytes block;
     PGA_ASSIGN_OR_RETURN(const int64_t frames, row.Int(kFrameEntries));
@@ -367,7 +387,7 @@ class Opener {
         return static_cast<size_t>(
             std::partition_point(ids_.begin(), ids_.end(), [id](ColumnId each) { return each <= id; }) - ids_.begin());
       };
-      good = Cut(row.Bytes(kSlices + i), place_behind(runs[i].first - 1), place_behind(runs[i].last), take);
+      good = CutColumns(row.Bytes(kSlices + i), place_behind(runs[i].first - 1), place_behind(runs[i].last), take);
     }
     if (!good) return absl::InvalidArgumentError("the offsets of a block do not fit its bytes");
     PGA_RETURN_IF_ERROR(columns::OpenBlock(out->level == 0 ? wanted_.raw : wanted_.buckets, block, &out->rows));

@@ -98,8 +98,9 @@ absl::Status TakeBlocks(pg::CopyConnection& connection, const columns::Shape& sh
           return absl::OkStatus();
         }
         for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-          block.sections.push_back(
-              data.substr(static_cast<size_t>(offsets[i]), static_cast<size_t>(offsets[i + 1] - offsets[i])));
+          const size_t start = columns::SectionStart(block.ids, offsets, i);
+          block.sections.push_back(data.substr(static_cast<size_t>(offsets[start]),
+                                               static_cast<size_t>(offsets[start + 1] - offsets[start])));
         }
         columns::RowSet rows;
         bad = columns::OpenBlock(shape, block, &rows);

@@ -66,8 +66,9 @@ absl::Status OpenRow(CopyRow& row, int level, columns::BlockBytes block, columns
   const std::vector<int32_t> offsets = row.Int4Array();
   const std::string_view data = row.Bytes();
   for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+    const size_t start = columns::SectionStart(block.ids, offsets, i);
     block.sections.push_back(
-        data.substr(static_cast<size_t>(offsets[i]), static_cast<size_t>(offsets[i + 1] - offsets[i])));
+        data.substr(static_cast<size_t>(offsets[start]), static_cast<size_t>(offsets[start + 1] - offsets[start])));
   }
   return columns::OpenBlock(shape, block, rows);
 }

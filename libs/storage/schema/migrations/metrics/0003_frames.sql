@@ -58,7 +58,7 @@ CREATE TABLE metrics.block (
   frame_entries  int4 NOT NULL,
   locate_min     bytea,
   locate_max     bytea,
-  -- The section of id ids[i] is data[offsets[i], offsets[i + 1]).
+  -- The section of id ids[i] is data[offsets[i], offsets[i + 1]); an empty one has the bytes of a column before it.
   ids            int2[] NOT NULL,
   offsets        int4[] NOT NULL,
   data           bytea NOT NULL

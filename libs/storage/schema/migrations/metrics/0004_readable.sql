@@ -54,6 +54,7 @@ DECLARE
   width      int4;
   widest     int4 := 0;    -- bits of the widest value, rounded up
   exceptions int4;
+  high_width int4;         -- bits of the high part of an exception less 1; -1 = varints
   byte       int4;
   shift      int4;
   i          int4;
@@ -114,9 +115,12 @@ BEGIN
     held := least(32, count - n);
     exceptions := 0;
     IF token > 127 THEN
-      exceptions := get_byte(data, p);
+      byte := get_byte(data, p);
       p := p + 1;
-      widest := greatest(widest, width + 7);
+      exceptions := (byte & 31) + 1;
+      high_width := (ARRAY[0, 1, 2, 3, 4, 6, 9, -1])[(byte >> 5) + 1];
+      -- 1 more than the high part has: 1 is added to it.
+      widest := greatest(widest, width + CASE WHEN high_width < 0 THEN 7 ELSE high_width + 1 END);
     END IF;
     IF width = 8 THEN
       FOR i IN 1 .. held LOOP
@@ -143,6 +147,31 @@ BEGIN
       END IF;
     END IF;
     p := p + (width * held + 7) / 8;
+    IF exceptions > 0 AND high_width >= 0 THEN
+      bits := ('x' || encode(substring(data FROM p + 1 FOR ((high_width + 5) * exceptions + 7) / 8), 'hex'))::bit varying;
+      IF length(bits) < (high_width + 5) * exceptions THEN
+        RAISE EXCEPTION 'an exception of a group is cut off' USING ERRCODE = 'data_corrupted';
+      END IF;
+      p := p + length(bits) / 8;
+      FOR j IN 0 .. exceptions - 1 LOOP
+        i := n + 1 + substring(bits FROM j * 5 + 1 FOR 5)::int4;
+        high := 1;
+        IF high_width > 0 THEN
+          high := 1 + substring(bits FROM exceptions * 5 + j * high_width + 1 FOR high_width)::int8;
+        END IF;
+        IF i > n + held THEN
+          RAISE EXCEPTION 'an exception of a group is out of range' USING ERRCODE = 'data_corrupted';
+        END IF;
+        IF widest < 61 AND lift > -2305843009213693952 AND lift < 2305843009213693952 THEN
+          result[i] := result[i] + (high << width);
+        ELSE
+          total := result[i];
+          high := high << width;
+          result[i] := metrics.add_wrapping(total, high);
+        END IF;
+      END LOOP;
+      exceptions := 0;
+    END IF;
     WHILE exceptions > 0 LOOP
       exceptions := exceptions - 1;
       i := n + 1 + get_byte(data, p);
@@ -281,6 +310,7 @@ DECLARE
   left_over  int4 := count;
   token      int4;
   exceptions int4;
+  high_width int4;
 BEGIN
   IF count <= 0 THEN
     RETURN at;
@@ -312,8 +342,13 @@ BEGIN
     END IF;
     exceptions := 0;
     IF token > 127 THEN
-      exceptions := get_byte(data, p);
+      exceptions := (get_byte(data, p) & 31) + 1;
+      high_width := (ARRAY[0, 1, 2, 3, 4, 6, 9, -1])[(get_byte(data, p) >> 5) + 1];
       p := p + 1;
+      IF high_width >= 0 THEN
+        p := p + ((high_width + 5) * exceptions + 7) / 8;
+        exceptions := 0;
+      END IF;
     END IF;
     p := p + ((token & 127) * least(32, left_over) + 7) / 8;
     WHILE exceptions > 0 LOOP
@@ -337,19 +372,34 @@ CREATE FUNCTION metrics.chunk_ints(chunk bytea, count int4) RETURNS int8[]
   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
   AS $$
 DECLARE
-  kind   int4 := get_byte(chunk, 0);
-  nulls  int8[];
-  result int8[];
+  kind      int4 := get_byte(chunk, 0);
+  p         int4 := 1;
+  number    record;
+  different int8[];
+  nulls     int8[];
+  result    int8[];
 BEGIN
   IF kind = 0 THEN
     RETURN NULL;
-  ELSIF (kind & 127) NOT IN (1, 2) THEN
+  ELSIF (kind & 127) NOT IN (1, 2, 6) THEN
     RAISE EXCEPTION 'a chunk of kind % holds no integers', kind & 127 USING ERRCODE = 'data_corrupted';
-  ELSIF kind < 128 THEN
-    RETURN metrics.decode_ints(chunk, 1, count);
+  ELSIF kind > 127 THEN
+    nulls := metrics.decode_ints(chunk, 1, count);
+    p := metrics.ints_end(chunk, 1, count);
   END IF;
-  nulls := metrics.decode_ints(chunk, 1, count);
-  result := metrics.decode_ints(chunk, metrics.ints_end(chunk, 1, count), count);
+  IF (kind & 127) = 6 THEN
+    number := metrics.read_varint(chunk, p);
+    different := metrics.decode_ints(chunk, number.next, number.value::int4);
+    result := metrics.decode_ints(chunk, metrics.ints_end(chunk, number.next, number.value::int4), count);
+    FOR i IN 1 .. count LOOP
+      result[i] := different[result[i] + 1];
+    END LOOP;
+  ELSE
+    result := metrics.decode_ints(chunk, p, count);
+  END IF;
+  IF nulls IS NULL THEN
+    RETURN result;
+  END IF;
   FOR i IN 1 .. count LOOP
     IF nulls[i] = 1 THEN
       result[i] := NULL;
@@ -457,24 +507,32 @@ DECLARE
   p       int4 := 1;
   number  record;
   bytes   int8;
+  shared  int8[];
   lengths int8[];
   n       int4 := 0;
+  before  bytea := '';
   result  text[] := '{}';
 BEGIN
   IF kind = 0 THEN
     RETURN NULL;
-  ELSIF (kind & 127) <> 5 THEN
+  ELSIF (kind & 127) NOT IN (5, 7) THEN
     RAISE EXCEPTION 'a chunk of kind % holds no texts', kind & 127 USING ERRCODE = 'data_corrupted';
   END IF;
   IF kind > 127 THEN
     p := metrics.ints_end(chunk, p, count);
   END IF;
   number := metrics.read_varint(chunk, p);
-  lengths := metrics.decode_ints(chunk, number.next, number.value::int4);
-  p := metrics.ints_end(chunk, number.next, number.value::int4);
+  p := number.next;
+  IF (kind & 127) = 7 THEN
+    shared := metrics.decode_ints(chunk, p, number.value::int4);
+    p := metrics.ints_end(chunk, p, number.value::int4);
+  END IF;
+  lengths := metrics.decode_ints(chunk, p, number.value::int4);
+  p := metrics.ints_end(chunk, p, number.value::int4);
   FOREACH bytes IN ARRAY lengths LOOP
     n := n + 1;
-    result[n] := convert_from(substring(chunk FROM p + 1 FOR bytes::int4), 'UTF8');
+    before := substring(before FROM 1 FOR coalesce(shared[n], 0)::int4) || substring(chunk FROM p + 1 FOR bytes::int4);
+    result[n] := convert_from(before, 'UTF8');
     p := p + bytes;
   END LOOP;
   RETURN result;
@@ -500,7 +558,12 @@ BEGIN
     p := metrics.ints_end(chunk, p, count);
   END IF;
   number := metrics.read_varint(chunk, p);
-  p := metrics.ints_end(chunk, number.next, number.value::int4);
+  p := number.next;
+  IF (kind & 127) = 7 THEN
+    p := metrics.ints_end(chunk, p, number.value::int4);
+  END IF;
+  number.next := p;
+  p := metrics.ints_end(chunk, p, number.value::int4);
   FOREACH bytes IN ARRAY metrics.decode_ints(chunk, number.next, number.value::int4) LOOP
     p := p + bytes;
   END LOOP;
@@ -532,12 +595,48 @@ SELECT CASE WHEN offsets[cardinality(offsets)] > offsets[cardinality(offsets) - 
             THEN metrics.decode_ints(substring(data FROM offsets[cardinality(offsets) - 1] + 1), 0, count) END
 $$;
 
--- Section `id` of a block (libs/columns/block.h); NULL when it has none.
+-- Section `id` of a block (libs/columns/block.h); NULL when it has none. An empty section of a column has the bytes of the
+-- last one before it that is not empty.
 CREATE FUNCTION metrics.block_section(data bytea, ids int2[], offsets int4[], id int4) RETURNS bytea
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS $$
-SELECT substring(data FROM offsets[array_position(ids, id::int2)] + 1
-                 FOR offsets[array_position(ids, id::int2) + 1] - offsets[array_position(ids, id::int2)])
+SELECT substring(data FROM offsets[least(array_position(ids, id::int2),
+                                         width_bucket(offsets[array_position(ids, id::int2) + 1] - 1, offsets))] + 1
+                 FOR offsets[array_position(ids, id::int2) + 1]
+                     - offsets[least(array_position(ids, id::int2),
+                                     width_bucket(offsets[array_position(ids, id::int2) + 1] - 1, offsets))])
+$$;
+
+-- Of each frame of a block how long it covers: section -2, or -24 summed up.
+CREATE FUNCTION metrics.block_frame_lengths(data bytea, ids int2[], offsets int4[], frames int4) RETURNS int8[]
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+  AS $$
+DECLARE
+  ends   int8[];
+  scopes int8[];
+  seen   int8[] := '{}';  -- scopes, and the last end of each
+  before int8[] := '{}';
+  place  int4;
+  result int8[];
+BEGIN
+  result := metrics.decode_ints(metrics.block_section(data, ids, offsets, -24), 0, frames);
+  IF result IS NULL THEN
+    RETURN metrics.decode_ints(metrics.block_section(data, ids, offsets, -2), 0, frames);
+  END IF;
+  ends := metrics.decode_ints(metrics.block_section(data, ids, offsets, -1), 0, frames);
+  scopes := metrics.decode_ints(metrics.block_section(data, ids, offsets, -3), 0, frames);
+  FOR i IN 1 .. frames LOOP
+    place := array_position(seen, scopes[i]);
+    IF place IS NULL THEN
+      place := cardinality(seen) + 1;
+      seen[place] := scopes[i];
+      before[place] := ends[i];
+    END IF;
+    result[i] := ends[i] - before[place] - result[i];
+    before[place] := ends[i];
+  END LOOP;
+  RETURN result;
+END
 $$;
 
 -- From 1: owners 1.. as often as `counts` says.
@@ -767,7 +866,7 @@ SELECT metrics.time_of(d.ends[d.row_frame[r.i]]), d.source_name, d.source_id%4$s
   FROM (SELECT b.rows, b.kind, s.name AS source_name, s.uuid AS source_id, clock_timestamp() AS read_at,
        metrics.us_of(%8$s) AS since_us, metrics.us_of(%9$s) AS until_us,
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -1), 0, b.frame_entries) AS ends,
-       metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -2), 0, b.frame_entries) AS lengths,
+       metrics.block_frame_lengths(b.data, b.ids, b.offsets, b.frame_entries) AS lengths,
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
        metrics.block_row_frames(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_frame,
        metrics.block_row_series(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_series,
@@ -850,7 +949,7 @@ CREATE VIEW public.metrics AS
     FROM (SELECT b.source_id, b.metric_id, b.frames, s.name AS source, k.name AS metric_name,
                  clock_timestamp() AS read_at,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -1), 0, b.frame_entries) AS ends,
-                 metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -2), 0, b.frame_entries) AS lengths,
+                 metrics.block_frame_lengths(b.data, b.ids, b.offsets, b.frame_entries) AS lengths,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -4), 0, b.frame_entries) AS collectors,
                  metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -5), 0, b.frame_entries) AS flags,
