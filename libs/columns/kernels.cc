@@ -204,6 +204,17 @@ void Groups::CountApart(uint32_t group) {
   }
 }
 
+void Groups::Clear() {
+  count_ = 0;
+  distinct_ = 0;
+  keys_.clear();
+  std::fill(places_.begin(), places_.end(), 0);
+  apart_.clear();
+  text_numbers_.clear();
+  texts_.clear();
+  group_infos_.clear();
+}
+
 uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& labels) {
   std::vector<int64_t> key(width_);
   key[0] = source;
@@ -476,6 +487,60 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   }
 }
 
+bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const {
+  if (!one_bucket_) return false;
+  use->parts.assign(frames.size(), FrameUse::kNone);
+  use->spans.assign(frames.size(), {0, 0});
+  for (size_t i = 0; i < frames.size(); ++i) {
+    const FrameInfo& frame = frames[i];
+    int first = 0;
+    int last = -1;
+    if (level > 0) {
+      first = last = cells_.Holding(frame.start_us);
+      if (first < 0) continue;
+    } else {
+      std::tie(first, last) = cells_.Touched(frame.start_us, frame.end_us);
+    }
+    const bool alone = first == last;
+    while (first <= last && !cells_.Answers(first, level)) ++first;
+    while (first <= last && !cells_.Answers(last, level)) --last;
+    if (first > last) continue;
+    if (first < last) return false;
+    const Cell& cell = cells_.cells()[static_cast<size_t>(first)];
+    if (cell.bucket < 0) continue;
+    const bool whole =
+        level > 0 ||
+        (alone && (frame.start_us >= frame.end_us || (cell.start_us <= frame.start_us && frame.end_us <= cell.end_us)));
+    use->parts[i] = whole ? FrameUse::kWhole : FrameUse::kPart;
+    use->spans[i] = {cell.start_us, cell.end_us};
+  }
+  return true;
+}
+
+void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums) {
+  if (rows.series() == 0) return;
+  std::vector<uint8_t> kept(rows.series(), 1);
+  for (const RowFilter& filter : filters_) {
+    const std::vector<uint8_t> asked = Asked(filter, FindColumn(rows.labels, filter.column), rows.series());
+    for (size_t series = 0; series < kept.size(); ++series) kept[series] &= asked[series];
+  }
+  internal::Groups::Rows groups(&groups_, source, rows);
+  for (uint32_t series = 0; series < kept.size(); ++series) {
+    if (kept[series] == 0 || sums.told[series] == 0) continue;
+    const uint32_t group = groups.Of(series, 0);
+    if (group == internal::Groups::kNone) continue;
+    groups.TakeInfos(group, series, 0, false);
+    if (groups_.full() || rows_found_ > grouping_.max_rows) continue;
+    const size_t slot = SlotOf(group, 0);
+    flags_[slot] |= sums.flags[series];
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      const size_t at = slot * columns_.size() + i;
+      known_[at] |= sums.columns[i].known[series];
+      sums_[at] += sums.columns[i].sums[series];
+    }
+  }
+}
+
 GroupRow CounterSums::RowOf(size_t slot) const {
   internal::Groups::Group group = groups_.At(slot_keys_[slot].first);
   GroupRow row;
@@ -503,33 +568,59 @@ GroupRows CounterSums::Finish() const {
   return answer;
 }
 
-std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor, size_t limit) const {
-  struct Ranked {
+std::vector<CounterSums::Ranked> CounterSums::RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const {
+  struct Place {
     bool known = false;
     double figure = 0;
     uint32_t slot = 0;
   };
-  std::vector<Ranked> ranked(slot_keys_.size());
-  for (size_t slot = 0; slot < ranked.size(); ++slot) {
+  std::vector<Place> places(slot_keys_.size());
+  for (size_t slot = 0; slot < places.size(); ++slot) {
     const size_t at = slot * columns_.size();
     __int128 total = 0;
     for (const int i : sum) total += sums_[at + static_cast<size_t>(i)];
-    ranked[slot] = {true, static_cast<double>(total), static_cast<uint32_t>(slot)};
+    places[slot] = {true, static_cast<double>(total), static_cast<uint32_t>(slot)};
     if (divisor < 0) continue;
     const __int128 by = sums_[at + static_cast<size_t>(divisor)];
-    ranked[slot].known = by != 0 && known_[at + static_cast<size_t>(divisor)] != 0;
-    ranked[slot].figure = ranked[slot].known ? ranked[slot].figure / static_cast<double>(by) : 0;
+    places[slot].known = by != 0 && known_[at + static_cast<size_t>(divisor)] != 0;
+    places[slot].figure = places[slot].known ? places[slot].figure / static_cast<double>(by) : 0;
   }
-  const auto before = [this](const Ranked& a, const Ranked& b) {
+  const size_t count = std::min(limit, places.size());
+  std::partial_sort(places.begin(), places.begin() + static_cast<ptrdiff_t>(count), places.end(),
+                    [this](const Place& a, const Place& b) {
+                      if (a.known != b.known) return a.known;
+                      if (a.figure != b.figure) return a.figure > b.figure;
+                      return groups_.Before(slot_keys_[a.slot].first, slot_keys_[b.slot].first);
+                    });
+  std::vector<Ranked> ranked = kept_;
+  for (size_t i = 0; i < count; ++i) ranked.push_back({places[i].known, places[i].figure, RowOf(places[i].slot)});
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
     if (a.known != b.known) return a.known;
     if (a.figure != b.figure) return a.figure > b.figure;
-    return groups_.Before(slot_keys_[a.slot].first, slot_keys_[b.slot].first);
-  };
-  const size_t count = std::min(limit, ranked.size());
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<ptrdiff_t>(count), ranked.end(), before);
+    return std::tie(a.row.source, a.row.labels, a.row.scope) < std::tie(b.row.source, b.row.labels, b.row.scope);
+  });
+  ranked.resize(std::min(limit, ranked.size()));
+  return ranked;
+}
+
+std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor, size_t limit) const {
   std::vector<GroupRow> rows;
-  for (size_t i = 0; i < count; ++i) rows.push_back(RowOf(ranked[i].slot));
+  for (Ranked& ranked : RankedTop(sum, divisor, limit)) rows.push_back(std::move(ranked.row));
   return rows;
+}
+
+void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit) {
+  exceeded_ = exceeded();
+  kept_ = RankedTop(sum, divisor, limit);
+  groups_.Clear();
+  slots_.clear();
+  slot_of_group_.clear();
+  slot_keys_.clear();
+  flags_.clear();
+  sums_.clear();
+  known_.clear();
+  last_key_ = UINT64_MAX;
+  rows_found_ = 0;
 }
 
 GaugeReadings::GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series,

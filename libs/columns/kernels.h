@@ -18,6 +18,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "libs/columns/block.h"
 #include "libs/columns/row_set.h"
 
 namespace pga::columns {
@@ -117,6 +118,8 @@ class Groups {
 
   // The group of one series whose rows are no longer at hand; `labels` as Grouping::by.
   uint32_t Of(int32_t source, int64_t scope, const std::vector<Value>& labels);
+  // Forgets all groups.
+  void Clear();
   // From here on no group is added: what is not known has none.
   void Close() { closed_ = true; }
   size_t size() const { return count_; }
@@ -202,14 +205,29 @@ class CounterSums {
   void Only(const std::vector<GroupRow>& rows);
   // Rows of frames with increases (not keyframes), or of buckets.
   void Add(int32_t source, int8_t level, const RowSet& rows);
+  // The same of a block that was summed (SumBlock) as UseOf says.
+  void AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums);
+  // Which frames of a block count; false when there is more to say than that.
+  bool UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const;
+  const std::vector<ColumnId>& columns() const { return columns_; }
   GroupRows Finish() const;
   // A bound of the grouping was exceeded: what is summed is not all.
-  bool exceeded() const { return groups_.full() || rows_found_ > grouping_.max_rows; }
+  bool exceeded() const { return exceeded_ || groups_.full() || rows_found_ > grouping_.max_rows; }
   // The `limit` first groups by the sum of the columns `sum` (indexes), divided by the column `divisor` unless that is
   // -1; for one bucket. Ties by source and labels.
   std::vector<GroupRow> Top(const std::vector<int>& sum, int divisor, size_t limit) const;
+  // Forgets all groups but those that Top with the same arguments may give; no row of a group comes before and after.
+  // With it the bounds of the grouping are those of what comes between two calls.
+  void KeepTop(const std::vector<int>& sum, int divisor, size_t limit);
 
  private:
+  // A group by the figure of an order.
+  struct Ranked {
+    bool known = false;
+    double figure = 0;
+    GroupRow row;
+  };
+  std::vector<Ranked> RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const;
   size_t SlotOf(uint32_t group, int32_t bucket);
   GroupRow RowOf(size_t slot) const;
 
@@ -226,6 +244,9 @@ class CounterSums {
   std::vector<int> flags_;
   std::vector<__int128> sums_;
   std::vector<uint8_t> known_;
+  // What KeepTop left.
+  std::vector<Ranked> kept_;
+  bool exceeded_ = false;
   uint64_t last_key_ = UINT64_MAX;
   size_t last_slot_ = 0;
   size_t rows_found_ = 0;

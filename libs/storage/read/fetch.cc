@@ -382,6 +382,7 @@ class Opener {
     out->metric_id = static_cast<int16_t>(metric);
     out->level = static_cast<int8_t>(level);
     out->keyframes = kind == kKeyframe;
+    out->summed = false;
     absl::Status opened = level < 0 ? OpenOneFrame(row, out) : OpenOneBlock(row, out);
     if (!opened.ok()) {
       return absl::FailedPreconditionError(Cat("stored rows of metric ", metric, " of source ", source,
@@ -468,7 +469,15 @@ class Opener {
       good = Cut(row.Bytes(kSlices + i), place_behind(runs[i].first - 1), place_behind(runs[i].last), take);
     }
     if (!good) return absl::InvalidArgumentError("the offsets of a block do not fit its bytes");
-    PGA_RETURN_IF_ERROR(columns::OpenBlock(out->level == 0 ? wanted_.raw : wanted_.buckets, block, &out->rows));
+    const Shape& shape = out->level == 0 ? wanted_.raw : wanted_.buckets;
+    if (spec_.sums != nullptr) {
+      const auto choose = [&](const std::vector<columns::FrameInfo>& of, columns::FrameUse* use) {
+        return spec_.sums->UseOf(out->level, of, use);
+      };
+      PGA_ASSIGN_OR_RETURN(out->summed,
+                           columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows, &out->sums));
+    }
+    if (!out->summed) PGA_RETURN_IF_ERROR(columns::OpenBlock(shape, block, &out->rows));
     // What is said of frames is said in the first part.
     if (part > 0 && out->level == 0) {
       for (columns::FrameInfo& frame : out->rows.frames) frame.frames = 0;
