@@ -503,7 +503,7 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
   sums->columns.resize(columns.size());
   // Whether rows have a value: of some column each, or as row_told says.
   bool each_told = false;
-  sums->row_told.assign(count, 0);
+  sums->row_told.clear();
   for (size_t c = 0; c < columns.size(); ++c) {
     SeriesSums::Sums& into = sums->columns[c];
     into.sums.assign(series, 0);
@@ -514,6 +514,7 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
     const int64_t* const values = sums->values.ints.data();
     const bool nulls = !sums->values.nulls.empty();
     each_told = each_told || !nulls;
+    if (nulls) sums->row_told.resize(count, 0);
     size_t row = 0;
     for (size_t s = 0; s < series; ++s) {
       const size_t behind = row + static_cast<size_t>(sums->counts[s]);
@@ -554,7 +555,9 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
     for (; row < behind; ++row) {
       const FrameUse::Part part = part_of(row);
       const int bits = sums->row_flags.empty() ? 0 : static_cast<int>(sums->row_flags[row]);
-      if (part == FrameUse::kNone || (!each_told && sums->row_told[row] == 0 && (bits & kUnknownFlag) == 0)) continue;
+      if (part == FrameUse::kNone ||
+          (!each_told && (sums->row_told.empty() || sums->row_told[row] == 0) && (bits & kUnknownFlag) == 0))
+        continue;
       sums->told[s] = 1;
       flags |= bits | (part == FrameUse::kPart ? kInterpolatedFlag : 0);
     }

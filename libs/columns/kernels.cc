@@ -64,10 +64,12 @@ uint64_t& PlaceOf(std::vector<uint64_t>* places, uint64_t hash, const Same& same
   return (*places)[at];
 }
 
-// Makes a table four times as large when it would be more than half full with one more than `count`.
+// Makes a table four times as large, or more, when it would be more than half full with one more than `count`.
 void GrowFor(std::vector<uint64_t>* places, size_t count) {
   if (2 * (count + 1) <= places->size()) return;
-  std::vector<uint64_t> old(std::max<size_t>(64, places->size() * 4));
+  size_t size = std::max<size_t>(64, places->size() * 4);
+  while (2 * (count + 1) > size) size *= 4;
+  std::vector<uint64_t> old(size);
   old.swap(*places);
   for (const uint64_t place : old) {
     if (place != 0) PlaceOf(places, place, [](uint32_t) { return false; }) = place;
@@ -166,9 +168,13 @@ int64_t Groups::NumberOf(std::string_view text) {
   return number;
 }
 
-uint32_t Groups::Find(const int64_t* key) {
+uint64_t Groups::HashOf(const int64_t* key) const {
   uint64_t hash = 0;
   for (size_t i = 0; i < width_; ++i) hash = Mixed(hash, key[i]);
+  return hash;
+}
+
+uint32_t Groups::Find(const int64_t* key, uint64_t hash) {
   GrowFor(&places_, count_);
   uint64_t& place = PlaceOf(&places_, hash, [&](uint32_t group) { return SameWords(KeyOf(group), key, width_); });
   if (place != 0) return NumberIn(place);
@@ -228,7 +234,7 @@ uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& lab
       SetLabel(i, kNumber, *number, key.data());
     }
   }
-  return Find(key.data());
+  return Find(key.data(), HashOf(key.data()));
 }
 
 Groups::Group Groups::At(uint32_t group) const {
@@ -309,7 +315,51 @@ uint32_t Groups::Rows::Of(uint32_t series, size_t row) {
       groups_->SetLabel(i, kNumber, from.column->ints[at], key_.data());
     }
   }
-  return groups_->Find(key_.data());
+  return groups_->Find(key_.data(), groups_->HashOf(key_.data()));
+}
+
+std::vector<uint32_t> Groups::Rows::OfSeries(const std::vector<uint8_t>& wanted) {
+  const size_t count = wanted.size(), width = groups_->width_;
+  std::vector<int64_t> keys(count * width);
+  for (size_t series = 0; series < count; ++series) {
+    keys[series * width] = key_[0];
+    keys[series * width + 1] = rows_.series_scope[series];
+  }
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    From& from = labels_[i];
+    if (from.column == nullptr) continue;
+    for (size_t series = 0; series < count; ++series) {
+      if (wanted[series] == 0 || from.column->IsNull(series)) continue;
+      int64_t* const key = &keys[series * width];
+      if (from.column->type == Type::kText) {
+        int64_t& number = from.texts[static_cast<size_t>(from.column->ints[series])];
+        if (number < 0) number = groups_->NumberOf(from.column->Text(series));
+        groups_->SetLabel(i, kString, number, key);
+      } else if (from.column->type == Type::kDouble) {
+        groups_->SetLabel(i, kReal, std::bit_cast<int64_t>(from.column->doubles[series]), key);
+      } else {
+        groups_->SetLabel(i, kNumber, from.column->ints[series], key);
+      }
+    }
+  }
+  std::vector<uint64_t> hashes(count);
+  for (size_t series = 0; series < count; ++series) hashes[series] = groups_->HashOf(&keys[series * width]);
+  // The table is larger than a near cache: what is looked at next is fetched while others are compared.
+  constexpr size_t kAhead = 8;
+  GrowFor(&groups_->places_, groups_->count_ + count);
+  const size_t mask = groups_->places_.size() - 1;
+  std::vector<uint32_t> groups(count, kNone);
+  for (size_t series = 0; series < count; ++series) {
+    if (series + 2 * kAhead < count) {
+      __builtin_prefetch(&groups_->places_[(hashes[series + 2 * kAhead] >> 32) & mask]);
+    }
+    if (series + kAhead < count) {
+      const uint64_t place = groups_->places_[(hashes[series + kAhead] >> 32) & mask];
+      if (place != 0) __builtin_prefetch(groups_->KeyOf(NumberIn(place)));
+    }
+    if (wanted[series] != 0) groups[series] = groups_->Find(&keys[series * width], hashes[series]);
+  }
+  return groups;
 }
 
 void Groups::Rows::TakeInfos(uint32_t group, uint32_t series, size_t row, bool again) {
@@ -524,10 +574,11 @@ void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums
     const std::vector<uint8_t> asked = Asked(filter, FindColumn(rows.labels, filter.column), rows.series());
     for (size_t series = 0; series < kept.size(); ++series) kept[series] &= asked[series];
   }
+  for (size_t series = 0; series < kept.size(); ++series) kept[series] &= sums.told[series];
   internal::Groups::Rows groups(&groups_, source, rows);
+  const std::vector<uint32_t> group_of = groups.OfSeries(kept);
   for (uint32_t series = 0; series < kept.size(); ++series) {
-    if (kept[series] == 0 || sums.told[series] == 0) continue;
-    const uint32_t group = groups.Of(series, 0);
+    const uint32_t group = group_of[series];
     if (group == internal::Groups::kNone) continue;
     groups.TakeInfos(group, series, 0, false);
     if (groups_.full() || rows_found_ > grouping_.max_rows) continue;

@@ -137,6 +137,8 @@ class Groups {
     // Rows of one series may be in different groups.
     bool by_row() const { return by_row_; }
     uint32_t Of(uint32_t series, size_t row);
+    // Of all series at once, where none depends on a row; kNone for those that are not wanted.
+    std::vector<uint32_t> OfSeries(const std::vector<uint8_t>& wanted);
     // Takes the infos of a row; `again` says that a row of the same series and group came just before.
     void TakeInfos(uint32_t group, uint32_t series, size_t row, bool again);
 
@@ -165,7 +167,8 @@ class Groups {
     key[2 + tag_words_ + label] = value;
   }
   int64_t NumberOf(std::string_view text);
-  uint32_t Find(const int64_t* key);
+  uint64_t HashOf(const int64_t* key) const;
+  uint32_t Find(const int64_t* key, uint64_t hash);
   void CountApart(uint32_t group);
 
   const Grouping& grouping_;
