@@ -400,7 +400,14 @@ size_t CounterSums::SlotOf(uint32_t group, int32_t bucket) {
     if (known == internal::Groups::kNone) known = next;
     slot = known;
   } else {
-    slot = slots_.try_emplace(key, next).first->second;
+    const auto at = static_cast<size_t>(bucket);
+    if (at >= last_of_bucket_.size()) last_of_bucket_.resize(at + 1, {internal::Groups::kNone, 0});
+    auto& [known_group, known_slot] = last_of_bucket_[at];
+    if (known_group != group) {
+      known_slot = slots_.try_emplace(key, next).first->second;
+      known_group = group;
+    }
+    slot = known_slot;
   }
   if (slot == next) {
     ++rows_found_;
@@ -665,6 +672,7 @@ void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit
   kept_ = RankedTop(sum, divisor, limit);
   groups_.Clear();
   slots_.clear();
+  last_of_bucket_.clear();
   slot_of_group_.clear();
   slot_keys_.clear();
   flags_.clear();

@@ -241,6 +241,8 @@ class CounterSums {
   internal::Groups groups_;
   // Of a group and bucket; where there is one bucket alone, of the group.
   absl::flat_hash_map<uint64_t, uint32_t> slots_;
+  // Per bucket the group and slot that were looked up last.
+  std::vector<std::pair<uint32_t, uint32_t>> last_of_bucket_;
   std::vector<uint32_t> slot_of_group_;
   bool one_bucket_ = true;
   std::vector<std::pair<uint32_t, int32_t>> slot_keys_;
