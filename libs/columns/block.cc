@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "libs/columns/int_codec.h"
+#include "libs/columns/rollup.h"
 
 namespace pga::columns {
 namespace {
@@ -374,24 +375,50 @@ absl::Status OpenFrames(const Opened& opened, size_t count, RowSet* rows) {
   return good ? absl::OkStatus() : Wrong("the frames of a block are malformed");
 }
 
-// Owners and members of the rows from their counts and gaps.
-bool OpenOrder(const std::vector<int64_t>& counts, const std::vector<int64_t>& gaps, size_t members,
-               std::vector<uint32_t>* owner, std::vector<uint32_t>* member) {
-  owner->resize(gaps.size());
+bool CountsFit(const std::vector<int64_t>& counts, size_t rows) {
+  uint64_t left = rows;
+  for (const int64_t count : counts) {
+    if (count < 0 || static_cast<uint64_t>(count) > left) return false;
+    left -= static_cast<uint64_t>(count);
+  }
+  return left == 0;
+}
+
+// Members of the rows from the counts of their owners, which fit, and gaps.
+bool OpenMembers(const std::vector<int64_t>& counts, const std::vector<int64_t>& gaps, size_t members,
+                 std::vector<uint32_t>* member) {
   member->resize(gaps.size());
+  const auto most = static_cast<int64_t>(members);
   size_t row = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] < 0 || static_cast<uint64_t>(counts[i]) > gaps.size() - row) return false;
+  for (const int64_t count : counts) {
     int64_t last = -1;
-    for (int64_t left = counts[i]; left > 0; --left, ++row) {
-      if (gaps[row] < -1 || gaps[row] > static_cast<int64_t>(members)) return false;
+    for (int64_t left = count; left > 0; --left, ++row) {
+      if (gaps[row] < -1 || gaps[row] > most) return false;
       last += gaps[row] + 1;
-      if (last < 0 || static_cast<size_t>(last) >= members) return false;
-      (*owner)[row] = static_cast<uint32_t>(i);
+      if (last < 0 || last >= most) return false;
       (*member)[row] = static_cast<uint32_t>(last);
     }
   }
-  return row == gaps.size();
+  return true;
+}
+
+absl::Status CheckCounts(const BlockBytes& block) {
+  if (block.ids.size() != block.sections.size()) return Wrong("a block has not as many sections as ids");
+  if (block.frames < 0 || block.series < 0 || block.rows < 0 || block.frames > kMaxOpenRows ||
+      block.series > kMaxOpenRows || block.rows > kMaxOpenRows) {
+    return Wrong("the counts of a block are out of range");
+  }
+  return absl::OkStatus();
+}
+
+// Owners and members of the rows from their counts and gaps.
+bool OpenOrder(const std::vector<int64_t>& counts, const std::vector<int64_t>& gaps, size_t members,
+               std::vector<uint32_t>* owner, std::vector<uint32_t>* member) {
+  if (!CountsFit(counts, gaps.size()) || !OpenMembers(counts, gaps, members, member)) return false;
+  owner->resize(gaps.size());
+  auto next = owner->begin();
+  for (size_t i = 0; i < counts.size(); ++i) next = std::fill_n(next, counts[i], static_cast<uint32_t>(i));
+  return true;
 }
 
 }  // namespace
@@ -461,11 +488,7 @@ const std::vector<ColumnId>& FrameIds() {
 
 absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows) {
   Clear(rows);
-  if (block.ids.size() != block.sections.size()) return Wrong("a block has not as many sections as ids");
-  if (block.frames < 0 || block.series < 0 || block.rows < 0 || block.frames > kMaxOpenRows ||
-      block.series > kMaxOpenRows || block.rows > kMaxOpenRows) {
-    return Wrong("the counts of a block are out of range");
-  }
+  if (absl::Status status = CheckCounts(block); !status.ok()) return status;
   const Opened opened(block);
   const auto frames = static_cast<size_t>(block.frames);
   const auto series = static_cast<size_t>(block.series);
@@ -531,6 +554,116 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
     AddLeast(part.id, *least, *counted, 1, &column->second);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const std::vector<ColumnId>& columns,
+                              const std::function<bool(const std::vector<FrameInfo>&, FrameUse*)>& choose, RowSet* rows,
+                              SeriesSums* sums) {
+  for (const Shape::Part& part : shape.parts) {
+    if (part.label) continue;
+    if (part.type != Type::kInt || std::find(columns.begin(), columns.end(), part.id) == columns.end()) return false;
+  }
+  Clear(rows);
+  rows->series_scope.clear();
+  rows->row_series.clear();
+  rows->row_frame.clear();
+  rows->labels.clear();
+  rows->values.clear();
+  if (absl::Status status = CheckCounts(block); !status.ok()) return status;
+  const Opened opened(block);
+  const auto series = static_cast<size_t>(block.series);
+  const auto count = static_cast<size_t>(block.rows);
+  if (absl::Status status = OpenFrames(opened, static_cast<size_t>(block.frames), rows); !status.ok()) return status;
+  FrameUse use;
+  if (!choose(rows->frames, &use)) return false;
+  const bool any = std::any_of(use.parts.begin(), use.parts.end(), [](auto part) { return part != FrameUse::kNone; });
+  if (!any || opened.Find(kRowFrame) == nullptr) return true;
+  const bool all = std::all_of(use.parts.begin(), use.parts.end(), [](auto part) { return part == FrameUse::kWhole; });
+
+  if (!opened.Ints(kSeriesScope, series, &rows->series_scope) || rows->series_scope.size() != series ||
+      !opened.Ints(kSeriesRows, series, &sums->counts) || !CountsFit(sums->counts, count)) {
+    return Wrong("the structure of a block is malformed");
+  }
+  // Where all frames count it does not matter which of them a row is of.
+  if (!all && (!opened.Ints(kRowFrame, count, &sums->gaps) ||
+               !OpenMembers(sums->counts, sums->gaps, rows->frames.size(), &sums->row_frame))) {
+    return Wrong("the rows of a block do not fit its series and frames");
+  }
+  if (!opened.Ints(kRowFlags, count, &sums->row_flags)) return Wrong("the row flags of a block are malformed");
+  for (size_t i = 0; i < block.ids.size(); ++i) {
+    const Shape::Part* part = block.ids[i] > 0 ? shape.Find(block.ids[i]) : nullptr;
+    if (part == nullptr || !part->label) continue;
+    absl::Status status = DecodeColumn(block.sections[i], part->type, series, &rows->labels[part->id]);
+    if (!status.ok()) return status;
+  }
+
+  const auto part_of = [&](size_t row) { return all ? FrameUse::kWhole : use.parts[sums->row_frame[row]]; };
+  sums->told.assign(series, 0);
+  sums->flags.assign(series, 0);
+  sums->columns.resize(columns.size());
+  // Whether rows have a value: of some column each, or as row_told says.
+  bool each_told = false;
+  sums->row_told.clear();
+  for (size_t c = 0; c < columns.size(); ++c) {
+    SeriesSums::Sums& into = sums->columns[c];
+    into.sums.assign(series, 0);
+    into.known.assign(series, 0);
+    const std::string_view* const section = shape.Find(columns[c]) == nullptr ? nullptr : opened.Find(columns[c]);
+    if (section == nullptr) continue;
+    if (absl::Status status = DecodeColumn(*section, Type::kInt, count, &sums->values); !status.ok()) return status;
+    const int64_t* const values = sums->values.ints.data();
+    const bool nulls = !sums->values.nulls.empty();
+    each_told = each_told || !nulls;
+    if (nulls) sums->row_told.resize(count, 0);
+    size_t row = 0;
+    for (size_t s = 0; s < series; ++s) {
+      const size_t behind = row + static_cast<size_t>(sums->counts[s]);
+      __int128 sum = 0;
+      if (all && !nulls) {
+        into.known[s] = row < behind ? 1 : 0;
+        for (; row < behind; ++row) sum += values[row];
+        into.sums[s] = sum;
+        continue;
+      }
+      for (; row < behind; ++row) {
+        const FrameUse::Part part = part_of(row);
+        if (part == FrameUse::kNone || (nulls && sums->values.nulls[row] != 0)) continue;
+        into.known[s] = 1;
+        if (nulls) sums->row_told[row] = 1;
+        if (part == FrameUse::kWhole) {
+          sum += values[row];
+          continue;
+        }
+        const size_t f = sums->row_frame[row];
+        const FrameInfo& frame = rows->frames[f];
+        const auto& [from, to] = use.spans[f];
+        sum += ShareBefore(values[row], frame.start_us, frame.end_us, to) -
+               ShareBefore(values[row], frame.start_us, frame.end_us, from);
+      }
+      into.sums[s] = sum;
+    }
+  }
+  size_t row = 0;
+  for (size_t s = 0; s < series; ++s) {
+    const size_t behind = row + static_cast<size_t>(sums->counts[s]);
+    if (all && each_told && sums->row_flags.empty()) {
+      sums->told[s] = row < behind ? 1 : 0;
+      row = behind;
+      continue;
+    }
+    int flags = 0;
+    for (; row < behind; ++row) {
+      const FrameUse::Part part = part_of(row);
+      const int bits = sums->row_flags.empty() ? 0 : static_cast<int>(sums->row_flags[row]);
+      if (part == FrameUse::kNone ||
+          (!each_told && (sums->row_told.empty() || sums->row_told[row] == 0) && (bits & kUnknownFlag) == 0))
+        continue;
+      sums->told[s] = 1;
+      flags |= bits | (part == FrameUse::kPart ? kInterpolatedFlag : 0);
+    }
+    sums->flags[s] = static_cast<uint8_t>(flags & ~kGoneFlag);
+  }
+  return true;
 }
 
 }  // namespace pga::columns

@@ -25,11 +25,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "libs/columns/row_set.h"
 
 namespace pga::columns {
@@ -106,5 +109,41 @@ const std::vector<ColumnId>& FrameIds();
 // against `kMaxOpenRows`.
 inline constexpr int64_t kMaxOpenRows = 4'000'000;
 absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows);
+
+// Which frames of a block count.
+struct FrameUse {
+  enum Part : uint8_t { kNone, kWhole, kPart };
+  // One per frame.
+  std::vector<Part> parts;
+  // Of the frames with kPart the time that counts (ShareBefore).
+  std::vector<std::pair<int64_t, int64_t>> spans;
+};
+
+// Sums of integers per series of a block, over the rows of the frames that count.
+struct SeriesSums {
+  // One per series: some row counts that has a value or kUnknownFlag; only then the rest says anything.
+  std::vector<uint8_t> told;
+  // Joined flags of these rows, kInterpolatedFlag for parts of frames; without kGoneFlag.
+  std::vector<uint8_t> flags;
+  // Per column: one sum per series, and whether there is a value.
+  struct Sums {
+    std::vector<__int128> sums;
+    std::vector<uint8_t> known;
+  };
+  std::vector<Sums> columns;
+
+  // Of use to one call after the other.
+  Column values;
+  std::vector<int64_t> counts, gaps, row_flags;
+  std::vector<uint8_t> row_told;
+  std::vector<uint32_t> row_frame;
+};
+
+// As OpenBlock, with the rows added up while they are decoded: `rows` has frames (without FrameInfo::rows), series and
+// labels, and no row. `choose` is asked once the frames are known. False when this block has to be opened row by row:
+// when `choose` says so, or `shape` has values that are no integers of `columns`.
+absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const std::vector<ColumnId>& columns,
+                              const std::function<bool(const std::vector<FrameInfo>&, FrameUse*)>& choose, RowSet* rows,
+                              SeriesSums* sums);
 
 }  // namespace pga::columns

@@ -4,6 +4,8 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace pga::columns {
@@ -133,21 +135,42 @@ uint64_t LoadBigEndian(const char* at) {
   return __builtin_bswap64(word);
 }
 
+// A whole group of values of one width: every place and shift is known when this is compiled.
+template <int kWidth>
+void UnpackGroup(const char* packed, uint64_t* values) {
+  const auto one = [&]<size_t kAt>(std::integral_constant<size_t, kAt>) {
+    constexpr size_t kBit = kAt * kWidth, kByte = kBit / 8, kSkip = kBit % 8;
+    uint64_t word = LoadBigEndian(packed + kByte) << kSkip;
+    if constexpr (kSkip + kWidth > 64) word |= static_cast<uint8_t>(packed[kByte + 8]) >> (8 - kSkip);
+    values[kAt] = word >> (64 - kWidth);
+  };
+  [&]<size_t... kAt>(std::index_sequence<kAt...>) {
+    (one(std::integral_constant<size_t, kAt>()), ...);
+  }
+  (std::make_index_sequence<kGroupValues>());
+}
+
+using Unpacker = void (*)(const char*, uint64_t*);
+
+// By width less 1.
+template <size_t... kLess>
+constexpr std::array<Unpacker, sizeof...(kLess)> MakeUnpackers(std::index_sequence<kLess...>) {
+  return {UnpackGroup<static_cast<int>(kLess) + 1>...};
+}
+constexpr std::array<Unpacker, kMaxWidth> kUnpackers = MakeUnpackers(std::make_index_sequence<kMaxWidth>());
+
 // `packed` must be readable for 9 bytes behind its end.
 void Unpack(const char* packed, size_t count, int width, uint64_t* values) {
   if (width == 0) {
     std::memset(values, 0, count * sizeof *values);
     return;
   }
-  size_t bit = 0;
-  if (width <= 56) {
-    const int shift = 64 - width;
-    for (size_t i = 0; i < count; ++i, bit += static_cast<size_t>(width)) {
-      values[i] = (LoadBigEndian(packed + (bit >> 3)) << (bit & 7)) >> shift;
-    }
+  if (count == kGroupValues) {
+    kUnpackers[static_cast<size_t>(width) - 1](packed, values);
     return;
   }
   const int shift = 64 - width;
+  size_t bit = 0;
   for (size_t i = 0; i < count; ++i, bit += static_cast<size_t>(width)) {
     const int skip = static_cast<int>(bit & 7);
     uint64_t word = LoadBigEndian(packed + (bit >> 3)) << skip;
@@ -244,7 +267,9 @@ bool ReadExceptions(std::string_view* in, uint8_t head, int width, size_t count,
   return true;
 }
 
-bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
+// `finish` is called for each piece of the values, in order, while it is at hand.
+template <typename Finish>
+bool ReadGroups(std::string_view* in, size_t count, uint64_t* values, const Finish& finish) {
   // Room behind the packed bytes of one group for whole words.
   char padded[kGroupValues * 8 + 16];
   size_t at = 0;
@@ -259,6 +284,7 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
       if (groups > left) return false;
       const size_t zeros = std::min(static_cast<size_t>(groups) * kGroupValues, count - at);
       std::memset(values + at, 0, zeros * sizeof *values);
+      finish(values + at, zeros);
       at += zeros;
       continue;
     }
@@ -283,6 +309,11 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values) {
     }
     in->remove_prefix(bytes);
     if (with_exceptions && !ReadExceptions(in, head, width, in_group, values + at)) return false;
+    if (in_group == kGroupValues) {
+      finish(values + at, std::integral_constant<size_t, kGroupValues>());
+    } else {
+      finish(values + at, in_group);
+    }
     at += in_group;
   }
   return true;
@@ -418,33 +449,33 @@ bool DecodeList(std::string_view* in, size_t count, int64_t* values) {
     step = static_cast<uint64_t>(UnZigZag(step));
   }
   auto* u = reinterpret_cast<uint64_t*>(values);
-  if (!ReadGroups(in, count, u)) return false;
+  // The count is a constant for whole groups.
+  uint64_t last = transform == kStep ? base - step : base;
   switch (transform) {
     case kMinimum:
-      for (size_t i = 0; i < count; ++i) u[i] += base;
-      break;
+      return ReadGroups(in, count, u, [base](uint64_t* of, auto some) {
+        if (base == 0) return;
+        for (size_t i = 0; i < some; ++i) of[i] += base;
+      });
     case kZigZag:
-      for (size_t i = 0; i < count; ++i) values[i] = UnZigZag(u[i]);
-      break;
-    case kDifference: {
-      uint64_t last = base;
-      for (size_t i = 0; i < count; ++i) u[i] = last += static_cast<uint64_t>(UnZigZag(u[i]));
-      break;
-    }
-    case kStep: {
-      uint64_t last = base - step;
-      for (size_t i = 0; i < count; ++i) u[i] = last += u[i] + step;
-      break;
-    }
-    case kXor: {
-      uint64_t last = base;
-      for (size_t i = 0; i < count; ++i) u[i] = last ^= u[i];
-      break;
-    }
+      return ReadGroups(in, count, u, [](uint64_t* of, auto some) {
+        for (size_t i = 0; i < some; ++i) of[i] = static_cast<uint64_t>(UnZigZag(of[i]));
+      });
+    case kDifference:
+      return ReadGroups(in, count, u, [&last](uint64_t* of, auto some) {
+        for (size_t i = 0; i < some; ++i) of[i] = last += static_cast<uint64_t>(UnZigZag(of[i]));
+      });
+    case kStep:
+      return ReadGroups(in, count, u, [&last, step](uint64_t* of, auto some) {
+        for (size_t i = 0; i < some; ++i) of[i] = last += of[i] + step;
+      });
+    case kXor:
+      return ReadGroups(in, count, u, [&last](uint64_t* of, auto some) {
+        for (size_t i = 0; i < some; ++i) of[i] = last ^= of[i];
+      });
     default:
       return false;
   }
-  return true;
 }
 
 }  // namespace

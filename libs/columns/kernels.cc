@@ -64,10 +64,12 @@ uint64_t& PlaceOf(std::vector<uint64_t>* places, uint64_t hash, const Same& same
   return (*places)[at];
 }
 
-// Makes a table four times as large when it would be more than half full with one more than `count`.
+// Makes a table four times as large, or more, when it would be more than half full with one more than `count`.
 void GrowFor(std::vector<uint64_t>* places, size_t count) {
   if (2 * (count + 1) <= places->size()) return;
-  std::vector<uint64_t> old(std::max<size_t>(64, places->size() * 4));
+  size_t size = std::max<size_t>(64, places->size() * 4);
+  while (2 * (count + 1) > size) size *= 4;
+  std::vector<uint64_t> old(size);
   old.swap(*places);
   for (const uint64_t place : old) {
     if (place != 0) PlaceOf(places, place, [](uint32_t) { return false; }) = place;
@@ -166,9 +168,13 @@ int64_t Groups::NumberOf(std::string_view text) {
   return number;
 }
 
-uint32_t Groups::Find(const int64_t* key) {
+uint64_t Groups::HashOf(const int64_t* key) const {
   uint64_t hash = 0;
   for (size_t i = 0; i < width_; ++i) hash = Mixed(hash, key[i]);
+  return hash;
+}
+
+uint32_t Groups::Find(const int64_t* key, uint64_t hash) {
   GrowFor(&places_, count_);
   uint64_t& place = PlaceOf(&places_, hash, [&](uint32_t group) { return SameWords(KeyOf(group), key, width_); });
   if (place != 0) return NumberIn(place);
@@ -204,6 +210,17 @@ void Groups::CountApart(uint32_t group) {
   }
 }
 
+void Groups::Clear() {
+  count_ = 0;
+  distinct_ = 0;
+  keys_.clear();
+  std::fill(places_.begin(), places_.end(), 0);
+  apart_.clear();
+  text_numbers_.clear();
+  texts_.clear();
+  group_infos_.clear();
+}
+
 uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& labels) {
   std::vector<int64_t> key(width_);
   key[0] = source;
@@ -217,7 +234,7 @@ uint32_t Groups::Of(int32_t source, int64_t scope, const std::vector<Value>& lab
       SetLabel(i, kNumber, *number, key.data());
     }
   }
-  return Find(key.data());
+  return Find(key.data(), HashOf(key.data()));
 }
 
 Groups::Group Groups::At(uint32_t group) const {
@@ -298,7 +315,51 @@ uint32_t Groups::Rows::Of(uint32_t series, size_t row) {
       groups_->SetLabel(i, kNumber, from.column->ints[at], key_.data());
     }
   }
-  return groups_->Find(key_.data());
+  return groups_->Find(key_.data(), groups_->HashOf(key_.data()));
+}
+
+std::vector<uint32_t> Groups::Rows::OfSeries(const std::vector<uint8_t>& wanted) {
+  const size_t count = wanted.size(), width = groups_->width_;
+  std::vector<int64_t> keys(count * width);
+  for (size_t series = 0; series < count; ++series) {
+    keys[series * width] = key_[0];
+    keys[series * width + 1] = rows_.series_scope[series];
+  }
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    From& from = labels_[i];
+    if (from.column == nullptr) continue;
+    for (size_t series = 0; series < count; ++series) {
+      if (wanted[series] == 0 || from.column->IsNull(series)) continue;
+      int64_t* const key = &keys[series * width];
+      if (from.column->type == Type::kText) {
+        int64_t& number = from.texts[static_cast<size_t>(from.column->ints[series])];
+        if (number < 0) number = groups_->NumberOf(from.column->Text(series));
+        groups_->SetLabel(i, kString, number, key);
+      } else if (from.column->type == Type::kDouble) {
+        groups_->SetLabel(i, kReal, std::bit_cast<int64_t>(from.column->doubles[series]), key);
+      } else {
+        groups_->SetLabel(i, kNumber, from.column->ints[series], key);
+      }
+    }
+  }
+  std::vector<uint64_t> hashes(count);
+  for (size_t series = 0; series < count; ++series) hashes[series] = groups_->HashOf(&keys[series * width]);
+  // The table is larger than a near cache: what is looked at next is fetched while others are compared.
+  constexpr size_t kAhead = 8;
+  GrowFor(&groups_->places_, groups_->count_ + count);
+  const size_t mask = groups_->places_.size() - 1;
+  std::vector<uint32_t> groups(count, kNone);
+  for (size_t series = 0; series < count; ++series) {
+    if (series + 2 * kAhead < count) {
+      __builtin_prefetch(&groups_->places_[(hashes[series + 2 * kAhead] >> 32) & mask]);
+    }
+    if (series + kAhead < count) {
+      const uint64_t place = groups_->places_[(hashes[series + kAhead] >> 32) & mask];
+      if (place != 0) __builtin_prefetch(groups_->KeyOf(NumberIn(place)));
+    }
+    if (wanted[series] != 0) groups[series] = groups_->Find(&keys[series * width], hashes[series]);
+  }
+  return groups;
 }
 
 void Groups::Rows::TakeInfos(uint32_t group, uint32_t series, size_t row, bool again) {
@@ -339,7 +400,14 @@ size_t CounterSums::SlotOf(uint32_t group, int32_t bucket) {
     if (known == internal::Groups::kNone) known = next;
     slot = known;
   } else {
-    slot = slots_.try_emplace(key, next).first->second;
+    const auto at = static_cast<size_t>(bucket);
+    if (at >= last_of_bucket_.size()) last_of_bucket_.resize(at + 1, {internal::Groups::kNone, 0});
+    auto& [known_group, known_slot] = last_of_bucket_[at];
+    if (known_group != group) {
+      known_slot = slots_.try_emplace(key, next).first->second;
+      known_group = group;
+    }
+    slot = known_slot;
   }
   if (slot == next) {
     ++rows_found_;
@@ -476,6 +544,61 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   }
 }
 
+bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const {
+  if (!one_bucket_) return false;
+  use->parts.assign(frames.size(), FrameUse::kNone);
+  use->spans.assign(frames.size(), {0, 0});
+  for (size_t i = 0; i < frames.size(); ++i) {
+    const FrameInfo& frame = frames[i];
+    int first = 0;
+    int last = -1;
+    if (level > 0) {
+      first = last = cells_.Holding(frame.start_us);
+      if (first < 0) continue;
+    } else {
+      std::tie(first, last) = cells_.Touched(frame.start_us, frame.end_us);
+    }
+    const bool alone = first == last;
+    while (first <= last && !cells_.Answers(first, level)) ++first;
+    while (first <= last && !cells_.Answers(last, level)) --last;
+    if (first > last) continue;
+    if (first < last) return false;
+    const Cell& cell = cells_.cells()[static_cast<size_t>(first)];
+    if (cell.bucket < 0) continue;
+    const bool whole =
+        level > 0 ||
+        (alone && (frame.start_us >= frame.end_us || (cell.start_us <= frame.start_us && frame.end_us <= cell.end_us)));
+    use->parts[i] = whole ? FrameUse::kWhole : FrameUse::kPart;
+    use->spans[i] = {cell.start_us, cell.end_us};
+  }
+  return true;
+}
+
+void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums) {
+  if (rows.series() == 0) return;
+  std::vector<uint8_t> kept(rows.series(), 1);
+  for (const RowFilter& filter : filters_) {
+    const std::vector<uint8_t> asked = Asked(filter, FindColumn(rows.labels, filter.column), rows.series());
+    for (size_t series = 0; series < kept.size(); ++series) kept[series] &= asked[series];
+  }
+  for (size_t series = 0; series < kept.size(); ++series) kept[series] &= sums.told[series];
+  internal::Groups::Rows groups(&groups_, source, rows);
+  const std::vector<uint32_t> group_of = groups.OfSeries(kept);
+  for (uint32_t series = 0; series < kept.size(); ++series) {
+    const uint32_t group = group_of[series];
+    if (group == internal::Groups::kNone) continue;
+    groups.TakeInfos(group, series, 0, false);
+    if (groups_.full() || rows_found_ > grouping_.max_rows) continue;
+    const size_t slot = SlotOf(group, 0);
+    flags_[slot] |= sums.flags[series];
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      const size_t at = slot * columns_.size() + i;
+      known_[at] |= sums.columns[i].known[series];
+      sums_[at] += sums.columns[i].sums[series];
+    }
+  }
+}
+
 GroupRow CounterSums::RowOf(size_t slot) const {
   internal::Groups::Group group = groups_.At(slot_keys_[slot].first);
   GroupRow row;
@@ -503,33 +626,60 @@ GroupRows CounterSums::Finish() const {
   return answer;
 }
 
-std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor, size_t limit) const {
-  struct Ranked {
+std::vector<CounterSums::Ranked> CounterSums::RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const {
+  struct Place {
     bool known = false;
     double figure = 0;
     uint32_t slot = 0;
   };
-  std::vector<Ranked> ranked(slot_keys_.size());
-  for (size_t slot = 0; slot < ranked.size(); ++slot) {
+  std::vector<Place> places(slot_keys_.size());
+  for (size_t slot = 0; slot < places.size(); ++slot) {
     const size_t at = slot * columns_.size();
     __int128 total = 0;
     for (const int i : sum) total += sums_[at + static_cast<size_t>(i)];
-    ranked[slot] = {true, static_cast<double>(total), static_cast<uint32_t>(slot)};
+    places[slot] = {true, static_cast<double>(total), static_cast<uint32_t>(slot)};
     if (divisor < 0) continue;
     const __int128 by = sums_[at + static_cast<size_t>(divisor)];
-    ranked[slot].known = by != 0 && known_[at + static_cast<size_t>(divisor)] != 0;
-    ranked[slot].figure = ranked[slot].known ? ranked[slot].figure / static_cast<double>(by) : 0;
+    places[slot].known = by != 0 && known_[at + static_cast<size_t>(divisor)] != 0;
+    places[slot].figure = places[slot].known ? places[slot].figure / static_cast<double>(by) : 0;
   }
-  const auto before = [this](const Ranked& a, const Ranked& b) {
+  const size_t count = std::min(limit, places.size());
+  std::partial_sort(places.begin(), places.begin() + static_cast<ptrdiff_t>(count), places.end(),
+                    [this](const Place& a, const Place& b) {
+                      if (a.known != b.known) return a.known;
+                      if (a.figure != b.figure) return a.figure > b.figure;
+                      return groups_.Before(slot_keys_[a.slot].first, slot_keys_[b.slot].first);
+                    });
+  std::vector<Ranked> ranked = kept_;
+  for (size_t i = 0; i < count; ++i) ranked.push_back({places[i].known, places[i].figure, RowOf(places[i].slot)});
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
     if (a.known != b.known) return a.known;
     if (a.figure != b.figure) return a.figure > b.figure;
-    return groups_.Before(slot_keys_[a.slot].first, slot_keys_[b.slot].first);
-  };
-  const size_t count = std::min(limit, ranked.size());
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<ptrdiff_t>(count), ranked.end(), before);
+    return std::tie(a.row.source, a.row.labels, a.row.scope) < std::tie(b.row.source, b.row.labels, b.row.scope);
+  });
+  ranked.resize(std::min(limit, ranked.size()));
+  return ranked;
+}
+
+std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor, size_t limit) const {
   std::vector<GroupRow> rows;
-  for (size_t i = 0; i < count; ++i) rows.push_back(RowOf(ranked[i].slot));
+  for (Ranked& ranked : RankedTop(sum, divisor, limit)) rows.push_back(std::move(ranked.row));
   return rows;
+}
+
+void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit) {
+  exceeded_ = exceeded();
+  kept_ = RankedTop(sum, divisor, limit);
+  groups_.Clear();
+  slots_.clear();
+  last_of_bucket_.clear();
+  slot_of_group_.clear();
+  slot_keys_.clear();
+  flags_.clear();
+  sums_.clear();
+  known_.clear();
+  last_key_ = UINT64_MAX;
+  rows_found_ = 0;
 }
 
 GaugeReadings::GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series,

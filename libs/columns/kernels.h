@@ -18,6 +18,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "libs/columns/block.h"
 #include "libs/columns/row_set.h"
 
 namespace pga::columns {
@@ -117,6 +118,8 @@ class Groups {
 
   // The group of one series whose rows are no longer at hand; `labels` as Grouping::by.
   uint32_t Of(int32_t source, int64_t scope, const std::vector<Value>& labels);
+  // Forgets all groups.
+  void Clear();
   // From here on no group is added: what is not known has none.
   void Close() { closed_ = true; }
   size_t size() const { return count_; }
@@ -134,6 +137,8 @@ class Groups {
     // Rows of one series may be in different groups.
     bool by_row() const { return by_row_; }
     uint32_t Of(uint32_t series, size_t row);
+    // Of all series at once, where none depends on a row; kNone for those that are not wanted.
+    std::vector<uint32_t> OfSeries(const std::vector<uint8_t>& wanted);
     // Takes the infos of a row; `again` says that a row of the same series and group came just before.
     void TakeInfos(uint32_t group, uint32_t series, size_t row, bool again);
 
@@ -162,7 +167,8 @@ class Groups {
     key[2 + tag_words_ + label] = value;
   }
   int64_t NumberOf(std::string_view text);
-  uint32_t Find(const int64_t* key);
+  uint64_t HashOf(const int64_t* key) const;
+  uint32_t Find(const int64_t* key, uint64_t hash);
   void CountApart(uint32_t group);
 
   const Grouping& grouping_;
@@ -202,14 +208,29 @@ class CounterSums {
   void Only(const std::vector<GroupRow>& rows);
   // Rows of frames with increases (not keyframes), or of buckets.
   void Add(int32_t source, int8_t level, const RowSet& rows);
+  // The same of a block that was summed (SumBlock) as UseOf says.
+  void AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums);
+  // Which frames of a block count; false when there is more to say than that.
+  bool UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const;
+  const std::vector<ColumnId>& columns() const { return columns_; }
   GroupRows Finish() const;
   // A bound of the grouping was exceeded: what is summed is not all.
-  bool exceeded() const { return groups_.full() || rows_found_ > grouping_.max_rows; }
+  bool exceeded() const { return exceeded_ || groups_.full() || rows_found_ > grouping_.max_rows; }
   // The `limit` first groups by the sum of the columns `sum` (indexes), divided by the column `divisor` unless that is
   // -1; for one bucket. Ties by source and labels.
   std::vector<GroupRow> Top(const std::vector<int>& sum, int divisor, size_t limit) const;
+  // Forgets all groups but those that Top with the same arguments may give; no row of a group comes before and after.
+  // With it the bounds of the grouping are those of what comes between two calls.
+  void KeepTop(const std::vector<int>& sum, int divisor, size_t limit);
 
  private:
+  // A group by the figure of an order.
+  struct Ranked {
+    bool known = false;
+    double figure = 0;
+    GroupRow row;
+  };
+  std::vector<Ranked> RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const;
   size_t SlotOf(uint32_t group, int32_t bucket);
   GroupRow RowOf(size_t slot) const;
 
@@ -220,12 +241,17 @@ class CounterSums {
   internal::Groups groups_;
   // Of a group and bucket; where there is one bucket alone, of the group.
   absl::flat_hash_map<uint64_t, uint32_t> slots_;
+  // Per bucket the group and slot that were looked up last.
+  std::vector<std::pair<uint32_t, uint32_t>> last_of_bucket_;
   std::vector<uint32_t> slot_of_group_;
   bool one_bucket_ = true;
   std::vector<std::pair<uint32_t, int32_t>> slot_keys_;
   std::vector<int> flags_;
   std::vector<__int128> sums_;
   std::vector<uint8_t> known_;
+  // What KeepTop left.
+  std::vector<Ranked> kept_;
+  bool exceeded_ = false;
   uint64_t last_key_ = UINT64_MAX;
   size_t last_slot_ = 0;
   size_t rows_found_ = 0;

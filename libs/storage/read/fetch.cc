@@ -1,7 +1,6 @@
 #include "libs/storage/read/fetch.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 
 #include "libs/columns/block.h"
@@ -25,6 +24,11 @@ constexpr int64_t kDayMicros = 24 * kHourMicros;
 constexpr int64_t kReachOfRaw = kDayMicros + kHourMicros;
 constexpr int64_t kReachOfHours = kDayMicros;
 constexpr int64_t kReachOfDays = 7 * kDayMicros + kHourMicros;
+
+// Blocks that are kept longer than this expire on Mondays (upkeep/span.h).
+constexpr int64_t kDailyExpiries = 60;
+// Spans of one level that are asked for one by one; of more, one statement looks at all between the first and the last.
+constexpr size_t kMostSpans = 4;
 
 constexpr int kDelta = 1;
 constexpr int kKeyframe = 2;
@@ -73,6 +77,59 @@ std::map<int, std::vector<Span>> SpansOf(const columns::Cells& cells) {
 
 std::string MicrosText(int64_t us) {
   return TimeText(absl::FromUnixMicros(us));
+}
+
+int64_t DayOf(int64_t us) {
+  return us >= 0 ? us / kDayMicros : -((-us + kDayMicros - 1) / kDayMicros);
+}
+
+std::string DayText(int64_t day) {
+  return absl::FormatTime("%Y-%m-%d", absl::FromUnixMicros(day * kDayMicros), absl::UTCTimeZone());
+}
+
+// Under which retentions blocks of the metrics may have been written (metrics.catalog_metric), in days.
+struct Kept {
+  int64_t raw_least = 0, raw_most = 0, daily_least = 0, daily_most = 0;
+};
+
+// nullopt when that is not known of all of them.
+absl::StatusOr<std::optional<Kept>> FindKept(pg::ReadTransaction& tx, const std::string& metric_ids) {
+  Kept kept;
+  int64_t unknown = 1;
+  PGA_RETURN_IF_ERROR(tx.Query(
+      "SELECT count(*) - count(raw_days_least), min(raw_days_least), max(raw_days_most), min(daily_days_least), "
+      "max(daily_days_most) FROM metrics.catalog_metric WHERE id = ANY($1::int2[])",
+      {metric_ids}, [&](const pg::BinaryRow& row) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(unknown, row.Int(0));
+        PGA_ASSIGN_OR_RETURN(kept.raw_least, row.Int(1));
+        PGA_ASSIGN_OR_RETURN(kept.raw_most, row.Int(2));
+        PGA_ASSIGN_OR_RETURN(kept.daily_least, row.Int(3));
+        PGA_ASSIGN_OR_RETURN(kept.daily_most, row.Int(4));
+        if (row.IsNull(1)) unknown = 1;
+        return absl::OkStatus();
+      }));
+  return unknown != 0 ? std::nullopt : std::optional<Kept>(kept);
+}
+
+// Days on which the blocks of a level that reach into a span expire. Each day is a table of its own, and a table that
+// is not named costs nothing.
+struct Expiry {
+  int64_t first = 0;
+  std::optional<int64_t> last;
+};
+
+Expiry ExpiryOf(int level, bool long_blocks, const Span& span, const std::optional<Kept>& kept, int64_t today) {
+  // Nothing expires before it was.
+  if (!kept) return {DayOf(span.start) - 1, std::nullopt};
+  const bool daily = level >= 2;
+  const int64_t most = daily ? kept->daily_most : kept->raw_most;
+  // Blocks are of one UTC day, at daily levels of a week; a week of a zone is not one of UTC. A day more on each side.
+  int64_t behind = DayOf(span.end + kHourMicros) + (daily ? 8 : 1);
+  // Long frames may end at any time after the span, up to the present.
+  if (long_blocks) behind = std::max(behind, today + 2);
+  return {DayOf(span.start) + (daily ? kept->daily_least : kept->raw_least),
+          // What came when it had expired already is kept until the day after.
+          std::max(behind + 1 + most + (most > kDailyExpiries ? 6 : 0), today + 2)};
 }
 
 Shape Chosen(Shape shape, const std::vector<ColumnId>& wanted) {
@@ -137,14 +194,19 @@ std::string ByteaText(const std::string& bytes) {
   return "\"" + text + "\"";
 }
 
+std::string MetricIds(const FetchSpec& spec) {
+  return ArrayOf(std::vector<int32_t>(spec.metric_ids.begin(), spec.metric_ids.end()));
+}
+
 class SpecSql {
  public:
-  SpecSql(const FetchSpec& spec, const Wanted& wanted) : spec_(spec), wanted_(wanted) {}
+  SpecSql(const FetchSpec& spec, const Wanted& wanted, const std::optional<Kept>& kept)
+      : spec_(spec), wanted_(wanted), kept_(kept), today_(DayOf(absl::ToUnixMicros(absl::Now()))) {}
 
   std::string Make(pg::Params* params) {
     params_ = params;
     sources_ = Add(ArrayOf(spec_.source_ids), "int4[]");
-    metric_ = Add(ArrayOf(std::vector<int32_t>(spec_.metric_ids.begin(), spec_.metric_ids.end())), "int2[]");
+    metric_ = Add(MetricIds(spec_), "int2[]");
     std::vector<int32_t> kinds;
     if (spec_.deltas) kinds.push_back(kDelta);
     if (spec_.keyframes) kinds.push_back(kKeyframe);
@@ -160,12 +222,27 @@ class SpecSql {
             sources_, ") AND f.metric_id = ANY(", metric_, ") AND f.kind = ANY(", kinds_,
             ") AND f.collected_at >= ", Time(cells.front().start_us), " AND f.interval_start < ",
             Time(cells.back().end_us));
+    std::string part;
+    chosen_ = ChosenOf(&part);
     for (const auto& [level, spans] : SpansOf(cells)) {
       if (level > 0 && !spec_.deltas) continue;
-      const int64_t reach = level == 0 ? kReachOfRaw : level == 1 ? kReachOfHours : kReachOfDays;
-      AppendTo(&inner, " UNION ALL ", Blocks(level, spans), level == 0 ? " AND NOT b.long" : "",
-               " AND b.last <= ", Time(spans.back().end + reach));
-      if (level == 0) AppendTo(&inner, " UNION ALL ", Blocks(level, spans), " AND b.long");
+      Choice choice;
+      choice.part = part;
+      if (spans.size() > kMostSpans) {
+        choice.span = {spans.front().start, spans.back().end};
+        choice.more = OneOf(spans);
+        AppendTo(&inner, Blocks(level, choice));
+        continue;
+      }
+      for (size_t i = 0; i < spans.size(); ++i) {
+        // What reaches into two spans comes once.
+        if (i > 0) {
+          AppendTo(&choice.more, " AND NOT (b.last >= ", Time(spans[i - 1].start), " AND b.starts < ",
+                   Time(spans[i - 1].end), ")");
+        }
+        choice.span = spans[i];
+        AppendTo(&inner, Blocks(level, choice));
+      }
     }
     if (spec_.by_source) AppendTo(&inner, " ORDER BY 1, 3 DESC");
     // Slices are cut out behind the order, so that none is sorted with its bytes.
@@ -228,50 +305,71 @@ class SpecSql {
   }
   std::string Time(int64_t us) { return Add(MicrosText(us), "timestamptz"); }
 
-  std::string Blocks(int level, const std::vector<Span>& spans) {
-    std::string chosen = "true";
-    std::string part;
+  // Which blocks of a level: what reaches into the span, and further conditions.
+  struct Choice {
+    Span span;
+    std::string part, more;
+  };
+
+  // Says of a block whether more than its frames is wanted; appends to `part` which of a row set's blocks come at all.
+  std::string ChosenOf(std::string* part) {
     if (spec_.frames_only) {
-      chosen = "false";
-      part = " AND b.part = 0";
-    } else if (spec_.located) {
-      std::string keys = "{";
-      std::vector<int32_t> of;
-      for (const FetchSpec::Located& located : *spec_.located) {
-        AppendTo(&keys, keys.size() > 1 ? "," : "", ByteaText(located.key));
-        of.push_back(located.source_id);
-      }
-      keys += "}";
-      chosen = Cat("coalesce((SELECT bool_or(coalesce(k BETWEEN b.locate_min AND b.locate_max, true)) FROM unnest(",
-                   Add(std::move(keys), "bytea[]"), ", ", Add(ArrayOf(of), "int4[]"),
-                   ") AS t(k, s) WHERE s IN (0, b.source_id)), false)");
-      part = spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")");
+      *part = " AND b.part = 0";
+      return "false";
     }
-    std::string sql = Cat(
-        "SELECT b.source_id, b.level, b.kind, b.last, b.starts, 0::int8, b.part, 0::int2, 0, b.rows, b.unchanged_rows, "
-        "b.frame_entries, b.series, b.offsets, b.data, b.ids, ",
-        chosen, ", b.metric_id FROM metrics.block b WHERE b.source_id = ANY(", sources_, ") AND b.metric_id = ANY(",
-        metric_, ") AND b.level = ", level, " AND b.kind = ANY(", kinds_, ")", part,
-        " AND b.last >= ", Time(spans.front().start), " AND b.starts < ", Time(spans.back().end),
-        " AND b.expires_on > ",
-        Add(absl::FormatTime("%Y-%m-%d", absl::FromUnixMicros(spans.front().start) - absl::Hours(48),
-                             absl::UTCTimeZone()),
-            "date"));
-    if (spans.size() > 1) {
-      std::string starts = "{";
-      std::string ends = "{";
-      for (const Span& span : spans) {
-        AppendTo(&starts, starts.size() > 1 ? "," : "", "\"", MicrosText(span.start), "\"");
-        AppendTo(&ends, ends.size() > 1 ? "," : "", "\"", MicrosText(span.end), "\"");
-      }
-      AppendTo(&sql, " AND EXISTS (SELECT FROM unnest(", Add(starts + "}", "timestamptz[]"), ", ",
+    if (!spec_.located) return "true";
+    std::string keys = "{";
+    std::vector<int32_t> of;
+    for (const FetchSpec::Located& located : *spec_.located) {
+      AppendTo(&keys, keys.size() > 1 ? "," : "", ByteaText(located.key));
+      of.push_back(located.source_id);
+    }
+    keys += "}";
+    const std::string chosen =
+        Cat("coalesce((SELECT bool_or(coalesce(k BETWEEN b.locate_min AND b.locate_max, true)) FROM unnest(",
+            Add(std::move(keys), "bytea[]"), ", ", Add(ArrayOf(of), "int4[]"),
+            ") AS t(k, s) WHERE s IN (0, b.source_id)), false)");
+    *part = spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")");
+    return chosen;
+  }
+
+  std::string OneOf(const std::vector<Span>& spans) {
+    std::string starts = "{";
+    std::string ends = "{";
+    for (const Span& span : spans) {
+      AppendTo(&starts, starts.size() > 1 ? "," : "", "\"", MicrosText(span.start), "\"");
+      AppendTo(&ends, ends.size() > 1 ? "," : "", "\"", MicrosText(span.end), "\"");
+    }
+    return Cat(" AND EXISTS (SELECT FROM unnest(", Add(starts + "}", "timestamptz[]"), ", ",
                Add(ends + "}", "timestamptz[]"), ") AS t(a, b) WHERE b.last >= t.a AND b.starts < t.b)");
-    }
+  }
+
+  std::string Blocks(int level, const Choice& choice) {
+    const int64_t reach = level == 0 ? kReachOfRaw : level == 1 ? kReachOfHours : kReachOfDays;
+    std::string sql = Cat(BlocksOf(level, false, choice), level == 0 ? " AND NOT b.long" : "",
+                          " AND b.last <= ", Time(choice.span.end + reach));
+    if (level == 0) AppendTo(&sql, BlocksOf(level, true, choice), " AND b.long");
+    return sql;
+  }
+
+  std::string BlocksOf(int level, bool long_blocks, const Choice& choice) {
+    const Expiry expiry = ExpiryOf(level, long_blocks, choice.span, kept_, today_);
+    std::string sql =
+        Cat(" UNION ALL SELECT b.source_id, b.level, b.kind, b.last, b.starts, 0::int8, b.part, 0::int2, 0, b.rows, "
+            "b.unchanged_rows, b.frame_entries, b.series, b.offsets, b.data, b.ids, ",
+            chosen_, ", b.metric_id FROM metrics.block b WHERE b.source_id = ANY(", sources_,
+            ") AND b.metric_id = ANY(", metric_, ") AND b.level = ", level, " AND b.kind = ANY(", kinds_, ")",
+            choice.part, choice.more, " AND b.last >= ", Time(choice.span.start), " AND b.starts < ",
+            Time(choice.span.end), " AND b.expires_on >= ", Add(DayText(expiry.first), "date"));
+    if (expiry.last) AppendTo(&sql, " AND b.expires_on <= ", Add(DayText(*expiry.last), "date"));
     return sql;
   }
 
   const FetchSpec& spec_;
   const Wanted& wanted_;
+  const std::optional<Kept>& kept_;
+  const int64_t today_;
+  std::string chosen_;
   pg::Params* params_ = nullptr;
   std::string sources_, metric_, kinds_;
 };
@@ -290,6 +388,7 @@ class Opener {
     out->metric_id = static_cast<int16_t>(metric);
     out->level = static_cast<int8_t>(level);
     out->keyframes = kind == kKeyframe;
+    out->summed = false;
     absl::Status opened = level < 0 ? OpenOneFrame(row, out) : OpenOneBlock(row, out);
     if (!opened.ok()) {
       return absl::FailedPreconditionError(Cat("stored rows of metric ", metric, " of source ", source,
@@ -390,7 +489,15 @@ class Opener {
       good = CutColumns(row.Bytes(kSlices + i), place_behind(runs[i].first - 1), place_behind(runs[i].last), take);
     }
     if (!good) return absl::InvalidArgumentError("the offsets of a block do not fit its bytes");
-    PGA_RETURN_IF_ERROR(columns::OpenBlock(out->level == 0 ? wanted_.raw : wanted_.buckets, block, &out->rows));
+    const Shape& shape = out->level == 0 ? wanted_.raw : wanted_.buckets;
+    if (spec_.sums != nullptr) {
+      const auto choose = [&](const std::vector<columns::FrameInfo>& of, columns::FrameUse* use) {
+        return spec_.sums->UseOf(out->level, of, use);
+      };
+      PGA_ASSIGN_OR_RETURN(out->summed,
+                           columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows, &out->sums));
+    }
+    if (!out->summed) PGA_RETURN_IF_ERROR(columns::OpenBlock(shape, block, &out->rows));
     // What is said of frames is said in the first part.
     if (part > 0 && out->level == 0) {
       for (columns::FrameInfo& frame : out->rows.frames) frame.frames = 0;
@@ -413,7 +520,8 @@ absl::Status FetchRows(pg::ReadTransaction& tx, const FetchSpec& spec,
   if (spec.cells->empty() || spec.source_ids.empty()) return absl::OkStatus();
   pg::Params params;
   const Wanted wanted(spec);
-  const std::string sql = SpecSql(spec, wanted).Make(&params);
+  PGA_ASSIGN_OR_RETURN(const std::optional<Kept> kept, FindKept(tx, MetricIds(spec)));
+  const std::string sql = SpecSql(spec, wanted, kept).Make(&params);
   Opener opener(spec, wanted);
   Fetched fetched;
   return tx.Query(sql, params, [&](const pg::BinaryRow& row) -> absl::Status {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/columns/block.h"
 #include "libs/columns/kernels.h"
 #include "libs/columns/row_set.h"
 #include "libs/pg/read_pool.h"
@@ -49,6 +50,8 @@ struct FetchSpec {
   bool instants = false;
   // Rows in order of source, keyframes before deltas; else in any order.
   bool by_source = false;
+  // Blocks come summed where their sums per series are all that these want to know of them.
+  const columns::CounterSums* sums = nullptr;
 };
 
 // What was fetched at a time. At raw, a frame with FrameInfo::frames == 0 is a further part of another one.
@@ -59,6 +62,9 @@ struct Fetched {
   int8_t level = 0;
   bool keyframes = false;
   columns::RowSet rows;
+  // `rows` has no rows, and these are their sums (columns::SumBlock).
+  bool summed = false;
+  columns::SeriesSums sums;
 };
 
 // FAILED_PRECONDITION for rows that cannot be read; else as ReadTransaction::Query and `sink`.

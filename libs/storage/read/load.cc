@@ -147,7 +147,21 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   bare.infos.clear();
   const std::vector<ColumnId> ordering_ids = IdsOfColumns(*read.metric, ordering);
   columns::CounterSums candidates(cells, ordering_ids, bare, filters);
-  PGA_RETURN_IF_ERROR(FetchIncreases(tx, read, cells, ordering_ids, bare, &candidates, nullptr));
+  // One source after the other, so that the statements of one are in memory at a time.
+  FetchSpec ranking = IncreaseSpec(read, cells, ordering_ids, bare);
+  ranking.by_source = true;
+  ranking.sums = &candidates;
+  std::optional<int32_t> source;
+  PGA_RETURN_IF_ERROR(FetchRows(tx, ranking, [&](Fetched& fetched) {
+    if (source && *source != fetched.source_id) candidates.KeepTop(by.sum, by.divisor, static_cast<size_t>(limit));
+    source = fetched.source_id;
+    if (fetched.summed) {
+      candidates.AddSeries(fetched.source_id, fetched.rows, fetched.sums);
+    } else {
+      candidates.Add(fetched.source_id, fetched.level, fetched.rows);
+    }
+    return absl::OkStatus();
+  }));
   if (candidates.exceeded()) {
     return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
                                           " groups to compare; name fewer sources or a shorter range"));

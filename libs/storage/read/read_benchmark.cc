@@ -1,15 +1,23 @@
 // How long questions over many sources take, one at a time and eight at once, and how much memory they need at most.
-// Prints one line per question.
-//   storage_read_benchmark [sources [statements changed a minute]]
+// Prints one line per question: each figure with the least and greatest of its rounds, and the load of the machine.
+//   storage_read_benchmark [options] [sources [statements changed a minute]]
 //     a database of its own: statements alone, in folded blocks of the last day, of hours and of days as a compactor
 //     leaves them, and one more hour of frames that are in no block yet
-//   storage_read_benchmark URL
+//   storage_read_benchmark [options] URL
 //     a metrics database with history, as `fleetsim load` makes it; nothing is written
+//   --json FILE    one object per line for each figure too: name, value (p95), unit, p50, p95, runs
+//   --only TEXT    only questions whose name holds it
+//   --rounds N     how often each question is asked 20 times, default 3
+//   --restart CMD --data DIR
+//     also each question once after the command restarted PostgreSQL and its files below DIR left the page cache
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -165,53 +173,130 @@ double ProcessMs() {
   return ms(use.ru_utime) + ms(use.ru_stime);
 }
 
-void Print(const std::string& name, std::vector<double> times, double own_ms) {
-  std::sort(times.begin(), times.end());
-  const size_t p95 = std::min(times.size() - 1, (times.size() * 95 + 99) / 100 - 1);
-  std::printf("%-46s least %6.1f  p50 %6.1f  p95 %6.1f ms   of it in this process %6.1f ms CPU\n", name.c_str(),
-              times.front(), times[times.size() / 2], times[p95], own_ms / static_cast<double>(times.size()));
+struct Options {
+  std::string json, only, restart, data;
+  int rounds = 3;
+};
+
+Options& Chosen() {
+  static Options options;
+  return options;
+}
+
+bool Wanted(const std::string& name) {
+  return name.find(Chosen().only) != std::string::npos;
+}
+
+void WriteJson(const std::string& line) {
+  if (Chosen().json.empty()) return;
+  std::ofstream(Chosen().json, std::ios::app) << line << "\n";
+}
+
+double Percentile(const std::vector<double>& sorted, size_t percent) {
+  return sorted[std::min(sorted.size() - 1, (sorted.size() * percent + 99) / 100 - 1)];
+}
+
+// Of several rounds: p50 and p95 of all calls, and between which the rounds' own lie.
+void Print(const std::string& name, std::vector<std::vector<double>> rounds, double own_ms) {
+  std::vector<double> all, p50s, p95s;
+  for (std::vector<double>& times : rounds) {
+    std::sort(times.begin(), times.end());
+    p50s.push_back(Percentile(times, 50));
+    p95s.push_back(Percentile(times, 95));
+    all.insert(all.end(), times.begin(), times.end());
+  }
+  std::sort(all.begin(), all.end());
+  std::sort(p50s.begin(), p50s.end());
+  std::sort(p95s.begin(), p95s.end());
+  double load = 0;
+  getloadavg(&load, 1);
+  std::printf("%-46s least %6.1f  p50 %6.1f (%.0f-%.0f)  p95 %6.1f (%.0f-%.0f) ms   own CPU %6.1f ms   load %.1f\n",
+              name.c_str(), all.front(), Percentile(all, 50), p50s.front(), p50s.back(), Percentile(all, 95),
+              p95s.front(), p95s.back(), own_ms / static_cast<double>(all.size()), load);
   std::fflush(stdout);
+  WriteJson(absl::StrCat("{\"name\": \"read: ", name, "\", \"value\": ", Percentile(all, 95),
+                         ", \"unit\": \"ms\", \"p50\": ", Percentile(all, 50), ", \"p95\": ", Percentile(all, 95),
+                         ", \"runs\": ", all.size(), "}"));
 }
 
 // After one call to warm up.
 void Time(const std::string& name, const Ask& ask) {
+  if (!Wanted(name)) return;
   Check(ask(), name.c_str());
-  std::vector<double> times;
+  std::vector<std::vector<double>> rounds(static_cast<size_t>(Chosen().rounds));
   const double before = ProcessMs();
-  for (int i = 0; i < 20; ++i) {
-    const absl::Time start = absl::Now();
-    Check(ask(), name.c_str());
-    times.push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+  for (std::vector<double>& times : rounds) {
+    for (int i = 0; i < 20; ++i) {
+      const absl::Time start = absl::Now();
+      Check(ask(), name.c_str());
+      times.push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+    }
   }
-  Print(name, std::move(times), ProcessMs() - before);
+  Print(name, std::move(rounds), ProcessMs() - before);
 }
 
 // Eight callers at once, each the next question when it has its answer.
 void TimeTogether(const std::string& name, const std::vector<Ask>& asks) {
+  if (!Wanted(name)) return;
   constexpr size_t kCallers = 8;
   constexpr size_t kEach = 8;
-  std::vector<std::vector<double>> times(kCallers);
-  std::vector<std::thread> callers;
+  std::vector<std::vector<double>> rounds(static_cast<size_t>(Chosen().rounds));
   const double before = ProcessMs();
-  for (size_t caller = 0; caller < kCallers; ++caller) {
-    callers.emplace_back([&, caller] {
-      for (size_t i = 0; i < kEach; ++i) {
-        const absl::Time start = absl::Now();
-        Check(asks[(caller + i) % asks.size()](), name.c_str());
-        times[caller].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
-      }
-    });
+  for (std::vector<double>& all : rounds) {
+    std::vector<std::vector<double>> times(kCallers);
+    std::vector<std::thread> callers;
+    for (size_t caller = 0; caller < kCallers; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (size_t i = 0; i < kEach; ++i) {
+          const absl::Time start = absl::Now();
+          Check(asks[(caller + i) % asks.size()](), name.c_str());
+          times[caller].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    for (const auto& of_caller : times) all.insert(all.end(), of_caller.begin(), of_caller.end());
   }
-  for (std::thread& caller : callers) caller.join();
-  std::vector<double> all;
-  for (const auto& of_caller : times) all.insert(all.end(), of_caller.begin(), of_caller.end());
-  Print(name, std::move(all), ProcessMs() - before);
+  Print(name, std::move(rounds), ProcessMs() - before);
+}
+
+// Lets the kernel forget every file below the folder.
+void ForgetFiles(const std::string& folder) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    const int file = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) continue;
+    fdatasync(file);
+    if (posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED) != 0) {
+      std::fprintf(stderr, "%s stays in the page cache\n", entry.path().c_str());
+    }
+    close(file);
+  }
+}
+
+// The first call after a restart; `ask` finds its connections closed and opens others.
+void TimeCold(const std::string& name, const Ask& ask) {
+  if (Chosen().restart.empty() || !Wanted(name)) return;
+  std::vector<std::vector<double>> rounds(1);
+  const double before = ProcessMs();
+  for (int i = 0; i < Chosen().rounds; ++i) {
+    ForgetFiles(Chosen().data);
+    if (std::system(Chosen().restart.c_str()) != 0) Check(absl::UnavailableError(Chosen().restart), "restart");
+    ForgetFiles(Chosen().data);
+    const absl::Time start = absl::Now();
+    Check(ask(), name.c_str());
+    rounds[0].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+  }
+  Print("cold: " + name, std::move(rounds), ProcessMs() - before);
 }
 
 void PrintPeakMemory() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM")) std::printf("peak memory of this process: %s\n", line.substr(6).c_str());
+    if (!line.starts_with("VmHWM")) continue;
+    const int kib = std::atoi(line.c_str() + 6);
+    std::printf("peak memory of this process: %d KiB\n", kib);
+    WriteJson(absl::StrCat("{\"name\": \"read: peak memory\", \"value\": ", kib, ", \"unit\": \"KiB\"}"));
   }
 }
 
@@ -291,29 +376,35 @@ void Questions(const Readers& readers, const Asked& asked) {
     };
   };
   std::vector<Ask> fleet, single;
+  std::vector<std::pair<std::string, Ask>> cold;
+  const auto time = [&](const std::string& name, const Ask& ask) {
+    cold.emplace_back(name, ask);
+    Time(name, ask);
+  };
   for (const int hours : {1, 24, 24 * 7, 24 * 30}) {
     fleet.push_back(Top(readers, asked.sources, now, hours));
     single.push_back(Top(readers, one, now, hours));
-    Time(absl::StrCat("top 20 of all sources, ", hours, " h"), fleet.back());
+    time(absl::StrCat("top 20 of all sources, ", hours, " h"), fleet.back());
   }
   for (const int hours : {24, 24 * 30}) {
     single.push_back(timeline(hours));
-    Time(absl::StrCat("timeline of one statement, ", hours, " h"), single.back());
+    time(absl::StrCat("timeline of one statement, ", hours, " h"), single.back());
   }
   for (const int hours : {1, 24, 24 * 30}) {
     fleet.push_back(series(asked.sources, hours));
     single.push_back(series(one, hours));
-    Time(absl::StrCat("series by source, ", hours, " h"), fleet.back());
+    time(absl::StrCat("series by source, ", hours, " h"), fleet.back());
   }
   if (asked.activity) {
     fleet.push_back(activity(asked.sources, false));
     single.push_back(activity(one, false));
-    Time("activity and blocking of all sources, 1 h", fleet.back());
-    Time("activity and blocking of one source, 1 h", single.back());
+    time("activity and blocking of all sources, 1 h", fleet.back());
+    time("activity and blocking of one source, 1 h", single.back());
     Time("activity and blocking of all, an instant", activity(asked.sources, true));
   }
   TimeTogether("8 at once, one source each", single);
   TimeTogether("8 at once, all sources each", fleet);
+  for (const auto& [name, ask] : cold) TimeCold(name, ask);
 }
 
 void PrintSizes(pg::CopyConnection& connection) {
@@ -442,9 +533,38 @@ int Run(int sources, int per_minute) {
 }  // namespace pga::storage
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::string(argv[1]).find("://") != std::string::npos) return pga::storage::RunOn(argv[1]);
-  const int sources = argc > 1 ? std::atoi(argv[1]) : 50;
+  std::vector<std::string> words;
+  pga::storage::Options& options = pga::storage::Chosen();
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (!word.starts_with("--")) {
+      words.push_back(word);
+      continue;
+    }
+    const std::string value = i + 1 < argc ? argv[++i] : "";
+    if (word == "--json") {
+      options.json = value;
+    } else if (word == "--only") {
+      options.only = value;
+    } else if (word == "--rounds") {
+      options.rounds = std::max(1, std::atoi(value.c_str()));
+    } else if (word == "--restart") {
+      options.restart = value;
+    } else if (word == "--data") {
+      options.data = value;
+    } else {
+      std::fprintf(stderr, "storage_read_benchmark: %s is not known; the head of read_benchmark.cc lists the options\n",
+                   word.c_str());
+      return 2;
+    }
+  }
+  if (options.restart.empty() != options.data.empty()) {
+    std::fprintf(stderr, "storage_read_benchmark: --restart and --data belong together\n");
+    return 2;
+  }
+  if (!words.empty() && words[0].find("://") != std::string::npos) return pga::storage::RunOn(words[0]);
+  const int sources = words.empty() ? 50 : std::atoi(words[0].c_str());
   // Anything else than a number asks for the smallest run.
   if (sources < 1) return pga::storage::Run(2, 20);
-  return pga::storage::Run(sources, argc > 2 ? std::max(1, std::atoi(argv[2])) : 300);
+  return pga::storage::Run(sources, words.size() > 1 ? std::max(1, std::atoi(words[1].c_str())) : 300);
 }

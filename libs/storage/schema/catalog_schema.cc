@@ -22,10 +22,13 @@ namespace catalog_pb = pganalytics::catalog::v1;
 // One after the other until the end of the transaction.
 constexpr char kTakeTurn[] = "SELECT pg_advisory_xact_lock(hashtext('pganalytics catalog')::int8)";
 constexpr char kStore[] =
-    "INSERT INTO metrics.catalog_metric (id, name, schema_version, custom, definition) VALUES ($1, $2, $3, $4, $5) ON "
-    "CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version, definition = EXCLUDED.definition, "
-    "applied_at "
-    "= now()";
+    "INSERT INTO metrics.catalog_metric AS c (id, name, schema_version, custom, definition, raw_days_least, "
+    "raw_days_most, daily_days_least, daily_days_most) VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7) ON CONFLICT (id) DO "
+    "UPDATE SET schema_version = EXCLUDED.schema_version, definition = EXCLUDED.definition, applied_at = now(), "
+    "raw_days_least = least(c.raw_days_least, EXCLUDED.raw_days_least), "
+    "raw_days_most = greatest(c.raw_days_most, EXCLUDED.raw_days_most), "
+    "daily_days_least = least(c.daily_days_least, EXCLUDED.daily_days_least), "
+    "daily_days_most = greatest(c.daily_days_most, EXCLUDED.daily_days_most)";
 
 // What public.metrics calls pushed elements, and a view of schema readable that is no metric's.
 const std::set<std::string>& ReservedNames() {
@@ -78,14 +81,14 @@ class Applier {
         if (before->SerializeAsString() == metric->SerializeAsString()) continue;
       }
       const int16_t id = before != nullptr ? found->second->id : next_id++;
-      PGA_RETURN_IF_ERROR(
-          status::Annotate(connection_
-                               .Exec(kStore,
-                                     {static_cast<int32_t>(id), metric->name(), metric->schema_version(),
-                                      metric->custom(), pg::Bytes{metric->SerializeAsString()}},
-                                     deadline_)
-                               .status(),
-                           absl::StrCat("metric ", metric->name())));
+      PGA_RETURN_IF_ERROR(status::Annotate(
+          connection_
+              .Exec(kStore,
+                    {static_cast<int32_t>(id), metric->name(), metric->schema_version(), metric->custom(),
+                     pg::Bytes{metric->SerializeAsString()}, catalog::RawDays(*metric), catalog::DailyDays(*metric)},
+                    deadline_)
+              .status(),
+          absl::StrCat("metric ", metric->name())));
       lines_.push_back(absl::StrCat("metrics: metric ", metric->name(), before == nullptr ? " made" : " changed",
                                     " (version ", metric->schema_version(), ")"));
     }

@@ -88,6 +88,25 @@ TEST_F(CatalogSchemaTest, ColumnsAreAddedAtTheEnd) {
   EXPECT_EQ(database_->Value("SELECT schema_version FROM metrics.catalog_metric"), "2");
 }
 
+// Readers look for blocks where any of the retentions that were in force makes them expire.
+TEST_F(CatalogSchemaTest, RetentionsThatWereInForceAreKnown) {
+  const auto kept = [&] {
+    return database_->Value(
+        "SELECT concat_ws(' ', raw_days_least, raw_days_most, daily_days_least, daily_days_most) "
+        "FROM metrics.catalog_metric");
+  };
+  EXPECT_EQ(kept(), "30 30 400 400");
+  auto metric = metric_;
+  metric.mutable_retention()->set_raw_days(7);
+  metric.mutable_retention()->set_daily_days(500);
+  ASSERT_EQ(Apply(metric), absl::OkStatus());
+  EXPECT_EQ(kept(), "7 30 400 500");
+  metric.mutable_retention()->set_raw_days(90);
+  metric.mutable_retention()->set_daily_days(450);
+  ASSERT_EQ(Apply(metric), absl::OkStatus());
+  EXPECT_EQ(kept(), "7 90 400 500");
+}
+
 // One that is refused takes the others with it: a catalog is applied as a whole.
 TEST_F(CatalogSchemaTest, AllOrNone) {
   const auto fine = MakeMetric("fine", catalog_pb::SCOPE_INSTANCE, {"size int8 gauge"});

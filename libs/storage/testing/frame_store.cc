@@ -130,6 +130,7 @@ void FrameStore::Merge(absl::Time until, const std::string& zone_name) {
   // Partitions are for days on which blocks expire; one will do.
   const std::string expires = absl::FormatTime("%Y-%m-%d", absl::Now() + absl::Hours(24 * 900), absl::UTCTimeZone());
   Exec("SELECT metrics.ensure_block_partitions($1::date, $1::date)", {expires});
+  Exec("UPDATE metrics.catalog_metric SET raw_days_least = NULL WHERE id = $1::int2", {metric_id_});
   const std::vector<columns::MetricColumn> all = ColumnsOf(metric_);
   const columns::Shape raw = columns::RawShape(all, LocateBy(metric_));
   const columns::Shape buckets = columns::BucketShape(all, LocateBy(metric_));

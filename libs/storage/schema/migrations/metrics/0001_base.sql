@@ -55,7 +55,13 @@ CREATE TABLE metrics.catalog_metric (
   schema_version int4 NOT NULL,
   custom         bool NOT NULL DEFAULT false,
   definition     bytea NOT NULL,
-  applied_at     timestamptz NOT NULL DEFAULT now()
+  applied_at     timestamptz NOT NULL DEFAULT now(),
+  -- Least and greatest retention in days that it has had: a reader looks for its blocks where such expire, or, if these
+  -- are NULL, everywhere.
+  raw_days_least   int4,
+  raw_days_most    int4,
+  daily_days_least int4,
+  daily_days_most  int4
 );
 
 -- Texts of statements.
