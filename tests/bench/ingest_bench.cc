@@ -7,10 +7,11 @@
 //   wrote on average, as many connections), in turn in one run; with and without mTLS, with each number of writers.
 // - acknowledgements: the collectors send as time passes, at each speed; time from durable in the spool to stored.
 //
-//   ingest_bench [--sources 50] [--minutes 30] [--rounds 3] [--writers 1,2] [--tls 0,1] [--changed 300]
+//   ingest_bench [--sources 50] [--minutes 60] [--rounds 3] [--writers 1,2] [--tls 0,1] [--changed 300]
 //                [--live SECONDS (0 = no acknowledgements)] [--speeds 1,50] [--json FILE]
 //
-// Only the ratios mean something beyond this machine.
+// Opening the streams is part of a delivery; with few minutes it is a good part. Only the ratios mean something beyond
+// this machine.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -60,7 +61,7 @@ void Must(const absl::Status& status) {
 
 struct Arguments {
   int sources = 50;
-  int minutes = 30;
+  int minutes = 60;
   int rounds = 3;
   int changed = 300;
   int live = 0;
@@ -294,7 +295,7 @@ int main(int argc, char** argv) {
   pga::bench::Arguments arguments;
   if (!pga::bench::Parse(argc, argv, &arguments)) {
     std::fprintf(stderr,
-                 "usage: ingest_bench [--sources 50] [--minutes 30] [--rounds 3] [--writers 1,2] [--tls 0,1]\n"
+                 "usage: ingest_bench [--sources 50] [--minutes 60] [--rounds 3] [--writers 1,2] [--tls 0,1]\n"
                  "                    [--changed 300] [--live SECONDS] [--speeds 1,50] [--json FILE]\n");
     return 2;
   }
