@@ -22,12 +22,17 @@ void Figures::AddSpread(std::string_view name, const std::vector<double>& ascend
       Percentile(ascending, 0.99));
 }
 
-void Figures::AddRuns(std::string_view name, std::vector<double> runs, std::string_view unit) {
-  std::string all;
-  for (const double run : runs) absl::StrAppendFormat(&all, "%s%.6g", all.empty() ? "" : ", ", run);
+void Figures::AddRuns(std::string_view name, std::vector<double> runs, std::string_view unit,
+                      std::optional<double> target) {
   std::sort(runs.begin(), runs.end());
-  absl::StrAppendFormat(&lines_, "{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"runs\": [%s]}\n", name,
-                        Percentile(runs, 0.5), unit, all);
+  absl::StrAppendFormat(&lines_, "{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\"", name, Percentile(runs, 0.5),
+                        unit);
+  if (runs.size() > 1) {
+    absl::StrAppendFormat(&lines_, ", \"p50\": %.6g, \"p95\": %.6g, \"p99\": %.6g, \"runs\": %d", Percentile(runs, 0.5),
+                          Percentile(runs, 0.95), Percentile(runs, 0.99), runs.size());
+  }
+  if (target.has_value()) absl::StrAppendFormat(&lines_, ", \"target\": %.6g", *target);
+  lines_ += "}\n";
 }
 
 absl::Status Figures::AppendTo(const std::string& path) const {

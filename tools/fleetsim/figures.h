@@ -1,7 +1,7 @@
-// Figures of a measurement as JSON lines, one object a line, for reports:
-// {"name": "wire_rows_per_second", "value": 12345.6, "unit": "rows/s"}, optionally with "p50", "p95", "p99", "runs".
+// Figures of a measurement as the JSON lines that tools/bench.sh gathers (their form: libs/testing/bench_lines.h).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +16,8 @@ class Figures {
   // `ascending` are the single observations; the median is the value.
   void AddSpread(std::string_view name, const std::vector<double>& ascending, std::string_view unit);
   // The median of some runs of the whole measurement.
-  void AddRuns(std::string_view name, std::vector<double> runs, std::string_view unit);
+  void AddRuns(std::string_view name, std::vector<double> runs, std::string_view unit,
+               std::optional<double> target = {});
 
   const std::string& lines() const { return lines_; }
   // Appends the lines to a file. The error is that of the file system.

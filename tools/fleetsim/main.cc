@@ -216,7 +216,7 @@ int Wire(const Arguments& arguments) {
   if (!outcome.ok()) return Failed(outcome.status());
   std::fputs(Summary(*outcome).c_str(), stdout);
   if (!arguments.json.empty()) {
-    if (const auto kept = FiguresOf(*outcome, "wire_").AppendTo(arguments.json); !kept.ok()) return Failed(kept);
+    if (const auto kept = FiguresOf(*outcome, "ingest.wire.").AppendTo(arguments.json); !kept.ok()) return Failed(kept);
   }
   return outcome->pending_batches == 0 && outcome->refused.frames == 0 ? 0 : 1;
 }
