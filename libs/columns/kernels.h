@@ -237,7 +237,7 @@ class CounterSums {
   const internal::CellTable cells_;
   const std::vector<ColumnId>& columns_;
   const Grouping& grouping_;
-  const std::vector<RowFilter>& filters_;
+  const std::vector<RowFilter> filters_;
   internal::Groups groups_;
   // Of a group and bucket; where there is one bucket alone, of the group.
   absl::flat_hash_map<uint64_t, uint32_t> slots_;
@@ -317,7 +317,7 @@ class GaugeReadings {
   const ColumnId column_;
   const std::vector<ColumnId>& series_labels_;
   const Grouping& grouping_;
-  const std::vector<RowFilter>& filters_;
+  const std::vector<RowFilter> filters_;
   const double scale_;
   const int64_t hold_us_;
   // Index into series_labels_ per label of the grouping.

@@ -193,7 +193,8 @@ TEST_F(AsyncConnectionTest, NamesAreResolvedAndFailuresSaySo) {
   options_.host = "localhost";
   options_.port = Server()->tcp_port();
   auto connection = Run(AsyncConnection::Connect(options_, &resolver_));
-  EXPECT_TRUE(connection.ok() || connection.status().code() == absl::StatusCode::kPermissionDenied) << connection.status();
+  EXPECT_TRUE(connection.ok() || connection.status().code() == absl::StatusCode::kPermissionDenied)
+      << connection.status();
   options_.host = "no-such-host.invalid";
   EXPECT_FALSE(Run(AsyncConnection::Connect(options_, &resolver_)).ok());
   options_.host = "127.0.0.1";

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -45,10 +46,14 @@ void MakeLogins(testing::TempPostgres* postgres) {
 
 }  // namespace
 
-Databases FreshDatabases() {
-  testing::TempPostgres* const postgres = testing::SharedPostgres();
-  static std::once_flag logins;
-  std::call_once(logins, [postgres] { MakeLogins(postgres); });
+Databases FreshDatabases(testing::TempPostgres* postgres) {
+  if (postgres == nullptr) postgres = testing::SharedPostgres();
+  static std::mutex mutex;
+  static std::set<testing::TempPostgres*> with_logins;
+  {
+    const std::lock_guard lock(mutex);
+    if (with_logins.insert(postgres).second) MakeLogins(postgres);
+  }
   Databases databases;
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
   databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
@@ -62,7 +67,7 @@ Databases FreshDatabases() {
   return databases;
 }
 
-Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(FreshDatabases()) {
+Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(FreshDatabases(options_.postgres)) {
   std::map<std::string, std::string> common = {
       {"DATABASE_URL", databases_.metadata_url},
       {"TIMESCALE_URL", databases_.metrics_url},

@@ -11,6 +11,7 @@
 #include "libs/rpc/certificates_testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
+#include "libs/testing/temp_postgres.h"
 #include "tests/integration/http_client.h"
 
 namespace pga::integration {
@@ -25,6 +26,8 @@ struct SuiteOptions {
   bool peer_tls = true;
   // Added to the environment of every program.
   std::map<std::string, std::string> env = {};
+  // Where the databases are; must outlive the suite. Null = testing::SharedPostgres().
+  testing::TempPostgres* postgres = nullptr;
 };
 
 // Databases migrated and ready, the same for all suites of a test binary until somebody asks for fresh ones.
@@ -32,7 +35,7 @@ struct Databases {
   std::string metadata_url;
   std::string metrics_url;
 };
-Databases FreshDatabases();
+Databases FreshDatabases(testing::TempPostgres* postgres = nullptr);
 
 class Suite {
  public:
@@ -41,6 +44,7 @@ class Suite {
   explicit Suite(SuiteOptions options);
 
   int port() const { return port_; }
+  const Databases& databases() const { return databases_; }
   // Empty without TLS.
   std::string ca_pem() const { return options_.tls ? server_ca_.pem() : ""; }
   absl::StatusOr<HttpAnswer> Send(const HttpRequest& request) const { return SendHttp(port_, ca_pem(), request); }

@@ -1,9 +1,4 @@
-// A simulated fleet for benches, tests and trials.
-//
-//   fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements 5000] [--databases 2]
-//                 [--tables 100] [--seed 1] [--first 0] [--threads 2]
-//   fleetsim recorded --url URL --file FILE [--days 1]
-//   fleetsim measure --url URL
+// A simulated fleet for benches, tests and trials. Flags and their defaults: fleetsim without arguments.
 //
 // load: applies the built-in catalog to a metrics database, migrating it first, and writes the days before today's
 // midnight UTC of sources `first` to `first + sources - 1` as blocks of every level. Prints what it did as JSON.
@@ -12,6 +7,9 @@
 // measure: prints a line of tabs for each section of the blocks of every metric, level (0 raw, 1 hours, 2 days) and
 // kind (1 delta, 2 keyframe): its id (libs/columns/block.h) and column, sections, bytes, values, NULLs, zeros, bits per
 // value that is neither; and at the end, as JSON, the sums.
+// wire: the same sources as collectors that enrol with a running suite on this machine and deliver to it. Exit code 1
+// when something was not acknowledged or not taken by a spool.
+// frames: the readings of the last minutes as JSON lines, for programs of other kinds.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -26,16 +24,20 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/upkeep/upkeep.h"
 #include "libs/storage/write/records.h"
+#include "tools/fleetsim/frame_lines.h"
 #include "tools/fleetsim/loader.h"
 #include "tools/fleetsim/measure.h"
 #include "tools/fleetsim/model.h"
 #include "tools/fleetsim/recorded.h"
+#include "tools/fleetsim/wire.h"
+#include "tools/fleetsim/wire_command.h"
 
 namespace pga::fleetsim {
 namespace {
@@ -45,9 +47,16 @@ constexpr absl::Duration kLongest = absl::Hours(12);
 int Usage(const std::string& why) {
   std::fprintf(
       stderr,
-      "fleetsim: %s\nusage: fleetsim load --url URL [--sources 50] [--days 30] [--changed 300] [--statements "
-      "5000] [--databases 2] [--tables 100] [--seed 1] [--first 0] [--threads 2]\n       fleetsim recorded --url URL "
-      "--file FILE [--days 1]\n       fleetsim measure --url URL\n",
+      "fleetsim: %s\n"
+      "usage: fleetsim load --url URL [--sources 50] [--days 30] [--threads 2] [model]\n"
+      "       fleetsim recorded --url URL --file FILE [--days 1]\n"
+      "       fleetsim measure --url URL\n"
+      "       fleetsim wire --backend URL --state DIR [--ca FILE] [--sources 50] [--speed 1] [--seconds 300]\n"
+      "                     [--patience 120] [--backlog 0] [--texts 1] [--ingest-pid PID] [--postgres-pid PID]\n"
+      "                     [--json FILE] [model]      (environment: REGISTRATION_SECRET)\n"
+      "       fleetsim frames [--sources 50] [--minutes 10] [model]\n"
+      "model: [--first 0] [--interval 60] [--changed 300] [--statements 5000] [--databases 2] [--tables 100]\n"
+      "       [--seed 1]\n",
       why.c_str());
   return 2;
 }
@@ -60,20 +69,44 @@ int Failed(const absl::Status& status) {
 struct Arguments {
   std::string url;
   std::string file;
+  std::string backend;
+  std::string ca;
+  std::string state;
+  std::string json;
   int sources = 50;
   int days = 30;
   int first = 0;
   int threads = 2;
+  int minutes = 10;
+  int seconds = 300;
+  int patience = 120;
+  int backlog = 0;
+  int texts = 1;
+  int ingest_pid = 0;
+  int postgres_pid = 0;
+  double speed = 1;
   FleetOptions fleet;
 };
 
 absl::Status Parse(int argc, char** argv, Arguments* arguments) {
   int64_t seed = 1;
   int changed = 300;
+  int interval = 60;
+  const std::map<std::string, std::string*> texts = {{"--url", &arguments->url},         {"--file", &arguments->file},
+                                                     {"--backend", &arguments->backend}, {"--ca", &arguments->ca},
+                                                     {"--state", &arguments->state},     {"--json", &arguments->json}};
   const std::map<std::string, int*> numbers = {{"--sources", &arguments->sources},
                                                {"--days", &arguments->days},
                                                {"--first", &arguments->first},
                                                {"--threads", &arguments->threads},
+                                               {"--minutes", &arguments->minutes},
+                                               {"--seconds", &arguments->seconds},
+                                               {"--patience", &arguments->patience},
+                                               {"--backlog", &arguments->backlog},
+                                               {"--texts", &arguments->texts},
+                                               {"--ingest-pid", &arguments->ingest_pid},
+                                               {"--postgres-pid", &arguments->postgres_pid},
+                                               {"--interval", &interval},
                                                {"--statements", &arguments->fleet.statements},
                                                {"--databases", &arguments->fleet.databases},
                                                {"--tables", &arguments->fleet.tables},
@@ -82,12 +115,12 @@ absl::Status Parse(int argc, char** argv, Arguments* arguments) {
     const std::string name = argv[i];
     if (i + 1 >= argc) return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));
     const std::string value = argv[i + 1];
-    if (name == "--url") {
-      arguments->url = value;
-    } else if (name == "--file") {
-      arguments->file = value;
+    if (const auto text = texts.find(name); text != texts.end()) {
+      *text->second = value;
     } else if (name == "--seed") {
       if (!absl::SimpleAtoi(value, &seed)) return absl::InvalidArgumentError("--seed needs a number");
+    } else if (name == "--speed") {
+      if (!absl::SimpleAtod(value, &arguments->speed)) return absl::InvalidArgumentError("--speed needs a number");
     } else if (const auto number = numbers.find(name); number != numbers.end()) {
       if (!absl::SimpleAtoi(value, number->second) || *number->second < 0) {
         return absl::InvalidArgumentError(absl::StrCat(name, " needs a number"));
@@ -96,15 +129,16 @@ absl::Status Parse(int argc, char** argv, Arguments* arguments) {
       return absl::InvalidArgumentError(absl::StrCat(name, " is not known"));
     }
   }
-  if (arguments->url.empty()) return absl::InvalidArgumentError("--url is needed");
   if (arguments->threads < 1 || arguments->sources < 1) {
     return absl::InvalidArgumentError("--threads and --sources are at least 1");
   }
   if (changed < 1 || changed >= arguments->fleet.statements) {
     return absl::InvalidArgumentError("--changed is from 1 to --statements");
   }
+  if (interval < 1) return absl::InvalidArgumentError("--interval is at least 1");
   arguments->fleet.seed = static_cast<uint64_t>(seed);
   arguments->fleet.changed_per_minute = changed;
+  arguments->fleet.interval_us = interval * kSecondUs;
   return absl::OkStatus();
 }
 
@@ -161,6 +195,47 @@ absl::Status LoadRecorded(const Arguments& arguments, const catalog::Catalog& ca
   }
   std::printf("{\"frames\": %lld, \"values\": %s}\n", static_cast<long long>(frames_stored), Json(values).c_str());
   return absl::OkStatus();
+}
+
+int Wire(const Arguments& arguments) {
+  const auto catalog = catalog::Catalog::Builtin();
+  if (!catalog.ok()) return Failed(catalog.status());
+  WireOptions options;
+  options.backend = arguments.backend;
+  options.ca_file = arguments.ca;
+  const char* const secret = std::getenv("REGISTRATION_SECRET");
+  options.registration_secret = log::Secret(secret == nullptr ? "" : secret);
+  options.state_dir = arguments.state;
+  options.collectors = arguments.sources;
+  options.first = arguments.first;
+  options.speed = arguments.speed;
+  options.backlog = arguments.backlog != 0;
+  options.duration = absl::Seconds(arguments.seconds);
+  options.patience = absl::Seconds(arguments.patience);
+  options.texts = arguments.texts != 0;
+  if (arguments.ingest_pid > 0) options.watched["ingest"] = arguments.ingest_pid;
+  if (arguments.postgres_pid > 0) options.watched["postgres"] = arguments.postgres_pid;
+  options.fleet = arguments.fleet;
+  // Everybody has something to send at any time.
+  options.fleet.away_days = 0;
+  const auto outcome = RunWire(**catalog, options);
+  if (!outcome.ok()) return Failed(outcome.status());
+  std::fputs(Summary(*outcome).c_str(), stdout);
+  if (!arguments.json.empty()) {
+    if (const auto kept = FiguresOf(*outcome, "ingest.wire.").AppendTo(arguments.json); !kept.ok()) return Failed(kept);
+  }
+  return outcome->pending_batches == 0 && outcome->refused.frames == 0 ? 0 : 1;
+}
+
+int Frames(const Arguments& arguments) {
+  const auto catalog = catalog::Catalog::Builtin();
+  if (!catalog.ok()) return Failed(catalog.status());
+  FleetOptions fleet = arguments.fleet;
+  fleet.away_days = 0;
+  const int64_t to = absl::ToUnixMicros(absl::Now());
+  const auto written = WriteFrameLines(**catalog, fleet, arguments.first, arguments.sources,
+                                       to - arguments.minutes * kMinuteUs, to, stdout);
+  return written.ok() ? 0 : Failed(written);
 }
 
 int Load(const Arguments& arguments) {
@@ -266,14 +341,26 @@ int main(int argc, char** argv) {
   log_options.level = pga::log::Level::error;
   pga::log::Init(log_options);
   pga::fleetsim::Arguments arguments;
-  const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "load" && what != "recorded" && what != "measure") return pga::fleetsim::Usage("say what to do");
-  if (what == "recorded") arguments.days = 1;
+  const std::string command = argc < 2 ? "" : argv[1];
+  if (command != "load" && command != "recorded" && command != "measure" && command != "wire" && command != "frames") {
+    return pga::fleetsim::Usage("say what to do");
+  }
+  if (command == "recorded") arguments.days = 1;
   if (const auto parsed = pga::fleetsim::Parse(argc, argv, &arguments); !parsed.ok()) {
     return pga::fleetsim::Usage(std::string(parsed.message()));
   }
-  if (what == "load") return pga::fleetsim::Load(arguments);
-  if (what == "measure") return pga::fleetsim::Measure(arguments);
+  if (command == "wire") {
+    if (arguments.backend.empty() || arguments.state.empty()) {
+      return pga::fleetsim::Usage("--backend and --state are needed");
+    }
+    // A run that is interrupted still says what it sent.
+    pga::exec::ShutdownSignal::Install();
+    return pga::fleetsim::Wire(arguments);
+  }
+  if (command == "frames") return pga::fleetsim::Frames(arguments);
+  if (arguments.url.empty()) return pga::fleetsim::Usage("--url is needed");
+  if (command == "load") return pga::fleetsim::Load(arguments);
+  if (command == "measure") return pga::fleetsim::Measure(arguments);
   const auto catalog = pga::catalog::Catalog::Builtin();
   if (!catalog.ok()) return pga::fleetsim::Failed(catalog.status());
   const absl::Status loaded = pga::fleetsim::LoadRecorded(arguments, **catalog);
