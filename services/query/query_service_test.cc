@@ -590,6 +590,9 @@ TEST(ForCaller, SaysWhatToAskInstead) {
 
 // Behind all others: the answers above were from frames alone.
 TEST(MergingFrames, ChangesNoAnswer) {
+  if (storage::MetricsDatabase::TestLayout() == storage::Layout::kCitus) {
+    GTEST_SKIP() << "the test's own DELETE computes in RETURNING, which is not sent to workers";
+  }
   Suite& suite = Suite::Get();
   const auto answers = [&suite] {
     std::map<std::string, std::string> texts;

@@ -221,6 +221,29 @@ CREATE FUNCTION metrics.frame_count() RETURNS int8
                (SELECT coalesce(sum(b.frames), 0)::int8 FROM metrics.block b WHERE b.level = 0) +
                (SELECT count(*) FROM metrics.pushed_element) $$;
 
+-- How many of the sources have anything of a metric.
+CREATE FUNCTION metrics.count_sources_with(p_sources int4[], p_metric int2) RETURNS int8
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $$
+DECLARE
+  counted int8;
+BEGIN
+  IF metrics.layout() = 'citus' THEN
+    -- Each worker looks at what it has: a list of sources is not joined to what lies on several nodes.
+    SELECT count(DISTINCT t.source_id) INTO counted
+      FROM (SELECT f.source_id FROM metrics.frame f WHERE f.source_id = ANY (p_sources) AND f.metric_id = p_metric
+            UNION ALL
+            SELECT b.source_id FROM metrics.block b WHERE b.source_id = ANY (p_sources) AND b.metric_id = p_metric) t;
+  ELSE
+    SELECT count(*) INTO counted
+      FROM unnest(p_sources) AS s(id)
+      WHERE EXISTS (SELECT FROM metrics.frame f WHERE f.source_id = s.id AND f.metric_id = p_metric)
+         OR EXISTS (SELECT FROM metrics.block b WHERE b.source_id = s.id AND b.metric_id = p_metric);
+  END IF;
+  RETURN counted;
+END
+$$;
+
 REVOKE ALL ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) FROM PUBLIC;
 
 -- Days of the configured zone (level 3) are made of what is merged while metrics.setting, `time_zone`, names it. When it was
