@@ -100,12 +100,8 @@ WITH metric AS (
   SELECT name, bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days AS bytes FROM share
 )
 SELECT json_build_object(
-<<<<<<< HEAD
-  'bench', 'space', 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
+  'bench', 'space', 'layout', metrics.layout(), 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
   'wal_bytes', :wal,
-=======
-  'bench', 'space', 'layout', metrics.layout(), 'sources', :sources, 'days', :days, 'changed', :changed, 'load', :'load'::json, 'wal_bytes', :wal,
->>>>>>> 768d3b9 (storage: SQL for people in the layout citus; space of any layout; docs/layouts.md)
   'table_bytes', (SELECT total FROM tables), 'block_bytes', (SELECT blocks FROM tables),
   'text_bytes', pg_total_relation_size('metrics.query_text'),
   'receipt_bytes', pg_total_relation_size('metrics.ingest_receipt'),
