@@ -19,7 +19,7 @@ void RegisterOptions(config::Loader& loader, ApiConfig* config) {
   loader.Duration(&config->startup_timeout, "STARTUP_TIMEOUT", "startup-timeout", config->startup_timeout,
                   "how long the start waits for the databases", absl::ZeroDuration(), absl::Hours(1));
   loader.String(&config->storage_layout, "STORAGE_LAYOUT", "storage-layout", config->storage_layout,
-                "auto, native or timescaledb; chosen at the first `migrate up` and kept");
+                "auto, native, timescaledb or citus; chosen at the first `migrate up` and kept");
   loader.String(&config->catalog_folder, "CATALOG_DIR", "catalog-dir", "",
                 "folder with YAML files of custom metrics; empty = built-in metrics only");
 }

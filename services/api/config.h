@@ -31,7 +31,7 @@ struct ApiConfig {
   absl::Duration shutdown_timeout = absl::Seconds(10);
   // How long the start waits for the databases.
   absl::Duration startup_timeout = absl::Seconds(60);
-  // auto, native or timescaledb; read by `migrate up`.
+  // auto, native, timescaledb or citus; read by `migrate up`.
   std::string storage_layout = "auto";
   // Folder with custom metrics; empty = built-in ones only.
   std::string catalog_folder;

@@ -19,6 +19,7 @@
 #include "libs/status/testing.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/schema_testing.h"
 #include "libs/storage/testing/frame_store.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
@@ -46,13 +47,11 @@ const absl::Time kHour = absl::FromUnixSeconds(1767268800);  // 12:00
 class Suite {
  public:
   Suite() : clock_(kNow), metrics_(false) {
-    auto url = pga::testing::SharedPostgres()->CreateFreshDatabase("query");
-    EXPECT_THAT(url, IsOk());
-    url_ = *url;
+    url_ = storage::MetricsDatabase::FreshUrl("query");
     auto catalog = catalog::Catalog::Builtin();
     EXPECT_THAT(catalog, IsOk());
     storage::MigrateOptions migrate;
-    migrate.layout = storage::Layout::kNative;
+    migrate.layout = storage::MetricsDatabase::TestLayout();
     catalog_ = *catalog;
     for (const auto& metric : catalog_->metrics()) migrate.metrics.push_back(&metric);
     EXPECT_THAT(storage::MigrateUp(url_, storage::Database::kMetrics, migrate), IsOk());
@@ -591,6 +590,9 @@ TEST(ForCaller, SaysWhatToAskInstead) {
 
 // Behind all others: the answers above were from frames alone.
 TEST(MergingFrames, ChangesNoAnswer) {
+  if (storage::MetricsDatabase::TestLayout() == storage::Layout::kCitus) {
+    GTEST_SKIP() << "the test's own DELETE computes in RETURNING, which is not sent to workers";
+  }
   Suite& suite = Suite::Get();
   const auto answers = [&suite] {
     std::map<std::string, std::string> texts;

@@ -7,8 +7,10 @@
 #   --recorded FILE  frames of a real server (tools/fleetsim/record.sh) through queue, merge and fold, besides
 #   --columns FILE   bytes of every section of the blocks, with values, NULLs and zeros (fleetsim measure)
 #   --dump           size and time of a plain and a custom pg_dump
+#   --url URL        into that empty metrics database, as superuser, in whatever layout it was migrated to
+#                    (docs/layouts.md), instead of a server of its own; WAL is then that of this server alone
 # Full size: tests/bench/space.sh --dump 50 30 300.
-JSON=/dev/null DETAIL=/dev/null RECORDED= COLUMNS= DUMP=
+JSON=/dev/null DETAIL=/dev/null RECORDED= COLUMNS= DUMP= url=
 while [[ ${1:-} == --* ]]; do
   case $1 in
     --json) JSON=$2; shift 2 ;;
@@ -16,6 +18,7 @@ while [[ ${1:-} == --* ]]; do
     --recorded) RECORDED=$2; shift 2 ;;
     --columns) COLUMNS=$2; shift 2 ;;
     --dump) DUMP=1; shift ;;
+    --url) url=$2; shift 2 ;;
     *) echo "space: $1 is not known; see the head of $0" >&2; exit 2 ;;
   esac
 done
@@ -24,10 +27,12 @@ DAYS=${2:-3}
 CHANGED=${3:-300}
 ENTRIES=${4:-5000}
 . "$(dirname "$0")/../e2e/lib/suite.sh"
-start_postgres "max_wal_size = '4GB'
+if [ -z "$url" ]; then
+  start_postgres "max_wal_size = '4GB'
 synchronous_commit = off
 maintenance_work_mem = '256MB'"
-url="$SUPER_URL/metrics"
+  url="$SUPER_URL/metrics"
+fi
 sql() { psql -X -q -v ON_ERROR_STOP=1 -d "$url" "$@"; }
 name=space.s${SOURCES}_d${DAYS}_c${CHANGED}_e$ENTRIES
 line() {  # name, value, unit, target
@@ -40,6 +45,26 @@ echo "space: $load"
 wal=$(sql -At -c "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '$wal_before')")
 sql -c "VACUUM ANALYZE"
 [ -z "$COLUMNS" ] || "$BIN/fleetsim" measure --url "$url" >"$COLUMNS"
+# The tables: those of the schema, and the parts of metrics.block, whatever schema a layout keeps them in. What is
+# distributed over nodes is asked for by the function of the extension.
+sql <<'SQL'
+CREATE SCHEMA space;
+CREATE FUNCTION space.bytes(which oid) RETURNS int8 LANGUAGE plpgsql AS $$
+BEGIN
+  IF metrics.layout() = 'citus' THEN
+    IF EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = which) THEN
+      RETURN citus_total_relation_size(which::regclass);
+    END IF;
+  END IF;
+  RETURN pg_total_relation_size(which);
+END $$;
+CREATE VIEW space.part AS
+  SELECT CASE WHEN i.inhrelid IS NULL THEN n.nspname || '.' || c.relname ELSE 'metrics.block' END AS "table", c.oid,
+         c.reltoastrelid, i.inhrelid IS NOT NULL AS of_block
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.block'::regclass
+    WHERE c.relkind = 'r' AND (n.nspname = 'metrics' OR i.inhrelid IS NOT NULL);
+SQL
 sql <<'SQL'
 \echo space: bytes per metric and level, in blocks
 SELECT c.name AS metric, b.level, b.kind, count(*) AS blocks, sum(b.rows) AS rows, sum(octet_length(b.data)) AS data_bytes,
@@ -47,11 +72,9 @@ SELECT c.name AS metric, b.level, b.kind, count(*) AS blocks, sum(b.rows) AS row
 FROM metrics.block b JOIN metrics.catalog_metric c ON c.id = b.metric_id
 GROUP BY 1, 2, 3 ORDER BY 6 DESC;
 \echo space: tables with TOAST and indexes
-SELECT CASE WHEN n.nspname = 'metrics_data' THEN 'metrics.block' ELSE n.nspname || '.' || c.relname END AS "table",
-       sum(pg_relation_size(c.oid)) AS heap, sum(pg_relation_size(c.reltoastrelid)) AS toast,
-       sum(pg_indexes_size(c.oid)) AS indexes, sum(pg_total_relation_size(c.oid)) AS total
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND n.nspname IN ('metrics', 'metrics_data') GROUP BY 1 HAVING sum(pg_total_relation_size(c.oid)) > 100000 ORDER BY 5 DESC;
+SELECT "table", sum(pg_relation_size(oid)) AS heap, sum(pg_relation_size(reltoastrelid)) AS toast,
+       sum(pg_indexes_size(oid)) AS indexes, sum(space.bytes(oid)) AS total
+FROM space.part GROUP BY 1 HAVING sum(space.bytes(oid)) > 100000 ORDER BY 5 DESC;
 SQL
 # The days' level grows to 400 days, everything else to 30.
 detail=$(sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v entries="$ENTRIES" -v wal="$wal" \
@@ -64,10 +87,8 @@ WITH metric AS (
 ), whole AS (
   SELECT sum(data) AS data FROM metric
 ), tables AS (
-  SELECT sum(pg_total_relation_size(c.oid))::numeric AS total,
-         sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'metrics_data')::numeric AS blocks
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind = 'r' AND n.nspname IN ('metrics', 'metrics_data')
+  SELECT sum(space.bytes(oid))::numeric AS total, sum(space.bytes(oid)) FILTER (WHERE of_block)::numeric AS blocks
+  FROM space.part
 ), share AS (
   -- A metric's part of the tables is that of its bytes.
   SELECT name, level, rows, delta_rows, data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS bytes,
@@ -79,7 +100,7 @@ WITH metric AS (
   SELECT name, bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days AS bytes FROM share
 )
 SELECT json_build_object(
-  'bench', 'space', 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
+  'bench', 'space', 'layout', metrics.layout(), 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
   'wal_bytes', :wal,
   'table_bytes', (SELECT total FROM tables), 'block_bytes', (SELECT blocks FROM tables),
   'text_bytes', pg_total_relation_size('metrics.query_text'),

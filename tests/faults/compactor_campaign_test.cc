@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -164,7 +165,10 @@ class Traffic {
         }
         connection = *std::move(connected);
       }
-      const auto sums = UpkeepDatabase::Sums(*connection);
+      // Over several nodes a statement has one snapshot per source.
+      const auto sums = UpkeepDatabase::Sums(*connection, layout_ == storage::Layout::kCitus
+                                                              ? std::optional(sources_[reads_ % sources_.size()])
+                                                              : std::nullopt);
       if (!sums.ok()) {
         // A block that does not open is a finding; a lost connection is not.
         if (absl::IsInvalidArgument(sums.status())) Note(std::string(sums.status().message()));
@@ -182,6 +186,7 @@ class Traffic {
   }
 
   UpkeepDatabase& database_;
+  const storage::Layout layout_ = storage::MetricsDatabase::TestLayout();
   const uint64_t seed_;
   std::vector<int32_t> sources_;
   std::vector<int16_t> metrics_;

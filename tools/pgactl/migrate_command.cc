@@ -140,7 +140,7 @@ std::vector<Command> MigrateCommands() {
        "",
        "apply what the databases lack (DATABASE_URL, TIMESCALE_URL)",
        {only,
-        {"layout", "auto|native|timescaledb", "of a new metrics database (default auto)"},
+        {"layout", "auto|native|timescaledb|citus", "of a new metrics database (default auto)"},
         {"dir", "FOLDER", "custom metrics (default CATALOG_DIR)"}},
        Up},
       {"migrate status", "", "what is applied and what is missing; fails when something is", {only}, Status},

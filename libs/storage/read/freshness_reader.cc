@@ -34,11 +34,7 @@ constexpr char kNewestSql[] =
     "2";
 
 // Of the sources, those that ever sent the metric: a host sends no statements.
-constexpr char kSendersSql[] =
-    "SELECT count(*) FROM unnest($1::int4[]) AS s(id) WHERE EXISTS (SELECT FROM metrics.frame f WHERE f.source_id = "
-    "s.id "
-    "AND f.metric_id = $2::int2) OR EXISTS (SELECT FROM metrics.block b WHERE b.source_id = s.id AND b.metric_id = "
-    "$2::int2)";
+constexpr char kSendersSql[] = "SELECT metrics.count_sources_with($1::int4[], $2::int2)";
 
 constexpr char kGapsSql[] =
     "SELECT source_id, count(*) FROM metrics.lost_interval WHERE source_id = ANY($1::int4[]) AND start_time < "

@@ -17,6 +17,7 @@
 #include "libs/storage/read/freshness_reader.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/schema_testing.h"
 #include "libs/storage/testing/frame_store.h"
 #include "libs/testing/temp_postgres.h"
 
@@ -32,19 +33,18 @@ class SeriesReaderTest : public ::testing::Test {
   static absl::Time Deadline() { return absl::Now() + absl::Seconds(60); }
 
   void SetUp() override {
-    auto url = pga::testing::SharedPostgres()->CreateFreshDatabase("series");
-    ASSERT_THAT(url, IsOk());
+    const std::string url = MetricsDatabase::FreshUrl("series");
     auto catalog = catalog::Catalog::Builtin();
     ASSERT_THAT(catalog, IsOk());
     catalog_ = *catalog;
     MigrateOptions migrate;
-    migrate.layout = Layout::kNative;
+    migrate.layout = MetricsDatabase::TestLayout();
     for (const auto& metric : catalog_->metrics()) migrate.metrics.push_back(&metric);
-    ASSERT_THAT(MigrateUp(*url, Database::kMetrics, migrate), IsOk());
-    auto pool = pg::Pool::Create({.url = *url});
+    ASSERT_THAT(MigrateUp(url, Database::kMetrics, migrate), IsOk());
+    auto pool = pg::Pool::Create({.url = url});
     ASSERT_THAT(pool, IsOk());
     pool_ = *std::move(pool);
-    auto reads = pg::ReadPool::Create({.url = *url});
+    auto reads = pg::ReadPool::Create({.url = url});
     ASSERT_THAT(reads, IsOk());
     reads_ = *std::move(reads);
     Exec("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'c')");

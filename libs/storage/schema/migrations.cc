@@ -79,7 +79,9 @@ class Runner {
     connect.lock_timeout = absl::Seconds(10);
     connect.idle_in_transaction_timeout = absl::ZeroDuration();
     connect.on_notice = [this](const std::string& notice) {
-      if (!absl::EndsWith(notice, ", skipping")) Say("notice: " + notice);  // IF NOT EXISTS is no news
+      // IF NOT EXISTS is no news, nor that views over tables of the coordinator stay there.
+      if (absl::EndsWith(notice, ", skipping") || absl::EndsWith(notice, "that is not in Citus' metadata")) return;
+      Say("notice: " + notice);
     };
     PGA_ASSIGN_OR_RETURN(connection_, pg::CopyConnection::Connect(connect, deadline_));
     PGA_RETURN_IF_ERROR(Lock());
@@ -166,15 +168,7 @@ class Runner {
       }
       return absl::OkStatus();
     }
-    Layout layout = options_.layout;
-    if (layout != Layout::kNative) {
-      PGA_ASSIGN_OR_RETURN(const std::string missing, PrepareTimescale());
-      if (layout == Layout::kTimescaledb && !missing.empty()) {
-        return absl::FailedPreconditionError("layout timescaledb cannot be used: " + missing);
-      }
-      layout = missing.empty() ? Layout::kTimescaledb : Layout::kNative;
-      if (!missing.empty()) Say("metrics: layout native, because " + missing);
-    }
+    PGA_ASSIGN_OR_RETURN(const Layout layout, FitLayout());
     PGA_RETURN_IF_ERROR(connection_
                             ->Exec("INSERT INTO metrics.setting (name, value) VALUES ('layout', $1)",
                                    {std::string(LayoutName(layout))}, deadline_)
@@ -183,7 +177,25 @@ class Runner {
     return absl::OkStatus();
   }
 
-  // Empty when the extension is there with its full licence; else why not.
+  // The layout asked for, if the server has what it needs.
+  absl::StatusOr<Layout> FitLayout() {
+    if (options_.layout == Layout::kNative) return Layout::kNative;
+    if (options_.layout == Layout::kCitus) {
+      PGA_ASSIGN_OR_RETURN(const std::string missing, LackOfCitus());
+      if (missing.empty()) return Layout::kCitus;
+      return absl::FailedPreconditionError("layout citus cannot be used: " + missing);
+    }
+    PGA_ASSIGN_OR_RETURN(const std::string missing, PrepareTimescale());
+    if (missing.empty()) return Layout::kTimescaledb;
+    if (options_.layout == Layout::kTimescaledb) {
+      return absl::FailedPreconditionError("layout timescaledb cannot be used: " + missing);
+    }
+    Say("metrics: layout native, because " + missing);
+    return Layout::kNative;
+  }
+
+  // Makes the extension where it is not. Empty when it is there; else why not. Either licence will do: nothing but
+  // hypertables and drop_chunks is used.
   absl::StatusOr<std::string> PrepareTimescale() {
     // The loader's settings exist only when it is preloaded; the licence's only when the extension itself is in this
     // session, as in a database that has it already.
@@ -193,21 +205,48 @@ class Runner {
                           "OR current_setting('timescaledb.license', true) IS NOT NULL, "
                           "EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')",
                           deadline_));
-    const bool there = state[0].Bool(1);
     if (!state[0].Bool(0)) return std::string("the server has not preloaded TimescaleDB");
-    if (!there) {
+    if (!state[0].Bool(1)) {
       const absl::Status created = Exec("CREATE EXTENSION timescaledb");
       if (!created.ok()) {
         return absl::StrCat("CREATE EXTENSION timescaledb failed: ", std::string(created.message()));
       }
     }
+    return std::string();
+  }
+
+  // Empty when this is the coordinator of a cluster that can take the tables; else what it lacks. Nothing is made here:
+  // the extension must be in the database of the same name on every node, which is an administrator's work.
+  absl::StatusOr<std::string> LackOfCitus() {
     PGA_ASSIGN_OR_RETURN(
-        pg::Result licence,
-        connection_->Exec("SELECT coalesce(current_setting('timescaledb.license', true), 'unknown')", deadline_));
-    if (licence[0].Text(0) != "timescale") {
-      const std::string found(licence[0].Text(0));
-      if (!there) PGA_RETURN_IF_ERROR(Exec("DROP EXTENSION timescaledb"));
-      return absl::StrCat("TimescaleDB's licence is ", found, ", not timescale: it lacks compression");
+        pg::Result state,
+        connection_->Exec("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')", deadline_));
+    if (!state[0].Bool(0)) {
+      return std::string(
+          "this database has no extension citus; on every node preload it and run CREATE EXTENSION citus in the "
+          "metrics "
+          "database, then run citus_add_node for each worker on the coordinator");
+    }
+    PGA_ASSIGN_OR_RETURN(
+        pg::Result nodes,
+        connection_->Exec(
+            "SELECT (SELECT groupid FROM pg_catalog.pg_dist_local_group LIMIT 1) = 0, (SELECT count(*) FROM "
+            "pg_catalog.pg_dist_node WHERE isactive AND shouldhaveshards AND noderole = 'primary')",
+            deadline_));
+    if (!nodes[0].Bool(0)) return std::string("this server is a worker; give the URL of the coordinator");
+    if (nodes[0].Int64(1) == 0) {
+      return std::string("the coordinator knows no active worker; run citus_add_node for each on the coordinator");
+    }
+    // Every transaction that stores frames is prepared on the workers.
+    PGA_ASSIGN_OR_RETURN(
+        pg::Result prepares,
+        connection_->Exec("SELECT string_agg(nodename || ':' || nodeport, ', ' ORDER BY nodename, nodeport) FROM "
+                          "pg_catalog.run_command_on_workers('SELECT current_setting(''max_prepared_transactions'')') "
+                          "WHERE NOT success OR result = '0'",
+                          deadline_));
+    if (!prepares[0].IsNull(0)) {
+      return absl::StrCat("these workers do not answer or have max_prepared_transactions = 0: ",
+                          std::string(prepares[0].Text(0)));
     }
     return std::string();
   }
@@ -281,8 +320,9 @@ absl::StatusOr<Layout> ParseLayout(std::string_view text) {
   if (text == "auto" || text.empty()) return Layout::kAuto;
   if (text == "native") return Layout::kNative;
   if (text == "timescaledb") return Layout::kTimescaledb;
+  if (text == "citus") return Layout::kCitus;
   return absl::InvalidArgumentError(
-      absl::StrCat("layout is ", std::string(text.substr(0, 40)), "; write auto, native or timescaledb"));
+      absl::StrCat("layout is ", std::string(text.substr(0, 40)), "; write auto, native, timescaledb or citus"));
 }
 
 std::string_view LayoutName(Layout layout) {
@@ -293,6 +333,8 @@ std::string_view LayoutName(Layout layout) {
       return "native";
     case Layout::kTimescaledb:
       return "timescaledb";
+    case Layout::kCitus:
+      return "citus";
   }
   return "";
 }

@@ -20,9 +20,10 @@ namespace pga::storage {
 
 enum class Database { kMetadata, kMetrics };
 
-// How time-series tables are kept. kAuto: TimescaleDB if the server has it preloaded with its full licence
-// ("timescale"), else native partitions. The first migration's choice is recorded and stays.
-enum class Layout { kAuto, kNative, kTimescaledb };
+// How frames and blocks are kept (docs/layouts.md). kAuto: TimescaleDB if the server has it preloaded, else native
+// partitions. kCitus, experimental: distributed over the workers of a cluster that an administrator has made. The first
+// migration's choice is recorded and stays.
+enum class Layout { kAuto, kNative, kTimescaledb, kCitus };
 absl::StatusOr<Layout> ParseLayout(std::string_view text);
 std::string_view LayoutName(Layout layout);
 
@@ -58,7 +59,7 @@ struct MigrationStatus {
   int pending = 0;
   // The database is newer than this program.
   bool newer = false;
-  // "native" or "timescaledb"; empty for the metadata database and before the first migration.
+  // "native", "timescaledb" or "citus"; empty for the metadata database and before the first migration.
   std::string layout;
 };
 

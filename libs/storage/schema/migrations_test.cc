@@ -184,7 +184,10 @@ TEST(Layouts, ChoiceIsRecordedAndCannotBeSwitched) {
 TEST(Layouts, AutoFitsTheServer) {
   const std::string url = MetricsDatabase::FreshUrl("auto");
   ASSERT_EQ(MigrateUp(url, Database::kMetrics, {}), absl::OkStatus());
-  EXPECT_EQ(GetMigrationStatus(url, Database::kMetrics)->layout, LayoutName(MetricsDatabase::TestLayout()));
+  const Layout mine = MetricsDatabase::TestLayout();
+  // Citus is taken only when it is asked for.
+  EXPECT_EQ(GetMigrationStatus(url, Database::kMetrics)->layout,
+            LayoutName(mine == Layout::kCitus ? Layout::kNative : mine));
 }
 
 TEST(Layouts, TimescaleWithoutTheExtensionIsRefusedAndLeavesNoChoice) {
@@ -196,11 +199,21 @@ TEST(Layouts, TimescaleWithoutTheExtensionIsRefusedAndLeavesNoChoice) {
   EXPECT_EQ(Migrate(url, Database::kMetrics, {.layout = Layout::kNative}).status, absl::OkStatus());
 }
 
+TEST(Layouts, CitusWithoutTheExtensionIsRefusedAndLeavesNoChoice) {
+  if (MetricsDatabase::TestLayout() == Layout::kCitus) GTEST_SKIP() << "the server has Citus";
+  const std::string url = MetricsDatabase::FreshUrl("nocitus");
+  const Outcome run = Migrate(url, Database::kMetrics, {.layout = Layout::kCitus});
+  EXPECT_EQ(run.status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(run.status.message()), AllOf(HasSubstr("no extension citus"), HasSubstr("citus_add_node")));
+  EXPECT_EQ(Migrate(url, Database::kMetrics, {.layout = MetricsDatabase::TestLayout()}).status, absl::OkStatus());
+}
+
 TEST(Layouts, NamesAreParsed) {
   EXPECT_EQ(*ParseLayout("native"), Layout::kNative);
   EXPECT_EQ(*ParseLayout("timescaledb"), Layout::kTimescaledb);
   EXPECT_EQ(*ParseLayout(""), Layout::kAuto);
-  EXPECT_FALSE(ParseLayout("citus").ok());
+  EXPECT_EQ(*ParseLayout("citus"), Layout::kCitus);
+  EXPECT_FALSE(ParseLayout("Native").ok());
 }
 
 TEST(Durability, UnsafeServerIsRefusedUnlessAllowed) {

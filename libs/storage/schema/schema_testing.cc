@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "libs/pg/conninfo.h"
+#include "libs/status/status.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::storage {
@@ -19,6 +20,38 @@ namespace catalog_pb = pganalytics::catalog::v1;
 
 const char* ServerUrl() {
   return std::getenv("PGA_TEST_METRICS_URL");
+}
+
+absl::Status ExecOn(const std::string& url, const std::string& sql) {
+  PGA_ASSIGN_OR_RETURN(const auto connection,
+                       pg::CopyConnection::Connect({.url = url}, absl::Now() + absl::Seconds(10)));
+  return connection->Exec(sql, absl::Now() + absl::Seconds(60)).status();
+}
+
+// Makes the database of `url` the coordinator of the workers that PGA_TEST_CITUS_WORKERS names, each with an empty
+// database of the same name.
+absl::Status MakeCluster(const std::string& url) {
+  const char* workers = std::getenv("PGA_TEST_CITUS_WORKERS");
+  if (workers == nullptr) return absl::FailedPreconditionError("the layout citus needs PGA_TEST_CITUS_WORKERS");
+  PGA_ASSIGN_OR_RETURN(const std::string name, pg::ConninfoValue(url, "dbname"));
+  // Workers without TLS will do; what a killed coordinator leaves prepared is settled at once.
+  for (const char* setting : {"citus.node_conninfo = 'sslmode=prefer'", "citus.recover_2pc_interval = '1s'"}) {
+    PGA_RETURN_IF_ERROR(ExecOn(url, absl::StrCat("ALTER SYSTEM SET ", setting)));
+  }
+  PGA_RETURN_IF_ERROR(ExecOn(url, "SELECT pg_reload_conf()"));
+  PGA_RETURN_IF_ERROR(ExecOn(url, "CREATE EXTENSION citus"));
+  for (const absl::string_view worker : absl::StrSplit(workers, ',')) {
+    const std::vector<std::string> address = absl::StrSplit(worker, ':');
+    if (address.size() != 2) return absl::InvalidArgumentError(absl::StrCat(worker, " is not host:port"));
+    const auto at = [&](const std::string& database) {
+      return absl::StrCat("postgresql://postgres@", worker, "/", database, "?sslmode=disable");
+    };
+    PGA_RETURN_IF_ERROR(ExecOn(at("postgres"), absl::StrCat("DROP DATABASE IF EXISTS ", name, " WITH (FORCE)")));
+    PGA_RETURN_IF_ERROR(ExecOn(at("postgres"), "CREATE DATABASE " + name));
+    PGA_RETURN_IF_ERROR(ExecOn(at(name), "CREATE EXTENSION citus"));
+    PGA_RETURN_IF_ERROR(ExecOn(url, absl::StrCat("SELECT citus_add_node('", address[0], "', ", address[1], ")")));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -31,9 +64,21 @@ Layout MetricsDatabase::TestLayout() {
 }
 
 std::string MetricsDatabase::FreshUrl(const std::string& prefix) {
+  const std::string url = FreshUrlOfServer(prefix);
+  EXPECT_EQ(PrepareForLayout(url), absl::OkStatus());
+  return url;
+}
+
+absl::Status MetricsDatabase::PrepareForLayout(const std::string& url) {
+  return TestLayout() == Layout::kCitus ? MakeCluster(url) : absl::OkStatus();
+}
+
+std::string MetricsDatabase::FreshUrlOfServer(const std::string& prefix) {
   static std::atomic<int> counter{0};
   if (ServerUrl() == nullptr) {
-    auto url = testing::SharedPostgres()->CreateFreshDatabase(prefix);
+    // Workers serve other tests too.
+    auto url = testing::SharedPostgres()->CreateFreshDatabase(
+        TestLayout() == Layout::kCitus ? absl::StrCat(prefix, "_", ::getpid(), "_") : prefix);
     EXPECT_TRUE(url.ok()) << url.status();
     return url.ok() ? *url : "";
   }

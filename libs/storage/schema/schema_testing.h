@@ -1,5 +1,7 @@
 // A migrated metrics database for tests: on the test binary's own server, or on the one that PGA_TEST_METRICS_URL names
-// (a superuser's connection string), in the layout that PGA_TEST_LAYOUT names (default native). Tests only.
+// (a superuser's connection string), in the layout that PGA_TEST_LAYOUT names (default native). For the layout citus
+// the server preloads it and PGA_TEST_CITUS_WORKERS names its workers, "host:port,host:port", which trust user
+// postgres. Tests only.
 #pragma once
 
 #include <memory>
@@ -23,6 +25,8 @@ class MetricsDatabase {
   // URL of an empty database on the same server.
   static std::string FreshUrl(const std::string& prefix);
   static Layout TestLayout();
+  // Gives an empty database what TestLayout needs before it is migrated.
+  static absl::Status PrepareForLayout(const std::string& url);
 
   const std::string& url() const { return url_; }
   pg::Pool& pool() { return *pool_; }
@@ -32,6 +36,8 @@ class MetricsDatabase {
   std::string Value(const std::string& sql, const pg::Params& params = {});
 
  private:
+  static std::string FreshUrlOfServer(const std::string& prefix);
+
   std::string url_;
   std::unique_ptr<pg::Pool> pool_;
 };

@@ -1,5 +1,5 @@
 // The timescaledb branch of the migrations, applied for real where no TimescaleDB server is at hand: PGlite (PostgreSQL
-// 17 as WebAssembly) with TimescaleDB and its full licence, under node. One backend serves all: connections follow one
+// 17 as WebAssembly) with TimescaleDB, under node. One backend serves all: connections follow one
 // another, and COPY is not for it. Everything else of the layout is tested on a real server (PGA_TEST_METRICS_URL).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -18,7 +18,7 @@ constexpr int64_t kLargeBlocks = 20'000;
 // Frames of the queue that are counted one by one.
 constexpr int64_t kExactQueue = 50'000;
 constexpr absl::Duration kTextsEvery = absl::Hours(1);
-// A partition carries its day in its name; in other layouts every day that blocks may have is asked for.
+// A partition carries its first day in its name; a hypertable is asked for every day that blocks may have.
 constexpr char kDays[] =
     "SELECT to_date(right(c.relname, 8), 'YYYYMMDD') - '1970-01-01'::date, "
     "coalesce(pg_stat_get_tuples_inserted(c.oid) || '/' || pg_stat_get_tuples_deleted(c.oid), '') "
@@ -80,8 +80,12 @@ absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
   const int64_t now_nanos = run.clock->BoottimeNanos();
   PGA_ASSIGN_OR_RETURN(const pg::Result layout, connection.Exec("SELECT metrics.layout()", deadline()));
   const bool native = layout[0].Text(0) == "native";
-  PGA_ASSIGN_OR_RETURN(const pg::Result days, native ? connection.Exec(kDays, deadline())
-                                                     : connection.Exec(kAllDays, {Today(run.clock)}, deadline()));
+  const bool citus = layout[0].Text(0) == "citus";
+  PGA_ASSIGN_OR_RETURN(const pg::Result days, native || citus
+                                                  ? connection.Exec(kDays, deadline())
+                                                  : connection.Exec(kAllDays, {Today(run.clock)}, deadline()));
+  // Days of a partition.
+  const int32_t width = citus ? 7 : 1;
   // Days that are gone.
   std::map<int32_t, std::string> present;
   for (const pg::Row row : days) present[row.Int32(0)] = std::string(row.Text(1));
@@ -110,8 +114,9 @@ absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
                          kBlockRow,
                          " + 4 * cardinality(offsets) + 2 * cardinality(ids))::int8, "
                          "sum(frames)::int8, sum(rows)::int8, (extract(epoch FROM min(first)) * 1000000)::int8, "
-                         "(extract(epoch FROM max(last)) * 1000000)::int8 FROM metrics.block WHERE expires_on = ",
-                         DateLiteral(number), " GROUP BY source_id, metric_id, level, kind"),
+                         "(extract(epoch FROM max(last)) * 1000000)::int8 FROM metrics.block WHERE expires_on >= ",
+                         DateLiteral(number), " AND expires_on < ", DateLiteral(number + width),
+                         " GROUP BY source_id, metric_id, level, kind"),
             deadline()));
     Day& day = days_[number];
     day.state = state;
@@ -167,35 +172,35 @@ absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
                               metric == nullptr ? absl::StrCat(metric_id) : metric->name, level, kind, sum});
   }
   usage->texts = texts_;
-  // The oldest by a scan that jumps over the frames of each key; a long queue is counted as the server counts it.
+  // A long queue is counted as the server counts it; over several nodes nobody does.
   PGA_ASSIGN_OR_RETURN(
       const pg::Result queue,
       connection.Exec(
           absl::StrCat(
-              "WITH RECURSIVE k AS ((SELECT source_id, metric_id, scope_id, kind, collected_at FROM metrics.frame "
-              "ORDER "
-              "BY source_id, metric_id, scope_id, kind, collected_at LIMIT 1) UNION ALL SELECT n.* FROM k CROSS JOIN "
-              "LATERAL (SELECT f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at FROM metrics.frame f WHERE "
-              "(f.source_id, f.metric_id, f.scope_id, f.kind) > (k.source_id, k.metric_id, k.scope_id, k.kind) ORDER "
-              "BY "
-              "f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at LIMIT 1) n), c AS (SELECT count(*) AS n "
-              "FROM "
-              "(SELECT FROM metrics.frame LIMIT ",
-              kExactQueue, ") few) SELECT CASE WHEN c.n < ", kExactQueue,
-              " THEN c.n ELSE greatest(c.n, pg_stat_get_live_tuples('metrics.frame'::regclass)) END, coalesce((SELECT "
-              "(extract(epoch FROM min(collected_at)) * 1000000)::int8 FROM k), 0), "
+              "WITH c AS (SELECT count(*) AS n FROM ",
+              citus ? "metrics.frame" : absl::StrCat("(SELECT FROM metrics.frame LIMIT ", kExactQueue, ") few"),
+              ") SELECT CASE WHEN c.n < ", kExactQueue,
+              " THEN c.n ELSE greatest(c.n, pg_stat_get_live_tuples('metrics.frame'::regclass)) END, "
+              "coalesce((SELECT (extract(epoch FROM min(oldest)) * 1000000)::int8 FROM metrics.frame_queue), 0), "
               "coalesce(pg_stat_get_dead_tuples('metrics.frame'::regclass), 0) FROM c"),
           deadline()));
   usage->queue_frames = queue[0].Int64(0);
   usage->queue_oldest_us = queue[0].Int64(1);
   usage->queue_dead_frames = queue[0].Int64(2);
   PGA_RETURN_IF_ERROR(FindHolders(run, usage.get()));
+  // Of a distributed table the coordinator itself holds nothing.
+  const std::string size = citus ? "pg_catalog.citus_total_relation_size" : "pg_total_relation_size";
+  const std::string more =
+      citus ? " UNION ALL SELECT 'frame', pg_catalog.citus_total_relation_size('metrics.frame')" : "";
   PGA_ASSIGN_OR_RETURN(
       const pg::Result tables,
       connection.Exec("SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c JOIN "
                       "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'metrics' AND c.relkind = "
-                      "'r' UNION ALL SELECT 'block', coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::int8 FROM "
-                      "pg_catalog.pg_inherits i WHERE i.inhparent = 'metrics.block'::regclass",
+                      "'r' UNION ALL SELECT 'block', coalesce(sum(" +
+                          size +
+                          "(i.inhrelid)), 0)::int8 FROM "
+                          "pg_catalog.pg_inherits i WHERE i.inhparent = 'metrics.block'::regclass" +
+                          more,
                       deadline()));
   for (const pg::Row row : tables) usage->tables[std::string(row.Text(0))] += row.Int64(1);
   usage->at_us = NowMicros(run.clock);

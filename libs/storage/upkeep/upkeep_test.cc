@@ -267,6 +267,7 @@ TEST_F(UpkeepTest, UnreadableFramesGoAsideAndTheOthersOn) {
 }
 
 TEST_F(UpkeepTest, AMetricThatFailsRestsAndTheOthersGoOn) {
+  if (MetricsDatabase::TestLayout() == Layout::kCitus) GTEST_SKIP() << "a trigger does not reach the workers";
   database_->Store(Minutes(source_, first_, yesterday_, 10, 5));
   database_->Store(Minutes(source_, second_, yesterday_ + absl::Minutes(1), 10, 5));
   database_->db().Exec(absl::StrCat(
@@ -355,12 +356,19 @@ TEST_F(UpkeepTest, PartitionsAreMadeAheadAndExpiredOnesDropped) {
   ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kPartitions, true).ok());
   const std::string count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'metrics.block'::regclass";
   const int64_t made = database_->Number(count);
-  // Nine days of raw and hours, two or three weeks of days.
-  EXPECT_GE(made, 11);
-  EXPECT_LE(made, 12);
+  if (MetricsDatabase::TestLayout() == Layout::kTimescaledb) {
+    EXPECT_EQ(made, 0) << "chunks come by themselves";
+  } else if (MetricsDatabase::TestLayout() == Layout::kCitus) {
+    EXPECT_GE(made, 4) << "two or three weeks of raw and hours, as many of days";
+    EXPECT_LE(made, 6);
+  } else {
+    // Nine days of raw and hours, two or three weeks of days.
+    EXPECT_GE(made, 11);
+    EXPECT_LE(made, 12);
+  }
   ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kPartitions, true).ok());
   EXPECT_EQ(database_->Number(count), made);
-  database_->db().Exec("SELECT metrics.ensure_block_partitions(current_date - 3, current_date - 1)");
+  database_->db().Exec("SELECT metrics.ensure_block_partitions(current_date - 13, current_date - 11)");
   ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kRetention, true).ok());
   EXPECT_EQ(database_->Number(count), made);
 }

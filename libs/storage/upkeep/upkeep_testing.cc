@@ -95,8 +95,13 @@ std::unique_ptr<UpkeepDatabase> UpkeepDatabase::Create(const std::vector<std::st
   database->db_ = MetricsDatabase::Create(pointers);
   if (database->db_ == nullptr) return nullptr;
   database->db_->Exec(
-      "INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'one'); CREATE TABLE public.test_expected (calls "
-      "int8 NOT NULL, frames int8 NOT NULL); INSERT INTO public.test_expected VALUES (0, 0)");
+      "INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'one'); CREATE TABLE public.test_expected "
+      "(source_id "
+      "int4 NOT NULL, calls int8 NOT NULL, frames int8 NOT NULL)");
+  if (MetricsDatabase::TestLayout() == Layout::kCitus) {
+    database->db_->Exec(
+        "SELECT create_distributed_table('public.test_expected', 'source_id', colocate_with => 'metrics.frame')");
+  }
   return database;
 }
 
@@ -105,7 +110,11 @@ int32_t UpkeepDatabase::Source(const std::string& name) {
       "INSERT INTO metrics.source (uuid, name, collector_id) SELECT md5($1)::uuid, $1, 1 WHERE NOT EXISTS (SELECT FROM "
       "metrics.source WHERE name = $1)",
       {name});
-  return static_cast<int32_t>(db_->Exec("SELECT id FROM metrics.source WHERE name = $1", {name})[0].Int64(0));
+  const auto id = static_cast<int32_t>(db_->Exec("SELECT id FROM metrics.source WHERE name = $1", {name})[0].Int64(0));
+  if (Number(absl::StrCat("SELECT count(*) FROM public.test_expected WHERE source_id = ", id)) == 0) {
+    db_->Exec("INSERT INTO public.test_expected VALUES ($1::int4, 0, 0)", {id});
+  }
+  return id;
 }
 
 int16_t UpkeepDatabase::Metric(const std::string& name) {
@@ -114,7 +123,10 @@ int16_t UpkeepDatabase::Metric(const std::string& name) {
 
 absl::Status UpkeepDatabase::Store(pg::CopyConnection& connection, const std::vector<TestFrame>& frames) {
   RecordSets records;
-  int64_t calls = 0, count = 0;
+  struct Stored {
+    int64_t calls = 0, frames = 0;
+  };
+  std::map<int32_t, Stored> stored;
   std::vector<std::vector<std::string>> chunks;
   for (const TestFrame& frame : frames) {
     chunks.push_back(ChunksOf(frame));
@@ -133,8 +145,8 @@ absl::Status UpkeepDatabase::Store(pg::CopyConnection& connection, const std::ve
     record.unchanged_rows = static_cast<int32_t>(frame.unchanged_rows);
     for (const std::string& chunk : chunks.back()) record.chunks.emplace_back(chunk);
     AppendFrame(record, &records);
-    if (frame.kind == 1) calls += frame.Sum();
-    count += frame.part == 0 ? 1 : 0;
+    if (frame.kind == 1) stored[frame.source].calls += frame.Sum();
+    stored[frame.source].frames += frame.part == 0 ? 1 : 0;
   }
   std::string copy;
   pg::AppendCopyHeader(&copy);
@@ -144,8 +156,12 @@ absl::Status UpkeepDatabase::Store(pg::CopyConnection& connection, const std::ve
   PGA_RETURN_IF_ERROR(connection.BeginCopy(TypeOf(RecordKind::kFrame).copy_sql, Soon()));
   PGA_RETURN_IF_ERROR(connection.PutCopyData(copy, Soon()));
   PGA_RETURN_IF_ERROR(connection.EndCopy(Soon()));
-  PGA_RETURN_IF_ERROR(connection.Exec(
-      "UPDATE public.test_expected SET calls = calls + $1::int8, frames = frames + $2::int8", {calls, count}, Soon()));
+  for (const auto& [source, added] : stored) {
+    PGA_RETURN_IF_ERROR(
+        connection.Exec("UPDATE public.test_expected SET calls = calls + $1::int8, frames = frames + $2::int8 WHERE "
+                        "source_id = $3::int4",
+                        {added.calls, added.frames, source}, Soon()));
+  }
   return connection.Commit(Soon());
 }
 
@@ -156,19 +172,23 @@ void UpkeepDatabase::Store(const std::vector<TestFrame>& frames) {
   ASSERT_TRUE(stored.ok()) << stored;
 }
 
-absl::StatusOr<StoredSums> UpkeepDatabase::Sums(pg::CopyConnection& connection) {
+absl::StatusOr<StoredSums> UpkeepDatabase::Sums(pg::CopyConnection& connection, std::optional<int32_t> source) {
   StoredSums sums;
+  const std::string of_source = source.has_value() ? absl::StrCat(" WHERE source_id = ", *source) : "";
   const columns::Shape raw = columns::RawShape(Columns(), 2);
   const absl::Status read = CopyOutRows(
       connection,
-      "SELECT 0::int2 AS what, 0::int2 AS level, kind, part, rows::int8, (part = 0)::int4 AS frames, 0 AS entries, 0 "
-      "AS "
-      "series, '{}'::int2[] AS ids, offsets, data FROM metrics.frame UNION ALL SELECT 1::int2, level, kind, part, "
-      "rows, "
-      "frames, frame_entries, series, ids, offsets, data FROM metrics.block UNION ALL SELECT 2::int2, 0::int2, "
-      "0::int2, "
-      "0::int2, calls, frames::int4, 0, 0, '{}', '{}', '' FROM public.test_expected",
+      absl::StrCat("SELECT source_id, 0::int2 AS what, 0::int2 AS level, kind, part, rows::int8, (part = 0)::int4 AS "
+                   "frames, 0 AS entries, 0 AS series, '{}'::int2[] AS ids, offsets, data FROM metrics.frame",
+                   of_source,
+                   " UNION ALL SELECT source_id, 1::int2, level, kind, part, rows, frames, frame_entries, series, ids, "
+                   "offsets, data FROM metrics.block",
+                   of_source,
+                   " UNION ALL SELECT source_id, 2::int2, 0::int2, 0::int2, 0::int2, calls, frames::int4, 0, 0, "
+                   "'{}'::int2[], '{}'::int4[], ''::bytea FROM public.test_expected",
+                   of_source),
       [&](CopyRow& row) -> absl::Status {
+        row.Int4();
         const int16_t what = row.Int2();
         const int16_t level = row.Int2();
         const int16_t kind = row.Int2();
@@ -180,8 +200,8 @@ absl::StatusOr<StoredSums> UpkeepDatabase::Sums(pg::CopyConnection& connection) 
         block.series = row.Int4();
         block.rows = rows;
         if (what == 2) {
-          sums.expected_calls = rows;
-          sums.expected_frames = frames;
+          sums.expected_calls += rows;
+          sums.expected_frames += frames;
           return absl::OkStatus();
         }
         columns::RowSet opened;

@@ -64,7 +64,8 @@ class UpkeepDatabase {
   // One try of the same over a connection of the caller's; for servers that are killed meanwhile.
   static absl::Status Store(pg::CopyConnection& connection, const std::vector<TestFrame>& frames);
   StoredSums Sums();
-  static absl::StatusOr<StoredSums> Sums(pg::CopyConnection& connection);
+  // One statement, of all sources or of one. In the layout citus only what is of one source is of one instant.
+  static absl::StatusOr<StoredSums> Sums(pg::CopyConnection& connection, std::optional<int32_t> source = std::nullopt);
   // Blocks of a level, opened, as one row set.
   columns::RowSet Blocks(int16_t metric, int level, int kind = 1);
   int64_t Number(const std::string& sql);

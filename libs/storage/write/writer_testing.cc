@@ -18,6 +18,7 @@
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/schema_testing.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 
 namespace pga::storage {
@@ -83,7 +84,9 @@ void WriterDatabase::MakeAnew() {
 void WriterDatabase::Make() {
   url_ = Must(server_->CreateDatabase(name_));
   const catalog_v1::Metric metric = SampleMetric();
+  if (absl::Status status = MetricsDatabase::PrepareForLayout(url_); !status.ok()) Die(status);
   MigrateOptions options;
+  options.layout = MetricsDatabase::TestLayout();
   options.metrics = {&metric};
   if (absl::Status status = MigrateUp(url_, Database::kMetrics, options); !status.ok()) Die(status);
 }

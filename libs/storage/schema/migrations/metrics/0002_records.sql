@@ -69,12 +69,20 @@ BEGIN
       metrics.query_text, metrics.ingest_watermark, metrics.ingest_receipt, metrics.pushed_element, metrics.frame,
       metrics.block, metrics.lost_interval, metrics.lease TO pganalytics_maintenance;
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, bytes) ON metrics.quarantine TO pganalytics_maintenance;
+    GRANT SELECT ON metrics.frame_queue TO pganalytics_maintenance;
     GRANT INSERT ON metrics.block, metrics.quarantine TO pganalytics_maintenance;
     GRANT INSERT, UPDATE, DELETE ON metrics.lease TO pganalytics_maintenance;
     GRANT DELETE ON metrics.frame, metrics.block, metrics.ingest_receipt, metrics.pushed_element, metrics.query_text,
       metrics.quarantine, metrics.lost_interval, metrics.ingest_watermark TO pganalytics_maintenance;
     GRANT EXECUTE ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4)
       TO pganalytics_maintenance;
+  END IF;
+  -- Nodes of a cluster reach one another as the role that is in force.
+  IF metrics.layout() = 'citus' THEN
+    FOR member IN SELECT rolname FROM pg_roles
+        WHERE rolname IN ('pganalytics_ingest', 'pganalytics_query', 'pganalytics_maintenance') AND NOT rolcanlogin LOOP
+      EXECUTE format('ALTER ROLE %I LOGIN', member);
+    END LOOP;
   END IF;
   -- The login that migrates is the one services use in a small installation: it may step down to each role. Said even if
   -- it is a member already: since PostgreSQL 16 the membership of a role's creator does not allow SET ROLE.

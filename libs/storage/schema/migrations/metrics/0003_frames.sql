@@ -82,18 +82,48 @@ BEGIN
     ALTER TABLE metrics.block_plain RENAME TO block;
     EXECUTE format('SELECT %I.create_hypertable(''metrics.block''::regclass, ''expires_on''::name, '
                    'chunk_time_interval => interval ''1 day'', create_default_indexes => false)', extension_schema);
+  ELSIF metrics.layout() = 'citus' THEN
+    -- A source's frames and blocks stand on one node, so that a merge moves them in one transaction of that node and a
+    -- question about one source sees one instant. By name: the functions are there only in this layout.
+    -- One connection to each node for the whole transaction: what is made after the tables is made on the nodes too.
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    EXECUTE 'SELECT pg_catalog.create_distributed_table(''metrics.frame'', ''source_id'', colocate_with => ''none''), '
+            'pg_catalog.create_distributed_table(''metrics.block'', ''source_id'', colocate_with => ''metrics.frame'')';
+  END IF;
+END
+$$;
+
+-- Which frames wait to be merged: per source and metric the oldest instant. Found by a scan that jumps over the frames of
+-- each key; in the layout citus, where no recursion runs over several nodes, by reading the keys of all.
+DO $$
+BEGIN
+  IF metrics.layout() = 'citus' THEN
+    CREATE VIEW metrics.frame_queue AS
+      SELECT source_id, metric_id, min(collected_at) AS oldest FROM metrics.frame GROUP BY source_id, metric_id;
+  ELSE
+    CREATE VIEW metrics.frame_queue AS
+      WITH RECURSIVE k AS (
+        (SELECT source_id, metric_id, scope_id, kind, collected_at FROM metrics.frame
+         ORDER BY source_id, metric_id, scope_id, kind, collected_at LIMIT 1)
+        UNION ALL SELECT n.* FROM k CROSS JOIN LATERAL (
+          SELECT f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at FROM metrics.frame f
+          WHERE (f.source_id, f.metric_id, f.scope_id, f.kind) > (k.source_id, k.metric_id, k.scope_id, k.kind)
+          ORDER BY f.source_id, f.metric_id, f.scope_id, f.kind, f.collected_at LIMIT 1) n)
+      SELECT source_id, metric_id, min(collected_at) AS oldest FROM k GROUP BY source_id, metric_id;
   END IF;
 END
 $$;
 
 -- Makes the partitions of metrics.block for every day from `p_from` to `p_to`, both included: one partition per day on
--- which blocks expire. Returns how many it made. Cheap when all are there. Readers and writers go on: a partition is
--- attached. Calls at the same time take turns; 55P03 after 2 s. The layout timescaledb makes chunks by itself.
+-- which blocks expire, in the layout citus one per week from Monday, because each is a table per shard. Returns how many
+-- it made. Cheap when all are there. Readers and writers go on: a partition is attached. Calls at the same time take
+-- turns; 55P03 after 2 s. The layout timescaledb makes chunks by itself.
 CREATE FUNCTION metrics.ensure_block_partitions(p_from date, p_to date) RETURNS int4
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
   AS $$
 DECLARE
   day    date := p_from;
+  days   int4 := 1;
   part   text;
   made   int4 := 0;
   locked bool := false;
@@ -105,6 +135,10 @@ BEGIN
   END IF;
   IF metrics.layout() = 'timescaledb' THEN
     RETURN 0;
+  END IF;
+  IF metrics.layout() = 'citus' THEN
+    days := 7;
+    day := date_trunc('week', p_from)::date;
   END IF;
   WHILE day <= p_to LOOP
     part := 'block_p' || to_char(day, 'YYYYMMDD');
@@ -122,20 +156,21 @@ BEGIN
                        'autovacuum_vacuum_insert_scale_factor = 0.05, '
                        'toast.autovacuum_vacuum_scale_factor = 0.05)', part);
         EXECUTE format('ALTER TABLE metrics.block ATTACH PARTITION metrics_data.%I FOR VALUES FROM (%L) TO (%L)',
-                       part, day, day + 1);
+                       part, day, day + days);
         made := made + 1;
       END IF;
     END IF;
-    day := day + 1;
+    day := day + days;
   END LOOP;
   RETURN made;
 END
 $$;
 
--- Drops the oldest partition of metrics.block whose blocks may go on `p_today` (expires_on <= p_today), and returns 1, or 0
--- when there is none or `p_limit` is below 1. A drop locks the whole table until the transaction ends, so one call drops no
--- more than one; commit between calls. Waits at most 2 s for readers (55P03). In the layout timescaledb, where a drop locks
--- its chunk alone, it drops up to `p_limit` chunks. A day in the future is refused: a clock that is ahead must not delete.
+-- Drops the oldest partition of metrics.block if all of its blocks may go on `p_today` (expires_on <= p_today), and returns
+-- 1, or 0 when there is none or `p_limit` is below 1. A drop locks the whole table until the transaction ends, so one call
+-- drops no more than one; commit between calls. Waits at most 2 s for readers (55P03). In the layout timescaledb, where a
+-- drop locks its chunk alone, it drops up to `p_limit` chunks. A day in the future is refused: a clock that is ahead must
+-- not delete.
 CREATE FUNCTION metrics.drop_expired_blocks(p_today date, p_limit int4) RETURNS int4
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
   AS $$
@@ -169,7 +204,7 @@ BEGIN
   SELECT c.relname INTO part
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'metrics.block'::regclass AND c.relname ~ '^block_p[0-9]{8}$'
-      AND to_date(right(c.relname, 8), 'YYYYMMDD') <= p_today
+      AND to_date(right(c.relname, 8), 'YYYYMMDD') + CASE metrics.layout() WHEN 'citus' THEN 6 ELSE 0 END <= p_today
     ORDER BY c.relname LIMIT 1;
   IF NOT FOUND THEN
     RETURN 0;
@@ -185,6 +220,29 @@ CREATE FUNCTION metrics.frame_count() RETURNS int8
   AS $$ SELECT (SELECT count(*) FROM metrics.frame f WHERE f.part = 0) +
                (SELECT coalesce(sum(b.frames), 0)::int8 FROM metrics.block b WHERE b.level = 0) +
                (SELECT count(*) FROM metrics.pushed_element) $$;
+
+-- How many of the sources have anything of a metric.
+CREATE FUNCTION metrics.count_sources_with(p_sources int4[], p_metric int2) RETURNS int8
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $$
+DECLARE
+  counted int8;
+BEGIN
+  IF metrics.layout() = 'citus' THEN
+    -- Each worker looks at what it has: a list of sources is not joined to what lies on several nodes.
+    SELECT count(DISTINCT t.source_id) INTO counted
+      FROM (SELECT f.source_id FROM metrics.frame f WHERE f.source_id = ANY (p_sources) AND f.metric_id = p_metric
+            UNION ALL
+            SELECT b.source_id FROM metrics.block b WHERE b.source_id = ANY (p_sources) AND b.metric_id = p_metric) t;
+  ELSE
+    SELECT count(*) INTO counted
+      FROM unnest(p_sources) AS s(id)
+      WHERE EXISTS (SELECT FROM metrics.frame f WHERE f.source_id = s.id AND f.metric_id = p_metric)
+         OR EXISTS (SELECT FROM metrics.block b WHERE b.source_id = s.id AND b.metric_id = p_metric);
+  END IF;
+  RETURN counted;
+END
+$$;
 
 REVOKE ALL ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4) FROM PUBLIC;
 

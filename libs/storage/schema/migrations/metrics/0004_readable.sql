@@ -896,6 +896,9 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('pganalytics readable'));
   FOR metric IN SELECT m.id, m.name, m.definition FROM metrics.catalog_metric m ORDER BY m.id LOOP
     body := metrics.readable_query(metric.id, metric.definition, 'since', 'until');
+    IF metrics.layout() = 'citus' THEN
+      body := 'BEGIN RETURN QUERY ' || body || '; END';
+    END IF;
     CONTINUE WHEN EXISTS (
       SELECT FROM pg_proc p
         WHERE p.pronamespace = 'readable'::regnamespace AND p.proname = metric.name AND p.prosrc = body);
@@ -905,8 +908,10 @@ BEGIN
                      metrics.readable_query(metric.id, metric.definition, '(now() - interval ''2 hours'')',
                                             '''infinity''::timestamptz'));
       -- Without SET and STRICT: either would keep it from being inlined.
+      -- In the layout citus a query of an SQL function that has parameters is not planned over nodes.
       EXECUTE format('CREATE OR REPLACE FUNCTION readable.%I(since timestamptz, until timestamptz) '
-                     'RETURNS SETOF readable.%I LANGUAGE sql STABLE ROWS 100000 AS %L', metric.name, metric.name, body);
+                     'RETURNS SETOF readable.%I LANGUAGE %s STABLE ROWS 100000 AS %L', metric.name, metric.name,
+                     CASE metrics.layout() WHEN 'citus' THEN 'plpgsql' ELSE 'sql' END, body);
       EXECUTE format('COMMENT ON VIEW readable.%I IS %L', metric.name, 'Rows of the last two hours');
       EXECUTE format('COMMENT ON FUNCTION readable.%I(timestamptz, timestamptz) IS %L', metric.name,
                      'Rows read in [since, until)');
@@ -929,20 +934,26 @@ CREATE VIEW readable.statement_texts AS
 COMMENT ON VIEW readable.statement_texts IS 'Texts of statements by source_id, dbid and queryid';
 
 -- One row per stored frame and per pushed element. A block says how often each of its frames counts. All three parts have
--- the same types to the letter: only then what a query does not name is decoded in none of them.
+-- the same types to the letter: only then what a query does not name is decoded in none of them. Tables of the
+-- coordinator are joined as subqueries: in the layout citus these go to the workers.
 DROP VIEW IF EXISTS public.metrics;
+DO $do$
+DECLARE
+  joined bool := metrics.layout() = 'citus';
+BEGIN
+  EXECUTE format($q$
 CREATE VIEW public.metrics AS
   SELECT f.collected_at AS "timestamp", c.collector_id, s.name AS source, k.name AS metric_name, f.rows::int8 AS rows,
          (extract(epoch FROM f.collected_at - f.interval_start) * 1000)::int8 AS interval_ms, f.flags::int8 AS flags,
          f.scope_id AS database_oid, f.source_id, f.metric_id
     FROM metrics.frame f
-    LEFT JOIN metrics.collector c ON c.id = f.collector_id
-    LEFT JOIN metrics.source s ON s.id = f.source_id
-    LEFT JOIN metrics.catalog_metric k ON k.id = f.metric_id
+    LEFT JOIN (SELECT id, collector_id FROM metrics.collector) c ON c.id = f.collector_id
+    LEFT JOIN (SELECT id, name FROM metrics.source) s ON s.id = f.source_id
+    LEFT JOIN (SELECT id, name FROM metrics.catalog_metric) k ON k.id = f.metric_id
     WHERE f.part = 0
   UNION ALL
   SELECT metrics.time_of(d.ends[coalesce(d.entry_of[n.i], n.i)]),
-         (SELECT c.collector_id FROM metrics.collector c WHERE c.id = d.collectors[coalesce(d.entry_of[n.i], n.i)]),
+         %1$s,
          d.source, d.metric_name, d.frame_rows[coalesce(d.entry_of[n.i], n.i)],
          d.lengths[coalesce(d.entry_of[n.i], n.i)] / 1000, coalesce(d.flags[coalesce(d.entry_of[n.i], n.i)], 0),
          d.scopes[coalesce(d.entry_of[n.i], n.i)], d.source_id, d.metric_id
@@ -957,13 +968,21 @@ CREATE VIEW public.metrics AS
                                                               b.frame_entries)) AS entry_of,
                  metrics.block_frame_rows(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS frame_rows
             FROM metrics.block b
-            LEFT JOIN metrics.source s ON s.id = b.source_id
-            LEFT JOIN metrics.catalog_metric k ON k.id = b.metric_id
+            LEFT JOIN (SELECT id, name FROM metrics.source) s ON s.id = b.source_id
+            LEFT JOIN (SELECT id, name FROM metrics.catalog_metric) k ON k.id = b.metric_id
             WHERE b.level = 0 AND b.part = 0) d
-    CROSS JOIN LATERAL generate_series(1, d.frames) n(i)
+    CROSS JOIN LATERAL generate_series(1, d.frames) n(i) %2$s
   UNION ALL
   SELECT p.time, p.collector, p.hostname, 'push'::text, 1::int8, 0::int8, 0::int8, 0::int8, NULL::int4, NULL::int2
-    FROM metrics.pushed_element p;
+    FROM metrics.pushed_element p
+  $q$,
+  -- A subquery per row is not sent to the workers. A join is, but it has collectors decoded where nobody asks for them.
+  CASE WHEN joined THEN 'c.collector_id'
+       ELSE '(SELECT c.collector_id FROM metrics.collector c WHERE c.id = d.collectors[coalesce(d.entry_of[n.i], n.i)])' END,
+  CASE WHEN joined THEN 'LEFT JOIN (SELECT id, collector_id FROM metrics.collector) c '
+                        'ON c.id = d.collectors[coalesce(d.entry_of[n.i], n.i)]' ELSE '' END);
+END
+$do$;
 COMMENT ON VIEW public.metrics IS 'One row per stored frame: one metric of one source at one instant';
 
 -- Roles for people and dashboards, as groups: logins are members of one. The second reads texts of statements too.
