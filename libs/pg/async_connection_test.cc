@@ -11,6 +11,7 @@
 #include <limits>
 #include <optional>
 
+#include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/status/testing.h"
 #include "libs/testing/temp_postgres.h"
@@ -141,10 +142,10 @@ TEST_F(AsyncConnectionTest, OneStatementAtATime) {
 
 TEST_F(AsyncConnectionTest, TimeoutClosesTheConnection) {
   auto connection = Connect();
-  const absl::Time began = absl::Now();
+  const clock::SteadyTime began = clock::SteadyNow();
   EXPECT_THAT(Run(connection->Query("SELECT pg_sleep(30)", {}, absl::Milliseconds(200), nullptr)),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
-  EXPECT_LT(absl::Now() - began, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - began, absl::Seconds(5));
   EXPECT_TRUE(connection->broken());
   EXPECT_THAT(Run(connection->Query("SELECT 1", {}, absl::Seconds(5), nullptr)),
               StatusIs(absl::StatusCode::kUnavailable));
@@ -193,7 +194,8 @@ TEST_F(AsyncConnectionTest, NamesAreResolvedAndFailuresSaySo) {
   options_.host = "localhost";
   options_.port = Server()->tcp_port();
   auto connection = Run(AsyncConnection::Connect(options_, &resolver_));
-  EXPECT_TRUE(connection.ok() || connection.status().code() == absl::StatusCode::kPermissionDenied) << connection.status();
+  EXPECT_TRUE(connection.ok() || connection.status().code() == absl::StatusCode::kPermissionDenied)
+      << connection.status();
   options_.host = "no-such-host.invalid";
   EXPECT_FALSE(Run(AsyncConnection::Connect(options_, &resolver_)).ok());
   options_.host = "127.0.0.1";

@@ -18,7 +18,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_builder.h"
@@ -158,7 +159,7 @@ class Bench {
 
   Measured Raw(int writers) {
     Clear();
-    const int64_t now_us = absl::ToUnixMicros(absl::Now());
+    const int64_t now_us = absl::ToUnixMicros(clock::WallNow());
     std::string stream;
     pg::AppendCopyHeader(&stream);
     for (int row = 0; row < kRawRows; ++row) {
@@ -176,14 +177,14 @@ class Bench {
     std::atomic<int64_t> rows{0};
     std::atomic<int64_t> backend_us{0};
     const double own = OwnCpuSeconds();
-    const absl::Time started = absl::Now();
+    const clock::SteadyTime started = clock::SteadyNow();
     std::vector<std::thread> threads;
     for (int w = 0; w < writers; ++w) {
       threads.emplace_back([&] {
-        const absl::Time far = absl::Now() + absl::Minutes(10);
+        const clock::SteadyTime far = clock::SteadyNow() + absl::Minutes(10);
         auto connection = Must(pg::CopyConnection::Connect({.url = url_}, far));
         const double before = CpuSeconds(connection->backend_pid());
-        while (absl::Now() - started < limit_) {
+        while (clock::SteadyNow() - started < limit_) {
           (void)Must(connection->Exec("BEGIN", far));
           Must(connection->BeginCopy(sql, far));
           Must(connection->PutCopyData(stream, far));
@@ -194,7 +195,7 @@ class Bench {
       });
     }
     for (std::thread& thread : threads) thread.join();
-    const double elapsed = absl::ToDoubleSeconds(absl::Now() - started);
+    const double elapsed = absl::ToDoubleSeconds(clock::SteadyNow() - started);
     Measured measured;
     const auto count = static_cast<double>(rows);
     measured.rows_per_second = count / elapsed;
@@ -222,7 +223,7 @@ class Bench {
       std::unique_ptr<ingest::CollectorCall> call;
     };
     std::vector<Collector> collectors(static_cast<size_t>(streams));
-    const int64_t now_us = absl::ToUnixMicros(absl::Now());
+    const int64_t now_us = absl::ToUnixMicros(clock::WallNow());
     for (int c = 0; c < streams; ++c) {
       Collector& collector = collectors[static_cast<size_t>(c)];
       collector.id = absl::StrCat("bench-", c);
@@ -252,15 +253,15 @@ class Bench {
       return cpu;
     };
     const double own = OwnCpuSeconds();
-    const absl::Time started = absl::Now();
+    const clock::SteadyTime started = clock::SteadyNow();
     std::vector<std::thread> threads;
     for (Collector& collector : collectors) {
       threads.emplace_back([&collector, per_stream] {
-        std::vector<absl::Time> sent(static_cast<size_t>(per_stream) + 1);
+        std::vector<clock::SteadyTime> sent(static_cast<size_t>(per_stream) + 1);
         int64_t next = 1, acked = 0;
         while (acked < per_stream) {
           while (next <= per_stream && next - acked <= 16) {
-            sent[static_cast<size_t>(next)] = absl::Now();
+            sent[static_cast<size_t>(next)] = clock::SteadyNow();
             if (!collector.call->Write(collector.requests[static_cast<size_t>(next) - 1])) return;
             ++next;
           }
@@ -268,7 +269,7 @@ class Bench {
           if (answer == nullptr || !answer->has_ack()) {
             Must(absl::InternalError(answer == nullptr ? "the call ended" : answer->ShortDebugString()));
           }
-          const absl::Time now = absl::Now();
+          const clock::SteadyTime now = clock::SteadyNow();
           for (; acked < answer->ack().last_seq(); ++acked) {
             collector.latencies_ms.push_back(absl::ToDoubleMilliseconds(now - sent[static_cast<size_t>(acked) + 1]));
           }
@@ -276,7 +277,7 @@ class Bench {
       });
     }
     for (std::thread& thread : threads) thread.join();
-    const double elapsed = absl::ToDoubleSeconds(absl::Now() - started);
+    const double elapsed = absl::ToDoubleSeconds(clock::SteadyNow() - started);
     const double own_used = OwnCpuSeconds() - own;
     const double backend_used = backends();
     const auto count = static_cast<double>(per_stream * streams * kFrameRows);

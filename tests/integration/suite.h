@@ -41,6 +41,7 @@ class Suite {
   explicit Suite(SuiteOptions options);
 
   int port() const { return port_; }
+  const Databases& databases() const { return databases_; }
   // Empty without TLS.
   std::string ca_pem() const { return options_.tls ? server_ca_.pem() : ""; }
   absl::StatusOr<HttpAnswer> Send(const HttpRequest& request) const { return SendHttp(port_, ca_pem(), request); }
