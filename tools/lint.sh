@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The checks that need no build: format, layers, protos, wording.
+# The checks that need no build: format, layers, protos, waits, wording.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh test
 tools/format.sh
 python3 tools/checks/layer_check.py
 python3 tools/checks/proto_check.py
+python3 tools/checks/time_check.py
 python3 tools/checks/wording_check.py
 echo "lint: clean"

@@ -19,6 +19,7 @@
 #include "libs/catalog/guide_testing.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/testing/temp_postgres.h"
 
@@ -29,8 +30,8 @@ namespace v1 = pganalytics::catalog::v1;
 using ::testing::HasSubstr;
 using TestServer = pga::testing::TempPostgres;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(30);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(30);
 }
 
 // A primary with something to see, and a standby that follows it.
@@ -101,13 +102,14 @@ absl::Status MakePair(const std::string& version, Pair* pair) {
       << " user=postgres password=never-shown application_name=follower'\nprimary_slot_name = 'physical'\n";
   if (absl::Status status = (*primary)->StartServer(); !status.ok()) return status;
   if (absl::Status status = (*standby)->StartServer(); !status.ok()) return status;
-  const absl::Time deadline = Soon();
-  while (true) {
-    const auto streaming = (*primary)->Exec("postgres", "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'");
-    if (streaming.ok() && streaming->rows() == 1) break;
-    if (absl::Now() > deadline) return absl::DeadlineExceededError("the standby does not follow: " + (*standby)->Log());
-    absl::SleepFor(absl::Milliseconds(20));
-  }
+  const bool follows = pga::testing::WaitUntil(
+      [&] {
+        const auto streaming =
+            (*primary)->Exec("postgres", "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'");
+        return streaming.ok() && streaming->rows() == 1;
+      },
+      absl::Seconds(30));
+  if (!follows) return absl::DeadlineExceededError("the standby does not follow: " + (*standby)->Log());
   pair->primary = *std::move(primary);
   pair->standby = *std::move(standby);
   return absl::OkStatus();
@@ -216,9 +218,9 @@ TEST_P(MetricsOnServer, EveryStatementRunsAndMatchesItsShape) {
     int checked = 0;
     for (const v1::Metric& metric : catalog->metrics()) {
       if (metric.queries().empty()) continue;
-      const absl::Time start = absl::Now();
+      const clock::SteadyTime start = clock::SteadyNow();
       const absl::Status status = session.Check(metric);
-      const auto took = absl::Now() - start;
+      const auto took = clock::SteadyNow() - start;
       if (status.code() == absl::StatusCode::kNotFound) continue;
       EXPECT_TRUE(status.ok()) << "PostgreSQL " << GetParam() << (session.facts().in_recovery ? " standby: " : ": ")
                                << status;

@@ -15,9 +15,14 @@ class RealClock final : public Clock {
     clock_gettime(CLOCK_BOOTTIME, &ts);
     return static_cast<int64_t>(ts.tv_sec) * 1'000'000'000 + ts.tv_nsec;
   }
+  SteadyTime Steady() override { return SteadyNow(); }
 };
 
 }  // namespace
+
+absl::Time WallNow() {
+  return absl::Now();
+}
 
 Clock* Clock::Real() {
   static RealClock clock;

@@ -22,6 +22,9 @@ class FakeClock final : public Clock {
     return boottime_nanos_;
   }
 
+  // A point on the same clock as BoottimeNanos.
+  SteadyTime Steady() override { return SteadyTime::FromNanos(BoottimeNanos()); }
+
   // Moves both clocks forward (a negative duration moves the wall clock alone, as a correction of the host would).
   void Advance(absl::Duration by) {
     absl::MutexLock lock(&mutex_);

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace pga::exec {
 
@@ -35,9 +36,9 @@ class BoundedQueue {
 
   // Waits until an item is there, the queue is closed and empty, or the deadline passed. What was pushed before Close
   // is still handed out.
-  std::optional<T> Pop(absl::Time deadline) {
+  std::optional<T> Pop(clock::SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithDeadline(absl::Condition(this, &BoundedQueue::HasNews), deadline);
+    clock::AwaitUntil(mutex_, absl::Condition(this, &BoundedQueue::HasNews), deadline);
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/bounded_queue.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
@@ -24,8 +24,8 @@
 namespace pga::exec {
 namespace {
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 TEST(BoundedQueue, RefusesWhenFullAndKeepsOrder) {
@@ -37,7 +37,7 @@ TEST(BoundedQueue, RefusesWhenFullAndKeepsOrder) {
   EXPECT_TRUE(queue.TryPush(3));
   EXPECT_EQ(queue.Pop(Soon()), 2);
   EXPECT_EQ(queue.Pop(Soon()), 3);
-  EXPECT_EQ(queue.Pop(absl::Now()), std::nullopt);
+  EXPECT_EQ(queue.Pop(clock::SteadyNow()), std::nullopt);
 }
 
 TEST(BoundedQueue, RefusedMoveOnlyItemIsUntouched) {
@@ -108,7 +108,7 @@ TEST(ThreadPool, DeadlineDropsWhatIsQueued) {
   });
   pool.TrySubmit([&] { ++ran; });
   started.WaitForNotification();
-  pool.Drain(absl::Now());
+  pool.Drain(clock::SteadyNow());
   EXPECT_EQ(ran, 1);
   log::Init({});
 }
@@ -142,15 +142,15 @@ TEST(PeriodicTask, GoesOnAfterAnException) {
 TEST(ShutdownSignal, SignalWakesWaiters) {
   ShutdownSignal::Install();
   ShutdownSignal::ResetForTest();
-  EXPECT_FALSE(ShutdownSignal::WaitUntil(absl::Now()));
+  EXPECT_FALSE(ShutdownSignal::WaitUntil(clock::SteadyNow()));
   raise(SIGTERM);
   EXPECT_TRUE(ShutdownSignal::WaitUntil(Soon()));
-  EXPECT_TRUE(ShutdownSignal::WaitUntil(absl::InfiniteFuture()));
+  EXPECT_TRUE(ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture()));
   EXPECT_EQ(ShutdownSignal::signal(), SIGTERM);
   ShutdownSignal::ResetForTest();
   EXPECT_FALSE(ShutdownSignal::requested());
   std::thread asker([] { ShutdownSignal::Request(); });
-  EXPECT_TRUE(ShutdownSignal::WaitUntil(absl::InfiniteFuture()));
+  EXPECT_TRUE(ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture()));
   asker.join();
   EXPECT_EQ(ShutdownSignal::signal(), 0);
   ShutdownSignal::ResetForTest();

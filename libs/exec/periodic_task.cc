@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 
 namespace pga::exec {
@@ -41,10 +42,10 @@ int64_t PeriodicTask::runs() const {
   return runs_;
 }
 
-bool PeriodicTask::AwaitRuns(int64_t runs, absl::Time deadline) const {
+bool PeriodicTask::AwaitRuns(int64_t runs, clock::SteadyTime deadline) const {
   absl::MutexLock lock(&mutex_);
   const auto reached = [this, runs]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return runs_ >= runs; };
-  return mutex_.AwaitWithDeadline(absl::Condition(&reached), deadline);
+  return clock::AwaitUntil(mutex_, absl::Condition(&reached), deadline);
 }
 
 void PeriodicTask::Loop() {

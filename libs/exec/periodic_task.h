@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::exec {
 
@@ -37,7 +38,7 @@ class PeriodicTask {
   int64_t runs() const;
 
   // Waits until at least `runs` runs are finished; false when the deadline came first.
-  bool AwaitRuns(int64_t runs, absl::Time deadline) const;
+  bool AwaitRuns(int64_t runs, clock::SteadyTime deadline) const;
 
  private:
   void Loop();

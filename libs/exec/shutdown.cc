@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::exec {
 namespace {
@@ -69,12 +69,12 @@ void ShutdownSignal::Install() {
   (void)installed;
 }
 
-bool ShutdownSignal::WaitUntil(absl::Time deadline) {
+bool ShutdownSignal::WaitUntil(clock::SteadyTime deadline) {
   pollfd entry{.fd = GetPipe().fds[0], .events = POLLIN, .revents = 0};
   while (!requested()) {
     int timeout_ms = -1;
-    if (deadline != absl::InfiniteFuture()) {
-      const absl::Duration left = deadline - absl::Now();
+    if (deadline != clock::SteadyTime::InfiniteFuture()) {
+      const absl::Duration left = deadline - clock::SteadyNow();
       if (left <= absl::ZeroDuration()) return false;
       timeout_ms = static_cast<int>(
           absl::ToInt64Milliseconds(absl::Ceil(std::min(left, absl::Hours(24)), absl::Milliseconds(1))));

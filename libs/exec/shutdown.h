@@ -3,6 +3,7 @@
 // SIGTERM and SIGINT as an event that main() waits for. The handler itself only writes one byte to a pipe.
 
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace pga::exec {
 
@@ -13,7 +14,7 @@ class ShutdownSignal {
   static void Install();
 
   // Waits for a signal or a Request(); false when the deadline came first. Any number of threads may wait.
-  static bool WaitUntil(absl::Time deadline);
+  static bool WaitUntil(clock::SteadyTime deadline);
 
   // Whether a shutdown has been asked for. Never blocks.
   static bool requested();

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 
 namespace pga::exec {
@@ -27,7 +28,7 @@ ThreadPool::ThreadPool(std::string name, int threads, size_t max_queue)
 }
 
 ThreadPool::~ThreadPool() {
-  Drain(absl::InfiniteFuture());
+  Drain(clock::SteadyTime::InfiniteFuture());
 }
 
 bool ThreadPool::TrySubmit(std::function<void()> task) {
@@ -37,11 +38,11 @@ bool ThreadPool::TrySubmit(std::function<void()> task) {
   return true;
 }
 
-void ThreadPool::Drain(absl::Time deadline) {
+void ThreadPool::Drain(clock::SteadyTime deadline) {
   queue_.Close();
   {
     absl::MutexLock lock(&mutex_);
-    if (!mutex_.AwaitWithDeadline(absl::Condition(this, &ThreadPool::Idle), deadline)) {
+    if (!clock::AwaitUntil(mutex_, absl::Condition(this, &ThreadPool::Idle), deadline)) {
       discard_ = true;
       PGA_LOG(warn, "thread pool drained by its deadline, queued work dropped",
               {{"pool", name_}, {"pending", pending_}});
@@ -60,7 +61,7 @@ int ThreadPool::busy() const {
 
 void ThreadPool::Run() {
   while (true) {
-    std::optional<std::function<void()>> task = queue_.Pop(absl::InfiniteFuture());
+    std::optional<std::function<void()>> task = queue_.Pop(clock::SteadyTime::InfiniteFuture());
     if (!task.has_value()) return;
     bool run = false;
     {

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/bounded_queue.h"
 
 namespace pga::exec {
@@ -32,7 +33,7 @@ class ThreadPool {
   // Refuses new work, lets queued and running tasks finish until the deadline, then drops what is still queued and
   // joins the threads (a running task is waited for: tasks carry their own deadlines). Repeating is safe. Not to be
   // called from a task of this pool.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
   // Whether Drain has begun: TrySubmit refuses for good.
   bool draining() const { return queue_.closed(); }

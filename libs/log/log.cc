@@ -15,7 +15,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
 
 namespace pga::log {
 namespace {
@@ -191,7 +191,7 @@ bool Enabled(Level level) {
 
 void Write(Level level, std::string_view message, std::initializer_list<Field> fields) {
   if (!Enabled(level)) return;
-  const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
+  const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", clock::WallNow(), absl::UTCTimeZone());
   State& state = GetState();
   const std::lock_guard<std::mutex> lock(state.mutex);
   std::string line;

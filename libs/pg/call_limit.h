@@ -5,24 +5,24 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace pga::pg {
 
 struct CallLimit {
-  absl::Time deadline = absl::InfinitePast();
+  clock::SteadyTime deadline = clock::SteadyTime::InfinitePast();
   // True once the caller has gone; empty = it never goes. Called from the thread of the call, often.
   std::function<bool()> cancelled = {};
 
   CallLimit() = default;
-  CallLimit(absl::Time until) : deadline(until) {}  // NOLINT(google-explicit-constructor)
-  CallLimit(absl::Time until, std::function<bool()> gone) : deadline(until), cancelled(std::move(gone)) {}
+  CallLimit(clock::SteadyTime until) : deadline(until) {}  // NOLINT(google-explicit-constructor)
+  CallLimit(clock::SteadyTime until, std::function<bool()> gone) : deadline(until), cancelled(std::move(gone)) {}
 
   // CANCELLED or DEADLINE_EXCEEDED.
   absl::Status Check() const {
     if (cancelled && cancelled()) return absl::CancelledError("the caller has gone");
-    if (absl::Now() >= deadline) return absl::DeadlineExceededError("the database did not answer in time");
+    if (clock::SteadyNow() >= deadline) return absl::DeadlineExceededError("the database did not answer in time");
     return absl::OkStatus();
   }
 };

@@ -12,7 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 
@@ -23,9 +23,9 @@ namespace {
 constexpr absl::Duration kLeastTimeout = absl::Seconds(2);
 constexpr std::string_view kCannotConnectNow = "57P03";
 
-absl::Status Wait(const PGconn* connection, short events, absl::Time deadline) {
+absl::Status Wait(const PGconn* connection, short events, clock::SteadyTime deadline) {
   while (true) {
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - clock::SteadyNow();
     if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("the database did not answer in time");
     pollfd poller{PQsocket(connection), events, 0};
     const auto left_ms = std::min<int64_t>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))), 60'000);
@@ -35,7 +35,7 @@ absl::Status Wait(const PGconn* connection, short events, absl::Time deadline) {
   }
 }
 
-absl::StatusOr<RawConnection> Attempt(const std::string& conninfo, absl::Time deadline) {
+absl::StatusOr<RawConnection> Attempt(const std::string& conninfo, clock::SteadyTime deadline) {
   RawConnection connection(PQconnectStart(conninfo.c_str()));
   if (connection == nullptr) return absl::ResourceExhaustedError("no memory for a connection");
   if (PQstatus(connection.get()) == CONNECTION_BAD) return ConnectFailure(connection.get());
@@ -93,8 +93,8 @@ void ConnectionCloser::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }
 
-absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, absl::Time deadline) {
-  if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
+absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, clock::SteadyTime deadline) {
+  if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left to connect to the database");
   const auto attempts = PerHost(conninfo);
   if (!attempts.ok()) return attempts.status();
   absl::Duration each = absl::InfiniteDuration();
@@ -105,7 +105,7 @@ absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, absl::
   }
   absl::Status failure;
   for (size_t i = 0; i < attempts->size(); ++i) {
-    const absl::Time now = absl::Now();
+    const clock::SteadyTime now = clock::SteadyNow();
     if (i > 0 && now >= deadline) break;
     // A host that does not answer leaves its share of the time to the others.
     const absl::Duration share = (deadline - now) / static_cast<int64_t>(attempts->size() - i);

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 struct pg_conn;
 
@@ -22,6 +23,6 @@ using RawConnection = std::unique_ptr<pg_conn, ConnectionCloser>;
 // search. The error carries the server's SQLSTATE, or 08001 when no server answered, and 28P01 when a password is
 // wanted and none given. DEADLINE_EXCEEDED when the time is over; names are resolved by the system's resolver, which
 // the deadline does not bound. Thread-safe.
-absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, absl::Time deadline);
+absl::StatusOr<RawConnection> OpenConnection(const std::string& conninfo, clock::SteadyTime deadline);
 
 }  // namespace pga::pg

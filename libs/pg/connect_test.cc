@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/pg/errors.h"
 #include "libs/pg/pool.h"
@@ -20,8 +20,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 // A refusal means the same in each language of the server, for both kinds of connection.
@@ -101,10 +101,10 @@ TEST(OpenConnection, SilentHostLeavesTimeForTheNext) {
   const std::string conninfo = absl::StrCat(
       "host=/nonexistent,127.0.0.1,", (*server)->socket_dir(), " port=5432,", ntohs(address.sin_port), ",",
       (*server)->port(), " user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=2");
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   const auto connection = OpenConnection(conninfo, Soon());
   EXPECT_TRUE(connection.ok()) << connection.status();
-  EXPECT_LT(absl::Now() - started, absl::Seconds(10));
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(10));
   // Of a host that refuses, the others are not asked: they would say the same.
   const absl::Status refused =
       OpenConnection(absl::StrCat("host=", (*server)->socket_dir(), ",127.0.0.1 port=", (*server)->port(), ",",

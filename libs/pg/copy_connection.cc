@@ -14,6 +14,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
@@ -84,9 +85,9 @@ struct CopyConnection::Impl {
     return MakeError("08006", absl::StrCat(std::string(doing), ": ", PQerrorMessage(conn)));
   }
 
-  absl::Status Wait(short events, absl::Time deadline) {
+  absl::Status Wait(short events, clock::SteadyTime deadline) {
     while (true) {
-      const absl::Duration left = deadline - absl::Now();
+      const absl::Duration left = deadline - clock::SteadyNow();
       if (left <= absl::ZeroDuration()) {
         lost = true;
         return absl::DeadlineExceededError("the database did not answer in time");
@@ -104,7 +105,7 @@ struct CopyConnection::Impl {
   }
 
   // Sends what libpq has buffered, reading meanwhile so that neither side blocks the other.
-  absl::Status Flush(absl::Time deadline) {
+  absl::Status Flush(clock::SteadyTime deadline) {
     while (true) {
       const int left = PQflush(conn);
       if (left == 0) return absl::OkStatus();
@@ -115,7 +116,7 @@ struct CopyConnection::Impl {
   }
 
   // The next result; null = the command is over.
-  absl::StatusOr<PgResult> Next(absl::Time deadline) {
+  absl::StatusOr<PgResult> Next(clock::SteadyTime deadline) {
     while (PQisBusy(conn)) {
       if (auto status = Wait(POLLIN, deadline); !status.ok()) return status;
       if (!PQconsumeInput(conn)) return Lost("reading");
@@ -129,7 +130,7 @@ struct CopyConnection::Impl {
   }
 
   // Reads all results of a command; the last one counts, the first error wins.
-  absl::StatusOr<PgResult> Finish(absl::Time deadline) {
+  absl::StatusOr<PgResult> Finish(clock::SteadyTime deadline) {
     PgResult last;
     absl::Status error;
     while (true) {
@@ -153,7 +154,7 @@ struct CopyConnection::Impl {
   absl::Status WaitInterruptibly(short events, const CallLimit& limit) {
     while (true) {
       if (absl::Status status = limit.Check(); !status.ok()) return status;
-      const absl::Duration left = std::min(limit.deadline - absl::Now(), kCancelPoll);
+      const absl::Duration left = std::min(limit.deadline - clock::SteadyNow(), kCancelPoll);
       pollfd poller{PQsocket(conn), events, 0};
       const int ready =
           ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)))));
@@ -165,14 +166,14 @@ struct CopyConnection::Impl {
     }
   }
 
-  absl::Status Usable(absl::Time deadline) {
+  absl::Status Usable(clock::SteadyTime deadline) {
     if (query_open) return absl::FailedPreconditionError("a query is still open");
     if (lost || PQstatus(conn) != CONNECTION_OK) return MakeError("08003", "the connection is closed");
-    if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left for the statement");
+    if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left for the statement");
     return absl::OkStatus();
   }
 
-  absl::StatusOr<PgResult> Command(const std::string& sql, const Params& params, absl::Time deadline) {
+  absl::StatusOr<PgResult> Command(const std::string& sql, const Params& params, clock::SteadyTime deadline) {
     if (auto status = Usable(deadline); !status.ok()) return status;
     int sent = 0;
     if (params.empty()) {
@@ -196,9 +197,9 @@ CopyConnection::CopyConnection(std::unique_ptr<Impl> impl) : impl_(std::move(imp
 CopyConnection::~CopyConnection() = default;
 
 absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const CopyConnectionOptions& options,
-                                                                        absl::Time deadline) {
-  if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
-  auto conninfo = CompleteConninfo(options.url, options.application_name, deadline - absl::Now());
+                                                                        clock::SteadyTime deadline) {
+  if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left to connect to the database");
+  auto conninfo = CompleteConninfo(options.url, options.application_name, deadline - clock::SteadyNow());
   if (!conninfo.ok()) return conninfo.status();
   auto opened = OpenConnection(*conninfo, deadline);
   if (!opened.ok()) return opened.status();
@@ -231,7 +232,7 @@ absl::StatusOr<std::unique_ptr<CopyConnection>> CopyConnection::Connect(const Co
   return connection;
 }
 
-absl::StatusOr<Result> CopyConnection::Exec(const std::string& sql, const Params& params, absl::Time deadline) {
+absl::StatusOr<Result> CopyConnection::Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline) {
   auto result = impl_->Command(sql, params, deadline);
   if (!result.ok()) return result.status();
   const auto kind = PQresultStatus(result->get());
@@ -264,7 +265,7 @@ absl::Status CopyConnection::Query(const std::string& sql, const Params& params,
   }
   absl::Status error;
   std::vector<BinaryRow::Field> fields;
-  absl::Time asked = absl::Now();
+  clock::SteadyTime asked = clock::SteadyNow();
   while (true) {
     while (PQisBusy(conn)) {
       if (auto status = impl_->WaitInterruptibly(POLLIN, limit); !status.ok()) return status;
@@ -276,7 +277,7 @@ absl::Status CopyConnection::Query(const std::string& sql, const Params& params,
     const auto kind = PQresultStatus(result.get());
     if (kind == PGRES_SINGLE_TUPLE) {
       // A server that is faster than the sink never lets this side wait.
-      if (const absl::Time now = absl::Now(); now - asked > kCancelPoll) {
+      if (const clock::SteadyTime now = clock::SteadyNow(); now - asked > kCancelPoll) {
         asked = now;
         if (auto status = limit.Check(); !status.ok()) return status;
       }
@@ -297,7 +298,7 @@ absl::Status CopyConnection::Query(const std::string& sql, const Params& params,
   return error;
 }
 
-absl::Status CopyConnection::EndQuery(absl::Time deadline) {
+absl::Status CopyConnection::EndQuery(clock::SteadyTime deadline) {
   while (impl_->query_open) {
     auto next = impl_->Next(deadline);
     if (!next.ok()) return next.status();
@@ -311,7 +312,7 @@ bool CopyConnection::query_open() const {
   return impl_->query_open;
 }
 
-absl::Status CopyConnection::ExecAll(const std::vector<std::string>& statements, absl::Time deadline) {
+absl::Status CopyConnection::ExecAll(const std::vector<std::string>& statements, clock::SteadyTime deadline) {
   if (auto status = impl_->Usable(deadline); !status.ok()) return status;
   if (PQenterPipelineMode(impl_->conn) != 1) return impl_->Lost("entering pipeline mode");
   absl::Status error;
@@ -336,14 +337,14 @@ absl::Status CopyConnection::ExecAll(const std::vector<std::string>& statements,
   return error;
 }
 
-absl::Status CopyConnection::BeginCopy(const std::string& sql, absl::Time deadline) {
+absl::Status CopyConnection::BeginCopy(const std::string& sql, clock::SteadyTime deadline) {
   auto result = impl_->Command(sql, {}, deadline);
   if (!result.ok()) return result.status();
   if (PQresultStatus(result->get()) != PGRES_COPY_IN) return absl::InvalidArgumentError("not a COPY FROM STDIN");
   return absl::OkStatus();
 }
 
-absl::Status CopyConnection::PutCopyData(std::string_view data, absl::Time deadline) {
+absl::Status CopyConnection::PutCopyData(std::string_view data, clock::SteadyTime deadline) {
   constexpr size_t kChunk = 256 * 1024;  // bounds what libpq buffers while the server is slower than we are
   while (!data.empty()) {
     const size_t size = std::min(data.size(), kChunk);
@@ -359,7 +360,7 @@ absl::Status CopyConnection::PutCopyData(std::string_view data, absl::Time deadl
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> CopyConnection::EndCopy(absl::Time deadline) {
+absl::StatusOr<int64_t> CopyConnection::EndCopy(clock::SteadyTime deadline) {
   while (true) {
     const int put = PQputCopyEnd(impl_->conn, nullptr);
     if (put < 0) return impl_->Lost("sending");
@@ -374,7 +375,7 @@ absl::StatusOr<int64_t> CopyConnection::EndCopy(absl::Time deadline) {
   return rows;
 }
 
-absl::Status CopyConnection::AbortCopy(std::string_view reason, absl::Time deadline) {
+absl::Status CopyConnection::AbortCopy(std::string_view reason, clock::SteadyTime deadline) {
   while (true) {
     const int put = PQputCopyEnd(impl_->conn, std::string(reason).c_str());
     if (put < 0) return impl_->Lost("sending");
@@ -388,7 +389,7 @@ absl::Status CopyConnection::AbortCopy(std::string_view reason, absl::Time deadl
 }
 
 absl::Status CopyConnection::CopyOut(const std::string& sql, const std::function<absl::Status(std::string_view)>& sink,
-                                     absl::Time deadline) {
+                                     clock::SteadyTime deadline) {
   auto begun = impl_->Command(sql, {}, deadline);
   if (!begun.ok()) return begun.status();
   if (PQresultStatus(begun->get()) != PGRES_COPY_OUT) return absl::InvalidArgumentError("not a COPY TO STDOUT");
@@ -412,7 +413,7 @@ absl::Status CopyConnection::CopyOut(const std::string& sql, const std::function
   return impl_->Finish(deadline).status();
 }
 
-absl::Status CopyConnection::Commit(absl::Time deadline) {
+absl::Status CopyConnection::Commit(clock::SteadyTime deadline) {
   const auto result = impl_->Command("COMMIT", {}, deadline);
   if (!result.ok()) {
     if (impl_->lost) return MakeError("08007", std::string(result.status().message()));

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/binary_row.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/value.h"
@@ -40,15 +41,15 @@ class CopyConnection {
  public:
   // Names are resolved by the system's resolver, which `deadline` does not bound.
   static absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const CopyConnectionOptions& options,
-                                                                 absl::Time deadline);
+                                                                 clock::SteadyTime deadline);
   ~CopyConnection();
   CopyConnection(const CopyConnection&) = delete;
   CopyConnection& operator=(const CopyConnection&) = delete;
 
   // With parameters one statement; without any, `sql` may hold several, run as one implicit transaction unless it says
   // otherwise. Returns the last statement's result.
-  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, absl::Time deadline);
-  absl::StatusOr<Result> Exec(const std::string& sql, absl::Time deadline) { return Exec(sql, {}, deadline); }
+  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline);
+  absl::StatusOr<Result> Exec(const std::string& sql, clock::SteadyTime deadline) { return Exec(sql, {}, deadline); }
 
   // One statement whose rows come in binary, one at a time, so that no more than one of them is in memory. Asks
   // `limit.cancelled` at least every 100 ms. CANCELLED, DEADLINE_EXCEEDED and a failure of `sink` leave the statement
@@ -56,30 +57,30 @@ class CopyConnection {
   using RowSink = std::function<absl::Status(const BinaryRow&)>;
   absl::Status Query(const std::string& sql, const Params& params, const RowSink& sink, const CallLimit& limit);
   // Reads what is left of an open query and throws it away; its error is none of this call.
-  absl::Status EndQuery(absl::Time deadline);
+  absl::Status EndQuery(clock::SteadyTime deadline);
   bool query_open() const;
 
   // Sends parameterless statements in one go and reads all their answers: one round trip for many statements. Stops at
   // the first error, which it returns.
-  absl::Status ExecAll(const std::vector<std::string>& statements, absl::Time deadline);
+  absl::Status ExecAll(const std::vector<std::string>& statements, clock::SteadyTime deadline);
 
   // COPY ... FROM STDIN: BeginCopy, PutCopyData any number of times (blocks only while the socket is full), EndCopy.
   // After an error inside COPY the server ends it by itself; the transaction is then in the failed state.
-  absl::Status BeginCopy(const std::string& sql, absl::Time deadline);
-  absl::Status PutCopyData(std::string_view data, absl::Time deadline);
+  absl::Status BeginCopy(const std::string& sql, clock::SteadyTime deadline);
+  absl::Status PutCopyData(std::string_view data, clock::SteadyTime deadline);
   // Rows stored.
-  absl::StatusOr<int64_t> EndCopy(absl::Time deadline);
+  absl::StatusOr<int64_t> EndCopy(clock::SteadyTime deadline);
   // Gives up the COPY; the transaction fails.
-  absl::Status AbortCopy(std::string_view reason, absl::Time deadline);
+  absl::Status AbortCopy(std::string_view reason, clock::SteadyTime deadline);
 
   // COPY ... TO STDOUT: `sink` gets one row (text) or chunk (binary) at a time and may end it by a status, which closes
   // the connection.
   absl::Status CopyOut(const std::string& sql, const std::function<absl::Status(std::string_view)>& sink,
-                       absl::Time deadline);
+                       clock::SteadyTime deadline);
 
   // Sends COMMIT. UNKNOWN: the connection was lost and it may have happened. FAILED_PRECONDITION: the transaction had
   // failed and was rolled back.
-  absl::Status Commit(absl::Time deadline);
+  absl::Status Commit(clock::SteadyTime deadline);
 
   // Breaks the connection from any thread: a call that waits ends with UNAVAILABLE, and so does every later one. The
   // server ends the transaction when it notices.

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/errors.h"
 #include "libs/testing/temp_postgres.h"
@@ -15,8 +15,8 @@
 namespace pga::pg {
 namespace {
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 class CopyConnectionTest : public ::testing::Test {
@@ -155,7 +155,7 @@ TEST(CopyConnectionFaults, SilentServerEndsAtTheDeadline) {
   const std::string line(1 << 20, 'x');
   absl::Status status;
   for (int i = 0; i < 64 && status.ok(); ++i) {
-    status = (*connection)->PutCopyData(line + "\n", absl::Now() + absl::Milliseconds(300));
+    status = (*connection)->PutCopyData(line + "\n", clock::SteadyNow() + absl::Milliseconds(300));
   }
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
   EXPECT_FALSE((*connection)->ok());
@@ -164,7 +164,7 @@ TEST(CopyConnectionFaults, SilentServerEndsAtTheDeadline) {
 
 TEST_F(CopyConnectionTest, AnotherThreadEndsAWaitingCall) {
   const int pid = connection_->backend_pid();
-  const absl::Time begun = absl::Now();
+  const clock::SteadyTime begun = clock::SteadyNow();
   std::thread other([&] {
     auto watcher = testing::SharedPostgres()->Connect();
     ASSERT_TRUE(watcher.ok());
@@ -176,7 +176,7 @@ TEST_F(CopyConnectionTest, AnotherThreadEndsAWaitingCall) {
     connection_->Interrupt();
   });
   EXPECT_TRUE(absl::IsUnavailable(connection_->Exec("SELECT pg_sleep(30)", begun + absl::Seconds(60)).status()));
-  EXPECT_LT(absl::Now() - begun, absl::Seconds(25));
+  EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(25));
   EXPECT_FALSE(connection_->ok());
   other.join();
 }

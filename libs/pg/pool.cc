@@ -13,6 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
@@ -22,6 +23,7 @@ namespace {
 
 // What a silent server may take beyond the deadline before its socket is shut: statement_timeout gets its chance first.
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
+constexpr absl::Duration kRollbackLimit = absl::Seconds(2);
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 
 // libpqxx 6.4 forgets the code of some errors whose class it knows.
@@ -115,7 +117,7 @@ class Watchdog {
   }
 
   // Guards one blocking call on `fd`; the socket must not be closed before Disarm.
-  int64_t Arm(int fd, absl::Time when) {
+  int64_t Arm(int fd, clock::SteadyTime when) {
     absl::MutexLock lock(&mu_);
     watched_.push_back({++last_id_, fd, when, false});
     if (when < next_) changed_ = true;
@@ -134,7 +136,7 @@ class Watchdog {
   struct Watched {
     int64_t id;
     int fd;
-    absl::Time when;
+    clock::SteadyTime when;
     bool fired;
   };
 
@@ -143,8 +145,8 @@ class Watchdog {
   void Run() {
     absl::MutexLock lock(&mu_);
     while (!stopping_) {
-      next_ = absl::InfiniteFuture();
-      const absl::Time now = absl::Now();
+      next_ = clock::SteadyTime::InfiniteFuture();
+      const clock::SteadyTime now = clock::SteadyNow();
       for (Watched& watched : watched_) {
         if (watched.fired) continue;
         if (watched.when <= now) {
@@ -155,13 +157,13 @@ class Watchdog {
         }
       }
       changed_ = false;
-      mu_.AwaitWithDeadline(absl::Condition(this, &Watchdog::Changed), next_);
+      clock::AwaitUntil(mu_, absl::Condition(this, &Watchdog::Changed), next_);
     }
   }
 
   absl::Mutex mu_;
   std::vector<Watched> watched_;
-  absl::Time next_ = absl::InfiniteFuture();  // when the thread wakes by itself
+  clock::SteadyTime next_ = clock::SteadyTime::InfiniteFuture();  // when the thread wakes by itself
   int64_t last_id_ = 0;
   bool changed_ = false;
   bool stopping_ = false;
@@ -191,7 +193,11 @@ class OpenedConnection final : public pqxx::connection_base {
 class Session {
  public:
   Session(RawConnection raw, Watchdog* watchdog, const PoolOptions* options)
-      : connection_(std::move(raw)), quiet_(connection_), watchdog_(watchdog), options_(options), born_(absl::Now()) {
+      : connection_(std::move(raw)),
+        quiet_(connection_),
+        watchdog_(watchdog),
+        options_(options),
+        born_(clock::SteadyNow()) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     // A connection that comes back by itself would have lost its role and its timeouts.
@@ -199,7 +205,7 @@ class Session {
 #pragma GCC diagnostic pop
   }
 
-  absl::Status Prepare(absl::Time deadline) {
+  absl::Status Prepare(clock::SteadyTime deadline) {
     const auto lock_ms = absl::ToInt64Milliseconds(options_->lock_timeout);
     auto set = Run(absl::StrCat("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET lock_timeout = ", lock_ms,
                                 "; SET idle_in_transaction_session_timeout = 60000"),
@@ -215,7 +221,7 @@ class Session {
   }
 
   // In the open transaction if there is one, else in autocommit.
-  absl::StatusOr<Result> Run(const std::string& sql, const Params& params, absl::Time deadline) {
+  absl::StatusOr<Result> Run(const std::string& sql, const Params& params, clock::SteadyTime deadline) {
     std::vector<std::optional<std::string>> rendered;
     if (auto status = RenderParams(params, &rendered); !status.ok()) return status;
     std::vector<const char*> values;
@@ -231,8 +237,10 @@ class Session {
     });
   }
 
-  absl::Status Begin(Isolation isolation) {
-    try {
+  absl::Status Begin(Isolation isolation, clock::SteadyTime deadline) {
+    const auto begun = Watched<bool>(deadline, [&] {
+      // The constructors send BEGIN. Whether a transaction is open is not known when they fail.
+      broken_ = true;
       switch (isolation) {
         case Isolation::kReadCommitted:
           transaction_ = std::make_unique<pqxx::work>(connection_);
@@ -244,18 +252,21 @@ class Session {
           transaction_ = std::make_unique<pqxx::transaction<pqxx::repeatable_read, pqxx::read_only>>(connection_);
           break;
       }
-      return absl::OkStatus();
-    } catch (...) {
-      broken_ = true;
-      return CurrentException(false);
-    }
+      broken_ = false;
+      return true;
+    });
+    return begun.status();
   }
 
-  absl::Status Commit(absl::Time deadline) {
+  absl::Status Commit(clock::SteadyTime deadline) {
     auto result = Guarded<bool>(deadline, [](pqxx::transaction_base& work) {
       work.commit();
       return true;
     });
+    if (!result.ok()) {
+      // Without time for COMMIT the transaction is still open; its destructor would send ROLLBACK without a limit.
+      Rollback(clock::SteadyNow() + kRollbackLimit);
+    }
     transaction_.reset();
     if (result.ok()) return absl::OkStatus();
     // Whatever ended the connection here, the server may have committed before.
@@ -263,7 +274,7 @@ class Session {
     return result.status();
   }
 
-  void Rollback(absl::Time deadline) {
+  void Rollback(clock::SteadyTime deadline) {
     Guarded<bool>(deadline,
                   [](pqxx::transaction_base& work) {
                     work.abort();
@@ -282,21 +293,21 @@ class Session {
     if (broken_ || !connection_.is_open()) return false;
     pollfd poller{connection_.sock(), POLLIN, 0};
     if (::poll(&poller, 1, 0) == 0) return true;
-    return Run("SELECT 1", {}, absl::Now() + absl::Seconds(2)).ok();
+    return Run("SELECT 1", {}, clock::SteadyNow() + absl::Seconds(2)).ok();
   }
 
   bool broken() const {
     return broken_;
   }
   absl::Duration age() const {
-    return absl::Now() - born_;
+    return clock::SteadyNow() - born_;
   }
 
  private:
   // statement_timeout in ms. Rounded up on a coarse scale, so that most statements find the right one in force; the
   // watchdog keeps the caller's deadline itself.
-  int64_t TimeoutFor(absl::Time deadline) const {
-    absl::Duration left = std::min(deadline - absl::Now(), options_->statement_timeout);
+  int64_t TimeoutFor(clock::SteadyTime deadline) const {
+    absl::Duration left = std::min(deadline - clock::SteadyNow(), options_->statement_timeout);
     left = std::max(left, kLeastTimeout);
     const int64_t exact = absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
     for (const int64_t step :
@@ -306,21 +317,29 @@ class Session {
     return exact / 300'000 * 300'000 + 300'000;
   }
 
+  // Runs `fn` on the open transaction if there is one, else in autocommit; otherwise as Watched.
   template <typename T, typename Fn>
-  absl::StatusOr<T> Guarded(absl::Time deadline, Fn fn) {
+  absl::StatusOr<T> Guarded(clock::SteadyTime deadline, Fn fn) {
+    return Watched<T>(deadline, [&]() -> T {
+      if (transaction_ != nullptr) return fn(*transaction_);
+      pqxx::nontransaction work(connection_);
+      return fn(static_cast<pqxx::transaction_base&>(work));
+    });
+  }
+
+  // Everything that sends to the server goes through here: the watchdog shuts the socket of a server that does not
+  // answer.
+  template <typename T, typename Fn>
+  absl::StatusOr<T> Watched(clock::SteadyTime deadline, Fn fn) {
     if (broken_ || !connection_.is_open()) return MakeError("08003", "the connection is closed");
-    if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left for the statement");
-    const absl::Time limit = std::min(deadline, absl::Now() + options_->statement_timeout);
+    const clock::SteadyTime now = clock::SteadyNow();
+    if (deadline <= now) return absl::DeadlineExceededError("no time left for the statement");
+    const clock::SteadyTime limit = std::min(deadline, now + options_->statement_timeout);
     const int64_t watch = watchdog_->Arm(connection_.sock(), limit + kWatchdogGrace);
     absl::StatusOr<T> outcome = absl::UnknownError("");
     bool failed = false;
     try {
-      if (transaction_ != nullptr) {
-        outcome = fn(*transaction_);
-      } else {
-        pqxx::nontransaction work(connection_);
-        outcome = fn(static_cast<pqxx::transaction_base&>(work));
-      }
+      outcome = fn();
     } catch (...) {
       failed = true;
       if (watchdog_->Disarm(watch)) {
@@ -340,7 +359,7 @@ class Session {
   pqxx::quiet_errorhandler quiet_;  // libpqxx would print notices to stderr
   Watchdog* watchdog_;
   const PoolOptions* options_;
-  absl::Time born_;
+  clock::SteadyTime born_;
   std::unique_ptr<pqxx::transaction_base> transaction_;
   int64_t timeout_ms_ = -1;
   bool broken_ = false;
@@ -350,13 +369,13 @@ class PoolCore {
  public:
   PoolCore(PoolOptions options, std::string conninfo) : options_(std::move(options)), conninfo_(std::move(conninfo)) {}
 
-  absl::StatusOr<std::unique_ptr<Session>> Acquire(absl::Time deadline) {
+  absl::StatusOr<std::unique_ptr<Session>> Acquire(clock::SteadyTime deadline) {
     while (true) {
       std::unique_ptr<Session> session;
       {
         absl::MutexLock lock(&mu_);
         ++waiting_;
-        mu_.AwaitWithDeadline(absl::Condition(this, &PoolCore::HasRoom), deadline);
+        clock::AwaitUntil(mu_, absl::Condition(this, &PoolCore::HasRoom), deadline);
         --waiting_;
         if (!HasRoom()) {
           return absl::ResourceExhaustedError(absl::StrCat("all ", options_.size, " database connections are in use"));
@@ -403,8 +422,8 @@ class PoolCore {
  private:
   bool HasRoom() const { return leased_ < options_.size; }
 
-  absl::StatusOr<std::unique_ptr<Session>> Open(absl::Time deadline) {
-    if (deadline <= absl::Now()) return absl::DeadlineExceededError("no time left to connect to the database");
+  absl::StatusOr<std::unique_ptr<Session>> Open(clock::SteadyTime deadline) {
+    if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left to connect to the database");
     absl::StatusOr<std::unique_ptr<Session>> opened = absl::UnknownError("");
     try {
       if (auto raw = OpenConnection(conninfo_, deadline); raw.ok()) {
@@ -470,16 +489,16 @@ void Lease::Discard() {
   core_ = nullptr;
 }
 
-absl::StatusOr<Result> Lease::Exec(const std::string& sql, const Params& params, absl::Time deadline) {
+absl::StatusOr<Result> Lease::Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline) {
   return session_->Run(sql, params, deadline);
 }
 
-absl::Status Lease::InTransaction(absl::Time deadline, const std::function<absl::Status(Transaction&)>& body,
+absl::Status Lease::InTransaction(clock::SteadyTime deadline, const std::function<absl::Status(Transaction&)>& body,
                                   Isolation isolation) {
-  if (auto status = session_->Begin(isolation); !status.ok()) return status;
+  if (auto status = session_->Begin(isolation, deadline); !status.ok()) return status;
   Transaction transaction(session_.get(), deadline);
   // Also when the body throws: the next user of the session must not find its transaction open.
-  absl::Cleanup undo = [this] { session_->Rollback(absl::Now() + absl::Seconds(2)); };
+  absl::Cleanup undo = [this] { session_->Rollback(clock::SteadyNow() + kRollbackLimit); };
   absl::Status status = body(transaction);
   // A body that overlooks a failed statement must not be told that its work is there.
   if (status.ok()) status = transaction.failure_;
@@ -499,26 +518,26 @@ absl::StatusOr<std::unique_ptr<Pool>> Pool::Create(PoolOptions options) {
       new Pool(std::make_unique<internal::PoolCore>(std::move(options), *std::move(conninfo))));
 }
 
-absl::StatusOr<Lease> Pool::Acquire(absl::Time deadline) {
+absl::StatusOr<Lease> Pool::Acquire(clock::SteadyTime deadline) {
   auto session = core_->Acquire(deadline);
   if (!session.ok()) return session.status();
   return Lease(core_.get(), *std::move(session));
 }
 
-absl::StatusOr<Result> Pool::Exec(const std::string& sql, const Params& params, absl::Time deadline) {
+absl::StatusOr<Result> Pool::Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline) {
   auto lease = Acquire(deadline);
   if (!lease.ok()) return lease.status();
   return lease->Exec(sql, params, deadline);
 }
 
-absl::Status Pool::InTransaction(absl::Time deadline, const std::function<absl::Status(Transaction&)>& body,
+absl::Status Pool::InTransaction(clock::SteadyTime deadline, const std::function<absl::Status(Transaction&)>& body,
                                  Isolation isolation) {
   auto lease = Acquire(deadline);
   if (!lease.ok()) return lease.status();
   return lease->InTransaction(deadline, body, isolation);
 }
 
-absl::Status Pool::Ping(absl::Time deadline) {
+absl::Status Pool::Ping(clock::SteadyTime deadline) {
   return Exec("SELECT 1", {}, deadline).status();
 }
 

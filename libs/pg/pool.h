@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/value.h"
 
 namespace pga::pg {
@@ -62,9 +63,9 @@ class Transaction {
 
  private:
   friend class Lease;
-  Transaction(internal::Session* session, absl::Time deadline) : session_(session), deadline_(deadline) {}
+  Transaction(internal::Session* session, clock::SteadyTime deadline) : session_(session), deadline_(deadline) {}
   internal::Session* session_;
-  absl::Time deadline_;
+  clock::SteadyTime deadline_;
   absl::Status failure_;
 };
 
@@ -78,11 +79,11 @@ class Lease {
 
   // One statement in autocommit; blocks until `deadline` at most (plus 1 s when the server is silent). UNAVAILABLE
   // after sending means the outcome of a write is not known: repeat only what may happen twice.
-  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, absl::Time deadline);
+  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline);
 
   // BEGIN, `body`, COMMIT; ROLLBACK when `body` fails, and then its status. UNKNOWN: the connection was lost during
   // COMMIT.
-  absl::Status InTransaction(absl::Time deadline, const std::function<absl::Status(Transaction&)>& body,
+  absl::Status InTransaction(clock::SteadyTime deadline, const std::function<absl::Status(Transaction&)>& body,
                              Isolation isolation = Isolation::kReadCommitted);
 
   // Closes the connection instead of returning it; for sessions whose state must not be reused.
@@ -105,16 +106,16 @@ class Pool {
 
   // A live connection, opened if need be. RESOURCE_EXHAUSTED when all are in use until `deadline`; UNAVAILABLE,
   // PERMISSION_DENIED or NOT_FOUND when connecting fails.
-  absl::StatusOr<Lease> Acquire(absl::Time deadline);
+  absl::StatusOr<Lease> Acquire(clock::SteadyTime deadline);
 
   // Acquire and Exec in one.
-  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, absl::Time deadline);
+  absl::StatusOr<Result> Exec(const std::string& sql, const Params& params, clock::SteadyTime deadline);
   // Acquire and InTransaction in one.
-  absl::Status InTransaction(absl::Time deadline, const std::function<absl::Status(Transaction&)>& body,
+  absl::Status InTransaction(clock::SteadyTime deadline, const std::function<absl::Status(Transaction&)>& body,
                              Isolation isolation = Isolation::kReadCommitted);
 
   // Round trip to the server.
-  absl::Status Ping(absl::Time deadline);
+  absl::Status Ping(clock::SteadyTime deadline);
 
   PoolStats stats() const;
 

@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 #include "libs/testing/subprocess.h"
@@ -23,8 +24,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 std::unique_ptr<Pool> MakePool(const std::string& url, int size = 2) {
@@ -163,10 +164,10 @@ TEST_F(PoolTest, SnapshotSeesOneState) {
 }
 
 TEST_F(PoolTest, StatementEndsAtItsDeadline) {
-  const absl::Time start = absl::Now();
-  EXPECT_EQ(pool_->Exec("SELECT pg_sleep(30)", {}, absl::Now() + absl::Milliseconds(200)).status().code(),
+  const clock::SteadyTime start = clock::SteadyNow();
+  EXPECT_EQ(pool_->Exec("SELECT pg_sleep(30)", {}, clock::SteadyNow() + absl::Milliseconds(200)).status().code(),
             absl::StatusCode::kDeadlineExceeded);
-  EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(5));
   EXPECT_TRUE(pool_->Ping(Soon()).ok());
 }
 
@@ -174,7 +175,8 @@ TEST_F(PoolTest, AcquireIsBounded) {
   auto first = pool_->Acquire(Soon());
   auto second = pool_->Acquire(Soon());
   ASSERT_TRUE(first.ok() && second.ok());
-  EXPECT_EQ(pool_->Acquire(absl::Now() + absl::Milliseconds(50)).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(pool_->Acquire(clock::SteadyNow() + absl::Milliseconds(50)).status().code(),
+            absl::StatusCode::kResourceExhausted);
   std::thread other([&] { EXPECT_TRUE(pool_->Ping(Soon()).ok()); });
   EXPECT_TRUE(testing::WaitUntil([&] { return pool_->stats().waiting == 1; }));
   { Lease done = *std::move(first); }
@@ -215,14 +217,90 @@ TEST(PoolFaults, SurvivesRestartCrashAndPause) {
   auto lease = pool->Acquire(Soon());
   ASSERT_TRUE(lease.ok());
   server.Pause();
-  const absl::Time start = absl::Now();
-  EXPECT_EQ(lease->Exec("SELECT 1", {}, absl::Now() + absl::Milliseconds(100)).status().code(),
+  const clock::SteadyTime start = clock::SteadyNow();
+  EXPECT_EQ(lease->Exec("SELECT 1", {}, clock::SteadyNow() + absl::Milliseconds(100)).status().code(),
             absl::StatusCode::kDeadlineExceeded);
-  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(10));
   server.Resume();
   { Lease done = *std::move(lease); }
   EXPECT_TRUE(pool->Ping(Soon()).ok());
   EXPECT_EQ(pool->stats().leased, 0);
+}
+
+// A server that keeps its connections open and answers nothing, from each call on that a pool makes. The pool is used
+// again as soon as the server goes on.
+TEST(PoolFaults, EveryCallEndsWhenTheServerIsPaused) {
+  auto started = testing::TempPostgres::Start();
+  ASSERT_TRUE(started.ok()) << started.status();
+  testing::TempPostgres& server = **started;
+  // The limit of a call, the watchdog's grace and the time for rolling back.
+  constexpr absl::Duration kAtMost = absl::Seconds(10);
+  const auto soon = [] { return clock::SteadyNow() + absl::Milliseconds(300); };
+  const auto body = [](Transaction& tx) { return tx.Exec("SELECT 1").status(); };
+  using Call = std::function<absl::Status(Pool*, Lease*)>;
+  const std::vector<std::pair<std::string, Call>> calls = {
+      {"BEGIN",
+       [&](Pool*, Lease* lease) {
+         server.Pause();
+         return lease->InTransaction(soon(), body);
+       }},
+      {"BEGIN of a snapshot",
+       [&](Pool*, Lease* lease) {
+         server.Pause();
+         return lease->InTransaction(soon(), body, Isolation::kSnapshot);
+       }},
+      {"statement of a transaction",
+       [&](Pool*, Lease* lease) {
+         return lease->InTransaction(clock::SteadyNow() + absl::Seconds(1), [&](Transaction& tx) {
+           server.Pause();
+           return tx.Exec("SELECT 1").status();
+         });
+       }},
+      {"COMMIT",
+       [&](Pool*, Lease* lease) {
+         return lease->InTransaction(clock::SteadyNow() + absl::Seconds(1), [&](Transaction& tx) {
+           const absl::Status status = tx.Exec("SELECT 1").status();
+           server.Pause();
+           return status;
+         });
+       }},
+      {"COMMIT without time left",
+       [&](Pool*, Lease* lease) {
+         const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(1);
+         return lease->InTransaction(deadline, [&](Transaction& tx) {
+           const absl::Status status = tx.Exec("SELECT 1").status();
+           server.Pause();
+           testing::WaitUntil([&] { return clock::SteadyNow() > deadline; });
+           return status;
+         });
+       }},
+      {"ROLLBACK",
+       [&](Pool*, Lease* lease) {
+         return lease->InTransaction(soon(), [&](Transaction& tx) {
+           tx.Exec("SELECT 1").status().IgnoreError();
+           server.Pause();
+           return absl::DataLossError("no");
+         });
+       }},
+      {"connect",
+       [&](Pool* pool, Lease*) {
+         server.Pause();
+         return pool->Ping(soon());
+       }},
+  };
+  for (const auto& [name, call] : calls) {
+    SCOPED_TRACE(name);
+    auto pool = MakePool(server.Url());
+    auto lease = pool->Acquire(Soon());
+    ASSERT_TRUE(lease.ok()) << lease.status();
+    const clock::SteadyTime start = clock::SteadyNow();
+    EXPECT_FALSE(call(pool.get(), &*lease).ok());
+    { Lease done = *std::move(lease); }
+    EXPECT_LT(clock::SteadyNow() - start, kAtMost);
+    server.Resume();
+    EXPECT_TRUE(pool->InTransaction(Soon(), body).ok());
+    EXPECT_EQ(pool->stats().leased, 0);
+  }
 }
 
 TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {
@@ -254,9 +332,9 @@ TEST(PoolFaults, ConnectingEndsWithTheCallersTime) {
   options.connect_timeout = absl::Seconds(30);
   auto pool = Pool::Create(options);
   ASSERT_TRUE(pool.ok());
-  const absl::Time start = absl::Now();
-  EXPECT_EQ((*pool)->Ping(absl::Now() + absl::Seconds(1)).code(), absl::StatusCode::kUnavailable);
-  EXPECT_LT(absl::Now() - start, absl::Seconds(15));
+  const clock::SteadyTime start = clock::SteadyNow();
+  EXPECT_EQ((*pool)->Ping(clock::SteadyNow() + absl::Seconds(1)).code(), absl::StatusCode::kUnavailable);
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(15));
   ::close(listener);
 }
 

@@ -7,7 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 
@@ -20,7 +20,7 @@ constexpr absl::Duration kCancelLimit = absl::Seconds(1);
 
 struct Open {
   std::unique_ptr<CopyConnection> connection;
-  absl::Time since;
+  clock::SteadyTime since;
 };
 
 }  // namespace
@@ -36,27 +36,27 @@ struct ReadPool::Core {
       absl::MutexLock lock(&mutex);
       while (!HasRoom()) {
         if (limit.cancelled && limit.cancelled()) return absl::CancelledError("the caller has gone");
-        if (absl::Now() >= limit.deadline) {
+        if (clock::SteadyNow() >= limit.deadline) {
           return absl::ResourceExhaustedError("all connections for reads are in use");
         }
-        mutex.AwaitWithDeadline(absl::Condition(this, &Core::HasRoom),
-                                std::min(limit.deadline, absl::Now() + kCancelPoll));
+        clock::AwaitUntil(mutex, absl::Condition(this, &Core::HasRoom),
+                          std::min(limit.deadline, clock::SteadyNow() + kCancelPoll));
       }
       ++leased;
       while (open.connection == nullptr && !idle.empty()) {
         open = std::move(idle.back());
         idle.pop_back();
-        if (absl::Now() - open.since > options.max_lifetime) open = Open();
+        if (clock::SteadyNow() - open.since > options.max_lifetime) open = Open();
       }
     }
     if (open.connection != nullptr) return open;
-    auto connection = Connect(options.role, std::min(limit.deadline, absl::Now() + options.connect_timeout));
+    auto connection = Connect(options.role, std::min(limit.deadline, clock::SteadyNow() + options.connect_timeout));
     if (!connection.ok()) {
       absl::MutexLock lock(&mutex);
       --leased;
       return connection.status();
     }
-    return Open{*std::move(connection), absl::Now()};
+    return Open{*std::move(connection), clock::SteadyNow()};
   }
 
   void Return(Open open) {
@@ -65,7 +65,7 @@ struct ReadPool::Core {
     if (open.connection->ok() && !open.connection->in_transaction()) idle.push_back(std::move(open));
   }
 
-  absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const std::string& role, absl::Time deadline) const {
+  absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const std::string& role, clock::SteadyTime deadline) const {
     CopyConnectionOptions with;
     with.url = options.url;
     with.application_name = options.application_name;
@@ -78,7 +78,7 @@ struct ReadPool::Core {
   // Stops what the backend does, from a connection of the login itself: it may do so where the role may not. libpq's
   // own request for that may block without an end.
   void CancelBackend(int64_t pid) {
-    const absl::Time deadline = absl::Now() + kCancelLimit;
+    const clock::SteadyTime deadline = clock::SteadyNow() + kCancelLimit;
     absl::MutexLock lock(&cancel_mutex);
     for (int attempt = 0; attempt < 2; ++attempt) {
       if (canceller == nullptr) {
@@ -120,8 +120,8 @@ absl::Status ReadPool::Read(const CallLimit& limit, const std::function<absl::St
     if (!acquired.ok()) return acquired.status();
     Open open = *std::move(acquired);
     CopyConnection& connection = *open.connection;
-    const absl::Duration left =
-        std::min(core_->options.statement_timeout, std::max(limit.deadline - absl::Now(), absl::Milliseconds(1)));
+    const absl::Duration left = std::min(core_->options.statement_timeout,
+                                         std::max(limit.deadline - clock::SteadyNow(), absl::Milliseconds(1)));
     // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it.
     auto begun = connection.Exec(
         absl::StrCat("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = ",
@@ -139,10 +139,10 @@ absl::Status ReadPool::Read(const CallLimit& limit, const std::function<absl::St
     absl::Status status = body(transaction);
     if (connection.ok() && connection.query_open()) {
       core_->CancelBackend((*begun)[0].Int64(0));
-      connection.EndQuery(absl::Now() + kCancelLimit).IgnoreError();
+      connection.EndQuery(clock::SteadyNow() + kCancelLimit).IgnoreError();
     }
     if (connection.ok()) {
-      const absl::Time until = std::max(limit.deadline, absl::Now() + kCancelLimit);
+      const clock::SteadyTime until = std::max(limit.deadline, clock::SteadyNow() + kCancelLimit);
       const absl::Status ended = connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK", until).status();
       if (status.ok()) status = ended;
     }

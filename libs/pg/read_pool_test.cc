@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "libs/testing/temp_postgres.h"
 
@@ -17,8 +17,8 @@ namespace {
 
 using ::testing::ElementsAre;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 class ReadPoolTest : public ::testing::Test {
@@ -110,19 +110,19 @@ TEST_F(ReadPoolTest, ACallerThatGoesStopsTheStatementOnTheServer) {
   std::atomic<bool> gone = false;
   absl::Status status;
   std::thread caller([&] { status = Sleep({Soon(), [&] { return gone.load(); }}); });
-  const absl::Time give_up = Soon();
-  while (Active() == 0 && absl::Now() < give_up) std::this_thread::yield();
+  const clock::SteadyTime give_up = Soon();
+  while (Active() == 0 && clock::SteadyNow() < give_up) std::this_thread::yield();
   EXPECT_EQ(Active(), 1);
-  const absl::Time since = absl::Now();
+  const clock::SteadyTime since = clock::SteadyNow();
   gone = true;
   caller.join();
-  EXPECT_LT(absl::Now() - since, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - since, absl::Seconds(5));
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_EQ(Active(), 0);
 }
 
 TEST_F(ReadPoolTest, TheDeadlineStopsTheStatementOnTheServer) {
-  const absl::Status status = Sleep(absl::Now() + absl::Milliseconds(300));
+  const absl::Status status = Sleep(clock::SteadyNow() + absl::Milliseconds(300));
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_EQ(Active(), 0);
 }
@@ -149,9 +149,9 @@ TEST_F(ReadPoolTest, ReadsBeyondTheBoundWaitAndMayGoMeanwhile) {
   for (int i = 0; i < 2; ++i) {
     callers.emplace_back([&] { EXPECT_TRUE(absl::IsCancelled(Sleep({Soon(), [&] { return gone.load(); }}))); });
   }
-  const absl::Time give_up = Soon();
-  while (Active() < 2 && absl::Now() < give_up) std::this_thread::yield();
-  EXPECT_TRUE(absl::IsResourceExhausted(Sleep(absl::Now() + absl::Milliseconds(100))));
+  const clock::SteadyTime give_up = Soon();
+  while (Active() < 2 && clock::SteadyNow() < give_up) std::this_thread::yield();
+  EXPECT_TRUE(absl::IsResourceExhausted(Sleep(clock::SteadyNow() + absl::Milliseconds(100))));
   EXPECT_TRUE(absl::IsCancelled(Sleep({Soon(), [] { return true; }})));
   gone = true;
   for (std::thread& caller : callers) caller.join();

@@ -37,7 +37,7 @@ absl::Status RetryLoop(const RetryPolicy& policy, const std::function<bool(const
     if (status.ok() || !is_retryable(status)) return status;
     if (policy.max_attempts > 0 && attempt >= policy.max_attempts) return status;
     const absl::Duration delay = std::max(backoff.Next(), status::RetryAfterOf(status));
-    if (clock->Now() + delay >= policy.deadline) return status;
+    if (clock->Steady() + delay >= policy.deadline) return status;
     if (!sleeper->Sleep(delay)) return status;
   }
 }

@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::retry {
@@ -59,7 +60,7 @@ class InterruptibleSleeper final : public Sleeper {
 struct RetryPolicy {
   int max_attempts = 3;  // including the first; 0 = until the deadline
   BackoffPolicy backoff;
-  absl::Time deadline = absl::InfiniteFuture();  // no attempt starts, and no wait ends, after it
+  clock::SteadyTime deadline = clock::SteadyTime::InfiniteFuture();  // no attempt starts, and no wait ends, after it
 };
 
 // UNAVAILABLE, ABORTED and RESOURCE_EXHAUSTED: what the codes say may be repeated as it is.

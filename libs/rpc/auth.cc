@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/status/status.h"
 #include "pganalytics/common/v1/common.pb.h"
@@ -113,16 +114,16 @@ absl::Status Authenticator::Authorize(std::string_view full_method, const token:
                             "CALLER_KIND");
 }
 
-absl::Status Authenticator::CheckRevoked(const token::Principal& principal, absl::Time deadline, bool may_wait) const {
+absl::Status Authenticator::CheckRevoked(const token::Principal& principal, clock::SteadyTime deadline,
+                                         bool may_wait) const {
   if (principal.kind != token::Principal::kUser && principal.kind != token::Principal::kCollector) {
     return absl::OkStatus();
   }
   const auto revoked = [] { return Unauthenticated("TOKEN_REVOKED", "Token has been revoked"); };
   if (revocations_->IsRevoked(principal)) return revoked();
-  const absl::Time now = clock_->Now();
-  if (revocations_->HasNews(now)) return absl::OkStatus();
+  if (revocations_->HasNews(clock_->BoottimeNanos())) return absl::OkStatus();
   if (may_wait && hooks_.check_revocation) {
-    const auto answer = hooks_.check_revocation(principal, std::min(deadline, now + absl::Seconds(2)));
+    const auto answer = hooks_.check_revocation(principal, std::min(deadline, clock::SteadyNow() + absl::Seconds(2)));
     if (answer.ok()) return *answer ? revoked() : absl::OkStatus();
   }
   if (principal.kind == token::Principal::kCollector) return absl::OkStatus();
@@ -133,7 +134,7 @@ absl::Status Authenticator::CheckRevoked(const token::Principal& principal, absl
 }
 
 absl::StatusOr<token::Principal> Authenticator::Admit(std::string_view full_method, const Credentials& credentials,
-                                                      absl::Time deadline, bool may_wait) const {
+                                                      clock::SteadyTime deadline, bool may_wait) const {
   const auto access = AccessOf(full_method);
   const bool has_secret = !credentials.registration_secret.empty();
   const bool needs_no_identity = access.ok() && (access->anonymous || (access->registration_secret && has_secret));

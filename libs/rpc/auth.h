@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
@@ -34,7 +35,7 @@ class Authenticator {
   struct Hooks {
     // Asks auth whether a credential is revoked now; used while RevocationSet has no news. May wait until the deadline.
     // A failure means "could not ask".
-    std::function<absl::StatusOr<bool>(const token::Principal&, absl::Time deadline)> check_revocation;
+    std::function<absl::StatusOr<bool>(const token::Principal&, clock::SteadyTime deadline)> check_revocation;
   };
 
   // Verifier, set and clock must outlive the authenticator.
@@ -56,12 +57,12 @@ class Authenticator {
   // UNAUTHENTICATED (TOKEN_REVOKED) for a revoked credential. Without fresh news from auth: asks per call when
   // `may_wait`; if that fails, or may not be done, people are refused with UNAVAILABLE and collectors are let in
   // (outages of auth never stop deliveries).
-  absl::Status CheckRevoked(const token::Principal& principal, absl::Time deadline, bool may_wait) const;
+  absl::Status CheckRevoked(const token::Principal& principal, clock::SteadyTime deadline, bool may_wait) const;
 
   // All of it, in the right order. Where the method is open to anybody, or to a registration secret that is presented,
   // a credential that is no good makes the caller anonymous instead of failing the call.
   absl::StatusOr<token::Principal> Admit(std::string_view full_method, const Credentials& credentials,
-                                         absl::Time deadline, bool may_wait) const;
+                                         clock::SteadyTime deadline, bool may_wait) const;
 
   // The rule of a method; NOT_FOUND when it has none.
   absl::StatusOr<token::Access> AccessOf(std::string_view full_method) const;

@@ -6,7 +6,9 @@
 
 #include <memory>
 
+#include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/certificates_testing.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/rpc/unary.h"
@@ -72,7 +74,7 @@ class AuthenticatorTest : public ::testing::Test {
  protected:
   AuthenticatorTest() : signer_(*token::Signer::FromSecret(kSecret)) {
     EXPECT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
-    revocations_.Apply({}, clock_.Now());
+    revocations_.Apply({}, clock_.BoottimeNanos());
   }
 
   std::string Bearer(const Principal& principal) {
@@ -103,10 +105,10 @@ class AuthenticatorTest : public ::testing::Test {
     return Bearer(p);
   }
   absl::StatusOr<Principal> Admit(const std::string& method, const Credentials& credentials, bool may_wait = true) {
-    return authenticator_.Admit(method, credentials, clock_.Now() + absl::Seconds(30), may_wait);
+    return authenticator_.Admit(method, credentials, clock::SteadyNow() + absl::Seconds(30), may_wait);
   }
 
-  clock::FakeClock clock_{absl::Now()};
+  clock::FakeClock clock_{clock::WallNow()};
   token::Verifier verifier_;
   token::RevocationSet revocations_;
   std::unique_ptr<token::Signer> signer_;
@@ -115,7 +117,7 @@ class AuthenticatorTest : public ::testing::Test {
   Authenticator authenticator_{&verifier_,
                                &revocations_,
                                {.check_revocation =
-                                    [this](const Principal&, absl::Time) {
+                                    [this](const Principal&, clock::SteadyTime) {
                                       ++revocation_questions_;
                                       return revocation_answer_;
                                     }},
@@ -211,7 +213,7 @@ TEST_F(AuthenticatorTest, CertificateIsAnIdentity) {
 
 TEST_F(AuthenticatorTest, OddCertificatesAreNone) {
   const TestCa ca;
-  const absl::Time now = absl::Now();
+  const absl::Time now = clock::WallNow();
   const std::string good = "pganalytics://collector/db-1";
   struct Case {
     const char* name;
@@ -253,7 +255,7 @@ TEST_F(AuthenticatorTest, RevokedCredentialsAreRefused) {
       std::vector<token::Revocation>{
           {.number = 1, .subject = "user:7", .issued_before = clock_.Now() + absl::Microseconds(1), .jti = ""},
           {.number = 2, .subject = "", .jti = ReadCollectorCertificate(pem, clock_.Now())->thumbprint}},
-      clock_.Now());
+      clock_.BoottimeNanos());
   EXPECT_EQ(status::ReasonOf(Admit(kListUsers, {.authorization = bearer}).status()), "TOKEN_REVOKED");
   EXPECT_EQ(status::ReasonOf(Admit(kRenew, {.peer_certificate_pem = pem}).status()), "TOKEN_REVOKED");
   EXPECT_EQ(Admit(kHealth, {.authorization = bearer})->kind, Principal::kAnonymous);
@@ -284,9 +286,27 @@ TEST_F(AuthenticatorTest, SilenceOfAuthRefusesPeopleAndKeepsCollectors) {
   EXPECT_THAT(Admit(kPush, {.authorization = UserBearer("user")}, /*may_wait=*/false).status(),
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(revocation_questions_, before);
-  revocations_.Apply({}, clock_.Now());
+  revocations_.Apply({}, clock_.BoottimeNanos());
   EXPECT_THAT(Admit(kListUsers, {.authorization = user}).status(), IsOk());
   EXPECT_EQ(revocation_questions_, before);
+}
+
+// How long there was no news is not read off the wall clock.
+TEST_F(AuthenticatorTest, WallClockThatIsSetMakesNoNews) {
+  for (const absl::Duration step : {-absl::Hours(24), -absl::Hours(1), absl::Hours(1), absl::Hours(24)}) {
+    revocations_.Apply({}, clock_.BoottimeNanos());
+    const int before = revocation_questions_;
+    revocation_answer_ = false;
+    clock_.SetNow(clock_.Now() + step);
+    EXPECT_THAT(Admit(kListUsers, {.authorization = UserBearer("admin")}).status(), IsOk()) << step;
+    EXPECT_EQ(revocation_questions_, before) << step;
+    clock_.Advance(absl::Seconds(6));
+    clock_.SetNow(clock_.Now() + step);
+    revocation_answer_ = true;
+    EXPECT_EQ(status::ReasonOf(Admit(kListUsers, {.authorization = UserBearer("admin")}).status()), "TOKEN_REVOKED")
+        << step;
+    EXPECT_EQ(revocation_questions_, before + 1) << step;
+  }
 }
 
 TEST_F(AuthenticatorTest, OnlyServicesForwardAddresses) {

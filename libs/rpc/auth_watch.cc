@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
@@ -68,16 +69,16 @@ void RevocationWatcher::Run() {
                                        .issued_before = FromProto(r.issued_before()),
                                        .jti = r.jti()});
               }
-              const absl::Time now = clock_->Now();
+              const int64_t now = clock_->BoottimeNanos();
               set_->Apply(revocations, now);
-              set_->Forget(now - kKeepIds);
+              set_->Forget(now - absl::ToInt64Nanoseconds(kKeepIds));
               backoff.Reset();
               reported = false;
               return absl::OkStatus();
             });
     if (canceller_.cancelled()) break;
     // The planned end of a subscription is followed by the next one at once.
-    if (absl::IsDeadlineExceeded(status) && set_->HasNews(clock_->Now())) continue;
+    if (absl::IsDeadlineExceeded(status) && set_->HasNews(clock_->BoottimeNanos())) continue;
     if (!std::exchange(reported, true)) {
       PGA_LOG(warn, "no news of revocations; asking again", {{"status", status}});
     }
@@ -100,16 +101,16 @@ void JwksWatcher::Stop() {
   task_->Stop();
 }
 
-absl::Status JwksWatcher::WaitReady(absl::Time deadline) {
+absl::Status JwksWatcher::WaitReady(clock::SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
-  if (mutex_.AwaitWithDeadline(absl::Condition(&ready_), deadline)) return absl::OkStatus();
+  if (clock::AwaitUntil(mutex_, absl::Condition(&ready_), deadline)) return absl::OkStatus();
   return absl::DeadlineExceededError("no key set from auth: " + std::string(last_.message()));
 }
 
 void JwksWatcher::Tick() {
   {
     absl::MutexLock lock(&mutex_);
-    if (!wanted_.load() && ready_ && clock_->Now() < fetched_at_ + kKeysFor) return;
+    if (!wanted_.load() && ready_ && clock_->Steady() < fetched_at_ + kKeysFor) return;
   }
   wanted_.store(false);
   auto stub = auth::IdentityService::NewStub(auth_);
@@ -120,17 +121,17 @@ void JwksWatcher::Tick() {
   absl::MutexLock lock(&mutex_);
   if (status.ok()) {
     ready_ = true;
-    fetched_at_ = clock_->Now();
+    fetched_at_ = clock_->Steady();
   } else if (last_.message() != status.message()) {
     PGA_LOG(warn, "no key set from auth; asking again", {{"status", status}});
   }
   last_ = status;
 }
 
-std::function<absl::StatusOr<bool>(const token::Principal&, absl::Time)> MakeRevocationCheck(
+std::function<absl::StatusOr<bool>(const token::Principal&, clock::SteadyTime)> MakeRevocationCheck(
     std::shared_ptr<grpc::Channel> auth_channel, ServiceIdentity* identity) {
   std::shared_ptr<auth::IdentityService::Stub> stub = auth::IdentityService::NewStub(auth_channel);
-  return [stub, identity](const token::Principal& principal, absl::Time deadline) -> absl::StatusOr<bool> {
+  return [stub, identity](const token::Principal& principal, clock::SteadyTime deadline) -> absl::StatusOr<bool> {
     auth::CheckRevocationRequest request;
     request.set_subject(principal.subject);
     request.set_jti(principal.jti);

@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/retry/retry.h"
 #include "libs/rpc/auth.h"
@@ -55,7 +56,7 @@ class JwksWatcher {
               clock::Clock* clock = clock::Clock::Real());
   ~JwksWatcher();
   // Waits for the first key set; DEADLINE_EXCEEDED with the last failure's text otherwise.
-  absl::Status WaitReady(absl::Time deadline);
+  absl::Status WaitReady(clock::SteadyTime deadline);
   void Stop();
 
  private:
@@ -67,13 +68,13 @@ class JwksWatcher {
   std::atomic<bool> wanted_{true};
   absl::Mutex mutex_;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time fetched_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  clock::SteadyTime fetched_at_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_ ABSL_GUARDED_BY(mutex_) = absl::UnavailableError("not asked yet");
   std::unique_ptr<exec::PeriodicTask> task_;
 };
 
 // Authenticator::Hooks::check_revocation by IdentityService.CheckRevocation. `identity` outlives the function.
-std::function<absl::StatusOr<bool>(const token::Principal&, absl::Time)> MakeRevocationCheck(
+std::function<absl::StatusOr<bool>(const token::Principal&, clock::SteadyTime)> MakeRevocationCheck(
     std::shared_ptr<grpc::Channel> auth, ServiceIdentity* identity);
 
 }  // namespace pga::rpc

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "libs/clock/clock.h"
 
 namespace pga::rpc {
 
@@ -25,8 +25,8 @@ class TestCa {
     std::vector<std::string> dns = {};
     std::vector<std::string> ips = {};
     std::vector<std::string> uris = {};
-    absl::Time not_before = absl::Now() - absl::Minutes(5);
-    absl::Time not_after = absl::Now() + absl::Hours(1);
+    absl::Time not_before = clock::WallNow() - absl::Minutes(5);
+    absl::Time not_after = clock::WallNow() + absl::Hours(1);
     bool is_ca = false;
   };
 

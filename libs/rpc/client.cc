@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
+#include "libs/rpc/deadline.h"
 
 #include "libs/rpc/grpc_log.h"
 #include "libs/rpc/http_metadata.h"
@@ -66,7 +67,7 @@ CallOptions PassedOn(const CallContext& call, absl::Duration limit) {
 
 CallOptions OwnWork(absl::Duration limit, ServiceIdentity* identity) {
   CallOptions options;
-  options.deadline = absl::Now() + limit;
+  options.deadline = clock::SteadyNow() + limit;
   options.identity = identity;
   return options;
 }
@@ -95,9 +96,10 @@ void Canceller::Detach() {
 }
 
 absl::Status CallUnary(const CallOptions& options, const std::function<grpc::Status(grpc::ClientContext*)>& call) {
-  if (options.deadline == absl::InfiniteFuture()) return absl::InvalidArgumentError("a call needs a deadline");
+  if (options.deadline == clock::SteadyTime::InfiniteFuture())
+    return absl::InvalidArgumentError("a call needs a deadline");
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(options.deadline));
+  context.set_deadline(GrpcDeadline(options.deadline));
   context.set_wait_for_ready(options.wait_for_ready);
   std::string bearer = options.bearer;
   const bool own = bearer.empty() && options.identity != nullptr;

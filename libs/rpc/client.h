@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/context.h"
 #include "libs/rpc/service_identity.h"
 #include "libs/rpc/tls.h"
@@ -67,7 +68,7 @@ class Canceller {
 
 struct CallOptions {
   // Required and finite.
-  absl::Time deadline = absl::InfiniteFuture();
+  clock::SteadyTime deadline = clock::SteadyTime::InfiniteFuture();
   // Whose token goes along: this service's ...
   ServiceIdentity* identity = nullptr;
   // ... or, when set, this one (a person's own token that is passed on).

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::rpc {
 
@@ -24,8 +24,8 @@ bool CallContext::cancelled() const {
   return transport != nullptr && transport->IsCancelled();
 }
 
-absl::Time DeadlineWithin(const CallContext& call, absl::Duration limit) {
-  return std::min(call.deadline, absl::Now() + limit);
+clock::SteadyTime DeadlineWithin(const CallContext& call, absl::Duration limit) {
+  return std::min(call.deadline, clock::SteadyNow() + limit);
 }
 
 }  // namespace pga::rpc

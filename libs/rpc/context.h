@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/token/principal.h"
 
 namespace grpc {
@@ -30,7 +31,7 @@ struct CallContext {
   token::Principal principal;
   // When the caller stops waiting, or the service's own limit, whichever is earlier. Every wait and every statement of
   // the handler ends by then.
-  absl::Time deadline = absl::InfinitePast();
+  clock::SteadyTime deadline = clock::SteadyTime::InfinitePast();
   std::string request_id;
   // Address of the client ("203.0.113.7:41000", "unix", "in-process"), as forwarded by the gateway where it did.
   std::string peer;
@@ -56,6 +57,6 @@ struct CallContext {
 };
 
 // min(call.deadline, now + limit): the time a step of the call may take.
-absl::Time DeadlineWithin(const CallContext& call, absl::Duration limit);
+clock::SteadyTime DeadlineWithin(const CallContext& call, absl::Duration limit);
 
 }  // namespace pga::rpc

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <string_view>
 
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
 #include "libs/log/log.h"
 
 namespace pga::rpc {
@@ -22,7 +22,7 @@ void Forward(gpr_log_func_args* args) {
     PGA_LOG(debug, "grpc", {{"text", args->message}});
     return;
   }
-  const int64_t now = absl::ToUnixSeconds(absl::Now());
+  const int64_t now = absl::ToUnixSeconds(clock::WallNow());
   if (second.exchange(now) != now) lines = 0;
   if (lines.fetch_add(1) >= kLinesPerSecond) {
     left_out.fetch_add(1);

@@ -14,7 +14,7 @@
 #include <cstdio>
 #include <fstream>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/server.h"
 #include "libs/rpc/unary.h"
@@ -215,13 +215,13 @@ TEST_P(HostilePeer, DoesNotDisturbOthers) {
   const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0, 0, "");
   const std::string bytes = (GetParam().with_preface ? preface : "") + GetParam().bytes;
   const int fd = Connected(port);
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(10);
   size_t sent = 0;
   bool open = true;
   // Sends all of it, reads (and forgets) what comes back, and stays a moment, as long as the server lets it.
-  absl::Time quiet_since = absl::Now();
-  while (open && absl::Now() < deadline &&
-         (sent < bytes.size() || absl::Now() < quiet_since + absl::Milliseconds(100))) {
+  clock::SteadyTime quiet_since = clock::SteadyNow();
+  while (open && clock::SteadyNow() < deadline &&
+         (sent < bytes.size() || clock::SteadyNow() < quiet_since + absl::Milliseconds(100))) {
     pollfd waiting{.fd = fd, .events = static_cast<short>(POLLIN | (sent < bytes.size() ? POLLOUT : 0)), .revents = 0};
     if (poll(&waiting, 1, 20) <= 0) continue;
     if ((waiting.revents & POLLIN) != 0) {
@@ -233,7 +233,7 @@ TEST_P(HostilePeer, DoesNotDisturbOthers) {
       const ssize_t n = send(fd, bytes.data() + sent, bytes.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (n < 0 && errno != EAGAIN) open = false;
       if (n > 0) sent += static_cast<size_t>(n);
-      quiet_since = absl::Now();
+      quiet_since = clock::SteadyNow();
     }
     if ((waiting.revents & (POLLERR | POLLHUP)) != 0 && (waiting.revents & POLLIN) == 0) open = false;
   }
@@ -243,11 +243,11 @@ TEST_P(HostilePeer, DoesNotDisturbOthers) {
   if (!kMemoryIsOurs) return;
   // What is left of the peer is cleared away a moment after it has gone; the allocator gives pages back when asked.
   int64_t grown = 0;
-  const absl::Time cleared_by = absl::Now() + absl::Seconds(20);
+  const clock::SteadyTime cleared_by = clock::SteadyNow() + absl::Seconds(20);
   do {
     malloc_trim(0);
     grown = ResidentMib() - before;
-  } while (grown >= 64 && absl::Now() < cleared_by);
+  } while (grown >= 64 && clock::SteadyNow() < cleared_by);
   EXPECT_LT(grown, 64) << "MiB kept for one peer";
 }
 

@@ -2,7 +2,7 @@
 
 #include <grpc/grpc.h>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 
 namespace pga::rpc {
@@ -15,13 +15,13 @@ Runtime::~Runtime() {
   // When a thread of gRPC held the last reference, the library is taken down on a thread that nobody can join; whether
   // it is down can only be asked.
   grpc_shutdown();
-  const absl::Time give_up = absl::Now() + kPatience;
+  const clock::SteadyTime give_up = clock::SteadyNow() + kPatience;
   while (grpc_is_initialized() != 0) {
-    if (absl::Now() > give_up) {
+    if (clock::SteadyNow() > give_up) {
       PGA_LOG(debug, "gRPC still runs at the end of the program");
       return;
     }
-    absl::SleepFor(absl::Milliseconds(1));
+    clock::SleepFor(absl::Milliseconds(1));
   }
 }
 

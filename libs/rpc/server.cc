@@ -12,8 +12,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/grpc_log.h"
 #include "libs/rpc/tls_credentials.h"
 #include "libs/rpc/unary.h"
@@ -111,10 +112,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options) {
 }
 
 Server::~Server() {
-  Drain(absl::Now());
+  Drain(clock::SteadyNow());
   absl::MutexLock lock(&state_->mutex);
   if (state_->in_process == nullptr) return;
-  state_->in_process->Shutdown(absl::ToChronoTime(absl::Now()));
+  state_->in_process->Shutdown(GrpcDeadline(clock::SteadyNow()));
   state_->in_process->Wait();
 }
 
@@ -167,7 +168,7 @@ void Server::SetServing(bool serving) {
   }
 }
 
-void Server::Drain(absl::Time deadline) {
+void Server::Drain(clock::SteadyTime deadline) {
   {
     absl::MutexLock lock(&state_->mutex);
     if (state_->drained) return;
@@ -176,7 +177,7 @@ void Server::Drain(absl::Time deadline) {
   SetServing(false);
   Dispatcher* const dispatcher = state_->options.dispatcher;
   if (dispatcher != nullptr) dispatcher->RefuseNewCalls();
-  state_->network->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now())));
+  state_->network->Shutdown(GrpcDeadline(std::max(deadline, clock::SteadyNow())));
   state_->network->Wait();
   if (dispatcher != nullptr) dispatcher->AwaitIdle(deadline);
 }

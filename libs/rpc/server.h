@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/tls.h"
 
 namespace grpc {
@@ -90,7 +91,7 @@ class Server {
   // Says NOT_SERVING, closes the listeners, refuses new calls, lets running ones finish until the deadline, then
   // cancels those of the network and waits for their handlers to return (they end by their own deadlines and see
   // cancelled()). Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct State;

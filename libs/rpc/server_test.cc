@@ -19,10 +19,12 @@
 
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/certificates_testing.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/rpc/unary.h"
@@ -53,7 +55,7 @@ constexpr absl::Duration kLimit = absl::Seconds(20);
 struct World {
   World() : signer(*token::Signer::FromSecret(kSecret)) {
     EXPECT_THAT(verifier.SetHmacSecrets({kSecret}), IsOk());
-    revocations.Apply({}, absl::InfiniteFuture() - absl::Hours(1));
+    revocations.Apply({}, std::numeric_limits<int64_t>::max());
   }
   std::string Token(Principal::Kind kind, const std::string& name) {
     token::Claims claims;
@@ -63,8 +65,8 @@ struct World {
     claims.principal.role = name;
     claims.principal.collector_id = name;
     claims.principal.service = name;
-    claims.principal.issued_at = absl::Now();
-    claims.principal.expires_at = absl::Now() + absl::Minutes(15);
+    claims.principal.issued_at = clock::WallNow();
+    claims.principal.expires_at = clock::WallNow() + absl::Minutes(15);
     return *signer->Sign(claims);
   }
   std::unique_ptr<token::Signer> signer;
@@ -173,8 +175,8 @@ struct Node {
     server = *std::move(started);
   }
   ~Node() {
-    server->Drain(absl::Now() + absl::Seconds(5));
-    pool.Drain(absl::Now() + absl::Seconds(5));
+    server->Drain(clock::SteadyNow() + absl::Seconds(5));
+    pool.Drain(clock::SteadyNow() + absl::Seconds(5));
   }
   std::string address() const { return "127.0.0.1:" + std::to_string(server->ports()[0]); }
   std::shared_ptr<grpc::Channel> Channel(bool tcp, const TlsOptions& tls = {}) {
@@ -227,10 +229,10 @@ std::string Find(const Metadata& metadata, const std::string& key) {
 
 // Waits on a condition with a limit; the only way these tests wait.
 bool Eventually(const std::function<bool()>& condition, absl::Duration limit = kLimit) {
-  const absl::Time deadline = absl::Now() + limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
   while (!condition()) {
-    if (absl::Now() > deadline) return false;
-    absl::SleepFor(absl::Milliseconds(5));
+    if (clock::SteadyNow() > deadline) return false;
+    clock::SleepFor(absl::Milliseconds(5));
   }
   return true;
 }
@@ -273,7 +275,7 @@ TEST_P(BothForms, UnaryCallCarriesIdentityRequestIdDeadlineAndMetadata) {
   EXPECT_EQ(seen.Find("x-extra"), "1");
   EXPECT_FALSE(seen.Find("x-none").has_value());
   EXPECT_LE(seen.deadline, options.deadline + absl::Milliseconds(50));
-  EXPECT_GT(seen.deadline, absl::Now() + absl::Seconds(5));
+  EXPECT_GT(seen.deadline, clock::SteadyNow() + absl::Seconds(5));
   EXPECT_THAT(seen.peer, GetParam() ? ::testing::StartsWith("127.0.0.1:") : ::testing::StartsWith("in-process"));
   EXPECT_EQ(Find(answer, kHttpCode), "207");
   EXPECT_EQ(Find(answer, kRequestId), "req-42");
@@ -416,7 +418,7 @@ TEST_P(BothForms, SlowReaderDoesNotHoldTheHandlerBeyondTheDeadline) {
   auto stub = authpb::AuthService::NewStub(node.Channel(GetParam()));
   grpc::ClientContext context;
   context.AddMetadata(kAuthorization, "Bearer " + world_.Token(Principal::kUser, "admin"));
-  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(1)));
+  context.set_deadline(GrpcDeadline(clock::SteadyNow() + absl::Seconds(1)));
   auto reader = stub->ListUsers(&context, authpb::ListUsersRequest());
   ASSERT_TRUE(ended.WaitForNotificationWithTimeout(kLimit)) << "never read, still ended";
   authpb::User user;
@@ -451,7 +453,7 @@ TEST_P(BothForms, CallWithoutDeadlineGetsTheServicesOwn) {
   NodeOptions options;
   options.dispatcher.request_timeout = absl::Seconds(7);
   Node node(&world_, options);
-  absl::Time deadline;
+  clock::SteadyTime deadline;
   node.system.handler = [&deadline](CallContext& call, const auto&, auto&) {
     deadline = call.deadline;
     return absl::OkStatus();
@@ -459,10 +461,10 @@ TEST_P(BothForms, CallWithoutDeadlineGetsTheServicesOwn) {
   auto stub = querypb::SystemService::NewStub(node.Channel(GetParam()));
   grpc::ClientContext context;
   querypb::GetVersionResponse response;
-  const absl::Time before = absl::Now();
+  const clock::SteadyTime before = clock::SteadyNow();
   ASSERT_TRUE(stub->GetVersion(&context, querypb::GetVersionRequest(), &response).ok());
   EXPECT_GE(deadline, before + absl::Seconds(6));
-  EXPECT_LE(deadline, absl::Now() + absl::Seconds(7));
+  EXPECT_LE(deadline, clock::SteadyNow() + absl::Seconds(7));
   EXPECT_THAT(GetVersion(node.Channel(GetParam()), CallOptions()).status(),
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
@@ -485,16 +487,16 @@ TEST_P(BothForms, FullPoolAnswersAtOnceAndDeadCallsDoNotRun) {
   absl::Status queued;
   std::thread waiting([&] { queued = GetVersion(channel, Within(absl::Milliseconds(300))).status(); });
   ASSERT_TRUE(Eventually([&] { return node.pool.queued() == 1; }));
-  const absl::Time before = absl::Now();
+  const clock::SteadyTime before = clock::SteadyNow();
   const auto refused = GetVersion(channel, Within(kLimit)).status();
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
   EXPECT_EQ(status::ReasonOf(refused), "POOL_FULL");
   EXPECT_EQ(status::RetryAfterOf(refused), absl::Seconds(1));
-  EXPECT_LT(absl::Now() - before, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - before, absl::Seconds(5));
   waiting.join();
   EXPECT_THAT(queued, StatusIs(absl::StatusCode::kDeadlineExceeded));
   // The server's count of the call's time began when the call arrived, a little after the caller's.
-  ASSERT_TRUE(Eventually([gone = absl::Now()] { return absl::Now() > gone + absl::Milliseconds(500); }));
+  ASSERT_TRUE(Eventually([gone = clock::SteadyNow()] { return clock::SteadyNow() > gone + absl::Milliseconds(500); }));
   release.Notify();
   running.join();
   EXPECT_TRUE(Eventually([&] { return node.pool.queued() == 0 && node.pool.busy() == 0; }));
@@ -520,7 +522,6 @@ TEST_P(BothForms, ChainUnderLoadAnswersOrRefusesEveryCall) {
     };
   };
   c.system.handler = [](CallContext&, const auto&, querypb::GetVersionResponse& response) {
-    absl::SleepFor(absl::Milliseconds(2));
     response.set_version("c");
     return absl::OkStatus();
   };
@@ -566,7 +567,7 @@ TEST_P(BothForms, DrainLetsRunningCallsFinishAndRefusesNewOnes) {
   absl::StatusOr<querypb::GetVersionResponse> running = absl::UnknownError("");
   std::thread caller([&] { running = GetVersion(channel, Within(kLimit)); });
   entered.WaitForNotification();
-  std::thread drain([&] { node.server->Drain(absl::Now() + absl::Seconds(15)); });
+  std::thread drain([&] { node.server->Drain(clock::SteadyNow() + absl::Seconds(15)); });
   // The server says no to new calls while the old one still runs.
   ASSERT_TRUE(Eventually([&] {
     return absl::IsUnavailable(
@@ -595,12 +596,12 @@ TEST_P(BothForms, CallsOnADrainedPoolAreUnavailableAndQueuedOnesAreAnswered) {
   absl::Status queued;
   std::thread waiting([&] { queued = GetVersion(channel, Within(kLimit)).status(); });
   ASSERT_TRUE(Eventually([&] { return node.pool.queued() == 1; }));
-  std::thread drain([&] { node.pool.Drain(absl::Now() + absl::Milliseconds(50)); });
+  std::thread drain([&] { node.pool.Drain(clock::SteadyNow() + absl::Milliseconds(50)); });
   ASSERT_TRUE(Eventually([&] { return node.pool.draining(); }));
   EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), StatusIs(absl::StatusCode::kUnavailable));
   // The pool drops what waited when its time is over; the caller is told all the same.
-  const absl::Time over = absl::Now() + absl::Milliseconds(100);
-  EXPECT_TRUE(Eventually([&] { return absl::Now() > over; }));
+  const clock::SteadyTime over = clock::SteadyNow() + absl::Milliseconds(100);
+  EXPECT_TRUE(Eventually([&] { return clock::SteadyNow() > over; }));
   release.Notify();
   running.join();
   drain.join();
@@ -615,7 +616,7 @@ TEST_P(BothForms, HealthFollowsServing) {
   const auto check = [&channel]() -> std::string {
     grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC);
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kLimit));
+    context.set_deadline(GrpcDeadline(clock::SteadyNow() + kLimit));
     grpc::ByteBuffer request, response;
     grpc::Slice empty("");
     request = grpc::ByteBuffer(&empty, 1);
@@ -690,7 +691,7 @@ TEST(Channels, CallsGoToAllAddressesOfAName) {
   EXPECT_EQ(calls[0], before[0] + 5);
   EXPECT_EQ(calls[1], before[1] + 5);
   // One that stops is left out.
-  nodes[0].server->Drain(absl::Now());
+  nodes[0].server->Drain(clock::SteadyNow());
   EXPECT_TRUE(Eventually([&] { return GetVersion(channel, Within(kLimit)).ok() && calls[1] > before[1] + 6; }));
 }
 
@@ -744,11 +745,11 @@ TEST_F(Tls, CertificatesThatDoNotVerifyEndTheHandshake) {
   Node node(&world_, options);
   const TestCa foreign("foreign CA");
   TestCa::Request expired{.uris = {"pganalytics://collector/db-1"}};
-  expired.not_before = absl::Now() - absl::Hours(2);
-  expired.not_after = absl::Now() - absl::Hours(1);
+  expired.not_before = clock::WallNow() - absl::Hours(2);
+  expired.not_after = clock::WallNow() - absl::Hours(1);
   TestCa::Request future{.uris = {"pganalytics://collector/db-1"}};
-  future.not_before = absl::Now() + absl::Hours(1);
-  future.not_after = absl::Now() + absl::Hours(2);
+  future.not_before = clock::WallNow() + absl::Hours(1);
+  future.not_after = clock::WallNow() + absl::Hours(2);
   for (const TestCertificate& bad : {foreign.Collector("db-1"), server_ca_.Collector("db-1"),
                                      collector_ca_.Issue(expired), collector_ca_.Issue(future)}) {
     EXPECT_THAT(WhoAmI(node.Channel(true, ClientWith(bad)), Within(absl::Seconds(5))).status(),
@@ -981,7 +982,7 @@ TEST(HandedOverConnections, NeedTheOptionAndALivingServer) {
   char byte;
   EXPECT_EQ(read(pair[1], &byte, 1), 0) << "the socket was closed";
   close(pair[1]);
-  with.server->Drain(absl::Now());
+  with.server->Drain(clock::SteadyNow());
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
   EXPECT_THAT(with.server->AcceptConnection(pair[0], ""), StatusIs(absl::StatusCode::kFailedPrecondition));
   close(pair[1]);
@@ -1000,7 +1001,7 @@ class Identity final : public authpb::IdentityService::CallbackService {
           if (call.Find(kServiceSecret) != "service secret") return absl::UnauthenticatedError("wrong secret");
           ++exchanges;
           resp.set_token(world_->Token(Principal::kService, req.service()));
-          resp.mutable_expires_at()->set_seconds(absl::ToUnixSeconds(absl::Now() + lifetime));
+          resp.mutable_expires_at()->set_seconds(absl::ToUnixSeconds(clock::WallNow() + lifetime));
           return absl::OkStatus();
         });
   }
@@ -1039,7 +1040,11 @@ class Identity final : public authpb::IdentityService::CallbackService {
               if (!revocations.empty()) sent = revocations.back().number();
             }
             PGA_RETURN_IF_ERROR(writer.Write(std::move(batch)));
-            absl::SleepFor(absl::Milliseconds(50));
+            absl::MutexLock lock(&mutex);
+            const auto more = [this, sent]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+              return stopping || (!revocations.empty() && revocations.back().number() > sent);
+            };
+            clock::AwaitUntil(mutex, absl::Condition(&more), clock::SteadyNow() + absl::Milliseconds(50));
           }
           return absl::CancelledError();
         });
@@ -1071,8 +1076,8 @@ class FollowingAuth : public ::testing::Test {
   }
   ~FollowingAuth() override {
     identity_.stopping = true;
-    server_->Drain(absl::Now() + absl::Seconds(2));
-    pool_.Drain(absl::Now() + absl::Seconds(2));
+    server_->Drain(clock::SteadyNow() + absl::Seconds(2));
+    pool_.Drain(clock::SteadyNow() + absl::Seconds(2));
   }
   World world_;
   exec::ThreadPool pool_;
@@ -1085,8 +1090,8 @@ class FollowingAuth : public ::testing::Test {
 TEST_F(FollowingAuth, ServiceIdentityExchangesItsSecretAndRenewsAhead) {
   identity_.lifetime = absl::Seconds(2);
   auto identity = ServiceIdentity::Remote(channel_, "query", log::Secret("service secret"));
-  ASSERT_THAT(identity->WaitReady(absl::Now() + kLimit), IsOk());
-  const auto principal = world_.verifier.Verify(identity->Token(), absl::Now());
+  ASSERT_THAT(identity->WaitReady(clock::SteadyNow() + kLimit), IsOk());
+  const auto principal = world_.verifier.Verify(identity->Token(), clock::WallNow());
   ASSERT_THAT(principal.status(), IsOk());
   EXPECT_EQ(principal->service, "query");
   EXPECT_TRUE(Eventually([&] { return identity_.exchanges >= 2; }));
@@ -1094,7 +1099,7 @@ TEST_F(FollowingAuth, ServiceIdentityExchangesItsSecretAndRenewsAhead) {
 
 TEST_F(FollowingAuth, WrongServiceSecretGivesNoToken) {
   auto identity = ServiceIdentity::Remote(channel_, "query", log::Secret("wrong"));
-  EXPECT_THAT(identity->WaitReady(absl::Now() + absl::Milliseconds(300)),
+  EXPECT_THAT(identity->WaitReady(clock::SteadyNow() + absl::Milliseconds(300)),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   EXPECT_EQ(identity->Token(), "");
   EXPECT_EQ(status::ReasonOf(GetVersion(channel_, OwnWork(kLimit, identity.get())).status()), "NO_SERVICE_TOKEN");
@@ -1102,8 +1107,8 @@ TEST_F(FollowingAuth, WrongServiceSecretGivesNoToken) {
 
 TEST_F(FollowingAuth, LocalIdentitySignsItsOwn) {
   const auto identity = ServiceIdentity::Local(world_.signer.get(), "ingest");
-  EXPECT_THAT(identity->WaitReady(absl::Now()), IsOk());
-  EXPECT_EQ(world_.verifier.Verify(identity->Token(), absl::Now())->service, "ingest");
+  EXPECT_THAT(identity->WaitReady(clock::SteadyNow()), IsOk());
+  EXPECT_EQ(world_.verifier.Verify(identity->Token(), clock::WallNow())->service, "ingest");
   EXPECT_EQ(identity->Token(), identity->Token()) << "kept until it is half used up";
 }
 
@@ -1122,47 +1127,47 @@ TEST_F(FollowingAuth, RevocationsArriveAndSilenceIsNoticed) {
   const auto identity = ServiceIdentity::Local(world_.signer.get(), "query");
   token::RevocationSet set;
   RevocationWatcher watcher(channel_, identity.get(), &set);
-  ASSERT_TRUE(Eventually([&] { return set.HasNews(absl::Now()); }));
+  ASSERT_TRUE(Eventually([&] { return set.HasNews(clock::Clock::Real()->BoottimeNanos()); }));
   {
     absl::MutexLock lock(&identity_.mutex);
     authpb::Revocation revocation;
     revocation.set_number(5);
     revocation.set_subject("user:7");
-    revocation.mutable_issued_before()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+    revocation.mutable_issued_before()->set_seconds(absl::ToUnixSeconds(clock::WallNow()));
     identity_.revocations.push_back(revocation);
   }
   ASSERT_TRUE(Eventually([&] { return set.last_number() == 5; }));
   Principal principal;
   principal.kind = Principal::kUser;
   principal.subject = "user:7";
-  principal.issued_at = absl::Now() - absl::Hours(1);
+  principal.issued_at = clock::WallNow() - absl::Hours(1);
   EXPECT_TRUE(set.IsRevoked(principal));
   // Auth goes away and the watcher still ends promptly.
   identity_.stopping = true;
-  const absl::Time last = set.last_news();
-  EXPECT_FALSE(set.HasNews(last + absl::Seconds(5)));
-  const absl::Time before = absl::Now();
+  const int64_t last = set.last_news();
+  EXPECT_FALSE(set.HasNews(last + absl::ToInt64Nanoseconds(absl::Seconds(5))));
+  const clock::SteadyTime before = clock::SteadyNow();
   watcher.Stop();
-  EXPECT_LT(absl::Now() - before, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - before, absl::Seconds(5));
 }
 
 TEST_F(FollowingAuth, KeySetIsFetchedAndAskedAgainForAnUnknownKey) {
   const auto signer = *token::Signer::FromPrivateKeyPem(*token::GenerateKeyPem());
   token::Verifier verifier;
   JwksWatcher watcher(channel_, &verifier);
-  ASSERT_THAT(watcher.WaitReady(absl::Now() + kLimit), IsOk());
+  ASSERT_THAT(watcher.WaitReady(clock::SteadyNow() + kLimit), IsOk());
   token::Claims claims;
   claims.principal.kind = Principal::kService;
   claims.principal.service = "query";
-  claims.principal.issued_at = absl::Now();
-  claims.principal.expires_at = absl::Now() + absl::Minutes(5);
+  claims.principal.issued_at = clock::WallNow();
+  claims.principal.expires_at = clock::WallNow() + absl::Minutes(5);
   const std::string token = *signer->Sign(claims);
-  EXPECT_THAT(verifier.Verify(token, absl::Now()).status(), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(verifier.Verify(token, clock::WallNow()).status(), StatusIs(absl::StatusCode::kUnauthenticated));
   {
     absl::MutexLock lock(&identity_.mutex);
     identity_.jwks = token::JwksFromKeys(std::vector{*signer->public_key()});
   }
-  EXPECT_TRUE(Eventually([&] { return verifier.Verify(token, absl::Now()).ok(); }));
+  EXPECT_TRUE(Eventually([&] { return verifier.Verify(token, clock::WallNow()).ok(); }));
 }
 
 TEST_F(FollowingAuth, RevocationIsAskedPerCall) {
@@ -1171,12 +1176,12 @@ TEST_F(FollowingAuth, RevocationIsAskedPerCall) {
   Principal principal;
   principal.kind = Principal::kUser;
   principal.subject = "user:8";
-  principal.issued_at = absl::Now();
-  EXPECT_THAT(check(principal, absl::Now() + kLimit), status::IsOkAndHolds(true));
+  principal.issued_at = clock::WallNow();
+  EXPECT_THAT(check(principal, clock::SteadyNow() + kLimit), status::IsOkAndHolds(true));
   principal.subject = "user:9";
-  EXPECT_THAT(check(principal, absl::Now() + kLimit), status::IsOkAndHolds(false));
-  server_->Drain(absl::Now());
-  EXPECT_FALSE(check(principal, absl::Now() + absl::Seconds(1)).ok());
+  EXPECT_THAT(check(principal, clock::SteadyNow() + kLimit), status::IsOkAndHolds(false));
+  server_->Drain(clock::SteadyNow());
+  EXPECT_FALSE(check(principal, clock::SteadyNow() + absl::Seconds(1)).ok());
 }
 
 }  // namespace

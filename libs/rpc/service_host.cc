@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -51,7 +51,7 @@ ServiceIdentity* ServiceHost::identity() {
 std::shared_ptr<grpc::Channel> ServiceHost::auth() {
   return parts_->auth;
 }
-absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(absl::Time deadline) {
+absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(clock::SteadyTime deadline) {
   const auto stub = pganalytics::auth::v1::IdentityService::NewStub(parts_->auth);
   CallOptions options;
   options.deadline = deadline;
@@ -163,7 +163,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
     options.services = service->services;
     absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(std::move(options));
     if (!started.ok()) {
-      service->drain(absl::Now());
+      service->drain(clock::SteadyNow());
       return refuse(started.status());
     }
     server = *std::move(started);
@@ -175,9 +175,9 @@ int RunService(int argc, char** argv, ServiceProgram program) {
       info, "serves",
       {{"port", server == nullptr || server->ports().empty() ? 0 : server->ports().front()}, {"version", PGA_VERSION}});
 
-  exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "stops", {{"signal", exec::ShutdownSignal::signal()}});
-  const absl::Time deadline = absl::Now() + settings.shutdown_timeout;
+  const clock::SteadyTime deadline = clock::SteadyNow() + settings.shutdown_timeout;
   if (server != nullptr) server->SetServing(false);
   if (service->prepare_drain) service->prepare_drain();
   if (server != nullptr) server->Drain(deadline);

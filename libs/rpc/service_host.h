@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -46,7 +47,7 @@ class ServiceHost {
   std::shared_ptr<grpc::Channel> auth();
   // Certificate of the CA that signs collectors' certificates, asked of auth; waits for auth until the deadline. For
   // the TLS settings of a server that collectors reach.
-  absl::StatusOr<std::string> FetchCollectorCa(absl::Time deadline);
+  absl::StatusOr<std::string> FetchCollectorCa(clock::SteadyTime deadline);
   // Channel to another service, with the TLS settings of PEER_TLS_*. INVALID_ARGUMENT for an empty address.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address);
 
@@ -65,7 +66,7 @@ struct RunningService {
   // Called before the gRPC server drains; may be empty.
   std::function<void()> prepare_drain;
   // Called after the gRPC server has drained.
-  std::function<void(absl::Time deadline)> drain;
+  std::function<void(clock::SteadyTime deadline)> drain;
 };
 
 struct ServiceProgram {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
@@ -45,18 +46,20 @@ std::string ServiceIdentity::Token() {
   return clock_->Now() < expires_at_ ? token_ : std::string();
 }
 
-absl::Status ServiceIdentity::WaitReady(absl::Time deadline) {
+absl::Status ServiceIdentity::WaitReady(clock::SteadyTime deadline) {
   if (signer_ != nullptr) Refresh();
   absl::MutexLock lock(&mutex_);
-  if (mutex_.AwaitWithDeadline(absl::Condition(this, &ServiceIdentity::Ready), deadline)) return absl::OkStatus();
+  if (clock::AwaitUntil(mutex_, absl::Condition(this, &ServiceIdentity::Ready), deadline)) return absl::OkStatus();
   return absl::DeadlineExceededError("no service token from auth: " + std::string(last_.message()));
 }
 
 void ServiceIdentity::Refresh() {
   const absl::Time now = clock_->Now();
+  const clock::SteadyTime steady = clock_->Steady();
   {
     absl::MutexLock lock(&mutex_);
-    if (now < renew_at_) return;
+    // A wall clock that was set back makes the token one of the future, which nobody takes.
+    if (steady < renew_at_ && now >= issued_at_ && now < expires_at_) return;
   }
   absl::StatusOr<std::string> fresh;
   absl::Time expires_at = now + kLifetime;
@@ -94,7 +97,8 @@ void ServiceIdentity::Refresh() {
   last_ = absl::OkStatus();
   token_ = *std::move(fresh);
   expires_at_ = expires_at;
-  renew_at_ = now + (expires_at - now) / 2;
+  issued_at_ = now;
+  renew_at_ = steady + (expires_at - now) / 2;
 }
 
 }  // namespace pga::rpc

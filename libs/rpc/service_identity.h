@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/log/log.h"
 #include "libs/token/signer.h"
@@ -43,7 +44,7 @@ class ServiceIdentity {
   std::string Token();
 
   // Waits until there is a token; DEADLINE_EXCEEDED with the last failure's text otherwise.
-  absl::Status WaitReady(absl::Time deadline);
+  absl::Status WaitReady(clock::SteadyTime deadline);
 
   const std::string& service() const { return service_; }
 
@@ -59,7 +60,9 @@ class ServiceIdentity {
   log::Secret secret_;
   absl::Mutex mutex_;
   std::string token_ ABSL_GUARDED_BY(mutex_);
-  absl::Time renew_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  clock::SteadyTime renew_at_ ABSL_GUARDED_BY(mutex_);
+  // On the wall clock, as the others read it in the token.
+  absl::Time issued_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time expires_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Status last_ ABSL_GUARDED_BY(mutex_) = absl::UnavailableError("not asked yet");
   std::unique_ptr<exec::PeriodicTask> task_;

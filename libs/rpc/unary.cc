@@ -10,7 +10,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_replace.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/rpc/status.h"
@@ -55,11 +57,8 @@ std::string PeerCertificateOf(const grpc::CallbackServerContext& context) {
   return values.size() == 1 ? std::string(values[0].data(), values[0].size()) : "";
 }
 
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context, absl::Duration limit, clock::Clock* clock) {
-  const absl::Time own = clock->Now() + limit;
-  const auto given = context.deadline();
-  if (given == std::chrono::system_clock::time_point::max()) return own;
-  return std::min(own, absl::FromChrono(given));
+clock::SteadyTime DeadlineOf(const grpc::CallbackServerContext& context, absl::Duration limit) {
+  return std::min(clock::SteadyNow() + limit, FromGrpcDeadline(context.raw_deadline()));
 }
 
 class UnaryReactor final : public grpc::ServerUnaryReactor, public Dispatcher::Job {
@@ -168,7 +167,7 @@ std::string MethodOfRequest(const google::protobuf::Descriptor* request) {
 
 void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* call, absl::Duration timeout) {
   call->transport = context;
-  call->deadline = DeadlineOf(*context, timeout, clock_);
+  call->deadline = DeadlineOf(*context, timeout);
   call->request_id = RequestIdOf(*context);
   call->peer = PeerOf(*context);
   call->request_metadata.reserve(context->client_metadata().size());
@@ -234,7 +233,7 @@ class Dispatcher::Ticket {
         context_(context),
         method_(std::move(method)),
         timeout_(timeout),
-        deadline_(DeadlineOf(*context, timeout, dispatcher->clock_)),
+        deadline_(DeadlineOf(*context, timeout)),
         job_(job) {
     dispatcher_->instruments_->in_flight->Increment();
   }
@@ -268,7 +267,7 @@ class Dispatcher::Ticket {
   grpc::CallbackServerContext* const context_;
   const std::string method_;
   const absl::Duration timeout_;
-  const absl::Time deadline_;
+  const clock::SteadyTime deadline_;
   Job* job_;
   std::string request_id_;
   // BeginCall has put the request id into the answer's metadata.
@@ -280,10 +279,10 @@ void Dispatcher::RefuseNewCalls() {
   refusing_ = true;
 }
 
-bool Dispatcher::AwaitIdle(absl::Time deadline) {
+bool Dispatcher::AwaitIdle(clock::SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
-  return mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline);
+  return clock::AwaitUntil(mutex_, absl::Condition(&idle), deadline);
 }
 
 void Dispatcher::Start(grpc::CallbackServerContext* context, std::string_view method,
@@ -313,7 +312,7 @@ void Dispatcher::Execute(Ticket* ticket) {
     const absl::Duration left = ticket->timeout_ - ticket->watch_.Elapsed();
     if (ticket->context_->IsCancelled()) {
       status = absl::CancelledError("the caller has gone");
-    } else if (left <= absl::ZeroDuration() || clock_->Now() >= ticket->deadline_) {
+    } else if (left <= absl::ZeroDuration() || clock::SteadyNow() >= ticket->deadline_) {
       status = absl::DeadlineExceededError("the deadline passed while the call waited for a thread");
     } else {
       CallContext call;

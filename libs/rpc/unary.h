@@ -24,6 +24,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/auth.h"
@@ -102,7 +103,7 @@ class Dispatcher {
   // From now on new calls are answered UNAVAILABLE without running. Repeating is safe.
   void RefuseNewCalls();
   // Waits until no unary or server-streaming call runs; false when the deadline came first.
-  bool AwaitIdle(absl::Time deadline);
+  bool AwaitIdle(clock::SteadyTime deadline);
 
   const Options& options() const { return options_; }
   exec::ThreadPool* pool() const { return pool_; }
@@ -159,7 +160,7 @@ class WriteReactor final : public grpc::ServerWriteReactor<Resp>, public StreamW
 
   absl::Status Write(Resp message) override {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithDeadline(absl::Condition(this, &WriteReactor::CanWrite), deadline_);
+    clock::AwaitUntil(mutex_, absl::Condition(this, &WriteReactor::CanWrite), deadline_);
     if (gone_) return absl::CancelledError("the caller has gone");
     if (writing_) return absl::DeadlineExceededError("the caller does not read");
     message_ = std::move(message);
@@ -177,7 +178,7 @@ class WriteReactor final : public grpc::ServerWriteReactor<Resp>, public StreamW
     bool stuck = false;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithDeadline(absl::Condition(this, &WriteReactor::CanWrite), deadline_);
+      clock::AwaitUntil(mutex_, absl::Condition(this, &WriteReactor::CanWrite), deadline_);
       stuck = writing_ && !gone_;
     }
     // A status behind a message that never leaves would never leave either.
@@ -202,7 +203,7 @@ class WriteReactor final : public grpc::ServerWriteReactor<Resp>, public StreamW
   grpc::CallbackServerContext* const context_;
   const Req* const request_;
   const Handler handler_;
-  absl::Time deadline_ = absl::InfinitePast();  // the handler's thread only
+  clock::SteadyTime deadline_ = clock::SteadyTime::InfinitePast();  // the handler's thread only
   absl::Mutex mutex_;
   Resp message_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;

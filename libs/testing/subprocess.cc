@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/testing/temp_dir.h"
 
 namespace pga::testing {
@@ -176,8 +177,8 @@ void Subprocess::Signal(int signal) {
   if (running()) ::kill(pid_, signal);
 }
 
-absl::StatusOr<int> Subprocess::Wait(absl::Time deadline) {
-  if (!WaitUntil([&] { return !running(); }, deadline - absl::Now())) {
+absl::StatusOr<int> Subprocess::Wait(clock::SteadyTime deadline) {
+  if (!WaitUntil([&] { return !running(); }, deadline - clock::SteadyNow())) {
     return absl::DeadlineExceededError(absl::StrCat("process ", pid_, " still runs"));
   }
   return exit_code_;
@@ -188,9 +189,9 @@ std::string Subprocess::Output() const {
   return content.ok() ? *std::move(content) : std::string();
 }
 
-absl::Status Subprocess::WaitForOutput(const std::string& text, absl::Time deadline) {
+absl::Status Subprocess::WaitForOutput(const std::string& text, clock::SteadyTime deadline) {
   const auto seen = [&] { return Output().find(text) != std::string::npos; };
-  const bool over = WaitUntil([&] { return seen() || !running(); }, deadline - absl::Now());
+  const bool over = WaitUntil([&] { return seen() || !running(); }, deadline - clock::SteadyNow());
   if (seen()) return absl::OkStatus();
   if (over) return absl::FailedPreconditionError(absl::StrCat("ended without saying \"", text, "\": ", Output()));
   return absl::DeadlineExceededError(absl::StrCat("did not say \"", text, "\" in time: ", Output()));
@@ -206,7 +207,7 @@ absl::StatusOr<CommandOutcome> RunCommand(SubprocessOptions options, absl::Durat
   }
   auto process = Subprocess::Start(std::move(options));
   if (!process.ok()) return process.status();
-  auto code = (*process)->Wait(absl::Now() + limit);
+  auto code = (*process)->Wait(clock::SteadyNow() + limit);
   if (!code.ok()) return code.status();
   return CommandOutcome{*code, (*process)->Output()};
 }

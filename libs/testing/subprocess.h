@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace pga::testing {
 
@@ -42,11 +42,11 @@ class Subprocess {
   bool running();
   void Signal(int signal);
   // Exit code, or 128 + signal. DEADLINE_EXCEEDED when it still runs at `deadline`.
-  absl::StatusOr<int> Wait(absl::Time deadline);
+  absl::StatusOr<int> Wait(clock::SteadyTime deadline);
   // What it wrote so far, from output_path.
   std::string Output() const;
   // Waits until Output() holds `text`. FAILED_PRECONDITION when the process ended before, DEADLINE_EXCEEDED.
-  absl::Status WaitForOutput(const std::string& text, absl::Time deadline);
+  absl::Status WaitForOutput(const std::string& text, clock::SteadyTime deadline);
 
  private:
   Subprocess(pid_t pid, std::string output_path) : pid_(pid), output_path_(std::move(output_path)) {}
@@ -66,10 +66,10 @@ absl::StatusOr<CommandOutcome> RunCommand(SubprocessOptions options, absl::Durat
 // Polls `condition` until it holds or `limit` is over; returns its last answer. For conditions that nothing signals.
 template <typename Condition>
 bool WaitUntil(Condition condition, absl::Duration limit = absl::Seconds(10)) {
-  const absl::Time deadline = absl::Now() + limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
   while (!condition()) {
-    if (absl::Now() > deadline) return condition();
-    absl::SleepFor(absl::Milliseconds(5));
+    if (clock::SteadyNow() > deadline) return condition();
+    clock::SleepFor(absl::Milliseconds(5));
   }
   return true;
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "libs/clock/steady.h"
 #include "libs/testing/temp_dir.h"
 
 namespace pga::testing {
@@ -35,7 +36,7 @@ TEST(Subprocess, WaitHasALimitAndDestructorKills) {
     auto process = Subprocess::Start({.argv = {"sleep", "1000"}});
     ASSERT_TRUE(process.ok()) << process.status();
     pid = (*process)->pid();
-    EXPECT_EQ((*process)->Wait(absl::Now() + absl::Milliseconds(10)).status().code(),
+    EXPECT_EQ((*process)->Wait(clock::SteadyNow() + absl::Milliseconds(10)).status().code(),
               absl::StatusCode::kDeadlineExceeded);
   }
   EXPECT_NE(::kill(pid, 0), 0);
@@ -45,7 +46,7 @@ TEST(Subprocess, WaitForOutputNoticesAnEarlyEnd) {
   ScopedTempDir dir;
   auto process = Subprocess::Start({.argv = {"sh", "-c", "echo gone"}, .output_path = dir / "out"});
   ASSERT_TRUE(process.ok()) << process.status();
-  const auto status = (*process)->WaitForOutput("ready", absl::Now() + absl::Seconds(10));
+  const auto status = (*process)->WaitForOutput("ready", clock::SteadyNow() + absl::Seconds(10));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("gone"));
 }

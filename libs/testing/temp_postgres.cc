@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/value.h"
 
 namespace pga::testing {
@@ -284,7 +285,7 @@ TempPostgres::~TempPostgres() {
 
 absl::Status TempPostgres::StartServer() {
   if (running()) return absl::FailedPreconditionError("the server runs already");
-  const absl::Time deadline = absl::Now() + kStartLimit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kStartLimit;
   while (true) {
     SubprocessOptions options;
     options.argv = {bin_dir_ + "/postgres", "-D", data_dir_};
@@ -309,16 +310,16 @@ absl::Status TempPostgres::StartServer() {
           const std::vector<std::string> lines = absl::StrSplit(*pid_file, '\n');
           return lines.size() > 7 && lines[0] == std::to_string(postmaster_->pid()) && lines[7].rfind("ready", 0) == 0;
         },
-        deadline - absl::Now());
+        deadline - clock::SteadyNow());
     if (ready && !ended) return absl::OkStatus();
     const std::string log = Log();
     // Backends of a killed postmaster hold its shared memory for a moment.
     const bool in_use = log.find("is still in use", log.size() > 400 ? log.size() - 400 : 0) != std::string::npos;
-    if (!ended || !in_use || absl::Now() > deadline) {
+    if (!ended || !in_use || clock::SteadyNow() > deadline) {
       postmaster_.reset();
       return absl::UnavailableError(absl::StrCat("PostgreSQL did not start: ", log));
     }
-    absl::SleepFor(absl::Milliseconds(20));
+    clock::SleepFor(absl::Milliseconds(20));
   }
 }
 
@@ -358,7 +359,7 @@ void TempPostgres::KillServer() {
 absl::Status TempPostgres::StopImmediate() {
   if (!running()) return absl::FailedPreconditionError("the server does not run");
   postmaster_->Signal(SIGQUIT);
-  auto code = postmaster_->Wait(absl::Now() + kStopLimit);
+  auto code = postmaster_->Wait(clock::SteadyNow() + kStopLimit);
   if (code.ok()) postmaster_.reset();
   return code.status();
 }
@@ -366,7 +367,7 @@ absl::Status TempPostgres::StopImmediate() {
 absl::Status TempPostgres::StopFast() {
   if (!running()) return absl::FailedPreconditionError("the server does not run");
   postmaster_->Signal(SIGINT);
-  auto code = postmaster_->Wait(absl::Now() + kStopLimit);
+  auto code = postmaster_->Wait(clock::SteadyNow() + kStopLimit);
   if (code.ok()) postmaster_.reset();
   return code.status();
 }
@@ -411,14 +412,14 @@ absl::StatusOr<std::unique_ptr<pg::CopyConnection>> TempPostgres::Connect(const 
   pg::CopyConnectionOptions options;
   options.url = Url(database);
   options.application_name = "test";
-  return pg::CopyConnection::Connect(options, absl::Now() + absl::Seconds(20));
+  return pg::CopyConnection::Connect(options, clock::SteadyNow() + absl::Seconds(20));
 }
 
 absl::StatusOr<pg::Result> TempPostgres::Exec(const std::string& database, const std::string& sql,
                                               const pg::Params& params) const {
   auto connection = Connect(database);
   if (!connection.ok()) return connection.status();
-  return (*connection)->Exec(sql, params, absl::Now() + absl::Seconds(60));
+  return (*connection)->Exec(sql, params, clock::SteadyNow() + absl::Seconds(60));
 }
 
 absl::StatusOr<std::string> TempPostgres::CreateDatabase(const std::string& name) {

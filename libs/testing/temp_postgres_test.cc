@@ -5,15 +5,17 @@
 
 #include <filesystem>
 
+#include "libs/clock/steady.h"
+
 namespace pga::testing {
 namespace {
 
 TEST(TempPostgres, EachOfItsServersStartsFastAndIsAlone) {
   ASSERT_TRUE(TempPostgres::Start().ok());  // makes the template
-  const absl::Time start = absl::Now();
+  const clock::SteadyTime start = clock::SteadyNow();
   auto first = TempPostgres::Start();
   ASSERT_TRUE(first.ok()) << first.status();
-  const absl::Duration took = absl::Now() - start;
+  const absl::Duration took = clock::SteadyNow() - start;
   RecordProperty("start_ms", static_cast<int>(absl::ToInt64Milliseconds(took)));
   auto second = TempPostgres::Start();
   ASSERT_TRUE(second.ok()) << second.status();
@@ -65,10 +67,10 @@ TEST_F(TempPostgresFaults, PausedServerDoesNotAnswerButConnectionsSurvive) {
   auto connection = server_->Connect();
   ASSERT_TRUE(connection.ok());
   server_->Pause();
-  auto other = pg::CopyConnection::Connect({.url = server_->Url()}, absl::Now() + absl::Milliseconds(100));
+  auto other = pg::CopyConnection::Connect({.url = server_->Url()}, clock::SteadyNow() + absl::Milliseconds(100));
   EXPECT_EQ(other.status().code(), absl::StatusCode::kDeadlineExceeded) << other.status();
   server_->Resume();
-  EXPECT_TRUE((*connection)->Exec("SELECT 1", absl::Now() + absl::Seconds(10)).ok());
+  EXPECT_TRUE((*connection)->Exec("SELECT 1", clock::SteadyNow() + absl::Seconds(10)).ok());
 }
 
 TEST(TempPostgresVersions, OtherVersionsAreFoundOrNamed) {
@@ -89,7 +91,7 @@ TEST(TempPostgresTcp, ListensOnAFreePort) {
   ASSERT_TRUE(server.ok()) << server.status();
   ASSERT_TRUE((*server)->Exec("postgres", "ALTER ROLE postgres PASSWORD 'p'").ok());
   auto connection =
-      pg::CopyConnection::Connect({.url = (*server)->TcpUrl() + "?password=p"}, absl::Now() + absl::Seconds(10));
+      pg::CopyConnection::Connect({.url = (*server)->TcpUrl() + "?password=p"}, clock::SteadyNow() + absl::Seconds(10));
   EXPECT_TRUE(connection.ok()) << connection.status();
 }
 

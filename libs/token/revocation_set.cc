@@ -4,16 +4,11 @@
 
 namespace pga::token {
 
-void RevocationSet::Apply(std::span<const Revocation> batch, absl::Time now) {
+void RevocationSet::Apply(std::span<const Revocation> batch, int64_t now) {
   absl::MutexLock lock(&mutex_);
-  for (const Revocation& revocation : batch) {
-    last_number_ = std::max(last_number_, revocation.number);
-    auto& map = revocation.jti.empty() ? issued_before_ : ids_;
-    const std::string& key = revocation.jti.empty() ? revocation.subject : revocation.jti;
-    const absl::Time value = revocation.jti.empty() ? revocation.issued_before : now;
-    if (key.empty()) continue;
-    const auto it = map.find(key);
-    if (it != map.end()) {
+  const auto put = [this](auto& map, const std::string& key, auto value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (key.empty()) return;
+    if (const auto it = map.find(key); it != map.end()) {
       it->second = std::max(it->second, value);
     } else if (issued_before_.size() + ids_.size() < max_entries_) {
       map.emplace(key, value);
@@ -21,11 +16,19 @@ void RevocationSet::Apply(std::span<const Revocation> batch, absl::Time now) {
       // An incomplete set must not pass for a complete one: from here on every call is asked about.
       overflowed_ = true;
     }
+  };
+  for (const Revocation& revocation : batch) {
+    last_number_ = std::max(last_number_, revocation.number);
+    if (revocation.jti.empty()) {
+      put(issued_before_, revocation.subject, revocation.issued_before);
+    } else {
+      put(ids_, revocation.jti, now);
+    }
   }
   last_news_ = std::max(last_news_, now);
 }
 
-void RevocationSet::Forget(absl::Time before) {
+void RevocationSet::Forget(int64_t before) {
   absl::MutexLock lock(&mutex_);
   absl::erase_if(ids_, [before](const auto& entry) { return entry.second < before; });
 }
@@ -39,17 +42,17 @@ bool RevocationSet::IsRevoked(const Principal& principal) const {
   return it != issued_before_.end() && principal.issued_at < it->second;
 }
 
-bool RevocationSet::HasNews(absl::Time now) const {
+bool RevocationSet::HasNews(int64_t now) const {
   absl::MutexLock lock(&mutex_);
-  return !overflowed_ && last_news_ + kNewsWithin > now;
+  return !overflowed_ && last_news_ != kNever && absl::Nanoseconds(now - last_news_) < kNewsWithin;
 }
 
 void RevocationSet::LoseNews() {
   absl::MutexLock lock(&mutex_);
-  last_news_ = absl::InfinitePast();
+  last_news_ = kNever;
 }
 
-absl::Time RevocationSet::last_news() const {
+int64_t RevocationSet::last_news() const {
   absl::MutexLock lock(&mutex_);
   return last_news_;
 }

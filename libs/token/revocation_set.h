@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -27,29 +28,34 @@ class RevocationSet {
  public:
   // Without news for this long people's tokens are no longer taken on trust (see rpc::Authenticator).
   static constexpr absl::Duration kNewsWithin = absl::Seconds(5);
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
   static constexpr size_t kDefaultMaxEntries = 1'000'000;
 
   explicit RevocationSet(size_t max_entries = kDefaultMaxEntries) : max_entries_(max_entries) {}
   RevocationSet(const RevocationSet&) = delete;
   RevocationSet& operator=(const RevocationSet&) = delete;
 
+  // The points in time of this class are clock::Clock::BoottimeNanos: a wall clock that is set makes no news older or
+  // younger, and time the host slept counts.
+
   // Takes in a batch heard at `now`; an empty one is news as well. Repeats and any order are fine.
-  void Apply(std::span<const Revocation> batch, absl::Time now);
+  void Apply(std::span<const Revocation> batch, int64_t now);
 
   // Drops token ids heard of before `before`: their tokens have expired. Subjects stay: there are few.
-  void Forget(absl::Time before);
+  void Forget(int64_t before);
 
   // Whether a credential is known to be revoked. Services' tokens never are: they live for minutes.
   bool IsRevoked(const Principal& principal) const;
 
   // Whether the set can be trusted to be complete at `now`: news came within kNewsWithin and everything fitted.
-  bool HasNews(absl::Time now) const;
+  bool HasNews(int64_t now) const;
 
   // Start and end of a stretch without reliable news are the owner's to mark: after a lost subscription HasNews is
   // false until the next Apply.
   void LoseNews();
 
-  absl::Time last_news() const;
+  // When news came last; kNever before any.
+  int64_t last_news() const;
   // Highest number taken in; where to resume the subscription.
   int64_t last_number() const;
   size_t size() const;
@@ -59,8 +65,8 @@ class RevocationSet {
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, absl::Time> issued_before_ ABSL_GUARDED_BY(mutex_);
   // Token or family id -> when it was heard of.
-  absl::flat_hash_map<std::string, absl::Time> ids_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_news_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::flat_hash_map<std::string, int64_t> ids_ ABSL_GUARDED_BY(mutex_);
+  int64_t last_news_ ABSL_GUARDED_BY(mutex_) = kNever;
   int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   bool overflowed_ ABSL_GUARDED_BY(mutex_) = false;
 };

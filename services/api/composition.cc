@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
@@ -43,17 +43,17 @@ absl::Status CheckGiven(const char* variable, const log::Secret& url) {
 
 // Waits for the server, then says whether its schema is there.
 absl::Status AwaitDatabase(const char* variable, const log::Secret& url, storage::Database database,
-                           absl::Time deadline) {
+                           clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<pg::Pool> pool,
                        pg::Pool::Create({.url = url.Reveal(), .application_name = "pganalytics-api", .size = 1}));
-  absl::Status reached = pool->Ping(std::min(deadline, absl::Now() + absl::Seconds(5)));
+  absl::Status reached = pool->Ping(std::min(deadline, clock::SteadyNow() + absl::Seconds(5)));
   bool told = false;
-  while (!reached.ok() && absl::Now() < deadline && !exec::ShutdownSignal::requested()) {
+  while (!reached.ok() && clock::SteadyNow() < deadline && !exec::ShutdownSignal::requested()) {
     if (absl::IsPermissionDenied(reached) || absl::IsNotFound(reached) || absl::IsInvalidArgument(reached)) break;
     if (!told) PGA_LOG(warn, "waiting for a database", {{"variable", variable}, {"reason", reached}});
     told = true;
-    exec::ShutdownSignal::WaitUntil(std::min(deadline, absl::Now() + absl::Seconds(1)));
-    reached = pool->Ping(absl::Now() + absl::Seconds(5));
+    exec::ShutdownSignal::WaitUntil(std::min(deadline, clock::SteadyNow() + absl::Seconds(1)));
+    reached = pool->Ping(clock::SteadyNow() + absl::Seconds(5));
   }
   if (!reached.ok()) return status::Annotate(reached, absl::StrCat("the database of ", variable, " does not answer"));
   return status::Annotate(storage::CheckMigrated(url.Reveal(), database), variable);
@@ -98,7 +98,7 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   PGA_RETURN_IF_ERROR(config.gateway.Validate());
   PGA_RETURN_IF_ERROR(CheckGiven("DATABASE_URL", config.database_url));
   PGA_RETURN_IF_ERROR(CheckGiven("TIMESCALE_URL", config.metrics_url));
-  const absl::Time databases_by = absl::Now() + config.startup_timeout;
+  const clock::SteadyTime databases_by = clock::SteadyNow() + config.startup_timeout;
   PGA_RETURN_IF_ERROR(AwaitDatabase("DATABASE_URL", config.database_url, storage::Database::kMetadata, databases_by));
   PGA_RETURN_IF_ERROR(AwaitDatabase("TIMESCALE_URL", config.metrics_url, storage::Database::kMetrics, databases_by));
 
@@ -107,7 +107,7 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   parts->authenticator.emplace(
       &parts->verifier, &parts->revocations,
       rpc::Authenticator::Hooks{
-          .check_revocation = [raw = parts.get()](const token::Principal& principal, absl::Time deadline) {
+          .check_revocation = [raw = parts.get()](const token::Principal& principal, clock::SteadyTime deadline) {
             return raw->auth->CheckRevocation(principal, deadline);
           }});
 
@@ -193,14 +193,14 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
 Composition::Composition(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Composition::~Composition() {
-  Drain(absl::Now());
+  Drain(clock::SteadyNow());
 }
 
 int Composition::port() const {
   return parts_->gateway->port();
 }
 
-void Composition::Drain(absl::Time deadline) {
+void Composition::Drain(clock::SteadyTime deadline) {
   parts_->gateway->Drain(deadline);
   parts_->compactor_server->Drain(deadline);
   parts_->compactor->Drain(deadline);

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "services/api/config.h"
 
 namespace pga::api {
@@ -24,7 +25,7 @@ class Composition {
   int port() const;
 
   // Finishes running requests and queued batches until the deadline. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
@@ -43,9 +43,9 @@ absl::Status Serve(const ApiConfig& config) {
   if (config.gateway.listen_address == "127.0.0.1") {
     PGA_LOG(info, "only this host can connect; LISTEN_ADDRESS=0.0.0.0 opens the port to others");
   }
-  exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "pganalytics-api stops", {{"signal", exec::ShutdownSignal::signal()}});
-  suite->Drain(absl::Now() + config.shutdown_timeout);
+  suite->Drain(clock::SteadyNow() + config.shutdown_timeout);
   return absl::OkStatus();
 }
 

@@ -7,7 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "libs/token/keys.h"
@@ -79,8 +79,8 @@ Accounts::Accounts(AuthStore* store, PasswordHasher* hasher, const TokenIssuer* 
       refresh_reuse_(metrics->AddCounter("pga_auth_refresh_reuse_total",
                                          "Sessions ended because a refresh token was used twice.")) {}
 
-absl::Time Accounts::HashDeadline(const Caller& caller) const {
-  return std::min(caller.deadline, absl::Now() + options_.hash_wait);
+clock::SteadyTime Accounts::HashDeadline(const Caller& caller) const {
+  return std::min(caller.deadline, clock::SteadyNow() + options_.hash_wait);
 }
 
 absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher::Slot& slot,
@@ -323,7 +323,7 @@ absl::StatusOr<Accounts::Reset> Accounts::ResetPassword(const Caller& caller, in
   return reset;
 }
 
-absl::StatusOr<bool> Accounts::SeedAdmin(const std::string& password, absl::Time deadline) {
+absl::StatusOr<bool> Accounts::SeedAdmin(const std::string& password, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const int64_t users, store_->CountUsers(deadline));
   if (users > 0) return false;
   NewUser admin;

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/token/principal.h"
 #include "libs/token/verifier.h"
@@ -28,7 +29,7 @@ struct Caller {
   token::Principal principal;
   std::string ip_address;
   std::string request_id;
-  absl::Time deadline = absl::InfinitePast();
+  clock::SteadyTime deadline = clock::SteadyTime::InfinitePast();
 };
 
 // An entry of the audit log with the caller's part filled in.
@@ -85,7 +86,7 @@ class Accounts {
   absl::StatusOr<Reset> ResetPassword(const Caller& caller, int32_t id);
 
   // Makes the account `admin` if there are no users at all; whether it did.
-  absl::StatusOr<bool> SeedAdmin(const std::string& password, absl::Time deadline);
+  absl::StatusOr<bool> SeedAdmin(const std::string& password, clock::SteadyTime deadline);
 
  private:
   absl::StatusOr<SignedIn> SignBoth(const UserRecord& user, std::string_view session, std::string_view refresh_id,
@@ -95,7 +96,7 @@ class Accounts {
   absl::Status CheckPassword(const Caller& caller, const PasswordHasher::Slot& slot, std::string_view account_hash,
                              const std::optional<UserRecord>& user, const std::string& password, const char* action,
                              const char* message);
-  absl::Time HashDeadline(const Caller& caller) const;
+  clock::SteadyTime HashDeadline(const Caller& caller) const;
 
   AuthStore* const store_;
   PasswordHasher* const hasher_;

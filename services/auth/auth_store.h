@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/token/revocation_set.h"
 
 namespace pga::auth {
@@ -129,37 +130,38 @@ class AuthStore {
  public:
   virtual ~AuthStore() = default;
 
-  virtual absl::Status Ping(absl::Time deadline) = 0;
+  virtual absl::Status Ping(clock::SteadyTime deadline) = 0;
 
   // ---- People ----
-  virtual absl::StatusOr<int64_t> CountUsers(absl::Time deadline) = 0;
-  virtual absl::StatusOr<std::optional<UserRecord>> FindUserByName(std::string_view username, absl::Time deadline) = 0;
-  virtual absl::StatusOr<std::optional<UserRecord>> FindUser(int32_t id, absl::Time deadline) = 0;
+  virtual absl::StatusOr<int64_t> CountUsers(clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<std::optional<UserRecord>> FindUserByName(std::string_view username,
+                                                                   clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<std::optional<UserRecord>> FindUser(int32_t id, clock::SteadyTime deadline) = 0;
   // Users with an id below `below`, highest (newest) first.
-  virtual absl::StatusOr<std::vector<UserRecord>> ListUsers(int32_t below, int limit, absl::Time deadline) = 0;
+  virtual absl::StatusOr<std::vector<UserRecord>> ListUsers(int32_t below, int limit, clock::SteadyTime deadline) = 0;
   // ALREADY_EXISTS for a taken username or e-mail. With `only_if_empty` nothing is made, and nullopt returned, when
   // there are users already.
   virtual absl::StatusOr<std::optional<UserRecord>> CreateUser(const NewUser& user, bool only_if_empty, absl::Time now,
-                                                               AuditEntry audit, absl::Time deadline) = 0;
+                                                               AuditEntry audit, clock::SteadyTime deadline) = 0;
   // NOT_FOUND. Every access token of the user becomes invalid when something changes; losing activity ends the
   // sessions.
   virtual absl::StatusOr<UserRecord> UpdateUser(int32_t id, const std::optional<std::string>& role,
                                                 const std::optional<bool>& is_active, absl::Time now, AuditEntry audit,
-                                                absl::Time deadline) = 0;
+                                                clock::SteadyTime deadline) = 0;
   // NOT_FOUND. Ends the sessions.
-  virtual absl::Status DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) = 0;
+  virtual absl::Status DeleteUser(int32_t id, absl::Time now, AuditEntry audit, clock::SteadyTime deadline) = 0;
   // NOT_FOUND. Ends all sessions but `keep_session`, forgets failures of sign-in. With `verified_hash` nothing is done,
   // and false returned, when the password is no longer the one that was verified.
   virtual absl::StatusOr<bool> SetPassword(int32_t id, std::string_view account_hash,
                                            const std::optional<std::string>& verified_hash,
                                            std::string_view password_hash, std::string_view keep_session,
-                                           absl::Time now, AuditEntry audit, absl::Time deadline) = 0;
+                                           absl::Time now, AuditEntry audit, clock::SteadyTime deadline) = 0;
 
   // ---- Sign-in ----
   // Counts an attempt on an account (known or not) before the password is looked at, so that attempts at the same time
   // are all counted. Not allowed while the account is locked.
   virtual absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
-                                                    absl::Time deadline) = 0;
+                                                    clock::SteadyTime deadline) = 0;
   // A good password: forgets the failures, opens the session, notes the time; the user as he is then.
   // `new_password_hash` may be empty. nullopt, with the refusal noted, when the account is not active, or its password
   // no longer the one that was verified.
@@ -167,63 +169,63 @@ class AuthStore {
                                                                    const NewSession& session,
                                                                    std::string_view verified_hash,
                                                                    std::string_view new_password_hash, AuditEntry audit,
-                                                                   absl::Time deadline) = 0;
+                                                                   clock::SteadyTime deadline) = 0;
   // Exchanges the refresh token's hash. A hash that was exchanged before ends the session.
   virtual absl::StatusOr<RotationOutcome> RotateSession(std::string_view session, std::string_view old_hash,
                                                         std::string_view new_hash, absl::Time now, AuditEntry audit,
-                                                        absl::Time deadline) = 0;
+                                                        clock::SteadyTime deadline) = 0;
   // Ends a session of the user if it is open.
   virtual absl::Status EndSession(std::string_view session, int32_t user_id, absl::Time now, AuditEntry audit,
-                                  absl::Time deadline) = 0;
+                                  clock::SteadyTime deadline) = 0;
 
   // ---- Registration secrets ----
   // ALREADY_EXISTS for a taken name.
   virtual absl::StatusOr<RegistrationSecretRecord> CreateSecret(const RegistrationSecretRecord& secret,
                                                                 std::string_view secret_hash, AuditEntry audit,
-                                                                absl::Time deadline) = 0;
-  virtual absl::StatusOr<std::vector<RegistrationSecretRecord>> ListSecrets(absl::Time deadline) = 0;
+                                                                clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<std::vector<RegistrationSecretRecord>> ListSecrets(clock::SteadyTime deadline) = 0;
   // NOT_FOUND.
-  virtual absl::StatusOr<RegistrationSecretRecord> GetSecret(std::string_view id, absl::Time deadline) = 0;
+  virtual absl::StatusOr<RegistrationSecretRecord> GetSecret(std::string_view id, clock::SteadyTime deadline) = 0;
   // NOT_FOUND, ALREADY_EXISTS.
   virtual absl::StatusOr<RegistrationSecretRecord> UpdateSecret(std::string_view id, std::string_view name,
                                                                 std::string_view description,
                                                                 const std::optional<bool>& active, absl::Time now,
-                                                                AuditEntry audit, absl::Time deadline) = 0;
-  virtual absl::Status DeleteSecret(std::string_view id, AuditEntry audit, absl::Time deadline) = 0;
+                                                                AuditEntry audit, clock::SteadyTime deadline) = 0;
+  virtual absl::Status DeleteSecret(std::string_view id, AuditEntry audit, clock::SteadyTime deadline) = 0;
   // Looks the secret up and, if it is good, counts its use. `accept_anyway` says that the secret of the settings
   // matched.
   virtual absl::StatusOr<SecretUseOutcome> UseSecret(const SecretUse& use, bool accept_anyway, absl::Time now,
-                                                     absl::Time deadline) = 0;
+                                                     clock::SteadyTime deadline) = 0;
 
   // ---- Collectors' credentials ----
   // Notes new credentials; with `revoke_former` every one issued before is revoked in the same transaction, without it
   // ABORTED within kRenewPause of a revocation.
   virtual absl::Status AddCredentials(std::string_view collector_id,
                                       const std::vector<CollectorCredential>& credentials, bool revoke_former,
-                                      absl::Time now, AuditEntry audit, absl::Time deadline) = 0;
+                                      absl::Time now, AuditEntry audit, clock::SteadyTime deadline) = 0;
   virtual absl::Status RevokeCollector(std::string_view collector_id, absl::Time now, AuditEntry audit,
-                                       absl::Time deadline) = 0;
+                                       clock::SteadyTime deadline) = 0;
 
   // ---- Revocations ----
   // In order of their numbers, from the first after `after`.
   virtual absl::StatusOr<std::vector<token::Revocation>> ListRevocations(int64_t after, int limit,
-                                                                         absl::Time deadline) = 0;
-  virtual absl::StatusOr<int64_t> LastRevocation(absl::Time deadline) = 0;
+                                                                         clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<int64_t> LastRevocation(clock::SteadyTime deadline) = 0;
   virtual absl::StatusOr<bool> IsRevoked(std::string_view subject, std::string_view jti, std::string_view session,
-                                         absl::Time issued_at, absl::Time deadline) = 0;
+                                         absl::Time issued_at, clock::SteadyTime deadline) = 0;
 
   // ---- Keys and upkeep ----
-  virtual absl::StatusOr<std::optional<SealedKey>> FindSealedKey(std::string_view name, absl::Time deadline) = 0;
+  virtual absl::StatusOr<std::optional<SealedKey>> FindSealedKey(std::string_view name, clock::SteadyTime deadline) = 0;
   // Keeps the first one: returns what is stored afterwards.
   virtual absl::StatusOr<SealedKey> AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
-                                                 absl::Time deadline) = 0;
+                                                 clock::SteadyTime deadline) = 0;
   // A refusal on its own.
-  virtual absl::Status Audit(AuditEntry audit, absl::Time deadline) = 0;
+  virtual absl::Status Audit(AuditEntry audit, clock::SteadyTime deadline) = 0;
   // Deletes what has expired; the number of rows.
-  virtual absl::StatusOr<int64_t> DeleteExpired(absl::Time now, absl::Time deadline) = 0;
+  virtual absl::StatusOr<int64_t> DeleteExpired(absl::Time now, clock::SteadyTime deadline) = 0;
   // Deletes audit rows from before that instant, of the last 30 days none; at most 10,000 of each audit table. Returns
   // how many went.
-  virtual absl::StatusOr<int64_t> PruneAudit(absl::Time before, absl::Time deadline) = 0;
+  virtual absl::StatusOr<int64_t> PruneAudit(absl::Time before, clock::SteadyTime deadline) = 0;
 };
 
 }  // namespace pga::auth

@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "envoy/service/auth/v3/authorization_service.grpc.pb.h"
+#include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -88,11 +89,12 @@ std::string NewRequest() {
 // One running service.
 struct Instance {
   explicit Instance(const AuthConfig& config, clock::Clock* clock)
-      : authenticator(
-            &verifier, &revocations,
-            {.check_revocation = [this](const token::Principal& principal,
-                                        absl::Time deadline) { return server->CheckRevocation(principal, deadline); }},
-            clock) {
+      : authenticator(&verifier, &revocations,
+                      {.check_revocation =
+                           [this](const token::Principal& principal, clock::SteadyTime deadline) {
+                             return server->CheckRevocation(principal, deadline);
+                           }},
+                      clock) {
     auto created = AuthServer::Create(config, {.metrics = &metrics,
                                                .clock = clock,
                                                .verifier = &verifier,
@@ -113,8 +115,8 @@ struct Instance {
   ~Instance() {
     if (server == nullptr) return;
     server->PrepareDrain();
-    grpc->Drain(absl::Now() + absl::Seconds(10));
-    server->Drain(absl::Now() + absl::Seconds(10));
+    grpc->Drain(clock::SteadyNow() + absl::Seconds(10));
+    server->Drain(clock::SteadyNow() + absl::Seconds(10));
   }
 
   metrics::Registry metrics;
@@ -214,11 +216,11 @@ class AuthTest : public ::testing::Test {
   bool Revoked(const std::string& token) {
     const auto principal = instance_->verifier.Verify(token, clock_.Now());
     EXPECT_THAT(principal, IsOk());
-    return instance_->server->CheckRevocation(*principal, absl::Now() + absl::Seconds(10)).value();
+    return instance_->server->CheckRevocation(*principal, clock::SteadyNow() + absl::Seconds(10)).value();
   }
   void Sql(const std::string& statement) {
     auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
-    EXPECT_THAT((*pool)->Exec(statement, {}, absl::Now() + absl::Seconds(10)), IsOk());
+    EXPECT_THAT((*pool)->Exec(statement, {}, clock::SteadyNow() + absl::Seconds(10)), IsOk());
   }
   // Makes `call` wait for a lock, with what it has read before, and runs `change` before it goes on. With
   // `change_first` the change itself is what it waits for.
@@ -231,10 +233,10 @@ class AuthTest : public ::testing::Test {
     const auto waits = [&] {
       const auto waiting = (*pool)->Exec(
           "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", {},
-          absl::Now() + absl::Seconds(10));
+          clock::SteadyNow() + absl::Seconds(10));
       return waiting.ok() && (*waiting)[0].Int64(0) > 0;
     };
-    EXPECT_THAT((*pool)->InTransaction(absl::Now() + absl::Seconds(20),
+    EXPECT_THAT((*pool)->InTransaction(clock::SteadyNow() + absl::Seconds(20),
                                        [&](pg::Transaction& tx) -> absl::Status {
                                          PGA_RETURN_IF_ERROR(tx.Exec(change_first ? change : lock));
                                          caller = std::thread([&] { answer = call(); });
@@ -247,12 +249,13 @@ class AuthTest : public ::testing::Test {
   }
   int64_t Count(const std::string& from) {
     auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
-    const auto result = (*pool)->Exec("SELECT count(*) FROM pganalytics." + from, {}, absl::Now() + absl::Seconds(10));
+    const auto result =
+        (*pool)->Exec("SELECT count(*) FROM pganalytics." + from, {}, clock::SteadyNow() + absl::Seconds(10));
     EXPECT_THAT(result, IsOk());
     return result.ok() ? (*result)[0].Int64(0) : -1;
   }
 
-  clock::FakeClock clock_{absl::Now()};
+  clock::FakeClock clock_{clock::WallNow()};
   testing::ScopedTempDir state_;
   AuthConfig config_;
   std::unique_ptr<Instance> instance_;
@@ -443,7 +446,7 @@ TEST_F(AuthTest, NothingRestsOnAPasswordThatWasReplacedWhileItWasHashed) {
   auto pool = pg::Pool::Create({.url = config_.database_url.Reveal()});
   ASSERT_THAT(pool, IsOk());
   PgAuthStore store(pool->get(), {});
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(20);
   const auto admin = store.FindUserByName("admin", deadline);
   ASSERT_THAT(admin, IsOk());
   const std::string verified = (*admin)->password_hash;
@@ -472,7 +475,7 @@ TEST_F(AuthTest, AuditRowsGoByAgeAndNoYoungOnes) {
   auto pool = pg::Pool::Create({.url = config_.database_url.Reveal(), .size = 1});
   ASSERT_THAT(pool, IsOk());
   PgAuthStore store(pool->get(), {});
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(20);
   const auto exec = [&](const char* sql) { return (*pool)->Exec(sql, {}, deadline); };
   ASSERT_THAT(exec("INSERT INTO pganalytics.audit_log (created_at, actor, action, outcome) "
                    "SELECT now() - (n + 0.5) * INTERVAL '1 day', 'x', 'old', 'success' FROM generate_series(1, 100) n"),
@@ -480,10 +483,10 @@ TEST_F(AuthTest, AuditRowsGoByAgeAndNoYoungOnes) {
   ASSERT_THAT(exec("INSERT INTO pganalytics.registration_secret_audit (status, used_at) "
                    "SELECT 'failed', now() - (n + 0.5) * INTERVAL '1 day' FROM generate_series(1, 100) n"),
               IsOk());
-  EXPECT_THAT(store.PruneAudit(absl::Now() - absl::Hours(24 * 60), deadline), IsOkAndHolds(82));
+  EXPECT_THAT(store.PruneAudit(clock::WallNow() - absl::Hours(24 * 60), deadline), IsOkAndHolds(82));
   // As the service itself: it can neither delete rows nor have young ones deleted.
   ASSERT_THAT(exec("SET SESSION AUTHORIZATION pganalytics_auth"), IsOk());
-  EXPECT_THAT(store.PruneAudit(absl::Now(), deadline), IsOkAndHolds(60));
+  EXPECT_THAT(store.PruneAudit(clock::WallNow(), deadline), IsOkAndHolds(60));
   EXPECT_THAT(exec("DELETE FROM pganalytics.audit_log"), StatusIs(absl::StatusCode::kPermissionDenied));
   ASSERT_THAT(exec("RESET SESSION AUTHORIZATION"), IsOk());
   const auto left = exec("SELECT count(*)::int8 FROM pganalytics.audit_log WHERE action = 'old'");
@@ -506,7 +509,7 @@ TEST_F(AuthTest, SignInOvertakenByAChangeOfTheAccountSeesTheChange) {
 
   // The hash to be renewed is the one of the former password.
   PasswordHasher weak({.passes = 1});
-  const auto hash = weak.Hash(*weak.Acquire(absl::Now() + absl::Seconds(10)), "a password of ursula");
+  const auto hash = weak.Hash(*weak.Acquire(clock::SteadyNow() + absl::Seconds(10)), "a password of ursula");
   ASSERT_THAT(hash, IsOk());
   Sql("UPDATE pganalytics.users SET password_hash = '" + *hash + "' WHERE username = 'ursula'");
   const std::string reset =
@@ -822,7 +825,7 @@ TEST_F(AuthTest, RegisteringAgainRevokesTheFormerCredentials) {
     principal.jti = issued.certificate_thumbprint();
     const auto certificate = rpc::ReadCollectorCertificate(issued.certificate_pem(), clock_.Now());
     principal.issued_at = certificate->not_before + absl::Seconds(1) - absl::Microseconds(1);
-    return instance_->server->CheckRevocation(principal, absl::Now() + absl::Seconds(10)).value();
+    return instance_->server->CheckRevocation(principal, clock::SteadyNow() + absl::Seconds(10)).value();
   };
   for (const auto* former : {&*first, &*renewed}) {
     EXPECT_TRUE(Revoked(former->token()));
@@ -911,13 +914,13 @@ TEST_F(AuthTest, FollowersHearOfRevocationsAndHeartbeats) {
     return set.IsRevoked(principal);
   };
   EXPECT_TRUE(testing::WaitUntil([&] { return is_revoked("early"); })) << "what happened before it subscribed";
-  const absl::Time subscribed = absl::Now();
+  const clock::SteadyTime subscribed = clock::SteadyNow();
   ASSERT_THAT(Issue("late", true), IsOk());
   EXPECT_TRUE(testing::WaitUntil([&] { return is_revoked("late"); }));
-  EXPECT_LT(absl::Now() - subscribed, absl::Seconds(5));
+  EXPECT_LT(clock::SteadyNow() - subscribed, absl::Seconds(5));
   // Without revocations there is news, too.
   clock_.Advance(absl::Minutes(1));
-  EXPECT_TRUE(testing::WaitUntil([&] { return set.HasNews(clock_.Now()); }));
+  EXPECT_TRUE(testing::WaitUntil([&] { return set.HasNews(clock_.BoottimeNanos()); }));
   watcher.Stop();
 }
 
@@ -925,11 +928,11 @@ TEST_F(AuthTest, EndingServiceDoesNotWaitForFollowers) {
   Start();
   token::RevocationSet set;
   rpc::RevocationWatcher watcher(instance_->channel, instance_->service.get(), &set, &clock_);
-  ASSERT_TRUE(testing::WaitUntil([&] { return set.HasNews(clock_.Now()); }));
-  const absl::Time before = absl::Now();
+  ASSERT_TRUE(testing::WaitUntil([&] { return set.HasNews(clock_.BoottimeNanos()); }));
+  const clock::SteadyTime before = clock::SteadyNow();
   instance_->server->PrepareDrain();
-  instance_->grpc->Drain(absl::Now() + absl::Seconds(60));
-  EXPECT_LT(absl::Now() - before, absl::Seconds(20));
+  instance_->grpc->Drain(clock::SteadyNow() + absl::Seconds(60));
+  EXPECT_LT(clock::SteadyNow() - before, absl::Seconds(20));
   watcher.Stop();
 }
 
@@ -1090,9 +1093,9 @@ TEST_F(AuthTest, UnknownUsersTakeAsLongAsKnownOnes) {
   const auto time_of = [&](const std::string& username) {
     std::vector<absl::Duration> times;
     for (int i = 0; i < 9; ++i) {
-      const absl::Time before = absl::Now();
+      const clock::SteadyTime before = clock::SteadyNow();
       EXPECT_THAT(Login(username, "wrong password"), StatusIs(absl::StatusCode::kUnauthenticated));
-      times.push_back(absl::Now() - before);
+      times.push_back(clock::SteadyNow() - before);
     }
     std::sort(times.begin(), times.end());
     return times[times.size() / 2];

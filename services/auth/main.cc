@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
@@ -50,7 +50,7 @@ absl::Status Run(int argc, char** argv) {
   AuthServer* auth_server = nullptr;  // set before the first call is served
   rpc::Authenticator authenticator(
       &verifier, &revocations,
-      {.check_revocation = [&auth_server](const token::Principal& principal, absl::Time deadline) {
+      {.check_revocation = [&auth_server](const token::Principal& principal, clock::SteadyTime deadline) {
         return auth_server->CheckRevocation(principal, deadline);
       }});
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<AuthServer> server,
@@ -73,9 +73,9 @@ absl::Status Run(int argc, char** argv) {
   PGA_LOG(info, "auth serves",
           {{"port", grpc_server->ports().empty() ? 0 : grpc_server->ports().front()}, {"version", PGA_VERSION}});
 
-  exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "auth stops", {{"signal", exec::ShutdownSignal::signal()}});
-  const absl::Time deadline = absl::Now() + shutdown_timeout;
+  const clock::SteadyTime deadline = clock::SteadyNow() + shutdown_timeout;
   grpc_server->SetServing(false);
   server->PrepareDrain();
   grpc_server->Drain(deadline);

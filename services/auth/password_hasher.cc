@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 #include "services/auth/rules.h"
 
@@ -39,11 +40,11 @@ PasswordHasher::PasswordHasher(PasswordHasherOptions options)
   dummy_ = Hash(slot, RandomSecret()).value_or("");
 }
 
-absl::StatusOr<PasswordHasher::Slot> PasswordHasher::Acquire(absl::Time deadline) {
+absl::StatusOr<PasswordHasher::Slot> PasswordHasher::Acquire(clock::SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
   if (!HasFree() && waiting_ >= options_.max_waiting) return Busy();
   ++waiting_;
-  const bool free = mutex_.AwaitWithDeadline(absl::Condition(this, &PasswordHasher::HasFree), deadline);
+  const bool free = clock::AwaitUntil(mutex_, absl::Condition(this, &PasswordHasher::HasFree), deadline);
   --waiting_;
   if (!free) return Busy();
   ++running_;

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace pga::auth {
 
@@ -43,7 +44,7 @@ class PasswordHasher {
 
   // Waits for a free slot. RESOURCE_EXHAUSTED with a retry delay when too many wait already or the deadline comes
   // first.
-  absl::StatusOr<Slot> Acquire(absl::Time deadline);
+  absl::StatusOr<Slot> Acquire(clock::SteadyTime deadline);
 
   // Encoded hash ($argon2id$v=19$m=...,t=...,p=...$salt$hash) with a fresh salt. Takes some 30 ms.
   absl::StatusOr<std::string> Hash(const Slot& slot, std::string_view password) const;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/token/principal.h"
@@ -178,16 +179,17 @@ absl::StatusOr<UserRecord> LockUser(pg::Transaction& tx, int32_t id) {
 
 }  // namespace
 
-absl::Status PgAuthStore::Ping(absl::Time deadline) {
+absl::Status PgAuthStore::Ping(clock::SteadyTime deadline) {
   return pool_->Ping(deadline);
 }
 
-absl::StatusOr<int64_t> PgAuthStore::CountUsers(absl::Time deadline) {
+absl::StatusOr<int64_t> PgAuthStore::CountUsers(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT count(*) FROM pganalytics.users", {}, deadline));
   return result[0].Int64(0);
 }
 
-absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUserByName(std::string_view username, absl::Time deadline) {
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUserByName(std::string_view username,
+                                                                      clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE lower(username) = lower($1)"),
@@ -196,7 +198,7 @@ absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUserByName(std::strin
   return std::optional<UserRecord>(ReadUser(result[0]));
 }
 
-absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUser(int32_t id, absl::Time deadline) {
+absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUser(int32_t id, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE id = $1"), {id}, deadline));
@@ -204,7 +206,7 @@ absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUser(int32_t id, absl
   return std::optional<UserRecord>(ReadUser(result[0]));
 }
 
-absl::StatusOr<std::vector<UserRecord>> PgAuthStore::ListUsers(int32_t below, int limit, absl::Time deadline) {
+absl::StatusOr<std::vector<UserRecord>> PgAuthStore::ListUsers(int32_t below, int limit, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result,
                        pool_->Exec(absl::StrCat("SELECT ", kUserColumns,
                                                 " FROM pganalytics.users WHERE id < $1 ORDER BY id DESC LIMIT $2"),
@@ -217,7 +219,7 @@ absl::StatusOr<std::vector<UserRecord>> PgAuthStore::ListUsers(int32_t below, in
 
 absl::StatusOr<std::optional<UserRecord>> PgAuthStore::CreateUser(const NewUser& user, bool only_if_empty,
                                                                   absl::Time now, AuditEntry audit,
-                                                                  absl::Time deadline) {
+                                                                  clock::SteadyTime deadline) {
   std::optional<UserRecord> created;
   const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     created.reset();
@@ -256,7 +258,7 @@ absl::Status PgAuthStore::RevokeUserTokens(pg::Transaction& tx, int32_t user_id,
 
 absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::optional<std::string>& role,
                                                    const std::optional<bool>& is_active, absl::Time now,
-                                                   AuditEntry audit, absl::Time deadline) {
+                                                   AuditEntry audit, clock::SteadyTime deadline) {
   UserRecord updated;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const UserRecord before, LockUser(tx, id));
@@ -280,7 +282,7 @@ absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::option
   return updated;
 }
 
-absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audit, absl::Time deadline) {
+absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audit, clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_RETURN_IF_ERROR(LockUser(tx, id));
     PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, "", "deleted", now));
@@ -293,7 +295,7 @@ absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audi
 absl::StatusOr<bool> PgAuthStore::SetPassword(int32_t id, std::string_view account_hash,
                                               const std::optional<std::string>& verified_hash,
                                               std::string_view password_hash, std::string_view keep_session,
-                                              absl::Time now, AuditEntry audit, absl::Time deadline) {
+                                              absl::Time now, AuditEntry audit, clock::SteadyTime deadline) {
   bool set = false;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const UserRecord before, LockUser(tx, id));
@@ -315,7 +317,7 @@ absl::StatusOr<bool> PgAuthStore::SetPassword(int32_t id, std::string_view accou
 }
 
 absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_hash, absl::Time now,
-                                                       absl::Time deadline) {
+                                                       clock::SteadyTime deadline) {
   LoginAttempt attempt;
   const pg::Bytes account{std::string(account_hash)};
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
@@ -342,7 +344,7 @@ absl::StatusOr<std::optional<OpenedSession>> PgAuthStore::OpenSession(std::strin
                                                                       const NewSession& session,
                                                                       std::string_view verified_hash,
                                                                       std::string_view new_password_hash,
-                                                                      AuditEntry audit, absl::Time deadline) {
+                                                                      AuditEntry audit, clock::SteadyTime deadline) {
   std::optional<OpenedSession> opened;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     // Asked again under a lock: while the password was hashed the account may have been deactivated, or given another
@@ -375,7 +377,7 @@ absl::StatusOr<std::optional<OpenedSession>> PgAuthStore::OpenSession(std::strin
 
 absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view session, std::string_view old_hash,
                                                            std::string_view new_hash, absl::Time now, AuditEntry audit,
-                                                           absl::Time deadline) {
+                                                           clock::SteadyTime deadline) {
   RotationOutcome outcome;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     outcome = RotationOutcome();
@@ -420,7 +422,7 @@ absl::StatusOr<RotationOutcome> PgAuthStore::RotateSession(std::string_view sess
 }
 
 absl::Status PgAuthStore::EndSession(std::string_view session, int32_t user_id, absl::Time now, AuditEntry audit,
-                                     absl::Time deadline) {
+                                     clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(
         const pg::Result owned,
@@ -433,7 +435,7 @@ absl::Status PgAuthStore::EndSession(std::string_view session, int32_t user_id, 
 
 absl::StatusOr<RegistrationSecretRecord> PgAuthStore::CreateSecret(const RegistrationSecretRecord& secret,
                                                                    std::string_view secret_hash, AuditEntry audit,
-                                                                   absl::Time deadline) {
+                                                                   clock::SteadyTime deadline) {
   RegistrationSecretRecord created = secret;
   const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(
@@ -454,7 +456,7 @@ absl::StatusOr<RegistrationSecretRecord> PgAuthStore::CreateSecret(const Registr
   return created;
 }
 
-absl::StatusOr<std::vector<RegistrationSecretRecord>> PgAuthStore::ListSecrets(absl::Time deadline) {
+absl::StatusOr<std::vector<RegistrationSecretRecord>> PgAuthStore::ListSecrets(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec(absl::StrCat("SELECT ", kSecretColumns, kSecretFrom,
                                                                          "ORDER BY s.created_at DESC, s.id LIMIT 1000"),
                                                             {}, deadline));
@@ -464,7 +466,7 @@ absl::StatusOr<std::vector<RegistrationSecretRecord>> PgAuthStore::ListSecrets(a
   return secrets;
 }
 
-absl::StatusOr<RegistrationSecretRecord> PgAuthStore::GetSecret(std::string_view id, absl::Time deadline) {
+absl::StatusOr<RegistrationSecretRecord> PgAuthStore::GetSecret(std::string_view id, clock::SteadyTime deadline) {
   if (!IsUuid(id)) return SecretNotFound();
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
@@ -476,7 +478,7 @@ absl::StatusOr<RegistrationSecretRecord> PgAuthStore::GetSecret(std::string_view
 absl::StatusOr<RegistrationSecretRecord> PgAuthStore::UpdateSecret(std::string_view id, std::string_view name,
                                                                    std::string_view description,
                                                                    const std::optional<bool>& active, absl::Time now,
-                                                                   AuditEntry audit, absl::Time deadline) {
+                                                                   AuditEntry audit, clock::SteadyTime deadline) {
   if (!IsUuid(id)) return SecretNotFound();
   RegistrationSecretRecord updated;
   const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
@@ -498,7 +500,7 @@ absl::StatusOr<RegistrationSecretRecord> PgAuthStore::UpdateSecret(std::string_v
   return updated;
 }
 
-absl::Status PgAuthStore::DeleteSecret(std::string_view id, AuditEntry audit, absl::Time deadline) {
+absl::Status PgAuthStore::DeleteSecret(std::string_view id, AuditEntry audit, clock::SteadyTime deadline) {
   if (!IsUuid(id)) return SecretNotFound();
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(
@@ -510,7 +512,7 @@ absl::Status PgAuthStore::DeleteSecret(std::string_view id, AuditEntry audit, ab
 }
 
 absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bool accept_anyway, absl::Time now,
-                                                        absl::Time deadline) {
+                                                        clock::SteadyTime deadline) {
   SecretUseOutcome outcome;
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     outcome = SecretUseOutcome();
@@ -562,7 +564,7 @@ absl::Status PgAuthStore::RevokeFormer(pg::Transaction& tx, std::string_view col
 
 absl::Status PgAuthStore::AddCredentials(std::string_view collector_id,
                                          const std::vector<CollectorCredential>& credentials, bool revoke_former,
-                                         absl::Time now, AuditEntry audit, absl::Time deadline) {
+                                         absl::Time now, AuditEntry audit, clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_RETURN_IF_ERROR(tx.Exec(kLockCollector, {collector_id}));
     if (revoke_former) {
@@ -584,7 +586,7 @@ absl::Status PgAuthStore::AddCredentials(std::string_view collector_id,
 }
 
 absl::Status PgAuthStore::RevokeCollector(std::string_view collector_id, absl::Time now, AuditEntry audit,
-                                          absl::Time deadline) {
+                                          clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_RETURN_IF_ERROR(tx.Exec(kLockCollector, {collector_id}));
     PGA_RETURN_IF_ERROR(RevokeFormer(tx, collector_id, now));
@@ -593,7 +595,7 @@ absl::Status PgAuthStore::RevokeCollector(std::string_view collector_id, absl::T
 }
 
 absl::StatusOr<std::vector<token::Revocation>> PgAuthStore::ListRevocations(int64_t after, int limit,
-                                                                            absl::Time deadline) {
+                                                                            clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec("SELECT number, subject, pganalytics.micros(issued_before), jti FROM pganalytics.revocations "
@@ -612,14 +614,14 @@ absl::StatusOr<std::vector<token::Revocation>> PgAuthStore::ListRevocations(int6
   return revocations;
 }
 
-absl::StatusOr<int64_t> PgAuthStore::LastRevocation(absl::Time deadline) {
+absl::StatusOr<int64_t> PgAuthStore::LastRevocation(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result,
                        pool_->Exec("SELECT last_number FROM pganalytics.revocation_counter", {}, deadline));
   return result.empty() ? 0 : result[0].Int64(0);
 }
 
 absl::StatusOr<bool> PgAuthStore::IsRevoked(std::string_view subject, std::string_view jti, std::string_view session,
-                                            absl::Time issued_at, absl::Time deadline) {
+                                            absl::Time issued_at, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec("SELECT EXISTS (SELECT FROM pganalytics.revocations WHERE subject <> '' AND subject = $1 "
@@ -629,7 +631,7 @@ absl::StatusOr<bool> PgAuthStore::IsRevoked(std::string_view subject, std::strin
   return result[0].Bool(0);
 }
 
-absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_view name, absl::Time deadline) {
+absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_view name, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec("SELECT certificate_pem, sealed_key FROM pganalytics.sealed_keys WHERE name = $1", {name}, deadline));
@@ -638,7 +640,7 @@ absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_
 }
 
 absl::StatusOr<SealedKey> PgAuthStore::AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
-                                                    absl::Time deadline) {
+                                                    clock::SteadyTime deadline) {
   PGA_RETURN_IF_ERROR(
       pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, created_at) "
                   "VALUES ($1, $2, $3, pganalytics.at($4)) ON CONFLICT (name) DO NOTHING",
@@ -648,11 +650,11 @@ absl::StatusOr<SealedKey> PgAuthStore::AddSealedKey(std::string_view name, const
   return *std::move(stored);
 }
 
-absl::Status PgAuthStore::Audit(AuditEntry audit, absl::Time deadline) {
+absl::Status PgAuthStore::Audit(AuditEntry audit, clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) { return WriteAudit(tx, audit); });
 }
 
-absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, absl::Time deadline) {
+absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, clock::SteadyTime deadline) {
   int64_t deleted = 0;
   // One transaction each: a long backlog in one table does not hold up the others.
   const auto run = [&](const char* sql, absl::Time limit) -> absl::Status {
@@ -671,7 +673,7 @@ absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, absl::Time de
   return deleted;
 }
 
-absl::StatusOr<int64_t> PgAuthStore::PruneAudit(absl::Time before, absl::Time deadline) {
+absl::StatusOr<int64_t> PgAuthStore::PruneAudit(absl::Time before, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT pganalytics.prune_audit(pganalytics.at($1))::int8",
                                                             {Micros(before)}, deadline));
   return result[0].Int64(0);

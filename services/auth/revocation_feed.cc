@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 
@@ -39,16 +39,16 @@ RevocationFeed::~RevocationFeed() {
   Close();
 }
 
-absl::Status RevocationFeed::ReadLocal(absl::Time deadline) {
+absl::Status RevocationFeed::ReadLocal(clock::SteadyTime deadline) {
   while (true) {
     PGA_ASSIGN_OR_RETURN(const std::vector<token::Revocation> batch,
                          store_->ListRevocations(local_->last_number(), kBatch, deadline));
-    local_->Apply(batch, clock_->Now());
+    local_->Apply(batch, clock_->BoottimeNanos());
     if (batch.size() < static_cast<size_t>(kBatch)) return absl::OkStatus();
   }
 }
 
-absl::Status RevocationFeed::Load(absl::Time deadline) {
+absl::Status RevocationFeed::Load(clock::SteadyTime deadline) {
   return status::Annotate(ReadLocal(deadline), "reading revocations");
 }
 
@@ -64,12 +64,13 @@ void RevocationFeed::Wake() {
 }
 
 void RevocationFeed::Tick() {
-  const absl::Time deadline = absl::Now() + absl::Seconds(2);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(2);
   const absl::Status read = ReadLocal(deadline);
   if (!read.ok()) {
     failures_counter_.Increment();
-    PGA_LOG(warn, "revocations cannot be read; services will stop trusting people's tokens",
-            {{"status", read}, {"seconds_without_news", clock_->Now() - local_->last_news()}});
+    PGA_LOG(
+        warn, "revocations cannot be read; services will stop trusting people's tokens",
+        {{"status", read}, {"seconds_without_news", absl::Nanoseconds(clock_->BoottimeNanos() - local_->last_news())}});
     return;
   }
   std::vector<std::shared_ptr<Subscription>> subscribers;
@@ -86,7 +87,8 @@ void RevocationFeed::Tick() {
   for (const auto& subscription : subscribers) Serve(subscription, last, deadline);
 }
 
-void RevocationFeed::Serve(const std::shared_ptr<Subscription>& subscription, int64_t last, absl::Time deadline) {
+void RevocationFeed::Serve(const std::shared_ptr<Subscription>& subscription, int64_t last,
+                           clock::SteadyTime deadline) {
   int64_t cursor = 0;
   {
     absl::MutexLock lock(&subscription->mutex_);

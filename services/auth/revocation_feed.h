@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/metrics/registry.h"
 #include "libs/token/revocation_set.h"
@@ -61,7 +62,7 @@ class RevocationFeed {
   ~RevocationFeed();
 
   // Reads all that matters once, so that the process starts with a complete set. Blocks until `deadline` at most.
-  absl::Status Load(absl::Time deadline);
+  absl::Status Load(clock::SteadyTime deadline);
   // Starts the thread.
   void Start();
 
@@ -82,8 +83,8 @@ class RevocationFeed {
   static constexpr size_t kMaxSubscribers = 1000;
 
   void Tick();
-  absl::Status ReadLocal(absl::Time deadline);
-  void Serve(const std::shared_ptr<Subscription>& subscription, int64_t last, absl::Time deadline);
+  absl::Status ReadLocal(clock::SteadyTime deadline);
+  void Serve(const std::shared_ptr<Subscription>& subscription, int64_t last, clock::SteadyTime deadline);
 
   AuthStore* const store_;
   token::RevocationSet* const local_;

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/status/testing.h"
 #include "services/auth/certificate_authority.h"
@@ -104,7 +105,7 @@ class PasswordHasherTest : public testing::Test {
 };
 
 TEST_F(PasswordHasherTest, HashesAndVerifies) {
-  const auto slot = hasher_.Acquire(absl::Now());
+  const auto slot = hasher_.Acquire(clock::SteadyNow());
   ASSERT_THAT(slot, IsOk());
   const auto first = hasher_.Hash(*slot, "correct horse");
   const auto second = hasher_.Hash(*slot, "correct horse");
@@ -121,7 +122,7 @@ TEST_F(PasswordHasherTest, HashesAndVerifies) {
 
 TEST_F(PasswordHasherTest, KnownVector) {
   // From the reference implementation's test suite: argon2id, version 19, t=2, m=256 KiB, p=1.
-  const auto slot = hasher_.Acquire(absl::Now());
+  const auto slot = hasher_.Acquire(clock::SteadyNow());
   EXPECT_TRUE(hasher_.Verify(*slot,
                              "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ"
                              "$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
@@ -129,15 +130,15 @@ TEST_F(PasswordHasherTest, KnownVector) {
 }
 
 TEST_F(PasswordHasherTest, BoundsWhoRunsAndWhoWaits) {
-  auto running = hasher_.Acquire(absl::Now());
+  auto running = hasher_.Acquire(clock::SteadyNow());
   ASSERT_THAT(running, IsOk());
-  EXPECT_THAT(hasher_.Acquire(absl::Now()), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(hasher_.Acquire(clock::SteadyNow()), StatusIs(absl::StatusCode::kResourceExhausted));
   absl::Status waiter_status = absl::UnknownError("");
-  std::thread waiter([&] { waiter_status = hasher_.Acquire(absl::Now() + absl::Seconds(20)).status(); });
+  std::thread waiter([&] { waiter_status = hasher_.Acquire(clock::SteadyNow() + absl::Seconds(20)).status(); });
   { const PasswordHasher::Slot done = *std::move(running); }
   waiter.join();
   EXPECT_THAT(waiter_status, IsOk());
-  EXPECT_THAT(hasher_.Acquire(absl::Now()), IsOk());
+  EXPECT_THAT(hasher_.Acquire(clock::SteadyNow()), IsOk());
 }
 
 TEST(SecretBox, SealsAndOpens) {
@@ -170,7 +171,7 @@ class CertificateAuthorityTest : public testing::Test {
     ASSERT_THAT(authority, IsOk());
     authority_ = *std::move(authority);
   }
-  const absl::Time now_ = absl::Now();
+  const absl::Time now_ = clock::WallNow();
   std::unique_ptr<CertificateAuthority> authority_;
 };
 

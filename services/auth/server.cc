@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadAuthority(const AuthCo
                                                                     clock::Clock* clock) {
   CertificateAuthority::Pem pem;
   if (!config.encryption_key.empty()) {
-    const absl::Time deadline = absl::Now() + kStartStep;
+    const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
     PGA_ASSIGN_OR_RETURN(const SecretBox box, SecretBox::FromText(config.encryption_key.Reveal()));
     PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
     if (!stored.has_value()) {
@@ -92,7 +92,7 @@ absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadAuthority(const AuthCo
 }
 
 absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* accounts) {
-  const absl::Time deadline = absl::Now() + kStartStep;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
   std::string password = config.admin_password.Reveal();
   std::string file;
   if (password.empty()) {
@@ -185,14 +185,14 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   // The database may come up after us.
   retry::RetryPolicy start;
   start.max_attempts = 0;
-  start.deadline = absl::Now() + config.startup_timeout;
+  start.deadline = clock::SteadyNow() + config.startup_timeout;
   start.backoff.max = absl::Seconds(2);
   retry::InterruptibleSleeper sleeper;
   const auto may_come_up = [](const absl::Status& status) {
     return retry::IsTransient(status) || absl::IsDeadlineExceeded(status);
   };
   const absl::Status ready = retry::RetryLoop(start, may_come_up, &sleeper, [&]() -> absl::Status {
-    const absl::Status loaded = parts->feed->Load(absl::Now() + kStartStep);
+    const absl::Status loaded = parts->feed->Load(clock::SteadyNow() + kStartStep);
     if (!loaded.ok() && may_come_up(loaded)) PGA_LOG(warn, "waiting for the metadata database", {{"status", loaded}});
     return loaded;
   });
@@ -240,11 +240,11 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   Parts* raw = parts.get();
   parts->upkeep = std::make_unique<exec::PeriodicTask>("auth-upkeep", kUpkeepPeriod, deps.clock, [raw, horizons] {
     const absl::Time now = raw->deps.clock->Now();
-    raw->deps.revocations->Forget(now - horizons.collectors);
-    const auto deleted = raw->store->DeleteExpired(now, absl::Now() + absl::Minutes(1));
+    raw->deps.revocations->Forget(raw->deps.clock->BoottimeNanos() - absl::ToInt64Nanoseconds(horizons.collectors));
+    const auto deleted = raw->store->DeleteExpired(now, clock::SteadyNow() + absl::Minutes(1));
     if (!deleted.ok()) PGA_LOG(warn, "expired rows could not be deleted", {{"status", deleted.status()}});
     if (raw->audit_retention <= absl::ZeroDuration()) return;
-    const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, absl::Now() + absl::Minutes(1));
+    const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
   });
   return std::unique_ptr<AuthServer>(new AuthServer(std::move(parts)));
@@ -253,7 +253,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
 AuthServer::AuthServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 AuthServer::~AuthServer() {
-  Drain(absl::Now());
+  Drain(clock::SteadyNow());
 }
 
 std::vector<grpc::Service*> AuthServer::services() {
@@ -268,7 +268,7 @@ const std::string& AuthServer::ca_certificate_pem() const {
   return parts_->authority->certificate_pem();
 }
 
-absl::StatusOr<bool> AuthServer::CheckRevocation(const token::Principal& principal, absl::Time deadline) {
+absl::StatusOr<bool> AuthServer::CheckRevocation(const token::Principal& principal, clock::SteadyTime deadline) {
   return parts_->store->IsRevoked(principal.subject, principal.jti, principal.session, principal.issued_at, deadline);
 }
 
@@ -276,7 +276,7 @@ void AuthServer::PrepareDrain() {
   parts_->feed->Close();
 }
 
-void AuthServer::Drain(absl::Time deadline) {
+void AuthServer::Drain(clock::SteadyTime deadline) {
   parts_->upkeep->Stop();
   parts_->feed->Close();
   parts_->people_pool->Drain(deadline);

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/auth.h"
 #include "libs/token/revocation_set.h"
@@ -54,13 +55,13 @@ class AuthServer {
   const std::string& ca_certificate_pem() const;
 
   // Whether a credential is revoked, asked of the database: rpc::Authenticator::Hooks::check_revocation.
-  absl::StatusOr<bool> CheckRevocation(const token::Principal& principal, absl::Time deadline);
+  absl::StatusOr<bool> CheckRevocation(const token::Principal& principal, clock::SteadyTime deadline);
 
   // Ends the streams of revocations, which would otherwise hold a draining server to its deadline. Repeating is safe.
   void PrepareDrain();
 
   // Lets running calls finish until the deadline, drops waiting ones, joins the threads. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

@@ -97,6 +97,7 @@ asio::awaitable<absl::Status> ActivitySampler::ReadBlocking(SourceSession* sessi
   Observation observation;
   observation.epoch = session->epoch;
   observation.collected_at_us = WallUs();
+  observation.boot_nanos = BootNs();
   std::set<std::pair<int64_t, int64_t>> blocked;
   if (!pids.empty()) {
     static constexpr const char* kColumns[] = {"blocked_pid",
@@ -159,6 +160,7 @@ void ActivitySampler::Flush() {
   Observation observation;
   observation.epoch = epoch_;
   observation.collected_at_us = WallUs();
+  observation.boot_nanos = BootNs();
   const absl::Status status = publish_(*info_, reading, observation, [this, counts](const auto& result) {
     if (!result.ok()) counts_.Merge(*counts);
   });

@@ -19,9 +19,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -104,7 +105,7 @@ class Collector::Impl {
     client.state_dir = config_.state_dir;
     client.config_version = config_version_;
     client.max_backoff = config_.backend_retry_max;
-    client.started_at_us = absl::ToUnixMicros(absl::Now());
+    client.started_at_us = absl::ToUnixMicros(clock::WallNow());
     IngestEvents events;
     events.on_ack = [this](const std::string& stream_id, int64_t last_seq) {
       asio::post(loop_, [this, stream_id, last_seq] {
@@ -316,7 +317,7 @@ class Collector::Impl {
 
   void BeginShutdown() {
     PGA_LOG(info, "shutting down", {{"signal", exec::ShutdownSignal::signal()}});
-    deadline_ = absl::Now() + config_.shutdown_timeout;
+    deadline_ = clock::SteadyNow() + config_.shutdown_timeout;
     if (health_ != nullptr) health_->SetServing(false);
     for (auto& runner : runners_) runner->Stop();
     if (host_ != nullptr) host_->Stop();
@@ -325,7 +326,7 @@ class Collector::Impl {
   }
 
   void AwaitOutbox() {
-    if (outbox_->in_flight() == 0 || absl::Now() > deadline_) {
+    if (outbox_->in_flight() == 0 || clock::SteadyNow() > deadline_) {
       loop_.stop();
       return;
     }
@@ -335,9 +336,9 @@ class Collector::Impl {
 
   absl::Status FinishShutdown() {
     // What is safe on disk will be delivered by the next start; a moment is given to do it now.
-    const absl::Time until = std::min(deadline_, absl::Now() + absl::Seconds(2));
-    while (client_->connected() && absl::Now() < until && spool_->stats().pending_batches > 0) {
-      absl::SleepFor(absl::Milliseconds(20));
+    const clock::SteadyTime until = std::min(deadline_, clock::SteadyNow() + absl::Seconds(2));
+    while (client_->connected() && clock::SteadyNow() < until && spool_->stats().pending_batches > 0) {
+      clock::SleepFor(absl::Milliseconds(20));
     }
     client_->Stop();
     writer_->Stop();
@@ -371,7 +372,7 @@ class Collector::Impl {
   bool refuses_ = false;
   int64_t refused_batches_ = 0;
   int housekeepings_ = 0;
-  absl::Time deadline_ = absl::InfiniteFuture();
+  clock::SteadyTime deadline_ = clock::SteadyTime::InfiniteFuture();
   std::shared_ptr<const catalog::Catalog> catalog_;
   metrics::Registry metrics_;
   Gauges gauges_;

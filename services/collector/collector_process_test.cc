@@ -16,6 +16,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -97,12 +98,12 @@ class CollectorProcess : public ::testing::Test {
 
   void Kill() {
     collector_->Signal(SIGKILL);
-    ASSERT_THAT(collector_->Wait(absl::Now() + absl::Seconds(10)), IsOk());
+    ASSERT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(10)), IsOk());
   }
 
   void Stop() {
     collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
     collector_.reset();
   }
 
@@ -176,19 +177,18 @@ TEST_F(CollectorProcess, KilledAtEveryFailpointNothingIsLostOrDoubled) {
   std::thread load([&] {
     while (!done) {
       (void)Server()->Exec(database_, "INSERT INTO t SELECT generate_series(1, 3)");
-      absl::SleepFor(absl::Milliseconds(5));  // the load's own pace, not a wait for something
     }
   });
   for (const char* point : {"spool.before_append:2", "spool.after_append:2", "spool.before_fsync:3",
                             "spool.after_fsync:2", "delivery.after_send:2", "delivery.after_ack:2"}) {
     Start(point);
-    const auto code = collector_->Wait(absl::Now() + absl::Seconds(20));
+    const auto code = collector_->Wait(clock::SteadyNow() + absl::Seconds(20));
     EXPECT_THAT(code, IsOkAndHolds(kKilled)) << point << "\n" << collector_->Output().substr(0, 3000);
   }
   Start("spool.after_snapshot:1");
   ASSERT_TRUE(WaitUntil([&, before = ingest_.batches()] { return ingest_.batches() > before + 2; }, absl::Seconds(15)));
   collector_->Signal(SIGTERM);  // the last snapshot is where it dies
-  EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOkAndHolds(kKilled));
+  EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOkAndHolds(kKilled));
   for (int i = 0; i < 3; ++i) {
     const int64_t before = ingest_.batches();
     Start();
@@ -296,7 +296,7 @@ TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
   ingest_.StopServer();
   Start("spool.write:3:enospc");
   for (int i = 0; i < 10; ++i) Sql("INSERT INTO t SELECT generate_series(1, 50)");
-  ASSERT_THAT(collector_->WaitForOutput("takes no batches", absl::Now() + absl::Seconds(40)), IsOk());
+  ASSERT_THAT(collector_->WaitForOutput("takes no batches", clock::SteadyNow() + absl::Seconds(40)), IsOk());
   EXPECT_THAT(collector_->Output(), ::testing::HasSubstr("No space left on device"));
   ASSERT_TRUE(collector_->running());
   Kill();
@@ -308,8 +308,8 @@ TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
 TEST_F(CollectorProcess, SourceThatComesLateIsWatched) {
   ASSERT_THAT(Server()->StopFast(), IsOk());
   Start();
-  ASSERT_TRUE(
-      WaitUntil([&] { return collector_->WaitForOutput("not collected", absl::Now()).ok(); }, absl::Seconds(10)));
+  ASSERT_TRUE(WaitUntil([&] { return collector_->WaitForOutput("not collected", clock::SteadyNow()).ok(); },
+                        absl::Seconds(10)));
   ASSERT_THAT(Server()->StartServer(), IsOk());
   EXPECT_TRUE(WaitUntil([&] { return Stored() >= 0; }, absl::Seconds(20)));
   // A clean restart keeps the statistics: sums go on without a hole.
@@ -355,13 +355,13 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
   auto blocker = Server()->Connect(database_);
   ASSERT_THAT(blocker, IsOk());
   Sql("INSERT INTO t VALUES (1)");
-  ASSERT_THAT((*blocker)->Exec("BEGIN", {}, absl::Now() + absl::Seconds(10)), IsOk());
-  ASSERT_THAT((*blocker)->Exec("UPDATE t SET n = 2", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  ASSERT_THAT((*blocker)->Exec("BEGIN", {}, clock::SteadyNow() + absl::Seconds(10)), IsOk());
+  ASSERT_THAT((*blocker)->Exec("UPDATE t SET n = 2", {}, clock::SteadyNow() + absl::Seconds(10)), IsOk());
   std::thread waiter([&] { (void)Server()->Exec(database_, "UPDATE t SET n = 3"); });
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") >= 1; }, absl::Seconds(20)))
       << collector_->Output().substr(0, 3000);
   const int64_t frames = ingest_.Frames("blocking");
-  ASSERT_THAT((*blocker)->Exec("COMMIT", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  ASSERT_THAT((*blocker)->Exec("COMMIT", {}, clock::SteadyNow() + absl::Seconds(10)), IsOk());
   waiter.join();
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("blocking") > frames; }, absl::Seconds(20)));
   EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
@@ -381,7 +381,7 @@ TEST_F(CollectorProcess, EndsPromptlyThoughTheBackendDoesNotAnswer) {
   pollfd caller{.fd = silent, .events = POLLIN, .revents = 0};
   EXPECT_EQ(poll(&caller, 1, 20'000), 1) << "the collector has connected";
   collector_->Signal(SIGTERM);
-  EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(6)), IsOkAndHolds(0)) << Tail(collector_->Output());
+  EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(6)), IsOkAndHolds(0)) << Tail(collector_->Output());
   collector_.reset();
   close(silent);
 }

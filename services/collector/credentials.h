@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "libs/clock/clock.h"
 #include "libs/log/log.h"
 
 namespace grpc {
@@ -36,7 +36,7 @@ class Credentials {
   // Close enough to an expiry that they should be renewed.
   bool NeedsRenewal(absl::Time now) const;
   const std::string& token() const { return token_; }
-  bool has_certificate() const { return has_certificate_ && absl::Now() < certificate_expires_; }
+  bool has_certificate() const { return has_certificate_ && clock::WallNow() < certificate_expires_; }
   std::string key_path() const { return state_dir_ + "/collector.key"; }
   std::string certificate_path() const { return state_dir_ + "/collector.crt"; }
 

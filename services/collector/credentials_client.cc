@@ -12,7 +12,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/status/status.h"
 #include "libs/token/keys.h"
@@ -90,7 +91,7 @@ template <typename Response>
 absl::Status Credentials::Store(const Response& response) {
   if (response.token().empty()) return absl::InternalError("the backend sent no token");
   token_ = response.token();
-  token_since_ = absl::Now();
+  token_since_ = clock::WallNow();
   token_expires_ = absl::FromUnixSeconds(response.token_expires_at().seconds());
   certificate_expires_ = absl::FromUnixSeconds(response.certificate_expires_at().seconds());
   has_certificate_ = !response.certificate_pem().empty();
@@ -114,7 +115,7 @@ absl::Status Credentials::Enrol(const std::shared_ptr<grpc::Channel>& channel, r
   request.set_version(PGA_VERSION);
   PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
   rpc::CallOptions options;
-  options.deadline = absl::Now() + absl::Seconds(20);
+  options.deadline = clock::SteadyNow() + absl::Seconds(20);
   options.canceller = canceller;
   options.metadata = {{"x-registration-secret", secret_.Reveal()}};
   const auto stub = EnrolmentService::NewStub(channel);
@@ -129,9 +130,9 @@ absl::Status Credentials::Renew(const std::shared_ptr<grpc::Channel>& channel, b
   request.set_version(PGA_VERSION);
   PGA_ASSIGN_OR_RETURN(*request.mutable_csr_pem(), MakeCertificateRequest(key_pem_, collector_id_));
   rpc::CallOptions options;
-  options.deadline = absl::Now() + absl::Seconds(20);
+  options.deadline = clock::SteadyNow() + absl::Seconds(20);
   options.canceller = canceller;
-  if (!token_refused && absl::Now() < token_expires_) options.bearer = token_;
+  if (!token_refused && clock::WallNow() < token_expires_) options.bearer = token_;
   const auto stub = EnrolmentService::NewStub(channel);
   PGA_ASSIGN_OR_RETURN(const registrypb::EnrolResponse response,
                        rpc::Call(*stub, &EnrolmentService::Stub::Renew, request, options));

@@ -472,7 +472,8 @@ class Comparison {
         options_(options),
         observation_(observation),
         places_(MapCounters(shape_, before)) {
-    went_back_us_ = before_ == nullptr ? 0 : before_->collected_at_us() - observation_.collected_at_us;
+    since_us_ = before_ == nullptr ? observation_.collected_at_us : TimeOf(*before_);
+    went_back_us_ = before_ == nullptr ? 0 : since_us_ - observation_.collected_at_us;
     continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch) &&
                  went_back_us_ <= kClockPatienceUs;
     evicting_ = continues_ && (before_->observation().evictions != observation_.evictions || observation_.evicting);
@@ -482,13 +483,15 @@ class Comparison {
   }
 
   absl::StatusOr<Step> Run() {
-    if (continues_ && shape_.keeps_rows() && before_->collected_at_us() >= observation_.collected_at_us) {
+    if (continues_ && shape_.keeps_rows() && since_us_ >= observation_.collected_at_us) {
       return absl::UnavailableError(absl::StrCat("the clock is ", went_back_us_ / 1000,
                                                  " ms behind the last reading; counted on once it has passed"));
     }
     Step step;
     step.epoch_changed = before_ != nullptr && !continues_;
-    const bool due = !continues_ || DailyKeyframeDue(before_->keyframe_at_us(), observation_.collected_at_us, options_);
+    // A key frame of the future was taken before the clock was set back.
+    const bool due = !continues_ || before_->keyframe_at_us() > observation_.collected_at_us ||
+                     DailyKeyframeDue(before_->keyframe_at_us(), observation_.collected_at_us, options_);
     if (!shape_.has_counters()) {
       PGA_RETURN_IF_ERROR(RunWithoutCounters(due, &step));
     } else {
@@ -509,17 +512,30 @@ class Comparison {
     return BuildChanges(*step->next, SpeaksFrom(), &step->frames);
   }
 
+  // When `before` was read, on the wall clock as it is now. A clock that was set in between neither lengthens nor
+  // shortens the interval: it ends at the new time and has the length that passed. Where that length is not known, the
+  // time that was read then is all there is.
+  int64_t TimeOf(const Baseline& before) const {
+    const int64_t was = before.observation().boot_nanos;
+    if (was == 0 || observation_.boot_nanos <= was) return before.collected_at_us();
+    const int64_t by_length =
+        observation_.collected_at_us - std::max<int64_t>((observation_.boot_nanos - was) / 1000, 1);
+    const int64_t set_by = by_length - before.collected_at_us();
+    const bool set = std::abs(set_by) > kClockToleranceUs || before.collected_at_us() >= observation_.collected_at_us;
+    return set ? by_length : before.collected_at_us();
+  }
+
   // Where the time begins that a reading without counters speaks for.
   int64_t SpeaksFrom() const {
     const int64_t now = observation_.collected_at_us;
-    return continues_ ? std::min(std::max(before_->collected_at_us(), now - options_.reach_us), now) : now;
+    return continues_ ? std::min(std::max(since_us_, now - options_.reach_us), now) : now;
   }
 
   absl::Status RunWithCounters(bool due, Step* step) {
     // Counters of the next baseline are made first; the delta is the difference of two baselines' rows.
     PGA_RETURN_IF_ERROR(MakeNext(due, step));
     if (continues_) {
-      PGA_RETURN_IF_ERROR(BuildChanges(*step->next, before_->collected_at_us(), &step->frames));
+      PGA_RETURN_IF_ERROR(BuildChanges(*step->next, since_us_, &step->frames));
     }
     const bool eviction_due =
         evicted_rows_ > 0 && observation_.collected_at_us - (before_ == nullptr ? 0 : before_->keyframe_at_us()) >=
@@ -724,6 +740,7 @@ class Comparison {
   bool continues_ = false;
   bool evicting_ = false;
   bool view_reset_ = false;
+  int64_t since_us_ = 0;  // where the interval begins
   int64_t went_back_us_ = 0;
   int64_t resets_ = 0;
   int64_t evicted_rows_ = 0;

@@ -61,6 +61,9 @@ bool Continues(const Epoch& before, const Epoch& now);
 struct Observation {
   // Wall clock, microseconds.
   int64_t collected_at_us = 0;
+  // The same instant as clock::Clock::BoottimeNanos, which tells how long an interval was when the wall clock was set
+  // within it. 0 = not known: it means nothing after a restart of the process and is not stored.
+  int64_t boot_nanos = 0;
   Epoch epoch;
   // Reset of the whole view, where it has one (pg_stat_statements_info.stats_reset); 0 = none or not known.
   int64_t view_reset_us = 0;
@@ -147,6 +150,9 @@ DeltaOptions OptionsOf(const MetricShape& shape, std::string_view tracker, int64
 
 // How long counters wait for a clock that was set back to pass the last reading again.
 inline constexpr int64_t kClockPatienceUs = int64_t{300} * 1000000;
+// What a clock may be corrected by before an interval's length is taken from CLOCK_BOOTTIME instead: intervals that
+// touch are better than intervals that are right by a moment.
+inline constexpr int64_t kClockToleranceUs = 1'000'000;
 
 // What one reading means.
 struct Step {

@@ -481,6 +481,38 @@ TEST_F(DeltaEngine, AClockThatWentBackIsWaitedForAndNothingIsLost) {
   EXPECT_EQ(Inserted(step.frames[0], 1), 3);
 }
 
+TEST_F(DeltaEngine, AClockThatIsSetBendsNoInterval) {
+  for (const int64_t step : {int64_t{-86400}, int64_t{-3600}, int64_t{-30}, int64_t{3600}, int64_t{86400}}) {
+    SCOPED_TRACE(step);
+    baseline_ = nullptr;
+    observation_.boot_nanos = 1000 * kSecond;
+    Next(200000, {{.relid = 1, .inserted = 1}});
+    observation_.boot_nanos += 60 * kSecond * 1000;
+    const int64_t at = 200000 + 60 + step;
+    const Step set = Next(static_cast<int>(at), {{.relid = 1, .inserted = 5}});
+    ASSERT_FALSE(set.frames.empty());
+    EXPECT_FALSE(set.epoch_changed);
+    EXPECT_EQ(set.frames[0].kind(), ingestpb::FRAME_KIND_DELTA);
+    EXPECT_EQ(set.frames[0].collected_at_us(), kStart + at * kSecond);
+    EXPECT_EQ(set.frames[0].interval_start_us(), kStart + (at - 60) * kSecond);
+    EXPECT_EQ(Inserted(set.frames[0], 1), 4);
+    observation_.boot_nanos += 60 * kSecond * 1000;
+    const Step next = Next(static_cast<int>(at + 60), {{.relid = 1, .inserted = 7}});
+    ASSERT_EQ(next.frames.size(), 1u);
+    EXPECT_EQ(next.frames[0].interval_start_us(), kStart + at * kSecond);
+    EXPECT_EQ(Inserted(next.frames[0], 1), 2);
+  }
+}
+
+// A clock that runs a little fast or slow leaves no holes and no overlaps between intervals.
+TEST_F(DeltaEngine, IntervalsTouchWhileTheClockIsSlewed) {
+  observation_.boot_nanos = 1000 * kSecond;
+  Next(0, {{.relid = 1, .inserted = 1}});
+  observation_.boot_nanos += 59'700 * kSecond;
+  const Step step = Next(60, {{.relid = 1, .inserted = 5}});
+  EXPECT_EQ(step.frames[0].interval_start_us(), kStart);
+}
+
 TEST_F(DeltaEngine, AClockThatWentFarBackStartsAnEpoch) {
   Next(7200, {{.relid = 1, .inserted = 1}});
   const Step step = Next(0, {{.relid = 1, .inserted = 3}});

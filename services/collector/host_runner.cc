@@ -61,13 +61,12 @@ std::string Unescape(absl::string_view text) {
 }
 
 // Host counters begin anew at boot.
-int64_t BootTimeSeconds() {
-  for (const absl::string_view line : absl::StrSplit(Slurp("/proc/stat"), '\n')) {
-    const auto words = Words(line);
-    int64_t value = 0;
-    if (words.size() == 2 && words[0] == "btime" && absl::SimpleAtoi(words[1], &value)) return value;
-  }
-  return 1;
+// Tells boots apart. The kernel's boot time (btime) does not: it moves with the wall clock.
+int64_t BootNumber() {
+  const std::string id = Slurp("/proc/sys/kernel/random/boot_id");
+  int64_t number = 0;
+  const absl::string_view digits = absl::string_view(id).substr(0, 8);
+  return absl::SimpleHexAtoi(digits, &number) && number != 0 ? number : 1;
 }
 
 }  // namespace
@@ -233,8 +232,9 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
   Observation observation;
   observation.collected_at_us = absl::ToUnixMicros(context_->clock->Now());
+  observation.boot_nanos = context_->clock->BoottimeNanos();
   // A boot is the epoch of a host's counters.
-  observation.epoch = {1, 1, BootTimeSeconds() * 1000000, 0};
+  observation.epoch = {1, 1, BootNumber(), 0};
   PGA_ASSIGN_OR_RETURN(Step step,
                        Advance(tracker.baseline.get(), reading, observation,
                                OptionsOf(reading.shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));

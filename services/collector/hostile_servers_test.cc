@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -90,7 +91,7 @@ class HostileServer : public ::testing::Test {
 
   void Stop() {
     collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
     collector_.reset();
   }
 
@@ -202,7 +203,7 @@ TEST_F(HostileServer, PoolersKeepTheProtection) {
     EXPECT_TRUE(Frames("activity", 2)) << collector_->Output();
     Stop();
     (*pooler)->Signal(SIGINT);
-    EXPECT_THAT((*pooler)->Wait(absl::Now() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT((*pooler)->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
   }
   const auto trapped = server_->Exec("postgres", "SELECT count(*)::text FROM public.trap");
   ASSERT_THAT(trapped, IsOk());

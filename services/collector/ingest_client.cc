@@ -14,7 +14,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
 #include "libs/retry/retry.h"
@@ -151,8 +152,8 @@ struct IngestClient::Streaming {
   std::map<std::string, int64_t> next_seq;
   std::deque<BatchId> out;  // sent, not acknowledged
   std::set<std::string> suspects;
-  absl::Time paused_until = absl::InfinitePast();
-  absl::Time last_progress = absl::Now();
+  clock::SteadyTime paused_until = clock::SteadyTime::InfinitePast();
+  clock::SteadyTime last_progress = clock::SteadyNow();
   bool greeted = false;
 };
 
@@ -216,7 +217,7 @@ int64_t IngestClient::NextSession() {
     in >> session_;
   }
   // Grows over restarts even when the clock was set back in between.
-  session_ = std::max(absl::ToUnixMicros(absl::Now()), session_ + 1);
+  session_ = std::max(absl::ToUnixMicros(clock::WallNow()), session_ + 1);
   if (absl::Status status = WritePrivateFile(path, absl::StrCat(session_, "\n")); !status.ok()) {
     PGA_LOG(debug, "the session number could not be stored", {{"reason", status}});
   }
@@ -235,7 +236,7 @@ void IngestClient::Run() {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return;
     }
-    const absl::Time began = absl::Now();
+    const clock::SteadyTime began = clock::SteadyNow();
     absl::Status status = Connect();
     if (status.ok()) status = Stream();
     up_.Set(0);
@@ -268,7 +269,7 @@ void IngestClient::Run() {
       if (renewed.ok()) renewals_.Increment();
       channel_.reset();
     }
-    if (absl::Now() - began > absl::Seconds(30)) backoff.Reset();
+    if (clock::SteadyNow() - began > absl::Seconds(30)) backoff.Reset();
     const absl::Duration delay = std::max(backoff.Next(), status::RetryAfterOf(status));
     const std::string reason = status.ToString();
     if (reason != last_reason) {
@@ -276,9 +277,9 @@ void IngestClient::Run() {
               {{"backend", options_.backend.target}, {"reason", status}, {"retry_in_s", delay}});
       last_reason = reason;
     }
-    const absl::Time until = absl::Now() + delay;
-    while (absl::Now() < until) {
-      if (!WaitFor(until - absl::Now())) return;
+    const clock::SteadyTime until = clock::SteadyNow() + delay;
+    while (clock::SteadyNow() < until) {
+      if (!WaitFor(until - clock::SteadyNow())) return;
     }
   }
 }
@@ -314,7 +315,7 @@ absl::Status IngestClient::Stream() {
   session.Begin(stub.get(), credentials_.token());
   Streaming state;
   absl::Status status = Greet(&session, &state);
-  absl::Time renew_after = absl::InfinitePast();
+  clock::SteadyTime renew_after;
   int64_t written = 0;
   while (status.ok()) {
     while (auto response = session.Take()) {
@@ -326,8 +327,8 @@ absl::Status IngestClient::Stream() {
       written = session.written();
       Failpoint("delivery.after_send");
     }
-    const absl::Time now = absl::Now();
-    if (credentials_.NeedsRenewal(now) && now > renew_after) {
+    const clock::SteadyTime now = clock::SteadyNow();
+    if (now > renew_after && credentials_.NeedsRenewal(clock::WallNow())) {
       renew_after = now + absl::Minutes(5);
       const absl::Status renewed = credentials_.Renew(channel_, /*token_refused=*/false, canceller_.get());
       if (renewed.ok()) {
@@ -363,7 +364,7 @@ absl::Status IngestClient::Stream() {
         continue;
       }
     }
-    const absl::Duration pause = state.paused_until - absl::Now();
+    const absl::Duration pause = state.paused_until - clock::SteadyNow();
     if (!WaitFor(std::clamp(pause > absl::ZeroDuration() ? pause : absl::Seconds(1), absl::Milliseconds(10),
                             absl::Seconds(1)))) {
       status = absl::CancelledError("shutting down");
@@ -392,15 +393,15 @@ absl::Status IngestClient::Greet(Session* session, Streaming* state) {
     item->set_sealed(stream.sealed);
   }
   if (!session->TryWrite(&request)) return absl::OkStatus();  // broken; the caller sees it
-  const absl::Time deadline = absl::Now() + kHelloTimeout;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kHelloTimeout;
   while (!state->greeted) {
     if (auto response = session->Take()) {
       PGA_RETURN_IF_ERROR(Handle(*response, state));
       continue;
     }
     if (session->broken()) return absl::OkStatus();
-    if (absl::Now() > deadline) return absl::DeadlineExceededError("the backend does not answer Hello");
-    if (!WaitFor(deadline - absl::Now())) return absl::CancelledError("shutting down");
+    if (clock::SteadyNow() > deadline) return absl::DeadlineExceededError("the backend does not answer Hello");
+    if (!WaitFor(deadline - clock::SteadyNow())) return absl::CancelledError("shutting down");
   }
   up_.Set(1);
   connected_ = true;
@@ -452,7 +453,7 @@ absl::Status IngestClient::NoteAck(const std::string& stream_id, int64_t server_
     return stored;
   });
   acked_.Increment(static_cast<double>(count));
-  if (count > 0) state->last_progress = absl::Now();
+  if (count > 0) state->last_progress = clock::SteadyNow();
   int64_t& next = state->next_seq[stream_id];
   next = std::max(next, last_seq + 1);
   if (events_.on_ack) events_.on_ack(stream_id, last_seq);
@@ -464,7 +465,7 @@ absl::Status IngestClient::Handle(const StreamBatchesResponse& response, Streami
     case StreamBatchesResponse::kHelloAck: {
       const ingestpb::HelloAck& ack = response.hello_ack();
       state->window = std::clamp(ack.window(), 1, kMaxWindow);
-      clock_offset_.Set(static_cast<double>(ack.server_time_us() - absl::ToUnixMicros(absl::Now())) / 1e6);
+      clock_offset_.Set(static_cast<double>(ack.server_time_us() - absl::ToUnixMicros(clock::WallNow())) / 1e6);
       bool history_changed = false;
       for (const ingestpb::StreamWatermark& mark : ack.watermarks()) {
         if (const int64_t lost = spool_->Rewind(mark.stream_id(), mark.last_seq()); lost > 0) {
@@ -523,8 +524,8 @@ absl::Status IngestClient::HandleReject(const ingestpb::Reject& reject, Streamin
       return NoteAck(stream_id, reject.seq(), "", state);
     default: {
       const absl::Duration pause = absl::Milliseconds(std::clamp(reject.retry_after_ms(), 100, 60000));
-      state->paused_until = std::max(state->paused_until, absl::Now() + pause);
-      state->last_progress = absl::Now();
+      state->paused_until = std::max(state->paused_until, clock::SteadyNow() + pause);
+      state->last_progress = clock::SteadyNow();
       rewind_cursor(expected);
       PGA_LOG(debug, "the backend asks to wait", {{"reason", reject.message()}, {"pause_s", pause}});
     }
@@ -540,7 +541,7 @@ void IngestClient::Fork(const std::string& stream_id, int64_t from_seq, Streamin
   const auto moved = writer_->Restamp(stream_id, from_seq);
   if (!moved.ok()) {
     PGA_LOG(warn, "batches of a forked stream could not be moved yet", {{"reason", moved.status()}});
-    state->paused_until = absl::Now() + absl::Seconds(5);
+    state->paused_until = clock::SteadyNow() + absl::Seconds(5);
   }
   state->next_seq.erase(stream_id);
   state->suspects.erase(stream_id);

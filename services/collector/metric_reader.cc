@@ -137,6 +137,7 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
       if (!status.ok()) co_return status;
     }
     seen.collected_at_us = absl::ToUnixMicros(clock->Now());
+    seen.boot_nanos = clock->BoottimeNanos();
     status = co_await ReadRows(session, task->metric, *sql, mode, &task->reading);
     if (!status.ok()) co_return status;
     if (!statements) break;

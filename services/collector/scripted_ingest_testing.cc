@@ -12,11 +12,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/arena.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/frame_reader.h"
+#include "libs/rpc/deadline.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 
@@ -65,7 +67,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
 
   void Stop() {
     if (server_ == nullptr) return;
-    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Shutdown(rpc::GrpcDeadline(clock::SteadyNow()));
     server_->Wait();
     server_.reset();
   }
@@ -83,7 +85,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
     token_ = absl::StrCat("token-", enrolments_);
     response->set_collector_id(request->collector_id());
     response->set_token(token_);
-    response->mutable_token_expires_at()->set_seconds(absl::ToUnixSeconds(absl::Now() + absl::Hours(24)));
+    response->mutable_token_expires_at()->set_seconds(absl::ToUnixSeconds(clock::WallNow() + absl::Hours(24)));
     return grpc::Status::OK;
   }
 
@@ -108,7 +110,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
       absl::MutexLock lock(&mutex_);
       ++hellos_;
       hello.mutable_hello_ack()->set_window(8);
-      hello.mutable_hello_ack()->set_server_time_us(absl::ToUnixMicros(absl::Now()));
+      hello.mutable_hello_ack()->set_server_time_us(absl::ToUnixMicros(clock::WallNow()));
       for (const ingestpb::StreamState& state : request.hello().streams()) {
         const StreamState& known = streams_[state.stream_id()];
         auto* mark = hello.mutable_hello_ack()->add_watermarks();
@@ -189,7 +191,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
     ack->set_stream_id(batch.stream_id());
     ack->set_last_seq(state.last_seq);
     ack->set_last_hash(state.last_hash);
-    ack->set_server_time_us(absl::ToUnixMicros(absl::Now()));
+    ack->set_server_time_us(absl::ToUnixMicros(clock::WallNow()));
     return true;
   }
 
@@ -385,6 +387,19 @@ int64_t ScriptedIngest::Frames(const std::string& metric) const {
   int64_t count = 0;
   impl_->ForEachFrame(metric, [&](const auto&, const auto&) { ++count; });
   return count;
+}
+
+std::vector<ScriptedIngest::Interval> ScriptedIngest::Intervals(const std::string& metric) const {
+  std::vector<Interval> intervals;
+  impl_->ForEachContent([&](const ingestpb::BatchContent& content) {
+    for (const ingestpb::Frame& frame : content.frames()) {
+      if (frame.metric() != metric) continue;
+      intervals.push_back({.start_us = frame.interval_start_us(),
+                           .end_us = frame.collected_at_us(),
+                           .keyframe = frame.kind() == ingestpb::FRAME_KIND_KEYFRAME});
+    }
+  });
+  return intervals;
 }
 
 int64_t ScriptedIngest::Rows(const std::string& metric) const {

@@ -57,6 +57,13 @@ class ScriptedIngest {
   // Frames stored of a metric.
   int64_t Frames(const std::string& metric) const;
   int64_t Rows(const std::string& metric) const;
+  // What frames of a metric cover, in the order in which they were sent.
+  struct Interval {
+    int64_t start_us = 0;
+    int64_t end_us = 0;
+    bool keyframe = false;
+  };
+  std::vector<Interval> Intervals(const std::string& metric) const;
   std::set<std::string> Metrics() const;
   // Statement texts by query id.
   std::map<int64_t, std::string> Texts() const;

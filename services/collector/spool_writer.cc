@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 
 namespace pga::collector {
@@ -49,7 +50,7 @@ void SpoolWriter::Stop() {
 
 void SpoolWriter::Run() {
   for (;;) {
-    std::optional<Job> job = queue_.Pop(absl::Now() + absl::Seconds(5));
+    std::optional<Job> job = queue_.Pop(clock::SteadyNow() + absl::Seconds(5));
     if (!job && queue_.closed()) break;
     std::vector<AppendJob> group;
     while (job) {
@@ -61,7 +62,7 @@ void SpoolWriter::Run() {
         group.push_back(std::move(std::get<AppendJob>(*job)));
       }
       if (group.size() >= kMaxGroup) break;
-      job = queue_.Pop(absl::InfinitePast());
+      job = queue_.Pop(clock::SteadyTime::InfinitePast());
     }
     Write(std::move(group));
     if (absl::Status status = spool_->Maintain(/*force=*/false); !status.ok()) {

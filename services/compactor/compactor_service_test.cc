@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/server.h"
@@ -41,14 +41,14 @@ class CompactorTest : public ::testing::Test {
       storage::TestFrame frame;
       frame.source = database_->Source(source);
       frame.metric = database_->Metric("first");
-      frame.end = absl::Now() - absl::Hours(30);
+      frame.end = clock::WallNow() - absl::Hours(30);
       frame.start = frame.end - absl::Minutes(1);
       frame.calls.assign(100, 7);
       database_->Store({frame});
     }
     database_->db().Exec("UPDATE metrics.source SET group_name = 'other' WHERE name = 'beta'");
     ASSERT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
-    revocations_.Apply({}, absl::Now());
+    revocations_.Apply({}, clock::Clock::Real()->BoottimeNanos());
     authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_, rpc::Authenticator::Hooks{},
                                                           clock::Clock::Real());
     Start(clock::Clock::Real());
@@ -71,8 +71,8 @@ class CompactorTest : public ::testing::Test {
   }
   void TearDown() override {
     if (server_ == nullptr) return;
-    server_->Drain(absl::Now() + absl::Seconds(5));
-    compactor_->Drain(absl::Now() + absl::Seconds(5));
+    server_->Drain(clock::SteadyNow() + absl::Seconds(5));
+    compactor_->Drain(clock::SteadyNow() + absl::Seconds(5));
   }
 
   rpc::CallOptions Viewer(const std::vector<std::string>* groups = nullptr) {
@@ -86,11 +86,11 @@ class CompactorTest : public ::testing::Test {
     p.role = "viewer";
     p.all_groups = groups == nullptr;
     if (groups != nullptr) p.groups = *groups;
-    p.issued_at = absl::Now() - absl::Minutes(1);
-    p.expires_at = absl::Now() + absl::Minutes(10);
+    p.issued_at = clock::WallNow() - absl::Minutes(1);
+    p.expires_at = clock::WallNow() + absl::Minutes(10);
     p.jti = "t1";
     rpc::CallOptions options;
-    options.deadline = absl::Now() + absl::Seconds(20);
+    options.deadline = clock::SteadyNow() + absl::Seconds(20);
     options.bearer = *signer_->Sign(claims);
     return options;
   }
@@ -101,7 +101,7 @@ class CompactorTest : public ::testing::Test {
 
   std::unique_ptr<storage::UpkeepDatabase> database_;
   metrics::Registry metrics_{false};
-  clock::FakeClock later_{absl::Now() + absl::Minutes(10)};
+  clock::FakeClock later_{clock::WallNow() + absl::Minutes(10)};
   token::Verifier verifier_;
   token::RevocationSet revocations_;
   std::unique_ptr<rpc::Authenticator> authenticator_;
@@ -155,16 +155,16 @@ TEST_F(CompactorTest, WhatIsStoredIsMergedAndTold) {
   named.mutable_metric()->DeleteSubrange(0, 1);
   EXPECT_EQ(GetStorage(named, Viewer())->metrics_size(), 0);
   rpc::CallOptions anonymous;
-  anonymous.deadline = absl::Now() + absl::Seconds(5);
+  anonymous.deadline = clock::SteadyNow() + absl::Seconds(5);
   EXPECT_THAT(GetStorage({}, anonymous), StatusIs(absl::StatusCode::kUnauthenticated));
 }
 
 TEST_F(CompactorTest, WhoHoldsTheQueueBackIsTold) {
   TearDown();
   auto dump = pg::CopyConnection::Connect({.url = database_->url(), .application_name = "pg_dump"},
-                                          absl::Now() + absl::Seconds(10));
+                                          clock::SteadyNow() + absl::Seconds(10));
   ASSERT_THAT(dump, IsOk());
-  ASSERT_THAT((*dump)->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", absl::Now() + absl::Seconds(10)),
+  ASSERT_THAT((*dump)->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", clock::SteadyNow() + absl::Seconds(10)),
               IsOk());
   database_->db().Exec("GRANT pg_read_all_stats TO pganalytics_maintenance");
   Start(&later_);

@@ -1,6 +1,7 @@
 // pga-compactor: the compactor service as a process of its own.
 #include <memory>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/compactor/server.h"
@@ -18,10 +19,10 @@ int main(int argc, char** argv) {
         std::shared_ptr<compactor::CompactorServer> server,
         compactor::CompactorServer::Create(
             config, {.metrics = host.metrics(), .clock = host.clock(), .authenticator = host.authenticator()}));
-    return rpc::RunningService{
-        .owner = server, .services = server->services(), .prepare_drain = {}, .drain = [server](absl::Time deadline) {
-          server->Drain(deadline);
-        }};
+    return rpc::RunningService{.owner = server,
+                               .services = server->services(),
+                               .prepare_drain = {},
+                               .drain = [server](clock::SteadyTime deadline) { server->Drain(deadline); }};
   };
   return rpc::RunService(argc, argv, std::move(program));
 }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/pg/conninfo.h"
 #include "libs/rpc/unary.h"
@@ -51,14 +52,14 @@ absl::StatusOr<std::unique_ptr<CompactorServer>> CompactorServer::Create(const C
 CompactorServer::CompactorServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 CompactorServer::~CompactorServer() {
-  Drain(absl::InfinitePast());
+  Drain(clock::SteadyTime::InfinitePast());
 }
 
 std::vector<grpc::Service*> CompactorServer::services() {
   return {parts_->service.get()};
 }
 
-void CompactorServer::Drain(absl::Time deadline) {
+void CompactorServer::Drain(clock::SteadyTime deadline) {
   parts_->upkeep->Stop();
   parts_->threads->Drain(deadline);
 }

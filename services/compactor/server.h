@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/auth.h"
 #include "services/compactor/config.h"
@@ -37,7 +38,7 @@ class CompactorServer {
   std::vector<grpc::Service*> services();
 
   // Ends what upkeep is doing (its transaction is undone), lets calls finish until the deadline. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

@@ -9,7 +9,9 @@
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/dynamic_message.h"
 #include "gtest/gtest.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/certificates_testing.h"
+#include "libs/rpc/deadline.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -63,7 +65,7 @@ testing::CommandOutcome Curl(std::vector<std::string> arguments) {
 std::string RoundTrip(const std::shared_ptr<grpc::Channel>& channel, int64_t session) {
   const auto stub = ingest::IngestService::NewStub(channel);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(60)));
   const auto stream = stub->StreamBatches(&context);
   ingest::StreamBatchesRequest request;
   request.mutable_hello()->set_session(session);
@@ -108,9 +110,9 @@ TEST(OnePort, PlaintextGrpcIsSpliced) {
   EXPECT_EQ(RoundTrip(channel, 43), "43");
   EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
   // An open pass-through does not hold up the drain.
-  const absl::Time start = absl::Now();
-  gateway.gateway->Drain(absl::Now() + absl::Seconds(60));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(40));
+  const clock::SteadyTime start = clock::SteadyNow();
+  gateway.gateway->Drain(clock::SteadyNow() + absl::Seconds(60));
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(40));
 }
 
 TEST(OnePort, ConnectionsThatArePassedOnAreLimited) {
@@ -373,7 +375,7 @@ TEST(NewMethod, KnownFromADescriptorSetAloneIsReachable) {
   const HttpReply reply = Fetch((*gateway)->port(), "GET", "/v1/shelves/poems/books/7");
   EXPECT_EQ(reply.code, 200) << reply.body;
   EXPECT_THAT(reply.body, HasSubstr("\"title\":\"poems\""));
-  (*gateway)->Drain(absl::Now());
+  (*gateway)->Drain(clock::SteadyNow());
   server->Shutdown();
 }
 

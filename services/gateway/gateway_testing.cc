@@ -11,6 +11,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
+#include "libs/clock/steady.h"
 
 namespace pga::gateway {
 namespace {
@@ -329,7 +330,7 @@ GatewayUnderTest::GatewayUnderTest(Options options)
 }
 
 GatewayUnderTest::~GatewayUnderTest() {
-  gateway->Drain(absl::Now());
+  gateway->Drain(clock::SteadyNow());
 }
 
 std::string GatewayUnderTest::UserToken(const std::string& role, int32_t user_id, absl::Duration age) {
@@ -388,7 +389,7 @@ void RawClient::Send(std::string_view bytes) {
 
 bool RawClient::Fill() {
   pollfd state{fd_, POLLIN, 0};
-  const int64_t left = absl::ToInt64Milliseconds(deadline_ - absl::Now());
+  const int64_t left = absl::ToInt64Milliseconds(deadline_ - clock::SteadyNow());
   if (left <= 0 || poll(&state, 1, static_cast<int>(left)) <= 0) return false;
   char bytes[16384];
   const ssize_t got = recv(fd_, bytes, sizeof bytes, 0);
@@ -398,10 +399,10 @@ bool RawClient::Fill() {
 }
 
 bool RawClient::Closed() {
-  deadline_ = absl::Now() + absl::Seconds(30);
+  deadline_ = clock::SteadyNow() + absl::Seconds(30);
   while (buffer_.empty() && Fill()) {
   }
-  return buffer_.empty() && absl::Now() < deadline_;
+  return buffer_.empty() && clock::SteadyNow() < deadline_;
 }
 
 size_t RawClient::Drink(size_t bytes) {

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/server.h"
 #include "libs/token/signer.h"
@@ -132,7 +132,7 @@ class RawClient {
   bool Fill();
   int fd_;
   std::string buffer_;
-  absl::Time deadline_ = absl::Now() + absl::Seconds(60);
+  clock::SteadyTime deadline_ = clock::SteadyNow() + absl::Seconds(60);
 };
 
 // One request on a connection of its own.

@@ -282,7 +282,7 @@ TEST(HttpApi, TokensEndByTimeAndByRevocation) {
   revocation.number = 1;
   revocation.subject = "user:7";
   revocation.issued_before = gateway.clock.Now() + absl::Seconds(1);
-  gateway.revocations.Apply({&revocation, 1}, gateway.clock.Now());
+  gateway.revocations.Apply({&revocation, 1}, gateway.clock.BoottimeNanos());
   const HttpReply reply = Fetch(gateway.port(), "GET", target, "", {good});
   EXPECT_EQ(reply.code, 401);
   EXPECT_THAT(reply.body, HasSubstr("TOKEN_REVOKED"));

@@ -8,6 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "libs/clock/steady.h"
 #include "libs/testing/subprocess.h"
 #include "services/gateway/gateway_testing.h"
 
@@ -240,12 +241,13 @@ TEST(HttpProtocol, ASlowReaderSlowsTheServiceDown) {
   EXPECT_EQ(client.Drink(20000), 20000u);
   // Wait until the service makes no more progress.
   int last = -1;
+  clock::SteadyTime since;
   ASSERT_TRUE(testing::WaitUntil([&] {
-    const int now = observed.streamed;
-    const bool still = now == last;
-    last = now;
-    absl::SleepFor(absl::Milliseconds(100));
-    return still;
+    if (const int now = observed.streamed; now != last) {
+      last = now;
+      since = clock::SteadyNow();
+    }
+    return clock::SteadyNow() - since > absl::Milliseconds(200);
   }));
   EXPECT_LT(observed.streamed, 2000);
   client.Close();
@@ -289,7 +291,7 @@ TEST(Drain, FinishesRequestsAndClosesIdleConnections) {
   RawClient busy(gateway.port());
   busy.Send(MakeRequest("GET", "/api/v1/users", "", {Bearer(gateway.UserToken("admin"))}));
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.streamed > 0; }, absl::Seconds(30)));
-  std::thread drain([&] { gateway.gateway->Drain(absl::Now() + absl::Seconds(60)); });
+  std::thread drain([&] { gateway.gateway->Drain(clock::SteadyNow() + absl::Seconds(60)); });
   EXPECT_TRUE(idle.Closed());
   EXPECT_TRUE(silent.Closed());
   const HttpReply reply = busy.Read();
@@ -306,9 +308,9 @@ TEST(Drain, CutsWhatDoesNotEndInTime) {
   RawClient client(gateway.port());
   client.Send(MakeRequest("GET", "/api/v1/metrics", "", {Bearer(gateway.UserToken("viewer"))}));
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 1; }, absl::Seconds(30)));
-  const absl::Time start = absl::Now();
-  gateway.gateway->Drain(absl::Now() + absl::Milliseconds(200));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  const clock::SteadyTime start = clock::SteadyNow();
+  gateway.gateway->Drain(clock::SteadyNow() + absl::Milliseconds(200));
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(20));
   EXPECT_TRUE(client.Closed());
   EXPECT_TRUE(testing::WaitUntil([&] { return observed.cancelled == 1; }, absl::Seconds(30)));
 }
@@ -320,9 +322,9 @@ TEST(Drain, CutsAStreamThatNobodyReads) {
   RawClient client(gateway.port());
   client.Send(MakeRequest("GET", "/api/v1/users", "", {Bearer(gateway.UserToken("admin"))}));
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.streamed > 0; }, absl::Seconds(30)));
-  const absl::Time start = absl::Now();
-  gateway.gateway->Drain(absl::Now() + absl::Milliseconds(200));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  const clock::SteadyTime start = clock::SteadyNow();
+  gateway.gateway->Drain(clock::SteadyNow() + absl::Milliseconds(200));
+  EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(20));
   EXPECT_TRUE(testing::WaitUntil([&] { return observed.cancelled == 1; }, absl::Seconds(30)));
 }
 

@@ -11,6 +11,8 @@
 #include <boost/beast/http/string_body.hpp>
 #include <cmath>
 
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/rpc/http_metadata.h"
 
@@ -113,7 +115,7 @@ std::string Chunk(std::string_view data) {
 }
 
 std::string HttpDate() {
-  return absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone());
+  return absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", clock::WallNow(), absl::UTCTimeZone());
 }
 
 }  // namespace
@@ -396,7 +398,8 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
     if (!token.empty()) request.metadata.emplace_back(rpc::kServiceAuthorization, "Bearer " + token);
   }
   const bool streaming = method.descriptor->server_streaming();
-  request.deadline = absl::Now() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
+  request.deadline =
+      clock::SteadyNow() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
 
   const auto executor = transport_->tcp().get_executor();
   call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, [executor, weak = weak_from_this()] {

@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "services/gateway/connection_sniffer.h"
 #include "services/gateway/tls_context.h"
@@ -115,7 +116,7 @@ class Listener::Impl {
 
   int port() const { return port_; }
 
-  void Drain(absl::Time deadline) {
+  void Drain(clock::SteadyTime deadline) {
     {
       absl::MutexLock lock(&mutex_);
       if (drained_) return;
@@ -131,8 +132,8 @@ class Listener::Impl {
     ForEachConnection([](Connection& connection) { connection.Abort(); });
     // What was aborted ends with its next turn on the loop, and a cancelled call with gRPC's: these waits are for
     // processor time, not for anybody outside, and the loop must not go away before.
-    AwaitNone(absl::Now() + kSettleTimeout);
-    options_.shared->calls->AwaitIdle(absl::Now() + kSettleTimeout);
+    AwaitNone(clock::SteadyNow() + kSettleTimeout);
+    options_.shared->calls->AwaitIdle(clock::SteadyNow() + kSettleTimeout);
     work_.reset();
     io_.stop();
     for (auto& thread : threads_) thread.join();
@@ -404,13 +405,13 @@ class Listener::Impl {
 
   bool NoHttp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return http_count_ == 0; }
   bool None() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return connections_.empty(); }
-  void AwaitNoHttp(absl::Time deadline) {
+  void AwaitNoHttp(clock::SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithDeadline(absl::Condition(this, &Impl::NoHttp), deadline);
+    clock::AwaitUntil(mutex_, absl::Condition(this, &Impl::NoHttp), deadline);
   }
-  void AwaitNone(absl::Time deadline) {
+  void AwaitNone(clock::SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithDeadline(absl::Condition(this, &Impl::None), deadline);
+    clock::AwaitUntil(mutex_, absl::Condition(this, &Impl::None), deadline);
   }
 
   const Options options_;
@@ -437,7 +438,7 @@ class Listener::Impl {
 Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Listener::~Listener() {
-  Drain(absl::Now());
+  Drain(clock::SteadyNow());
 }
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(Options options) {
@@ -451,7 +452,7 @@ int Listener::port() const {
   return impl_->port();
 }
 
-void Listener::Drain(absl::Time deadline) {
+void Listener::Drain(clock::SteadyTime deadline) {
   impl_->Drain(deadline);
 }
 

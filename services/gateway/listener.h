@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "services/gateway/http_session.h"
 
@@ -46,7 +47,7 @@ class Listener {
 
   // Accepts no more, closes idle connections, lets requests finish until the deadline, then closes everything and ends
   // the threads. Spliced connections end with the last request. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   class Impl;

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "services/gateway/api_surface.h"
@@ -124,7 +125,7 @@ int GatewayService::port() const {
   return parts_->listener == nullptr ? 0 : parts_->listener->port();
 }
 
-void GatewayService::Drain(absl::Time deadline) {
+void GatewayService::Drain(clock::SteadyTime deadline) {
   if (parts_->listener != nullptr) parts_->listener->Drain(deadline);
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
@@ -54,7 +55,7 @@ class GatewayService {
   // The bound port, after Start.
   int port() const;
   // Finishes running requests until the deadline, then closes everything. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

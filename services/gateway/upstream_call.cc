@@ -8,6 +8,9 @@
 
 #include <deque>
 
+#include "libs/clock/steady.h"
+#include "libs/rpc/deadline.h"
+
 namespace pga::gateway {
 namespace {
 
@@ -27,7 +30,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
     const grpc::Slice slice(request.payload);
     request_ = grpc::ByteBuffer(&slice, 1);
     for (const auto& [key, value] : request.metadata) context_.AddMetadata(key, value);
-    context_.set_deadline(absl::ToChronoTime(request.deadline));
+    context_.set_deadline(rpc::GrpcDeadline(request.deadline));
   }
 
   void Begin(const std::shared_ptr<grpc::Channel>& channel, std::shared_ptr<GrpcCall> self) {
@@ -155,9 +158,9 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
 
 }  // namespace
 
-bool UpstreamCalls::AwaitIdle(absl::Time deadline) {
+bool UpstreamCalls::AwaitIdle(clock::SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(this, &UpstreamCalls::Idle), deadline);
+  return clock::AwaitUntil(mutex_, absl::Condition(this, &UpstreamCalls::Idle), deadline);
 }
 
 int UpstreamCalls::running() const {

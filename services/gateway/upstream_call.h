@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 
 namespace grpc {
 class Channel;
@@ -29,7 +30,7 @@ struct UpstreamRequest {
   std::string payload;
   // Keys lower case, values printable ASCII.
   MetadataList metadata;
-  absl::Time deadline;
+  clock::SteadyTime deadline;
 };
 
 struct UpstreamEvent {
@@ -49,7 +50,7 @@ struct UpstreamEvent {
 class UpstreamCalls {
  public:
   // Waits until no call is running; false when the deadline came first.
-  bool AwaitIdle(absl::Time deadline);
+  bool AwaitIdle(clock::SteadyTime deadline);
   int running() const;
 
  private:

@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::ingest {
 
-absl::Status AppliedCatalog::Refresh(absl::Time deadline) {
+absl::Status AppliedCatalog::Refresh(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(std::vector<AppliedMetric> applied, store_->LoadCatalog(deadline));
   auto entries = std::make_shared<Entries>();
   for (AppliedMetric& from : applied) {
@@ -26,17 +26,17 @@ absl::Status AppliedCatalog::Refresh(absl::Time deadline) {
   }
   absl::MutexLock lock(&mutex_);
   entries_ = std::move(entries);
-  refreshed_ = absl::Now();
+  refreshed_ = clock::SteadyNow();
   return absl::OkStatus();
 }
 
-absl::Status AppliedCatalog::RefreshIfOlder(absl::Duration min_age, absl::Time deadline) {
+absl::Status AppliedCatalog::RefreshIfOlder(absl::Duration min_age, clock::SteadyTime deadline) {
   // Who comes while another reads waits for what that one finds, instead of going on without.
   absl::MutexLock one(&refresh_mutex_);
   {
     absl::MutexLock lock(&mutex_);
-    if (absl::Now() - refreshed_ < min_age) return absl::OkStatus();
-    refreshed_ = absl::Now();
+    if (clock::SteadyNow() - refreshed_ < min_age) return absl::OkStatus();
+    refreshed_ = clock::SteadyNow();
   }
   return Refresh(deadline);
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "services/ingest/ingest_store.h"
 
 namespace pga::ingest {
@@ -31,10 +32,10 @@ class AppliedCatalog {
   explicit AppliedCatalog(IngestStore* store) : store_(store) {}
 
   // Reads the catalog anew; the former one stays in force when that fails. Blocks until `deadline` at most.
-  absl::Status Refresh(absl::Time deadline);
+  absl::Status Refresh(clock::SteadyTime deadline);
 
   // As Refresh, but at most once per `min_age`; for a frame whose metric is not known. Waits for one that is under way.
-  absl::Status RefreshIfOlder(absl::Duration min_age, absl::Time deadline);
+  absl::Status RefreshIfOlder(absl::Duration min_age, clock::SteadyTime deadline);
 
   // Null if the metric is not known.
   std::shared_ptr<const CatalogEntry> Find(std::string_view metric) const;
@@ -47,7 +48,7 @@ class AppliedCatalog {
   absl::Mutex refresh_mutex_;  // held while RefreshIfOlder reads
   mutable absl::Mutex mutex_;
   std::shared_ptr<const Entries> entries_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const Entries>();
-  absl::Time refreshed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  clock::SteadyTime refreshed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::ingest

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/arena.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/row_set.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
@@ -98,9 +99,9 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
     descriptions.push_back({source.source_id(), source.name(), source.owner_epoch(), source.system_identifier(),
                             source.server_version_num(), source.in_recovery()});
   }
-  PGA_ASSIGN_OR_RETURN(
-      const std::vector<ResolvedSource> resolved,
-      sources_->Resolve(origin.collector, origin.collector_id, descriptions, absl::Now() + options_.lookup_timeout));
+  PGA_ASSIGN_OR_RETURN(const std::vector<ResolvedSource> resolved,
+                       sources_->Resolve(origin.collector, origin.collector_id, descriptions,
+                                         clock::SteadyNow() + options_.lookup_timeout));
   absl::flat_hash_map<absl::string_view, int32_t> ids;
   for (size_t i = 0; i < resolved.size(); ++i) {
     if (!resolved[i].refusal.empty()) {
@@ -141,7 +142,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
   for (const ingest_v1::Frame& frame : content.frames()) {
     std::shared_ptr<const CatalogEntry> entry = catalog_->Find(frame.metric());
     if (entry == nullptr || frame.schema_version() > entry->metric.schema_version()) {
-      PGA_RETURN_IF_ERROR(catalog_->RefreshIfOlder(absl::Seconds(2), absl::Now() + options_.lookup_timeout));
+      PGA_RETURN_IF_ERROR(catalog_->RefreshIfOlder(absl::Seconds(2), clock::SteadyNow() + options_.lookup_timeout));
       entry = catalog_->Find(frame.metric());
       if (entry == nullptr || frame.schema_version() > entry->metric.schema_version()) {
         return NotApplied(frame.metric(), frame.schema_version());

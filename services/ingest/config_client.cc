@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/http_metadata.h"
@@ -26,14 +26,14 @@ ConfigClient::ConfigClient(std::shared_ptr<grpc::Channel> registry, rpc::Service
 
 void ConfigClient::Run(absl::Duration limit) {
   if (stub_ == nullptr) return;
-  const absl::Time deadline = absl::Now() + limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
   for (const std::shared_ptr<StreamSession>& session : sessions_->All()) {
     const int32_t known = session->config_version();
     if (known < 0) continue;  // has not said Hello
-    if (stopping_ || absl::Now() >= deadline) return;
+    if (stopping_ || clock::SteadyNow() >= deadline) return;
     registry_v1::FetchConfigRequest request;
     request.set_known_version(known);
-    rpc::CallOptions options = rpc::OwnWork(std::min(kPerCall, deadline - absl::Now()), identity_);
+    rpc::CallOptions options = rpc::OwnWork(std::min(kPerCall, deadline - clock::SteadyNow()), identity_);
     options.metadata.emplace_back(rpc::kCollectorId, session->collector_id());
     const auto answer = rpc::Call(*stub_, &registry_v1::EnrolmentService::Stub::FetchConfig, request, options);
     if (!answer.ok()) {

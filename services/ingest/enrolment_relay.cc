@@ -12,8 +12,9 @@
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/retry/rate_limiter.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
@@ -121,8 +122,8 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     if (collector) client_.AddMetadata(rpc::kCollectorId, call_.principal.collector_id);
     // Also for a caller with a certificate: registering again is decided by the secret.
     if (enrols_ && secret) client_.AddMetadata(rpc::kRegistrationSecret, std::string(*secret));
-    const absl::Time deadline = std::min(call_.deadline, absl::Now() + state_->options.timeout);
-    client_.set_deadline(absl::ToChronoTime(deadline));
+    const clock::SteadyTime deadline = std::min(call_.deadline, clock::SteadyNow() + state_->options.timeout);
+    client_.set_deadline(rpc::GrpcDeadline(deadline));
     return absl::OkStatus();
   }
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
 
@@ -39,7 +39,7 @@ class BatchesReactor final : public grpc::ServerBidiReactor<Request, Response>, 
   void OnCancel() override { session_->OnCancel(); }
   void OnDone() override {
     session_->OnDone();
-    dispatcher_->CountStream(call_, code_, absl::Now() - started_);
+    dispatcher_->CountStream(call_, code_, clock::SteadyNow() - started_);
     delete this;
   }
 
@@ -49,7 +49,7 @@ class BatchesReactor final : public grpc::ServerBidiReactor<Request, Response>, 
   rpc::Dispatcher* const dispatcher_;
   grpc::CallbackServerContext* const context_;
   const rpc::CallContext call_;
-  const absl::Time started_ = absl::Now();
+  const clock::SteadyTime started_ = clock::SteadyNow();
   absl::StatusCode code_ = absl::StatusCode::kUnknown;
 };
 
@@ -109,7 +109,7 @@ grpc::ServerUnaryReactor* IngestService::PushMetrics(grpc::CallbackServerContext
 
 absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMetricsRequest& request,
                                  ingest_v1::PushMetricsResponse& response) {
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   const std::string& body = request.body().data();
   PGA_ASSIGN_OR_RETURN(struct Push push, ParsePush(body, sessions_->clock->Now(), options_.push));
   if (call.principal.kind == token::Principal::kCollector) {
@@ -128,7 +128,7 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
   response.set_collector_id(push.collector_id);
   response.set_metrics_inserted(static_cast<int32_t>(push.elements.size()));
   response.set_bytes_received(static_cast<int32_t>(body.size()));
-  response.set_processing_time_ms(absl::ToDoubleMilliseconds(absl::Now() - started));
+  response.set_processing_time_ms(absl::ToDoubleMilliseconds(clock::SteadyNow() - started));
   response.set_next_config_version(configs_->KnownVersion(push.collector_id));
   response.set_next_check_in_seconds(static_cast<int32_t>(absl::ToInt64Seconds(options_.next_check_in)));
   return absl::OkStatus();

@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/uuid.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/storage/schema/catalog_schema.h"
 #include "libs/storage/write/writer_testing.h"
@@ -117,7 +119,7 @@ class IngestServiceTest : public ::testing::Test {
                                       grpc::Status* status) {
     grpc::ClientContext context;
     context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", token));
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(20)));
     ingest_v1::PushMetricsRequest request;
     request.mutable_body()->set_content_type("application/json");
     request.mutable_body()->set_data(body);
@@ -215,14 +217,14 @@ TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
   EXPECT_EQ(refused->reject().reason(), ingest_v1::REJECT_REASON_SCHEMA);
 
   const int64_t relations = db_.Number("SELECT count(*) FROM pg_class");
-  auto admin = pg::CopyConnection::Connect({.url = db_.url()}, absl::Now() + absl::Seconds(20));
+  auto admin = pg::CopyConnection::Connect({.url = db_.url()}, clock::SteadyNow() + absl::Seconds(20));
   ASSERT_TRUE(admin.ok()) << admin.status();
-  ASSERT_TRUE(storage::ApplyCatalog(**admin, {&metric}, {}, absl::Now() + absl::Seconds(20)).ok());
+  ASSERT_TRUE(storage::ApplyCatalog(**admin, {&metric}, {}, clock::SteadyNow() + absl::Seconds(20)).ok());
   EXPECT_EQ(db_.Number("SELECT count(*) FROM pg_class"), relations);
   // As a collector does: again after the time that the answer names.
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(20);
   bool stored = false;
-  while (!stored && absl::Now() < deadline) {
+  while (!stored && clock::SteadyNow() < deadline) {
     ASSERT_TRUE(second.WriteBatch(batch));
     const auto answer = second.Next();
     ASSERT_NE(answer, nullptr);
@@ -308,9 +310,9 @@ TEST_F(IngestServiceTest, DrainAcknowledgesAndEndsStreams) {
   ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(call.WriteBatch(maker.Next(50)));
   ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   harness.Drain(absl::Seconds(15));
-  EXPECT_LT(absl::Now() - started, absl::Seconds(10));
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(10));
   int64_t acked = 1;
   while (const auto answer = call.Next(absl::ZeroDuration())) {
     if (answer->has_ack()) acked = answer->ack().last_seq();
@@ -372,7 +374,7 @@ TEST_F(IngestServiceTest, EnrolmentIsRelayedWithWhatWasVerified) {
   options.registry = registry.channel();
   IngestHarness harness(std::move(options));
   auto stub = registry_v1::EnrolmentService::NewStub(harness.channel());
-  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(20);
+  const gpr_timespec deadline = rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(20));
   {
     // A holder of a registration secret: the secret goes on, and no collector is claimed.
     grpc::ClientContext context;
@@ -426,7 +428,7 @@ TEST_F(IngestServiceTest, WrongSecretsAreHeardOnlySoOften) {
   auto stub = registry_v1::EnrolmentService::NewStub(harness.channel());
   const auto enrol = [&](const std::string& secret, const std::string& token) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(20)));
     context.AddMetadata(rpc::kRegistrationSecret, secret);
     if (!token.empty()) context.AddMetadata(rpc::kAuthorization, absl::StrCat("Bearer ", token));
     registry_v1::EnrolRequest request;
@@ -446,7 +448,7 @@ TEST_F(IngestServiceTest, PushStoresElementsWhole) {
   IngestHarness harness(Options());
   const std::string body =
       R"({"collector_id": "c1", "hostname": "db1", "timestamp": ")" +
-      absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()) +
+      absl::FormatTime(absl::RFC3339_sec, clock::WallNow(), absl::UTCTimeZone()) +
       R"(", "metrics": [{"type": "pg_query_stats", "database": "app", "queries": [{"hash": 1, "text": "SELECT '\u00e9'"}]},
         {"name": "x", "value": 1}]})";
   grpc::Status status;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
 namespace pga::ingest {
@@ -73,25 +74,26 @@ class IngestStore {
   // Makes the collector known, lets `session` take over all of its streams, creates the ones named, and returns where
   // each of them stands. ABORTED if a newer session has taken over already. Repeating is safe.
   virtual absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id, int64_t session,
-                                                    const std::vector<StreamClaim>& streams, absl::Time deadline) = 0;
+                                                    const std::vector<StreamClaim>& streams,
+                                                    clock::SteadyTime deadline) = 0;
 
   // One answer per description, in order. New sources are made, known ones updated. UNAVAILABLE with
   // kReasonDatabaseChanged when `collector` is not the number of `collector_id`.
   virtual absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(int32_t collector, std::string_view collector_id,
                                                                      const std::vector<SourceDescription>& sources,
-                                                                     absl::Time deadline) = 0;
+                                                                     clock::SteadyTime deadline) = 0;
 
   // Notes that these sources delivered just now.
-  virtual absl::Status TouchSources(const std::vector<int32_t>& sources, absl::Time deadline) = 0;
+  virtual absl::Status TouchSources(const std::vector<int32_t>& sources, clock::SteadyTime deadline) = 0;
 
   // Metrics that the database knows.
-  virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(absl::Time deadline) = 0;
+  virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) = 0;
 
   // Stores the elements of one push, all or nothing.
   virtual absl::Status StorePush(std::string_view collector_id, std::string_view hostname,
-                                 const std::vector<PushedElement>& elements, absl::Time deadline) = 0;
+                                 const std::vector<PushedElement>& elements, clock::SteadyTime deadline) = 0;
 
-  virtual absl::Status Ping(absl::Time deadline) = 0;
+  virtual absl::Status Ping(clock::SteadyTime deadline) = 0;
 };
 
 }  // namespace pga::ingest

@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_builder.h"
@@ -37,8 +38,8 @@ const pganalytics::catalog::v1::Metric& TheSample() {
 }
 
 std::string Sign(token::Principal principal) {
-  principal.issued_at = absl::Now() - absl::Minutes(1);
-  principal.expires_at = absl::Now() + absl::Hours(1);
+  principal.issued_at = clock::WallNow() - absl::Minutes(1);
+  principal.expires_at = clock::WallNow() + absl::Hours(1);
   token::Claims claims;
   claims.principal = std::move(principal);
   return Must(Must(token::Signer::FromSecret(kSecret))->Sign(claims));
@@ -66,7 +67,7 @@ std::string UserToken(const std::string& role) {
 IngestHarness::IngestHarness(Options options) {
   if (absl::Status status = verifier_.SetHmacSecrets({kSecret}); !status.ok()) Die(status);
   signer_ = Must(token::Signer::FromSecret(kSecret));
-  revocations_.Apply({}, absl::Now());
+  revocations_.Apply({}, clock::Clock::Real()->BoottimeNanos());
   authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
   identity_ = rpc::ServiceIdentity::Local(signer_.get(), "ingest");
   ingest_ = Must(IngestServer::Create(options.config, {.metrics = &metrics_,
@@ -88,13 +89,14 @@ IngestHarness::~IngestHarness() {
 }
 
 void IngestHarness::Revoke(const std::string& collector_id) {
-  const token::Revocation revocation{
-      .number = 1, .subject = token::CollectorSubject(collector_id), .issued_before = absl::Now() + absl::Seconds(1)};
-  revocations_.Apply(std::span(&revocation, 1), absl::Now());
+  const token::Revocation revocation{.number = 1,
+                                     .subject = token::CollectorSubject(collector_id),
+                                     .issued_before = clock::WallNow() + absl::Seconds(1)};
+  revocations_.Apply(std::span(&revocation, 1), clock::Clock::Real()->BoottimeNanos());
 }
 
 void IngestHarness::Drain(absl::Duration limit) {
-  const absl::Time deadline = absl::Now() + limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
   ingest_->PrepareDrain();
   server_->Drain(deadline);
   ingest_->Drain(deadline);
@@ -110,7 +112,7 @@ BatchMaker::BatchMaker(std::string collector_id, int64_t base)
 
 ingest_v1::Batch BatchMaker::Next(int rows) {
   ++seq_;
-  const int64_t now_us = absl::ToUnixMicros(absl::Now());
+  const int64_t now_us = absl::ToUnixMicros(clock::WallNow());
   ingest_v1::BatchContent content;
   ingest_v1::SourceInfo* source = content.add_sources();
   source->set_source_id(frame::SourceUuid(source_owner, "main"));
@@ -192,9 +194,9 @@ std::unique_ptr<CollectorCall::Response> CollectorCall::Next(absl::Duration limi
 }
 
 bool CollectorCall::AwaitAck(const std::string& stream_id, int64_t seq, absl::Duration limit) {
-  const absl::Time deadline = absl::Now() + limit;
-  while (absl::Now() < deadline) {
-    const auto answer = Next(deadline - absl::Now());
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
+  while (clock::SteadyNow() < deadline) {
+    const auto answer = Next(deadline - clock::SteadyNow());
     if (answer == nullptr) return false;
     if (answer->has_ack() && answer->ack().stream_id() == stream_id && answer->ack().last_seq() >= seq) return true;
   }
@@ -224,7 +226,7 @@ void SimulatedCollector::Run() {
   while (!abandoned_ && !done_) {
     Deliver();
     // What a real collector does after a broken call, in small.
-    if (!done_ && !abandoned_) absl::SleepFor(absl::Milliseconds(20));
+    if (!done_ && !abandoned_) clock::SleepFor(absl::Milliseconds(20));
   }
 }
 
@@ -236,7 +238,7 @@ void SimulatedCollector::Deliver() {
   int64_t next = hello->watermarks(0).last_seq() + 1;
   spool_.erase(spool_.begin(), spool_.lower_bound(next));
   if (acked_ < next - 1) acked_ = next - 1;
-  absl::Time not_before = absl::InfinitePast();
+  clock::SteadyTime not_before;
   while (!abandoned_) {
     const bool more = options_.batches == 0 ? !stopping_ : maker_.seq() < options_.batches;
     if (!more && spool_.empty()) {
@@ -244,7 +246,7 @@ void SimulatedCollector::Deliver() {
       call.WritesDone();
       return;
     }
-    while (absl::Now() >= not_before && next - acked_ <= options_.window) {
+    while (clock::SteadyNow() >= not_before && next - acked_ <= options_.window) {
       if (next > maker_.seq()) {
         if (!more || (options_.batches != 0 && maker_.seq() >= options_.batches)) break;
         spool_[next] = maker_.Next(options_.rows);
@@ -266,8 +268,8 @@ void SimulatedCollector::Deliver() {
         spool_.erase(spool_.begin(), spool_.upper_bound(acked_));
       } else if (answer->has_reject()) {
         next = answer->reject().expected_seq();
-        not_before =
-            absl::Now() + std::min(absl::Milliseconds(answer->reject().retry_after_ms()), absl::Milliseconds(200));
+        not_before = clock::SteadyNow() +
+                     std::min(absl::Milliseconds(answer->reject().retry_after_ms()), absl::Milliseconds(200));
       }
       answer = call.Next(absl::ZeroDuration());
     }

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/ingest/server.h"
@@ -32,11 +32,11 @@ int main(int argc, char** argv) {
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options* options) -> absl::StatusOr<rpc::RunningService> {
     options->max_receive_bytes = ingest::kMaxReceiveBytes;
     if (options->tls.enabled && options->tls.ca_path.empty()) {
-      PGA_ASSIGN_OR_RETURN(options->tls.ca_pem, host.FetchCollectorCa(absl::Now() + absl::Minutes(1)));
+      PGA_ASSIGN_OR_RETURN(options->tls.ca_pem, host.FetchCollectorCa(clock::SteadyNow() + absl::Minutes(1)));
     }
     if (!collector_listen.empty()) {
       collector_tls.enabled = true;
-      PGA_ASSIGN_OR_RETURN(collector_tls.ca_pem, host.FetchCollectorCa(absl::Now() + absl::Minutes(1)));
+      PGA_ASSIGN_OR_RETURN(collector_tls.ca_pem, host.FetchCollectorCa(clock::SteadyNow() + absl::Minutes(1)));
       options->outside_listen = collector_listen;
       options->outside_tls = collector_tls;
     }
@@ -51,7 +51,7 @@ int main(int argc, char** argv) {
     return rpc::RunningService{.owner = server,
                                .services = server->services(),
                                .prepare_drain = [server] { server->PrepareDrain(); },
-                               .drain = [server](absl::Time deadline) { server->Drain(deadline); }};
+                               .drain = [server](clock::SteadyTime deadline) { server->Drain(deadline); }};
   };
   return rpc::RunService(argc, argv, std::move(program));
 }

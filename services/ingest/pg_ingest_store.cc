@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/log.h"
@@ -78,7 +79,8 @@ absl::StatusOr<int32_t> CollectorNumber(pg::Transaction& transaction, std::strin
 }  // namespace
 
 absl::StatusOr<OpenedSession> PgIngestStore::OpenSession(std::string_view collector_id, int64_t session,
-                                                         const std::vector<StreamClaim>& streams, absl::Time deadline) {
+                                                         const std::vector<StreamClaim>& streams,
+                                                         clock::SteadyTime deadline) {
   std::vector<std::string> all, sealed;
   for (const StreamClaim& stream : streams) {
     all.push_back(stream.stream_id);
@@ -114,7 +116,7 @@ absl::StatusOr<OpenedSession> PgIngestStore::OpenSession(std::string_view collec
 absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_t collector,
                                                                           std::string_view collector_id,
                                                                           const std::vector<SourceDescription>& sources,
-                                                                          absl::Time deadline) {
+                                                                          clock::SteadyTime deadline) {
   struct Stored {
     int32_t id;
     int32_t collector;
@@ -181,14 +183,14 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
   return answers;
 }
 
-absl::Status PgIngestStore::TouchSources(const std::vector<int32_t>& sources, absl::Time deadline) {
+absl::Status PgIngestStore::TouchSources(const std::vector<int32_t>& sources, clock::SteadyTime deadline) {
   if (sources.empty()) return absl::OkStatus();
   storage::ArrayText ids;
   for (const int32_t source : sources) ids.AddInt(source);
   return pool_->Exec(kTouchSources, {ids.Take()}, deadline).status();
 }
 
-absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(absl::Time deadline) {
+absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result rows, pool_->Exec(kLoadCatalog, {}, deadline));
   std::vector<AppliedMetric> metrics;
   for (const pg::Row row : rows) {
@@ -204,7 +206,7 @@ absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(absl::Time
 }
 
 absl::Status PgIngestStore::StorePush(std::string_view collector_id, std::string_view hostname,
-                                      const std::vector<PushedElement>& elements, absl::Time deadline) {
+                                      const std::vector<PushedElement>& elements, clock::SteadyTime deadline) {
   std::string json = "[";
   for (const PushedElement& element : elements) {
     absl::StrAppend(&json, json.size() > 1 ? "," : "", "{\"t\":", element.time_us, ",\"k\":");

@@ -6,7 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
@@ -78,11 +78,11 @@ struct IngestServer::Parts {
   mutable absl::Mutex mutex;
   // Whether commits of this database are durable; UNAVAILABLE until it has been asked.
   absl::Status durability ABSL_GUARDED_BY(mutex) = absl::UnavailableError("the metrics database has not answered yet");
-  absl::Time durability_asked ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  clock::SteadyTime durability_asked ABSL_GUARDED_BY(mutex);
   // As the writers found it last.
   std::string database ABSL_GUARDED_BY(mutex);
   bool catalog_due ABSL_GUARDED_BY(mutex) = false;
-  absl::Time touched ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  clock::SteadyTime touched ABSL_GUARDED_BY(mutex);
   size_t last_streams ABSL_GUARDED_BY(mutex) = 0;
 
   void OnDatabase(const std::string& identity);
@@ -104,7 +104,7 @@ void IngestServer::Parts::OnDatabase(const std::string& identity) {
   bool changed = false;
   {
     absl::MutexLock lock(&mutex);
-    durability_asked = absl::InfinitePast();
+    durability_asked = clock::SteadyTime::InfinitePast();
     if (!identity.empty()) {
       changed = !database.empty() && database != identity;
       database = identity;
@@ -123,7 +123,7 @@ void IngestServer::Parts::OnDatabase(const std::string& identity) {
 }
 
 void IngestServer::Parts::AskDurability() {
-  const absl::Time now = absl::Now();
+  const clock::SteadyTime now = clock::SteadyNow();
   absl::Status former;
   {
     absl::MutexLock lock(&mutex);
@@ -154,7 +154,7 @@ void IngestServer::Parts::Upkeep() {
     absl::MutexLock lock(&mutex);
     reload = std::exchange(catalog_due, false);
   }
-  const absl::Time now = absl::Now();
+  const clock::SteadyTime now = clock::SteadyNow();
   if (absl::Status status =
           catalog->RefreshIfOlder(reload ? absl::ZeroDuration() : kCatalogEvery, now + absl::Seconds(5));
       !status.ok()) {
@@ -263,14 +263,14 @@ IngestServer::IngestServer(std::unique_ptr<Parts> parts) : parts_(std::move(part
 
 IngestServer::~IngestServer() {
   PrepareDrain();
-  Drain(absl::Now() + absl::Seconds(10));
+  Drain(clock::SteadyNow() + absl::Seconds(10));
 }
 
 std::vector<grpc::Service*> IngestServer::services() {
   return {parts_->service.get(), parts_->relay.get()};
 }
 
-absl::Status IngestServer::Ready(absl::Time deadline) {
+absl::Status IngestServer::Ready(clock::SteadyTime deadline) {
   PGA_RETURN_IF_ERROR(parts_->Safe());
   return parts_->store->Ping(deadline);
 }
@@ -280,7 +280,7 @@ void IngestServer::PrepareDrain() {
   parts_->configs->Stop();
 }
 
-void IngestServer::Drain(absl::Time deadline) {
+void IngestServer::Drain(clock::SteadyTime deadline) {
   parts_->service->BeginDrain();
   parts_->control_pool->Drain(deadline);
   parts_->decode_pool->Drain(deadline);

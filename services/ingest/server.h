@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/service_identity.h"
@@ -50,13 +51,13 @@ class IngestServer {
   std::vector<grpc::Service*> services();
 
   // OK when the metrics database answers and is safe to write to.
-  absl::Status Ready(absl::Time deadline);
+  absl::Status Ready(clock::SteadyTime deadline);
 
   // Refuses new streams; open ones are read no further and end once what they sent is acknowledged. Does not wait.
   void PrepareDrain();
 
   // Writes what is queued until the deadline and joins the threads. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

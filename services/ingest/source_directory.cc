@@ -1,12 +1,13 @@
 #include "services/ingest/source_directory.h"
 
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::ingest {
 
 absl::StatusOr<std::vector<ResolvedSource>> SourceDirectory::Resolve(int32_t collector, std::string_view collector_id,
                                                                      const std::vector<SourceDescription>& sources,
-                                                                     absl::Time deadline) {
+                                                                     clock::SteadyTime deadline) {
   std::vector<ResolvedSource> answers(sources.size());
   std::vector<SourceDescription> unknown;
   std::vector<size_t> places;

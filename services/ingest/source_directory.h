@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "services/ingest/ingest_store.h"
 
 namespace pga::ingest {
@@ -28,7 +29,7 @@ class SourceDirectory {
   // One answer per description, in order; blocks until `deadline` at most, and only for what is not remembered.
   absl::StatusOr<std::vector<ResolvedSource>> Resolve(int32_t collector, std::string_view collector_id,
                                                       const std::vector<SourceDescription>& sources,
-                                                      absl::Time deadline);
+                                                      clock::SteadyTime deadline);
 
   // Forgets what is known of a collector's sources, after the database was found to hold something else.
   void Forget(int32_t collector);

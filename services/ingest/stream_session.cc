@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/limits.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
@@ -209,7 +209,7 @@ void StreamSession::OnReadDone(bool ok) {
       }
       auto arrival = std::make_unique<Arrival>();
       arrival->batch = std::move(*incoming_.mutable_batch());
-      arrival->at = absl::Now();
+      arrival->at = clock::SteadyNow();
       if (context_->instruments != nullptr) {
         context_->instruments->batches.Increment();
         context_->instruments->bytes.Increment(static_cast<double>(arrival->batch.payload().size()));
@@ -265,7 +265,7 @@ void StreamSession::Hello(ingest_v1::Hello hello) {
     opened = status;
   } else {
     opened = context_->store->OpenSession(principal_.collector_id, hello.session(), streams,
-                                          absl::Now() + context_->hello_timeout);
+                                          clock::SteadyNow() + context_->hello_timeout);
   }
   std::shared_ptr<StreamSession> former;
   {
@@ -361,7 +361,7 @@ bool StreamSession::Handle(std::unique_ptr<Arrival> arrival) {
   const int64_t generation = arrival->generation;
   const int64_t rows = Rows(*arrival);
   const int64_t bytes = Bytes(*arrival);
-  const absl::Time arrived = arrival->at;
+  const clock::SteadyTime arrived = arrival->at;
   BatchOrigin origin;
   bool stale = false;
   {
@@ -458,11 +458,11 @@ void StreamSession::Reject(const std::string& stream_id, int64_t seq, int64_t ge
 }
 
 void StreamSession::OnResult(const std::string& stream_id, int64_t seq, int64_t generation, int64_t rows, int64_t bytes,
-                             absl::Time arrived, const BatchResult& result) {
+                             clock::SteadyTime arrived, const BatchResult& result) {
   PGA_BATCH_STOP(stream_id, seq);
   context_->budget->Release(rows, bytes);
   if (context_->instruments != nullptr && result.outcome == BatchOutcome::kCommitted) {
-    context_->instruments->ack_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - arrived));
+    context_->instruments->ack_seconds.Observe(absl::ToDoubleSeconds(clock::SteadyNow() - arrived));
   }
   absl::MutexLock lock(&mutex_);
   Settled(1);
@@ -545,7 +545,7 @@ void StreamSession::OnDone() {
 void StreamSession::CloseLocked(absl::Status status) {
   if (closing_.has_value()) return;
   closing_ = std::move(status);
-  closing_since_ = absl::Now();
+  closing_since_ = clock::SteadyNow();
 }
 
 void StreamSession::CloseStale() {
@@ -585,11 +585,11 @@ void StreamSession::Tick() {
   absl::MutexLock lock(&mutex_);
   if (revoked)
     CloseLocked(status::WithReason(absl::UnauthenticatedError("the credential was revoked"), "TOKEN_REVOKED"));
-  if (phase_ == Phase::kAwaitHello && absl::Now() - started_ > context_->hello_timeout) {
+  if (phase_ == Phase::kAwaitHello && clock::SteadyNow() - started_ > context_->hello_timeout) {
     CloseLocked(absl::DeadlineExceededError("no Hello came"));
   }
   Pump();
-  if (!finished_ && sink_ != nullptr && closing_.has_value() && absl::Now() - closing_since_ > kFinishGrace) {
+  if (!finished_ && sink_ != nullptr && closing_.has_value() && clock::SteadyNow() - closing_since_ > kFinishGrace) {
     sink_->Cancel();
   }
 }

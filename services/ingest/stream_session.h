@@ -16,9 +16,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/metrics/registry.h"
 #include "libs/token/principal.h"
@@ -137,7 +137,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
 
   struct Arrival {
     pganalytics::ingest::v1::Batch batch;
-    absl::Time at;
+    clock::SteadyTime at;
     int64_t generation = 0;
     bool reserved = false;
   };
@@ -158,7 +158,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   bool Handle(std::unique_ptr<Arrival> arrival);
   void Granted();
   void OnResult(const std::string& stream_id, int64_t seq, int64_t generation, int64_t rows, int64_t bytes,
-                absl::Time arrived, const storage::BatchResult& result);
+                clock::SteadyTime arrived, const storage::BatchResult& result);
 
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Schedule() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -188,8 +188,8 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool working_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> closing_ ABSL_GUARDED_BY(mutex_);
-  absl::Time closing_since_ ABSL_GUARDED_BY(mutex_);
-  const absl::Time started_ = absl::Now();
+  clock::SteadyTime closing_since_ ABSL_GUARDED_BY(mutex_);
+  const clock::SteadyTime started_ = clock::SteadyNow();
   int64_t unsettled_ ABSL_GUARDED_BY(mutex_) = 0;  // batches read and not settled; unsent rejects count besides
   std::deque<std::unique_ptr<Arrival>> inbox_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Arrival> parked_ ABSL_GUARDED_BY(mutex_);  // waits for room

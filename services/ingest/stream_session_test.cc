@@ -6,7 +6,8 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_builder.h"
@@ -41,7 +42,7 @@ catalog_v1::Metric Sample() {
 class FakeStore final : public IngestStore {
  public:
   absl::StatusOr<OpenedSession> OpenSession(std::string_view, int64_t session, const std::vector<StreamClaim>& streams,
-                                            absl::Time) override {
+                                            clock::SteadyTime) override {
     if (!open_status.ok()) return open_status;
     OpenedSession opened;
     opened.collector = 7;
@@ -51,7 +52,7 @@ class FakeStore final : public IngestStore {
   }
   absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(int32_t, std::string_view,
                                                              const std::vector<SourceDescription>& sources,
-                                                             absl::Time) override {
+                                                             clock::SteadyTime) override {
     ++resolved;
     if (!resolve_status.ok()) return resolve_status;
     std::vector<ResolvedSource> answers(sources.size());
@@ -61,14 +62,15 @@ class FakeStore final : public IngestStore {
     }
     return answers;
   }
-  absl::Status TouchSources(const std::vector<int32_t>&, absl::Time) override { return absl::OkStatus(); }
-  absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(absl::Time) override {
+  absl::Status TouchSources(const std::vector<int32_t>&, clock::SteadyTime) override { return absl::OkStatus(); }
+  absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime) override {
     return std::vector<AppliedMetric>{{1, 1, Sample()}};
   }
-  absl::Status StorePush(std::string_view, std::string_view, const std::vector<PushedElement>&, absl::Time) override {
+  absl::Status StorePush(std::string_view, std::string_view, const std::vector<PushedElement>&,
+                         clock::SteadyTime) override {
     return absl::OkStatus();
   }
-  absl::Status Ping(absl::Time) override { return absl::OkStatus(); }
+  absl::Status Ping(clock::SteadyTime) override { return absl::OkStatus(); }
 
   absl::Status open_status;
   absl::Status resolve_status;
@@ -224,7 +226,7 @@ class FakeSink final : public StreamSink {
 class Stream {
  public:
   explicit Stream(std::string collector_id) : collector_id_(std::move(collector_id)) {}
-  ingest_v1::Batch Next(absl::Time collected = absl::Now()) {
+  ingest_v1::Batch Next(absl::Time collected = clock::WallNow()) {
     ingest_v1::BatchContent content;
     ingest_v1::SourceInfo* source = content.add_sources();
     source->set_source_id(frame::SourceUuid(collector_id_, "db"));
@@ -272,9 +274,9 @@ class StreamSessionTest : public ::testing::Test {
   }
   ~StreamSessionTest() override {
     control_.Hold(false);
-    control_pool_.Drain(absl::Now() + kLimit);
-    decode_pool_.Drain(absl::Now() + kLimit);
-    queue_->Drain(absl::Now() + kLimit);
+    control_pool_.Drain(clock::SteadyNow() + kLimit);
+    decode_pool_.Drain(clock::SteadyNow() + kLimit);
+    queue_->Drain(clock::SteadyNow() + kLimit);
   }
 
   struct Opened {
@@ -286,7 +288,7 @@ class StreamSessionTest : public ::testing::Test {
     principal.kind = token::Principal::kCollector;
     principal.collector_id = collector_id;
     principal.subject = token::CollectorSubject(collector_id);
-    principal.issued_at = absl::Now() - absl::Hours(1);
+    principal.issued_at = clock::WallNow() - absl::Hours(1);
     Opened opened;
     opened.session = std::make_shared<StreamSession>(&context_, principal);
     EXPECT_TRUE(registry_.Add(opened.session, 100));
@@ -343,7 +345,7 @@ TEST_F(StreamSessionTest, OtherBytesUnderTheAcknowledgedNumberAreCountedAtHello)
     ASSERT_TRUE(call.sink->Send(hello));
     EXPECT_TRUE(call.sink->Next().has_hello_ack());
     EXPECT_THAT(figures.Render(), ::testing::HasSubstr("pga_ingest_forked_total 1"));
-    control_pool_.Drain(absl::Now() + kLimit);  // its last hold on the session
+    control_pool_.Drain(clock::SteadyNow() + kLimit);  // its last hold on the session
   }
   context_.instruments = nullptr;
 }
@@ -472,14 +474,15 @@ INSTANTIATE_TEST_SUITE_P(
         SpoiltCase{"FromTheFuture",
                    [](auto* b) {
                      Reseal(b, [](auto* c) {
-                       c->mutable_frames(0)->set_collected_at_us(absl::ToUnixMicros(absl::Now() + absl::Minutes(11)));
+                       c->mutable_frames(0)->set_collected_at_us(
+                           absl::ToUnixMicros(clock::WallNow() + absl::Minutes(11)));
                      });
                    },
                    "clock"},
         SpoiltCase{"FromBeforeRetention",
                    [](auto* b) {
                      Reseal(b, [](auto* c) {
-                       const int64_t us = absl::ToUnixMicros(absl::Now() - absl::Hours(24 * 31));
+                       const int64_t us = absl::ToUnixMicros(clock::WallNow() - absl::Hours(24 * 31));
                        c->mutable_frames(0)->set_collected_at_us(us);
                        c->mutable_frames(0)->set_interval_start_us(us - 1);
                      });
@@ -637,8 +640,8 @@ TEST_F(StreamSessionTest, NumberThatIsNotTheCollectorsEndsTheCall) {
 TEST_F(StreamSessionTest, RevokedCredentialEndsTheCall) {
   Opened call = Open();
   const token::Revocation revocation{
-      .number = 1, .subject = token::CollectorSubject("c1"), .issued_before = absl::Now()};
-  revocations_.Apply(std::span(&revocation, 1), absl::Now());
+      .number = 1, .subject = token::CollectorSubject("c1"), .issued_before = clock::WallNow()};
+  revocations_.Apply(std::span(&revocation, 1), clock::Clock::Real()->BoottimeNanos());
   call.session->Tick();
   EXPECT_THAT(call.sink->AwaitFinish(), status::StatusIs(absl::StatusCode::kUnauthenticated));
 }
@@ -680,8 +683,8 @@ TEST_F(StreamSessionTest, AnswerAfterTheEndOfTheCallIsHarmless) {
     call.session->OnReadDone(false);
   }
   control_.Hold(false);
-  queue_->Drain(absl::Now() + kLimit);
-  decode_pool_.Drain(absl::Now() + kLimit);
+  queue_->Drain(clock::SteadyNow() + kLimit);
+  decode_pool_.Drain(clock::SteadyNow() + kLimit);
   EXPECT_EQ(budget_.rows(), 0);
   EXPECT_EQ(weak.lock(), nullptr);
   EXPECT_EQ(registry_.size(), 0u);

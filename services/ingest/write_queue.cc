@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::ingest {
 
@@ -54,7 +54,7 @@ WriteQueue::WriteQueue(WriteQueueOptions options, std::vector<std::unique_ptr<Ba
 }
 
 WriteQueue::~WriteQueue() {
-  Drain(absl::InfiniteFuture());
+  Drain(clock::SteadyTime::InfiniteFuture());
 }
 
 bool WriteQueue::Submit(std::unique_ptr<PreparedBatch> batch, Done done) {
@@ -69,7 +69,7 @@ bool WriteQueue::Submit(std::unique_ptr<PreparedBatch> batch, Done done) {
     }
     Lane& lane = shard->lanes[collector];
     // A lane that is put off, or that is being written and will be looked at afterwards, is not made ready here.
-    lane.entries.push_back({std::move(batch), std::move(done), absl::Now()});
+    lane.entries.push_back({std::move(batch), std::move(done), clock::SteadyNow()});
     ++shard->batches;
     shard->rows += rows;
     if (!lane.ready) {
@@ -84,12 +84,12 @@ bool WriteQueue::Submit(std::unique_ptr<PreparedBatch> batch, Done done) {
   return true;
 }
 
-absl::Time WriteQueue::WakeWaiting(Shard* shard, absl::Time now) {
-  absl::Time next = absl::InfiniteFuture();
+clock::SteadyTime WriteQueue::WakeWaiting(Shard* shard, clock::SteadyTime now) {
+  clock::SteadyTime next = clock::SteadyTime::InfiniteFuture();
   for (size_t left = shard->waiting.size(); left > 0; --left) {
     const int32_t collector = shard->waiting.front();
     shard->waiting.pop_front();
-    const absl::Time due = shard->lanes[collector].not_before;
+    const clock::SteadyTime due = shard->lanes[collector].not_before;
     // While draining there is no time to wait for.
     if (due <= now || shard->stopping) {
       shard->ready.push_back(collector);
@@ -101,7 +101,7 @@ absl::Time WriteQueue::WakeWaiting(Shard* shard, absl::Time now) {
   return next;
 }
 
-std::vector<WriteQueue::Entry> WriteQueue::TakeGroup(Shard* shard, absl::Time now) {
+std::vector<WriteQueue::Entry> WriteQueue::TakeGroup(Shard* shard, clock::SteadyTime now) {
   std::vector<Entry> group;
   int64_t rows = 0;
   size_t bytes = 0;
@@ -150,9 +150,9 @@ void WriteQueue::WriteOne(Shard* shard, std::vector<Entry> group) {
     batches.push_back(entry.batch.get());
     rows += entry.batch->row_count;
   }
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   std::vector<BatchResult> results = shard->writer->WriteGroup(batches);
-  const absl::Time now = absl::Now();
+  const clock::SteadyTime now = clock::SteadyNow();
   if (instruments_ != nullptr) {
     instruments_->groups.Increment();
     instruments_->group_rows.Observe(static_cast<double>(rows));
@@ -228,17 +228,17 @@ void WriteQueue::Run(Shard* shard) {
     {
       absl::MutexLock lock(&shard->mutex);
       while (true) {
-        const absl::Time next = WakeWaiting(shard, absl::Now());
+        const clock::SteadyTime next = WakeWaiting(shard, clock::SteadyNow());
         if (shard->HasNews()) break;
-        shard->mutex.AwaitWithDeadline(absl::Condition(shard, &Shard::HasNews), next);
+        clock::AwaitUntil(shard->mutex, absl::Condition(shard, &Shard::HasNews), next);
       }
       if (shard->ready.empty() && shard->stopping) return;
-      group = TakeGroup(shard, absl::Now());
+      group = TakeGroup(shard, clock::SteadyNow());
     }
     bool late;
     {
       absl::MutexLock lock(&deadline_mutex_);
-      late = absl::Now() >= drain_deadline_;
+      late = clock::SteadyNow() >= drain_deadline_;
     }
     if (!late) {
       WriteOne(shard, std::move(group));
@@ -253,7 +253,7 @@ void WriteQueue::Run(Shard* shard) {
   }
 }
 
-void WriteQueue::Drain(absl::Time deadline) {
+void WriteQueue::Drain(clock::SteadyTime deadline) {
   absl::MutexLock lock(&drain_mutex_);
   if (drained_) return;
   {

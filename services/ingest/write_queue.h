@@ -14,6 +14,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/storage/write/group_writer.h"
 #include "libs/storage/write/prepared_batch.h"
@@ -58,7 +59,7 @@ class WriteQueue {
 
   // Refuses new batches, writes what is queued until `deadline`, answers the rest with kRetry, and joins the threads (a
   // group under way is waited for). Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
   size_t queued() const;
   int64_t queued_rows() const;
@@ -67,14 +68,14 @@ class WriteQueue {
   struct Entry {
     std::unique_ptr<storage::PreparedBatch> batch;
     Done done;
-    absl::Time queued;
-    absl::Time locked_since = absl::InfiniteFuture();
+    clock::SteadyTime queued;
+    clock::SteadyTime locked_since = clock::SteadyTime::InfiniteFuture();
   };
   // The batches of one collector, in order.
   struct Lane {
     std::deque<Entry> entries;
-    absl::Time alone_until = absl::InfinitePast();
-    absl::Time not_before = absl::InfinitePast();
+    clock::SteadyTime alone_until;
+    clock::SteadyTime not_before;
     bool ready = false;  // is in Shard::ready
   };
   struct Shard {
@@ -93,8 +94,8 @@ class WriteQueue {
 
   void Run(Shard* shard);
   // Moves lanes whose time has come from `waiting` to `ready`; returns when the next one is due.
-  absl::Time WakeWaiting(Shard* shard, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->mutex);
-  std::vector<Entry> TakeGroup(Shard* shard, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->mutex);
+  clock::SteadyTime WakeWaiting(Shard* shard, clock::SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->mutex);
+  std::vector<Entry> TakeGroup(Shard* shard, clock::SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard->mutex);
   void WriteOne(Shard* shard, std::vector<Entry> group);
 
   const WriteQueueOptions options_;
@@ -103,7 +104,7 @@ class WriteQueue {
   absl::Mutex drain_mutex_;
   bool drained_ ABSL_GUARDED_BY(drain_mutex_) = false;
   mutable absl::Mutex deadline_mutex_;
-  absl::Time drain_deadline_ ABSL_GUARDED_BY(deadline_mutex_) = absl::InfiniteFuture();
+  clock::SteadyTime drain_deadline_ ABSL_GUARDED_BY(deadline_mutex_) = clock::SteadyTime::InfiniteFuture();
 };
 
 }  // namespace pga::ingest

@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::ingest {
 namespace {
@@ -292,7 +292,7 @@ TEST(WriteQueue, DrainWritesWhatIsQueuedAndRefusesMore) {
   Answers answers;
   WriteQueue queue({}, Writers({&script}), nullptr);
   for (int64_t seq = 1; seq <= 100; ++seq) ASSERT_TRUE(queue.Submit(Batch(1, seq), answers.For(1)));
-  queue.Drain(absl::Now() + kLimit);
+  queue.Drain(clock::SteadyNow() + kLimit);
   answers.Await(100);
   EXPECT_THAT(answers.Outcomes(), ::testing::Each(BatchOutcome::kCommitted));
   EXPECT_FALSE(queue.Submit(Batch(1, 101), answers.For(1)));
@@ -306,7 +306,7 @@ TEST(WriteQueue, DrainWithoutTimeAnswersRetry) {
   ASSERT_TRUE(queue.Submit(Batch(1, 1), answers.For(1)));
   script.AwaitBusy();
   ASSERT_TRUE(queue.Submit(Batch(1, 2), answers.For(1)));
-  std::thread drain([&] { queue.Drain(absl::Now() - absl::Seconds(1)); });
+  std::thread drain([&] { queue.Drain(clock::SteadyNow() - absl::Seconds(1)); });
   // Until the drain has begun.
   size_t submitted = 2;
   while (queue.Submit(Batch(1, static_cast<int64_t>(submitted) + 1), answers.For(1))) ++submitted;

@@ -1,6 +1,6 @@
 #include "services/query/health.h"
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 
 namespace pga::query {
@@ -9,9 +9,9 @@ namespace {
 constexpr absl::Duration kFresh = absl::Milliseconds(100);
 }  // namespace
 
-void HealthProbe::Start(absl::Time deadline) {
+void HealthProbe::Start(clock::SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
-  if (running_ || absl::Now() - finished_at_ < kFresh) return;
+  if (running_ || clock::SteadyNow() - finished_at_ < kFresh) return;
   running_ = pool_->TrySubmit([this, deadline] {
     const absl::Status status = probe_(deadline);
     absl::MutexLock done(&mutex_);
@@ -22,15 +22,15 @@ void HealthProbe::Start(absl::Time deadline) {
     }
     last_ = status;
     running_ = false;
-    finished_at_ = absl::Now();
+    finished_at_ = clock::SteadyNow();
   });
   if (!running_) last_ = absl::ResourceExhaustedError(name_ + ": no thread for a health check");
 }
 
-absl::Status HealthProbe::Check(absl::Time deadline) {
+absl::Status HealthProbe::Check(clock::SteadyTime deadline) {
   Start(deadline);
   absl::MutexLock lock(&mutex_);
-  if (!mutex_.AwaitWithDeadline(absl::Condition(this, &HealthProbe::Idle), deadline)) {
+  if (!clock::AwaitUntil(mutex_, absl::Condition(this, &HealthProbe::Idle), deadline)) {
     return absl::DeadlineExceededError(name_ + " did not answer in time");
   }
   return last_;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
@@ -13,7 +14,7 @@ namespace auth_pb = ::pganalytics::auth::v1;
 IdentityClient::IdentityClient(std::shared_ptr<grpc::Channel> auth, rpc::ServiceIdentity* identity)
     : auth_(std::move(auth)), identity_(identity) {}
 
-absl::Status IdentityClient::PingDatabase(absl::Time deadline) {
+absl::Status IdentityClient::PingDatabase(clock::SteadyTime deadline) {
   const auto stub = auth_pb::IdentityService::NewStub(auth_);
   rpc::CallOptions options;
   options.deadline = deadline;

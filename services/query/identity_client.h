@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_identity.h"
 
 namespace grpc {
@@ -20,7 +21,7 @@ class IdentityClient {
   IdentityClient(std::shared_ptr<grpc::Channel> auth, rpc::ServiceIdentity* identity);
 
   // OK when auth says that its database answered; UNAVAILABLE otherwise. Blocks until the deadline at most.
-  absl::Status PingDatabase(absl::Time deadline);
+  absl::Status PingDatabase(clock::SteadyTime deadline);
 
  private:
   std::shared_ptr<grpc::Channel> auth_;

@@ -1,6 +1,7 @@
 // pga-query: the query service as a process of its own.
 #include <memory>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/query/server.h"
@@ -20,10 +21,10 @@ int main(int argc, char** argv) {
                                                              .authenticator = host.authenticator(),
                                                              .auth = host.auth(),
                                                              .identity = host.identity()}));
-    return rpc::RunningService{
-        .owner = server, .services = server->services(), .prepare_drain = {}, .drain = [server](absl::Time deadline) {
-          server->Drain(deadline);
-        }};
+    return rpc::RunningService{.owner = server,
+                               .services = server->services(),
+                               .prepare_drain = {},
+                               .drain = [server](clock::SteadyTime deadline) { server->Drain(deadline); }};
   };
   return rpc::RunService(argc, argv, std::move(program));
 }

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/client.h"
@@ -61,7 +61,7 @@ class Suite {
     FillDatabase();
 
     EXPECT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
-    revocations_.Apply({}, kNow);
+    revocations_.Apply({}, clock_.BoottimeNanos());
     authenticator_ =
         std::make_unique<rpc::Authenticator>(&verifier_, &revocations_, rpc::Authenticator::Hooks{}, &clock_);
     QueryConfig config;
@@ -83,8 +83,8 @@ class Suite {
     signer_ = *std::move(signer);
   }
   ~Suite() {
-    server_->Drain(absl::Now() + absl::Seconds(5));
-    query_->Drain(absl::Now() + absl::Seconds(5));
+    server_->Drain(clock::SteadyNow() + absl::Seconds(5));
+    query_->Drain(clock::SteadyNow() + absl::Seconds(5));
   }
 
   static Suite& Get() {
@@ -111,13 +111,13 @@ class Suite {
     auto token = signer_->Sign(claims);
     EXPECT_THAT(token, IsOk());
     rpc::CallOptions options;
-    options.deadline = absl::Now() + absl::Seconds(20);
+    options.deadline = clock::SteadyNow() + absl::Seconds(20);
     options.bearer = *token;
     return options;
   }
   static rpc::CallOptions Anonymous() {
     rpc::CallOptions options;
-    options.deadline = absl::Now() + absl::Seconds(20);
+    options.deadline = clock::SteadyNow() + absl::Seconds(20);
     return options;
   }
 
@@ -142,7 +142,7 @@ class Suite {
   }
 
   void Exec(const std::string& sql, const pg::Params& params = {}) {
-    const absl::Status done = pool_->Exec(sql, params, absl::Now() + absl::Seconds(30)).status();
+    const absl::Status done = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();
     EXPECT_THAT(done, IsOk()) << sql;
   }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "libs/catalog/catalog.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
@@ -84,13 +85,14 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
 
   parts->health_threads = std::make_unique<exec::ThreadPool>("query-ping", 2, 2);
   if (deps.auth != nullptr) parts->identity = std::make_unique<IdentityClient>(deps.auth, deps.identity);
-  parts->metadata_health = std::make_unique<HealthProbe>(
-      "metadata", parts->health_threads.get(), [identity = parts->identity.get()](absl::Time deadline) -> absl::Status {
-        if (identity == nullptr) return absl::UnavailableError("no way to auth");
-        return identity->PingDatabase(deadline);
-      });
-  parts->metrics_health = std::make_unique<HealthProbe>("metrics", parts->health_threads.get(),
-                                                        [db](absl::Time deadline) { return db->Ping(deadline); });
+  parts->metadata_health =
+      std::make_unique<HealthProbe>("metadata", parts->health_threads.get(),
+                                    [identity = parts->identity.get()](clock::SteadyTime deadline) -> absl::Status {
+                                      if (identity == nullptr) return absl::UnavailableError("no way to auth");
+                                      return identity->PingDatabase(deadline);
+                                    });
+  parts->metrics_health = std::make_unique<HealthProbe>(
+      "metrics", parts->health_threads.get(), [db](clock::SteadyTime deadline) { return db->Ping(deadline); });
 
   parts->threads = std::make_unique<exec::ThreadPool>("query", config.threads, static_cast<size_t>(config.queue));
   parts->system_threads = std::make_unique<exec::ThreadPool>("query-health", 4, 64);
@@ -117,14 +119,14 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
 QueryServer::QueryServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 QueryServer::~QueryServer() {
-  Drain(absl::InfinitePast());
+  Drain(clock::SteadyTime::InfinitePast());
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
   return {parts_->query.get(), parts_->system.get()};
 }
 
-void QueryServer::Drain(absl::Time deadline) {
+void QueryServer::Drain(clock::SteadyTime deadline) {
   parts_->threads->Drain(deadline);
   parts_->system_threads->Drain(deadline);
   parts_->health_threads->Drain(deadline);

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/http_metadata.h"
 
 namespace pga::query {
@@ -25,8 +25,8 @@ grpc::ServerUnaryReactor* SystemService::GetHealth(grpc::CallbackServerContext* 
       context, request, response,
       [this](rpc::CallContext& call, const pb::GetHealthRequest&, pb::GetHealthResponse& answer) -> absl::Status {
         // Real time: the probes talk to real servers. A little is kept back so that a slow answer is still an answer.
-        const absl::Time deadline =
-            std::min(absl::Now() + kPingLimit, rpc::DeadlineWithin(call, kPingLimit + absl::Seconds(1)));
+        const clock::SteadyTime deadline =
+            std::min(clock::SteadyNow() + kPingLimit, rpc::DeadlineWithin(call, kPingLimit + absl::Seconds(1)));
         metadata_->Start(deadline);
         metrics_->Start(deadline);
         answer.set_database_ok(metadata_->Check(deadline).ok());

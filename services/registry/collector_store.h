@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "services/registry/collector.h"
 
 namespace pga::registry {
@@ -21,25 +22,26 @@ class CollectorStore {
   // is refused with PERMISSION_DENIED (COLLECTOR_LIMIT_REACHED) when `limit` others were seen, or registered, since
   // `counted_since`; two registrations at once cannot both take the last place.
   virtual absl::StatusOr<bool> Register(const Registration& registration, int limit, absl::Time counted_since,
-                                        absl::Time now, absl::Time deadline) = 0;
+                                        absl::Time now, clock::SteadyTime deadline) = 0;
   // NOT_FOUND if the collector is unknown.
   virtual absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
-                                      absl::Time now, absl::Time deadline) = 0;
-  virtual absl::StatusOr<Collector> Get(const std::string& id, absl::Time deadline) = 0;
+                                      absl::Time now, clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<Collector> Get(const std::string& id, clock::SteadyTime deadline) = 0;
   // Newest registration first; `total` gets the number of all.
-  virtual absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total, absl::Time deadline) = 0;
+  virtual absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total,
+                                                      clock::SteadyTime deadline) = 0;
   // NOT_FOUND if the collector is unknown.
-  virtual absl::Status Delete(const std::string& id, absl::Time deadline) = 0;
+  virtual absl::Status Delete(const std::string& id, clock::SteadyTime deadline) = 0;
 
   // The newest configuration; NOT_FOUND if none was stored.
-  virtual absl::StatusOr<StoredConfig> GetConfig(const std::string& id, absl::Time deadline) = 0;
+  virtual absl::StatusOr<StoredConfig> GetConfig(const std::string& id, clock::SteadyTime deadline) = 0;
   // Stores one more version and returns its number; NOT_FOUND if the collector is unknown.
   virtual absl::StatusOr<int32_t> PutConfig(const std::string& id, const std::string& toml, const std::string& by,
-                                            absl::Time now, absl::Time deadline) = 0;
+                                            absl::Time now, clock::SteadyTime deadline) = 0;
 
   // Notes what query said; unknown ids are passed over.
-  virtual absl::Status NoteActivity(const std::vector<Activity>& activity, absl::Time deadline) = 0;
-  virtual absl::Status Audit(const AuditEntry& entry, absl::Time deadline) = 0;
+  virtual absl::Status NoteActivity(const std::vector<Activity>& activity, clock::SteadyTime deadline) = 0;
+  virtual absl::Status Audit(const AuditEntry& entry, clock::SteadyTime deadline) = 0;
 };
 
 }  // namespace pga::registry

@@ -1,6 +1,7 @@
 #include <memory>
 #include <string>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/registry/server.h"
@@ -27,10 +28,10 @@ int main(int argc, char** argv) {
                                                                    .identity = host.identity(),
                                                                    .auth = host.auth(),
                                                                    .query = query}));
-    return rpc::RunningService{
-        .owner = server, .services = server->services(), .prepare_drain = {}, .drain = [server](absl::Time deadline) {
-          server->Drain(deadline);
-        }};
+    return rpc::RunningService{.owner = server,
+                               .services = server->services(),
+                               .prepare_drain = {},
+                               .drain = [server](clock::SteadyTime deadline) { server->Drain(deadline); }};
   };
   return rpc::RunService(argc, argv, std::move(program));
 }

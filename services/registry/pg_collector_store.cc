@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::registry {
@@ -86,7 +87,7 @@ Collector FromRow(const pg::Row& row) {
 }  // namespace
 
 absl::StatusOr<bool> PgCollectorStore::Register(const Registration& registration, int limit, absl::Time counted_since,
-                                                absl::Time now, absl::Time deadline) {
+                                                absl::Time now, clock::SteadyTime deadline) {
   bool known = false;
   const absl::Status committed = pool_->InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
     if (limit > 0) {
@@ -116,7 +117,7 @@ absl::StatusOr<bool> PgCollectorStore::Register(const Registration& registration
 }
 
 absl::Status PgCollectorStore::SetCertificate(const std::string& id, const std::string& thumbprint,
-                                              absl::Time expires_at, absl::Time now, absl::Time deadline) {
+                                              absl::Time expires_at, absl::Time now, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec(kSetCertificate, {id, thumbprint, absl::ToUnixMicros(expires_at), absl::ToUnixMicros(now)},
@@ -124,7 +125,7 @@ absl::Status PgCollectorStore::SetCertificate(const std::string& id, const std::
   return result.affected_rows() == 1 ? absl::OkStatus() : UnknownCollector(id);
 }
 
-absl::StatusOr<Collector> PgCollectorStore::Get(const std::string& id, absl::Time deadline) {
+absl::StatusOr<Collector> PgCollectorStore::Get(const std::string& id, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors WHERE id = $1"), {id}, deadline));
@@ -132,7 +133,8 @@ absl::StatusOr<Collector> PgCollectorStore::Get(const std::string& id, absl::Tim
   return FromRow(result[0]);
 }
 
-absl::StatusOr<std::vector<Collector>> PgCollectorStore::List(int offset, int count, int* total, absl::Time deadline) {
+absl::StatusOr<std::vector<Collector>> PgCollectorStore::List(int offset, int count, int* total,
+                                                              clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
       pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors ORDER BY created_at DESC, id ",
@@ -146,12 +148,12 @@ absl::StatusOr<std::vector<Collector>> PgCollectorStore::List(int offset, int co
   return collectors;
 }
 
-absl::Status PgCollectorStore::Delete(const std::string& id, absl::Time deadline) {
+absl::Status PgCollectorStore::Delete(const std::string& id, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec(kDelete, {id}, deadline));
   return result.affected_rows() == 1 ? absl::OkStatus() : UnknownCollector(id);
 }
 
-absl::StatusOr<StoredConfig> PgCollectorStore::GetConfig(const std::string& id, absl::Time deadline) {
+absl::StatusOr<StoredConfig> PgCollectorStore::GetConfig(const std::string& id, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec(kGetConfig, {id}, deadline));
   if (result.empty()) {
     return status::WithReason(absl::NotFoundError(absl::StrCat("no configuration was stored for collector ", id,
@@ -162,7 +164,7 @@ absl::StatusOr<StoredConfig> PgCollectorStore::GetConfig(const std::string& id, 
 }
 
 absl::StatusOr<int32_t> PgCollectorStore::PutConfig(const std::string& id, const std::string& toml,
-                                                    const std::string& by, absl::Time now, absl::Time deadline) {
+                                                    const std::string& by, absl::Time now, clock::SteadyTime deadline) {
   int32_t version = 0;
   const absl::Status committed = pool_->InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const pg::Result locked, transaction.Exec(kLockCollector, {id}));
@@ -176,7 +178,7 @@ absl::StatusOr<int32_t> PgCollectorStore::PutConfig(const std::string& id, const
   return version;
 }
 
-absl::Status PgCollectorStore::NoteActivity(const std::vector<Activity>& activity, absl::Time deadline) {
+absl::Status PgCollectorStore::NoteActivity(const std::vector<Activity>& activity, clock::SteadyTime deadline) {
   if (activity.empty()) return absl::OkStatus();
   // One statement for all: arrays as text. Ids are of a set that needs no escaping; quoted, none reads as NULL.
   std::vector<std::string> ids, seen, total, day;
@@ -201,7 +203,7 @@ absl::Status PgCollectorStore::NoteActivity(const std::vector<Activity>& activit
       .status();
 }
 
-absl::Status PgCollectorStore::Audit(const AuditEntry& entry, absl::Time deadline) {
+absl::Status PgCollectorStore::Audit(const AuditEntry& entry, clock::SteadyTime deadline) {
   return pool_
       ->Exec(kAudit,
              {entry.actor, entry.action, entry.refused ? "refused" : "success", entry.resource_id, entry.ip_address,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "services/registry/collector_store.h"
 
@@ -16,17 +17,17 @@ class PgCollectorStore final : public CollectorStore {
   explicit PgCollectorStore(pg::Pool* pool) : pool_(pool) {}
 
   absl::StatusOr<bool> Register(const Registration& registration, int limit, absl::Time counted_since, absl::Time now,
-                                absl::Time deadline) override;
+                                clock::SteadyTime deadline) override;
   absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
-                              absl::Time now, absl::Time deadline) override;
-  absl::StatusOr<Collector> Get(const std::string& id, absl::Time deadline) override;
-  absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total, absl::Time deadline) override;
-  absl::Status Delete(const std::string& id, absl::Time deadline) override;
-  absl::StatusOr<StoredConfig> GetConfig(const std::string& id, absl::Time deadline) override;
+                              absl::Time now, clock::SteadyTime deadline) override;
+  absl::StatusOr<Collector> Get(const std::string& id, clock::SteadyTime deadline) override;
+  absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total, clock::SteadyTime deadline) override;
+  absl::Status Delete(const std::string& id, clock::SteadyTime deadline) override;
+  absl::StatusOr<StoredConfig> GetConfig(const std::string& id, clock::SteadyTime deadline) override;
   absl::StatusOr<int32_t> PutConfig(const std::string& id, const std::string& toml, const std::string& by,
-                                    absl::Time now, absl::Time deadline) override;
-  absl::Status NoteActivity(const std::vector<Activity>& activity, absl::Time deadline) override;
-  absl::Status Audit(const AuditEntry& entry, absl::Time deadline) override;
+                                    absl::Time now, clock::SteadyTime deadline) override;
+  absl::Status NoteActivity(const std::vector<Activity>& activity, clock::SteadyTime deadline) override;
+  absl::Status Audit(const AuditEntry& entry, clock::SteadyTime deadline) override;
 
  private:
   pg::Pool* const pool_;

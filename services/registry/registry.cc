@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
@@ -138,15 +139,15 @@ absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std:
 
 void Registry::RefreshActivity(absl::Duration limit) {
   if (query_ == nullptr) return;
-  const absl::Time now = clock_->Now();
+  const clock::SteadyTime now = clock_->Steady();
   {
     absl::MutexLock lock(&mutex_);
-    if (now >= refreshed_at_ && now - refreshed_at_ < kActivityFor) return;
+    if (now - refreshed_at_ < kActivityFor) return;
     refreshed_at_ = now;
   }
   const absl::StatusOr<std::vector<Activity>> activity = query_->CollectorActivity(limit);
   absl::Status status = activity.status();
-  if (status.ok()) status = store_->NoteActivity(*activity, absl::Now() + limit);
+  if (status.ok()) status = store_->NoteActivity(*activity, clock::SteadyNow() + limit);
   if (!status.ok()) {
     PGA_LOG(debug, "activity of collectors is not known now; the last known one is shown", {{"reason", status}});
   }

@@ -71,7 +71,7 @@ class Registry {
   const int limit_;
   clock::Clock* const clock_;
   absl::Mutex mutex_;
-  absl::Time refreshed_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  clock::SteadyTime refreshed_at_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The collector a call speaks for: its own identity, or, for ingest's relay, metadata x-collector-id. UNAUTHENTICATED

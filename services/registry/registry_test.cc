@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/client.h"
@@ -103,7 +105,7 @@ class RegistryTest : public ::testing::Test {
     ASSERT_THAT(signer, IsOk());
     signer_ = *std::move(signer);
     ASSERT_THAT(verifier_.SetHmacSecrets({"0123456789012345678901234567890123456789"}), IsOk());
-    revocations_.Apply({}, absl::Now() + absl::Hours(1));
+    revocations_.Apply({}, std::numeric_limits<int64_t>::max());
     authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
     identity_ = rpc::ServiceIdentity::Local(signer_.get(), "registry");
     auto auth = rpc::Server::Start(
@@ -134,7 +136,7 @@ class RegistryTest : public ::testing::Test {
   }
 
   void Stop() {
-    const absl::Time deadline = absl::Now() + absl::Seconds(5);
+    const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(5);
     if (server_ != nullptr) server_->Drain(deadline);
     if (registry_ != nullptr) registry_->Drain(deadline);
     server_.reset();
@@ -145,8 +147,8 @@ class RegistryTest : public ::testing::Test {
   void TearDown() override { Stop(); }
 
   std::string TokenOf(token::Principal principal) {
-    principal.issued_at = absl::Now();
-    principal.expires_at = absl::Now() + absl::Minutes(5);
+    principal.issued_at = clock::WallNow();
+    principal.expires_at = clock::WallNow() + absl::Minutes(5);
     token::Claims claims;
     claims.principal = std::move(principal);
     auto token = signer_->Sign(claims);
@@ -169,7 +171,7 @@ class RegistryTest : public ::testing::Test {
   }
   static rpc::CallOptions Options(std::string bearer, std::string secret = {}) {
     rpc::CallOptions options;
-    options.deadline = absl::Now() + absl::Seconds(10);
+    options.deadline = clock::SteadyNow() + absl::Seconds(10);
     options.bearer = std::move(bearer);
     if (!secret.empty()) options.metadata.emplace_back("x-registration-secret", secret);
     return options;
@@ -224,7 +226,7 @@ TEST_F(RegistryTest, RegistersByHostnameAndAgainWithFreshCredentials) {
   EXPECT_EQ(list->data(0).certificate_thumbprint(), "thumbprint-2");
   auto pool = pg::Pool::Create({.url = url_});
   ASSERT_THAT(pool, IsOk());
-  auto audit = (*pool)->Exec("SELECT count(*) FROM pganalytics.audit_log", {}, absl::Now() + absl::Seconds(5));
+  auto audit = (*pool)->Exec("SELECT count(*) FROM pganalytics.audit_log", {}, clock::SteadyNow() + absl::Seconds(5));
   ASSERT_THAT(audit, IsOk());
   EXPECT_EQ((*audit)[0].Int64(0), 2);
 }
@@ -305,7 +307,8 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
 TEST_F(RegistryTest, DatabaseThatIsBeingRestoredDeletesNobody) {
   auto pool = pg::Pool::Create({.url = url_});
   ASSERT_THAT(pool, IsOk());
-  ASSERT_THAT((*pool)->Exec("ALTER SCHEMA pganalytics RENAME TO away", {}, absl::Now() + absl::Seconds(10)), IsOk());
+  ASSERT_THAT((*pool)->Exec("ALTER SCHEMA pganalytics RENAME TO away", {}, clock::SteadyNow() + absl::Seconds(10)),
+              IsOk());
   const auto renewed =
       rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Renew, pb::RenewRequest(), Options(CollectorToken("c1")));
   EXPECT_FALSE(renewed.ok());
@@ -337,9 +340,9 @@ TEST_F(RegistryTest, ActivityOfACollectorNamedNullIsNoted) {
   auto pool = pg::Pool::Create({.url = url_});
   ASSERT_THAT(pool, IsOk());
   PgCollectorStore store(pool->get());
-  const absl::Time deadline = absl::Now() + absl::Seconds(5);
-  ASSERT_THAT(store.NoteActivity({{.collector_id = "null", .last_seen = absl::Now(), .rows_total = 7, .rows_24h = 3}},
-                                 deadline),
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(5);
+  ASSERT_THAT(store.NoteActivity(
+                  {{.collector_id = "null", .last_seen = clock::WallNow(), .rows_total = 7, .rows_24h = 3}}, deadline),
               IsOk());
   const auto collector = store.Get("null", deadline);
   ASSERT_THAT(collector, IsOk());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/catalog/catalog.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
@@ -78,14 +79,14 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
 RegistryServer::RegistryServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 RegistryServer::~RegistryServer() {
-  Drain(absl::Now());
+  Drain(clock::SteadyNow());
 }
 
 std::vector<grpc::Service*> RegistryServer::services() {
   return {&*parts_->registry_service, &*parts_->enrolment_service};
 }
 
-void RegistryServer::Drain(absl::Time deadline) {
+void RegistryServer::Drain(clock::SteadyTime deadline) {
   if (parts_->activity_task.has_value()) parts_->activity_task->Stop();
   if (parts_->catalog_task.has_value()) parts_->catalog_task->Stop();
   parts_->threads->Drain(deadline);

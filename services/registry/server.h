@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/service_identity.h"
@@ -43,7 +44,7 @@ class RegistryServer {
   std::vector<grpc::Service*> services();
 
   // Lets running calls finish until the deadline, drops waiting ones, joins the threads. Repeating is safe.
-  void Drain(absl::Time deadline);
+  void Drain(clock::SteadyTime deadline);
 
  private:
   struct Parts;

@@ -26,7 +26,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -126,7 +127,7 @@ class Bench {
     std::map<std::string, std::vector<double>> runs;
     double rows_each = 0;
     for (int round = 0; round < arguments_.rounds; ++round) {
-      const absl::Time until = absl::Now();
+      const absl::Time until = clock::WallNow();
       const WireOutcome outcome = Deliver(tls, writers, until, &rows_each);
       const auto rows = static_cast<double>(outcome.all.rows);
       const int64_t to = absl::ToUnixMicros(until);
@@ -239,7 +240,7 @@ class Bench {
   }
 
   static int64_t Query(Suite& suite, const std::string& sql) {
-    const absl::Time deadline = absl::Now() + absl::Minutes(2);
+    const clock::SteadyTime deadline = clock::SteadyNow() + absl::Minutes(2);
     const auto connection = Must(pg::CopyConnection::Connect({.url = suite.databases().metrics_url}, deadline));
     return Must(connection->Exec(sql, deadline))[0].Int64(0);
   }

@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/int_codec.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/schema/readable_testing.h"
@@ -24,8 +25,8 @@ namespace {
 constexpr int64_t kMinute = 60'000'000;
 constexpr int64_t kDay = 1440 * kMinute;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Minutes(10);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Minutes(10);
 }
 
 void Check(const absl::Status& status) {
@@ -38,9 +39,9 @@ void Check(const absl::Status& status) {
 std::vector<double> Seconds(pg::CopyConnection& connection, const std::string& sql, const pg::Params& params = {}) {
   std::vector<double> seconds;
   for (int round = 0; round < 3; ++round) {
-    const absl::Time start = absl::Now();
+    const clock::SteadyTime start = clock::SteadyNow();
     Check(connection.Exec(sql, params, Soon()).status());
-    seconds.push_back(absl::ToDoubleSeconds(absl::Now() - start));
+    seconds.push_back(absl::ToDoubleSeconds(clock::SteadyNow() - start));
   }
   return seconds;
 }
@@ -123,7 +124,7 @@ void Questions(pg::CopyConnection& connection, int rows, const std::string& vers
   run("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'c1')");
   run("INSERT INTO metrics.source (id, uuid, name, collector_id) SELECT n, md5(n::text)::uuid, 'db' || n, 1 FROM "
       "generate_series(1, 2) n");
-  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  const int64_t day = absl::ToUnixMicros(clock::WallNow()) / kDay * kDay - kDay;
   const std::string from = absl::StrCat("metrics.time_of(", day, ")"),
                     to = absl::StrCat("metrics.time_of(", day + kDay, ")");
   run(absl::StrCat("SELECT metrics.ensure_block_partitions((", from, " AT TIME ZONE 'UTC')::date + 31, (", to,

@@ -31,9 +31,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/upkeep/upkeep.h"
@@ -65,8 +66,8 @@ void Must(const absl::Status& status) {
   std::exit(1);
 }
 
-absl::Time Far() {
-  return absl::Now() + absl::Hours(2);
+clock::SteadyTime Far() {
+  return clock::SteadyNow() + absl::Hours(2);
 }
 
 // CPU seconds of a process, and of its children that have ended; its parent.
@@ -164,7 +165,8 @@ class Bench {
     auto connection = Must(pg::CopyConnection::Connect(Options(url), Far()));
     Fleet fleet(*this, *connection, sources);
     // Keyframes come at midnight: a day has them once, and hours of the day are without them.
-    const int64_t from = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs - kDayUs + (hours <= 15 ? 9 * kHourUs : 0);
+    const int64_t from =
+        absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs - kDayUs + (hours <= 15 ? 9 * kHourUs : 0);
     clock::FakeClock clock(absl::FromUnixMicros(from));
     const auto upkeep = Upkeep(url, &clock);
     std::vector<double> lag, factor, per_day;
@@ -228,7 +230,7 @@ class Bench {
     const std::string url = Database("backlog");
     auto connection = Must(pg::CopyConnection::Connect(Options(url), Far()));
     Fleet fleet(*this, *connection, 1);
-    const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+    const int64_t to = absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs;
     std::vector<storage::RecordSets> hours;
     int64_t rows = 0;
     for (int64_t at = to - days * kDayUs; at < to; at += kHourUs) rows += fleet.Gather(at, &hours.emplace_back());
@@ -236,7 +238,7 @@ class Bench {
     std::atomic<bool> arrived{false};
     absl::Notification done;
     absl::Duration merged_after;
-    const absl::Time begun = absl::Now();
+    const clock::SteadyTime begun = clock::SteadyNow();
     absl::Duration arrival;
     std::thread sender([&] {
       auto own = Must(pg::CopyConnection::Connect(Options(url), Far()));
@@ -244,7 +246,7 @@ class Bench {
         (void)Must(fleetsim::CopyFrames(*own, hour, Far()));
         hour.Clear();
       }
-      arrival = absl::Now() - begun;
+      arrival = clock::SteadyNow() - begun;
       arrived = true;
     });
     std::thread merger([&] {
@@ -254,20 +256,20 @@ class Bench {
         Must(upkeep->RunJob(UpkeepJob::kMerge, true).status());
         Must(upkeep->RunJob(UpkeepJob::kFold).status());
       }
-      merged_after = absl::Now() - begun;
+      merged_after = clock::SteadyNow() - begun;
       done.Notify();
     });
     int64_t most_frames = 0, most_bytes = 0;
     std::printf("backlog of %d days of one source, %lld rows; seconds: frames in the queue, MB:", days,
                 static_cast<long long>(rows));
-    absl::Time next_print = begun;
+    clock::SteadyTime next_print = begun;
     do {
       const pg::Result size =
           Must(connection->Exec("SELECT count(*), pg_total_relation_size('metrics.frame') FROM metrics.frame", Far()));
       most_frames = std::max(most_frames, size[0].Int64(0));
       most_bytes = std::max(most_bytes, size[0].Int64(1));
-      if (absl::Now() < next_print) continue;
-      std::printf(" %.0f: %lld, %.1f;", absl::ToDoubleSeconds(absl::Now() - begun),
+      if (clock::SteadyNow() < next_print) continue;
+      std::printf(" %.0f: %lld, %.1f;", absl::ToDoubleSeconds(clock::SteadyNow() - begun),
                   static_cast<long long>(size[0].Int64(0)), static_cast<double>(size[0].Int64(1)) / 1e6);
       std::fflush(stdout);
       next_print += absl::Seconds(5);
@@ -293,7 +295,7 @@ class Bench {
     const std::string url = Database("snapshot");
     auto connection = Must(pg::CopyConnection::Connect(Options(url), Far()));
     Fleet fleet(*this, *connection, sources);
-    const int64_t from = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs - kDayUs;
+    const int64_t from = absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs - kDayUs;
     clock::FakeClock clock(absl::FromUnixMicros(from));
     const auto upkeep = Upkeep(url, &clock);
     int64_t rows = 0;
@@ -439,10 +441,10 @@ class Bench {
   template <typename Work>
   Cost Measure(const Work& work) const {
     const double own = ThreadSeconds(), server = ServerSeconds(*server_);
-    const absl::Time begun = absl::Now();
+    const clock::SteadyTime begun = clock::SteadyNow();
     work();
     Cost cost;
-    cost.wall = absl::ToDoubleSeconds(absl::Now() - begun);
+    cost.wall = absl::ToDoubleSeconds(clock::SteadyNow() - begun);
     cost.own = ThreadSeconds() - own;
     cost.server = ServerSeconds(*server_) - server;
     return cost;

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/frame_reader.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
@@ -187,7 +187,7 @@ absl::StatusOr<std::vector<WideTransaction>> EncodeWide(const catalog::Catalog& 
 
 absl::StatusOr<WideRun> WriteWide(const std::string& url, const std::vector<WideTransaction>& transactions,
                                   int connections) {
-  const absl::Time deadline = absl::Now() + absl::Minutes(30);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Minutes(30);
   std::vector<std::unique_ptr<pg::CopyConnection>> open;
   for (int i = 0; i < connections; ++i) {
     PGA_ASSIGN_OR_RETURN(open.emplace_back(), pg::CopyConnection::Connect({.url = url}, deadline));

@@ -16,7 +16,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/storage/upkeep/upkeep.h"
 #include "libs/storage/upkeep/upkeep_testing.h"
 #include "libs/testing/subprocess.h"
@@ -52,12 +53,12 @@ class CompactorProcess {
   void Kill() { process_.reset(); }
   // Whether it ended by itself, at its moment.
   bool Died(absl::Duration limit) {
-    const auto code = process_->Wait(absl::Now() + limit);
+    const auto code = process_->Wait(clock::SteadyNow() + limit);
     return code.ok() && *code == 128 + SIGKILL;
   }
   void Terminate() {
     process_->Signal(SIGTERM);
-    const auto code = process_->Wait(absl::Now() + absl::Seconds(30));
+    const auto code = process_->Wait(clock::SteadyNow() + absl::Seconds(30));
     ASSERT_TRUE(code.ok()) << code.status() << "\n" << process_->Output();
     EXPECT_EQ(*code, 0) << process_->Output();
   }
@@ -111,7 +112,7 @@ class Traffic {
 
  private:
   absl::StatusOr<std::unique_ptr<pg::CopyConnection>> Connect() {
-    return pg::CopyConnection::Connect({.url = database_.url()}, absl::Now() + absl::Seconds(5));
+    return pg::CopyConnection::Connect({.url = database_.url()}, clock::SteadyNow() + absl::Seconds(5));
   }
 
   void Write() {
@@ -123,7 +124,7 @@ class Traffic {
       if (connection == nullptr || !connection->ok()) {
         auto connected = Connect();
         if (!connected.ok()) {
-          absl::SleepFor(absl::Milliseconds(20));
+          testing::WaitUntil([&] { return !writing_; }, absl::Milliseconds(20));
           continue;
         }
         connection = *std::move(connected);
@@ -134,8 +135,9 @@ class Traffic {
         frame.source = sources_[random() % sources_.size()];
         frame.metric = metrics_[random() % metrics_.size()];
         // A number of its own in each instant: a repeat after an unknown outcome is no duplicate.
-        frame.end = absl::FromUnixMicros(absl::ToUnixMicros(absl::Now() - absl::Hours(3)) / 1'000'000 * 1'000'000) -
-                    absl::Seconds(static_cast<int64_t>(random() % 170'000)) + absl::Microseconds(++number % 1'000'000);
+        frame.end =
+            absl::FromUnixMicros(absl::ToUnixMicros(clock::WallNow() - absl::Hours(3)) / 1'000'000 * 1'000'000) -
+            absl::Seconds(static_cast<int64_t>(random() % 170'000)) + absl::Microseconds(++number % 1'000'000);
         frame.start = frame.end - (random() % 20 == 0 ? absl::Hours(7) : absl::Seconds(61));
         frame.kind = random() % 10 == 0 ? 2 : 1;
         frame.first_key = static_cast<int64_t>(random() % 30);
@@ -150,7 +152,7 @@ class Traffic {
         // The sum of what is there is kept in the same transaction, so nothing has to be known of its outcome.
         connection.reset();
       }
-      absl::SleepFor(absl::Milliseconds(15));
+      testing::WaitUntil([&] { return !writing_; }, absl::Milliseconds(15));
     }
   }
 
@@ -160,7 +162,7 @@ class Traffic {
       if (connection == nullptr || !connection->ok()) {
         auto connected = Connect();
         if (!connected.ok()) {
-          absl::SleepFor(absl::Milliseconds(20));
+          testing::WaitUntil([&] { return !reading_; }, absl::Milliseconds(20));
           continue;
         }
         connection = *std::move(connected);
@@ -200,7 +202,7 @@ class Traffic {
 
 TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
   const int64_t kills = Setting("PGA_COMPACTOR_KILLS", 40);
-  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(absl::Now()) % 1'000'000);
+  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
   std::printf("campaign of %ld kills with PGA_FAULT_SEED=%ld\n", static_cast<long>(kills), static_cast<long>(seed));
   std::mt19937_64 random(static_cast<uint64_t>(seed));
   auto database = UpkeepDatabase::Create({"first", "second"});
@@ -228,7 +230,7 @@ TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
       ++strikes["PostgreSQL"];
     }
     if (kill % 4 == 3) {
-      absl::SleepFor(absl::Microseconds(random() % 150'000));
+      clock::SleepFor(absl::Microseconds(random() % 150'000));
       victim.Kill();
       ++strikes["a random moment"];
     } else {

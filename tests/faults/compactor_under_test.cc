@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/storage/upkeep/upkeep.h"
 
@@ -38,12 +38,12 @@ int main(int argc, char** argv) {
   std::thread folds([&] {
     while (!exec::ShutdownSignal::requested()) {
       upkeep->RunJob(storage::UpkeepJob::kFold, true).status().IgnoreError();
-      exec::ShutdownSignal::WaitUntil(absl::Now() + absl::Milliseconds(5));
+      exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + absl::Milliseconds(5));
     }
   });
   while (!exec::ShutdownSignal::requested()) {
     upkeep->RunJob(storage::UpkeepJob::kMerge, true).status().IgnoreError();
-    exec::ShutdownSignal::WaitUntil(absl::Now() + absl::Milliseconds(5));
+    exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + absl::Milliseconds(5));
   }
   folds.join();
   std::puts("drained");

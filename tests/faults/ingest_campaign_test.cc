@@ -12,7 +12,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/storage/write/writer_testing.h"
 #include "libs/testing/subprocess.h"
@@ -45,10 +46,10 @@ class IngestProcess {
   void Kill() { process_.reset(); }
   // The orderly way, once it has come up; it must end by itself.
   void Terminate() {
-    const absl::Status ready = process_->WaitForOutput("ready", absl::Now() + absl::Seconds(20));
+    const absl::Status ready = process_->WaitForOutput("ready", clock::SteadyNow() + absl::Seconds(20));
     ASSERT_TRUE(ready.ok()) << ready << "\n" << process_->Output();
     process_->Signal(SIGTERM);
-    const auto code = process_->Wait(absl::Now() + absl::Seconds(40));
+    const auto code = process_->Wait(clock::SteadyNow() + absl::Seconds(40));
     ASSERT_TRUE(code.ok()) << code.status() << "\n" << process_->Output();
     EXPECT_EQ(*code, 0) << process_->Output();
     process_.reset();
@@ -64,7 +65,7 @@ class IngestProcess {
 
 TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
   const int64_t seconds = Setting("PGA_FAULT_SECONDS", 25);
-  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(absl::Now()) % 1'000'000);
+  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
   std::printf("campaign of %ld s with PGA_FAULT_SEED=%ld\n", static_cast<long>(seconds), static_cast<long>(seed));
   std::mt19937_64 random(static_cast<uint64_t>(seed));
 
@@ -100,12 +101,12 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
   ASSERT_TRUE(testing::WaitUntil([&] { return acked() > 20; }, absl::Seconds(30))) << ingest[0].output();
 
   std::map<std::string, int> strikes;
-  const absl::Time end = absl::Now() + absl::Seconds(seconds);
-  while (absl::Now() < end) {
+  const clock::SteadyTime end = clock::SteadyNow() + absl::Seconds(seconds);
+  while (clock::SteadyNow() < end) {
     // Strike while deliveries are under way: after some progress, at a random offset.
     const int64_t before = acked();
     testing::WaitUntil([&] { return acked() > before + 3; }, absl::Seconds(15));
-    absl::SleepFor(absl::Microseconds(random() % 100'000));
+    clock::SleepFor(absl::Microseconds(random() % 100'000));
     IngestProcess& victim = ingest[random() % 2];
     switch (random() % 7) {
       case 0:
@@ -137,7 +138,7 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
         break;
       case 6:
         (*server)->Pause();
-        absl::SleepFor(absl::Milliseconds(random() % 300));
+        clock::SleepFor(absl::Milliseconds(random() % 300));
         victim.Kill();
         (*server)->Resume();
         victim.Start();

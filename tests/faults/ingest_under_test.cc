@@ -3,7 +3,7 @@
 // on.
 #include <cstdio>
 
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "services/ingest/ingest_testing.h"
 
@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   pga::ingest::IngestHarness harness(std::move(options));
   std::puts("ready");
   std::fflush(stdout);
-  pga::exec::ShutdownSignal::WaitUntil(absl::InfiniteFuture());
+  pga::exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   harness.Drain(absl::Seconds(20));
   std::puts("drained");
   return 0;

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/testing/temp_dir.h"
 #include "tests/integration/suite.h"
@@ -36,7 +36,7 @@ class WireTest : public ::testing::Test {
     suite_ = std::make_unique<Suite>(SuiteOptions{.form = Form::kApart, .tls = tls, .peer_tls = false});
     // What is stored is counted in frames; none of them is to be merged meanwhile.
     suite_->process("compactor").Signal(SIGTERM);
-    ASSERT_TRUE(suite_->process("compactor").Wait(absl::Now() + absl::Seconds(20)).ok());
+    ASSERT_TRUE(suite_->process("compactor").Wait(clock::SteadyNow() + absl::Seconds(20)).ok());
   }
 
   // A small fleet: a minute of its time is sent in a second.
@@ -62,7 +62,7 @@ class WireTest : public ::testing::Test {
 
   std::map<std::string, WireCount> Stored() {
     std::map<std::string, WireCount> stored;
-    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(30);
     auto connection = pg::CopyConnection::Connect({.url = suite_->databases().metrics_url}, deadline);
     EXPECT_TRUE(connection.ok()) << connection.status();
     if (!connection.ok()) return stored;
@@ -78,7 +78,7 @@ class WireTest : public ::testing::Test {
   }
 
   int64_t Count(const std::string& sql) {
-    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(30);
     auto connection = pg::CopyConnection::Connect({.url = suite_->databases().metrics_url}, deadline);
     if (!connection.ok()) return -1;
     const auto result = (*connection)->Exec(sql, deadline);

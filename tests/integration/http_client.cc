@@ -14,7 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::integration {
 namespace {
@@ -128,7 +128,7 @@ absl::StatusOr<HttpAnswer> Parse(const std::string& text) {
 }  // namespace
 
 absl::StatusOr<HttpAnswer> SendHttp(int port, const std::string& ca_pem, const HttpRequest& request) {
-  const absl::Time deadline = absl::Now() + request.limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + request.limit;
   Connection connection;
   if (absl::Status opened = connection.Open(port, ca_pem); !opened.ok()) return opened;
   std::string out =
@@ -142,7 +142,7 @@ absl::StatusOr<HttpAnswer> SendHttp(int port, const std::string& ca_pem, const H
     const int n = connection.Write(out.data() + sent, static_cast<int>(std::min<size_t>(out.size() - sent, 1 << 16)));
     if (n == 0 || n == -2) break;  // the server may have answered already
     if (n > 0) sent += static_cast<size_t>(n);
-    if (absl::Now() > deadline) return absl::DeadlineExceededError("the request could not be sent in time");
+    if (clock::SteadyNow() > deadline) return absl::DeadlineExceededError("the request could not be sent in time");
   }
   std::string in;
   char buffer[16384];
@@ -150,7 +150,7 @@ absl::StatusOr<HttpAnswer> SendHttp(int port, const std::string& ca_pem, const H
     const int n = connection.Read(buffer, sizeof(buffer));
     if (n == 0 || n == -2) break;
     if (n > 0) in.append(buffer, static_cast<size_t>(n));
-    if (absl::Now() > deadline) return absl::DeadlineExceededError("no answer in time");
+    if (clock::SteadyNow() > deadline) return absl::DeadlineExceededError("no answer in time");
   }
   return Parse(in);
 }

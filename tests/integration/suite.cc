@@ -11,7 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/keys.h"
 
@@ -187,7 +187,7 @@ void Suite::StartAgain(const std::string& name) {
 }
 
 int Suite::WaitForPort(const std::string& name, const std::string& mark) {
-  const absl::Status ready = process(name).WaitForOutput(mark, absl::Now() + kStartLimit);
+  const absl::Status ready = process(name).WaitForOutput(mark, clock::SteadyNow() + kStartLimit);
   if (!ready.ok()) Die(absl::StrCat(name, ": ", ready.message()));
   const std::string output = process(name).Output();
   const size_t at = output.find("\"port\":", output.find(mark));
@@ -232,7 +232,7 @@ std::vector<std::string> Suite::names() const {
 }
 
 std::map<std::string, int> Suite::Terminate(absl::Duration limit) {
-  const absl::Time deadline = absl::Now() + limit;
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
   std::map<std::string, int> codes;
   for (auto& [name, process] : processes_) process->Signal(SIGTERM);
   for (auto& [name, process] : processes_) codes[name] = process->Wait(deadline).value_or(-1);

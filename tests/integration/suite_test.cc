@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/status/testing.h"
 #include "libs/testing/temp_postgres.h"
@@ -99,11 +99,12 @@ TEST_P(Running, AnswersEveryServiceOverHttp) {
   EXPECT_EQ(Number(pushed->body, "metrics_inserted"), 1);
   // A count may be given again for up to a second.
   auto after = suite().Get("/api/v1/metrics/count");
-  for (const absl::Time deadline = absl::Now() + absl::Seconds(5);
-       absl::Now() < deadline && after.ok() && Number(after->body, "count") == Number(before->body, "count");
-       after = suite().Get("/api/v1/metrics/count")) {
-    absl::SleepFor(absl::Milliseconds(50));
-  }
+  testing::WaitUntil(
+      [&] {
+        after = suite().Get("/api/v1/metrics/count");
+        return !after.ok() || Number(after->body, "count") != Number(before->body, "count");
+      },
+      absl::Seconds(5));
   EXPECT_EQ(Number(after->body, "count"), Number(before->body, "count") + 1);
   EXPECT_EQ(StatusOf(suite().Get("/api/v1/nothing", admin)), 404);
 }
@@ -191,7 +192,7 @@ TEST_P(Running, CollectorsShareThePort) {
   // Its stream opens, and is told of a new configuration.
   auto ingest = ingestpb::IngestService::NewStub(*rpc::Connect(address, by_token));
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kLimit));
+  context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + kLimit));
   context.AddMetadata("authorization", "Bearer " + Text(registered->body, "token"));
   auto stream = ingest->StreamBatches(&context);
   ingestpb::StreamBatchesRequest hello;
@@ -262,7 +263,7 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
         kLimit))
         << (*collector)->Output();
     (*collector)->Signal(SIGTERM);
-    EXPECT_THAT((*collector)->Wait(absl::Now() + kLimit), status::IsOkAndHolds(0)) << (*collector)->Output();
+    EXPECT_THAT((*collector)->Wait(clock::SteadyNow() + kLimit), status::IsOkAndHolds(0)) << (*collector)->Output();
   }
 }
 
@@ -280,7 +281,7 @@ TEST_P(Running, TwoHundredParallelRequestsAllEnd) {
   for (int i = 0; i < kCallers; ++i) {
     callers.emplace_back([&, i] {
       for (int n = 0; n < kRequestsEach; ++n) {
-        const absl::Time start = absl::Now();
+        const clock::SteadyTime start = clock::SteadyNow();
         absl::StatusOr<HttpAnswer> answer;
         switch ((i + n) % 5) {
           case 0:
@@ -302,7 +303,7 @@ TEST_P(Running, TwoHundredParallelRequestsAllEnd) {
         }
         absl::MutexLock lock(&mutex);
         ++by_status[StatusOf(answer)];
-        times.push_back(absl::Now() - start);
+        times.push_back(clock::SteadyNow() - start);
         if (!answer.ok()) ADD_FAILURE() << answer.status();
       }
     });
@@ -345,15 +346,15 @@ TEST_P(Events, SigtermUnderLoadEndsEveryProcessInTime) {
         const auto answer = suite.Send(request);
         ++(answer.ok() ? answered : cut);
         // Callers that are refused come back, but not in a circle as fast as they can.
-        if (!answer.ok()) absl::SleepFor(absl::Milliseconds(20));
+        if (!answer.ok()) testing::WaitUntil([&] { return stop.load(); }, absl::Milliseconds(20));
         EXPECT_FALSE(absl::IsDeadlineExceeded(answer.status())) << "a request was left hanging";
       }
     });
   }
   EXPECT_TRUE(testing::WaitUntil([&] { return answered > 100; }, kLimit));
-  const absl::Time before = absl::Now();
+  const clock::SteadyTime before = clock::SteadyNow();
   const auto codes = suite.Terminate(absl::Seconds(20));
-  const absl::Duration took = absl::Now() - before;
+  const absl::Duration took = clock::SteadyNow() - before;
   stop = true;
   for (std::thread& caller : callers) caller.join();
   for (const auto& [name, code] : codes) EXPECT_EQ(code, 0) << name << "\n" << suite.Outputs();

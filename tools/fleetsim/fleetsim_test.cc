@@ -8,9 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/frame/frame_reader.h"
 #include "libs/storage/schema/schema_testing.h"
@@ -126,7 +127,7 @@ TEST(SourceModel, AsManyStatementsChangeAsAsked) {
 
 // Everything that a database holds in blocks, joined per metric, level and kind.
 std::map<std::string, std::map<std::string, int64_t>> Stored(const std::string& url) {
-  const absl::Time deadline = absl::Now() + absl::Minutes(2);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Minutes(2);
   auto connection = pg::CopyConnection::Connect({.url = url}, deadline);
   EXPECT_TRUE(connection.ok()) << connection.status();
   storage::MetricTable table;
@@ -185,8 +186,8 @@ TEST(Loader, LeavesWhatIngestAndCompactorWouldLeave) {
   auto loaded = storage::MetricsDatabase::Create(metrics);
   auto merged = storage::MetricsDatabase::Create(metrics);
   ASSERT_TRUE(loaded != nullptr && merged != nullptr);
-  const absl::Time deadline = absl::Now() + absl::Minutes(5);
-  const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Minutes(5);
+  const int64_t to = absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs;
   const int64_t from = to - 2 * kDayUs;
   FleetOptions options = Small();
   options.interval_us = 5 * kMinuteUs;

@@ -9,7 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/rollup.h"
 #include "libs/columns/row_set.h"
 #include "libs/frame/uuid.h"
@@ -74,7 +75,7 @@ RowSet Part(const RowSet& rows, bool long_frames) {
 }
 
 int32_t Today() {
-  return static_cast<int32_t>(absl::ToUnixMicros(absl::Now()) / kDayUs);
+  return static_cast<int32_t>(absl::ToUnixMicros(clock::WallNow()) / kDayUs);
 }
 
 }  // namespace
@@ -113,7 +114,7 @@ void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int
 }
 
 absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage::RecordSets& records,
-                                   absl::Time deadline) {
+                                   clock::SteadyTime deadline) {
   std::string header, trailer;
   pg::AppendCopyHeader(&header);
   pg::AppendCopyTrailer(&trailer);
@@ -125,7 +126,7 @@ absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage
 }
 
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Connect(const std::string& url, const catalog::Catalog& catalog,
-                                                        absl::Time deadline) {
+                                                        clock::SteadyTime deadline) {
   pg::CopyConnectionOptions options;
   options.url = url;
   options.application_name = "fleetsim loader";
@@ -136,7 +137,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Connect(const std::string& url, 
 }
 
 absl::StatusOr<int32_t> Loader::Register(pg::CopyConnection& connection, const SourceModel& source, int32_t* collector,
-                                         absl::Time deadline) {
+                                         clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result collectors,
                        connection.Exec("INSERT INTO metrics.collector (collector_id) VALUES ($1) ON CONFLICT "
                                        "(collector_id) DO UPDATE SET collector_id = excluded.collector_id RETURNING id",
@@ -153,7 +154,7 @@ absl::StatusOr<int32_t> Loader::Register(pg::CopyConnection& connection, const S
   return sources[0].Int32(0);
 }
 
-absl::Status Loader::LoadSource(const SourceModel& source, int64_t from_us, int64_t to_us, absl::Time deadline,
+absl::Status Loader::LoadSource(const SourceModel& source, int64_t from_us, int64_t to_us, clock::SteadyTime deadline,
                                 LoadOutcome* outcome) {
   if (from_us % kDayUs != 0 || to_us % kDayUs != 0 || from_us > to_us) {
     return absl::InvalidArgumentError("a load is of whole days");
@@ -178,7 +179,7 @@ absl::Status Loader::LoadSource(const SourceModel& source, int64_t from_us, int6
 absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, int32_t collector,
                                 const pganalytics::catalog::v1::Metric& metric, const storage::MetricShape& shape,
                                 const storage::MetricShapes& shapes, int64_t from_us, int64_t to_us,
-                                absl::Time deadline, LoadOutcome* outcome) {
+                                clock::SteadyTime deadline, LoadOutcome* outcome) {
   storage::BlockCopy copy;
   const int32_t today = Today();
   const auto add = [&](int level, const Span& span, int16_t kind, bool long_frames, const RowSet& rows) {
@@ -264,7 +265,7 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
   return Write(&copy, deadline, outcome);
 }
 
-absl::Status Loader::Write(storage::BlockCopy* copy, absl::Time deadline, LoadOutcome* outcome) {
+absl::Status Loader::Write(storage::BlockCopy* copy, clock::SteadyTime deadline, LoadOutcome* outcome) {
   if (copy->blocks() == 0) return absl::OkStatus();
   const double started = ThreadSeconds();
   PGA_RETURN_IF_ERROR(connection_->Exec("BEGIN", deadline));
@@ -284,7 +285,7 @@ absl::Status Loader::Write(storage::BlockCopy* copy, absl::Time deadline, LoadOu
 }
 
 absl::Status Loader::WriteTexts(const SourceModel& source, int32_t source_id, int64_t from_us, int64_t to_us,
-                                absl::Time deadline, LoadOutcome* outcome) {
+                                clock::SteadyTime deadline, LoadOutcome* outcome) {
   storage::RecordSets records;
   std::set<std::pair<int64_t, int64_t>> sent;
   for (int64_t at = from_us; at <= to_us; at += kDayUs) {

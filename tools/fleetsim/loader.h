@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/upkeep/block_rows.h"
 #include "libs/storage/upkeep/metric_table.h"
@@ -49,7 +50,7 @@ void AppendFrames(const std::vector<pganalytics::ingest::v1::Frame>& frames, int
 
 // Writes the frames of `records` by one COPY, within the transaction that is open, if one is. Returns their number.
 absl::StatusOr<int64_t> CopyFrames(pg::CopyConnection& connection, const storage::RecordSets& records,
-                                   absl::Time deadline);
+                                   clock::SteadyTime deadline);
 
 // Adds the values of `rows` to `values`.
 void CountValues(const columns::RowSet& rows, LoadOutcome::Values* values);
@@ -59,16 +60,16 @@ class Loader {
  public:
   // `url` is a migrated metrics database to which the catalog was applied. `catalog` must outlive the loader.
   static absl::StatusOr<std::unique_ptr<Loader>> Connect(const std::string& url, const catalog::Catalog& catalog,
-                                                         absl::Time deadline);
+                                                         clock::SteadyTime deadline);
 
   // The source with all metrics from `from_us` to `to_us`, both on midnight UTC. Days that are kept no longer are left
   // out. ALREADY_EXISTS when the source has blocks. Adds to `outcome`.
-  absl::Status LoadSource(const SourceModel& source, int64_t from_us, int64_t to_us, absl::Time deadline,
+  absl::Status LoadSource(const SourceModel& source, int64_t from_us, int64_t to_us, clock::SteadyTime deadline,
                           LoadOutcome* outcome);
 
   // The source's number, made if there is none, with its collector.
   static absl::StatusOr<int32_t> Register(pg::CopyConnection& connection, const SourceModel& source, int32_t* collector,
-                                          absl::Time deadline);
+                                          clock::SteadyTime deadline);
 
  private:
   Loader(const catalog::Catalog& catalog, std::unique_ptr<pg::CopyConnection> connection)
@@ -76,11 +77,11 @@ class Loader {
 
   absl::Status LoadMetric(const SourceModel& source, int32_t source_id, int32_t collector,
                           const pganalytics::catalog::v1::Metric& metric, const storage::MetricShape& shape,
-                          const storage::MetricShapes& shapes, int64_t from_us, int64_t to_us, absl::Time deadline,
-                          LoadOutcome* outcome);
-  absl::Status Write(storage::BlockCopy* copy, absl::Time deadline, LoadOutcome* outcome);
+                          const storage::MetricShapes& shapes, int64_t from_us, int64_t to_us,
+                          clock::SteadyTime deadline, LoadOutcome* outcome);
+  absl::Status Write(storage::BlockCopy* copy, clock::SteadyTime deadline, LoadOutcome* outcome);
   absl::Status WriteTexts(const SourceModel& source, int32_t source_id, int64_t from_us, int64_t to_us,
-                          absl::Time deadline, LoadOutcome* outcome);
+                          clock::SteadyTime deadline, LoadOutcome* outcome);
 
   const catalog::Catalog& catalog_;
   const std::unique_ptr<pg::CopyConnection> connection_;

@@ -22,8 +22,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/pg/copy_connection.h"
@@ -158,7 +159,7 @@ std::string Json(const std::map<std::string, LoadOutcome::Values>& values) {
 }
 
 absl::Status LoadRecorded(const Arguments& arguments, const catalog::Catalog& catalog) {
-  const absl::Time deadline = absl::Now() + kLongest;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kLongest;
   PGA_RETURN_IF_ERROR(Migrate(arguments, catalog));
   const auto* const metric = catalog.Find("statements");
   PGA_ASSIGN_OR_RETURN(columns::RowSet rows, ReadRecorded(*metric, arguments.file));
@@ -169,7 +170,7 @@ absl::Status LoadRecorded(const Arguments& arguments, const catalog::Catalog& ca
   PGA_ASSIGN_OR_RETURN(
       const pg::Result metric_id,
       connection->Exec("SELECT id::int4 FROM metrics.catalog_metric WHERE name = 'statements'", deadline));
-  const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+  const int64_t to = absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs;
   const auto readings = static_cast<int64_t>(rows.frames.size());
   std::map<std::string, LoadOutcome::Values> values;
   int64_t frames_stored = 0;
@@ -232,7 +233,7 @@ int Frames(const Arguments& arguments) {
   if (!catalog.ok()) return Failed(catalog.status());
   FleetOptions fleet = arguments.fleet;
   fleet.away_days = 0;
-  const int64_t to = absl::ToUnixMicros(absl::Now());
+  const int64_t to = absl::ToUnixMicros(clock::WallNow());
   const auto written = WriteFrameLines(**catalog, fleet, arguments.first, arguments.sources,
                                        to - arguments.minutes * kMinuteUs, to, stdout);
   return written.ok() ? 0 : Failed(written);
@@ -242,14 +243,14 @@ int Load(const Arguments& arguments) {
   const auto catalog = catalog::Catalog::Builtin();
   if (!catalog.ok()) return Failed(catalog.status());
   if (const auto migrated = Migrate(arguments, **catalog); !migrated.ok()) return Failed(migrated);
-  const absl::Time deadline = absl::Now() + kLongest;
-  const int64_t to = absl::ToUnixMicros(absl::Now()) / kDayUs * kDayUs;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kLongest;
+  const int64_t to = absl::ToUnixMicros(clock::WallNow()) / kDayUs * kDayUs;
   const int64_t from = to - arguments.days * kDayUs;
   std::atomic<int> next{0};
   std::mutex mutex;
   absl::Status failed;
   LoadOutcome all;
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   std::vector<std::thread> threads;
   for (int thread = 0; thread < arguments.threads; ++thread) {
     threads.emplace_back([&] {
@@ -293,13 +294,13 @@ int Load(const Arguments& arguments) {
       "\"values\": %s}\n",
       arguments.sources, arguments.days, static_cast<long long>(all.frames), static_cast<long long>(all.rows),
       static_cast<long long>(all.blocks), static_cast<long long>(all.bytes), static_cast<long long>(all.texts),
-      absl::ToDoubleSeconds(absl::Now() - started), all.simulate_s, all.encode_s, all.write_s,
+      absl::ToDoubleSeconds(clock::SteadyNow() - started), all.simulate_s, all.encode_s, all.write_s,
       Json(all.values).c_str());
   return 0;
 }
 
 int Measure(const Arguments& arguments) {
-  const auto sizes = MeasureBlocks(arguments.url, absl::Now() + kLongest);
+  const auto sizes = MeasureBlocks(arguments.url, clock::SteadyNow() + kLongest);
   if (!sizes.ok()) return Failed(sizes.status());
   struct Sum {
     int64_t bytes = 0, values = 0, nulls = 0, zeros = 0;

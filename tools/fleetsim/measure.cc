@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/columns/column.h"
 #include "libs/pg/copy_connection.h"
@@ -48,7 +49,7 @@ absl::Status Add(const columns::Shape& shape, columns::ColumnId id, std::string_
 
 }  // namespace
 
-absl::StatusOr<std::map<SectionKey, SectionSize>> MeasureBlocks(const std::string& url, absl::Time deadline) {
+absl::StatusOr<std::map<SectionKey, SectionSize>> MeasureBlocks(const std::string& url, clock::SteadyTime deadline) {
   pg::CopyConnectionOptions options;
   options.url = url;
   options.application_name = "fleetsim measure";

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/row_set.h"
 
 namespace pga::fleetsim {
@@ -31,6 +32,6 @@ struct SectionSize {
 // By name of the metric, level, kind and section.
 using SectionKey = std::tuple<std::string, int, int, columns::ColumnId>;
 
-absl::StatusOr<std::map<SectionKey, SectionSize>> MeasureBlocks(const std::string& url, absl::Time deadline);
+absl::StatusOr<std::map<SectionKey, SectionSize>> MeasureBlocks(const std::string& url, clock::SteadyTime deadline);
 
 }  // namespace pga::fleetsim

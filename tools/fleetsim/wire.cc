@@ -11,7 +11,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/status/status.h"
 #include "services/collector/config.h"
@@ -54,7 +55,7 @@ bool WaitUntil(SteadyTime time) {
   while (!exec::ShutdownSignal::requested()) {
     const double left = SecondsBetween(steady_clock::now(), time);
     if (left <= 0) return true;
-    exec::ShutdownSignal::WaitUntil(absl::Now() + std::min(absl::Seconds(left), absl::Seconds(1)));
+    exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + std::min(absl::Seconds(left), absl::Seconds(1)));
   }
   return false;
 }
@@ -83,8 +84,8 @@ class Fleet {
     thread_ = std::thread([this] { loop_.run(); });
 
     const double fleet_seconds = options_.speed * absl::ToDoubleSeconds(options_.duration);
-    end_us_ = options_.backlog ? absl::ToUnixMicros(std::min(options_.backlog_until, absl::Now()))
-                               : absl::ToUnixMicros(absl::Now() + options_.duration);
+    end_us_ = options_.backlog ? absl::ToUnixMicros(std::min(options_.backlog_until, clock::WallNow()))
+                               : absl::ToUnixMicros(clock::WallNow() + options_.duration);
     begin_us_ = end_us_ - static_cast<int64_t>(fleet_seconds * 1e6);
     if (const absl::Status ran = options_.backlog ? FillAndDeliver() : SendAsTimePasses();
         !ran.ok() && !absl::IsCancelled(ran)) {
@@ -129,7 +130,7 @@ class Fleet {
                                                    " of ", collectors_.size(), " collectors are connected to ",
                                                    options_.backend));
       }
-      if (exec::ShutdownSignal::WaitUntil(absl::Now() + kPoll)) return absl::CancelledError("asked to end");
+      if (exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + kPoll)) return absl::CancelledError("asked to end");
     }
     return absl::OkStatus();
   }
@@ -197,7 +198,7 @@ class Fleet {
       });
     })) {
       if (steady_clock::now() > until) return absl::DeadlineExceededError("the spools do not end writing");
-      if (exec::ShutdownSignal::WaitUntil(absl::Now() + kPoll)) return absl::CancelledError("asked to end");
+      if (exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + kPoll)) return absl::CancelledError("asked to end");
     }
     return absl::OkStatus();
   }

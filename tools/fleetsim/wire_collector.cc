@@ -50,7 +50,7 @@ absl::StatusOr<std::unique_ptr<WireCollector>> WireCollector::Open(const catalog
   client.collector_name = it->model_.collector();
   client.catalog_version = catalog.version();
   client.state_dir = it->folder_;
-  client.started_at_us = absl::ToUnixMicros(absl::Now());
+  client.started_at_us = absl::ToUnixMicros(clock::WallNow());
   collector::IngestEvents events;
   WireCollector* const self = it.get();
   events.on_ack = [self](const std::string& stream_id, int64_t last_seq) { self->NoteAck(stream_id, last_seq); };

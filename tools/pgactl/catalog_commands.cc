@@ -6,11 +6,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
 #include "libs/catalog/docs_page.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
@@ -89,7 +89,7 @@ absl::Status Show(Context& context) {
 
 // Names and types of a statement's result, by asking the server for the type of each column of it.
 absl::StatusOr<std::vector<catalog::ResultColumn>> Describe(pg::CopyConnection& connection, const std::string& sql) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(60);
   PGA_ASSIGN_OR_RETURN(const pg::Result empty,
                        connection.Exec("SELECT * FROM (" + sql + "\n) x LIMIT 0", {}, deadline));
   std::string types;
@@ -112,7 +112,7 @@ absl::Status CheckOnServer(const std::string& url, const Metric& metric) {
   options.url = url;
   options.application_name = "pgactl";
   options.statement_timeout = absl::Seconds(60);
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(60);
   PGA_ASSIGN_OR_RETURN(const auto connection, pg::CopyConnection::Connect(options, deadline));
   PGA_ASSIGN_OR_RETURN(pg::Result ignored, connection->Exec("SET default_transaction_read_only = on", {}, deadline));
   PGA_ASSIGN_OR_RETURN(ignored, connection->Exec("SET search_path = pg_catalog", {}, deadline));

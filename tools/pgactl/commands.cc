@@ -11,8 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/util/json_util.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
@@ -257,7 +258,8 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
     return AskSecret(prompt, file_variable);
   };
   while (true) {
-    context.now = absl::Now();
+    context.now = clock::WallNow();
+    const clock::SteadyTime began = clock::SteadyNow();
     std::ostringstream answer;
     if (*watch > 0) context.out = &answer;
     const absl::Status status = command->run(context);
@@ -271,7 +273,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
     }
     out << answer.str() << std::flush;
     if (!status.ok()) err << "pgactl: " << status.message() << "\n" << std::flush;
-    if (exec::ShutdownSignal::WaitUntil(context.now + absl::Seconds(*watch))) return 0;
+    if (exec::ShutdownSignal::WaitUntil(began + absl::Seconds(*watch))) return 0;
   }
 }
 

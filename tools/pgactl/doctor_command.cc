@@ -6,8 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
@@ -66,10 +67,11 @@ class Doctor {
     const absl::StatusOr<Session*> opened = context_.session();
     if (!opened.ok()) return Add("endpoint", Outcome::kBad, Text(opened.status()));
     Session* const session = *opened;
-    const absl::Time before = absl::Now();
+    const clock::SteadyTime before = clock::SteadyNow();
     const auto health = session->Call<query_pb::GetHealthResponse>("pganalytics.query.v1.SystemService.GetHealth",
                                                                    query_pb::GetHealthRequest());
-    const absl::Time after = absl::Now();
+    const clock::SteadyTime after = clock::SteadyNow();
+    const absl::Time now = clock::WallNow();
     if (!health.ok()) {
       Add("endpoint", Outcome::kBad, Text(health.status()));
       Add("token", Outcome::kSkipped, "the endpoint does not answer");
@@ -97,7 +99,7 @@ class Doctor {
         health->timescale_ok() ? "answers" : "does not answer; look at TIMESCALE_URL of ingest and query");
     const absl::Time server =
         absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(health->timestamp()));
-    const double offset = absl::ToDoubleSeconds(server - (before + (after - before) / 2));
+    const double offset = absl::ToDoubleSeconds(server - (now - (after - before) / 2));
     if (std::abs(offset) > 30) {
       Add("clock", Outcome::kBad,
           absl::StrCat("the server's clock differs by ", static_cast<int64_t>(offset),
@@ -145,7 +147,7 @@ class Doctor {
     options.url = url;
     options.application_name = "pgactl";
     options.statement_timeout = absl::Seconds(10);
-    return pg::CopyConnection::Connect(options, absl::Now() + absl::Seconds(10));
+    return pg::CopyConnection::Connect(options, clock::SteadyNow() + absl::Seconds(10));
   }
 
   void CheckDatabase(const std::string& name, const std::string& variable, storage::Database database) {
@@ -170,7 +172,7 @@ class Doctor {
                                "p.rolname = r.name AND pg_has_role(current_user, p.oid, 'MEMBER')) FROM "
                                "unnest(ARRAY['pganalytics_ingest', "
                                "'pganalytics_query', 'pganalytics_maintenance']) AS r(name)",
-                               {}, absl::Now() + absl::Seconds(10));
+                               {}, clock::SteadyNow() + absl::Seconds(10));
     if (!roles.ok()) return Add(name + ": roles", Outcome::kBad, Text(roles.status()));
     std::vector<std::string> missing;
     std::vector<std::string> foreign;
@@ -208,7 +210,7 @@ class Doctor {
                              "current_setting('track_activity_query_size'), current_user, (SELECT count(*) FROM "
                              "pg_available_extensions WHERE "
                              "name = 'pg_stat_statements')",
-                             {}, absl::Now() + absl::Seconds(10));
+                             {}, clock::SteadyNow() + absl::Seconds(10));
     if (!row.ok()) return Add("watched server", Outcome::kBad, Text(row.status()));
     const pg::Row facts = (*row)[0];
     const int64_t version = facts.Int64(0);

@@ -7,8 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/deadline.h"
 #include "libs/rpc/status.h"
 #include "tools/pgactl/transport.h"
 
@@ -49,7 +50,7 @@ class GrpcTransport final : public Transport {
     if (!channel.ok()) return channel.status();
 
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + timeout));
     if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
     grpc::CompletionQueue queue;
     const auto finished = [&queue] {

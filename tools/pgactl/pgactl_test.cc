@@ -11,9 +11,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/auth.h"
@@ -51,8 +52,8 @@ std::string UserToken(absl::Duration lifetime) {
   claims.principal.username = "ann";
   claims.principal.role = "admin";
   claims.principal.all_groups = true;
-  claims.principal.issued_at = absl::Now() - absl::Minutes(1);
-  claims.principal.expires_at = absl::Now() + lifetime;
+  claims.principal.issued_at = clock::WallNow() - absl::Minutes(1);
+  claims.principal.expires_at = clock::WallNow() + lifetime;
   return (*signer)->Sign(claims).value();
 }
 
@@ -131,7 +132,7 @@ class StandInAuth final : public auth_pb::AuthService::CallbackService {
     response->set_token(UserToken(absl::Hours(1)));
     response->set_refresh_token("refresh-1");
     *response->mutable_expires_at() =
-        google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(absl::Now() + lifetime));
+        google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(clock::WallNow() + lifetime));
     response->mutable_user()->set_username("ann");
     response->mutable_user()->set_role("admin");
   }
@@ -150,7 +151,7 @@ class Suite {
     FillDatabase();
     EXPECT_THAT(verifier_.SetHmacSecrets({kSecret}), IsOk());
     // News for the whole test: there is no auth that sends any.
-    revocations_.Apply({}, absl::Now() + absl::Hours(1));
+    revocations_.Apply({}, std::numeric_limits<int64_t>::max());
     authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
     query::QueryConfig config;
     config.metrics_url = log::Secret(database);
@@ -186,10 +187,10 @@ class Suite {
     url = absl::StrCat("http://127.0.0.1:", gateway_->port());
   }
   ~Suite() {
-    gateway_->Drain(absl::Now() + absl::Seconds(5));
-    server_->Drain(absl::Now() + absl::Seconds(5));
-    query_->Drain(absl::Now() + absl::Seconds(5));
-    compactor_->Drain(absl::Now() + absl::Seconds(5));
+    gateway_->Drain(clock::SteadyNow() + absl::Seconds(5));
+    server_->Drain(clock::SteadyNow() + absl::Seconds(5));
+    query_->Drain(clock::SteadyNow() + absl::Seconds(5));
+    compactor_->Drain(clock::SteadyNow() + absl::Seconds(5));
   }
   static Suite& Get() {
     static auto* const suite = new Suite();
@@ -212,12 +213,12 @@ class Suite {
              {"INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 42, E'SELECT\\n "
               "\\033[31m$1')",
               {}}}) {
-      const absl::Status done = pool->Exec(sql, params, absl::Now() + absl::Seconds(20)).status();
+      const absl::Status done = pool->Exec(sql, params, clock::SteadyNow() + absl::Seconds(20)).status();
       EXPECT_THAT(done, IsOk()) << sql;
     }
     const auto catalog = catalog::Catalog::Builtin();
     ASSERT_THAT(catalog, IsOk());
-    const absl::Time time = absl::Now() - absl::Minutes(5);
+    const absl::Time time = clock::WallNow() - absl::Minutes(5);
     storage::StoredFrame frame{.start = time - absl::Minutes(1), .end = time};
     frame.rows = {{{{"userid", 10},
                     {"dbid", 5},

@@ -14,10 +14,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/protobuf/util/time_util.h"
+#include "libs/clock/clock.h"
 #include "libs/config/values.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
@@ -203,11 +203,11 @@ std::string Session::Token() {
   if (!token_.empty()) return token_;
   auto login = store_.Load(endpoint());
   if (!login.ok()) return "";
-  if (login->expires_at > absl::Now() + kRefreshAhead || login->refresh_token.empty()) return login->token;
+  if (login->expires_at > clock::WallNow() + kRefreshAhead || login->refresh_token.empty()) return login->token;
   const LoginStore::Lock lock(store_);
   // Another process may have been faster.
   login = store_.Load(endpoint());
-  if (!login.ok() || login->expires_at > absl::Now() + kRefreshAhead) return login.ok() ? login->token : "";
+  if (!login.ok() || login->expires_at > clock::WallNow() + kRefreshAhead) return login.ok() ? login->token : "";
   auth_pb::RefreshRequest request;
   request.set_refresh_token(login->refresh_token);
   auth_pb::LoginResponse answer;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "libs/clock/clock.h"
 #include "libs/columns/block.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
@@ -201,7 +202,7 @@ std::string MetricIds(const FetchSpec& spec) {
 class SpecSql {
  public:
   SpecSql(const FetchSpec& spec, const Wanted& wanted, const std::optional<Kept>& kept)
-      : spec_(spec), wanted_(wanted), kept_(kept), today_(DayOf(absl::ToUnixMicros(absl::Now()))) {}
+      : spec_(spec), wanted_(wanted), kept_(kept), today_(DayOf(absl::ToUnixMicros(clock::WallNow()))) {}
 
   std::string Make(pg::Params* params) {
     params_ = params;

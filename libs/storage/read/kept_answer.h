@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::storage {
 
@@ -24,13 +25,13 @@ class KeptAnswer {
   // The kept answer, or that of `read`, a callable without arguments that returns absl::StatusOr<T>; it is never called
   // twice at a time. DEADLINE_EXCEEDED when another caller is still reading at `deadline`.
   template <typename Read>
-  absl::StatusOr<T> Get(absl::Time deadline, const Read& read) {
+  absl::StatusOr<T> Get(clock::SteadyTime deadline, const Read& read) {
     {
       absl::MutexLock lock(&mutex_);
-      if (!mutex_.AwaitWithDeadline(absl::Condition(this, &KeptAnswer::Idle), deadline)) {
+      if (!clock::AwaitUntil(mutex_, absl::Condition(this, &KeptAnswer::Idle), deadline)) {
         return absl::DeadlineExceededError("the answer is still being looked for");
       }
-      if (value_ && clock_->Now() < until_) return *value_;
+      if (value_ && clock_->Steady() < until_) return *value_;
       reading_ = true;
     }
     const clock::Stopwatch watch(clock_);
@@ -39,7 +40,7 @@ class KeptAnswer {
     reading_ = false;
     if (value.ok()) {
       value_ = *value;
-      until_ = clock_->Now() + std::min(longest_, 10 * watch.Elapsed());
+      until_ = clock_->Steady() + std::min(longest_, 10 * watch.Elapsed());
     }
     return value;
   }
@@ -51,7 +52,7 @@ class KeptAnswer {
   absl::Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<T> value_ ABSL_GUARDED_BY(mutex_);
-  absl::Time until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  clock::SteadyTime until_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::storage

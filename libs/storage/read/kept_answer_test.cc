@@ -5,14 +5,14 @@
 #include <thread>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 
 namespace pga::storage {
 namespace {
 
-absl::Time Later() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Later() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 TEST(KeptAnswer, OneReadsAndTheOthersWaitNoLongerThanTheirDeadline) {
@@ -33,7 +33,7 @@ TEST(KeptAnswer, OneReadsAndTheOthersWaitNoLongerThanTheirDeadline) {
     ADD_FAILURE() << "two read at a time";
     return 0;
   };
-  EXPECT_EQ(answer.Get(absl::Now() + absl::Milliseconds(5), not_asked).status().code(),
+  EXPECT_EQ(answer.Get(clock::SteadyNow() + absl::Milliseconds(5), not_asked).status().code(),
             absl::StatusCode::kDeadlineExceeded);
   std::thread waiter([&] { EXPECT_EQ(*answer.Get(Later(), not_asked), 7); });
   go.Notify();

@@ -28,9 +28,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/frame/column_type.h"
 #include "libs/pg/binary.h"
@@ -117,7 +118,7 @@ void Store(pg::CopyConnection& connection, const std::string& expires, int sourc
          block.frames, block.series, block.rows, pg::Bytes{block.locate_min}, pg::Bytes{block.locate_max},
          absl::StrCat("{", absl::StrJoin(block.ids, ","), "}"),
          absl::StrCat("{", absl::StrJoin(block.offsets, ","), "}"), pg::Bytes{block.data}},
-        absl::Now() + absl::Minutes(1));
+        clock::SteadyNow() + absl::Minutes(1));
     Check(done.status(), "storing a block");
   }
 }
@@ -157,7 +158,7 @@ void StoreFrames(pg::CopyConnection& connection, int source, int64_t metric_id, 
         {source, metric_id, text(rows.frames[f].end_us), text(rows.frames[f].start_us),
          static_cast<int64_t>(of_frame[f].size()), absl::StrCat("{", absl::StrJoin(offsets, ","), "}"),
          pg::Bytes{data}},
-        absl::Now() + absl::Minutes(1));
+        clock::SteadyNow() + absl::Minutes(1));
     Check(done.status(), "storing a frame");
   }
 }
@@ -227,9 +228,9 @@ void Time(const std::string& name, const Ask& ask) {
   const double before = ProcessMs();
   for (std::vector<double>& times : rounds) {
     for (int i = 0; i < 20; ++i) {
-      const absl::Time start = absl::Now();
+      const clock::SteadyTime start = clock::SteadyNow();
       Check(ask(), name.c_str());
-      times.push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+      times.push_back(absl::ToDoubleMilliseconds(clock::SteadyNow() - start));
     }
   }
   Print(name, std::move(rounds), ProcessMs() - before);
@@ -248,9 +249,9 @@ void TimeTogether(const std::string& name, const std::vector<Ask>& asks) {
     for (size_t caller = 0; caller < kCallers; ++caller) {
       callers.emplace_back([&, caller] {
         for (size_t i = 0; i < kEach; ++i) {
-          const absl::Time start = absl::Now();
+          const clock::SteadyTime start = clock::SteadyNow();
           Check(asks[(caller + i) % asks.size()](), name.c_str());
-          times[caller].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+          times[caller].push_back(absl::ToDoubleMilliseconds(clock::SteadyNow() - start));
         }
       });
     }
@@ -283,9 +284,9 @@ void TimeCold(const std::string& name, const Ask& ask) {
     ForgetFiles(Chosen().data);
     if (std::system(Chosen().restart.c_str()) != 0) Check(absl::UnavailableError(Chosen().restart), "restart");
     ForgetFiles(Chosen().data);
-    const absl::Time start = absl::Now();
+    const clock::SteadyTime start = clock::SteadyNow();
     Check(ask(), name.c_str());
-    rounds[0].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+    rounds[0].push_back(absl::ToDoubleMilliseconds(clock::SteadyNow() - start));
   }
   Print("cold: " + name, std::move(rounds), ProcessMs() - before);
 }
@@ -328,8 +329,8 @@ Readers MakeReaders(const std::string& url, const std::shared_ptr<const catalog:
   return readers;
 }
 
-absl::Time Until() {
-  return absl::Now() + absl::Minutes(1);
+clock::SteadyTime Until() {
+  return clock::SteadyNow() + absl::Minutes(1);
 }
 
 Ask Top(const Readers& readers, const std::vector<SourceRef>& sources, absl::Time now, int hours) {
@@ -411,7 +412,7 @@ void PrintSizes(pg::CopyConnection& connection) {
   auto size = connection.Exec(
       "SELECT level, count(*), sum(length(data))::int8, sum(rows)::int8 FROM metrics.block GROUP BY 1 UNION ALL SELECT "
       "-1, count(*), coalesce(sum(length(data)), 0)::int8, coalesce(sum(rows), 0)::int8 FROM metrics.frame ORDER BY 1",
-      absl::Now() + absl::Minutes(1));
+      clock::SteadyNow() + absl::Minutes(1));
   Check(size.status(), "sizes");
   for (const pg::Row row : *size) {
     const std::string of = row.Int32(0) < 0 ? "frames" : absl::StrCat("blocks of level ", row.Int32(0));
@@ -424,10 +425,10 @@ void PrintSizes(pg::CopyConnection& connection) {
 int RunOn(const std::string& url) {
   auto catalog = catalog::Catalog::Builtin();
   Check(catalog.status(), "catalog");
-  auto connection = pg::CopyConnection::Connect({.url = url}, absl::Now() + absl::Seconds(10));
+  auto connection = pg::CopyConnection::Connect({.url = url}, clock::SteadyNow() + absl::Seconds(10));
   Check(connection.status(), "connecting");
   const auto exec = [&](const std::string& sql) {
-    auto result = (*connection)->Exec(sql, absl::Now() + absl::Minutes(1));
+    auto result = (*connection)->Exec(sql, clock::SteadyNow() + absl::Minutes(1));
     Check(result.status(), sql.c_str());
     return *std::move(result);
   };
@@ -469,15 +470,15 @@ int Run(int sources, int per_minute) {
   migrate.layout = Layout::kNative;
   for (const auto& each : (*catalog)->metrics()) migrate.metrics.push_back(&each);
   Check(MigrateUp(*url, Database::kMetrics, migrate), "schema");
-  auto connection = pg::CopyConnection::Connect({.url = *url}, absl::Now() + absl::Seconds(10));
+  auto connection = pg::CopyConnection::Connect({.url = *url}, clock::SteadyNow() + absl::Seconds(10));
   Check(connection.status(), "connecting");
   const auto exec = [&](const std::string& sql) {
-    auto result = (*connection)->Exec(sql, absl::Now() + absl::Minutes(1));
+    auto result = (*connection)->Exec(sql, clock::SteadyNow() + absl::Minutes(1));
     Check(result.status(), sql.c_str());
     return *std::move(result);
   };
   const int64_t metric_id = exec("SELECT id FROM metrics.catalog_metric WHERE name = 'statements'")[0].Int64(0);
-  const auto today = absl::ToCivilDay(absl::Now(), absl::UTCTimeZone());
+  const auto today = absl::ToCivilDay(clock::WallNow(), absl::UTCTimeZone());
   exec(absl::StrCat("SELECT metrics.ensure_block_partitions(current_date + 1, current_date + 90)"));
   const auto expires = [&](int64_t days) { return absl::FormatCivilTime(today + static_cast<int>(days)); };
 

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/storage/read/freshness_reader.h"
 #include "libs/storage/read/names.h"
@@ -30,7 +31,7 @@ using ::testing::HasSubstr;
 
 class SeriesReaderTest : public ::testing::Test {
  protected:
-  static absl::Time Deadline() { return absl::Now() + absl::Seconds(60); }
+  static clock::SteadyTime Deadline() { return clock::SteadyNow() + absl::Seconds(60); }
 
   void SetUp() override {
     const std::string url = MetricsDatabase::FreshUrl("series");

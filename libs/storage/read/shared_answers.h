@@ -12,8 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/call_limit.h"
 
 namespace pga::storage {
@@ -54,7 +54,7 @@ class SharedAnswers {
       absl::MutexLock lock(&mutex_);
       while (!entry->done) {
         if (absl::Status status = limit.Check(); !status.ok()) return status;
-        mutex_.AwaitWithDeadline(absl::Condition(&entry->done), std::min(limit.deadline, absl::Now() + kPoll));
+        clock::AwaitUntil(mutex_, absl::Condition(&entry->done), std::min(limit.deadline, clock::SteadyNow() + kPoll));
       }
       if (!absl::IsCancelled(entry->answer.status()) && !absl::IsDeadlineExceeded(entry->answer.status())) {
         return entry->answer;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 
 namespace pga::storage {
@@ -15,8 +16,8 @@ namespace {
 using status::IsOk;
 using status::StatusIs;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(20);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(20);
 }
 
 TEST(SharedAnswers, OneCallerLooksForAll) {

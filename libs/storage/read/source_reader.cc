@@ -4,6 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_join.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/read/sent_frames.h"
@@ -34,7 +35,7 @@ std::vector<int32_t> IdsOf(const std::vector<SourceRef>& sources) {
   return ids;
 }
 
-absl::StatusOr<std::vector<std::string>> SourceReader::Groups(absl::Time deadline) {
+absl::StatusOr<std::vector<std::string>> SourceReader::Groups(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kGroupsSql, {}, deadline));
   std::vector<std::string> groups;
   for (const pg::Row& row : result) groups.emplace_back(row.Text(0));
@@ -43,7 +44,7 @@ absl::StatusOr<std::vector<std::string>> SourceReader::Groups(absl::Time deadlin
 
 absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<std::string>& groups,
                                                              const std::vector<std::string>& wanted,
-                                                             absl::Time deadline) {
+                                                             clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kResolveSql, {ArrayOf(groups)}, deadline));
   std::vector<SourceRef> all;
   std::vector<std::string> names;

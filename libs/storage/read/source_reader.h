@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
@@ -43,12 +44,12 @@ class SourceReader {
   SourceReader(pg::Pool* pool, pg::ReadPool* reads) : pool_(pool), reads_(reads) {}
 
   // Names of all groups that sources are in.
-  absl::StatusOr<std::vector<std::string>> Groups(absl::Time deadline);
+  absl::StatusOr<std::vector<std::string>> Groups(clock::SteadyTime deadline);
 
   // Sources of these groups whose UUID or name is asked for; every one when `wanted` is empty. NOT_FOUND names what was
   // asked for and is not there or not visible, with names that resemble it.
   absl::StatusOr<std::vector<SourceRef>> Resolve(const std::vector<std::string>& groups,
-                                                 const std::vector<std::string>& wanted, absl::Time deadline);
+                                                 const std::vector<std::string>& wanted, clock::SteadyTime deadline);
 
   // All sources of these groups, by name.
   absl::StatusOr<std::vector<SourceOverview>> List(const std::vector<std::string>& groups, absl::Time now,

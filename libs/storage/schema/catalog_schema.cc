@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/pg/value.h"
 #include "libs/status/status.h"
@@ -38,7 +38,8 @@ const std::set<std::string>& ReservedNames() {
 
 class Applier {
  public:
-  Applier(pg::CopyConnection& connection, const std::function<void(const std::string&)>& progress, absl::Time deadline)
+  Applier(pg::CopyConnection& connection, const std::function<void(const std::string&)>& progress,
+          clock::SteadyTime deadline)
       : connection_(connection), progress_(progress), deadline_(deadline) {}
 
   absl::Status Run(const std::vector<const Metric*>& metrics) {
@@ -56,8 +57,8 @@ class Applier {
   absl::Status Exec(const std::string& sql) { return connection_.Exec(sql, deadline_).status(); }
 
   absl::Status Apply(const std::vector<const Metric*>& metrics) {
-    PGA_RETURN_IF_ERROR(Exec(absl::StrCat("SET LOCAL lock_timeout = ",
-                                          std::max<int64_t>(absl::ToInt64Milliseconds(deadline_ - absl::Now()), 1))));
+    PGA_RETURN_IF_ERROR(Exec(absl::StrCat(
+        "SET LOCAL lock_timeout = ", std::max<int64_t>(absl::ToInt64Milliseconds(deadline_ - clock::SteadyNow()), 1))));
     PGA_RETURN_IF_ERROR(Exec(kTakeTurn));
     PGA_ASSIGN_OR_RETURN(const pg::Result rows, connection_.Exec(kAppliedMetricsSql, deadline_));
     PGA_ASSIGN_OR_RETURN(const std::vector<AppliedMetric> applied, ParseAppliedMetrics(rows));
@@ -97,7 +98,7 @@ class Applier {
 
   pg::CopyConnection& connection_;
   const std::function<void(const std::string&)>& progress_;
-  const absl::Time deadline_;
+  const clock::SteadyTime deadline_;
   // Said once it is true.
   std::vector<std::string> lines_;
 };
@@ -191,7 +192,7 @@ absl::Status CheckEvolution(const Metric& stored, const Metric& next) {
 }
 
 absl::Status ApplyCatalog(pg::CopyConnection& connection, const std::vector<const Metric*>& metrics,
-                          const std::function<void(const std::string&)>& progress, absl::Time deadline) {
+                          const std::function<void(const std::string&)>& progress, clock::SteadyTime deadline) {
   return Applier(connection, progress, deadline).Run(metrics);
 }
 

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
@@ -20,7 +21,7 @@ namespace pga::storage {
 // locked. `connection` must not be in a transaction; two callers take turns.
 absl::Status ApplyCatalog(pg::CopyConnection& connection,
                           const std::vector<const pganalytics::catalog::v1::Metric*>& metrics,
-                          const std::function<void(const std::string&)>& progress, absl::Time deadline);
+                          const std::function<void(const std::string&)>& progress, clock::SteadyTime deadline);
 
 // Checks alone: may `next` follow what was applied as `stored`? A stored column keeps its place, which is its id in
 // frames and blocks; new ones come behind. CheckShape says whether a definition can be applied at all.

@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/steady.h"
 #include "libs/storage/schema/schema_testing.h"
 
 namespace pga::storage {
@@ -16,8 +16,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(60);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(60);
 }
 
 const std::vector<std::string> kColumns = {"name text label", "calls int8 counter", "size float8 gauge",
@@ -190,10 +190,10 @@ TEST(BuiltinCatalog, Applies) {
   ASSERT_TRUE(builtin.ok()) << builtin.status();
   std::vector<const catalog_pb::Metric*> metrics;
   for (const catalog_pb::Metric& metric : (*builtin)->metrics()) metrics.push_back(&metric);
-  const absl::Time start = absl::Now();
+  const clock::SteadyTime start = clock::SteadyNow();
   const auto database = MetricsDatabase::Create(metrics);
   ASSERT_NE(database, nullptr);
-  RecordProperty("migrate_ms", static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
+  RecordProperty("migrate_ms", static_cast<int>(absl::ToInt64Milliseconds(clock::SteadyNow() - start)));
   EXPECT_EQ(database->Value("SELECT count(*) FROM metrics.catalog_metric"), absl::StrCat(metrics.size()));
 }
 
@@ -212,7 +212,7 @@ TEST_F(CatalogSchemaTest, TurnIsWaitedForAndThenGivenUp) {
   ASSERT_TRUE(
       (*other)->Exec("BEGIN; SELECT pg_advisory_xact_lock(hashtext('pganalytics catalog')::int8)", Soon()).ok());
   const auto fine = MakeMetric("fine", catalog_pb::SCOPE_INSTANCE, {"size int8 gauge"});
-  const auto locked = ApplyCatalog(**connection, {&fine}, {}, absl::Now() + absl::Milliseconds(200));
+  const auto locked = ApplyCatalog(**connection, {&fine}, {}, clock::SteadyNow() + absl::Milliseconds(200));
   EXPECT_THAT(locked.code(), ::testing::AnyOf(absl::StatusCode::kAborted, absl::StatusCode::kDeadlineExceeded))
       << locked;
   ASSERT_TRUE((*other)->Exec("ROLLBACK", Soon()).ok());

@@ -11,7 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/catalog_schema.h"
@@ -49,7 +49,7 @@ struct Applied {
 };
 
 absl::StatusOr<std::map<int, Applied>> LoadApplied(pg::CopyConnection& connection, const Target& target,
-                                                   absl::Time deadline) {
+                                                   clock::SteadyTime deadline) {
   std::map<int, Applied> applied;
   PGA_ASSIGN_OR_RETURN(pg::Result there, connection.Exec("SELECT to_regclass($1) IS NOT NULL",
                                                          {target.schema + ".schema_migration"}, deadline));
@@ -69,7 +69,7 @@ absl::StatusOr<std::map<int, Applied>> LoadApplied(pg::CopyConnection& connectio
 class Runner {
  public:
   Runner(Target target, const MigrateOptions& options)
-      : target_(std::move(target)), options_(options), deadline_(absl::Now() + options.timeout) {}
+      : target_(std::move(target)), options_(options), deadline_(clock::SteadyNow() + options.timeout) {}
 
   absl::Status Run(const std::string& url) {
     pg::CopyConnectionOptions connect;
@@ -130,10 +130,10 @@ class Runner {
       if (locked[0].Bool(0)) return absl::OkStatus();
       if (!said) Say(absl::StrCat(target_.name, ": another migration is running, waiting for it"));
       said = true;
-      if (absl::Now() + absl::Milliseconds(200) > deadline_) {
+      if (clock::SteadyNow() + absl::Milliseconds(200) > deadline_) {
         return absl::DeadlineExceededError("another migration did not end in time");
       }
-      absl::SleepFor(absl::Milliseconds(200));
+      clock::SleepFor(absl::Milliseconds(200));
     }
   }
 
@@ -280,7 +280,7 @@ class Runner {
   }
 
   absl::Status Apply(const EmbeddedMigration& file) {
-    const absl::Time start = absl::Now();
+    const clock::SteadyTime start = clock::SteadyNow();
     const absl::Status applied = [&]() -> absl::Status {
       PGA_RETURN_IF_ERROR(Exec("BEGIN; SET LOCAL search_path = public"));
       PGA_RETURN_IF_ERROR(Exec(file.sql));
@@ -296,18 +296,18 @@ class Runner {
       if (connection_->ok()) Exec("ROLLBACK").IgnoreError();
       return status::Annotate(applied, absl::StrCat("migration ", file.name, ".sql"));
     }
-    Say(absl::StrCat(target_.name, ": applied ", file.name, " in ", absl::ToInt64Milliseconds(absl::Now() - start),
-                     " ms"));
+    Say(absl::StrCat(target_.name, ": applied ", file.name, " in ",
+                     absl::ToInt64Milliseconds(clock::SteadyNow() - start), " ms"));
     return absl::OkStatus();
   }
 
   const Target target_;
   const MigrateOptions& options_;
-  const absl::Time deadline_;
+  const clock::SteadyTime deadline_;
   std::unique_ptr<pg::CopyConnection> connection_;
 };
 
-absl::StatusOr<std::unique_ptr<pg::CopyConnection>> Open(const std::string& url, absl::Time deadline) {
+absl::StatusOr<std::unique_ptr<pg::CopyConnection>> Open(const std::string& url, clock::SteadyTime deadline) {
   pg::CopyConnectionOptions options;
   options.url = url;
   options.application_name = "pganalytics-migrate";
@@ -345,7 +345,7 @@ absl::Status MigrateUp(const std::string& url, Database database, const MigrateO
 
 absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& url, Database database,
                                                    const std::vector<EmbeddedMigration>* files) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(30);
   const Target target = TargetOf(database, files);
   PGA_ASSIGN_OR_RETURN(const auto connection, Open(url, deadline));
   PGA_ASSIGN_OR_RETURN(auto applied, LoadApplied(*connection, target, deadline));
@@ -393,7 +393,7 @@ absl::Status CheckMigrated(const std::string& url, Database database) {
 
 absl::Status CheckDurability(const std::string& url, bool allow_unsafe) {
   if (allow_unsafe) return absl::OkStatus();
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(10);
   PGA_ASSIGN_OR_RETURN(const auto connection, Open(url, deadline));
   PGA_ASSIGN_OR_RETURN(
       pg::Result settings,
@@ -410,7 +410,7 @@ absl::Status CheckDurability(const std::string& url, bool allow_unsafe) {
 }
 
 absl::StatusOr<Layout> RecordedLayout(pg::CopyConnection& connection) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(10);
   auto value = connection.Exec("SELECT value FROM metrics.setting WHERE name = 'layout'", deadline);
   if (!value.ok() && value.status().code() != absl::StatusCode::kNotFound) return value.status();
   if (!value.ok() || value->empty()) {

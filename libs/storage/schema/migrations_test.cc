@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 #include "libs/storage/schema/catalog_schema.h"
@@ -24,8 +24,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(30);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(30);
 }
 
 struct Outcome {
@@ -380,10 +380,10 @@ TEST_F(BlockPartitions, ReaderIsNotWaitedForLong) {
   auto reader = pg::CopyConnection::Connect({.url = database_->url()}, Soon());
   ASSERT_TRUE(reader.ok());
   ASSERT_TRUE((*reader)->Exec("BEGIN; SELECT count(*) FROM metrics.block", Soon()).ok());
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   EXPECT_EQ(pg::SqlStateOf(ExecOn(database_->url(), "SELECT metrics.drop_expired_blocks(current_date, 1)").status()),
             "55P03");
-  EXPECT_LT(absl::Now() - started, absl::Seconds(15));
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(15));
   // Makers do not wait for readers at all.
   EXPECT_EQ(ValueOn(database_->url(), "SELECT metrics.ensure_block_partitions(current_date + 1, current_date + 1)"),
             "1");

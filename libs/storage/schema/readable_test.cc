@@ -21,8 +21,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/catalog.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/column.h"
 #include "libs/columns/int_codec.h"
 #include "libs/storage/schema/migrations.h"
@@ -44,8 +45,8 @@ constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
 constexpr int64_t kDay = 24 * kHour;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(60);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(60);
 }
 
 // One server per version, for all tests; null when the version is not installed.
@@ -388,7 +389,7 @@ TEST_P(ReadableTest, ShowsTheRowsOfFramesAndBlocks) {
   const catalog_pb::Metric probe = Probe();
   ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
   ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
-  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay;
+  const int64_t day = absl::ToUnixMicros(clock::WallNow()) / kDay * kDay;
   MakePartitions(day - 2 * kDay, day);
   std::vector<std::string> lines;
   int64_t frames = 0;
@@ -473,7 +474,7 @@ TEST_P(ReadableTest, CountingFramesDecodesNothing) {
   std::mt19937_64 random(8);
   const catalog_pb::Metric probe = Probe();
   ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
-  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  const int64_t day = absl::ToUnixMicros(clock::WallNow()) / kDay * kDay - kDay;
   MakePartitions(day, day);
   ProbeRows rows = RandomProbe(random, "db1", day, day + 10 * kMinute, 1);
   // A frame that came twice, and one whose first part is elsewhere.
@@ -503,7 +504,7 @@ TEST_P(ReadableTest, BlocksOutsideOfTheSpanAreNotRead) {
   const catalog_pb::Metric probe = Probe();
   ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
   ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
-  const int64_t day = absl::ToUnixMicros(absl::Now()) / kDay * kDay - kDay;
+  const int64_t day = absl::ToUnixMicros(clock::WallNow()) / kDay * kDay - kDay;
   MakePartitions(day, day);
   for (int hour = 0; hour < 24; ++hour) {
     const ProbeRows rows = RandomProbe(random, "db1", day + hour * kHour, day + hour * kHour + 10 * kMinute, 1);
@@ -524,7 +525,7 @@ TEST_P(ReadableTest, TheViewShowsTheLastTwoHours) {
   std::mt19937_64 random(6);
   ASSERT_TRUE(StoreMetric(*connection_, 7, Probe(), Soon()).ok());
   ASSERT_EQ(Value("SELECT metrics.apply_readable()"), "1");
-  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  const int64_t now = absl::ToUnixMicros(clock::WallNow()) / kMinute * kMinute;
   size_t recent = 0;
   for (const int64_t back : {30, 150}) {
     const ProbeRows rows = RandomProbe(random, "db1", now - back * kMinute, now - (back - 10) * kMinute, 1);
@@ -541,7 +542,7 @@ TEST_P(ReadableTest, AMetricMayGrow) {
   EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "1");
   EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "0");
   Exec("CREATE VIEW public.own AS SELECT name, calls FROM readable.probe");
-  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  const int64_t now = absl::ToUnixMicros(clock::WallNow()) / kMinute * kMinute;
   const ProbeRows before = RandomProbe(random, "db1", now - 10 * kMinute, now - 5 * kMinute, 1);
   for (const MadeFrame& frame : before.frames) ASSERT_TRUE(StoreFrame(*connection_, 1, 7, frame, Soon()).ok());
   auto* added = probe.add_columns();
@@ -639,7 +640,7 @@ TEST_P(ReadableTest, TheDocumentedQueriesRun) {
   auto catalog = catalog::Catalog::Builtin();
   ASSERT_TRUE(catalog.ok()) << catalog.status();
   int id = 0;
-  const int64_t now = absl::ToUnixMicros(absl::Now()) / kMinute * kMinute;
+  const int64_t now = absl::ToUnixMicros(clock::WallNow()) / kMinute * kMinute;
   const int64_t yesterday = now / kDay * kDay - kDay;
   MakePartitions(yesterday, now);
   for (const catalog_pb::Metric& metric : (*catalog)->metrics()) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/int_codec.h"
 #include "libs/frame/column_type.h"
 #include "libs/status/status.h"
@@ -49,7 +50,7 @@ MadeFrame MakeFrame(const std::vector<columns::Column>& values, const std::vecto
 }
 
 absl::Status StoreFrame(pg::CopyConnection& connection, int source_id, int metric_id, const MadeFrame& frame,
-                        absl::Time deadline) {
+                        clock::SteadyTime deadline) {
   std::string data;
   std::vector<int32_t> offsets;
   for (const std::string& chunk : frame.chunks) {
@@ -72,7 +73,7 @@ absl::Status StoreFrame(pg::CopyConnection& connection, int source_id, int metri
 }
 
 absl::Status StoreBlocks(pg::CopyConnection& connection, int source_id, int metric_id, const catalog_pb::Metric& metric,
-                         const std::vector<MadeFrame>& frames, uint32_t max_series, absl::Time deadline) {
+                         const std::vector<MadeFrame>& frames, uint32_t max_series, clock::SteadyTime deadline) {
   const columns::Shape shape = columns::RawShape(ColumnsOf(metric), 1);
   columns::Merger merger(shape);
   for (const MadeFrame& frame : frames) {
@@ -105,7 +106,7 @@ absl::Status StoreBlocks(pg::CopyConnection& connection, int source_id, int metr
 }
 
 absl::Status StoreMetric(pg::CopyConnection& connection, int metric_id, const catalog_pb::Metric& metric,
-                         absl::Time deadline) {
+                         clock::SteadyTime deadline) {
   return connection
       .Exec(
           "INSERT INTO metrics.catalog_metric (id, name, schema_version, custom, definition) VALUES ($1, $2, $3, $4, "

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/columns/rollup.h"
 #include "libs/columns/row_set.h"
@@ -37,13 +38,13 @@ MadeFrame MakeFrame(const std::vector<columns::Column>& values, const std::vecto
 
 // Stores a row of metrics.frame, or the blocks of `frames` (of one kind and UTC day), at most `max_series` series each.
 absl::Status StoreFrame(pg::CopyConnection& connection, int source_id, int metric_id, const MadeFrame& frame,
-                        absl::Time deadline);
+                        clock::SteadyTime deadline);
 absl::Status StoreBlocks(pg::CopyConnection& connection, int source_id, int metric_id,
                          const pganalytics::catalog::v1::Metric& metric, const std::vector<MadeFrame>& frames,
-                         uint32_t max_series, absl::Time deadline);
+                         uint32_t max_series, clock::SteadyTime deadline);
 
 // Makes metric `metric_id` known, as the catalog job does.
 absl::Status StoreMetric(pg::CopyConnection& connection, int metric_id, const pganalytics::catalog::v1::Metric& metric,
-                         absl::Time deadline);
+                         clock::SteadyTime deadline);
 
 }  // namespace pga::storage

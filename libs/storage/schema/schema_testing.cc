@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/status/status.h"
 #include "libs/testing/temp_postgres.h"
@@ -24,8 +24,8 @@ const char* ServerUrl() {
 
 absl::Status ExecOn(const std::string& url, const std::string& sql) {
   PGA_ASSIGN_OR_RETURN(const auto connection,
-                       pg::CopyConnection::Connect({.url = url}, absl::Now() + absl::Seconds(10)));
-  return connection->Exec(sql, absl::Now() + absl::Seconds(60)).status();
+                       pg::CopyConnection::Connect({.url = url}, clock::SteadyNow() + absl::Seconds(10)));
+  return connection->Exec(sql, clock::SteadyNow() + absl::Seconds(60)).status();
 }
 
 // Makes the database of `url` the coordinator of the workers that PGA_TEST_CITUS_WORKERS names, each with an empty
@@ -83,10 +83,11 @@ std::string MetricsDatabase::FreshUrlOfServer(const std::string& prefix) {
     return url.ok() ? *url : "";
   }
   const std::string name = absl::StrCat("pga_", prefix, "_", ::getpid(), "_", ++counter);
-  auto admin = pg::CopyConnection::Connect({.url = ServerUrl()}, absl::Now() + absl::Seconds(10));
+  auto admin = pg::CopyConnection::Connect({.url = ServerUrl()}, clock::SteadyNow() + absl::Seconds(10));
   EXPECT_TRUE(admin.ok()) << admin.status();
   if (!admin.ok()) return "";
-  auto created = (*admin)->Exec("CREATE DATABASE " + name + " TEMPLATE template0", absl::Now() + absl::Seconds(30));
+  auto created =
+      (*admin)->Exec("CREATE DATABASE " + name + " TEMPLATE template0", clock::SteadyNow() + absl::Seconds(30));
   EXPECT_TRUE(created.ok()) << created.status();
   auto url = pg::WithDatabase(ServerUrl(), name);
   return url.ok() ? *url : "";
@@ -115,17 +116,19 @@ MetricsDatabase::~MetricsDatabase() {
   pool_.reset();
   if (ServerUrl() == nullptr || url_.empty()) return;
   auto name = pg::ConninfoValue(url_, "dbname");
-  auto admin = pg::CopyConnection::Connect({.url = ServerUrl()}, absl::Now() + absl::Seconds(10));
+  auto admin = pg::CopyConnection::Connect({.url = ServerUrl()}, clock::SteadyNow() + absl::Seconds(10));
   if (name.ok() && admin.ok()) {
-    (*admin)->Exec("DROP DATABASE IF EXISTS " + *name + " WITH (FORCE)", absl::Now() + absl::Seconds(30)).IgnoreError();
+    (*admin)
+        ->Exec("DROP DATABASE IF EXISTS " + *name + " WITH (FORCE)", clock::SteadyNow() + absl::Seconds(30))
+        .IgnoreError();
   }
 }
 
 pg::Result MetricsDatabase::Exec(const std::string& sql, const pg::Params& params) {
-  auto connection = pg::CopyConnection::Connect({.url = url_}, absl::Now() + absl::Seconds(10));
+  auto connection = pg::CopyConnection::Connect({.url = url_}, clock::SteadyNow() + absl::Seconds(10));
   EXPECT_TRUE(connection.ok()) << connection.status();
   if (!connection.ok()) return {};
-  auto result = (*connection)->Exec(sql, params, absl::Now() + absl::Seconds(60));
+  auto result = (*connection)->Exec(sql, params, clock::SteadyNow() + absl::Seconds(60));
   EXPECT_TRUE(result.ok()) << result.status() << "\n" << sql.substr(0, 1000);
   return result.ok() ? *std::move(result) : pg::Result();
 }

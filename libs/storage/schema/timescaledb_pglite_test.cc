@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/schema/schema_testing.h"
 #include "libs/testing/subprocess.h"
@@ -33,8 +33,8 @@ await new PGLiteSocketServer({db, path: process.argv[3]}).start();
 console.log('ready');
 )";
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(60);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(60);
 }
 
 class PgliteTest : public ::testing::Test {
@@ -53,7 +53,7 @@ class PgliteTest : public ::testing::Test {
          .output_path = dir_ / "log"});
     ASSERT_TRUE(node.ok()) << node.status();
     node_ = *std::move(node);
-    ASSERT_EQ(node_->WaitForOutput("ready", absl::Now() + absl::Seconds(90)), absl::OkStatus());
+    ASSERT_EQ(node_->WaitForOutput("ready", clock::SteadyNow() + absl::Seconds(90)), absl::OkStatus());
     url_ = absl::StrCat("postgresql://postgres:any@/postgres?host=", dir_.path(), "&sslmode=disable");
   }
 

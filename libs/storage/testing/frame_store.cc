@@ -10,8 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/columns/int_codec.h"
 #include "libs/storage/read/names.h"
@@ -23,8 +24,8 @@ using columns::RowSet;
 
 constexpr int64_t kDayMicros = 86'400'000'000;
 
-absl::Time Deadline() {
-  return absl::Now() + absl::Seconds(60);
+clock::SteadyTime Deadline() {
+  return clock::SteadyNow() + absl::Seconds(60);
 }
 
 template <typename T>
@@ -128,7 +129,8 @@ void FrameStore::Merge(absl::Time until, const std::string& zone_name) {
   // As if it had been set before the first frame.
   Exec("UPDATE metrics.setting SET value = '0' WHERE name = 'time_zone_since'", {});
   // Partitions are for days on which blocks expire; one will do.
-  const std::string expires = absl::FormatTime("%Y-%m-%d", absl::Now() + absl::Hours(24 * 900), absl::UTCTimeZone());
+  const std::string expires =
+      absl::FormatTime("%Y-%m-%d", clock::WallNow() + absl::Hours(24 * 900), absl::UTCTimeZone());
   Exec("SELECT metrics.ensure_block_partitions($1::date, $1::date)", {expires});
   Exec("UPDATE metrics.catalog_metric SET raw_days_least = NULL WHERE id = $1::int2", {metric_id_});
   const std::vector<columns::MetricColumn> all = ColumnsOf(metric_);

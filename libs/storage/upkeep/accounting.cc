@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::storage {
@@ -48,7 +49,7 @@ std::shared_ptr<const StorageUsage> Accounting::Get() const {
 }
 
 absl::Status Accounting::FindHolders(const JobRun& run, StorageUsage* usage) {
-  PGA_ASSIGN_OR_RETURN(const pg::Result found, run.connection->Exec(kHolders, absl::Now() + kStatementTime));
+  PGA_ASSIGN_OR_RETURN(const pg::Result found, run.connection->Exec(kHolders, clock::SteadyNow() + kStatementTime));
   const int64_t now_us = NowMicros(run.clock);
   std::map<HolderKey, Held> held;
   for (const pg::Row row : found) {
@@ -76,7 +77,7 @@ absl::Status Accounting::FindHolders(const JobRun& run, StorageUsage* usage) {
 
 absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
   pg::CopyConnection& connection = *run.connection;
-  const auto deadline = [] { return absl::Now() + kStatementTime; };
+  const auto deadline = [] { return clock::SteadyNow() + kStatementTime; };
   const int64_t now_nanos = run.clock->BoottimeNanos();
   PGA_ASSIGN_OR_RETURN(const pg::Result layout, connection.Exec("SELECT metrics.layout()", deadline()));
   const bool native = layout[0].Text(0) == "native";

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 #include "libs/storage/upkeep/copy_rows.h"
 
@@ -53,7 +54,7 @@ void BlockCopy::Add(const PieceKey& key, const columns::Shape& shape, const colu
 }
 
 absl::Status BlockCopy::Write(pg::CopyConnection& connection, const std::function<void()>& half_way,
-                              absl::Time deadline) {
+                              clock::SteadyTime deadline) {
   pg::AppendCopyTrailer(&copy_);
   PGA_RETURN_IF_ERROR(connection.BeginCopy(
       "COPY metrics.block (expires_on, source_id, metric_id, level, kind, part, long, starts, first, last, frames, "
@@ -73,7 +74,7 @@ absl::Status BlockCopy::Write(pg::CopyConnection& connection, const std::functio
 }
 
 absl::Status TakeBlocks(pg::CopyConnection& connection, const columns::Shape& shape, const std::string& condition,
-                        const std::function<void(const columns::RowSet&)>& sink, absl::Time deadline) {
+                        const std::function<void(const columns::RowSet&)>& sink, clock::SteadyTime deadline) {
   // A bad block is told at the end, so that the connection stays usable.
   absl::Status bad;
   PGA_RETURN_IF_ERROR(CopyOutRows(

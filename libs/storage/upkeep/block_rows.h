@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/upkeep/metric_table.h"
@@ -39,7 +40,7 @@ class BlockCopy {
 
   // Writes all in the open transaction; INTERNAL when the server stored another number. `half_way`, if set, is called
   // when half of the bytes are sent.
-  absl::Status Write(pg::CopyConnection& connection, const std::function<void()>& half_way, absl::Time deadline);
+  absl::Status Write(pg::CopyConnection& connection, const std::function<void()>& half_way, clock::SteadyTime deadline);
 
  private:
   std::string copy_;
@@ -51,6 +52,6 @@ class BlockCopy {
 // 0, so that adding up the parts of a piece counts each frame once. INVALID_ARGUMENT, after which only rolling back
 // helps, for a block that cannot be opened.
 absl::Status TakeBlocks(pg::CopyConnection& connection, const columns::Shape& shape, const std::string& condition,
-                        const std::function<void(const columns::RowSet&)>& sink, absl::Time deadline);
+                        const std::function<void(const columns::RowSet&)>& sink, clock::SteadyTime deadline);
 
 }  // namespace pga::storage

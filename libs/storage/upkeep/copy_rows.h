@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
 
@@ -99,7 +100,7 @@ class CopyRow {
 // Runs COPY (`query`) TO STDOUT in binary form; `query` may be DELETE ... RETURNING. `sink` gets each row, whose bytes
 // go when it returns; a failure of it closes the connection.
 inline absl::Status CopyOutRows(pg::CopyConnection& connection, const std::string& query,
-                                const std::function<absl::Status(CopyRow&)>& sink, absl::Time deadline) {
+                                const std::function<absl::Status(CopyRow&)>& sink, clock::SteadyTime deadline) {
   constexpr size_t kHeader = 19;
   bool first = true;
   return connection.CopyOut(

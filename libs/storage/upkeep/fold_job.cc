@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/row_set.h"
 #include "libs/status/status.h"
 #include "libs/storage/upkeep/block_rows.h"
@@ -69,7 +70,7 @@ std::string BlocksOf(const std::string& of_metric, const MetricShape& metric, co
 using Spans = std::map<SpanKey, std::vector<Pieces>>;
 
 absl::StatusOr<Spans> FindSpans(pg::CopyConnection& connection, const std::string& blocks, const absl::TimeZone& zone,
-                                absl::Time deadline) {
+                                clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result found,
       connection.Exec(absl::StrCat("SELECT level, kind, long, expires_on - '1970-01-01'::date, "
@@ -120,7 +121,7 @@ Choice Choose(const SpanKey& span, std::vector<Pieces> pieces, const FoldOptions
 // One transaction: the chosen pieces become one.
 absl::Status FoldSpan(const JobRun& run, const PieceKey& key, const columns::Shape& shape, const Choice& choice) {
   pg::CopyConnection& connection = *run.connection;
-  const absl::Time deadline = absl::Now() + kTransactionTime;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kTransactionTime;
   const std::string condition = absl::StrCat(
       "source_id = ", key.source_id, " AND metric_id = ", key.metric_id, " AND level = ", key.level,
       " AND kind = ", key.kind, " AND long = ", key.long_frames ? "true" : "false",
@@ -210,7 +211,7 @@ absl::Status FoldJob::LookUp(const JobRun& run) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result keys,
       run.connection->Exec("SELECT s.id, m.id FROM metrics.source s CROSS JOIN metrics.catalog_metric m ORDER BY 1, 2",
-                           absl::Now() + kStatementTime));
+                           clock::SteadyNow() + kStatementTime));
   for (const pg::Row row : keys) left_.push_back({row.Int32(0), static_cast<int16_t>(row.Int32(1))});
   std::reverse(left_.begin(), left_.end());
   all_spans_ = rounds_ % kFullRound == kFullRound - 1;
@@ -224,7 +225,7 @@ absl::Status FoldJob::FoldMetric(const JobRun& run, const SourceMetric& key, boo
   const std::string of_metric = absl::StrCat("source_id = ", key.first, " AND metric_id = ", key.second);
   for (bool folded = true; folded && !run.Over();) {
     folded = false;
-    const absl::Time deadline = absl::Now() + kStatementTime;
+    const clock::SteadyTime deadline = clock::SteadyNow() + kStatementTime;
     PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics, run.metrics->Get(connection, deadline));
     const std::shared_ptr<const MetricShape> metric = metrics->Find(key.second);
     if (metric == nullptr) return absl::NotFoundError("the metric's definition is not there");

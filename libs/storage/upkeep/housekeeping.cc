@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 
@@ -27,7 +28,7 @@ class Deleter {
   // Repeats a bounded DELETE until it finds little, or the run is over.
   absl::Status Repeat(const std::string& sql) {
     while (!run_.Over()) {
-      PGA_ASSIGN_OR_RETURN(const pg::Result deleted, run_.connection->Exec(sql, absl::Now() + kStatementTime));
+      PGA_ASSIGN_OR_RETURN(const pg::Result deleted, run_.connection->Exec(sql, clock::SteadyNow() + kStatementTime));
       rows_ += deleted.affected_rows();
       if (deleted.affected_rows() > 0) run_.At(UpkeepPoint::kCleaned);
       if (deleted.affected_rows() < kDeleteRows) break;
@@ -65,7 +66,7 @@ absl::Status BoundQuarantine(const JobRun& run, const CleanUpOptions& options, D
       const pg::Result sizes,
       run.connection->Exec(absl::StrCat("SELECT collector_id, sum(bytes)::int8 + count(*) * ", kQuarantineRow,
                                         " FROM metrics.quarantine GROUP BY collector_id"),
-                           absl::Now() + kStatementTime));
+                           clock::SteadyNow() + kStatementTime));
   const int64_t before = deleter->rows();
   int64_t total = 0;
   for (const pg::Row row : sizes) {
@@ -89,14 +90,14 @@ absl::Status DeleteSource(const JobRun& run, int64_t source_id) {
   const std::string of_source = absl::StrCat("source_id = ", source_id);
   PGA_ASSIGN_OR_RETURN(
       const pg::Result metrics,
-      run.connection->Exec("SELECT id FROM metrics.catalog_metric ORDER BY id", absl::Now() + kStatementTime));
+      run.connection->Exec("SELECT id FROM metrics.catalog_metric ORDER BY id", clock::SteadyNow() + kStatementTime));
   for (const pg::Row metric : metrics) {
     if (run.Over()) return absl::OkStatus();
     for (const char* table : {"metrics.frame", "metrics.block"}) {
       PGA_ASSIGN_OR_RETURN(const pg::Result deleted,
                            run.connection->Exec(absl::StrCat("DELETE FROM ", table, " WHERE ", of_source,
                                                              " AND metric_id = ", metric.Int64(0)),
-                                                absl::Now() + kStatementTime));
+                                                clock::SteadyNow() + kStatementTime));
       if (deleted.affected_rows() > 0) run.At(UpkeepPoint::kCleaned);
     }
   }
@@ -107,12 +108,12 @@ absl::Status DeleteSource(const JobRun& run, int64_t source_id) {
 }  // namespace
 
 absl::Status ApplyReadable(const JobRun& run) {
-  return run.connection->Exec("SELECT metrics.apply_readable()", absl::Now() + kStatementTime).status();
+  return run.connection->Exec("SELECT metrics.apply_readable()", clock::SteadyNow() + kStatementTime).status();
 }
 
 absl::StatusOr<int64_t> MakePartitions(const JobRun& run, absl::Duration ahead) {
   PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics,
-                       run.metrics->Reload(*run.connection, absl::Now() + kStatementTime));
+                       run.metrics->Reload(*run.connection, clock::SteadyNow() + kStatementTime));
   const int64_t now_us = NowMicros(run.clock);
   std::set<int32_t> days;
   for (const RetentionDays& retention : metrics->Retentions()) {
@@ -129,7 +130,7 @@ absl::StatusOr<int64_t> MakePartitions(const JobRun& run, absl::Duration ahead) 
     if (run.Over()) break;
     const auto done = run.connection->Exec(
         absl::StrCat("SELECT metrics.ensure_block_partitions(", DateLiteral(day), ", ", DateLiteral(day), ")"),
-        absl::Now() + kStatementTime);
+        clock::SteadyNow() + kStatementTime);
     if (!done.ok()) {
       if (IsServerWide(done.status(), *run.connection)) return done.status();
       if (first.ok()) first = done.status();
@@ -148,7 +149,7 @@ absl::StatusOr<int64_t> DropExpired(const JobRun& run) {
   int64_t dropped = 0;
   while (!run.Over()) {
     const auto done = run.connection->Exec("SELECT metrics.drop_expired_blocks((now() AT TIME ZONE 'UTC')::date, 10)",
-                                           absl::Now() + kStatementTime);
+                                           clock::SteadyNow() + kStatementTime);
     if (!done.ok()) {
       if (IsServerWide(done.status(), *run.connection)) return done.status();
       first = done.status();
@@ -160,7 +161,7 @@ absl::StatusOr<int64_t> DropExpired(const JobRun& run) {
   }
   PGA_ASSIGN_OR_RETURN(const pg::Result removed,
                        run.connection->Exec("SELECT id FROM metrics.source WHERE removed_at IS NOT NULL ORDER BY id",
-                                            absl::Now() + kStatementTime));
+                                            clock::SteadyNow() + kStatementTime));
   for (const pg::Row source : removed) {
     if (run.Over()) break;
     const absl::Status deleted = DeleteSource(run, source.Int64(0));
@@ -174,7 +175,7 @@ absl::StatusOr<int64_t> DropExpired(const JobRun& run) {
 
 absl::StatusOr<int64_t> CleanUp(const JobRun& run, const CleanUpOptions& options) {
   PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics,
-                       run.metrics->Get(*run.connection, absl::Now() + kStatementTime));
+                       run.metrics->Get(*run.connection, clock::SteadyNow() + kStatementTime));
   int32_t raw_days = 40, longest_days = 400;
   for (const RetentionDays& retention : metrics->Retentions()) {
     raw_days = std::max(raw_days, retention.raw + 2);
@@ -213,7 +214,7 @@ absl::StatusOr<int64_t> CleanUp(const JobRun& run, const CleanUpOptions& options
   if (!keep(BoundQuarantine(run, options, &deleter), "metrics.quarantine")) return first;
   // Texts in use are noted every day. By source, whose rows stand together: there is no index by age.
   PGA_ASSIGN_OR_RETURN(const pg::Result sources, run.connection->Exec("SELECT id FROM metrics.source ORDER BY random()",
-                                                                      absl::Now() + kStatementTime));
+                                                                      clock::SteadyNow() + kStatementTime));
   for (const pg::Row source : sources) {
     if (run.Over()) break;
     if (!keep(deleter.Rows("metrics.query_text",

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
+#include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
 namespace pga::storage {
@@ -66,12 +67,12 @@ void Rests::Failed(const SourceMetric& key) {
 }
 
 absl::Status InTransaction(pg::CopyConnection& connection, const std::function<absl::Status()>& body,
-                           absl::Time deadline) {
+                           clock::SteadyTime deadline) {
   PGA_RETURN_IF_ERROR(connection.Exec("BEGIN; SET LOCAL synchronous_commit = off", deadline));
   absl::Status done = body();
   if (done.ok()) return connection.Commit(deadline);
   if (connection.ok() && connection.in_transaction()) {
-    connection.Exec("ROLLBACK", std::max(deadline, absl::Now() + absl::Seconds(5))).status().IgnoreError();
+    connection.Exec("ROLLBACK", std::max(deadline, clock::SteadyNow() + absl::Seconds(5))).status().IgnoreError();
   }
   return done;
 }

@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/upkeep/metric_table.h"
 
@@ -89,7 +90,7 @@ class Rests {
 // BEGIN, `body`, COMMIT, at the end ROLLBACK when `body` fails and the connection still stands. COMMIT does not wait
 // for the disk: a crash of the server undoes the whole transaction, and the work is done again.
 absl::Status InTransaction(pg::CopyConnection& connection, const std::function<absl::Status()>& body,
-                           absl::Time deadline);
+                           clock::SteadyTime deadline);
 
 // Whether a failure concerns the server as a whole, so that going on with the next source's metric makes no sense.
 bool IsServerWide(const absl::Status& failure, const pg::CopyConnection& connection);

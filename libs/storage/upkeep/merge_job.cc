@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/row_set.h"
 #include "libs/log/log.h"
 #include "libs/pg/errors.h"
@@ -108,7 +109,7 @@ void AddLevel(const MetricShape& metric, const MetricShapes& metrics, int level,
 class MergeStep {
  public:
   MergeStep(const JobRun& run, const SourceMetric& key, std::shared_ptr<const MetricShapes> metrics,
-            absl::Time deadline, MergeOutcome* outcome)
+            clock::SteadyTime deadline, MergeOutcome* outcome)
       : run_(run),
         connection_(*run.connection),
         key_(key),
@@ -156,7 +157,7 @@ class MergeStep {
   const std::shared_ptr<const MetricShapes> metrics_;
   // Null: a metric that nobody knows.
   const std::shared_ptr<const MetricShape> metric_;
-  const absl::Time deadline_;
+  const clock::SteadyTime deadline_;
   MergeOutcome* const outcome_;
 
   // Scopes and kinds as a VALUES list, and the chosen instants [from, until].
@@ -402,7 +403,7 @@ absl::Status MergeJob::Look(const JobRun& run) {
           "SELECT source_id, metric_id, (extract(epoch FROM oldest) * 1000000)::int8 FROM metrics.frame_queue WHERE "
           "oldest < $1::timestamptz ORDER BY oldest",
           {absl::FormatTime("%Y-%m-%d %H:%M:%E6S+00", absl::FromUnixMicros(closed), absl::UTCTimeZone())},
-          absl::Now() + kStatementTime));
+          clock::SteadyNow() + kStatementTime));
   queue_.clear();
   for (const pg::Row row : found) {
     queue_.push_back({{row.Int32(0), static_cast<int16_t>(row.Int32(1))}, row.Int64(2)});
@@ -417,7 +418,7 @@ absl::Status MergeJob::Look(const JobRun& run) {
 absl::StatusOr<bool> MergeJob::Step(const JobRun& run, const SourceMetric& key, int64_t max_values,
                                     MergeOutcome* outcome) {
   pg::CopyConnection& connection = *run.connection;
-  const absl::Time deadline = absl::Now() + kTransactionTime;
+  const clock::SteadyTime deadline = clock::SteadyNow() + kTransactionTime;
   PGA_ASSIGN_OR_RETURN(std::shared_ptr<const MetricShapes> metrics, run.metrics->Get(connection, deadline));
   if (metrics->Find(key.second) == nullptr) {
     PGA_ASSIGN_OR_RETURN(metrics, run.metrics->Reload(connection, deadline));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/column_type.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
@@ -71,7 +72,7 @@ std::string MetricTable::NameOf(int16_t metric_id) const {
 }
 
 absl::StatusOr<std::shared_ptr<const MetricShapes>> MetricTable::Get(pg::CopyConnection& connection,
-                                                                     absl::Time deadline) {
+                                                                     clock::SteadyTime deadline) {
   {
     absl::MutexLock lock(&mutex_);
     if (shapes_ != nullptr && absl::Nanoseconds(clock::Clock::Real()->BoottimeNanos() - read_at_nanos_) < kMaxAge) {
@@ -82,7 +83,7 @@ absl::StatusOr<std::shared_ptr<const MetricShapes>> MetricTable::Get(pg::CopyCon
 }
 
 absl::StatusOr<std::shared_ptr<const MetricShapes>> MetricTable::Reload(pg::CopyConnection& connection,
-                                                                        absl::Time deadline) {
+                                                                        clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
       connection.Exec("SELECT id, definition, NULL FROM metrics.catalog_metric UNION ALL SELECT NULL, NULL, value FROM "

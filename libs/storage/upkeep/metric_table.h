@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/rollup.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/upkeep/span.h"
@@ -52,9 +53,10 @@ struct MetricShapes {
 class MetricTable {
  public:
   // The newest that is known, read over `connection` when it is due.
-  absl::StatusOr<std::shared_ptr<const MetricShapes>> Get(pg::CopyConnection& connection, absl::Time deadline);
+  absl::StatusOr<std::shared_ptr<const MetricShapes>> Get(pg::CopyConnection& connection, clock::SteadyTime deadline);
   // Reads now. For a metric or version that is not in the table.
-  absl::StatusOr<std::shared_ptr<const MetricShapes>> Reload(pg::CopyConnection& connection, absl::Time deadline);
+  absl::StatusOr<std::shared_ptr<const MetricShapes>> Reload(pg::CopyConnection& connection,
+                                                             clock::SteadyTime deadline);
 
   // Of the newest that is known; the number when it is not there.
   std::string NameOf(int16_t metric_id) const;

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/log/log.h"
 #include "libs/pg/conninfo.h"
@@ -191,7 +192,7 @@ struct Upkeep::Parts {
     to.lock_timeout = absl::Seconds(5);
     to.idle_in_transaction_timeout = kTransactionTime;
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<pg::CopyConnection> connection,
-                         pg::CopyConnection::Connect(to, absl::Now() + kConnectTime));
+                         pg::CopyConnection::Connect(to, clock::SteadyNow() + kConnectTime));
     absl::MutexLock lock(&lane.mutex);
     lane.connection = connection;
     if (stopping) return absl::CancelledError("the process ends");
@@ -208,7 +209,7 @@ struct Upkeep::Parts {
         connection.Exec("INSERT INTO metrics.lease AS l (name, holder, expires_at) VALUES ($1, $2, now() + $3::int8 * "
                         "interval '1 second') ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, expires_at = "
                         "EXCLUDED.expires_at WHERE l.holder = EXCLUDED.holder OR l.expires_at < now() RETURNING 1",
-                        {std::string(rule.name), holder, seconds}, absl::Now() + kStatementTime));
+                        {std::string(rule.name), holder, seconds}, clock::SteadyNow() + kStatementTime));
     return !taken.empty();
   }
 
@@ -332,7 +333,7 @@ struct Upkeep::Parts {
       lane.connection.reset();
     }
     if (!threads || !options.leases || returned.exchange(true)) return;
-    const absl::Time deadline = absl::Now() + kLeaseReturn;
+    const clock::SteadyTime deadline = clock::SteadyNow() + kLeaseReturn;
     pg::CopyConnectionOptions to;
     to.url = options.url;
     to.application_name = "pga-compactor";
@@ -411,7 +412,7 @@ std::shared_ptr<const StorageUsage> Upkeep::Usage() const {
   return parts_->accounting.Get();
 }
 
-absl::StatusOr<std::map<std::string, LeaseHolder>> Upkeep::Leases(absl::Time deadline) {
+absl::StatusOr<std::map<std::string, LeaseHolder>> Upkeep::Leases(clock::SteadyTime deadline) {
   pg::CopyConnectionOptions to;
   to.url = parts_->options.url;
   to.application_name = "pga-compactor";

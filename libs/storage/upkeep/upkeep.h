@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/storage/upkeep/accounting.h"
 #include "libs/storage/upkeep/fold_job.h"
@@ -92,7 +93,7 @@ class Upkeep {
   // Null before the first accounting.
   std::shared_ptr<const StorageUsage> Usage() const;
   // By job's name.
-  absl::StatusOr<std::map<std::string, LeaseHolder>> Leases(absl::Time deadline);
+  absl::StatusOr<std::map<std::string, LeaseHolder>> Leases(clock::SteadyTime deadline);
 
  private:
   struct Parts;

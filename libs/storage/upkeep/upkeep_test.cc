@@ -8,8 +8,9 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
+#include "libs/clock/steady.h"
 #include "libs/storage/upkeep/span.h"
 #include "libs/storage/upkeep/upkeep_testing.h"
 #include "libs/testing/temp_postgres.h"
@@ -19,7 +20,7 @@ namespace {
 
 // The start of today, so that retention by the server's clock does not reach what tests store.
 absl::Time Today() {
-  return absl::FromUnixMicros(FloorTo(absl::ToUnixMicros(absl::Now()), kDayMicros));
+  return absl::FromUnixMicros(FloorTo(absl::ToUnixMicros(clock::WallNow()), kDayMicros));
 }
 
 // A frame of each minute from 17 seconds before `from` on.
@@ -78,7 +79,7 @@ class UpkeepTest : public ::testing::Test {
     EXPECT_EQ(sums.frames, sums.expected_frames);
   }
 
-  clock::FakeClock clock_{absl::Now()};
+  clock::FakeClock clock_{clock::WallNow()};
   std::unique_ptr<UpkeepDatabase> database_;
   int32_t source_ = 0;
   int16_t first_ = 0, second_ = 0;
@@ -342,7 +343,7 @@ TEST_F(UpkeepTest, ALeaseLetsOneWork) {
   EXPECT_FALSE(*refused);
   // Each job has a lease of its own.
   EXPECT_TRUE(*second->RunJob(UpkeepJob::kFold, true));
-  const auto leases = second->Leases(absl::Now() + absl::Seconds(10));
+  const auto leases = second->Leases(clock::SteadyNow() + absl::Seconds(10));
   ASSERT_TRUE(leases.ok()) << leases.status();
   EXPECT_EQ(leases->at("merge").holder, "test");
   EXPECT_EQ(leases->at("fold").holder, "other");
@@ -351,7 +352,7 @@ TEST_F(UpkeepTest, ALeaseLetsOneWork) {
 }
 
 TEST_F(UpkeepTest, PartitionsAreMadeAheadAndExpiredOnesDropped) {
-  clock_.SetNow(absl::Now());
+  clock_.SetNow(clock::WallNow());
   auto upkeep = Upkeep::Create(Options());
   ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kPartitions, true).ok());
   const std::string count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'metrics.block'::regclass";
@@ -376,13 +377,13 @@ TEST_F(UpkeepTest, PartitionsAreMadeAheadAndExpiredOnesDropped) {
 TEST_F(UpkeepTest, AMetricAppliedToARunningSuiteBecomesReadable) {
   const std::string views = "SELECT count(*) FROM pg_views WHERE schemaname = 'readable' AND viewname = 'late'";
   const std::string definition = UpkeepMetric("late").SerializeAsString();
-  auto connection = pg::CopyConnection::Connect({.url = database_->url()}, absl::Now() + absl::Seconds(30));
+  auto connection = pg::CopyConnection::Connect({.url = database_->url()}, clock::SteadyNow() + absl::Seconds(30));
   ASSERT_TRUE(connection.ok()) << connection.status();
   const auto added = (*connection)
                          ->Exec(
                              "INSERT INTO metrics.catalog_metric (id, name, schema_version, definition) SELECT "
                              "max(id) + 1, 'late', 1, $1::bytea FROM metrics.catalog_metric",
-                             {pg::Bytes{definition}}, absl::Now() + absl::Seconds(30));
+                             {pg::Bytes{definition}}, clock::SteadyNow() + absl::Seconds(30));
   ASSERT_TRUE(added.ok()) << added.status();
   EXPECT_EQ(database_->Number(views), 0);
   auto upkeep = Upkeep::Create(Options());
@@ -428,7 +429,7 @@ TEST_F(UpkeepTest, RowsGoByAgeAndQuarantineBySize) {
   UpkeepOptions options = Options();
   options.clean_up.quarantine_collector_bytes = 10'000;
   options.clean_up.quarantine_bytes = 15'000;
-  clock_.SetNow(absl::Now());
+  clock_.SetNow(clock::WallNow());
   auto upkeep = Upkeep::Create(options);
   const auto done = upkeep->RunJob(UpkeepJob::kCleanUp, true);
   ASSERT_TRUE(done.ok()) << done.status();
@@ -478,7 +479,7 @@ TEST_F(UpkeepTest, UsageIsThatOfTheTables) {
 }
 
 TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {
-  const auto soon = [] { return absl::Now() + absl::Seconds(20); };
+  const auto soon = [] { return clock::SteadyNow() + absl::Seconds(20); };
   const auto connect = [&](const std::string& name) {
     auto connection = pg::CopyConnection::Connect({.url = database_->url(), .application_name = name}, soon());
     EXPECT_TRUE(connection.ok()) << connection.status();
@@ -511,10 +512,10 @@ TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {
   ASSERT_TRUE(reader->Exec("CLOSE c", soon()).ok());
   Merge(Today());
   ASSERT_TRUE(reader->Exec("DECLARE c CURSOR FOR SELECT 1", soon()).ok());
-  clock_.SetNow(absl::Now() + absl::Minutes(6));
+  clock_.SetNow(clock::WallNow() + absl::Minutes(6));
   EXPECT_EQ(holders(), Names{"pg_dump"});
   EXPECT_GE(upkeep->Usage()->holders[0].transactions, 1);
-  clock_.SetNow(absl::Now() + absl::Minutes(12));
+  clock_.SetNow(clock::WallNow() + absl::Minutes(12));
   EXPECT_EQ(holders(), (Names{"pg_dump", "reader"}));
   ASSERT_TRUE(dump->Exec("COMMIT", soon()).ok());
   EXPECT_EQ(holders(), Names{"reader"});
@@ -525,7 +526,7 @@ TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {
   ASSERT_TRUE(dump->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", soon()).ok());
   const auto at_once = [&] {
     upkeep = Upkeep::Create(Options());
-    clock_.SetNow(absl::Now() + absl::Minutes(30));
+    clock_.SetNow(clock::WallNow() + absl::Minutes(30));
     return holders();
   };
   EXPECT_EQ(at_once(), Names{});
@@ -537,18 +538,18 @@ TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {
 TEST_F(UpkeepTest, StoppingEndsARunningStatement) {
   database_->Store(Minutes(source_, first_, yesterday_, 10, 5));
   clock_.SetNow(Today());
-  auto blocker = pg::CopyConnection::Connect({.url = database_->url()}, absl::Now() + absl::Seconds(10));
+  auto blocker = pg::CopyConnection::Connect({.url = database_->url()}, clock::SteadyNow() + absl::Seconds(10));
   ASSERT_TRUE(blocker.ok());
-  ASSERT_TRUE((*blocker)->Exec("BEGIN; LOCK TABLE metrics.frame", absl::Now() + absl::Seconds(10)).ok());
+  ASSERT_TRUE((*blocker)->Exec("BEGIN; LOCK TABLE metrics.frame", clock::SteadyNow() + absl::Seconds(10)).ok());
   auto upkeep = Upkeep::Start(Options());
   ASSERT_TRUE(testing::WaitUntil([&] {
     return database_->Number(
                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
                "'metrics.frame'::regclass") > 0;
   }));
-  const absl::Time begun = absl::Now();
+  const clock::SteadyTime begun = clock::SteadyNow();
   upkeep->Stop();
-  EXPECT_LT(absl::Now() - begun, absl::Seconds(4));
+  EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(4));
 }
 
 TEST(SpanTest, SpansAndTheirEnds) {

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/columns/column.h"
 #include "libs/columns/rollup.h"
@@ -18,8 +18,8 @@ namespace {
 
 constexpr columns::ColumnId kCalls = 3;
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(60);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(60);
 }
 
 const std::vector<columns::MetricColumn>& Columns() {

@@ -8,7 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
@@ -118,7 +118,7 @@ class GroupWriter::Impl {
     if (options_.on_point) options_.on_point(point);
   }
 
-  absl::Status Connect(absl::Time deadline) {
+  absl::Status Connect(clock::SteadyTime deadline) {
     if (connection_ != nullptr && connection_->ok()) return absl::OkStatus();
     connection_.reset();
     // Another server may be behind the address now, with an older state.
@@ -150,7 +150,7 @@ class GroupWriter::Impl {
     return absl::OkStatus();
   }
 
-  static absl::StatusOr<std::string> ReadIdentity(pg::CopyConnection& connection, absl::Time deadline) {
+  static absl::StatusOr<std::string> ReadIdentity(pg::CopyConnection& connection, clock::SteadyTime deadline) {
     auto read = connection.Exec(kIdentity, deadline);
     if (pg::SqlStateOf(read.status()) == "42501") read = connection.Exec("SELECT pg_is_in_recovery(), ''", deadline);
     if (!read.ok()) return read.status();
@@ -169,7 +169,7 @@ class GroupWriter::Impl {
     if (fault == Fault::kPasses) {
       ++failures_;
       // An outage would say it with every group.
-      if (const absl::Time now = absl::Now(); now >= next_warning_) {
+      if (const clock::SteadyTime now = clock::SteadyNow(); now >= next_warning_) {
         PGA_LOG(warn, "groups of batches are not written",
                 {{"groups", failures_}, {"batches_in_the_last", group.size()}, {"status", status}});
         failures_ = 0;
@@ -246,16 +246,16 @@ class GroupWriter::Impl {
         .initial = absl::Milliseconds(10), .max = absl::Milliseconds(500), .multiplier = 2.0, .jitter = 0.5});
     absl::Status status;
     for (int attempt = 1; attempt <= std::max(options_.max_attempts, 1); ++attempt) {
-      if (const absl::Status connected = Connect(absl::Now() + options_.connect_timeout); !connected.ok()) {
+      if (const absl::Status connected = Connect(clock::SteadyNow() + options_.connect_timeout); !connected.ok()) {
         // Whatever a server says before it has seen a batch, it does not say of the batch.
         if (FaultOf(connected) == Fault::kPasses) return connected;
         return absl::UnavailableError(connected.message());
       }
-      status = Attempt(group, absl::Now() + options_.transaction_timeout);
+      status = Attempt(group, clock::SteadyNow() + options_.transaction_timeout);
       if (status.ok()) return status;
       if (connection_->ok() && connection_->in_transaction()) {
         // Whatever comes of it: a connection that cannot roll back is replaced by the next attempt.
-        (void)connection_->Exec("ROLLBACK", absl::Now() + absl::Seconds(5));
+        (void)connection_->Exec("ROLLBACK", clock::SteadyNow() + absl::Seconds(5));
       }
       if (connection_->ok() && connection_->in_transaction()) connection_.reset();
       if (IsWrongServer(status)) {
@@ -264,7 +264,7 @@ class GroupWriter::Impl {
       }
       if (status.code() == absl::StatusCode::kAborted) {
         Count(&GroupWriterStats::serialization_retries);
-        absl::SleepFor(backoff.Next());
+        clock::SleepFor(backoff.Next());
         continue;
       }
       // The connection was lost before COMMIT: nothing has happened.
@@ -274,7 +274,7 @@ class GroupWriter::Impl {
     return status;
   }
 
-  absl::Status Attempt(const std::vector<GroupItem*>& group, absl::Time deadline) {
+  absl::Status Attempt(const std::vector<GroupItem*>& group, clock::SteadyTime deadline) {
     for (GroupItem* item : group) item->accepted = false;
     PGA_RETURN_IF_ERROR(watermarks_.EnsureStreams(*connection_, group, deadline));
     PGA_RETURN_IF_ERROR(records_.Prepare(*connection_, group, deadline));
@@ -343,14 +343,14 @@ class GroupWriter::Impl {
   // again and are recognised.
   absl::Status AfterUnknownCommit(const std::vector<GroupItem*>& group) {
     Count(&GroupWriterStats::unknown_commits);
-    const absl::Time deadline = absl::Now() + options_.lookup_timeout;
+    const clock::SteadyTime deadline = clock::SteadyNow() + options_.lookup_timeout;
     retry::Backoff backoff(retry::BackoffPolicy{
         .initial = absl::Milliseconds(50), .max = absl::Seconds(1), .multiplier = 2.0, .jitter = 0.5});
     absl::Status status;
-    while (absl::Now() < deadline) {
+    while (clock::SteadyNow() < deadline) {
       status = LookUp(group, deadline);
       if (status.ok()) return status;
-      absl::SleepFor(std::min(backoff.Next(), std::max(deadline - absl::Now(), absl::ZeroDuration())));
+      clock::SleepFor(std::min(backoff.Next(), std::max(deadline - clock::SteadyNow(), absl::ZeroDuration())));
     }
     PGA_LOG(warn, "the outcome of a COMMIT is still not known", {{"status", status.ToString()}});
     connection_.reset();
@@ -358,8 +358,8 @@ class GroupWriter::Impl {
     return absl::OkStatus();
   }
 
-  absl::Status LookUp(const std::vector<GroupItem*>& group, absl::Time deadline) {
-    PGA_RETURN_IF_ERROR(Connect(std::min(deadline, absl::Now() + options_.connect_timeout)));
+  absl::Status LookUp(const std::vector<GroupItem*>& group, clock::SteadyTime deadline) {
+    PGA_RETURN_IF_ERROR(Connect(std::min(deadline, clock::SteadyNow() + options_.connect_timeout)));
     auto begun = connection_->Exec("BEGIN", deadline);
     if (!begun.ok()) return begun.status();
     Watermarks now;
@@ -386,7 +386,7 @@ class GroupWriter::Impl {
   bool unsynced_ = true;
   std::string last_notice_;
   int64_t failures_ = 0;
-  absl::Time next_warning_ = absl::InfinitePast();
+  clock::SteadyTime next_warning_ = clock::SteadyTime::InfinitePast();
   StreamWatermarks watermarks_;
   RecordWriter records_;
   std::map<BatchKey, int> failed_alone_;

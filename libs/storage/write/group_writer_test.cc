@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/testing.h"
@@ -209,9 +209,9 @@ TEST_F(GroupWriterTest, LockedWatermarkDoesNotHoldUpTheOthers) {
                         " FOR UPDATE"));
   auto a2 = a.Next();
   auto b2 = b.Next();
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   const auto results = writer->WriteGroup({a2.get(), b2.get()});
-  EXPECT_LT(absl::Now() - started, absl::Seconds(2));
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(2));
   EXPECT_THAT(Outcomes(results), ElementsAre(BatchOutcome::kLocked, BatchOutcome::kCommitted));
   db_.Exec("ROLLBACK");
   EXPECT_EQ(WriteOne(*writer, a2).outcome, BatchOutcome::kCommitted);
@@ -669,11 +669,11 @@ TEST_F(UnknownCommitTest, UndecidedIsNotAcknowledged) {
       },
       absl::Seconds(1));
   auto batch = a.Next();
-  const absl::Time started = absl::Now();
+  const clock::SteadyTime started = clock::SteadyNow();
   const BatchResult result = WriteOne(*writer, batch);
   breaker.join();
   EXPECT_EQ(result.outcome, BatchOutcome::kRetry);
-  EXPECT_LT(absl::Now() - started, absl::Seconds(10));
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(10));
   proxy_.DropAll();
   ASSERT_TRUE(Eventually([&] {
     const BatchOutcome outcome = WriteOne(*writer, batch).outcome;
@@ -849,8 +849,8 @@ TEST_F(GroupWriterTest, AccountHoldsThroughKillsOfBackendsAndServer) {
   const auto run = [&](size_t first) {
     auto writer = MakeWriter(db->url());
     size_t done[2] = {0, 0};
-    const absl::Time deadline = absl::Now() + absl::Seconds(90);
-    while ((done[0] < kBatches || done[1] < kBatches) && absl::Now() < deadline) {
+    const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(90);
+    while ((done[0] < kBatches || done[1] < kBatches) && clock::SteadyNow() < deadline) {
       std::vector<const PreparedBatch*> group;
       std::vector<size_t> owner;
       for (size_t c = 0; c < 2; ++c) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/text.h"
 #include "libs/pg/binary.h"
 #include "libs/status/status.h"
@@ -18,7 +19,7 @@ constexpr size_t kMaxMessageBytes = 2'000;
 }  // namespace
 
 absl::Status RecordWriter::Prepare(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                   absl::Time deadline) {
+                                   clock::SteadyTime deadline) {
   for (size_t i = 0; i < kRecordKinds; ++i) {
     const auto kind = static_cast<RecordKind>(i);
     if (session_ready_[i] || TypeOf(kind).session_sql == nullptr) continue;
@@ -33,7 +34,7 @@ absl::Status RecordWriter::Prepare(pg::CopyConnection& connection, const std::ve
 }
 
 absl::Status RecordWriter::Copy(pg::CopyConnection& connection, RecordKind kind,
-                                const std::vector<std::string_view>& pieces, int64_t rows, absl::Time deadline) {
+                                const std::vector<std::string_view>& pieces, int64_t rows, clock::SteadyTime deadline) {
   const RecordType& type = TypeOf(kind);
   PGA_RETURN_IF_ERROR(connection.BeginCopy(type.copy_sql, deadline));
   buffer_.clear();
@@ -63,7 +64,7 @@ absl::Status RecordWriter::Copy(pg::CopyConnection& connection, RecordKind kind,
 }
 
 absl::Status RecordWriter::Write(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                 absl::Time deadline) {
+                                 clock::SteadyTime deadline) {
   // What depends on what became of the batches.
   RecordSets own;
   for (const GroupItem* item : group) {

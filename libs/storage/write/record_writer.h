@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/write/group_item.h"
 #include "libs/storage/write/records.h"
@@ -28,14 +29,15 @@ class RecordWriter {
   void Forget() { session_ready_ = {}; }
 
   // Before the transaction: what the kinds of records in the group need of the session.
-  absl::Status Prepare(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+  absl::Status Prepare(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                       clock::SteadyTime deadline);
 
   // Inside the transaction: the records of accepted batches. INTERNAL if the server stored another number of rows.
-  absl::Status Write(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+  absl::Status Write(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, clock::SteadyTime deadline);
 
  private:
   absl::Status Copy(pg::CopyConnection& connection, RecordKind kind, const std::vector<std::string_view>& pieces,
-                    int64_t rows, absl::Time deadline);
+                    int64_t rows, clock::SteadyTime deadline);
 
   const std::function<void()> on_mid_copy_;
   // Kinds whose session_sql has run.

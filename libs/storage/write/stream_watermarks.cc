@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/status.h"
@@ -66,7 +67,7 @@ void Stale(GroupItem* item) {
 }  // namespace
 
 absl::Status StreamWatermarks::EnsureStreams(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                             absl::Time deadline) {
+                                             clock::SteadyTime deadline) {
   std::map<StreamKey, const PreparedBatch*> unknown;
   for (const GroupItem* item : group) {
     if (!known_streams_.contains(item->key())) unknown[item->key()] = item->batch;
@@ -89,7 +90,8 @@ absl::Status StreamWatermarks::EnsureStreams(pg::CopyConnection& connection, con
 }
 
 absl::Status StreamWatermarks::Read(pg::CopyConnection& connection, const char* sql,
-                                    const std::vector<GroupItem*>& group, absl::Time deadline, Watermarks* watermarks) {
+                                    const std::vector<GroupItem*>& group, clock::SteadyTime deadline,
+                                    Watermarks* watermarks) {
   std::set<StreamKey> keys;
   for (const GroupItem* item : group) keys.insert(item->key());
   ArrayText collectors, streams;
@@ -109,17 +111,17 @@ absl::Status StreamWatermarks::Read(pg::CopyConnection& connection, const char* 
 }
 
 absl::Status StreamWatermarks::Lock(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                    absl::Time deadline, Watermarks* watermarks) {
+                                    clock::SteadyTime deadline, Watermarks* watermarks) {
   return Read(connection, kLockWatermarks, group, deadline, watermarks);
 }
 
 absl::Status StreamWatermarks::LockAndWait(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                           absl::Time deadline, Watermarks* watermarks) {
+                                           clock::SteadyTime deadline, Watermarks* watermarks) {
   return Read(connection, kLookUpWatermarks, group, deadline, watermarks);
 }
 
 absl::Status StreamWatermarks::CheckOwners(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                           absl::Time deadline) {
+                                           clock::SteadyTime deadline) {
   std::set<int32_t> sources;
   for (const GroupItem* item : group) {
     if (!item->quarantine_reason.empty()) continue;
@@ -167,7 +169,7 @@ absl::Status StreamWatermarks::CheckOwners(pg::CopyConnection& connection, const
 }
 
 absl::Status StreamWatermarks::Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                      absl::Time deadline, Watermarks* state) {
+                                      clock::SteadyTime deadline, Watermarks* state) {
   std::vector<GroupItem*> repeats;
   const Watermarks committed = *state;
   for (GroupItem* item : group) {
@@ -224,7 +226,8 @@ absl::Status StreamWatermarks::Decide(pg::CopyConnection& connection, const std:
   return CheckRepeats(connection, repeats, deadline);
 }
 
-absl::Status StreamWatermarks::DecideMissing(pg::CopyConnection& connection, GroupItem* item, absl::Time deadline) {
+absl::Status StreamWatermarks::DecideMissing(pg::CopyConnection& connection, GroupItem* item,
+                                             clock::SteadyTime deadline) {
   auto found = connection.Exec(
       kMissingWatermark, {static_cast<int64_t>(item->batch->collector), frame::FormatUuid(item->batch->stream_id)},
       deadline);
@@ -256,7 +259,7 @@ absl::Status StreamWatermarks::DecideMissing(pg::CopyConnection& connection, Gro
 
 // A repeat whose receipt has another hash is not a repeat but the batch of a clone or of an older state.
 absl::Status StreamWatermarks::CheckRepeats(pg::CopyConnection& connection, const std::vector<GroupItem*>& repeats,
-                                            absl::Time deadline) {
+                                            clock::SteadyTime deadline) {
   if (repeats.empty()) return absl::OkStatus();
   ArrayText indexes, collectors, streams, seqs;
   for (size_t i = 0; i < repeats.size(); ++i) {
@@ -276,7 +279,7 @@ absl::Status StreamWatermarks::CheckRepeats(pg::CopyConnection& connection, cons
 }
 
 absl::Status StreamWatermarks::Update(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
-                                      const Watermarks& after, bool all, absl::Time deadline) {
+                                      const Watermarks& after, bool all, clock::SteadyTime deadline) {
   std::set<StreamKey> moved;
   for (const GroupItem* item : group) {
     if (item->accepted || (all && after.contains(item->key()))) moved.insert(item->key());

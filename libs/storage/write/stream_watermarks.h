@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/write/group_item.h"
 
@@ -22,36 +23,38 @@ class StreamWatermarks {
   void Forget() { known_streams_.clear(); }
 
   // Before the transaction: makes the rows of streams that come for the first time.
-  absl::Status EnsureStreams(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+  absl::Status EnsureStreams(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                             clock::SteadyTime deadline);
 
   // Inside the transaction: locks and reads the group's watermarks. Rows that another writer holds are left out.
-  absl::Status Lock(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
+  absl::Status Lock(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, clock::SteadyTime deadline,
                     Watermarks* watermarks);
   // The same, but waits for other writers: for use when the outcome of a COMMIT is not known.
-  absl::Status LockAndWait(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
-                           Watermarks* watermarks);
+  absl::Status LockAndWait(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                           clock::SteadyTime deadline, Watermarks* watermarks);
 
   // Whether the sources of each batch are its collector's: marks items stale or gives them a reason for quarantine, and
   // keeps owners from changing until the transaction ends. To be called before Decide, because a stale batch must not
   // move its watermark.
-  absl::Status CheckOwners(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline);
+  absl::Status CheckOwners(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                           clock::SteadyTime deadline);
 
   // Walks each stream from its watermark: items that are next become accepted and move it in `state`, all others get
   // their result.
-  absl::Status Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, absl::Time deadline,
+  absl::Status Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, clock::SteadyTime deadline,
                       Watermarks* state);
 
   // Writes the watermarks of streams with accepted items; with `all` those of every stream of the group that
   // `after` has. INTERNAL if a row is missing.
   absl::Status Update(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, const Watermarks& after,
-                      bool all, absl::Time deadline);
+                      bool all, clock::SteadyTime deadline);
 
  private:
   absl::Status Read(pg::CopyConnection& connection, const char* sql, const std::vector<GroupItem*>& group,
-                    absl::Time deadline, Watermarks* watermarks);
-  absl::Status DecideMissing(pg::CopyConnection& connection, GroupItem* item, absl::Time deadline);
+                    clock::SteadyTime deadline, Watermarks* watermarks);
+  absl::Status DecideMissing(pg::CopyConnection& connection, GroupItem* item, clock::SteadyTime deadline);
   absl::Status CheckRepeats(pg::CopyConnection& connection, const std::vector<GroupItem*>& repeats,
-                            absl::Time deadline);
+                            clock::SteadyTime deadline);
 
   // Streams whose rows were there.
   absl::flat_hash_set<StreamKey> known_streams_;

@@ -13,7 +13,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
 #include "libs/columns/column.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/uuid.h"
@@ -39,8 +40,8 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
-absl::Time Soon() {
-  return absl::Now() + absl::Seconds(30);
+clock::SteadyTime Soon() {
+  return clock::SteadyNow() + absl::Seconds(30);
 }
 
 }  // namespace
@@ -175,7 +176,7 @@ std::vector<int64_t> StreamMaker::Calls(int64_t base, int64_t seq, int rows) {
 std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
   const int64_t number = seq() + 1;
   // Frames of one source differ in their instant.
-  const int64_t now_us = absl::ToUnixMicros(absl::Now() - age) + number;
+  const int64_t now_us = absl::ToUnixMicros(clock::WallNow() - age) + number;
   columns::Column label(columns::Type::kText), calls(columns::Type::kInt), reading(columns::Type::kDouble),
       since(columns::Type::kInt);
   for (int row = 0; row < rows; ++row) {
@@ -199,7 +200,7 @@ std::unique_ptr<PreparedBatch> StreamMaker::Make(int rows, bool poison) {
   batch->prev_hash = hashes_.back();
   batch->payload = absl::StrCat("payload of ", number, poison ? " refused " : " ", now_us, frame::RandomUuid());
   batch->hash = frame::ChainHash(batch->prev_hash, stream_id_, number, batch->payload);
-  batch->received_us = absl::ToUnixMicros(absl::Now());
+  batch->received_us = absl::ToUnixMicros(clock::WallNow());
   batch->row_count = rows;
   batch->wire_bytes = static_cast<int32_t>(batch->payload.size());
   AppendFrame({.source = source_,
@@ -243,7 +244,7 @@ std::unique_ptr<PreparedBatch> StreamMaker::NextGap(int64_t count) {
   batch->seq = seq();
   batch->prev_hash = before;
   batch->hash = hashes_.back();
-  batch->received_us = absl::ToUnixMicros(absl::Now());
+  batch->received_us = absl::ToUnixMicros(clock::WallNow());
   AppendLostInterval({.received_us = batch->received_us,
                       .collector = collector_,
                       .source = source_,
