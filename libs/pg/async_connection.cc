@@ -324,7 +324,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
   add("sslrootcert", options.sslrootcert);
   add("gssencmode", "disable");
   add("application_name", options.application_name);
-  add("client_encoding", "UTF8");
+  add("client_encoding", options.client_encoding);
   add("keepalives_idle", "10");
   add("keepalives_interval", "5");
   add("keepalives_count", "3");
@@ -339,6 +339,8 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
   PGconn* raw = PQconnectStartParams(keywords.data(), pointers.data(), /*expand_dbname=*/0);
   if (raw == nullptr) co_return absl::ResourceExhaustedError("out of memory");
   std::unique_ptr<AsyncConnection> connection(new AsyncConnection(raw, io));
+  // Details and contexts of an error may quote data and statements.
+  PQsetErrorVerbosity(raw, PQERRORS_TERSE);
   PQsetNoticeProcessor(
       raw, [](void*, const char*) {}, nullptr);
   if (PQstatus(raw) == CONNECTION_BAD) co_return ConnectFailure(raw);

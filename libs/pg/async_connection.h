@@ -59,6 +59,8 @@ struct AsyncConnectOptions {
   // Empty = libpq's default.
   std::string sslrootcert;
   std::string application_name;
+  // SQL_ASCII: texts and names come and go as the bytes that the server stores.
+  std::string client_encoding = "UTF8";
   // For name look-up, connecting, TLS and authentication together.
   absl::Duration connect_timeout = absl::Seconds(5);
 };

@@ -27,6 +27,7 @@ void ActivityCounts::Add(const SampledSession& session) {
     count.in_sample = 0;
   }
   ++count.samples;
+  count.text_replaced = count.text_replaced || session.text_replaced;
   count.most = std::max(count.most, ++count.in_sample);
   count.xact_age_us = std::max(count.xact_age_us, session.xact_age_us);
   count.query_age_us = std::max(count.query_age_us, session.query_age_us);
@@ -49,7 +50,7 @@ void ActivityCounts::Fill(Reading* reading) const {
     reading->AddRow();
     const std::string* values[] = {&std::get<0>(key), &std::get<1>(key), &std::get<2>(key), &std::get<3>(key),
                                    &std::get<5>(key), &std::get<6>(key), &std::get<7>(key)};
-    for (size_t i = 0; i < std::size(texts); ++i) reading->SetText(texts[i], *values[i]);
+    for (size_t i = 0; i < std::size(texts); ++i) reading->SetText(texts[i], *values[i], count.text_replaced);
     if (std::get<4>(key) != 0) reading->SetInt(query_id, std::get<4>(key));
     reading->SetInt(samples, count.samples);
     reading->SetDouble(average,
@@ -65,6 +66,7 @@ void ActivityCounts::Merge(const ActivityCounts& other) {
   for (const auto& [key, theirs] : other.counts_) {
     Count& ours = counts_[key];
     ours.samples += theirs.samples;
+    ours.text_replaced = ours.text_replaced || theirs.text_replaced;
     ours.most = std::max(ours.most, theirs.most);
     ours.xact_age_us = std::max(ours.xact_age_us, theirs.xact_age_us);
     ours.query_age_us = std::max(ours.query_age_us, theirs.query_age_us);

@@ -24,6 +24,7 @@ struct SampledSession {
   int64_t xact_age_us = 0;
   int64_t query_age_us = 0;
   int64_t state_age_us = 0;
+  bool text_replaced = false;  // a part of a text was no character
 };
 
 class ActivityCounts {
@@ -52,6 +53,7 @@ class ActivityCounts {
     int64_t xact_age_us = 0;
     int64_t query_age_us = 0;
     int64_t state_age_us = 0;
+    bool text_replaced = false;
   };
 
   std::map<Key, Count> counts_;

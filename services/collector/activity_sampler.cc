@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "libs/frame/limits.h"
 #include "libs/status/status.h"
 
 namespace pga::collector {
@@ -60,11 +61,14 @@ asio::awaitable<absl::Status> ActivitySampler::Sample(SourceSession* session) {
   // A sample that fails half-way is none: it must not count as one with nobody in it.
   ActivityCounts counts;
   counts.BeginSample();
-  pg::AsyncConnection::RowSink sink = [&counts, &waiting](const pg::AsyncRow& row) {
+  pg::AsyncConnection::RowSink sink = [&counts, &waiting, session](const pg::AsyncRow& row) {
     SampledSession sample;
-    sample.datname = TextOf(row, 0);
-    sample.usename = TextOf(row, 1);
-    sample.application_name = TextOf(row, 2);
+    const auto shared = [&](int column) {
+      return session->shared_texts.DecodeShared(TextOf(row, column), frame::kMaxTextBytes, &sample.text_replaced);
+    };
+    sample.datname = shared(0);
+    sample.usename = shared(1);
+    sample.application_name = shared(2);
     sample.backend_type = TextOf(row, 3);
     sample.query_id = IntOf(row, 4);
     sample.state = TextOf(row, 5);
@@ -124,7 +128,9 @@ asio::awaitable<absl::Status> ActivitySampler::ReadBlocking(SourceSession* sessi
         const int column = shape.Find(kColumns[i]);
         if (column < 0 || row.IsNull(i)) continue;
         if (shape.type(column) == catalogpb::COLUMN_TYPE_TEXT) {
-          reading.SetText(column, TextOf(row, i));
+          bool replaced = false;
+          const std::string text = session->shared_texts.DecodeShared(TextOf(row, i), frame::kMaxTextBytes, &replaced);
+          reading.SetText(column, text, replaced);
         } else if (shape.type(column) == catalogpb::COLUMN_TYPE_TIMESTAMPTZ) {
           PGA_ASSIGN_OR_RETURN(const int64_t value, row.TimestampUs(i));
           reading.SetInt(column, value);

@@ -1,25 +1,42 @@
 #include "services/collector/metric_reader.h"
 
-#include <map>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "libs/frame/limits.h"
 #include "libs/status/status.h"
-#include "services/collector/query_text.h"
 
 namespace pga::collector {
 namespace {
 
 namespace asio = boost::asio;
 
+// How a text of a column becomes valid UTF-8.
+enum class TextKind {
+  kOwn,     // a name of the database that is read
+  kShared,  // a name that all databases share
+  kQuery,   // a statement of a session of any database
+};
+
+TextKind KindOf(const catalogpb::Metric& metric, std::string_view column) {
+  for (const std::string_view query : {"query", "blocked_query", "blocking_query", "last_query"}) {
+    if (column == query) return TextKind::kQuery;
+  }
+  if (metric.scope() != catalogpb::SCOPE_DATABASE || column == "datname" || column == "username" ||
+      column == "rolname" || column == "application_name" || column.ends_with("usename")) {
+    return TextKind::kShared;
+  }
+  return TextKind::kOwn;
+}
+
 // Where the columns of a result go in a reading: by name.
 class RowReader {
  public:
-  RowReader(Reading* reading, std::map<int, QueryTextMode> redacted)
-      : reading_(reading), redacted_(std::move(redacted)) {}
+  RowReader(Reading* reading, SourceSession* session, TextRedactor* redactor)
+      : reading_(reading), session_(session), redactor_(redactor) {}
 
   absl::Status operator()(const pg::AsyncRow& row) {
     if (places_.empty()) {
@@ -49,12 +66,7 @@ class RowReader {
       }
       case catalogpb::COLUMN_TYPE_TEXT: {
         PGA_ASSIGN_OR_RETURN(const std::string_view value, row.Text(i));
-        const auto redact = redacted_.find(column);
-        if (redact == redacted_.end()) {
-          reading_->SetText(column, value);
-        } else {
-          reading_->SetText(column, RedactQuery(value, redact->second));
-        }
+        SetText(column, value);
         break;
       }
       case catalogpb::COLUMN_TYPE_TIMESTAMPTZ: {
@@ -80,19 +92,29 @@ class RowReader {
     return absl::OkStatus();
   }
 
+  void SetText(int column, std::string_view value) {
+    const catalogpb::Metric& metric = reading_->shape().metric();
+    bool replaced = false;
+    std::string text;
+    switch (KindOf(metric, metric.columns(column).name())) {
+      case TextKind::kOwn:
+        text = session_->own_texts.Decode(value, frame::kMaxTextBytes, &replaced);
+        break;
+      case TextKind::kShared:
+        text = session_->shared_texts.DecodeShared(value, frame::kMaxTextBytes, &replaced);
+        break;
+      case TextKind::kQuery:
+        text = redactor_->Redact(session_->shared_texts.DecodeShared(value, frame::kMaxTextBytes, &replaced));
+        break;
+    }
+    reading_->SetText(column, text, replaced);
+  }
+
   Reading* reading_;
-  std::map<int, QueryTextMode> redacted_;
+  SourceSession* session_;
+  TextRedactor* redactor_;
   std::vector<int> places_;
 };
-
-// Columns that hold a statement's text get the same treatment as statements.
-std::map<int, QueryTextMode> TextColumns(const MetricShape& shape, QueryTextMode mode) {
-  std::map<int, QueryTextMode> columns;
-  for (const char* name : {"query", "blocked_query", "blocking_query", "last_query"}) {
-    if (const int column = shape.Find(name); column >= 0) columns[column] = mode;
-  }
-  return columns;
-}
 
 // When pg_stat_statements was reset and how often it evicted; zeros before version 1.9, which does not tell.
 asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const Extension& extension, int64_t* reset_us,
@@ -114,7 +136,7 @@ asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const E
 
 }  // namespace
 
-asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, TextRedactor* redactor,
                                          clock::Clock* clock, std::optional<Observation>* observation) {
   observation->reset();
   const catalogpb::Metric& metric = *task->metric;
@@ -138,7 +160,7 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
     }
     seen.collected_at_us = absl::ToUnixMicros(clock->Now());
     seen.boot_nanos = clock->BoottimeNanos();
-    status = co_await ReadRows(session, task->metric, *sql, mode, &task->reading);
+    status = co_await ReadRows(session, task->metric, *sql, redactor, &task->reading);
     if (!status.ok()) co_return status;
     if (!statements) break;
     status = co_await ReadStatementsInfo(session, extension, &seen.view_reset_us, &seen.evictions);
@@ -180,9 +202,9 @@ absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalo
 }
 
 asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
-                                       QueryTextMode mode, Reading* reading) {
+                                       TextRedactor* redactor, Reading* reading) {
   reading->Clear();
-  RowReader reader(reading, TextColumns(reading->shape(), mode));
+  RowReader reader(reading, session, redactor);
   const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
   pg::AsyncConnection::RowSink sink = std::move(reader);
   absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));

@@ -14,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
-#include "services/collector/config.h"
 #include "services/collector/delta_engine.h"
 #include "services/collector/reading.h"
 #include "services/collector/source_session.h"
+#include "services/collector/text_redactor.h"
 
 namespace pga::collector {
 
@@ -38,12 +38,12 @@ absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalo
 
 // Runs `sql` and replaces what is in `reading` by its rows.
 boost::asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
-                                              QueryTextMode mode, Reading* reading);
+                                              TextRedactor* redactor, Reading* reading);
 
 // Reads the metric into task->reading and says under which circumstances; `observation` stays empty when the metric is
 // not for this server. Statements are read again when their statistics were reset meanwhile, ABORTED if that does not
 // end. NOT_FOUND if an extension, table or column is missing.
-boost::asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, QueryTextMode mode,
+boost::asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, TextRedactor* redactor,
                                                 clock::Clock* clock, std::optional<Observation>* observation);
 
 }  // namespace pga::collector

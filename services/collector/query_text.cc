@@ -1,237 +1,303 @@
 #include "services/collector/query_text.h"
 
-#include <cctype>
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
+#include "services/collector/postgres_lexer.h"
+#include "services/collector/secret_words.h"
+#include "services/collector/sql_scanner.h"
 
 namespace pga::collector {
 namespace {
 
-bool IsIdentifierStart(char c) {
-  return absl::ascii_isalpha(static_cast<unsigned char>(c)) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+// What happens to a byte; the greater wins where readings differ.
+enum Fate : uint8_t { kStays = 0, kBlank = 1, kReplaced = 2 };
+
+using Tokens = std::span<const SqlToken>;
+
+bool IsValue(const SqlToken& token) {
+  return token.kind == SqlTokenKind::kLiteral || token.kind == SqlTokenKind::kNumber;
 }
-bool IsIdentifier(char c) {
-  return IsIdentifierStart(c) || absl::ascii_isdigit(static_cast<unsigned char>(c)) || c == '$';
-}
-bool IsDigit(char c) {
-  return absl::ascii_isdigit(static_cast<unsigned char>(c));
+bool IsName(const SqlToken& token) {
+  return token.kind == SqlTokenKind::kWord || token.kind == SqlTokenKind::kQuotedIdentifier;
 }
 
-bool SameWord(std::string_view a, std::string_view b) {
-  return absl::EqualsIgnoreCase(absl::string_view(a.data(), a.size()), absl::string_view(b.data(), b.size()));
+bool SameValues(const SqlReading& a, const SqlReading& b) {
+  return a.end == b.end && std::equal(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end(),
+                                      [](const SqlToken& x, const SqlToken& y) {
+                                        return x.begin == y.begin && x.end == y.end && x.kind == y.kind;
+                                      });
 }
 
-bool HoldsWord(std::string_view text, std::string_view word) {
-  const std::string lower = absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));
-  return absl::StrContains(lower, absl::string_view(word.data(), word.size()));
-}
-
-// Words after which a literal is a secret: CREATE ROLE ... PASSWORD 'x', OPTIONS (password 'x'), SET x = ...
-bool NamesSecret(std::string_view word) {
-  for (const char* hint : {"password", "passwd", "secret", "token", "passphrase", "api_key", "apikey"}) {
-    if (HoldsWord(word, hint)) return true;
+// Every way in which a server may read the text; at least one.
+std::vector<SqlReading> Readings(std::string_view text, bool* careful) {
+  std::vector<SqlReading> readings;
+  std::optional<SqlReading> postgres = ScanWithPostgres(std::string(text));
+  *careful = !postgres.has_value();
+  SqlReading plain = ScanSql(text, {});
+  // Only a backslash before a quote is read differently with standard_conforming_strings = off.
+  if (text.find("\\'") != std::string_view::npos) {
+    SqlReading escaped = ScanSql(text, {.backslash_escapes = true});
+    if (!SameValues(plain, escaped)) {
+      *careful = true;
+      readings.push_back(std::move(escaped));
+    }
   }
-  return false;
+  if (postgres.has_value()) {
+    readings.push_back(*std::move(postgres));
+  } else {
+    for (const bool escapes : {false, true}) {
+      readings.push_back(ScanSql(text, {.backslash_escapes = escapes, .short_numbers = true}));
+    }
+  }
+  readings.push_back(std::move(plain));
+  return readings;
 }
 
-// A literal that carries a secret whatever stands before it: a connection string or URL with a password.
-bool CarriesSecret(std::string_view literal) {
-  if (HoldsWord(literal, "password=") || HoldsWord(literal, "password =") || HoldsWord(literal, "passwd=")) return true;
-  const size_t scheme = literal.find("://");
-  if (scheme == std::string_view::npos) return false;
-  const size_t at = literal.find('@', scheme);
-  return at != std::string_view::npos && literal.find(':', scheme + 3) < at;
-}
-
-class Redactor {
+// One statement of a text, without comments.
+class Statement {
  public:
-  Redactor(std::string_view text, QueryTextMode mode) : text_(text), mode_(mode) {}
+  Statement(std::string_view text, Tokens tokens) : text_(text), tokens_(tokens) {}
 
-  std::string Run() {
-    while (at_ < text_.size() && !cut_) Step();
-    while (!out_.empty() && absl::ascii_isspace(static_cast<unsigned char>(out_.back()))) out_.pop_back();
-    return std::move(out_);
+  auto begin() const { return tokens_.begin(); }
+  auto end() const { return tokens_.end(); }
+  size_t size() const { return tokens_.size(); }
+  const SqlToken& operator[](size_t i) const { return tokens_[i]; }
+  std::string_view TextAt(size_t i) const {
+    return i < size() ? text_.substr(tokens_[i].begin, tokens_[i].end - tokens_[i].begin) : std::string_view();
+  }
+  bool Is(size_t i, std::string_view lower) const {
+    return i < size() && !IsValue(tokens_[i]) && IsWord(TextAt(i), lower);
+  }
+  bool IsAny(size_t i, std::span<const std::string_view> words) const {
+    return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return Is(i, word); });
+  }
+  bool IsNameAt(size_t i) const { return i < size() && IsName(tokens_[i]); }
+  // The first of `words` from `from` on; size() if there is none.
+  size_t Find(size_t from, std::span<const std::string_view> words) const {
+    while (from < size() && !IsAny(from, words)) ++from;
+    return std::min(from, size());
+  }
+  // Behind name.name.name at `i`.
+  size_t BehindName(size_t i) const {
+    while (IsNameAt(i) && Is(i + 1, ".")) i += 2;
+    return std::min(i + 1, size());
   }
 
  private:
-  char Peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool normalized() const { return mode_ == QueryTextMode::kNormalized; }
-
-  void Step() {
-    const char c = Peek();
-    if (c == '-' && Peek(1) == '-') return LineComment();
-    if (c == '/' && Peek(1) == '*') return BlockComment();
-    if (c == '\'') return Literal(at_, /*escapes=*/false);
-    if (c == '"') return QuotedIdentifier();
-    if (c == '$') return Dollar();
-    if (IsDigit(c) || (c == '.' && IsDigit(Peek(1)))) return Number();
-    if (IsIdentifierStart(c)) return Word();
-    if (c == ';' || c == ',' || c == ')') secret_next_ = false;
-    out_.push_back(c);
-    ++at_;
-  }
-
-  void LineComment() {
-    const size_t end = text_.find('\n', at_);
-    Comment(end == std::string_view::npos ? text_.size() : end);
-  }
-
-  void BlockComment() {
-    size_t depth = 0;
-    for (size_t i = at_; i + 1 < text_.size(); ++i) {
-      if (text_[i] == '/' && text_[i + 1] == '*') {
-        ++depth;
-        ++i;
-      } else if (text_[i] == '*' && text_[i + 1] == '/') {
-        ++i;
-        if (--depth == 0) return Comment(i + 1);
-      }
-    }
-    cut_ = true;
-  }
-
-  void Comment(size_t end) {
-    const std::string_view comment = text_.substr(at_, end - at_);
-    if (normalized() || NamesSecret(comment) || CarriesSecret(comment)) {
-      if (out_.empty() || out_.back() != ' ') out_.push_back(' ');
-    } else {
-      out_.append(comment);
-    }
-    at_ = end;
-  }
-
-  // A quoted literal that begins (with its prefix) at `begin`; at_ stands on the quote.
-  void Literal(size_t begin, bool escapes) {
-    size_t i = at_ + 1;
-    for (; i < text_.size(); ++i) {
-      if (escapes && text_[i] == '\\') {
-        ++i;
-      } else if (text_[i] == '\'') {
-        if (i + 1 < text_.size() && text_[i + 1] == '\'') {
-          ++i;
-        } else {
-          break;
-        }
-      }
-    }
-    if (i >= text_.size()) {
-      cut_ = true;
-      return;
-    }
-    Emit(text_.substr(begin, i + 1 - begin), text_.substr(at_ + 1, i - at_ - 1));
-    at_ = i + 1;
-  }
-
-  void Emit(std::string_view whole, std::string_view content) {
-    if (secret_next_ || CarriesSecret(content)) {
-      out_.append("'***'");
-    } else if (normalized()) {
-      out_.push_back('?');
-    } else {
-      out_.append(whole);
-    }
-    secret_next_ = false;
-  }
-
-  void QuotedIdentifier() {
-    size_t i = at_ + 1;
-    for (; i < text_.size(); ++i) {
-      if (text_[i] != '"') continue;
-      if (i + 1 < text_.size() && text_[i + 1] == '"') {
-        ++i;
-      } else {
-        break;
-      }
-    }
-    if (i >= text_.size()) {
-      cut_ = true;
-      return;
-    }
-    const std::string_view identifier = text_.substr(at_, i + 1 - at_);
-    secret_next_ = NamesSecret(identifier);
-    out_.append(identifier);
-    at_ = i + 1;
-  }
-
-  // $1, $$text$$ or $tag$text$tag$.
-  void Dollar() {
-    if (IsDigit(Peek(1))) {
-      out_.push_back('$');
-      ++at_;
-      while (IsDigit(Peek())) out_.push_back(text_[at_++]);
-      secret_next_ = false;
-      return;
-    }
-    size_t i = at_ + 1;
-    while (i < text_.size() && text_[i] != '$' && IsIdentifier(text_[i])) ++i;
-    if (i >= text_.size() || text_[i] != '$') {
-      out_.push_back('$');
-      ++at_;
-      return;
-    }
-    const std::string_view tag = text_.substr(at_, i + 1 - at_);
-    const size_t end = text_.find(tag, i + 1);
-    if (end == std::string_view::npos) {
-      cut_ = true;
-      return;
-    }
-    Emit(text_.substr(at_, end + tag.size() - at_), text_.substr(i + 1, end - i - 1));
-    at_ = end + tag.size();
-  }
-
-  void Number() {
-    const size_t begin = at_;
-    while (at_ < text_.size()) {
-      const char c = text_[at_];
-      const bool exponent_sign =
-          (c == '+' || c == '-') && (text_[at_ - 1] == 'e' || text_[at_ - 1] == 'E') && at_ > begin && IsDigit(Peek(1));
-      if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && !exponent_sign) break;
-      ++at_;
-    }
-    if (normalized() || secret_next_) {
-      out_.push_back('?');
-    } else {
-      out_.append(text_.substr(begin, at_ - begin));
-    }
-    secret_next_ = false;
-  }
-
-  void Word() {
-    const size_t begin = at_;
-    while (at_ < text_.size() && IsIdentifier(text_[at_])) ++at_;
-    const std::string_view word = text_.substr(begin, at_ - begin);
-    if (Peek() == '\'' && (SameWord(word, "e") || SameWord(word, "b") || SameWord(word, "x") || SameWord(word, "n"))) {
-      return Literal(begin, SameWord(word, "e"));
-    }
-    if (SameWord(word, "u") && Peek() == '&' && Peek(1) == '\'') {
-      ++at_;
-      return Literal(begin, false);
-    }
-    out_.append(word);
-    // PASSWORD 'x', password = 'x', SET my.password TO 'x': words between the name and the literal keep it.
-    if (NamesSecret(word)) {
-      secret_next_ = true;
-    } else if (!SameWord(word, "to") && !SameWord(word, "is")) {
-      secret_next_ = false;
-    }
-  }
-
   std::string_view text_;
-  QueryTextMode mode_;
-  size_t at_ = 0;
-  bool cut_ = false;
-  bool secret_next_ = false;
-  std::string out_;
+  Tokens tokens_;
 };
+
+std::vector<SqlToken> WithoutComments(const SqlReading& reading) {
+  std::vector<SqlToken> tokens;
+  std::copy_if(reading.tokens.begin(), reading.tokens.end(), std::back_inserter(tokens),
+               [](const SqlToken& token) { return token.kind != SqlTokenKind::kComment; });
+  return tokens;
+}
+
+template <typename Visit>
+void ForEachStatement(std::string_view text, Tokens tokens, Visit visit) {
+  for (size_t begin = 0; begin < tokens.size();) {
+    size_t end = begin;
+    while (end < tokens.size() && text[tokens[end].begin] != ';') ++end;
+    if (end > begin) visit(Statement(text, tokens.subspan(begin, end - begin)));
+    begin = end + 1;
+  }
+}
+
+constexpr std::string_view kAssigns[] = {"to", "="};
+
+// Values that the grammar takes as bare words, so that no lexer tells them from names.
+class BareValues {
+ public:
+  BareValues(const Statement& statement, std::vector<uint8_t>* fates) : s_(statement), fates_(fates) {}
+
+  void Replace() {
+    if (s_.Is(0, "set")) return OfSet();
+    if (!s_.Is(0, "create") && !s_.Is(0, "alter")) return;
+    OfSetClauses();
+    OfDefinitions();
+    OfRole();
+    OfTriggerArguments();
+  }
+
+ private:
+  void Mark(size_t from, size_t to) {
+    if (from >= to) return;
+    std::fill(fates_->begin() + static_cast<ptrdiff_t>(s_[from].begin),
+              fates_->begin() + static_cast<ptrdiff_t>(s_[to - 1].end), kReplaced);
+  }
+
+  // SET [LOCAL | SESSION] name TO value, ... or name = value, ...: all of it is values.
+  void OfSet() {
+    static constexpr std::string_view kScopes[] = {"local", "session"};
+    static constexpr std::string_view kOther[] = {"transaction", "role", "constraints",     "time",         "names",
+                                                  "schema",      "xml",  "characteristics", "authorization"};
+    const size_t name = s_.IsAny(1, kScopes) && s_.IsNameAt(2) ? 2 : 1;
+    size_t value = s_.Find(name, kAssigns) + 1;
+    if (value > s_.size()) {
+      if (s_.IsAny(name, kOther)) return;
+      value = s_.BehindName(name);  // not a statement of PostgreSQL, but people write it
+    }
+    if (value + 1 == s_.size() && s_.Is(value, "default")) return;
+    Mark(value, s_.size());
+  }
+
+  // ALTER ROLE ... SET name TO value, CREATE FUNCTION ... SET name = value, ...; an UPDATE in a rule as well.
+  void OfSetClauses() {
+    for (size_t i = 1; i < s_.size(); ++i) {
+      if (!s_.Is(i, "set") || !s_.IsNameAt(i + 1)) continue;
+      size_t at = s_.BehindName(i + 1);
+      if (!s_.IsAny(at, kAssigns)) continue;
+      for (++at; at < s_.size(); at += 2) {
+        if (s_.Is(at, "+") || s_.Is(at, "-")) ++at;
+        if (at < s_.size() && !s_.Is(at, "default")) Mark(at, at + 1);
+        if (!s_.Is(at + 1, ",")) break;
+      }
+    }
+  }
+
+  // (password = word), (initcond = word).
+  void OfDefinitions() {
+    static constexpr std::string_view kValues[] = {"initcond", "minitcond", "default"};
+    for (size_t i = 1; i + 2 < s_.size(); ++i) {
+      if (!s_.Is(i + 1, "=") || !s_.IsNameAt(i) || !s_.IsNameAt(i + 2)) continue;
+      if (s_.IsAny(i, kValues) || NamesSecret(s_.TextAt(i))) Mark(i + 2, s_.BehindName(i + 2));
+    }
+  }
+
+  // ALTER ROLE r PASSWORD word: an error, but people write it.
+  void OfRole() {
+    static constexpr std::string_view kRoles[] = {"role", "user", "group"};
+    if (!s_.IsAny(1, kRoles)) return;
+    for (size_t i = 3; i + 1 < s_.size(); ++i) {
+      if (s_.Is(i, "password") && s_.IsNameAt(i + 1) && !s_.Is(i + 1, "null")) Mark(i + 1, i + 2);
+    }
+  }
+
+  // CREATE TRIGGER ... EXECUTE FUNCTION f(word, ...): its arguments are strings.
+  void OfTriggerArguments() {
+    static constexpr std::string_view kTrigger[] = {"trigger"};
+    static constexpr std::string_view kExecute[] = {"execute"};
+    if (s_.Find(1, kTrigger) > 5) return;  // CREATE OR REPLACE CONSTRAINT TRIGGER
+    const size_t execute = s_.Find(1, kExecute);
+    const size_t open = s_.BehindName(execute + 2);
+    if (!s_.Is(open, "(")) return;
+    static constexpr std::string_view kClose[] = {")"};
+    Mark(open + 1, s_.Find(open + 1, kClose));
+  }
+
+  const Statement& s_;
+  std::vector<uint8_t>* fates_;
+};
+
+// What a reading replaces, added to `fates`.
+void ReplaceValues(std::string_view text, const SqlReading& reading, std::vector<uint8_t>* fates) {
+  for (const SqlToken& token : reading.tokens) {
+    Fate fate = kStays;
+    if (token.kind == SqlTokenKind::kComment) {
+      fate = kBlank;
+    } else if (IsValue(token)) {
+      fate = kReplaced;
+    } else if (token.kind == SqlTokenKind::kQuotedIdentifier) {
+      // "host=h password=x": written with the wrong quotes.
+      const std::string_view name = text.substr(token.begin, token.end - token.begin);
+      if (name.find_first_of("=:@") != std::string_view::npos && SpeaksOfSecret(name)) fate = kReplaced;
+    }
+    if (fate == kStays) continue;
+    for (size_t i = token.begin; i < token.end; ++i) (*fates)[i] = std::max<uint8_t>((*fates)[i], fate);
+  }
+  const std::vector<SqlToken> tokens = WithoutComments(reading);
+  ForEachStatement(text, tokens, [fates](const Statement& statement) { BareValues(statement, fates).Replace(); });
+}
+
+// The first `end` bytes of the text, which was read in these ways, with values replaced.
+std::string Normalized(std::string_view text, size_t end, const std::vector<SqlReading>& readings) {
+  std::vector<uint8_t> fates(text.size(), kStays);
+  for (const SqlReading& reading : readings) ReplaceValues(text, reading, &fates);
+  std::string out;
+  for (size_t i = 0; i < end;) {
+    if (fates[i] == kStays) {
+      out.push_back(text[i++]);
+      continue;
+    }
+    uint8_t most = kBlank;
+    for (; i < end && fates[i] != kStays; ++i) most = std::max(most, fates[i]);
+    if (most == kReplaced) {
+      out.push_back('?');
+    } else if (out.empty() || out.back() != ' ') {
+      out.push_back(' ');
+    }
+  }
+  return out;
+}
+
+// The kinds of statement that hold neither a place for a secret nor a program, by their first word or, for CREATE and
+// ALTER, by what they make.
+bool IsOfPlainKind(const Statement& s) {
+  static constexpr std::string_view kPlain[] = {
+      "select",  "with",      "values",  "table",   "insert",  "update",     "delete", "merge",    "explain",
+      "declare", "fetch",     "move",    "close",   "begin",   "start",      "commit", "end",      "rollback",
+      "abort",   "savepoint", "release", "reset",   "show",    "discard",    "lock",   "truncate", "vacuum",
+      "analyze", "analyse",   "reindex", "cluster", "refresh", "checkpoint", "listen", "unlisten", "drop",
+      "grant",   "revoke",    "comment", "copy",    "prepare", "deallocate", "call"};
+  static constexpr std::string_view kDefinitions[] = {"create", "alter"};
+  static constexpr std::string_view kAdjectives[] = {"or",     "replace", "temp",   "temporary", "unlogged",
+                                                     "global", "local",   "unique", "recursive", "materialized"};
+  static constexpr std::string_view kObjects[] = {"table",    "index",  "view",      "schema",
+                                                  "sequence", "domain", "statistics"};
+  size_t i = 0;
+  while (s.Is(i, "(")) ++i;
+  // PREPARE TRANSACTION 'x', COMMIT PREPARED 'x'.
+  if (s.Is(i + 1, "transaction") || s.Is(i + 1, "prepared")) return !std::any_of(s.begin(), s.end(), IsValue);
+  if (s.IsAny(i, kPlain)) return true;
+  if (s.Is(i, "set")) {
+    // Settings with a dot are the applications' own: what they hold is not known.
+    static constexpr std::string_view kDot[] = {"."};
+    return s.Find(i, kDot) >= s.Find(i, kAssigns);
+  }
+  if (!s.IsAny(i, kDefinitions)) return false;
+  ++i;
+  while (s.IsAny(i, kAdjectives)) ++i;
+  return s.IsAny(i, kObjects);
+}
+
+// Whether the text may travel with its literals.
+bool MayStay(std::string_view text, const std::vector<SqlReading>& readings) {
+  if (SpeaksOfSecret(text)) return false;
+  for (const SqlReading& reading : readings) {
+    bool plain = true;
+    const std::vector<SqlToken> tokens = WithoutComments(reading);
+    ForEachStatement(text, tokens, [&plain](const Statement& s) { plain = plain && IsOfPlainKind(s); });
+    // A sign may be spread over the parts of a literal.
+    if (!plain || std::any_of(tokens.begin(), tokens.end(), [](const SqlToken& t) { return t.continued; }))
+      return false;
+  }
+  return true;
+}
 
 }  // namespace
 
-std::string RedactQuery(std::string_view text, QueryTextMode mode) {
-  if (mode == QueryTextMode::kNone) return std::string();
-  return Redactor(text, mode).Run();
+RedactedText RedactQuery(std::string_view text, QueryTextMode mode) {
+  RedactedText result;
+  if (mode == QueryTextMode::kNone) return result;
+  const std::vector<SqlReading> readings = Readings(text, &result.careful);
+  size_t end = text.size();
+  for (const SqlReading& reading : readings) end = std::min(end, reading.end);
+  const bool stays = mode == QueryTextMode::kFull && MayStay(text, readings);
+  result.text = stays ? std::string(text.substr(0, end)) : Normalized(text, end, readings);
+  while (!result.text.empty() && absl::ascii_isspace(static_cast<unsigned char>(result.text.back()))) {
+    result.text.pop_back();
+  }
+  return result;
 }
 
 }  // namespace pga::collector

@@ -1,5 +1,5 @@
-// Statement texts without what must not leave the server: literals (normalized) and passwords (always). Works on tokens
-// of PostgreSQL's lexical rules, not on grammar, so that it holds for every version and for broken statements. Pure.
+// Statement texts without what must not leave the server. The rule, its places and its limits: docs/privacy.md. Pure;
+// thread-safe.
 #pragma once
 
 #include <string>
@@ -9,9 +9,19 @@
 
 namespace pga::collector {
 
-// `text` as the mode allows: kNone gives an empty text, kFull replaces only secrets by '***', kNormalized also replaces
-// every literal by ?. Comments are removed in kNormalized, because they may hold anything. An unterminated literal or
-// comment is cut at its beginning.
-std::string RedactQuery(std::string_view text, QueryTextMode mode);
+struct RedactedText {
+  std::string text;
+  // PostgreSQL's lexer refused the text, or settings that the text does not tell decide what is a literal in it.
+  // Whatever is one in any reading is gone.
+  bool careful = false;
+};
+
+// `text` is valid UTF-8 without NUL.
+// kNone gives an empty text.
+// kNormalized replaces literals, numbers and bare values of settings by ?, and removes comments.
+// kFull leaves the text as it is, if nothing in it speaks of a secret and it is of a kind that has no place for one;
+// otherwise it is treated as in kNormalized.
+// A literal, name or comment without an end is cut at its beginning in either mode.
+RedactedText RedactQuery(std::string_view text, QueryTextMode mode);
 
 }  // namespace pga::collector

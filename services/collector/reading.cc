@@ -90,9 +90,8 @@ void Reading::SetDouble(int column, double value) {
   SetInt(column, std::bit_cast<int64_t>(value));
 }
 
-void Reading::SetText(int column, std::string_view value) {
+void Reading::SetText(int column, std::string_view value, bool replaced) {
   if (column < 0) return;
-  bool replaced = false;
   bool plain = value.size() <= frame::kMaxTextBytes;
   for (size_t i = 0; plain && i < value.size(); ++i) {
     plain = static_cast<signed char>(value[i]) > 0;

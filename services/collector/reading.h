@@ -64,8 +64,9 @@ class Reading {
   void SetInt(int column, int64_t value);
   void SetBool(int column, bool value) { SetInt(column, value ? 1 : 0); }
   void SetDouble(int column, double value);
-  // Invalid UTF-8 and NUL are replaced (U+FFFD) and the row is marked.
-  void SetText(int column, std::string_view value);
+  // Invalid UTF-8 and NUL are replaced (U+FFFD) and the row is marked; `replaced` marks it for what was replaced
+  // before.
+  void SetText(int column, std::string_view value, bool replaced = false);
 
   const MetricShape& shape() const { return *shape_; }
   size_t rows() const { return rows_; }

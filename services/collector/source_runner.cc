@@ -9,6 +9,7 @@
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
 #include "libs/log/log.h"
+#include "libs/pg/errors.h"
 #include "libs/retry/retry.h"
 #include "libs/status/status.h"
 
@@ -56,7 +57,8 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                [this](ingestpb::SourceInfo info, const Reading& reading, Observation observation, Outbox::Done done) {
                  return Publish(std::move(info), reading, observation, 0, std::move(done));
                }),
-      texts_(context, source_id_),
+      redactor_(context->query_text, context->metrics, config_.name),
+      texts_(context, source_id_, &redactor_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
                                                 {{"source", config_.name}})),
@@ -263,7 +265,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
                                                     int64_t scope_id, Schedule* schedule, int item) {
   const catalogpb::Metric& metric = *task->metric;
   std::optional<Observation> observation;
-  absl::Status status = co_await ReadMetric(session, task.get(), context_->query_text, context_->clock, &observation);
+  absl::Status status = co_await ReadMetric(session, task.get(), &redactor_, context_->clock, &observation);
   if (!status.ok()) co_return status;
   if (!observation.has_value()) co_return absl::OkStatus();  // not for this server
   collections_.Increment();
@@ -276,7 +278,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
         if (!result.ok() && !never && generation == generation_) schedule->RetryAt(item, BootNs() + kRetryRefusedNs);
       });
   std::vector<StatementTexts::Id> in_use;
-  if (status.ok() && metric.probe() == "statements" && context_->query_text != QueryTextMode::kNone) {
+  if (status.ok() && metric.probe() == "statements" && redactor_.mode() != QueryTextMode::kNone) {
     const int dbid = task->shape.Find("dbid");
     const int queryid = task->shape.Find("queryid");
     in_use.reserve(task->reading.rows());
@@ -285,7 +287,11 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
     }
   }
   task->reading.Clear();
-  if (!in_use.empty()) status = co_await texts_.Send(session, info_, std::move(in_use));
+  // Its own matter: figures of statements are stored whether their texts can be read or not.
+  if (!in_use.empty() && !Rests("statement texts", *session) && texts_.IsDue(in_use)) {
+    const absl::Status read = co_await SendTexts(session);
+    Report("statement texts", read, session);
+  }
   co_return status;
 }
 
@@ -299,6 +305,33 @@ asio::awaitable<absl::Status> SourceRunner::OpenHome(SourceSession* session) {
     session->connection.reset();
   }
   co_return status;
+}
+
+asio::awaitable<absl::Status> SourceRunner::SendTexts(SourceSession* session) {
+  if (!any_texts_database_) {
+    absl::Status status = co_await texts_.Send(session, info_);
+    const std::string state = pg::SqlStateOf(status);
+    if (state != "22021" && state != "22P05") co_return status;
+  }
+  // A text has no form in the encoding of this database, and the server gives all texts or none. In SQL_ASCII it gives
+  // them as they are.
+  std::vector<std::string> names;
+  absl::Status status = co_await ListSqlAsciiDatabases(session, &names);
+  if (!status.ok()) co_return status;
+  any_texts_database_ = false;
+  for (const std::string& name : names) {
+    SourceSession other;
+    status = co_await OpenSession(&config_, context_->resolver, name, &other);
+    if (!status.ok() || !other.extensions.contains("pg_stat_statements")) continue;
+    status = co_await texts_.Send(&other, info_);
+    any_texts_database_ = status.ok();
+    co_return status;
+  }
+  co_return absl::FailedPreconditionError(
+      absl::StrCat("the text of a statement has no form in the encoding of database ", home_,
+                   ", and PostgreSQL gives all texts or none; in a database in SQL_ASCII",
+                   names.empty() ? std::string() : absl::StrCat(", such as ", names[0], ","),
+                   " run: CREATE EXTENSION pg_stat_statements"));
 }
 
 asio::awaitable<void> SourceRunner::InstanceLane() {
@@ -491,7 +524,7 @@ asio::awaitable<void> SourceRunner::CheckTasks(SourceSession* session, std::stri
     absl::StatusOr<std::string> sql = SelectSql(*session, *task->metric);
     absl::Status status = sql.status();
     if (sql.ok() && !sql->empty()) {
-      status = co_await ReadRows(session, task->metric, *std::move(sql), context_->query_text, &task->reading);
+      status = co_await ReadRows(session, task->metric, *std::move(sql), &redactor_, &task->reading);
     }
     if (!status.ok()) {
       lines->push_back(absl::StrCat("metric ", task->metric->name(), of, ": ", std::string(status.message())));

@@ -72,6 +72,8 @@ class SourceRunner {
   // Waits after a failed connection: `backoff`, or long after a refusal unless the password file changes meanwhile.
   boost::asio::awaitable<void> Pause(const absl::Status& status, absl::Duration backoff, int refusals);
   boost::asio::awaitable<void> Sleep(boost::asio::steady_timer* timer, absl::Duration duration);
+  // Sends the statement texts that are due, over another database if this one's encoding has no form for them.
+  boost::asio::awaitable<absl::Status> SendTexts(SourceSession* session);
 
   // Reads each of `tasks` once; adds a line for each that fails. `of` names its database.
   boost::asio::awaitable<void> CheckTasks(SourceSession* session, std::string of,
@@ -110,7 +112,9 @@ class SourceRunner {
   boost::asio::steady_timer database_timer_;
   boost::asio::steady_timer activity_timer_;
   ActivitySampler sampler_;
+  TextRedactor redactor_;
   StatementTextSender texts_;
+  bool any_texts_database_ = false;  // texts are read over a database in SQL_ASCII
   Troubles troubles_;
   // What batches say about the source: learnt last, whichever lane it was.
   ingestpb::SourceInfo info_;

@@ -41,9 +41,16 @@ constexpr char kExtensionsSql[] =
     "SELECT e.extname::text, e.extversion::text, n.nspname::text FROM pg_extension e "
     "JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY e.extname";
 
+// The encoding of template1 stands for names that all databases share: every session of the server sees the same.
+constexpr char kEncodingsSql[] =
+    "SELECT pg_catalog.current_setting('server_encoding'), "
+    "(SELECT pg_catalog.pg_encoding_to_char(d.encoding)::text FROM pg_catalog.pg_database d WHERE d.datname = "
+    "'template1')";
+
 constexpr char kDatabasesSql[] =
     "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 "
-    "AND has_database_privilege(oid, 'CONNECT') ORDER BY datname";
+    "AND has_database_privilege(oid, 'CONNECT') ";
+constexpr char kByName[] = "ORDER BY datname";
 
 // Begins a transaction that nothing in the server's, the database's or the role's configuration can change the meaning
 // of. SET takes no function call, so that no object of a hostile search_path is reached. A pooler in transaction mode
@@ -59,6 +66,29 @@ std::string ProtectedBegin(int server_version, absl::Duration timeout) {
       // temp_file_limit may refuse.
       "SET LOCAL work_mem = '32MB'",
       server_version >= 170000 ? "; SET LOCAL transaction_timeout = 0" : "");
+}
+
+asio::awaitable<absl::Status> LearnEncodings(SourceSession* session) {
+  pg::AsyncConnection::RowSink sink = [session](const pg::AsyncRow& row) {
+    session->encoding = TextOf(row, 0);
+    session->own_texts = TextDecoder(session->encoding);
+    session->shared_texts = TextDecoder(TextOf(row, 1));
+    return absl::OkStatus();
+  };
+  absl::Status status =
+      co_await RunReadOnly(session->connection.get(), kEncodingsSql, {}, kLearnTimeout, std::move(sink));
+  co_return status;
+}
+
+asio::awaitable<absl::Status> ListNames(SourceSession* session, std::string sql, std::vector<std::string>* names) {
+  names->clear();
+  pg::AsyncConnection::RowSink sink = [names](const pg::AsyncRow& row) {
+    names->push_back(TextOf(row, 0));
+    return absl::OkStatus();
+  };
+  absl::Status status =
+      co_await RunReadOnly(session->connection.get(), std::move(sql), {}, kLearnTimeout, std::move(sink));
+  co_return status;
 }
 
 }  // namespace
@@ -87,6 +117,7 @@ asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostRe
   options.sslmode = config->sslmode;
   options.sslrootcert = config->sslrootcert;
   options.application_name = "pganalytics-collector";
+  options.client_encoding = "SQL_ASCII";
   auto connection = co_await pg::AsyncConnection::Connect(std::move(options), resolver);
   if (!connection.ok()) co_return connection.status();
   session->connection = std::move(*connection);
@@ -95,7 +126,8 @@ asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostRe
                                                          session->connection->server_version() / 10000,
                                                          "; 13 is the oldest that can be watched"));
   }
-  absl::Status status = co_await IdentifySession(session);
+  absl::Status status = co_await LearnEncodings(session);
+  if (status.ok()) status = co_await IdentifySession(session);
   co_return status;
 }
 
@@ -150,13 +182,12 @@ asio::awaitable<absl::Status> IdentifySession(SourceSession* session) {
 }
 
 asio::awaitable<absl::Status> ListDatabases(SourceSession* session, std::vector<std::string>* names) {
-  names->clear();
-  pg::AsyncConnection::RowSink sink = [names](const pg::AsyncRow& row) {
-    names->push_back(TextOf(row, 0));
-    return absl::OkStatus();
-  };
-  absl::Status status =
-      co_await RunReadOnly(session->connection.get(), kDatabasesSql, {}, kLearnTimeout, std::move(sink));
+  absl::Status status = co_await ListNames(session, absl::StrCat(kDatabasesSql, kByName), names);
+  co_return status;
+}
+
+asio::awaitable<absl::Status> ListSqlAsciiDatabases(SourceSession* session, std::vector<std::string>* names) {
+  absl::Status status = co_await ListNames(session, absl::StrCat(kDatabasesSql, "AND encoding = 0 ", kByName), names);
   co_return status;
 }
 

@@ -25,6 +25,7 @@
 #include "libs/pg/async_connection.h"
 #include "services/collector/config.h"
 #include "services/collector/delta_engine.h"
+#include "services/collector/text_decoder.h"
 
 namespace pga::collector {
 
@@ -44,6 +45,9 @@ struct SourceSession {
   // Hash of what decides which statements are possible: rights, extensions, role and version of the server. A metric
   // that was refused is worth another try when it changes.
   std::string facts;
+  std::string encoding;      // of the database, as PostgreSQL names it
+  TextDecoder own_texts;     // of the database
+  TextDecoder shared_texts;  // of the whole server: names of databases and roles, texts of any session
 
   bool usable() const { return connection != nullptr && !connection->broken(); }
 };
@@ -57,6 +61,8 @@ boost::asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg:
 boost::asio::awaitable<absl::Status> IdentifySession(SourceSession* session);
 // Databases that the login may connect to, without templates and invalid ones, by name.
 boost::asio::awaitable<absl::Status> ListDatabases(SourceSession* session, std::vector<std::string>* names);
+// Databases in SQL_ASCII among them.
+boost::asio::awaitable<absl::Status> ListSqlAsciiDatabases(SourceSession* session, std::vector<std::string>* names);
 // Runs one statement in a protected transaction. `timeout` is the server's statement_timeout.
 boost::asio::awaitable<absl::Status> RunReadOnly(pg::AsyncConnection* connection, std::string sql,
                                                  std::vector<std::string> params, absl::Duration timeout,
@@ -67,7 +73,7 @@ absl::StatusOr<std::string> PasswordNow(const SourceConfig& config);
 
 // Quoted for SQL; the name comes from the server's own catalog.
 std::string QuoteIdentifier(std::string_view name);
-// Empty or 0 for NULL and for a value of another type.
+// Empty or 0 for NULL and for a value of another type. Texts are bytes as the server stores them.
 std::string TextOf(const pg::AsyncRow& row, int column);
 int64_t IntOf(const pg::AsyncRow& row, int column);
 

@@ -1,5 +1,6 @@
 #include "services/collector/statement_text_sender.h"
 
+#include <map>
 #include <memory>
 #include <set>
 #include <utility>
@@ -7,8 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/frame/limits.h"
-#include "libs/frame/text.h"
-#include "services/collector/query_text.h"
 
 namespace pga::collector {
 namespace {
@@ -20,8 +19,8 @@ constexpr size_t kTextParcelBytes = 256 << 10;
 
 }  // namespace
 
-StatementTextSender::StatementTextSender(RunnerContext* context, std::string source_id)
-    : context_(context), source_id_(std::move(source_id)) {}
+StatementTextSender::StatementTextSender(RunnerContext* context, std::string source_id, TextRedactor* redactor)
+    : context_(context), source_id_(std::move(source_id)), redactor_(redactor) {}
 
 void StatementTextSender::OnAck(const std::string& stream_id, int64_t last_seq) {
   texts_.Acked(stream_id, last_seq);
@@ -32,23 +31,27 @@ void StatementTextSender::ForgetSent() {
   texts_read_ns_ = 0;
 }
 
-asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, ingestpb::SourceInfo info,
-                                                        std::vector<StatementTexts::Id> in_use) {
-  const int64_t now = BootNs();
-  std::vector<StatementTexts::Id> due = texts_.Due(in_use, now);
+bool StatementTextSender::IsDue(const std::vector<StatementTexts::Id>& in_use) {
   const int64_t every_ns = absl::ToInt64Nanoseconds(context_->statement_text_interval);
-  if (due.empty() || (texts_read_ns_ != 0 && now - texts_read_ns_ < every_ns)) co_return absl::OkStatus();
-  texts_read_ns_ = now;
-  std::set<StatementTexts::Id> wanted(due.begin(), due.end());
+  due_ = texts_.Due(in_use, BootNs());
+  return !due_.empty() && (texts_read_ns_ == 0 || BootNs() - texts_read_ns_ >= every_ns);
+}
+
+asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, ingestpb::SourceInfo info) {
+  texts_read_ns_ = BootNs();
+  std::set<StatementTexts::Id> wanted(due_.begin(), due_.end());
   std::set<int64_t> ids;
-  for (const auto& [database, query] : due) {
+  for (const auto& [database, query] : due_) {
     if (ids.size() < kMaxTextsAtATime) ids.insert(query);
   }
   const Extension extension = session->extensions["pg_stat_statements"];
-  std::string sql = absl::StrCat("SELECT s.dbid::int8, s.queryid, s.query FROM ", QuoteIdentifier(extension.schema),
-                                 ".pg_stat_statements(true) s WHERE s.queryid = ANY ($1::int8[])");
+  std::string sql = absl::StrCat("SELECT s.dbid::int8, s.queryid, s.query, pg_encoding_to_char(d.encoding)::text FROM ",
+                                 QuoteIdentifier(extension.schema),
+                                 ".pg_stat_statements(true) s LEFT JOIN pg_database d ON d.oid = s.dbid "
+                                 "WHERE s.queryid = ANY ($1::int8[])");
   std::vector<std::string> params = {absl::StrCat("{", absl::StrJoin(ids, ","), "}")};
   auto parcels = std::make_shared<std::vector<std::pair<Outbox::Parcel, std::vector<StatementTexts::Id>>>>();
+  std::map<std::string, TextDecoder> decoders;
   size_t bytes = kTextParcelBytes;
   pg::AsyncConnection::RowSink sink = [&, parcels](const pg::AsyncRow& row) {
     const StatementTexts::Id id(IntOf(row, 0), IntOf(row, 1));
@@ -64,8 +67,13 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
     text.set_database_id(id.first);
     text.set_query_id(id.second);
     // Cleaned first, because only whole characters can be told apart from literals.
-    const std::string clean = frame::SanitizeText(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
-    text.set_text(RedactQuery(clean, context_->query_text));
+    // The server gives texts in the encoding of the session's database, unless that is SQL_ASCII: then each is in that
+    // of its own.
+    TextDecoder& decoder = session->encoding == "SQL_ASCII"
+                               ? decoders.try_emplace(TextOf(row, 3), TextOf(row, 3)).first->second
+                               : session->own_texts;
+    const std::string clean = decoder.Decode(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
+    text.set_text(redactor_->Redact(clean));
     parcels->back().second.push_back(id);
     bytes += text.text().size() + 32;
     return absl::OkStatus();

@@ -22,6 +22,13 @@ pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(JWT REQUIRED IMPORTED_TARGET libjwt)
 pkg_check_modules(ARGON2 REQUIRED IMPORTED_TARGET libargon2)
 
+# PostgreSQL's lexer and grammar as a library; Debian's package brings no CMake and no pkg-config file.
+find_path(PG_QUERY_INCLUDE_DIR pg_query.h REQUIRED)
+find_library(PG_QUERY_LIBRARY pg_query REQUIRED)
+add_library(pg_query UNKNOWN IMPORTED)
+set_target_properties(pg_query PROPERTIES IMPORTED_LOCATION ${PG_QUERY_LIBRARY}
+  INTERFACE_INCLUDE_DIRECTORIES ${PG_QUERY_INCLUDE_DIR})
+
 # google/api and google/rpc protos come with a Debian package of Go sources.
 find_path(GOOGLEAPIS_PROTO_DIR google/api/annotations.proto
   PATHS /usr/share/gocode/src/github.com/gogo/googleapis
