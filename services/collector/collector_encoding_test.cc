@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -49,7 +50,7 @@ class CollectorEncoding : public ::testing::Test {
     auto connection = server_->Connect(database);
     ASSERT_THAT(connection, IsOk());
     for (const std::string& each : {absl::StrCat("SET client_encoding = ", encoding), sql}) {
-      ASSERT_THAT((*connection)->Exec(each, {}, absl::Now() + absl::Seconds(10)), IsOk()) << each;
+      ASSERT_THAT((*connection)->Exec(each, {}, clock::SteadyNow() + absl::Seconds(10)), IsOk()) << each;
     }
   }
 
@@ -77,7 +78,7 @@ class CollectorEncoding : public ::testing::Test {
   void TearDown() override {
     if (collector_ == nullptr) return;
     collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(absl::Now() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
     EXPECT_THAT(ingest_.violations(), ::testing::IsEmpty());
   }
 
@@ -140,7 +141,7 @@ TEST_F(CollectorEncoding, ANameHasOneSpellingInAllMetrics) {
 TEST_F(CollectorEncoding, TextsThatCannotBeReadCostNoFiguresAndAreSaidOnce) {
   SqlAsBytes("bytes", "SELECT 1 AS bad_\xe9");
   Start();
-  ASSERT_THAT(collector_->WaitForOutput("CREATE EXTENSION pg_stat_statements", absl::Now() + absl::Seconds(60)),
+  ASSERT_THAT(collector_->WaitForOutput("CREATE EXTENSION pg_stat_statements", clock::SteadyNow() + absl::Seconds(60)),
               IsOk());
   const int64_t frames = ingest_.Frames("statements");
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("statements") >= frames + 3; }, absl::Seconds(60)));
