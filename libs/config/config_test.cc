@@ -78,6 +78,53 @@ class LoaderTest : public testing::Test {
   std::unique_ptr<Loader> loader_;
 };
 
+// The lines of a file as systemd's own parser yields them: a unit's EnvironmentFile and environment.d share it.
+Environment ThroughSystemd(const std::string& folder, const std::string& text) {
+  std::filesystem::create_directory(folder + "/environment.d");
+  std::ofstream(folder + "/environment.d/test.conf") << text;
+  const std::string command = "env -i XDG_CONFIG_HOME=" + folder +
+                              " /usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
+  Environment environment;
+  FILE* const output = popen(command.c_str(), "r");
+  char line[4096];
+  while (output != nullptr && fgets(line, sizeof line, output) != nullptr) {
+    // NAME=value, or NAME="value" where the value needs it; none here holds a quote.
+    std::string value = line;
+    const size_t equals = value.find('=');
+    const std::string name = value.substr(0, equals);
+    value = value.substr(equals + 1);
+    std::erase_if(value, [](char c) { return c == '"' || c == '\n'; });
+    environment[name] = value;
+  }
+  if (output != nullptr) pclose(output);
+  return environment;
+}
+
+TEST_F(LoaderTest, RemarksAreDroppedAsSystemdHandsThemOver) {
+  const Environment environment =
+      ThroughSystemd(directory_, R"(DATABASE_URL="postgres://u@h/db?sslmode=require"   # main
+PORT="8081"            # where it listens
+TLS_ENABLED=true       # serve HTTPS
+COLLECTION_INTERVAL="120"   # seconds
+METRICS_BUFFER_SIZE="104857600"  # 100 MB
+CORS_ALLOWED_ORIGINS="https://a.example,https://b.example"  # two
+TLS_CERT_PATH="/etc/pganalytics/cert.pem"   # PEM
+SAMPLE_RATE="0.25"# close
+JWT_SECRET="0123456789abcdef#0123456789abcdef"
+)");
+  ASSERT_EQ(environment.at("PORT"), "8081# where it listens") << "systemd joins value and remark";
+  ASSERT_THAT(Load({}, environment), IsOk());
+  EXPECT_EQ(settings_.url, "postgres://u@h/db?sslmode=require");
+  EXPECT_EQ(settings_.port, 8081);
+  EXPECT_TRUE(settings_.tls);
+  EXPECT_EQ(settings_.interval, absl::Seconds(120));
+  EXPECT_EQ(settings_.buffer, 104857600);
+  EXPECT_THAT(settings_.origins, ElementsAre("https://a.example", "https://b.example"));
+  EXPECT_EQ(settings_.cert, "/etc/pganalytics/cert.pem");
+  EXPECT_EQ(settings_.rate, 0.25);
+  EXPECT_EQ(settings_.secret.Reveal(), "0123456789abcdef#0123456789abcdef");
+}
+
 TEST_F(LoaderTest, DefaultsHoldWhenNothingIsGiven) {
   ASSERT_THAT(Load({}, {{"PORT", ""}}), IsOk());
   EXPECT_EQ(settings_.url, "postgres://local");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -282,7 +283,10 @@ absl::StatusOr<std::optional<std::string>> Loader::FindSecret(const Option& opti
     named_by = absl::StrCat("--", option.flag);
   } else {
     for (const std::string& env : option.envs) {
-      if (std::optional<std::string> value = FindEnvironment(env)) return value;
+      // A URL holds no blank, so that a remark can be told from it.
+      std::optional<std::string> value = FindEnvironment(env);
+      if (value.has_value() && absl::StrContains(*value, "://")) value = std::string(StripRemark(*value));
+      if (value.has_value()) return value;
     }
     for (const std::string& env : option.envs) {
       path = FindEnvironment(absl::StrCat(env, "_FILE"));

@@ -25,6 +25,17 @@ bool IsNumberChar(char c) {
   return (c >= '0' && c <= '9') || c == '.';
 }
 
+std::string_view StripBlanks(std::string_view text) {
+  while (!text.empty() && IsBlank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && IsBlank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+// Of a number or a word that cannot hold a `#` itself.
+std::string_view BareWord(std::string_view text) {
+  return StripBlanks(text.substr(0, text.find('#')));
+}
+
 // Reads the number at the start of `rest` and drops it; false when there is none.
 bool TakeNumber(std::string_view* rest, double* number) {
   size_t length = 0;
@@ -38,18 +49,15 @@ bool TakeNumber(std::string_view* rest, double* number) {
 
 std::string_view StripRemark(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '#' && (i == 0 || IsBlank(text[i - 1]))) {
-      text = text.substr(0, i);
-      break;
+    if (text[i] == '#' && (i == 0 || IsBlank(text[i - 1]) || (i + 1 < text.size() && IsBlank(text[i + 1])))) {
+      return StripBlanks(text.substr(0, i));
     }
   }
-  while (!text.empty() && IsBlank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && IsBlank(text.back())) text.remove_suffix(1);
-  return text;
+  return StripBlanks(text);
 }
 
 absl::StatusOr<int64_t> ParseInt(std::string_view text, int64_t min, int64_t max) {
-  const std::string_view bare = StripRemark(text);
+  const std::string_view bare = BareWord(text);
   int64_t value = 0;
   if (!absl::SimpleAtoi(ToAbsl(bare), &value) || value < min || value > max) {
     return absl::InvalidArgumentError(absl::StrCat("write a whole number from ", min, " to ", max));
@@ -58,7 +66,7 @@ absl::StatusOr<int64_t> ParseInt(std::string_view text, int64_t min, int64_t max
 }
 
 absl::StatusOr<double> ParseDouble(std::string_view text, double min, double max) {
-  const std::string_view bare = StripRemark(text);
+  const std::string_view bare = BareWord(text);
   double value = 0;
   if (!absl::SimpleAtod(ToAbsl(bare), &value) || !std::isfinite(value) || value < min || value > max) {
     return absl::InvalidArgumentError(absl::StrCat("write a number from ", min, " to ", max));
@@ -67,7 +75,7 @@ absl::StatusOr<double> ParseDouble(std::string_view text, double min, double max
 }
 
 absl::StatusOr<bool> ParseBool(std::string_view text) {
-  const std::string lower = absl::AsciiStrToLower(ToAbsl(StripRemark(text)));
+  const std::string lower = absl::AsciiStrToLower(ToAbsl(BareWord(text)));
   if (lower == "true" || lower == "yes" || lower == "on" || lower == "1") return true;
   if (lower == "false" || lower == "no" || lower == "off" || lower == "0") return false;
   return absl::InvalidArgumentError("write true or false");
@@ -76,7 +84,7 @@ absl::StatusOr<bool> ParseBool(std::string_view text) {
 absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
   const absl::Status bad =
       absl::InvalidArgumentError("write seconds as a plain number, or a duration such as 250ms, 30s, 5m, 24h, 7d");
-  std::string_view rest = StripRemark(text);
+  std::string_view rest = BareWord(text);
   if (rest.empty()) return bad;
   absl::Duration total;
   bool first = true;
@@ -122,7 +130,7 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
 absl::StatusOr<int64_t> ParseBytes(std::string_view text) {
   const absl::Status bad =
       absl::InvalidArgumentError("write bytes as a plain number, or a size such as 64KiB, 100MB, 2GiB");
-  std::string_view rest = StripRemark(text);
+  std::string_view rest = BareWord(text);
   double number = 0;
   if (!TakeNumber(&rest, &number)) return bad;
   while (!rest.empty() && IsBlank(rest.front())) rest.remove_prefix(1);

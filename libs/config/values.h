@@ -14,7 +14,9 @@
 
 namespace pga::config {
 
-// Without surrounding blanks and without a trailing remark (`#` at the start or after a blank, up to the end).
+// Without surrounding blanks and without a trailing remark: `#` at the start or with a blank before or behind it, up to
+// the end. systemd joins a quoted value and the remark behind it without the blank between: "86400"  # 24 hours arrives
+// as 86400# 24 hours.
 std::string_view StripRemark(std::string_view text);
 
 // Decimal integer, optional sign, within [min, max].

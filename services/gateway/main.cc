@@ -1,6 +1,7 @@
 #include <memory>
 #include <string>
 
+#include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "services/gateway/server.h"
@@ -51,7 +52,7 @@ int main(int argc, char** argv) {
                          gateway::GatewayService::Create(config, std::move(deps)));
     PGA_RETURN_IF_ERROR(service->Start());
     return rpc::RunningService{
-        .owner = service, .services = {}, .prepare_drain = {}, .drain = [service](absl::Time by) {
+        .owner = service, .services = {}, .prepare_drain = {}, .drain = [service](clock::SteadyTime by) {
           service->Drain(by);
         }};
   };

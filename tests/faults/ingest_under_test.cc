@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   pga::ingest::IngestHarness harness(std::move(options));
   std::puts("ready");
   std::fflush(stdout);
-  pga::exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
+  pga::exec::ShutdownSignal::WaitUntil(pga::clock::SteadyTime::InfiniteFuture());
   harness.Drain(absl::Seconds(20));
   std::puts("drained");
   return 0;

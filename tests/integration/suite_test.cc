@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/deadline.h"
 #include "libs/status/testing.h"
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"

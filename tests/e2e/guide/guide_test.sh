@@ -69,7 +69,7 @@ check "G21 the first lines name database and migrations" grep -qE 'metadata.*[0-
 check "G6 migrate up again changes nothing" ./pganalytics-api migrate up
 
 # --- G24, G25: without arguments, in the foreground; integer values as systemd hands them over, remark attached
-MAX_CONCURRENT_COLLECTORS='50  # hard limit' JWT_EXPIRATION='86400  # 24 hours' start api ./pganalytics-api
+MAX_CONCURRENT_COLLECTORS='50# hard limit' JWT_EXPIRATION='86400# 24 hours' start api ./pganalytics-api
 API=$LAST_PID
 URL=https://localhost:$PORT
 export CURL_CA_BUNDLE=$WORK/ca.pem
