@@ -21,9 +21,10 @@ constexpr int kZstdLevel = 1;
 constexpr size_t kFreeRatioBytes = size_t{1} << 20;
 // Fields other than values and texts: a few per frame and column. Bounds what empty submessages can blow up to.
 constexpr int64_t kMaxFields = 500'000;
-// Head of a chunk of texts, and the bit that says that NULLs come first (libs/columns/column.h).
+// Heads of chunks of texts, and the bit that says that NULLs come first (libs/columns/column.cc).
 constexpr uint8_t kTextChunk = 5;
-constexpr uint8_t kTextChunkWithNulls = 0x85;
+constexpr uint8_t kNearTextChunk = 7;
+constexpr uint8_t kWithNulls = 0x80;
 // Beyond it a chunk is malformed.
 constexpr uint64_t kMaxTexts = kMaxFrameRows;
 
@@ -109,18 +110,23 @@ class FrameValues {
     ++per_row_;
     if (chunk.empty()) return;
     const auto head = static_cast<uint8_t>(chunk.front());
-    if (head == kTextChunkWithNulls) per_row_ += kValuesPerText;
-    if (head != kTextChunk) return;
+    const auto kind = static_cast<uint8_t>(head & ~kWithNulls);
+    if (kind != kTextChunk && kind != kNearTextChunk) return;
+    const int64_t each = kind == kTextChunk ? kValuesPerText : kValuesPerNearText;
+    if (head != kind) {
+      per_row_ += each;
+      return;
+    }
     chunk.remove_prefix(1);
     uint64_t count = 0;
-    if (columns::ReadVarint(&chunk, &count)) texts_ += static_cast<int64_t>(std::min(count, kMaxTexts));
+    if (columns::ReadVarint(&chunk, &count)) of_texts_ += static_cast<int64_t>(std::min(count, kMaxTexts)) * each;
   }
   // Without rows nothing is decoded.
-  int64_t Of(int64_t rows) const { return rows == 0 ? 0 : rows * per_row_ + texts_ * kValuesPerText; }
+  int64_t Of(int64_t rows) const { return rows == 0 ? 0 : rows * per_row_ + of_texts_; }
 
  private:
   int64_t per_row_ = 0;
-  int64_t texts_ = 0;
+  int64_t of_texts_ = 0;
 };
 
 // Walks a serialised BatchContent and adds up what parsing it would allocate.

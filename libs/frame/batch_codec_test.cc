@@ -295,6 +295,9 @@ INSTANTIATE_TEST_SUITE_P(
                   Wrap('\x12', "\x40\x90\xBF\x05" + Repeat(std::string("\x4A\x01\x00", 3), 100))},
         // The same, of 60 columns of 90,000 empty texts; with NULLs their number is hidden.
         Amplifier{"EmptyTexts", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x04\x05\x90\xBF\x05", 20))},
+        // 20 columns of 10,000 texts that share bytes.
+        Amplifier{"NearTexts", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x03\x07\x90\x4E", 22))},
+        Amplifier{"NearTextsBehindNulls", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x01\x87", 20))},
         Amplifier{"TextsBehindNulls", "values", Wrap('\x12', "\x40\x90\xBF\x05" + Repeat("\x4A\x01\x85", 20))},
         // The number of rows comes last, and in its last place it counts.
         Amplifier{"RowsLast", "values", Wrap('\x12', Repeat(std::string("\x4A\x01\x00", 3), 100) + "\x40\x90\xBF\x05")},
@@ -304,8 +307,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(OpenBatch, ValuesAreCountedAsTheyAreMeasured) {
   v1::BatchContent content = Content(100);
-  // 5 columns; the texts are 50 distinct ones.
-  EXPECT_EQ(CountedValues(content.frames(0)), 100 * 5 + 50 * kValuesPerText);
+  // 5 columns; the texts are 50 distinct ones that begin alike.
+  EXPECT_EQ(CountedValues(content.frames(0)), 100 * 5 + 50 * kValuesPerNearText);
   *content.add_frames() = TestFrame(TestMetric(), 20);
   const int64_t values = CountedValues(content.frames(0)) + CountedValues(content.frames(1));
   const std::string serialised = content.SerializeAsString();

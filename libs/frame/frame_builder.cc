@@ -156,7 +156,7 @@ void FrameBuilder::Encode(size_t first, size_t count, ingest_v1::Frame* frame) c
 int64_t FrameBuilder::ValuesPerRow() const {
   int64_t values = 1;  // the flags
   for (const ColumnState& state : columns_)
-    values += state.column.type == columns::Type::kText ? 1 + kValuesPerText : 1;
+    values += state.column.type == columns::Type::kText ? 1 + kValuesPerNearText : 1;
   return values;
 }
 

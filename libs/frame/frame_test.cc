@@ -163,7 +163,7 @@ TEST(FrameBuilder, PartsHoldEveryRowOnce) {
       {PartLimits(), 1},
       {{.max_rows = 10'007}, 1},
       {{.max_rows = 10'006}, 2},
-      {{.max_values = 11 * 1'000}, 11},  // 5 columns, texts, flags
+      {{.max_values = (6 + kValuesPerNearText) * 1'000}, 11},  // 5 columns, texts, flags
       {{.max_bytes = whole.ByteSizeLong()}, 1},
       {{.max_bytes = whole.ByteSizeLong() / 4}, 0},
   };

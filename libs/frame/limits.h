@@ -18,6 +18,8 @@ inline constexpr int kMaxFrameParts = 1'000;
 inline constexpr size_t kMaxTextBytes = size_t{64} << 10;
 // A std::string with its pointer takes as much memory as five numbers.
 inline constexpr int64_t kValuesPerText = 5;
+// One that shares up to 255 bytes with the text before it, which its chunk holds once.
+inline constexpr int64_t kValuesPerNearText = kValuesPerText + 32;
 // One statement text, bytes.
 inline constexpr size_t kMaxQueryTextBytes = size_t{1} << 20;
 // Name of a source, bytes.
@@ -28,7 +30,7 @@ struct PartLimits {
   // Chunks and row flags.
   size_t max_bytes = size_t{2} << 20;
   // As Limits::max_values counts.
-  int64_t max_values = 2'000'000;
+  int64_t max_values = 6'000'000;
   int max_rows = kMaxFrameRows;
 };
 
@@ -41,7 +43,8 @@ struct Limits {
   int max_frames = 4'096;
   int max_sources = 1'024;
   int max_query_texts = 16'384;
-  // Rows x columns over all frames, eight bytes each once decoded. A text of a column counts kValuesPerText more.
+  // Rows x columns over all frames, eight bytes each once decoded. A text of a column counts kValuesPerText more, or
+  // kValuesPerNearText.
   int64_t max_values = 8'000'000;
   // Decompressed bytes per compressed byte, beyond the first 1 MiB: small batches of repetitive rows are harmless.
   int64_t max_ratio = 200;

@@ -189,9 +189,9 @@ TEST_F(OutboxTest, ManyFramesAreSpread) {
   EXPECT_LT(batches, 4);
 }
 
-// A process that dies at any point of writing 60,000 rows: what is delivered in the end adds up to the true increase.
+// A process that dies at any point of writing 100,000 rows: what is delivered in the end adds up to the true increase.
 TEST_F(OutboxTest, LargeReadingsAddUpWhereverTheProcessDies) {
-  constexpr int kRows = 60'000;
+  constexpr int kRows = 100'000;
   const auto publish = [&](int tick, const char* failpoint) {
     Collector collector(options_, metric_);
     Reading reading = collector.NewReading();
