@@ -41,6 +41,7 @@
 #include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/statement_reader.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/upkeep/span.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::storage {
@@ -479,9 +480,12 @@ int Run(int sources, int per_minute) {
     return *std::move(result);
   };
   const int64_t metric_id = exec("SELECT id FROM metrics.catalog_metric WHERE name = 'statements'")[0].Int64(0);
-  const auto today = absl::ToCivilDay(clock::WallNow(), absl::UTCTimeZone());
-  exec(absl::StrCat("SELECT metrics.ensure_block_partitions(current_date + 1, current_date + 90)"));
-  const auto expires = [&](int64_t days) { return absl::FormatCivilTime(today + static_cast<int>(days)); };
+  exec("SELECT metrics.ensure_block_partitions(current_date - 10, current_date + 430)");
+  // Where the block that ends then is looked for.
+  const auto expires = [](int level, int64_t last_us) {
+    const absl::TimeZone utc = absl::UTCTimeZone();
+    return absl::FormatCivilTime(absl::CivilDay(1970) + ExpiresOn(level, SpanOfLast(level, last_us, utc), {}));
+  };
 
   std::mt19937_64 random(1);
   const std::vector<columns::MetricColumn> all = ColumnsOf(metric);
@@ -509,12 +513,17 @@ int Run(int sources, int per_minute) {
     refs.push_back(
         {source, absl::StrCat("00000000-0000-0000-0000-", 100000000000 + source), absl::StrCat("s", source)});
     exec("BEGIN");
-    for (const columns::RowSet& rows : pieces) Store(**connection, expires(31), source, metric_id, 0, raw, rows);
+    for (size_t piece = 0; piece < pieces.size(); ++piece) {
+      const int64_t last = kNow - static_cast<int64_t>(piece) * 3 * kHour - 1;
+      Store(**connection, expires(0, last), source, metric_id, 0, raw, pieces[piece]);
+    }
     for (size_t day = 0; day < days_hours.size(); ++day) {
-      Store(**connection, expires(30 - static_cast<int64_t>(day)), source, metric_id, 1, buckets, days_hours[day]);
+      Store(**connection, expires(1, kNow - static_cast<int64_t>(day) * kDay), source, metric_id, 1, buckets,
+            days_hours[day]);
     }
     for (size_t week = 0; week < weeks.size(); ++week) {
-      Store(**connection, expires(80 - static_cast<int64_t>(week)), source, metric_id, 2, buckets, weeks[week]);
+      Store(**connection, expires(2, kNow - static_cast<int64_t>(week) * 7 * kDay), source, metric_id, 2, buckets,
+            weeks[week]);
     }
     StoreFrames(**connection, source, metric_id, metric, queue);
     exec("COMMIT");
