@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|bare ...]
+# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|bare ...]
 #   asan   every unit and integration test under the address and undefined-behaviour sanitizers
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
+#   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections
 #   bare   `make run` on a bare Debian 12 made by debootstrap (needs root)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ $# -gt 0 ] || steps=(asan tsan fuzz bare)
+[ $# -gt 0 ] || steps=(asan tsan fuzz attack bare)
 tools/setup.sh check
 if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " == *" bare "* ]]; then
   echo "check: the step bare makes a Debian root and needs root: sudo make check, or tools/check.sh asan tsan fuzz" >&2
@@ -44,11 +45,16 @@ for step in "${steps[@]}"; do
         rm -rf "$found"
       done <build/fuzz/fuzzers.txt
       ;;
+    attack)
+      tools/build.sh dev rpc_hostile_peer_test
+      ulimit -n "$(ulimit -Hn)"
+      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-30} PGA_ATTACK_CONNECTIONS=2000 build/dev/bin/rpc_hostile_peer_test --gtest_brief=1
+      ;;
     bare)
       tests/e2e/bare_debian.sh
       ;;
     *)
-      echo "usage: tools/check.sh [asan|tsan|fuzz|bare ...]" >&2
+      echo "usage: tools/check.sh [asan|tsan|fuzz|attack|bare ...]" >&2
       exit 2
       ;;
   esac

@@ -184,4 +184,8 @@ bool Authenticator::IsServiceToken(std::string_view authorization) const {
   return true;
 }
 
+bool Authenticator::AuthenticatesCheaply(std::string_view authorization) const {
+  return !authorization.starts_with(kBearer) || verifier_->VerifiesCheaply(authorization.substr(kBearer.size()));
+}
+
 }  // namespace pga::rpc

@@ -74,6 +74,10 @@ class Authenticator {
   // the same token for minutes, so a good one is remembered until it expires.
   bool IsServiceToken(std::string_view authorization) const;
 
+  // Whether Authenticate costs no public-key operation for this value of "authorization"; for limits that are asked
+  // before strangers may cost one.
+  bool AuthenticatesCheaply(std::string_view authorization) const;
+
  private:
   const token::Verifier* const verifier_;
   const token::RevocationSet* const revocations_;

@@ -1,5 +1,6 @@
 // A gRPC server with the limits, TLS, health service and shutdown that every service of ours has. It may listen on TCP
-// or unix addresses, take connections that somebody else accepted, and always offers an in-process channel.
+// or unix addresses, take connections that somebody else accepted, and always offers an in-process channel. What comes
+// from the network comes in through a Door (door.h), never through gRPC's own listener.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/steady.h"
+#include "libs/metrics/registry.h"
+#include "libs/rpc/door.h"
 #include "libs/rpc/tls.h"
 
 namespace grpc {
@@ -19,6 +22,7 @@ class Service;
 
 namespace pga::rpc {
 
+class Authenticator;
 class Dispatcher;
 
 // Thread-safe after Start.
@@ -30,10 +34,16 @@ class Server {
     // "host:port" (port 0 takes a free one), "[::1]:port", "unix:/path". Empty = in-process and handed-over only.
     std::vector<std::string> listen;
     TlsOptions tls;
-    // Further addresses, with TLS settings of their own: for callers from outside, where the services among themselves
+    // Limits of those addresses, and of handed-over connections.
+    DoorLimits limits = DoorLimits::Inside();
+    // Networks from which connections to those addresses begin with a PROXY header that is believed (Door::Listener).
+    std::vector<std::string> proxies = {};
+    // Further addresses, with settings of their own: for callers from outside, where the services among themselves
     // speak otherwise.
     std::vector<std::string> outside_listen = {};
     TlsOptions outside_tls = {};
+    DoorLimits outside_limits = DoorLimits::Outside();
+    std::vector<std::string> outside_proxies = {};
     // Callback services; they must outlive the server.
     std::vector<grpc::Service*> services;
     // The dispatcher of these services, where they have one: Drain makes it refuse new calls and waits for its running
@@ -42,24 +52,10 @@ class Server {
     // Largest message taken and sent.
     int max_receive_bytes = 1 << 20;
     int max_send_bytes = 64 << 20;
-    // Request metadata of one call.
-    int max_metadata_bytes = 16 << 10;
-    // Calls at a time on one connection.
-    int max_concurrent_streams = 100;
-    // Memory gRPC may use for this server's connections.
-    size_t resource_quota_bytes = size_t{256} << 20;
-    // A connection has to finish its TLS handshake and HTTP/2 preface within this.
-    absl::Duration handshake_timeout = absl::Seconds(10);
-    // The server asks silent clients whether they live, and how long it waits for the answer.
-    absl::Duration keepalive_time = absl::Seconds(60);
-    absl::Duration keepalive_timeout = absl::Seconds(20);
-    // Clients that ping more often than this are sent away.
-    absl::Duration min_ping_interval = absl::Seconds(10);
-    // Connections without calls, and connections of any kind, end after this (the latter with some jitter, so that
-    // load spreads again after scaling and new certificates come into use); calls then get the grace to end.
-    absl::Duration max_connection_idle = absl::Minutes(15);
-    absl::Duration max_connection_age = absl::InfiniteDuration();
-    absl::Duration max_connection_age_grace = absl::Seconds(30);
+    // Tells callers from outside apart (Door::Options); may be null.
+    const Authenticator* authenticator = nullptr;
+    metrics::Registry* metrics = nullptr;
+    int door_threads = 1;
     // Whether AcceptConnection is used. Handed-over connections speak TLS if `tls` is enabled.
     bool external_acceptor = false;
   };
@@ -84,6 +80,10 @@ class Server {
   // Serves a connected socket together with the bytes already read from it. Takes over `fd` in every case.
   // FAILED_PRECONDITION without Options::external_acceptor or after Drain.
   absl::Status AcceptConnection(int fd, std::string already_read);
+
+  // Bytes of messages from the network that are held now, and connections open now.
+  int64_t held_bytes() const;
+  int connections() const;
 
   // What the health service (grpc.health.v1) answers, for "" and every service.
   void SetServing(bool serving);

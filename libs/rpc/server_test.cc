@@ -660,6 +660,7 @@ TEST(Start, SaysWhatIsWrong) {
   Server::Options taken;
   taken.name = "query";
   taken.listen = {node.address()};
+  taken.services = {&node.system};
   EXPECT_THAT(Server::Start(std::move(taken)).status(),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(node.address())));
   Server::Options no_certificate;

@@ -149,6 +149,8 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   options.name = program.name;
   options.listen = settings.listen;
   options.tls = settings.tls;
+  options.authenticator = &*parts.authenticator;
+  options.metrics = &parts.metrics;
   absl::StatusOr<RunningService> service = program.create(host, &options);
   if (!service.ok()) return refuse(service.status());
   if (!settings.metrics_listen.empty()) {

@@ -118,21 +118,6 @@ absl::Status ValidateClientTls(const TlsOptions& tls) {
   return tls.enabled ? Validate(tls, /*needs_identity=*/false) : absl::OkStatus();
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsOptions& tls) {
-  if (!tls.enabled) return grpc::InsecureServerCredentials();
-  grpc::experimental::TlsServerCredentialsOptions options(ProviderOf(tls));
-  options.watch_identity_key_cert_pairs();
-  if (tls.ca_path.empty() && tls.ca_pem.empty()) {
-    options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  } else {
-    options.watch_root_certs();
-    options.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
-  }
-  // A client has no host name to compare with; who it is stands in its URI (peer_certificate.h).
-  options.set_check_call_host(false);
-  return grpc::experimental::TlsServerCredentials(options);
-}
-
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsOptions& tls) {
   if (!tls.enabled) return grpc::InsecureChannelCredentials();
   grpc::experimental::TlsChannelCredentialsOptions options;

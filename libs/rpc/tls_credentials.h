@@ -1,9 +1,7 @@
-// TlsOptions as gRPC credentials. Internal to libs/rpc; check the options with ValidateServerTls/ValidateClientTls
-// first.
+// TlsOptions as gRPC credentials. Internal to libs/rpc; check the options with ValidateClientTls first.
 #pragma once
 
 #include <grpcpp/security/credentials.h>
-#include <grpcpp/security/server_credentials.h>
 
 #include <memory>
 
@@ -11,7 +9,6 @@
 
 namespace pga::rpc {
 
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsOptions& tls);
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsOptions& tls);
 
 }  // namespace pga::rpc

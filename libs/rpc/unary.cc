@@ -1,7 +1,6 @@
 #include "libs/rpc/unary.h"
 
 #include <google/protobuf/descriptor.h>
-#include <grpc/grpc_security_constants.h>
 
 #include <algorithm>
 #include <array>
@@ -9,10 +8,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_replace.h"
 #include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/rpc/deadline.h"
+#include "libs/rpc/door_metadata.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/rpc/status.h"
@@ -39,22 +38,18 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   return usable ? std::string(given) : token::RandomHex(16);
 }
 
-// "ipv4:203.0.113.7:41000" and "ipv6:%5B::1%5D:41000" as people write them.
+// What the door says of a caller from the network; nothing for calls that began in this process.
+bool CameByTheDoor(const grpc::CallbackServerContext& context) {
+  return IsDoorProof(FindMetadata(context, kDoorProof));
+}
+
 std::string PeerOf(const grpc::CallbackServerContext& context) {
-  const std::string peer = context.peer();
-  if (peer.starts_with("ipv4:")) return peer.substr(5);
-  if (peer.starts_with("ipv6:")) return absl::StrReplaceAll(peer.substr(5), {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
-  if (peer.starts_with("unix")) return "unix";
-  // gRPC has no name for the in-process transport.
-  return peer.starts_with("inproc") || peer == "unknown" ? "in-process" : peer;
+  return CameByTheDoor(context) ? std::string(FindMetadata(context, kDoorPeer)) : "in-process";
 }
 
 // The client's certificate, which the handshake verified if it is there at all.
 std::string PeerCertificateOf(const grpc::CallbackServerContext& context) {
-  const auto auth = context.auth_context();
-  if (auth == nullptr || !auth->IsPeerAuthenticated()) return "";
-  const auto values = auth->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
-  return values.size() == 1 ? std::string(values[0].data(), values[0].size()) : "";
+  return CameByTheDoor(context) ? std::string(FindMetadata(context, kDoorCertificate)) : "";
 }
 
 clock::SteadyTime DeadlineOf(const grpc::CallbackServerContext& context, absl::Duration limit) {
@@ -172,6 +167,7 @@ void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* 
   call->peer = PeerOf(*context);
   call->request_metadata.reserve(context->client_metadata().size());
   for (const auto& [key, value] : context->client_metadata()) {
+    if (key.starts_with(kDoorPrefix)) continue;
     call->request_metadata.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
   }
   const std::string_view authorization = FindMetadata(*context, kAuthorization);

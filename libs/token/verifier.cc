@@ -347,4 +347,14 @@ absl::StatusOr<Claims> Verifier::VerifyClaims(std::string_view token, TokenType 
   return BadSignature();
 }
 
+bool Verifier::VerifiesCheaply(std::string_view token) const {
+  if (token.size() > kMaxTokenBytes) return true;
+  const auto parts = Split(token);
+  if (!parts) return true;
+  const auto header = ParseHeader(parts->header);
+  if (!header || !header->kid) return true;
+  const std::shared_ptr<const KeySet> keys = this->keys();
+  return !keys->ec_keys.contains(*header->kid) || keys->good->Contains(GoodSignatures::Of(token));
+}
+
 }  // namespace pga::token

@@ -152,6 +152,12 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   ingest_options.services = parts->ingest->services();
   ingest_options.max_receive_bytes = ingest::kMaxReceiveBytes;
   ingest_options.external_acceptor = true;
+  ingest_options.limits = rpc::DoorLimits::Outside();
+  ingest_options.limits.address_per_minute = config.gateway.rate_limit_per_minute;
+  ingest_options.limits.user_per_minute = config.gateway.rate_limit_user_per_minute;
+  ingest_options.limits.collector_per_minute = config.gateway.rate_limit_collector_per_minute;
+  ingest_options.authenticator = &*parts->authenticator;
+  ingest_options.metrics = &parts->metrics;
   if (config.gateway.tls_enabled) {
     ingest_options.tls.enabled = true;
     ingest_options.tls.cert_path = config.gateway.tls_cert_path;

@@ -1,6 +1,6 @@
 #include "services/gateway/config.h"
 
-#include "services/gateway/client_address.h"
+#include "libs/door/networks.h"
 
 namespace pga::gateway {
 
@@ -38,13 +38,24 @@ void GatewayConfig::Register(config::Loader& loader) {
                   "how long a connection may wait between requests", absl::Seconds(1), absl::Hours(1));
   loader.Int(&max_connections, "MAX_HTTP_CONNECTIONS", "max-http-connections", max_connections,
              "HTTP connections at a time, and as many passed on to ingest; more are closed at once", "", 1, 1'000'000);
+  loader.Int(&max_connections_per_address, "MAX_HTTP_CONNECTIONS_PER_ADDRESS", "max-http-connections-per-address",
+             max_connections_per_address, "connections of one client address at a time", "", 1, 1'000'000);
   loader.Bytes(&max_body_bytes, "MAX_BODY_BYTES", "max-body-bytes", max_body_bytes,
                "largest request body, after unpacking", 1024, int64_t{1} << 30);
   loader.Bytes(&max_header_bytes, "MAX_HEADER_BYTES", "max-header-bytes", max_header_bytes, "largest request head",
                16 << 10, 1 << 20);
   loader.Bytes(&max_url_bytes, "MAX_URL_BYTES", "max-url-bytes", max_url_bytes, "longest URL", 256, 64 << 10);
   loader.Bytes(&max_buffered_bytes, "MAX_BUFFERED_BYTES", "max-buffered-bytes", max_buffered_bytes,
-               "request bodies held in memory at a time", 1 << 20, int64_t{1} << 40);
+               "request bodies held in memory at a time; half of it for one caller", 1 << 20, int64_t{1} << 40);
+  loader.Bytes(&max_answer_bytes, "MAX_ANSWER_BYTES", "max-answer-bytes", max_answer_bytes,
+               "large answers held in memory until clients have taken them; two thirds of it for one caller", 1 << 20,
+               int64_t{1} << 40);
+  loader.Int(&max_calls_per_caller, "MAX_CALLS_PER_CALLER", "max-calls-per-caller", max_calls_per_caller,
+             "requests of one caller that services work on at a time; more wait", "", 1, 10'000);
+  loader.Bool(
+      &ingest_proxy_protocol, "INGEST_PROXY_PROTOCOL", "ingest-proxy-protocol", ingest_proxy_protocol,
+      "tell ingest the addresses of the collectors whose connections are passed on (PROXY protocol, version 2); "
+      "set COLLECTOR_PROXIES of pga-ingest as well");
   loader.Int(&io_threads, "HTTP_THREADS", "http-threads", io_threads, "threads that serve HTTP", "", 1, 64);
   loader.String(&descriptor_set_file, "DESCRIPTOR_SET_FILE", "descriptor-set-file", descriptor_set_file,
                 "file with the descriptor set to serve instead of the built-in one");
@@ -65,7 +76,7 @@ absl::Status GatewayConfig::Validate() const {
                                         "\" is not an origin; write it as https://host or https://host:port");
     }
   }
-  return TrustedProxies::Parse(trusted_proxies).status();
+  return door::TrustedProxies::Parse(trusted_proxies).status();
 }
 
 }  // namespace pga::gateway

@@ -28,7 +28,7 @@ struct GatewayConfig {
 
   // Requests per minute; 0 = no limit.
   int rate_limit_per_minute = 100;
-  int rate_limit_user_per_minute = 100;
+  int rate_limit_user_per_minute = 3'000;
   int rate_limit_collector_per_minute = 1000;
 
   absl::Duration request_timeout = absl::Seconds(30);
@@ -37,11 +37,20 @@ struct GatewayConfig {
   absl::Duration idle_timeout = absl::Seconds(60);
 
   int max_connections = 2000;
+  // Of one client address; connections of trusted proxies are counted together only.
+  int max_connections_per_address = 500;
   int64_t max_body_bytes = int64_t{10} << 20;
   int64_t max_header_bytes = int64_t{64} << 10;
   int64_t max_url_bytes = int64_t{8} << 10;
-  // Request bodies held in memory at a time, all connections together.
-  int64_t max_buffered_bytes = int64_t{64} << 20;
+  // Request bodies held in memory at a time, from their arrival until the service has answered: all together, and half
+  // of it for one caller.
+  int64_t max_buffered_bytes = int64_t{32} << 20;
+  // The same for large answers, until the client has taken them.
+  int64_t max_answer_bytes = int64_t{64} << 20;
+  // Requests of one caller that services work on at a time; more wait.
+  int max_calls_per_caller = 6;
+  // Whether connections that are passed on to ingest over the network begin with a PROXY header.
+  bool ingest_proxy_protocol = false;
   int io_threads = 2;
 
   // Serialised FileDescriptorSet to use instead of the built-in one; empty = built-in.

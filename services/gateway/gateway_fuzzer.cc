@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
+#include "libs/door/networks.h"
 #include "services/gateway/api_surface.h"
 #include "services/gateway/builtin_descriptor_set.h"
-#include "services/gateway/client_address.h"
 #include "services/gateway/connection_sniffer.h"
 #include "services/gateway/gzip.h"
 #include "services/gateway/http_template.h"
@@ -127,7 +127,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       (void)Gunzip(input, 1 << 20);
       break;
     case 'f':
-      (void)TrustedProxies::Parse({"127.0.0.0/8"})->ClientOf("127.0.0.1", input);
+      (void)door::TrustedProxies::Parse({"127.0.0.0/8"})->ClientOf("127.0.0.1", input);
       break;
     default:
       break;

@@ -422,8 +422,8 @@ TEST(RateLimit, KnownCallersHaveTheirOwnAllowance) {
     return good;
   };
   EXPECT_EQ(spend("", 110), 100);
-  EXPECT_EQ(spend(gateway.UserToken("viewer", 1), 110), 100);
-  EXPECT_EQ(spend(gateway.UserToken("viewer", 2), 110), 100);
+  EXPECT_EQ(spend(gateway.UserToken("viewer", 1), 3010), 3000);
+  EXPECT_EQ(spend(gateway.UserToken("viewer", 2), 110), 110);
   EXPECT_EQ(spend(gateway.CollectorToken("c1"), 1010), 1000);
   EXPECT_EQ(spend(gateway.ServiceToken(), 1200), 1200);
   // A token that does not verify buys nothing.

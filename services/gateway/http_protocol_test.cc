@@ -263,23 +263,6 @@ TEST(HttpProtocol, ALargeStreamArrivesWhole) {
   EXPECT_THAT(reply.body.substr(reply.body.size() - 2), "}]");
 }
 
-TEST(HttpProtocol, ConnectionsAreLimited) {
-  GatewayUnderTest::Options options = Unlimited();
-  options.config.max_connections = 2;
-  GatewayUnderTest gateway(options);
-  RawClient first(gateway.port());
-  first.Send(MakeRequest("GET", "/api/v1/health"));
-  EXPECT_EQ(first.Read().code, 200);
-  auto second = std::make_unique<RawClient>(gateway.port());
-  second->Send(MakeRequest("GET", "/api/v1/health"));
-  EXPECT_EQ(second->Read().code, 200);
-  RawClient third(gateway.port());
-  EXPECT_TRUE(third.Closed());
-  second.reset();
-  EXPECT_TRUE(testing::WaitUntil([&] { return Fetch(gateway.port(), "GET", "/api/v1/health").code == 200; },
-                                 absl::Seconds(30)));
-}
-
 TEST(Drain, FinishesRequestsAndClosesIdleConnections) {
   GatewayUnderTest gateway(Unlimited());
   Observed& observed = gateway.stand_ins.observed;

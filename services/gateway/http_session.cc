@@ -24,7 +24,21 @@ namespace beast = boost::beast;
 using beast::error_code;
 
 constexpr absl::Duration kWriteTimeout = absl::Seconds(30);
+// A client may take what it asked for this slowly.
+constexpr int64_t kSlowestBytesPerSecond = 32 * 1024;
 constexpr absl::Duration kLingerTimeout = absl::Seconds(2);
+// With a refused body on its way.
+constexpr absl::Duration kLingerForBody = absl::Seconds(10);
+// How long a request waits for room in memory, and for the end of its caller's other requests.
+constexpr absl::Duration kWaitForRoom = absl::Seconds(2);
+constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
+constexpr std::chrono::milliseconds kAskAgain{10};
+// Bodies of requests without a good token, and of methods that take none.
+constexpr uint64_t kSmallBodyBytes = 64 * 1024;
+// Answers below this are not counted.
+constexpr size_t kLargeAnswerBytes = 256 * 1024;
+// JSON of a message has about so many times its size.
+constexpr int64_t kJsonFactor = 3;
 constexpr size_t kReadBytes = 16 * 1024;
 constexpr size_t kWriteBytes = 64 * 1024;
 constexpr size_t kLingerBytes = 256 * 1024;
@@ -170,7 +184,7 @@ asio::awaitable<void> HttpSession::Refuse(HttpError error) {
   error.close = true;
   co_await AnswerError(exchange, std::move(error));
   Finish(exchange);
-  co_await Linger();
+  co_await Linger(nullptr);
   transport_->Close();
 }
 
@@ -236,6 +250,7 @@ asio::awaitable<bool> HttpSession::ServeOne() {
   exchange.start_nanos = shared_->clock->BoottimeNanos();
   exchange.head = std::get<RequestHead>(std::move(parsed));
   exchange.admission = shared_->pipeline->Admit(exchange.head, peer_);
+  if (known_ && exchange.admission.principal.kind != token::Principal::kAnonymous) std::exchange(known_, nullptr)();
   exchange.close = !exchange.head.keep_alive || shared_->draining;
   exchange.body_pending = exchange.head.framing == RequestHead::Framing::kChunked || exchange.head.content_length > 0;
 
@@ -249,17 +264,18 @@ asio::awaitable<bool> HttpSession::ServeOne() {
     std::string body;
     std::optional<HttpError> error;
     usable = co_await ReadBody(exchange, head_bytes, body, error);
-    if (!usable || error) ReleaseBody(exchange, body);
+    if (!usable || error) Release(exchange);
     if (usable && error) {
       co_await AnswerError(exchange, *std::move(error));
     } else if (usable) {
       co_await Forward(exchange, std::move(body));
     }
   }
+  Release(exchange);
   Finish(exchange);
   if (!usable || aborted_) co_return false;
   if (exchange.close || exchange.body_pending) {
-    co_await Linger();
+    co_await Linger(&exchange);
     co_return false;
   }
   co_return true;
@@ -270,7 +286,7 @@ asio::awaitable<bool> HttpSession::ServeOne() {
 asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                             std::optional<HttpError>& error) {
   const GatewayConfig& config = *shared_->config;
-  const auto max_body = static_cast<uint64_t>(config.max_body_bytes);
+  const uint64_t max_body = MaxBodyOf(exchange);
   const auto too_large = [&] {
     return MakeError(413, "BODY_TOO_LARGE",
                      "The request body is larger than " + std::to_string(max_body) + " bytes; send less at a time.");
@@ -284,16 +300,6 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
     error = too_large();
     co_return true;
   }
-  const auto take = [&](int64_t bytes) {
-    if (!shared_->body_budget->Take(bytes)) return false;
-    exchange.budget_bytes += bytes;
-    return true;
-  };
-  if (!take(static_cast<int64_t>(exchange.head.content_length))) {
-    error = overloaded();
-    co_return true;
-  }
-
   beast::http::request_parser<beast::http::string_body> parser;
   parser.header_limit(static_cast<uint32_t>(config.max_header_bytes) + 1024);
   parser.body_limit(max_body);
@@ -316,7 +322,14 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
     if (ec) co_return false;
   }
   transport_->ExpireAfter(config.request_timeout);
+  // Memory is counted as it comes, whatever was announced; what came with the head first.
+  int64_t uncounted = exchange.body_pending ? static_cast<int64_t>(buffer_.size()) : 0;
   while (!parser.is_done()) {
+    if (!co_await Take(*shared_->bodies, exchange, uncounted, kWaitForRoom)) {
+      error = overloaded();
+      co_return true;
+    }
+    exchange.body_bytes += std::exchange(uncounted, 0);
     if (!buffer_.empty()) {
       ec = {};
       const size_t used = parser.put(asio::buffer(buffer_), ec);
@@ -335,10 +348,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
     const size_t before = buffer_.size();
     const bool more = co_await Fill();
     if (!more || aborted_) co_return false;
-    if (chunked && !take(static_cast<int64_t>(buffer_.size() - before))) {
-      error = overloaded();
-      co_return true;
-    }
+    uncounted = static_cast<int64_t>(buffer_.size() - before);
   }
   exchange.body_pending = false;
   body = std::move(parser.get().body());
@@ -356,6 +366,12 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   if (!LooksLikeGzip(body)) co_return true;
   auto plain = Gunzip(body, max_body);
   if (plain.ok()) {
+    const auto more = static_cast<int64_t>(plain->size());
+    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForRoom)) {
+      error = overloaded();
+      co_return true;
+    }
+    exchange.body_bytes += more;
     body = *std::move(plain);
   } else if (absl::IsResourceExhausted(plain.status())) {
     error = too_large();
@@ -366,11 +382,31 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   co_return true;
 }
 
-// The body is not needed any longer, and the next one may take its place.
-void HttpSession::ReleaseBody(Exchange& exchange, std::string& body) {
-  std::string().swap(body);
-  shared_->body_budget->Give(exchange.budget_bytes);
-  exchange.budget_bytes = 0;
+uint64_t HttpSession::MaxBodyOf(const Exchange& exchange) const {
+  const auto most = static_cast<uint64_t>(shared_->config->max_body_bytes);
+  const bool small = exchange.admission.route->body == ApiRoute::Body::kNone ||
+                     exchange.admission.principal.kind == token::Principal::kAnonymous;
+  return small ? std::min(most, kSmallBodyBytes) : most;
+}
+
+asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
+                                        absl::Duration patience) {
+  const auto until = clock::SteadyNow() + patience;
+  while (!budget.Take(exchange.admission.caller, amount)) {
+    if (aborted_ || clock::SteadyNow() >= until) co_return false;
+    wake_.expires_after(kAskAgain);
+    error_code ignored;
+    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return true;
+}
+
+// What the request held is free for others.
+void HttpSession::Release(Exchange& exchange) {
+  const std::string& caller = exchange.admission.caller;
+  shared_->bodies->Give(caller, std::exchange(exchange.body_bytes, 0));
+  shared_->answers->Give(caller, std::exchange(exchange.answer_bytes, 0));
+  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(caller, 1);
 }
 
 asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body) {
@@ -379,7 +415,7 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   auto transcoded =
       shared_->transcoder->Request(*exchange.admission.route, exchange.admission.bindings, exchange.head.query,
                                    content_type == nullptr ? "" : *content_type, body);
-  ReleaseBody(exchange, body);
+  std::string().swap(body);
   if (auto* refusal = std::get_if<HttpError>(&transcoded)) {
     co_await AnswerError(exchange, std::move(*refusal));
     co_return;
@@ -389,6 +425,14 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
     co_await AnswerError(exchange, MakeError(503, "NOT_CONFIGURED", "No service is configured for this method."));
     co_return;
   }
+  if (!co_await Take(*shared_->calls_of_callers, exchange, 1, kWaitForCalls)) {
+    HttpError busy = MakeError(503, "TOO_MANY_CALLS",
+                               "This caller's other requests take long; wait for them before sending further ones.");
+    busy.retry_after = absl::Seconds(1);
+    co_await AnswerError(exchange, std::move(busy));
+    co_return;
+  }
+  exchange.call_slot = true;
   UpstreamRequest request;
   request.grpc_path = method.grpc_path;
   request.payload = std::get<std::string>(std::move(transcoded));
@@ -468,7 +512,21 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
     co_await AnswerError(exchange, ErrorOfEvent(failure, shared_->config->request_timeout));
     co_return;
   }
+  // The service has done its work: what remains is the client's time.
+  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
+  if (first.message.size() * kJsonFactor > kLargeAnswerBytes) {
+    const int64_t bytes =
+        std::min(static_cast<int64_t>(first.message.size()) * kJsonFactor, shared_->config->max_answer_bytes * 2 / 3);
+    if (!co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls)) {
+      HttpError busy = MakeError(503, "OVERLOADED", "Too many large answers wait for their readers; try again.");
+      busy.retry_after = absl::Seconds(5);
+      co_await AnswerError(exchange, std::move(busy));
+      co_return;
+    }
+    exchange.answer_bytes = bytes;
+  }
   auto piece = shared_->transcoder->Response(*exchange.admission.route, first.message);
+  std::string().swap(first.message);
   if (!piece.ok()) {
     PGA_LOG(warn, "answer not written",
             {{"request_id", exchange.admission.request_id}, {"cause", std::string(piece.status().message())}});
@@ -582,16 +640,22 @@ asio::awaitable<void> HttpSession::Answer(Exchange& exchange, int code, const He
     more.emplace_back("Content-Length", std::to_string(body.size()));
   }
   std::string out = Head(exchange, code, headers, more);
-  if (code != 204 && exchange.head.method != "HEAD") out += body;
+  const bool with_body = code != 204 && exchange.head.method != "HEAD";
+  if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string());
   co_await WriteAll(exchange, out);
+  if (with_body && !body.empty() && transport_->tcp().socket().is_open()) co_await WriteAll(exchange, body);
 }
 
 // A failure closes the connection.
 asio::awaitable<void> HttpSession::WriteAll(Exchange& exchange, std::string_view bytes) {
+  const auto begun = clock::SteadyNow();
+  const absl::Duration whole =
+      kWriteTimeout + absl::Seconds(1) * (static_cast<double>(bytes.size()) / kSlowestBytesPerSecond);
   while (!bytes.empty()) {
     const std::string_view piece = bytes.substr(0, kWriteBytes);
     bytes.remove_prefix(piece.size());
-    transport_->ExpireAfter(kWriteTimeout);
+    const absl::Duration left = whole - (clock::SteadyNow() - begun);
+    transport_->ExpireAfter(std::clamp(left, absl::Milliseconds(1), kWriteTimeout));
     error_code error;
     co_await transport_->Write(piece, error);
     if (error) {
@@ -604,12 +668,15 @@ asio::awaitable<void> HttpSession::WriteAll(Exchange& exchange, std::string_view
 
 // Closing a socket with unread input resets the connection, and the reset can overtake the answer: so first say that
 // nothing more comes, then read away what is still on its way, within bounds.
-asio::awaitable<void> HttpSession::Linger() {
-  transport_->ExpireAfter(kLingerTimeout);
+asio::awaitable<void> HttpSession::Linger(const Exchange* exchange) {
+  // A client that sends a body without waiting reads the refusal only after all of it.
+  const bool body = exchange != nullptr && exchange->body_pending;
+  const size_t most = kLingerBytes + (body ? static_cast<size_t>(shared_->config->max_body_bytes) : 0);
+  transport_->ExpireAfter(body ? kLingerForBody : kLingerTimeout);
   co_await transport_->EndWriting();
   char scratch[4096];
   error_code error;
-  for (size_t total = 0; total < kLingerBytes && !error;) {
+  for (size_t total = 0; total < most && !error;) {
     total += co_await transport_->tcp().async_read_some(asio::buffer(scratch),
                                                         asio::redirect_error(asio::use_awaitable, error));
   }

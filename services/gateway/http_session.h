@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "libs/door/byte_budget.h"
 #include "libs/metrics/registry.h"
 #include "services/gateway/config.h"
 #include "services/gateway/gzip.h"
@@ -22,22 +23,6 @@
 #include "services/gateway/upstream_call.h"
 
 namespace pga::gateway {
-
-// Bytes of request bodies that all connections may hold together. Thread-safe.
-class BodyBudget {
- public:
-  explicit BodyBudget(int64_t limit) : limit_(limit) {}
-  bool Take(int64_t bytes) {
-    if (used_.fetch_add(bytes) + bytes <= limit_) return true;
-    used_.fetch_sub(bytes);
-    return false;
-  }
-  void Give(int64_t bytes) { used_.fetch_sub(bytes); }
-
- private:
-  const int64_t limit_;
-  std::atomic<int64_t> used_{0};
-};
 
 // Figures of requests, by method and class of status. Thread-safe.
 class RequestMetrics {
@@ -61,7 +46,10 @@ struct SessionShared {
   const Transcoder* transcoder = nullptr;
   UpstreamCalls* calls = nullptr;
   RequestMetrics* request_metrics = nullptr;
-  BodyBudget* body_budget = nullptr;
+  // Bytes of request bodies and of large answers, and calls, by caller.
+  door::ByteBudget* bodies = nullptr;
+  door::ByteBudget* answers = nullptr;
+  door::ByteBudget* calls_of_callers = nullptr;
   clock::Clock* clock = nullptr;
   // Channel of a method ("/package.Service/Method"); null if no service offers it.
   std::function<std::shared_ptr<grpc::Channel>(std::string_view grpc_path)> channel_of;
@@ -73,6 +61,9 @@ struct SessionShared {
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   HttpSession(std::unique_ptr<Transport> transport, std::string already_read, std::string peer, SessionShared* shared);
+
+  // What is called, on the strand, when a request has shown a good token. To be set before Run.
+  void OnKnown(std::function<void()> known) { known_ = std::move(known); }
 
   // Until the connection is closed.
   boost::asio::awaitable<void> Run();
@@ -95,8 +86,10 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     // The body is (partly) unread.
     bool body_pending = false;
     int64_t start_nanos = 0;
-    // Bytes taken from the body budget.
-    int64_t budget_bytes = 0;
+    // Taken from the budgets.
+    int64_t body_bytes = 0;
+    int64_t answer_bytes = 0;
+    bool call_slot = false;
   };
 
   boost::asio::awaitable<bool> Fill();
@@ -104,7 +97,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                         std::optional<HttpError>& error);
   boost::asio::awaitable<void> Forward(Exchange& exchange, std::string body);
-  void ReleaseBody(Exchange& exchange, std::string& body);
+  // Takes from a budget, and waits a moment for room; false when there is none.
+  boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
+                                    absl::Duration patience);
+  uint64_t MaxBodyOf(const Exchange& exchange) const;
+  void Release(Exchange& exchange);
   boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);
   boost::asio::awaitable<void> RelayUnary(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
   boost::asio::awaitable<void> RelayStream(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
@@ -113,7 +110,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<void> Answer(Exchange& exchange, int code, const HeaderList& headers,
                                       std::string_view content_type, std::string body);
   boost::asio::awaitable<void> WriteAll(Exchange& exchange, std::string_view bytes);
-  boost::asio::awaitable<void> Linger();
+  boost::asio::awaitable<void> Linger(const Exchange* exchange);
   std::string Head(const Exchange& exchange, int code, const HeaderList& headers, const HeaderList& more) const;
   void WatchForHangUp(const std::shared_ptr<UpstreamCall>& call);
   void Finish(const Exchange& exchange);
@@ -125,6 +122,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   SessionShared* const shared_;
   boost::asio::steady_timer wake_;
   std::shared_ptr<UpstreamCall> call_;
+  std::function<void()> known_;
   bool idle_ = false;
   bool aborted_ = false;
   bool watching_ = false;

@@ -21,6 +21,9 @@
 #include <vector>
 
 #include "libs/clock/steady.h"
+#include "libs/door/connection_table.h"
+#include "libs/door/networks.h"
+#include "libs/door/proxy_header.h"
 #include "libs/log/log.h"
 #include "services/gateway/connection_sniffer.h"
 #include "services/gateway/tls_context.h"
@@ -41,6 +44,11 @@ constexpr absl::Duration kHandshakeTimeout = absl::Seconds(10);
 constexpr absl::Duration kSettleTimeout = absl::Seconds(30);
 constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+// Connections whose caller has not shown a good token: in all, and of one address.
+constexpr int kUnknownConnections = 1'000;
+constexpr int kUnknownConnectionsPerAddress = 100;
+// Kernel memory for what a client leaves unread.
+constexpr int kSendBuffer = 256 << 10;
 
 std::chrono::milliseconds ToChrono(absl::Duration duration) {
   return std::chrono::milliseconds(absl::ToInt64Milliseconds(duration));
@@ -65,6 +73,16 @@ class Listener::Impl {
  public:
   explicit Impl(Options options)
       : options_(std::move(options)),
+        http_table_(
+            {.total = options_.max_connections,
+             .per_address = options_.max_connections_per_address,
+             .unknown_total = std::min(options_.max_connections, kUnknownConnections),
+             .unknown_per_address = std::min(options_.max_connections_per_address, kUnknownConnectionsPerAddress)}),
+        // What is passed on stays as long as ingest keeps it: nobody gives way here.
+        spliced_table_({.total = options_.max_connections,
+                        .per_address = std::max(options_.max_connections / 2, 1),
+                        .unknown_total = options_.max_connections,
+                        .unknown_per_address = options_.max_connections}),
         io_(options_.threads),
         accept_strand_(asio::make_strand(io_)),
         acceptor_(accept_strand_) {
@@ -150,6 +168,10 @@ class Listener::Impl {
     std::vector<tcp::socket*> spliced;
     bool http = true;
     bool aborted = false;
+    // Places in the tables of connections; 0 = none.
+    std::string address;
+    uint64_t http_id = 0;
+    uint64_t spliced_id = 0;
 
     void CloseIfIdle() {
       if (session != nullptr) session->CloseIfIdle();
@@ -178,6 +200,9 @@ class Listener::Impl {
         continue;
       }
       auto connection = std::make_shared<Connection>(strand);
+      error_code unknown;
+      const tcp::endpoint remote = socket.remote_endpoint(unknown);
+      connection->address = unknown ? std::string("unknown") : AddressOf(remote.address());
       if (!Add(connection)) {
         refused_->Increment();
         continue;
@@ -194,7 +219,9 @@ class Listener::Impl {
     error_code ec;
     const tcp::endpoint remote = socket.remote_endpoint(ec);
     const std::string peer = ec ? std::string("unknown") : remote.address().to_string();
+    const uint16_t peer_port = ec ? uint16_t{0} : remote.port();
     socket.set_option(tcp::no_delay(true), ec);
+    socket.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ec);
 
     beast::tcp_stream stream(std::move(socket));
     connection->sniffed = &stream;
@@ -234,6 +261,9 @@ class Listener::Impl {
         }
         [[fallthrough]];
       case ConnectionKind::kGrpcTls:
+        if (options_.proxy_protocol && !options_.hand_over) {
+          bytes.insert(0, door::WriteProxyHeader(Unmapped(peer), peer_port));
+        }
         co_await PassOn(std::move(stream), std::move(bytes), peer, connection);
         co_return;
       case ConnectionKind::kMalformed:
@@ -257,6 +287,7 @@ class Listener::Impl {
     }
     connection->session =
         std::make_shared<HttpSession>(std::move(transport), std::move(bytes), std::move(peer), options_.shared);
+    connection->session->OnKnown([this, id = connection->http_id] { http_table_.Known(id); });
     if (!tls && options_.tls != nullptr) {
       HttpError error;
       error.code = 400;
@@ -370,9 +401,35 @@ class Listener::Impl {
     }
   }
 
+  static std::string Unmapped(const std::string& address) {
+    return address.starts_with("::ffff:") ? address.substr(7) : address;
+  }
+
+  // What counts as one client. Behind a trusted proxy are many.
+  std::string AddressOf(const asio::ip::address& address) {
+    const std::string text = Unmapped(address.to_string());
+    if (options_.proxies != nullptr && options_.proxies->Contains(text)) return "proxy " + std::to_string(++proxied_);
+    return door::RateLimitKeyOf(text);
+  }
+
+  // A further connection of nobody in particular takes the place of the one that has waited longest.
   bool Add(const std::shared_ptr<Connection>& connection) {
+    door::ConnectionTable::Entry entry =
+        http_table_.Open(connection->address, [weak = std::weak_ptr<Connection>(connection)] {
+          const auto evicted = weak.lock();
+          if (evicted != nullptr) asio::post(evicted->strand, [evicted] { evicted->Abort(); });
+        });
+    if (entry.evict) {
+      refused_->Increment();
+      entry.evict();
+    }
+    if (entry.id == 0) return false;
+    connection->http_id = entry.id;
     absl::MutexLock lock(&mutex_);
-    if (drained_ || http_count_ >= options_.max_connections) return false;
+    if (drained_) {
+      http_table_.Close(entry.id);
+      return false;
+    }
     connections_.insert(connection);
     open_->Set(static_cast<double>(++http_count_));
     return true;
@@ -381,17 +438,22 @@ class Listener::Impl {
   // Connections that are passed on are not HTTP connections: they have a limit of their own and do not hold up the
   // drain. False at that limit.
   bool BecomeSpliced(Connection& connection) {
+    const door::ConnectionTable::Entry entry = spliced_table_.Open(connection.address, nullptr);
+    if (entry.id == 0) return false;
+    spliced_table_.Known(entry.id);
+    connection.spliced_id = entry.id;
+    http_table_.Close(connection.http_id);
     absl::MutexLock lock(&mutex_);
-    if (spliced_count_ >= options_.max_connections) return false;
     connection.http = false;
-    ++spliced_count_;
     open_->Set(static_cast<double>(--http_count_));
     return true;
   }
 
   void Remove(const std::shared_ptr<Connection>& connection) {
+    http_table_.Close(connection->http_id);
+    spliced_table_.Close(connection->spliced_id);
     absl::MutexLock lock(&mutex_);
-    --(connection->http ? http_count_ : spliced_count_);
+    if (connection->http) --http_count_;
     open_->Set(static_cast<double>(http_count_));
     connections_.erase(connection);
   }
@@ -415,6 +477,10 @@ class Listener::Impl {
   }
 
   const Options options_;
+  door::ConnectionTable http_table_;
+  door::ConnectionTable spliced_table_;
+  // Used by the acceptor only.
+  uint64_t proxied_ = 0;
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   Strand accept_strand_;
@@ -425,7 +491,6 @@ class Listener::Impl {
   absl::Mutex mutex_;
   std::set<std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
   int http_count_ ABSL_GUARDED_BY(mutex_) = 0;
-  int spliced_count_ ABSL_GUARDED_BY(mutex_) = 0;
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;
 
   metrics::Gauge* open_;

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/steady.h"
+#include "libs/door/networks.h"
 #include "libs/metrics/registry.h"
 #include "services/gateway/http_session.h"
 
@@ -25,6 +26,11 @@ class Listener {
     int port = 0;
     int threads = 2;
     int max_connections = 2000;
+    int max_connections_per_address = 500;
+    // Whose connections are not counted by address; may be null. Outlives the listener.
+    const door::TrustedProxies* proxies = nullptr;
+    // Spliced connections begin with a PROXY header that names the client.
+    bool proxy_protocol = false;
     // Null = plain HTTP.
     TlsContext* tls = nullptr;
     // Takes over a connected, non-blocking socket with the bytes already read from it.

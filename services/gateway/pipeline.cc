@@ -13,6 +13,7 @@ namespace pga::gateway {
 namespace {
 
 constexpr size_t kMaxAuthorizationBytes = 8 * 1024;
+constexpr std::string_view kBearer = "Bearer ";
 
 bool IsRequestId(std::string_view text) {
   return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
@@ -28,7 +29,9 @@ bool IsMetadataValue(std::string_view text) {
 token::Access AccessOf(const pganalytics::common::v1::Access& access) {
   token::Access out;
   out.anonymous = access.anonymous();
-  out.user = static_cast<token::Role>(access.user());
+  // An unknown number, from a descriptor set newer than this binary, must not pass for a low role.
+  const bool known = pganalytics::common::v1::Role_IsValid(access.user());
+  out.user = known ? static_cast<token::Role>(access.user()) : token::Role::kNone;
   out.collector = access.collector();
   out.service = access.service();
   out.registration_secret = access.registration_secret();
@@ -72,11 +75,11 @@ std::string NewRequestId() {
 
 absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(const GatewayConfig& config, Deps deps) {
   PGA_RETURN_IF_ERROR(config.Validate());
-  PGA_ASSIGN_OR_RETURN(TrustedProxies proxies, TrustedProxies::Parse(config.trusted_proxies));
+  PGA_ASSIGN_OR_RETURN(door::TrustedProxies proxies, door::TrustedProxies::Parse(config.trusted_proxies));
   return std::unique_ptr<Pipeline>(new Pipeline(config, deps, std::move(proxies)));
 }
 
-Pipeline::Pipeline(const GatewayConfig& config, Deps deps, TrustedProxies proxies)
+Pipeline::Pipeline(const GatewayConfig& config, Deps deps, door::TrustedProxies proxies)
     : config_(config), deps_(deps), proxies_(std::move(proxies)), limiter_(deps.clock) {
   security_headers_ = {
       {"X-Frame-Options", "DENY"},
@@ -117,6 +120,8 @@ Admission Pipeline::Admit(const RequestHead& head, std::string_view peer) {
   }
   admission.client_address = proxies_.ClientOf(peer, forwarded_for);
 
+  admission.caller = "address:" + door::RateLimitKeyOf(admission.client_address);
+  if (!MayVerify(head, admission)) return admission;
   std::optional<HttpError> bad_token;
   Identify(head, admission, bad_token);
   if (!ApplyRateLimit(admission)) return admission;
@@ -187,7 +192,6 @@ bool Pipeline::ApplyCors(const RequestHead& head, Admission& admission) const {
 void Pipeline::Identify(const RequestHead& head, Admission& admission, std::optional<HttpError>& bad_token) const {
   const std::string* authorization = head.Find("authorization");
   if (authorization == nullptr) return;
-  constexpr std::string_view kBearer = "Bearer ";
   if (!authorization->starts_with(kBearer) || authorization->size() > kMaxAuthorizationBytes) {
     bad_token = Refusal(401, "TOKEN_MALFORMED", "The Authorization header must be \"Bearer \" followed by a token.");
     return;
@@ -206,27 +210,36 @@ void Pipeline::Identify(const RequestHead& head, Admission& admission, std::opti
   admission.principal = *principal;
 }
 
+bool Pipeline::MayVerify(const RequestHead& head, Admission& admission) {
+  const std::string* authorization = head.Find("authorization");
+  if (authorization == nullptr || !authorization->starts_with(kBearer) ||
+      deps_.verifier->VerifiesCheaply(std::string_view(*authorization).substr(kBearer.size())) ||
+      limiter_.Wait(admission.caller, config_.rate_limit_per_minute) <= absl::ZeroDuration()) {
+    return true;
+  }
+  return ApplyRateLimit(admission);
+}
+
 // False when the allowance is used up.
 bool Pipeline::ApplyRateLimit(Admission& admission) {
-  std::string key;
   int limit = 0;
   switch (admission.principal.kind) {
     case token::Principal::kAnonymous:
-      key = "address:" + RateLimitKeyOf(admission.client_address);
       limit = config_.rate_limit_per_minute;
       break;
     case token::Principal::kUser:
-      key = admission.principal.subject;
+      admission.caller = admission.principal.subject;
       limit = config_.rate_limit_user_per_minute;
       break;
     case token::Principal::kCollector:
-      key = admission.principal.subject;
+      admission.caller = admission.principal.subject;
       limit = config_.rate_limit_collector_per_minute;
       break;
     case token::Principal::kService:
+      admission.caller = admission.principal.subject;
       return true;
   }
-  const retry::RateLimiter::Decision decision = limiter_.Take(key, limit);
+  const retry::RateLimiter::Decision decision = limiter_.Take(admission.caller, limit);
   if (decision.limit == 0) return true;
   admission.headers.emplace_back("X-RateLimit-Limit", std::to_string(decision.limit));
   admission.headers.emplace_back("X-RateLimit-Remaining", std::to_string(decision.remaining));

@@ -11,13 +11,13 @@
 
 #include "absl/status/statusor.h"
 #include "libs/clock/clock.h"
+#include "libs/door/networks.h"
 #include "libs/metrics/registry.h"
 #include "libs/retry/rate_limiter.h"
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
 #include "services/gateway/api_surface.h"
-#include "services/gateway/client_address.h"
 #include "services/gateway/config.h"
 #include "services/gateway/http_error.h"
 #include "services/gateway/request_head.h"
@@ -27,6 +27,8 @@ namespace pga::gateway {
 struct Admission {
   std::string request_id;
   std::string client_address;
+  // What the caller's limits are counted by: its subject, or its address.
+  std::string caller;
   // Go with every answer to this request, refusals included.
   HeaderList headers;
   // Set: answer this at once, without reading the body.
@@ -66,15 +68,17 @@ class Pipeline {
   void CountCredentialFailure() { auth_credentials_->Increment(); }
 
  private:
-  Pipeline(const GatewayConfig& config, Deps deps, TrustedProxies proxies);
+  Pipeline(const GatewayConfig& config, Deps deps, door::TrustedProxies proxies);
   bool ApplyCors(const RequestHead& head, Admission& admission) const;
   void Identify(const RequestHead& head, Admission& admission, std::optional<HttpError>& bad_token) const;
+  // Whether the token may be verified: a stranger's costs half a millisecond, and its address is asked first.
+  bool MayVerify(const RequestHead& head, Admission& admission);
   bool ApplyRateLimit(Admission& admission);
   void Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission);
 
   const GatewayConfig config_;
   const Deps deps_;
-  const TrustedProxies proxies_;
+  const door::TrustedProxies proxies_;
   HeaderList security_headers_;
   retry::RateLimiter limiter_;
   metrics::Counter* too_many_;

@@ -4,6 +4,8 @@
 #include <iterator>
 
 #include "libs/clock/steady.h"
+#include "libs/door/byte_budget.h"
+#include "libs/door/networks.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "services/gateway/api_surface.h"
@@ -48,7 +50,10 @@ struct GatewayService::Parts {
   std::unique_ptr<Pipeline> pipeline;
   std::unique_ptr<Transcoder> transcoder;
   std::unique_ptr<RequestMetrics> request_metrics;
-  std::unique_ptr<BodyBudget> body_budget;
+  std::unique_ptr<door::ByteBudget> bodies;
+  std::unique_ptr<door::ByteBudget> answers;
+  std::unique_ptr<door::ByteBudget> calls_of_callers;
+  door::TrustedProxies proxies;
   std::unique_ptr<TlsContext> tls;
   UpstreamCalls calls;
   SessionShared shared;
@@ -78,7 +83,17 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   PGA_ASSIGN_OR_RETURN(p.pipeline, Pipeline::Create(p.config, pipeline_deps));
   p.transcoder = std::make_unique<Transcoder>(p.api.get());
   p.request_metrics = std::make_unique<RequestMetrics>(*p.api, p.deps.metrics);
-  p.body_budget = std::make_unique<BodyBudget>(p.config.max_buffered_bytes);
+  const auto budget = [](int64_t total, int64_t each) {
+    return std::make_unique<door::ByteBudget>(
+        door::ByteBudget::Limits{.wait_total = total, .most_total = total, .wait_each = each, .most_each = each});
+  };
+  // One body of the largest size must fit.
+  p.bodies = budget(p.config.max_buffered_bytes,
+                    std::min(p.config.max_buffered_bytes,
+                             std::max(p.config.max_buffered_bytes / 2, p.config.max_body_bytes + (64 << 10))));
+  p.answers = budget(p.config.max_answer_bytes, p.config.max_answer_bytes * 2 / 3);
+  p.calls_of_callers = budget(int64_t{1} << 20, p.config.max_calls_per_caller);
+  PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
   if (p.config.tls_enabled) {
     PGA_ASSIGN_OR_RETURN(p.tls, TlsContext::Create(p.config.tls_cert_path, p.config.tls_key_path, p.deps.clock));
   }
@@ -88,7 +103,9 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.shared.transcoder = p.transcoder.get();
   p.shared.calls = &p.calls;
   p.shared.request_metrics = p.request_metrics.get();
-  p.shared.body_budget = p.body_budget.get();
+  p.shared.bodies = p.bodies.get();
+  p.shared.answers = p.answers.get();
+  p.shared.calls_of_callers = p.calls_of_callers.get();
   p.shared.clock = p.deps.clock;
   p.shared.service_token = p.deps.service_token;
   p.shared.channel_of = [&p](std::string_view grpc_path) {
@@ -107,6 +124,9 @@ absl::Status GatewayService::Start() {
   options.port = p.config.port;
   options.threads = p.config.io_threads;
   options.max_connections = p.config.max_connections;
+  options.max_connections_per_address = p.config.max_connections_per_address;
+  options.proxies = &p.proxies;
+  options.proxy_protocol = p.config.ingest_proxy_protocol;
   options.tls = p.tls.get();
   options.hand_over = p.deps.hand_over;
   options.splice_to = p.deps.ingest_address;

@@ -14,6 +14,10 @@ int main(int argc, char** argv) {
   std::string registry_address;
   std::vector<std::string> collector_listen;
   rpc::TlsOptions collector_tls;
+  std::vector<std::string> proxies;
+  int address_per_minute = 100;
+  int user_per_minute = 3'000;
+  int collector_per_minute = 1'000;
   rpc::ServiceProgram program;
   program.name = "ingest";
   program.description = "takes collectors' batches into the metrics database, exactly once.";
@@ -24,6 +28,16 @@ int main(int argc, char** argv) {
                   "address of the registry service");
     loader.List(&collector_listen, "COLLECTOR_LISTEN", "collector-listen", "",
                 "addresses for collectors over TLS, host:port, where GRPC_LISTEN speaks otherwise; empty = none");
+    loader.Int(&address_per_minute, "RATE_LIMIT_PER_MINUTE", "rate-limit-per-minute", address_per_minute,
+               "calls of one client address without a good credential; 0 = no limit", "calls per minute", 0, 1'000'000);
+    loader.Int(&user_per_minute, "RATE_LIMIT_USER_PER_MINUTE", "rate-limit-user-per-minute", user_per_minute,
+               "calls of one signed-in user; 0 = no limit", "calls per minute", 0, 1'000'000);
+    loader.Int(&collector_per_minute, "RATE_LIMIT_COLLECTOR_PER_MINUTE", "rate-limit-collector-per-minute",
+               collector_per_minute, "calls of one collector; 0 = no limit", "calls per minute", 0, 1'000'000);
+    loader.List(
+        &proxies, "COLLECTOR_PROXIES", "collector-proxies", "",
+        "networks whose connections begin with a PROXY header, version 2, that says whose they are: those of the "
+        "gateway where it sets INGEST_PROXY_PROTOCOL; empty = none");
     loader.String(&collector_tls.cert_path, "COLLECTOR_TLS_CERT_PATH", "collector-tls-cert-path", "",
                   "certificate chain of COLLECTOR_LISTEN, PEM: what the gateway's port has");
     loader.String(&collector_tls.key_path, "COLLECTOR_TLS_KEY_PATH", "collector-tls-key-path", "",
@@ -31,6 +45,13 @@ int main(int argc, char** argv) {
   };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options* options) -> absl::StatusOr<rpc::RunningService> {
     options->max_receive_bytes = ingest::kMaxReceiveBytes;
+    // Collectors may come to either port.
+    options->limits = rpc::DoorLimits::Outside();
+    options->limits.address_per_minute = address_per_minute;
+    options->limits.user_per_minute = user_per_minute;
+    options->limits.collector_per_minute = collector_per_minute;
+    options->outside_limits = options->limits;
+    options->proxies = options->outside_proxies = proxies;
     if (options->tls.enabled && options->tls.ca_path.empty()) {
       PGA_ASSIGN_OR_RETURN(options->tls.ca_pem, host.FetchCollectorCa(clock::SteadyNow() + absl::Minutes(1)));
     }

@@ -9,8 +9,8 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "rpc", "pg",
-              "storage", "testing"]
+LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "door", "rpc",
+              "pg", "storage", "testing"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 # Files that may see gRPC: libs/rpc, and the edges of a service.

@@ -38,6 +38,8 @@ ALLOWED = {
     "libs/storage/write/group_writer.cc": {"sleep": "back-off of at most a second"},
     "libs/testing/subprocess.h": {"sleep": "polls what nothing signals"},
     "libs/testing/temp_postgres.cc": {"sleep": "polls what nothing signals"},
+    "libs/rpc/door_test.cc": {"sleep": "polls what nothing signals"},
+    "libs/rpc/hostile_peer_test.cc": {"sleep": "polls what nothing signals"},
     "libs/rpc/server_test.cc": {"sleep": "polls what nothing signals"},
     "services/collector/collector.cc": {"wall": "start time, sent to ingest",
                                         "sleep": "the spool's emptiness is only asked for"},

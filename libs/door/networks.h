@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace pga::gateway {
+namespace pga::door {
 
 class TrustedProxies {
  public:
@@ -36,4 +36,4 @@ class TrustedProxies {
 // The key that stands for a client in rate limits: the address itself, for IPv6 its /64.
 std::string RateLimitKeyOf(std::string_view address);
 
-}  // namespace pga::gateway
+}  // namespace pga::door

@@ -1,4 +1,4 @@
-#include "services/gateway/client_address.h"
+#include "libs/door/networks.h"
 
 #include <arpa/inet.h>
 
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <optional>
 
-namespace pga::gateway {
+namespace pga::door {
 namespace {
 
 using Bytes = std::array<uint8_t, 16>;
@@ -112,4 +112,4 @@ std::string RateLimitKeyOf(std::string_view address) {
   return ToText(*bytes) + "/64";
 }
 
-}  // namespace pga::gateway
+}  // namespace pga::door

@@ -1,11 +1,11 @@
-#include "services/gateway/client_address.h"
+#include "libs/door/networks.h"
 
 #include <string>
 
 #include "gtest/gtest.h"
 #include "libs/status/testing.h"
 
-namespace pga::gateway {
+namespace pga::door {
 namespace {
 
 struct AddressCase {
@@ -49,4 +49,4 @@ TEST(RateLimitKey, JoinsAnIpv6Network) {
 }
 
 }  // namespace
-}  // namespace pga::gateway
+}  // namespace pga::door

@@ -1,0 +1,21 @@
+// Whatever a peer sends, a guard ends up in the same place whether the bytes come at once or one by one.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "libs/door/http2_guard.h"
+#include "libs/door/proxy_header.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  pga::door::Http2Guard whole({}), pieces({});
+  const bool stopped = whole.Look(bytes, 1).has_value();
+  bool stopped_in_pieces = false;
+  for (size_t i = 0; i < size && !stopped_in_pieces; ++i) {
+    stopped_in_pieces = pieces.Look(bytes.substr(i, 1), 1).has_value();
+  }
+  if (stopped != stopped_in_pieces) std::abort();
+  const pga::door::ProxyHeader header = pga::door::ReadProxyHeader(bytes);
+  if (header.kind == pga::door::ProxyHeader::Kind::kHeader && header.bytes > size) std::abort();
+  return 0;
+}

@@ -1,0 +1,32 @@
+// The PROXY protocol, version 2: how a proxy that passes a connection on says whose it is. The gateway writes it before
+// what it splices to ingest; ingest reads it from the networks it is told to believe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace pga::door {
+
+inline constexpr size_t kMaxProxyHeaderBytes = 1024;
+
+struct ProxyHeader {
+  enum class Kind { kNeedMore, kHeader, kNone, kMalformed };
+  Kind kind = Kind::kNeedMore;
+  // kHeader: its length; what follows is the client's.
+  size_t bytes = 0;
+  // Address and port of the client; empty where the proxy speaks for itself (LOCAL, health checks) or the family is
+  // neither IPv4 nor IPv6.
+  std::string address;
+  int port = 0;
+};
+
+// `bytes` = all that came so far. kNone: this is no PROXY header.
+ProxyHeader ReadProxyHeader(std::string_view bytes);
+
+// The header for a client at `address` (IPv4 or IPv6 in text form) and `port`; with an address that is neither, the
+// header by which a proxy speaks for itself.
+std::string WriteProxyHeader(const std::string& address, uint16_t port);
+
+}  // namespace pga::door

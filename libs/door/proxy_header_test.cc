@@ -1,0 +1,51 @@
+#include "libs/door/proxy_header.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace pga::door {
+namespace {
+
+using Kind = ProxyHeader::Kind;
+
+TEST(ProxyHeader, SaysWhoseTheConnectionIs) {
+  for (const std::string address : {"203.0.113.7", "2001:db8::7"}) {
+    const std::string bytes = WriteProxyHeader(address, 41'000);
+    const ProxyHeader header = ReadProxyHeader(bytes + "PRI * HTTP/2.0");
+    EXPECT_EQ(header.kind, Kind::kHeader);
+    EXPECT_EQ(header.bytes, bytes.size());
+    EXPECT_EQ(header.address, address);
+    EXPECT_EQ(header.port, 41'000);
+    for (size_t size = 0; size < bytes.size(); ++size) {
+      EXPECT_EQ(ReadProxyHeader(bytes.substr(0, size)).kind, Kind::kNeedMore) << size;
+    }
+  }
+}
+
+TEST(ProxyHeader, ProxyMaySpeakForItself) {
+  const ProxyHeader header = ReadProxyHeader(WriteProxyHeader("unknown", 0));
+  EXPECT_EQ(header.kind, Kind::kHeader);
+  EXPECT_EQ(header.bytes, 16u);
+  EXPECT_TRUE(header.address.empty());
+}
+
+TEST(ProxyHeader, OtherBytesAreNone) {
+  EXPECT_EQ(ReadProxyHeader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").kind, Kind::kNone);
+  EXPECT_EQ(ReadProxyHeader("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n").kind, Kind::kNone);
+  EXPECT_EQ(ReadProxyHeader("\x16\x03\x01").kind, Kind::kNone);
+}
+
+TEST(ProxyHeader, BrokenOnesAreMalformed) {
+  const std::string good = WriteProxyHeader("203.0.113.7", 1);
+  std::string version = good, length = good, huge = good;
+  version[12] = 0x31;
+  EXPECT_EQ(ReadProxyHeader(version).kind, Kind::kMalformed);
+  length[15] = 11;
+  EXPECT_EQ(ReadProxyHeader(length).kind, Kind::kMalformed) << "too short for two addresses and ports";
+  huge[14] = 0x7f;
+  EXPECT_EQ(ReadProxyHeader(huge).kind, Kind::kMalformed);
+}
+
+}  // namespace
+}  // namespace pga::door

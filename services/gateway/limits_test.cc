@@ -1,0 +1,145 @@
+// What callers may take of the gateway's connections and memory, and how they are told no.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "libs/testing/subprocess.h"
+#include "services/gateway/gateway_testing.h"
+
+namespace pga::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Bearer(const std::string& token) {
+  return "Authorization: Bearer " + token;
+}
+
+GatewayUnderTest::Options Unlimited() {
+  GatewayUnderTest::Options options;
+  options.config.rate_limit_per_minute = 0;
+  options.config.rate_limit_user_per_minute = 0;
+  return options;
+}
+
+TEST(Bodies, AnnouncedOnesTakeNoRoom) {
+  GatewayUnderTest gateway(Unlimited());
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 30; ++i) {
+    clients.push_back(std::make_unique<RawClient>(gateway.port()));
+    clients.back()->Send((i % 2 == 0 ? "GET /api/v1/health" : "POST /api/v1/metrics/push") +
+                         std::string(" HTTP/1.1\r\nHost: a\r\n") + Bearer(gateway.UserToken("user", i + 1)) +
+                         "\r\nContent-Length: 9586980\r\n\r\n");
+  }
+  EXPECT_EQ(clients[0]->Read().code, 413) << "a method without a body does not even wait for one";
+  EXPECT_EQ(Fetch(gateway.port(), "POST", "/api/v1/metrics/push", std::string(1 << 20, 'x'),
+                  {Bearer(gateway.UserToken("user", 99))})
+                .code,
+            200);
+}
+
+TEST(Bodies, StrangersSendSmallOnes) {
+  GatewayUnderTest gateway(Unlimited());
+  EXPECT_EQ(Fetch(gateway.port(), "POST", "/api/v1/auth/login", std::string(70'000, ' ')).code, 413);
+  EXPECT_NE(Fetch(gateway.port(), "POST", "/api/v1/auth/login", std::string(60'000, ' ')).code, 413);
+}
+
+TEST(Bodies, RefusalIsHeardByAClientThatSendsAllFirst) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_buffered_bytes = 1 << 20;
+  GatewayUnderTest gateway(options);
+  const HttpReply reply = Fetch(gateway.port(), "POST", "/api/v1/metrics/push", std::string(8 << 20, 'x'),
+                                {Bearer(gateway.UserToken("user"))});
+  EXPECT_EQ(reply.code, 503);
+  EXPECT_THAT(reply.body, HasSubstr("OVERLOADED"));
+  EXPECT_EQ(reply.Header("retry-after"), "1");
+}
+
+TEST(Bodies, OneCallerLeavesRoomForOthers) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_body_bytes = 64 << 10;
+  options.config.max_buffered_bytes = 1 << 20;
+  options.config.request_timeout = absl::Seconds(60);
+  GatewayUnderTest gateway(options);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<RawClient>(gateway.port()));
+    clients.back()->Send("POST /api/v1/metrics/push HTTP/1.1\r\nHost: a\r\n" + Bearer(gateway.UserToken("user", 1)) +
+                         "\r\nContent-Length: 60000\r\n\r\n" + std::string(59'000, 'x'));
+  }
+  EXPECT_EQ(clients.back()->Read().code, 503)
+      << "beyond the caller's half; the others wait for the rest of their bodies";
+  EXPECT_EQ(Fetch(gateway.port(), "POST", "/api/v1/metrics/push", std::string(60'000, 'x'),
+                  {Bearer(gateway.UserToken("user", 2))})
+                .code,
+            200);
+}
+
+TEST(Connections, SilentOnesGiveWay) {
+  GatewayUnderTest gateway(Unlimited());
+  std::vector<std::unique_ptr<RawClient>> silent;
+  for (int i = 0; i < 150; ++i) silent.push_back(std::make_unique<RawClient>(gateway.port()));
+  EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
+  EXPECT_TRUE(silent.front()->Closed());
+  EXPECT_THAT(gateway.metrics.Render(), HasSubstr("pganalytics_connections_total{kind=\"refused\"} 5"));
+}
+
+TEST(Connections, KnownOnesStayAndAreLimited) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_connections_per_address = 2;
+  GatewayUnderTest gateway(options);
+  const std::string request = MakeRequest("GET", "/api/v1/health", "", {Bearer(gateway.UserToken("viewer"))});
+  RawClient first(gateway.port());
+  first.Send(request);
+  EXPECT_EQ(first.Read().code, 200);
+  auto second = std::make_unique<RawClient>(gateway.port());
+  second->Send(request);
+  EXPECT_EQ(second->Read().code, 200);
+  RawClient third(gateway.port());
+  EXPECT_TRUE(third.Closed());
+  first.Send(request);
+  EXPECT_EQ(first.Read().code, 200);
+  second.reset();
+  EXPECT_TRUE(testing::WaitUntil([&] { return Fetch(gateway.port(), "GET", "/api/v1/health").code == 200; },
+                                 absl::Seconds(30)));
+}
+
+TEST(Connections, BehindATrustedProxyAreNotOneClient) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_connections_per_address = 1;
+  options.config.trusted_proxies = {"127.0.0.1"};
+  GatewayUnderTest gateway(options);
+  const std::string request = MakeRequest("GET", "/api/v1/health", "", {Bearer(gateway.UserToken("viewer"))});
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(std::make_unique<RawClient>(gateway.port()));
+    clients.back()->Send(request);
+    EXPECT_EQ(clients.back()->Read().code, 200);
+  }
+}
+
+TEST(Calls, OfOneCallerWaitForEachOther) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_calls_per_caller = 2;
+  GatewayUnderTest gateway(options);
+  Observed& observed = gateway.stand_ins.observed;
+  observed.hang = true;
+  const auto ask = [&](int user) {
+    auto client = std::make_unique<RawClient>(gateway.port());
+    client->Send(MakeRequest("GET", "/api/v1/metrics", "", {Bearer(gateway.UserToken("viewer", user))}));
+    return client;
+  };
+  std::vector<std::unique_ptr<RawClient>> mine;
+  for (int i = 0; i < 5; ++i) mine.push_back(ask(1));
+  ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 2; }, absl::Seconds(30)));
+  const auto other = ask(2);
+  ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 3; }, absl::Seconds(30)));
+  // A call that its client gives up makes room for the next.
+  mine[0]->Close();
+  EXPECT_TRUE(testing::WaitUntil([&] { return observed.calls >= 4; }, absl::Seconds(30)));
+}
+
+}  // namespace
+}  // namespace pga::gateway
