@@ -21,8 +21,8 @@ class ConnectionTable {
     int total = 10'000;
     int per_address = 2'000;
     // Of connections whose caller is not known.
-    int unknown_total = 512;
-    int unknown_per_address = 64;
+    int unknown_total = 1'024;
+    int unknown_per_address = 256;
   };
   struct Entry {
     // 0 when the connection is refused.

@@ -80,10 +80,10 @@ TEST(Bodies, OneCallerLeavesRoomForOthers) {
 TEST(Connections, SilentOnesGiveWay) {
   GatewayUnderTest gateway(Unlimited());
   std::vector<std::unique_ptr<RawClient>> silent;
-  for (int i = 0; i < 150; ++i) silent.push_back(std::make_unique<RawClient>(gateway.port()));
+  for (int i = 0; i < 300; ++i) silent.push_back(std::make_unique<RawClient>(gateway.port()));
   EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
   EXPECT_TRUE(silent.front()->Closed());
-  EXPECT_THAT(gateway.metrics.Render(), HasSubstr("pganalytics_connections_total{kind=\"refused\"} 5"));
+  EXPECT_THAT(gateway.metrics.Render(), HasSubstr("pganalytics_connections_total{kind=\"refused\"} 45"));
 }
 
 TEST(Connections, KnownOnesStayAndAreLimited) {

@@ -46,7 +46,7 @@ constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 // Connections whose caller has not shown a good token: in all, and of one address.
 constexpr int kUnknownConnections = 1'000;
-constexpr int kUnknownConnectionsPerAddress = 100;
+constexpr int kUnknownConnectionsPerAddress = 256;
 // Kernel memory for what a client leaves unread.
 constexpr int kSendBuffer = 256 << 10;
 
