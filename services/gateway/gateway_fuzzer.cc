@@ -127,7 +127,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       (void)Gunzip(input, 1 << 20);
       break;
     case 'f':
-      (void)door::TrustedProxies::Parse({"127.0.0.0/8"})->ClientOf("127.0.0.1", input);
+      (void)pga::door::TrustedProxies::Parse({"127.0.0.0/8"})->ClientOf("127.0.0.1", input);
       break;
     default:
       break;
