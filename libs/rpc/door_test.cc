@@ -428,7 +428,8 @@ TEST(Streamed, CallsThatTheServiceEndsFirstLeaveNothing) {
       calls(300);
       const int64_t before = ResidentKib();
       calls(1'000);
-      EXPECT_LT(ResidentKib() - before, 12'000) << "KiB for 1000 calls; at once " << at_once << ", cancelled " << cancel;
+      EXPECT_LT(ResidentKib() - before, 12'000)
+          << "KiB for 1000 calls; at once " << at_once << ", cancelled " << cancel;
     }
   }
 }
