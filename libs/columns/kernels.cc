@@ -433,17 +433,12 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   for (size_t i = 0; i < places.size(); ++i) {
     const FrameInfo& frame = rows.frames[i];
     Place& place = places[i];
+    std::tie(place.first, place.last) = cells_.Reached(level, frame);
     if (level > 0) {
-      place.first = place.last = cells_.Holding(frame.start_us);
-      if (place.first < 0) place = Place();
       place.whole = true;
-    } else {
-      std::tie(place.first, place.last) = cells_.Touched(frame.start_us, frame.end_us);
-      if (place.first == place.last) {
-        const Cell& cell = cells_.cells()[static_cast<size_t>(place.first)];
-        place.whole =
-            frame.start_us >= frame.end_us || (cell.start_us <= frame.start_us && frame.end_us <= cell.end_us);
-      }
+    } else if (place.first == place.last) {
+      const Cell& cell = cells_.cells()[static_cast<size_t>(place.first)];
+      place.whole = frame.start_us >= frame.end_us || (cell.start_us <= frame.start_us && frame.end_us <= cell.end_us);
     }
     while (place.first <= place.last && !cells_.Answers(place.first, level)) ++place.first;
     while (place.first <= place.last && !cells_.Answers(place.last, level)) --place.last;
@@ -550,14 +545,7 @@ bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, Fram
   use->spans.assign(frames.size(), {0, 0});
   for (size_t i = 0; i < frames.size(); ++i) {
     const FrameInfo& frame = frames[i];
-    int first = 0;
-    int last = -1;
-    if (level > 0) {
-      first = last = cells_.Holding(frame.start_us);
-      if (first < 0) continue;
-    } else {
-      std::tie(first, last) = cells_.Touched(frame.start_us, frame.end_us);
-    }
+    auto [first, last] = cells_.Reached(level, frame);
     const bool alone = first == last;
     while (first <= last && !cells_.Answers(first, level)) ++first;
     while (first <= last && !cells_.Answers(last, level)) --last;
@@ -929,14 +917,7 @@ GroupRows GaugeReadings::Finish() const {
 void CoverageSums::Add(int32_t source, int8_t level, const std::vector<FrameInfo>& frames) {
   for (const FrameInfo& frame : frames) {
     if (level <= 0 && frame.frames == 0) continue;
-    int first = 0;
-    int last = -1;
-    if (level > 0) {
-      first = last = cells_.Holding(frame.start_us);
-      if (first < 0) continue;
-    } else {
-      std::tie(first, last) = cells_.Touched(frame.start_us, frame.end_us);
-    }
+    const auto [first, last] = cells_.Reached(level, frame);
     for (int c = first; c <= last; ++c) {
       const Cell& cell = cells_.cells()[static_cast<size_t>(c)];
       if (!cells_.Answers(c, level) || cell.bucket < 0) continue;

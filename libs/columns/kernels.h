@@ -91,6 +91,12 @@ class CellTable {
   // First and last cell that (start, end] reaches into; an interval without length only that which holds its end.
   // Empty = {0, -1}.
   std::pair<int, int> Touched(int64_t start_us, int64_t end_us) const;
+  // First and last cell that a frame of the level reaches into: of a bucket the one that holds its start.
+  std::pair<int, int> Reached(int8_t level, const FrameInfo& frame) const {
+    if (level <= 0) return Touched(frame.start_us, frame.end_us);
+    const int cell = Holding(frame.start_us);
+    return cell < 0 ? std::pair(0, -1) : std::pair(cell, cell);
+  }
   bool Answers(int cell, int8_t level) const {
     return level == kQueue || cells_[static_cast<size_t>(cell)].level == level;
   }

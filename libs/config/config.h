@@ -38,6 +38,10 @@ Environment ProcessEnvironment();
 // `export` before the name is tolerated. INVALID_ARGUMENT names the line.
 absl::StatusOr<Environment> ParseEnvironmentFile(std::string_view text);
 
+// What a file that holds a secret says: its text without the line ends at the end. INVALID_ARGUMENT if it cannot be
+// read, is empty or larger than 64 KiB; the message says what to change, and no path.
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path);
+
 class Loader {
  public:
   Loader(int argc, const char* const* argv, Environment environment, std::string description);

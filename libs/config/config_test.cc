@@ -125,6 +125,13 @@ JWT_SECRET="0123456789abcdef#0123456789abcdef"
   EXPECT_EQ(settings_.secret.Reveal(), "0123456789abcdef#0123456789abcdef");
 }
 
+TEST_F(LoaderTest, SecretFilesAreReadAlikeWhereverTheyAreNamed) {
+  EXPECT_THAT(ReadSecretFile(WriteFile("windows", "secret\r\n")), IsOkAndHolds("secret"));
+  EXPECT_THAT(ReadSecretFile(WriteFile("two lines", "a\nb\n")), IsOkAndHolds("a\nb"));
+  EXPECT_THAT(ReadSecretFile(WriteFile("empty", "\n")), StatusIs(kInvalid, HasSubstr("empty")));
+  EXPECT_THAT(ReadSecretFile(directory_ + "/absent"), StatusIs(kInvalid, HasSubstr("cannot be read")));
+}
+
 TEST_F(LoaderTest, DefaultsHoldWhenNothingIsGiven) {
   ASSERT_THAT(Load({}, {{"PORT", ""}}), IsOk());
   EXPECT_EQ(settings_.url, "postgres://local");

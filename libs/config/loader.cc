@@ -47,6 +47,17 @@ std::string SecretFlag(const std::string& env) {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadSmallFile(path);
+  if (!text.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text.status().message(), "; name a readable file that holds the value alone"));
+  }
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
+  if (text->empty()) return absl::InvalidArgumentError("the file is empty; write the value into it");
+  return text;
+}
+
 Environment ProcessEnvironment() {
   Environment environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -295,16 +306,10 @@ absl::StatusOr<std::optional<std::string>> Loader::FindSecret(const Option& opti
     }
   }
   if (!path.has_value()) return std::optional<std::string>();
-  absl::StatusOr<std::string> text = ReadSmallFile(std::string(StripRemark(*path)));
-  if (!text.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(named_by, ": ", text.status().message(), "; name a readable file that holds the value alone"));
-  }
-  while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
-  if (text->empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(named_by, ": the file is empty; write the value into it"));
-  }
-  if (option.secret_file != nullptr) *option.secret_file = std::string(StripRemark(*path));
+  const std::string file(StripRemark(*path));
+  absl::StatusOr<std::string> text = ReadSecretFile(file);
+  if (!text.ok()) return status::Annotate(text.status(), named_by);
+  if (option.secret_file != nullptr) *option.secret_file = file;
   return std::optional<std::string>(*std::move(text));
 }
 

@@ -65,9 +65,4 @@ absl::Status ConnectFailure(const pg_conn* connection) {
   return MakeError(PQconnectionNeedsPassword(connection) ? "28P01" : "08001", message);
 }
 
-std::string SqlStateOf(const absl::Status& error) {
-  const auto payload = error.GetPayload(status::kSqlStateUrl);
-  return payload ? std::string(*payload) : std::string();
-}
-
 }  // namespace pga::pg

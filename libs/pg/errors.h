@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "libs/status/payloads.h"
 
 struct pg_conn;
 
@@ -28,7 +29,7 @@ absl::Status MakeError(std::string_view sqlstate, std::string_view message);
 // none given, 08001 otherwise. The connection's error verbosity must have been PQERRORS_VERBOSE while it was made.
 absl::Status ConnectFailure(const pg_conn* connection);
 
-// The five-letter code, empty if the status carries none.
-std::string SqlStateOf(const absl::Status& status);
+// The code of an error of this library.
+using status::SqlStateOf;
 
 }  // namespace pga::pg

@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "libs/status/payloads.h"
 
 namespace pga::status {
 namespace {
@@ -51,6 +52,11 @@ absl::Duration RetryAfterOf(const absl::Status& status) {
   int64_t ms = 0;
   if (!payload.has_value() || !absl::SimpleAtoi(std::string(*payload), &ms)) return absl::ZeroDuration();
   return absl::Milliseconds(ms);
+}
+
+std::string SqlStateOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kSqlStateUrl);
+  return payload ? std::string(*payload) : std::string();
 }
 
 }  // namespace pga::status

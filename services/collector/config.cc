@@ -88,9 +88,9 @@ absl::Status ReadSource(const std::string& file, const YAML::Node& node, SourceC
       source->password = log::Secret(text);
     } else if (key == "password_file") {
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->password_file));
-      std::ifstream in(source->password_file);
-      std::string line;
-      if (!in || !std::getline(in, line)) return AtLine(file, value, "password_file cannot be read");
+      if (const auto password = config::ReadSecretFile(source->password_file); !password.ok()) {
+        return AtLine(file, value, absl::StrCat("password_file: ", password.status().message()));
+      }
     } else if (key == "databases") {
       PGA_RETURN_IF_ERROR(ReadList(file, value, key, &source->databases));
     } else if (key == "sslmode") {

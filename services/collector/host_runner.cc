@@ -60,8 +60,8 @@ std::string Unescape(absl::string_view text) {
   return out;
 }
 
-// Host counters begin anew at boot.
-// Tells boots apart. The kernel's boot time (btime) does not: it moves with the wall clock.
+// Tells boots apart: counters of a host begin anew with each. The kernel's boot time (btime) does not tell them apart,
+// because it moves with the wall clock.
 int64_t BootNumber() {
   const std::string id = Slurp("/proc/sys/kernel/random/boot_id");
   int64_t number = 0;

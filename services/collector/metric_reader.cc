@@ -40,7 +40,10 @@ class RowReader {
 
   absl::Status operator()(const pg::AsyncRow& row) {
     if (places_.empty()) {
-      for (int i = 0; i < row.columns(); ++i) places_.push_back(reading_->shape().Find(row.name(i)));
+      for (int i = 0; i < row.columns(); ++i) {
+        places_.push_back(reading_->shape().Find(row.name(i)));
+        kinds_.push_back(KindOf(reading_->shape().metric(), row.name(i)));
+      }
     }
     reading_->AddRow();
     for (int i = 0; i < row.columns(); ++i) {
@@ -66,7 +69,7 @@ class RowReader {
       }
       case catalogpb::COLUMN_TYPE_TEXT: {
         PGA_ASSIGN_OR_RETURN(const std::string_view value, row.Text(i));
-        SetText(column, value);
+        SetText(column, kinds_[static_cast<size_t>(i)], value);
         break;
       }
       case catalogpb::COLUMN_TYPE_TIMESTAMPTZ: {
@@ -92,11 +95,10 @@ class RowReader {
     return absl::OkStatus();
   }
 
-  void SetText(int column, std::string_view value) {
-    const catalogpb::Metric& metric = reading_->shape().metric();
+  void SetText(int column, TextKind kind, std::string_view value) {
     bool replaced = false;
     std::string text;
-    switch (KindOf(metric, metric.columns(column).name())) {
+    switch (kind) {
       case TextKind::kOwn:
         text = session_->own_texts.Decode(value, frame::kMaxTextBytes, &replaced);
         break;
@@ -113,7 +115,9 @@ class RowReader {
   Reading* reading_;
   SourceSession* session_;
   TextRedactor* redactor_;
+  // Of the result's columns.
   std::vector<int> places_;
+  std::vector<TextKind> kinds_;
 };
 
 // When pg_stat_statements was reset and how often it evicted; zeros before version 1.9, which does not tell.

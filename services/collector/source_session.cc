@@ -1,10 +1,10 @@
 #include "services/collector/source_session.h"
 
-#include <fstream>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "libs/config/config.h"
 #include "libs/status/status.h"
 
 namespace pga::collector {
@@ -95,12 +95,10 @@ asio::awaitable<absl::Status> ListNames(SourceSession* session, std::string sql,
 
 absl::StatusOr<std::string> PasswordNow(const SourceConfig& config) {
   if (config.password_file.empty()) return config.password.Reveal();
-  std::ifstream in(config.password_file);
-  std::string line;
-  if (!in || !std::getline(in, line)) {
-    return absl::PermissionDeniedError(absl::StrCat("the password file ", config.password_file, " cannot be read"));
-  }
-  return line;
+  absl::StatusOr<std::string> password = config::ReadSecretFile(config.password_file);
+  if (password.ok()) return password;
+  return absl::PermissionDeniedError(
+      absl::StrCat("password file ", config.password_file, ": ", password.status().message()));
 }
 
 asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostResolver* resolver, std::string database,

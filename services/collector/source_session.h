@@ -42,8 +42,8 @@ struct SourceSession {
   bool monitor_member = false;  // the login is a member of pg_monitor, with its rights or without (NOINHERIT)
   int64_t database_oid = 0;
   std::map<std::string, Extension> extensions;
-  // Hash of what decides which statements are possible: rights, extensions, role and version of the server. A metric
-  // that was refused is worth another try when it changes.
+  // What decides which statements are possible: rights, extensions, role and version of the server. A metric that was
+  // refused is worth another try when it changes.
   std::string facts;
   std::string encoding;      // of the database, as PostgreSQL names it
   TextDecoder own_texts;     // of the database

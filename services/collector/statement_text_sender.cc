@@ -66,12 +66,12 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
     text.set_source_id(source_id_);
     text.set_database_id(id.first);
     text.set_query_id(id.second);
-    // Cleaned first, because only whole characters can be told apart from literals.
     // The server gives texts in the encoding of the session's database, unless that is SQL_ASCII: then each is in that
     // of its own.
     TextDecoder& decoder = session->encoding == "SQL_ASCII"
                                ? decoders.try_emplace(TextOf(row, 3), TextOf(row, 3)).first->second
                                : session->own_texts;
+    // Decoded before it is redacted, because only whole characters can be told apart from literals.
     const std::string clean = decoder.Decode(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
     text.set_text(redactor_->Redact(clean));
     parcels->back().second.push_back(id);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "libs/status/payloads.h"
 
@@ -15,11 +14,6 @@ constexpr int64_t kRefusalRestNs = 600 * kSecondNs;
 constexpr int64_t kLongestRestNs = 3600 * kSecondNs;
 constexpr int64_t kTimeoutIntervals = 5;
 
-std::string SqlState(const absl::Status& status) {
-  const auto payload = status.GetPayload(status::kSqlStateUrl);
-  return payload ? std::string(*payload) : std::string();
-}
-
 int64_t Doubled(int64_t first_ns, int times) {
   for (int i = 0; i < times && first_ns < kLongestRestNs; ++i) first_ns *= 2;
   return std::min(first_ns, kLongestRestNs);
@@ -28,14 +22,14 @@ int64_t Doubled(int64_t first_ns, int times) {
 int64_t RestNs(const Trouble& trouble, int64_t interval_ns) {
   if (absl::IsDeadlineExceeded(trouble.status)) return Doubled(kTimeoutIntervals * interval_ns, trouble.failures - 1);
   if (IsRefusal(trouble.status)) return Doubled(kRefusalRestNs, trouble.failures - 1);
-  if (SqlState(trouble.status).empty() || trouble.failures < 2) return 0;
+  if (status::SqlStateOf(trouble.status).empty() || trouble.failures < 2) return 0;
   return Doubled(interval_ns, trouble.failures - 1);
 }
 
 }  // namespace
 
 bool IsRefusal(const absl::Status& status) {
-  const std::string state = SqlState(status);
+  const std::string state = status::SqlStateOf(status);
   if (state.empty() || absl::IsDeadlineExceeded(status)) return false;
   // Lost connections, conflicts, lack of resources, the administrator's acts, failures of the machine, locks.
   for (const char* passing : {"08", "40", "53", "57", "58"}) {
