@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -14,6 +12,7 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/status/testing.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::pg {
@@ -161,17 +160,10 @@ TEST_F(AsyncConnectionTest, ServersOwnTimeoutKeepsTheConnection) {
 
 TEST_F(AsyncConnectionTest, HostThatDoesNotAnswerDelaysNobody) {
   // A socket that accepts and says nothing.
-  const int listener = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(listen(listener, 4), 0);
-  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const testing::LoopbackListener listener;
   AsyncConnectOptions silent = options_;
   silent.host = "127.0.0.1";
-  silent.port = ntohs(address.sin_port);
+  silent.port = listener.port();
   silent.connect_timeout = absl::Seconds(3);
   absl::Status silent_status;
   bool other_first = false;
@@ -185,7 +177,6 @@ TEST_F(AsyncConnectionTest, HostThatDoesNotAnswerDelaysNobody) {
     other_first = !silent_done;
   });
   loop_.run();
-  close(listener);
   EXPECT_TRUE(other_first);
   EXPECT_THAT(silent_status, StatusIs(absl::StatusCode::kDeadlineExceeded));
 }

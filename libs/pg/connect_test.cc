@@ -3,8 +3,6 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +10,7 @@
 #include "libs/pg/copy_connection.h"
 #include "libs/pg/errors.h"
 #include "libs/pg/pool.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::pg {
@@ -90,17 +89,10 @@ TEST(OpenConnection, NobodyThereIsUnavailable) {
 TEST(OpenConnection, SilentHostLeavesTimeForTheNext) {
   auto server = testing::TempPostgres::Start({});
   ASSERT_TRUE(server.ok()) << server.status();
-  const int silent = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(::bind(silent, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(silent, 8), 0);
-  ASSERT_EQ(::getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const testing::LoopbackListener listener;
   const std::string conninfo = absl::StrCat(
-      "host=/nonexistent,127.0.0.1,", (*server)->socket_dir(), " port=5432,", ntohs(address.sin_port), ",",
-      (*server)->port(), " user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=2");
+      "host=/nonexistent,127.0.0.1,", (*server)->socket_dir(), " port=5432,", listener.port(), ",", (*server)->port(),
+      " user=postgres dbname=postgres sslmode=disable gssencmode=disable connect_timeout=2");
   const clock::SteadyTime started = clock::SteadyNow();
   const auto connection = OpenConnection(conninfo, Soon());
   EXPECT_TRUE(connection.ok()) << connection.status();
@@ -108,11 +100,10 @@ TEST(OpenConnection, SilentHostLeavesTimeForTheNext) {
   // Of a host that refuses, the others are not asked: they would say the same.
   const absl::Status refused =
       OpenConnection(absl::StrCat("host=", (*server)->socket_dir(), ",127.0.0.1 port=", (*server)->port(), ",",
-                                  ntohs(address.sin_port), " user=postgres dbname=nowhere"),
+                                  listener.port(), " user=postgres dbname=nowhere"),
                      Soon())
           .status();
   EXPECT_EQ(SqlStateOf(refused), "3D000") << refused;
-  ::close(silent);
 }
 
 }  // namespace

@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -15,6 +13,7 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_postgres.h"
 
@@ -319,23 +318,15 @@ TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {
 
 TEST(PoolFaults, ConnectingEndsWithTheCallersTime) {
   // The kernel completes the handshake; nobody ever answers.
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(listener, 1), 0);
-  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const testing::LoopbackListener listener;
   PoolOptions options;
-  options.url = absl::StrCat("host=127.0.0.1 sslmode=disable dbname=x port=", ntohs(address.sin_port));
+  options.url = absl::StrCat("host=127.0.0.1 sslmode=disable dbname=x port=", listener.port());
   options.connect_timeout = absl::Seconds(30);
   auto pool = Pool::Create(options);
   ASSERT_TRUE(pool.ok());
   const clock::SteadyTime start = clock::SteadyNow();
   EXPECT_EQ((*pool)->Ping(clock::SteadyNow() + absl::Seconds(1)).code(), absl::StatusCode::kUnavailable);
   EXPECT_LT(clock::SteadyNow() - start, absl::Seconds(15));
-  ::close(listener);
 }
 
 TEST(PoolFaults, LostCommitIsUnknown) {

@@ -6,7 +6,6 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/client_unary_call.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,6 +29,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
@@ -894,30 +894,20 @@ TEST_F(Tls, OptionsThatDoNotFitAreRefused) {
 class Door {
  public:
   Door(Server* server, size_t read_first) : server_(server), read_first_(read_first) {
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-    EXPECT_EQ(listen(listener_, 16), 0);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
     thread_ = std::thread([this] { Run(); });
   }
   ~Door() {
     stop_ = true;
     thread_.join();
-    close(listener_);
   }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string address() const { return "127.0.0.1:" + std::to_string(listener_.port()); }
 
  private:
   void Run() {
     while (!stop_) {
-      pollfd waiting{.fd = listener_, .events = POLLIN, .revents = 0};
+      pollfd waiting{.fd = listener_.fd(), .events = POLLIN, .revents = 0};
       if (poll(&waiting, 1, 20) <= 0) continue;
-      const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      const int fd = accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
       if (fd < 0) continue;
       std::string bytes(read_first_, '\0');
       size_t got = 0;
@@ -935,8 +925,7 @@ class Door {
   }
   Server* const server_;
   const size_t read_first_;
-  int listener_ = -1;
-  int port_ = 0;
+  pga::testing::LoopbackListener listener_;
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };

@@ -2,9 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <signal.h>
-
-#include <cstdlib>
 #include <memory>
 #include <set>
 #include <string>
@@ -15,7 +12,7 @@
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
-#include "services/collector/scripted_ingest_testing.h"
+#include "services/collector/collector_process_testing.h"
 
 namespace pga::collector {
 namespace {
@@ -23,7 +20,6 @@ namespace {
 using ::pga::status::IsOk;
 using ::pga::testing::ScopedTempDir;
 using ::pga::testing::Subprocess;
-using ::pga::testing::SubprocessOptions;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
 using ::testing::HasSubstr;
@@ -55,30 +51,14 @@ class CollectorEncoding : public ::testing::Test {
   }
 
   void Start() {
-    SubprocessOptions options;
-    const char* binaries = std::getenv("PGA_BINARY_DIR");
-    options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")};
-    options.env = {{"COLLECTOR_ID", "test"},
-                   {"STATE_DIR", state_.path()},
-                   {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ingest_.port())},
-                   {"REGISTRATION_SECRET", ScriptedIngest::kSecret},
-                   {"POSTGRES_HOST", server_->socket_dir()},
-                   {"POSTGRES_PORT", absl::StrCat(server_->port())},
-                   {"POSTGRES_USER", "postgres"},
-                   {"POSTGRES_DATABASES", "*"},
-                   {"SOURCE_NAME", "db"},
-                   {"COLLECTION_INTERVAL", "1"},
-                   {"METRICS_LISTEN", "off"}};
-    options.output_path = state_ / "log";
-    auto process = Subprocess::Start(options);
+    auto process = StartCollector(state_, CollectorVariables(*server_, ingest_, state_, {{"POSTGRES_DATABASES", "*"}}));
     ASSERT_THAT(process, IsOk());
     collector_ = *std::move(process);
   }
 
   void TearDown() override {
     if (collector_ == nullptr) return;
-    collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(StopCollector(collector_.get()), IsOk());
     EXPECT_THAT(ingest_.violations(), ::testing::IsEmpty());
   }
 

@@ -2,14 +2,11 @@
 // lost, what was stored adds up to what the server counted.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -18,10 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
-#include "services/collector/scripted_ingest_testing.h"
+#include "services/collector/collector_process_testing.h"
 
 namespace pga::collector {
 namespace {
@@ -30,7 +28,6 @@ using ::pga::status::IsOk;
 using ::pga::status::IsOkAndHolds;
 using ::pga::testing::ScopedTempDir;
 using ::pga::testing::Subprocess;
-using ::pga::testing::SubprocessOptions;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
 using ::testing::Contains;
@@ -72,26 +69,9 @@ class CollectorProcess : public ::testing::Test {
   void Sql(const std::string& sql) { ASSERT_THAT(Server()->Exec(database_, sql), IsOk()); }
 
   void Start(const std::string& failpoint = "", std::map<std::string, std::string> more = {}) {
-    SubprocessOptions options;
-    const char* binaries = std::getenv("PGA_BINARY_DIR");
-    options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")};
-    options.env = {{"COLLECTOR_ID", "test"},
-                   {"STATE_DIR", state_.path()},
-                   {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ingest_.port())},
-                   {"REGISTRATION_SECRET", ScriptedIngest::kSecret},
-                   {"POSTGRES_HOST", Server()->socket_dir()},
-                   {"POSTGRES_PORT", absl::StrCat(Server()->port())},
-                   {"POSTGRES_USER", "postgres"},
-                   {"POSTGRES_DATABASES", "postgres"},
-                   {"SOURCE_NAME", "db"},
-                   {"COLLECTION_INTERVAL", "1"},
-                   {"METRICS_LISTEN", "off"},
-                   {"BACKEND_RETRY_MAX", "1"},
-                   {"LOG_LEVEL", "debug"}};
-    for (auto& [name, value] : more) options.env[name] = value;
-    if (!failpoint.empty()) options.env["PGA_FAILPOINT"] = failpoint;
-    options.output_path = state_ / "log";
-    auto process = Subprocess::Start(options);
+    more.insert({{"BACKEND_RETRY_MAX", "1"}, {"LOG_LEVEL", "debug"}});
+    if (!failpoint.empty()) more["PGA_FAILPOINT"] = failpoint;
+    auto process = StartCollector(state_, CollectorVariables(*Server(), ingest_, state_, more));
     ASSERT_THAT(process, IsOk());
     collector_ = *std::move(process);
   }
@@ -102,8 +82,7 @@ class CollectorProcess : public ::testing::Test {
   }
 
   void Stop() {
-    collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(StopCollector(collector_.get()), IsOk());
     collector_.reset();
   }
 
@@ -369,21 +348,13 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
 
 // It listens, so that connections are made, and never says a word.
 TEST_F(CollectorProcess, EndsPromptlyThoughTheBackendDoesNotAnswer) {
-  const int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ASSERT_EQ(bind(silent, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(listen(silent, 16), 0);
-  ASSERT_EQ(getsockname(silent, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  Start("", {{"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ntohs(address.sin_port))}});
-  pollfd caller{.fd = silent, .events = POLLIN, .revents = 0};
+  const pga::testing::LoopbackListener listener;
+  Start("", {{"BACKEND_URL", absl::StrCat("http://127.0.0.1:", listener.port())}});
+  pollfd caller{.fd = listener.fd(), .events = POLLIN, .revents = 0};
   EXPECT_EQ(poll(&caller, 1, 20'000), 1) << "the collector has connected";
   collector_->Signal(SIGTERM);
   EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(6)), IsOkAndHolds(0)) << Tail(collector_->Output());
   collector_.reset();
-  close(silent);
 }
 
 TEST_F(CollectorProcess, ExtensionThatIsCreatedLaterIsNoticed) {
@@ -436,14 +407,9 @@ TEST_F(CollectorProcess, PushedConfigurationIsAppliedAndKept) {
 
 TEST_F(CollectorProcess, CheckSaysWhatIsMissing) {
   Sql("CREATE ROLE collector_check_role LOGIN");
-  SubprocessOptions options;
-  const char* binaries = std::getenv("PGA_BINARY_DIR");
-  options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector"), "--check"};
-  options.env = {{"POSTGRES_HOST", Server()->socket_dir()},
-                 {"POSTGRES_PORT", absl::StrCat(Server()->port())},
-                 {"POSTGRES_USER", "collector_check_role"},
-                 {"POSTGRES_DATABASES", database_ + ",no_such_database"}};
-  auto outcome = pga::testing::RunCommand(options);
+  auto outcome = CheckCollector(CollectorVariables(
+      *Server(), ingest_, state_,
+      {{"POSTGRES_USER", "collector_check_role"}, {"POSTGRES_DATABASES", database_ + ",no_such_database"}}));
   ASSERT_THAT(outcome, IsOk());
   EXPECT_EQ(outcome->exit_code, 1);
   EXPECT_THAT(outcome->output, ::testing::HasSubstr("pg_monitor"));

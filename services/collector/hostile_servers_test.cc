@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -19,7 +18,7 @@
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
-#include "services/collector/scripted_ingest_testing.h"
+#include "services/collector/collector_process_testing.h"
 
 namespace pga::collector {
 namespace {
@@ -33,11 +32,6 @@ using ::pga::testing::WaitUntil;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-std::string Collector() {
-  const char* binaries = std::getenv("PGA_BINARY_DIR");
-  return absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector");
-}
 
 class HostileServer : public ::testing::Test {
  protected:
@@ -63,44 +57,24 @@ class HostileServer : public ::testing::Test {
     ASSERT_THAT(server_->Exec(database, sql), IsOk()) << sql;
   }
 
-  std::map<std::string, std::string> Environment() {
-    return {{"COLLECTOR_ID", "test"},
-            {"STATE_DIR", state_.path()},
-            {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", ingest_.port())},
-            {"REGISTRATION_SECRET", ScriptedIngest::kSecret},
-            {"POSTGRES_HOST", server_->socket_dir()},
-            {"POSTGRES_PORT", absl::StrCat(server_->port())},
-            {"POSTGRES_USER", "monitor"},
-            {"POSTGRES_DATABASES", "postgres"},
-            {"SOURCE_NAME", "db"},
-            {"COLLECTION_INTERVAL", "1"},
-            {"HOST_METRICS", "false"},
-            {"METRICS_LISTEN", "off"}};
+  Variables With(Variables more) {
+    more.insert({{"POSTGRES_USER", "monitor"}, {"HOST_METRICS", "false"}});
+    return CollectorVariables(*server_, ingest_, state_, more);
   }
 
-  void Start(const std::map<std::string, std::string>& more = {}) {
-    SubprocessOptions options;
-    options.argv = {Collector()};
-    options.env = Environment();
-    for (const auto& [name, value] : more) options.env[name] = value;
-    options.output_path = state_ / "log";
-    auto process = Subprocess::Start(options);
+  void Start(const Variables& more = {}) {
+    auto process = StartCollector(state_, With(more));
     ASSERT_THAT(process, IsOk());
     collector_ = *std::move(process);
   }
 
   void Stop() {
-    collector_->Signal(SIGTERM);
-    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
+    EXPECT_THAT(StopCollector(collector_.get()), IsOk());
     collector_.reset();
   }
 
-  std::string Check(const std::map<std::string, std::string>& more = {}) {
-    SubprocessOptions options;
-    options.argv = {Collector(), "--check"};
-    options.env = Environment();
-    for (const auto& [name, value] : more) options.env[name] = value;
-    auto outcome = pga::testing::RunCommand(options);
+  std::string Check(const Variables& more = {}) {
+    auto outcome = CheckCollector(With(more));
     EXPECT_THAT(outcome, IsOk());
     return outcome.ok() ? outcome->output : "";
   }
@@ -194,7 +168,7 @@ TEST_F(HostileServer, PoolersKeepTheProtection) {
       Sql(kTrap);
       Sql("ALTER ROLE monitor SET search_path = public, pg_catalog");
     }
-    const std::map<std::string, std::string> through = {{"POSTGRES_HOST", folder.path()}, {"POSTGRES_PORT", "6432"}};
+    const Variables through = {{"POSTGRES_HOST", folder.path()}, {"POSTGRES_PORT", "6432"}};
     EXPECT_THAT(Check(through), HasSubstr("db: complete"));
     const int64_t before = std::max<int64_t>(ingest_.Frames("database"), 0);
     Start(through);

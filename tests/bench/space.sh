@@ -6,7 +6,7 @@
 #   --detail FILE    writes what tools/sizing.py needs
 #   --recorded FILE  frames of a real server (tools/fleetsim/record.sh) through queue, merge and fold, besides
 #   --columns FILE   bytes of every section of the blocks, with values, NULLs and zeros (fleetsim measure)
-#   --dump           size and time of a plain and a custom pg_dump
+#   --dump           size and time of a plain and a custom pg_dump, and of one that does not compress
 #   --url URL        into that empty metrics database, as superuser, in whatever layout it was migrated to
 #                    (docs/layouts.md), instead of a server of its own; WAL is then that of this server alone
 # Full size: tests/bench/space.sh --dump 50 30 300.
@@ -161,6 +161,7 @@ if [ -n "$DUMP" ]; then
   }
   dump plain -Fp
   dump custom -Fc
+  dump custom_uncompressed -Fc -Z 0
   detail="${detail%\}}, \"dumps\": {$DUMPS}}"
 fi
 echo "$detail" >"$DETAIL"

@@ -1,8 +1,6 @@
 // Every kind of wait of this code while the wall clock is set. The program is linked with libpga_stepped_clock.so,
 // which also counts timed waits on the wall clock: Abseil's and gRPC's are among what is tested.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -21,6 +19,7 @@
 #include "libs/exec/periodic_task.h"
 #include "libs/retry/retry.h"
 #include "libs/rpc/client.h"
+#include "libs/testing/loopback_listener.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
 #include "tests/clock/stepped_clock.h"
 
@@ -136,16 +135,9 @@ TEST_P(SteppedWaits, PeriodicTask) {
 
 // The deadline of a call to a peer that takes the connection and says nothing.
 TEST_P(SteppedWaits, Call) {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(listener, 1), 0);
-  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const testing::LoopbackListener listener;
   namespace querypb = pganalytics::query::v1;
-  const auto channel = rpc::Connect(absl::StrCat("127.0.0.1:", ntohs(address.sin_port)), {});
+  const auto channel = rpc::Connect(absl::StrCat("127.0.0.1:", listener.port()), {});
   ASSERT_TRUE(channel.ok());
   const auto stub = querypb::SystemService::NewStub(*channel);
   Check([&] {
@@ -155,7 +147,6 @@ TEST_P(SteppedWaits, Call) {
         rpc::Call(*stub, &querypb::SystemService::Stub::GetVersion, querypb::GetVersionRequest(), options);
     EXPECT_EQ(answer.status().code(), absl::StatusCode::kDeadlineExceeded) << answer.status();
   });
-  ::close(listener);
 }
 
 // That a wait on the wall clock is found.

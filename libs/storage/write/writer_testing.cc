@@ -1,7 +1,6 @@
 #include "libs/storage/write/writer_testing.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -272,16 +271,6 @@ struct LossyProxy::Link {
 };
 
 LossyProxy::LossyProxy(std::string socket_path) : socket_path_(std::move(socket_path)) {
-  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (listener_ < 0 || ::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      ::listen(listener_, 16) != 0 || ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    Die(absl::InternalError("proxy: no port"));
-  }
-  port_ = ntohs(address.sin_port);
   acceptor_ = std::thread([this] { Accept(); });
 }
 
@@ -291,19 +280,18 @@ LossyProxy::~LossyProxy() {
   acceptor_.join();
   absl::MutexLock lock(&mutex_);
   for (auto& link : links_) link->thread.join();
-  ::close(listener_);
 }
 
 std::string LossyProxy::Url(const std::string& database) const {
-  return absl::StrCat("host=127.0.0.1 port=", port_,
+  return absl::StrCat("host=127.0.0.1 port=", listener_.port(),
                       " user=postgres sslmode=disable gssencmode=disable dbname=", database);
 }
 
 void LossyProxy::Accept() {
   while (!stopping_) {
-    pollfd poller{listener_, POLLIN, 0};
+    pollfd poller{listener_.fd(), POLLIN, 0};
     if (::poll(&poller, 1, 50) <= 0) continue;
-    const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    const int client = ::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
     if (client < 0) continue;
     const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_un address{};

@@ -15,6 +15,7 @@
 #include "libs/pg/copy_connection.h"
 #include "libs/storage/write/group_writer.h"
 #include "libs/storage/write/prepared_batch.h"
+#include "libs/testing/loopback_listener.h"
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 
@@ -128,8 +129,7 @@ class LossyProxy {
   void Forward(Link* link);
 
   const std::string socket_path_;
-  int listener_ = -1;
-  int port_ = 0;
+  testing::LoopbackListener listener_;
   std::atomic<bool> stopping_{false};
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Link>> links_ ABSL_GUARDED_BY(mutex_);
