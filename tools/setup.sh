@@ -13,7 +13,7 @@ build_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev golang-github-gogo-googleapis-dev
   postgresql-15 postgresql-client-15
 )
-test_packages=(clang-format-14 jq logrotate pgbouncer python3-yaml python3-jsonschema yamllint)
+test_packages=(clang-format-14 jq logrotate pgbouncer systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
 
 wanted=("${build_packages[@]}")

@@ -68,8 +68,16 @@ head -n 20 "$WORK/last.out" >"$WORK/first-lines"
 check "G21 the first lines name database and migrations" grep -qE 'metadata.*[0-9]{4}_|applied' "$WORK/first-lines"
 check "G6 migrate up again changes nothing" ./pganalytics-api migrate up
 
-# --- G24, G25: without arguments, in the foreground; integer values as systemd hands them over, remark attached
-MAX_CONCURRENT_COLLECTORS='50# hard limit' JWT_EXPIRATION='86400# 24 hours' start api ./pganalytics-api
+# --- G24, G25: without arguments, in the foreground; integer values as systemd's own parser hands them over
+mkdir -p "$WORK/systemd/environment.d"
+cat >"$WORK/systemd/environment.d/limits.conf" <<'ENV'
+MAX_CONCURRENT_COLLECTORS="50"   # hard limit
+JWT_EXPIRATION="86400"   # 24 hours
+ENV
+eval "export $(env -i XDG_CONFIG_HOME="$WORK/systemd" \
+  /usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator | tr '\n' ' ')"
+equals "G24 systemd joins value and remark" "86400# 24 hours" "$JWT_EXPIRATION"
+start api ./pganalytics-api
 API=$LAST_PID
 URL=https://localhost:$PORT
 export CURL_CA_BUNDLE=$WORK/ca.pem
