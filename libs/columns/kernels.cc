@@ -109,6 +109,18 @@ void SortRows(std::vector<GroupRow>* rows, const Less& less) {
   std::sort(rows->begin(), rows->end(), less);
 }
 
+// Places of CounterSums: few enough for a near cache, more than one source has groups.
+constexpr int kPlaceBits = 15;
+// Series that are kept for KeepTop; about 60 bytes each.
+constexpr size_t kMostPending = 500'000;
+constexpr int64_t kHashOfNull = 0x5851f42d4c957f2d;
+
+int64_t HashOfText(std::string_view text) {
+  uint64_t hash = text.size();
+  for (const char c : text) hash = Mixed(hash, c);
+  return static_cast<int64_t>(hash);
+}
+
 auto OrderOf(const GroupRow& row) {
   return std::tie(row.source, row.scope, row.labels, row.bucket);
 }
@@ -562,17 +574,14 @@ bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, Fram
   return true;
 }
 
-void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums) {
-  if (rows.series() == 0) return;
-  std::vector<uint8_t> kept(rows.series(), 1);
+void CounterSums::AddWanted(int32_t source, const RowSet& rows, const SeriesSums& sums, std::vector<uint8_t> wanted) {
   for (const RowFilter& filter : filters_) {
     const std::vector<uint8_t> asked = Asked(filter, FindColumn(rows.labels, filter.column), rows.series());
-    for (size_t series = 0; series < kept.size(); ++series) kept[series] &= asked[series];
+    for (size_t series = 0; series < wanted.size(); ++series) wanted[series] &= asked[series];
   }
-  for (size_t series = 0; series < kept.size(); ++series) kept[series] &= sums.told[series];
   internal::Groups::Rows groups(&groups_, source, rows);
-  const std::vector<uint32_t> group_of = groups.OfSeries(kept);
-  for (uint32_t series = 0; series < kept.size(); ++series) {
+  const std::vector<uint32_t> group_of = groups.OfSeries(wanted);
+  for (uint32_t series = 0; series < wanted.size(); ++series) {
     const uint32_t group = group_of[series];
     if (group == internal::Groups::kNone) continue;
     groups.TakeInfos(group, series, 0, false);
@@ -585,6 +594,120 @@ void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums
       sums_[at] += sums.columns[i].sums[series];
     }
   }
+}
+
+void CounterSums::AddSeries(int32_t source, RowSet* rows, SeriesSums* sums) {
+  if (rows->series() == 0) return;
+  if (threshold_ <= 0) {
+    AddWanted(source, *rows, *sums, sums->told);
+    return;
+  }
+  if (pending_series_ > kMostPending) AddAllPending();
+  if (pending_count_ == pending_.size()) pending_.emplace_back();
+  Pending& pending = pending_[pending_count_++];
+  pending.source = source;
+  std::swap(pending.rows, *rows);
+  std::swap(pending.sums.told, sums->told);
+  std::swap(pending.sums.flags, sums->flags);
+  std::swap(pending.sums.columns, sums->columns);
+  pending_series_ += pending.rows.series();
+  pending.places = PlacesOf(pending.rows);
+  if (sketch_.empty()) sketch_.assign(size_t{1} << kPlaceBits, 0);
+  for (size_t series = 0; series < pending.places.size(); ++series) {
+    if (pending.sums.told[series] == 0) continue;
+    Sketch(pending.places[series], [&](int i) { return pending.sums.columns[static_cast<size_t>(i)].sums[series]; });
+  }
+}
+
+template <typename SumOf>
+void CounterSums::Sketch(uint32_t place, const SumOf& sum_of) {
+  __int128 total = 0;
+  for (const int i : kept_sum_) total += sum_of(i);
+  const __int128 by = kept_divisor_ < 0 ? 0 : sum_of(kept_divisor_);
+  // Parts of a sum are no more than it only where none is negative.
+  sketch_holds_ = sketch_holds_ && total >= 0 && by >= 0;
+  if (kept_divisor_ < 0) {
+    sketch_[place] += static_cast<double>(total);
+  } else if (total > 0 && static_cast<double>(total) >= threshold_ * static_cast<double>(by)) {
+    // A ratio is at least the threshold only where that of a part is.
+    sketch_[place] = threshold_;
+  }
+}
+
+std::vector<uint32_t> CounterSums::PlacesOf(const RowSet& rows) const {
+  std::vector<uint64_t> hashes(rows.series());
+  for (size_t series = 0; series < hashes.size(); ++series) hashes[series] = Mixed(0, rows.series_scope[series]);
+  for (const ColumnId id : grouping_.by) {
+    const Column* const column = FindColumn(rows.labels, id);
+    std::vector<int64_t> texts;
+    if (column != nullptr) {
+      for (const std::string& text : column->texts) texts.push_back(HashOfText(text));
+    }
+    for (size_t series = 0; series < hashes.size(); ++series) {
+      int64_t value = kHashOfNull;
+      if (column != nullptr && !column->IsNull(series)) {
+        value = column->type == Type::kText     ? texts[static_cast<size_t>(column->ints[series])]
+                : column->type == Type::kDouble ? std::bit_cast<int64_t>(column->doubles[series])
+                                                : column->ints[series];
+      }
+      hashes[series] = Mixed(hashes[series], value);
+    }
+  }
+  std::vector<uint32_t> places(hashes.size());
+  for (size_t series = 0; series < places.size(); ++series) {
+    places[series] = static_cast<uint32_t>(hashes[series] >> (64 - kPlaceBits));
+  }
+  return places;
+}
+
+uint32_t CounterSums::PlaceOf(uint32_t group) const {
+  const internal::Groups::Group of = groups_.At(group);
+  uint64_t hash = Mixed(0, of.scope);
+  for (const Value& label : of.labels) {
+    int64_t value = kHashOfNull;
+    if (const auto* text = std::get_if<std::string>(&label)) value = HashOfText(*text);
+    if (const auto* real = std::get_if<double>(&label)) value = std::bit_cast<int64_t>(*real);
+    if (const auto* number = std::get_if<int64_t>(&label)) value = *number;
+    hash = Mixed(hash, value);
+  }
+  return static_cast<uint32_t>(hash >> (64 - kPlaceBits));
+}
+
+void CounterSums::AddPending() {
+  if (pending_count_ == 0) return;
+  // What was added row by row already is of the same groups.
+  for (size_t slot = 0; slot < slot_keys_.size(); ++slot) {
+    Sketch(PlaceOf(slot_keys_[slot].first),
+           [&](int i) { return sums_[slot * columns_.size() + static_cast<size_t>(i)]; });
+  }
+  if (!sketch_holds_) {
+    AddAllPending();
+    return;
+  }
+  // Sums of doubles are rounded.
+  const double least = threshold_ * (1 - 1e-9);
+  for (size_t i = 0; i < pending_count_; ++i) {
+    Pending& pending = pending_[i];
+    bool any = false;
+    for (size_t series = 0; series < pending.places.size(); ++series) {
+      pending.sums.told[series] &= static_cast<uint8_t>(sketch_[pending.places[series]] >= least);
+      any = any || pending.sums.told[series] != 0;
+    }
+    if (any) AddWanted(pending.source, pending.rows, pending.sums, pending.sums.told);
+  }
+  pending_count_ = pending_series_ = 0;
+  sketch_.clear();
+}
+
+void CounterSums::AddAllPending() {
+  for (size_t i = 0; i < pending_count_; ++i) {
+    AddWanted(pending_[i].source, pending_[i].rows, pending_[i].sums, pending_[i].sums.told);
+  }
+  pending_count_ = pending_series_ = 0;
+  sketch_.clear();
+  sketch_holds_ = true;
+  // Until the next KeepTop.
+  threshold_ = 0;
 }
 
 GroupRow CounterSums::RowOf(size_t slot) const {
@@ -656,8 +779,12 @@ std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor,
 }
 
 void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit) {
+  AddPending();
   exceeded_ = exceeded();
   kept_ = RankedTop(sum, divisor, limit);
+  kept_sum_ = sum;
+  kept_divisor_ = divisor;
+  threshold_ = kept_.size() == limit && limit > 0 && kept_.back().known ? kept_.back().figure : 0;
   groups_.Clear();
   slots_.clear();
   last_of_bucket_.clear();

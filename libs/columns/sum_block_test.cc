@@ -117,8 +117,10 @@ TEST_P(SumBlockTest, EqualsTheRowsOneByOne) {
         ASSERT_TRUE(done.ok()) << done.status();
         ASSERT_TRUE(*done);
         EXPECT_EQ(rows.rows(), 0U);
-        summed.AddSeries(source, rows, sums);
-        in_steps.AddSeries(source, rows, sums);
+        RowSet copy = rows;
+        SeriesSums same = sums;
+        summed.AddSeries(source, &copy, &same);
+        in_steps.AddSeries(source, &rows, &sums);
       }
     }
     in_steps.KeepTop({0}, 1, 7);

@@ -495,8 +495,8 @@ class Opener {
       const auto choose = [&](const std::vector<columns::FrameInfo>& of, columns::FrameUse* use) {
         return spec_.sums->UseOf(out->level, of, use);
       };
-      PGA_ASSIGN_OR_RETURN(out->summed,
-                           columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows, &out->sums));
+      PGA_ASSIGN_OR_RETURN(out->summed, columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows,
+                                                          &out->sums, spec_.sum_kind));
     }
     if (!out->summed) PGA_RETURN_IF_ERROR(columns::OpenBlock(shape, block, &out->rows));
     // What is said of frames is said in the first part.

@@ -52,6 +52,7 @@ struct FetchSpec {
   bool by_source = false;
   // Blocks come summed where their sums per series are all that these want to know of them.
   const columns::CounterSums* sums = nullptr;
+  columns::SumKind sum_kind = columns::SumKind::kAll;
 };
 
 // What was fetched at a time. At raw, a frame with FrameInfo::frames == 0 is a further part of another one.
