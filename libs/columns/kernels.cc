@@ -109,6 +109,10 @@ void SortRows(std::vector<GroupRow>* rows, const Less& less) {
   std::sort(rows->begin(), rows->end(), less);
 }
 
+// Buckets of frames that lie in no cell, and in several or in part.
+constexpr int32_t kNowhere = -2;
+constexpr int32_t kSplit = -1;
+
 // Places of CounterSums: few enough for a near cache, more than one source has groups.
 constexpr int kPlaceBits = 15;
 // Series that are kept for KeepTop; about 60 bytes each.
@@ -458,8 +462,6 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   }
   if (!any) return;
   // The bucket of frames that lie in one cell whole.
-  constexpr int32_t kNowhere = -2;
-  constexpr int32_t kSplit = -1;
   std::vector<int32_t> bucket_of(places.size(), kNowhere);
   for (size_t i = 0; i < places.size(); ++i) {
     const Place& place = places[i];
@@ -469,12 +471,6 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     // What is only looked at is not summed.
     if (plain && bucket_of[i] < 0) bucket_of[i] = kSplit;
   }
-  // Of each column its values, and its NULLs if it has any.
-  struct Values {
-    const int64_t* ints = nullptr;
-    const uint8_t* nulls = nullptr;
-    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
-  };
   std::vector<Values> values;
   for (const ColumnId id : columns_) {
     const Column* const column = FindColumn(rows.values, id);
@@ -483,6 +479,13 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
                          : Values{column->ints.data(), column->nulls.empty() ? nullptr : column->nulls.data()});
   }
   const bool filtered = !filters_.empty();
+  const bool apart = filtered || !grouping_.by.empty() || !grouping_.infos.empty();
+  const std::vector<int64_t>& scopes = rows.series_scope;
+  if (!apart &&
+      std::equal(scopes.begin(), scopes.end() - (scopes.empty() ? 0 : 1), scopes.begin() + (scopes.empty() ? 0 : 1))) {
+    AddFrames(source, rows, values, &bucket_of);
+    if (std::all_of(bucket_of.begin(), bucket_of.end(), [](int32_t bucket) { return bucket == kNowhere; })) return;
+  }
   const std::vector<uint8_t> kept = filtered ? KeepRows(filters_, rows) : std::vector<uint8_t>();
   internal::Groups::Rows groups(&groups_, source, rows);
   const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
@@ -547,6 +550,79 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
                                  : ShareBefore(delta, frame.start_us, frame.end_us, cell.end_us) -
                                        ShareBefore(delta, frame.start_us, frame.end_us, cell.start_us);
       }
+    }
+  }
+}
+
+void CounterSums::AddFrames(int32_t source, const RowSet& rows, const std::vector<Values>& values,
+                            std::vector<int32_t>* bucket_of) {
+  struct OfFrame {
+    uint8_t told = 0;
+    uint8_t flags = 0;
+  };
+  const size_t count = rows.rows(), frames = rows.frames.size();
+  const uint32_t* const frame = rows.row_frame.data();
+  std::vector<OfFrame> of(frames);
+  std::vector<__int128> sums(values.size() * frames);
+  std::vector<uint8_t> known(values.size() * frames);
+  std::vector<int64_t> small(frames);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto [ints, nulls] = values[i];
+    if (ints == nullptr) continue;
+    uint8_t* const has = &known[i * frames];
+    __int128* const sum = &sums[i * frames];
+    uint64_t bits = 0;
+    for (size_t row = 0; row < count; ++row) bits |= static_cast<uint64_t>(ints[row] ^ (ints[row] >> 63));
+    if (count >= (uint64_t{1} << 62) >> std::bit_width(bits)) {
+      for (size_t row = 0; row < count; ++row) {
+        if (nulls != nullptr && nulls[row] != 0) continue;
+        has[frame[row]] = 1;
+        sum[frame[row]] += ints[row];
+      }
+      continue;
+    }
+    std::fill(small.begin(), small.end(), 0);
+    if (nulls == nullptr) {
+      for (size_t row = 0; row < count; ++row) {
+        has[frame[row]] = 1;
+        small[frame[row]] += ints[row];
+      }
+    } else {
+      for (size_t row = 0; row < count; ++row) {
+        has[frame[row]] |= static_cast<uint8_t>(nulls[row] == 0);
+        small[frame[row]] += ints[row] & (static_cast<int64_t>(nulls[row]) - 1);
+      }
+    }
+    for (size_t f = 0; f < frames; ++f) sum[f] = small[f];
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (size_t f = 0; f < frames; ++f) of[f].told |= known[i * frames + f];
+  }
+  if (!rows.row_flags.empty()) {
+    for (size_t row = 0; row < count; ++row) {
+      const uint8_t bits = rows.row_flags[row];
+      if (bits == 0) continue;
+      bool tells = (bits & kUnknownFlag) != 0;
+      for (size_t i = 0; i < values.size() && !tells; ++i) tells = values[i].Has(row);
+      if (!tells) continue;
+      of[frame[row]].told = 1;
+      of[frame[row]].flags |= static_cast<uint8_t>(bits & ~kGoneFlag);
+    }
+  }
+  uint32_t group = internal::Groups::kNone;
+  for (size_t f = 0; f < frames; ++f) {
+    const int32_t bucket = (*bucket_of)[f];
+    if (bucket < 0) continue;
+    (*bucket_of)[f] = kNowhere;
+    if (of[f].told == 0) continue;
+    if (group == internal::Groups::kNone) group = groups_.Of(source, rows.series_scope[0], {});
+    if (group == internal::Groups::kNone) continue;
+    if (groups_.full() || rows_found_ > grouping_.max_rows) continue;
+    const size_t slot = SlotOf(group, bucket);
+    flags_[slot] |= of[f].flags;
+    for (size_t i = 0; i < values.size(); ++i) {
+      known_[slot * values.size() + i] |= known[i * frames + f];
+      sums_[slot * values.size() + i] += sums[i * frames + f];
     }
   }
 }

@@ -257,6 +257,15 @@ class CounterSums {
   template <typename SumOf>
   void Sketch(uint32_t place, const SumOf& sum_of);
   size_t SlotOf(uint32_t group, int32_t bucket);
+  // Of each column of some rows its values, and its NULLs if it has any.
+  struct Values {
+    const int64_t* ints = nullptr;
+    const uint8_t* nulls = nullptr;
+    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
+  };
+  // Adds the rows of frames with a bucket in `bucket_of` where one scope is one group; they are taken out of it.
+  void AddFrames(int32_t source, const RowSet& rows, const std::vector<Values>& values,
+                 std::vector<int32_t>* bucket_of);
   GroupRow RowOf(size_t slot) const;
 
   const internal::CellTable cells_;

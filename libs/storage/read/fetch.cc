@@ -318,6 +318,7 @@ class SpecSql {
       *part = " AND b.part = 0";
       return "false";
     }
+    if (spec_.first_parts) *part = " AND b.part = 0";
     if (!spec_.located) return "true";
     std::string keys = "{";
     std::vector<int32_t> of;
@@ -330,7 +331,7 @@ class SpecSql {
         Cat("coalesce((SELECT bool_or(coalesce(k BETWEEN b.locate_min AND b.locate_max, true)) FROM unnest(",
             Add(std::move(keys), "bytea[]"), ", ", Add(ArrayOf(of), "int4[]"),
             ") AS t(k, s) WHERE s IN (0, b.source_id)), false)");
-    *part = spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")");
+    AppendTo(part, spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")"));
     return chosen;
   }
 

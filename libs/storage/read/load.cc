@@ -269,8 +269,16 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransa
   spec.keyframes = true;
   columns::internal::Groups groups(grouping);
   const columns::internal::CellTable table(cells);
+  // Where all series of a scope are one, it is enough to know which scopes have any.
+  spec.first_parts = spec.raw.empty();
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
     if (groups.full()) return absl::OkStatus();
+    if (spec.first_parts) {
+      for (const columns::FrameInfo& frame : fetched.rows.frames) {
+        if (frame.rows > 0 && table.Holding(frame.end_us) >= 0) groups.Of(fetched.source_id, frame.scope, {});
+      }
+      return absl::OkStatus();
+    }
     const std::vector<uint8_t> kept = columns::KeepRows(filters, fetched.rows);
     columns::internal::Groups::Rows rows(&groups, fetched.source_id, fetched.rows);
     for (size_t row = 0; row < kept.size(); ++row) {
