@@ -145,7 +145,8 @@ struct SeriesSums {
 // Of which series more is said than their sums.
 enum class SumKind : uint8_t {
   kAll,
-  // Only of those with a sum that is not 0, and of these no flags: all that an order by sums wants to know.
+  // Only of those with a sum that is not 0, of these no flags, and a sum of 0 as not known: all that an order by sums
+  // wants.
   kOthersThanZero,
 };
 

@@ -157,11 +157,13 @@ absl::Status ReadPool::Read(const CallLimit& limit, Width width,
     CopyConnection& connection = *open.connection;
     const absl::Duration left = std::min(core_->options.statement_timeout,
                                          std::max(limit.deadline - clock::SteadyNow(), absl::Milliseconds(1)));
-    // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it.
+    // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it,
+    // nor are workers: reads that run at once have the processors already, and slices are cut by the leader alone.
     auto begun = connection.Exec(
         absl::StrCat("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = ",
                      absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))),
-                     "; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'; SELECT pg_catalog.pg_backend_pid()"),
+                     "; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = "
+                     "'32MB'; SELECT pg_catalog.pg_backend_pid()"),
         limit.deadline);
     if (!begun.ok()) {
       // An idle connection may have died since it was used.
