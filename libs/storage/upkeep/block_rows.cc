@@ -9,13 +9,6 @@
 #include "libs/storage/upkeep/copy_rows.h"
 
 namespace pga::storage {
-namespace {
-
-// Series of a block of days. These have few rows each, and the instants of a week's newest rows (kRowLast), most of
-// what such a block would otherwise repeat, stand once.
-constexpr uint32_t kMaxDaySeries = 8000;
-
-}  // namespace
 
 BlockCopy::BlockCopy() {
   pg::AppendCopyHeader(&copy_);
@@ -26,8 +19,7 @@ void BlockCopy::Add(const PieceKey& key, const columns::Shape& shape, const colu
   const int64_t frames =
       std::accumulate(rows.frames.begin(), rows.frames.end(), int64_t{0},
                       [](int64_t sum, const columns::FrameInfo& frame) { return sum + frame.frames; });
-  const uint32_t most_series = key.level >= kDayLevel ? kMaxDaySeries : columns::kMaxBlockSeries;
-  for (const columns::Block& block : columns::EncodeBlocks(shape, rows, most_series)) {
+  for (const columns::Block& block : columns::EncodeBlocks(shape, rows)) {
     pg::AppendRowHeader(&copy_, 20);
     AppendDate(&copy_, key.expires_on);
     pg::AppendInt4(&copy_, key.source_id);

@@ -270,16 +270,6 @@ TEST_F(UpkeepTest, FoldsOfRandomPiecesKeepEveryRowAndEnd) {
   EXPECT_EQ(database_->Number("SELECT count(*) - count(DISTINCT expires_on) FROM metrics.block WHERE level = 1"), 0);
 }
 
-TEST_F(UpkeepTest, OneBlockOfDaysHoldsWhatTakesSeveralOfReadings) {
-  database_->Store(Minutes(source_, first_, yesterday_ + absl::Hours(1), 1, 2500, 3));
-  Merge(Today());
-  ExpectExact(database_->Sums());
-  EXPECT_EQ(database_->Number("SELECT count(*) FROM metrics.block WHERE level = 0"), 3);
-  EXPECT_EQ(database_->Number("SELECT count(*) FROM metrics.block WHERE level = 1"), 3);
-  EXPECT_EQ(database_->Number("SELECT count(*) FROM metrics.block WHERE level = 2"), 1);
-  EXPECT_EQ(database_->Blocks(first_, kDayLevel).series(), 2500u);
-}
-
 TEST_F(UpkeepTest, LongFramesHavePiecesOfTheirOwn) {
   TestFrame outage;
   outage.source = source_;
