@@ -41,7 +41,7 @@ absl::Status DoorShared::Admit(const Presented& presented, Caller* caller) {
   };
   if (authenticator != nullptr) {
     for (const std::string_view token : {presented.service_authorization, presented.authorization}) {
-      if (!token.empty() && authenticator->AuthenticatesCheaply(token) && authenticator->IsServiceToken(token)) {
+      if (!token.empty() && authenticator->AuthenticatesCheaply(token) && authenticator->ServiceOf(token) != nullptr) {
         caller->known = caller->service = true;
         caller->key = "service";
         return absl::OkStatus();
@@ -58,8 +58,8 @@ absl::Status DoorShared::Admit(const Presented& presented, Caller* caller) {
       return Busy("too many calls a minute", "RATE_LIMITED", wait);
     }
     if (shows) {
-      if (authenticator->IsServiceToken(presented.service_authorization) ||
-          authenticator->IsServiceToken(presented.authorization)) {
+      if (authenticator->ServiceOf(presented.service_authorization) != nullptr ||
+          authenticator->ServiceOf(presented.authorization) != nullptr) {
         caller->known = caller->service = true;
         caller->key = "service";
         return absl::OkStatus();

@@ -15,8 +15,8 @@ inline constexpr char kRequestId[] = "x-request-id";
 inline constexpr char kServiceAuthorization[] = "x-service-authorization";
 // Address of the client behind the gateway.
 inline constexpr char kForwardedFor[] = "x-forwarded-for";
-// The collector a service speaks for (ingest's relay to registry). Only believed together with a service token as the
-// caller's identity.
+// The collector that ingest speaks for (its relay to registry). Only believed of a service that the table lets speak
+// for collectors, and only with its token as the caller's identity.
 inline constexpr char kCollectorId[] = "x-collector-id";
 // A service's own secret at auth's IssueServiceToken.
 inline constexpr char kServiceSecret[] = "x-service-secret";

@@ -56,7 +56,7 @@ bool Allow(const Principal& principal, const Access& access, std::string_view gr
     case Principal::kCollector:
       return access.collector;
     case Principal::kService:
-      return access.service;
+      return (access.services & ServiceBit(principal.service)) != 0;
   }
   return false;
 }

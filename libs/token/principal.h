@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/token/services.h"
 
 namespace pga::token {
 
@@ -42,7 +43,7 @@ struct Principal {
   // Identity comes from a verified client certificate, not from a token; jti is then its SHA-256 in lower-case hex.
   bool from_certificate = false;
 
-  // pgAnalytics' own services: auth, registry, ingest, query, gateway.
+  // pgAnalytics' own services: a name of kServices.
   std::string service;
 
   // Groups of sources the caller may see; not looked at when all_groups is set.
@@ -62,7 +63,8 @@ struct Access {
   // Least role of a person; kNone refuses people.
   Role user = Role::kNone;
   bool collector = false;
-  bool service = false;
+  // Services whose tokens are accepted.
+  ServiceSet services = 0;
   // The caller presents a registration secret instead of a token; the method itself checks the secret.
   bool registration_secret = false;
 };

@@ -1,6 +1,5 @@
-// The six services in one process: auth, query, registry, ingest, compactor and gateway over in-process channels, in
-// this order because each may only wait on those before it; stopped in reverse. The same cores run alone as
-// pga-<service>.
+// The services of libs/token/services.h in one process, over in-process channels: started in the table's order, because
+// each may only wait on those before it, and stopped in reverse. The same cores run alone as pga-<service>.
 #pragma once
 
 #include <memory>

@@ -63,10 +63,11 @@ AuditEntry AuditOf(const Caller& caller, std::string_view action, std::string_vi
   return entry;
 }
 
-Accounts::Accounts(AuthStore* store, PasswordHasher* hasher, const TokenIssuer* issuer, const token::Verifier* verifier,
-                   clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
-                   std::function<void()> on_revocation)
+Accounts::Accounts(AuthStore* store, Refusals* refusals, PasswordHasher* hasher, const TokenIssuer* issuer,
+                   const token::Verifier* verifier, clock::Clock* clock, metrics::Registry* metrics,
+                   AccountsOptions options, std::function<void()> on_revocation)
     : store_(store),
+      refusals_(refusals),
       hasher_(hasher),
       issuer_(issuer),
       verifier_(verifier),
@@ -89,10 +90,9 @@ absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher:
   PGA_ASSIGN_OR_RETURN(const LoginAttempt attempt, store_->BeginAttempt(account_hash, clock_->Now(), caller.deadline));
   AuditEntry audit = AuditOf(caller, action, "user", user.has_value() ? absl::StrCat(user->id) : "");
   if (user.has_value()) audit.user_id = user->id;
-  audit.success = false;
   if (!attempt.allowed) {
     audit.changes_json = R"({"reason":"locked"})";
-    PGA_RETURN_IF_ERROR(store_->Audit(audit, caller.deadline));
+    PGA_RETURN_IF_ERROR(refusals_->Audit(audit, caller.deadline));
     return status::WithRetryAfter(
         status::WithReason(absl::ResourceExhaustedError("Too many failed sign-ins; try again later"), "ACCOUNT_LOCKED"),
         attempt.retry_after);
@@ -101,7 +101,7 @@ absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher:
   const bool matches = hasher_->Verify(slot, user.has_value() ? user->password_hash : std::string(), password);
   if (matches && user->is_active) return absl::OkStatus();
   audit.changes_json = absl::StrCat(R"({"failures":)", attempt.failures, "}");
-  PGA_RETURN_IF_ERROR(store_->Audit(audit, caller.deadline));
+  PGA_RETURN_IF_ERROR(refusals_->Audit(audit, caller.deadline));
   return status::WithReason(absl::UnauthenticatedError(message), "INVALID_CREDENTIALS");
 }
 

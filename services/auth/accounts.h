@@ -20,6 +20,7 @@
 #include "libs/token/verifier.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/refusals.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -53,8 +54,8 @@ class Accounts {
  public:
   // What is passed in outlives the object. `on_revocation` is called after something was revoked, from any thread, and
   // must not block.
-  Accounts(AuthStore* store, PasswordHasher* hasher, const TokenIssuer* issuer, const token::Verifier* verifier,
-           clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
+  Accounts(AuthStore* store, Refusals* refusals, PasswordHasher* hasher, const TokenIssuer* issuer,
+           const token::Verifier* verifier, clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
            std::function<void()> on_revocation);
 
   // UNAUTHENTICATED with one text for unknown users, wrong passwords and inactive accounts, after the same work;
@@ -99,6 +100,7 @@ class Accounts {
   clock::SteadyTime HashDeadline(const Caller& caller) const;
 
   AuthStore* const store_;
+  Refusals* const refusals_;
   PasswordHasher* const hasher_;
   const TokenIssuer* const issuer_;
   const token::Verifier* const verifier_;

@@ -101,6 +101,8 @@ struct SecretUse {
   std::string collector_id;
   std::string collector_name;
   std::string ip_address;
+  // Asked before a refusal is written to the audit table; empty = each one is.
+  std::function<bool()> record_refusal = {};
 };
 
 enum class SecretVerdict { kAccepted, kUnknown, kExpired };

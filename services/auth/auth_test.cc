@@ -33,7 +33,9 @@
 #include "services/auth/auth_store.h"
 #include "services/auth/password_hasher.h"
 #include "services/auth/pg_auth_store.h"
+#include "services/auth/refusals.h"
 #include "services/auth/server.h"
+#include "services/auth/service_secrets.h"
 
 namespace pga::auth {
 namespace {
@@ -139,7 +141,9 @@ class AuthTest : public ::testing::Test {
     config_.state_dir = state_.path();
     config_.jwt_secret = log::Secret("a secret of the tests, long enough");
     config_.registration_secret = log::Secret(kRegistrationSecret);
-    config_.service_secret = log::Secret("the service secret");
+    SetServiceSecret("query", "the secret of query\n");
+    SetServiceSecret("gateway", "the secret of gateway\n");
+    config_.service_secrets_dir = service_secrets_.path();
     config_.admin_password = log::Secret(kAdminPassword);
     config_.encryption_key = log::Secret("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
     config_.startup_timeout = absl::Seconds(10);
@@ -213,6 +217,14 @@ class AuthTest : public ::testing::Test {
     request.set_csr_pem(csr);
     return Call(&v1::IdentityService::Stub::IssueCollectorCredentials, request);
   }
+  absl::StatusOr<v1::IssueServiceTokenResponse> IssueServiceToken(const std::string& service,
+                                                                  const std::string& secret) {
+    v1::IssueServiceTokenRequest request;
+    request.set_service(service);
+    rpc::CallOptions options = Options();
+    if (!secret.empty()) options.metadata.emplace_back(rpc::kServiceSecret, secret);
+    return rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueServiceToken, request, options);
+  }
   bool Revoked(const std::string& token) {
     const auto principal = instance_->verifier.Verify(token, clock_.Now());
     EXPECT_THAT(principal, IsOk());
@@ -256,7 +268,12 @@ class AuthTest : public ::testing::Test {
   }
 
   clock::FakeClock clock_{clock::WallNow()};
+  void SetServiceSecret(const std::string& service, const std::string& text) {
+    ASSERT_THAT(testing::WriteFile(service_secrets_ / service, text), IsOk());
+  }
+
   testing::ScopedTempDir state_;
+  testing::ScopedTempDir service_secrets_;
   AuthConfig config_;
   std::unique_ptr<Instance> instance_;
 };
@@ -875,30 +892,91 @@ TEST_F(AuthTest, IdentityServiceIsForServices) {
   const auto as_admin = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::RevokeCollector,
                                   v1::RevokeCollectorRequest(), Options(admin));
   EXPECT_THAT(as_admin, StatusIs(absl::StatusCode::kPermissionDenied));
+  for (const char* name : {"query", "ingest", "compactor", "gateway"}) {
+    const auto service = rpc::ServiceIdentity::Local(instance_->server->signer(), name, &clock_);
+    EXPECT_THAT(rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueCollectorCredentials,
+                          v1::IssueCollectorCredentialsRequest(), rpc::OwnWork(absl::Seconds(20), service.get())),
+                StatusIs(absl::StatusCode::kPermissionDenied))
+        << name;
+  }
   const auto as_nobody = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueCollectorCredentials,
                                    v1::IssueCollectorCredentialsRequest(), Options());
   EXPECT_THAT(as_nobody, StatusIs(absl::StatusCode::kUnauthenticated));
 }
 
-TEST_F(AuthTest, ServiceTokensAreExchangedForTheSecret) {
+// A service gets tokens of its own name alone, for its own secret.
+TEST_F(AuthTest, ServiceTokensAreExchangedForTheServicesOwnSecret) {
   Start();
-  v1::IssueServiceTokenRequest request;
-  request.set_service("query");
-  const auto issue = [&](const std::string& secret) {
-    rpc::CallOptions options = Options();
-    if (!secret.empty()) options.metadata.emplace_back(rpc::kServiceSecret, secret);
-    return rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueServiceToken, request, options);
-  };
-  const auto issued = issue("the service secret");
+  const auto issued = IssueServiceToken("query", "the secret of query");
   ASSERT_THAT(issued, IsOk());
   const auto principal = instance_->verifier.Verify(issued->token(), clock_.Now());
   ASSERT_THAT(principal, IsOk());
   EXPECT_EQ(principal->kind, token::Principal::kService);
   EXPECT_EQ(principal->service, "query");
-  EXPECT_THAT(issue("another"), StatusIs(absl::StatusCode::kUnauthenticated));
-  EXPECT_THAT(issue(""), StatusIs(absl::StatusCode::kUnauthenticated));
-  request.set_service("collector");
-  EXPECT_THAT(issue("the service secret"), StatusIs(absl::StatusCode::kInvalidArgument));
+  const std::pair<const char*, const char*> refused[] = {
+      {"query", "another"},
+      {"query", ""},
+      {"query", "the secret of gateway"},
+      {"registry", "the secret of query"},
+      {"collector", "the secret of query"},
+      {"", "the secret of query"},
+      {"auth", "the secret of query"},
+      {"../query", "the secret of query"},
+  };
+  for (const auto& [service, secret] : refused) {
+    EXPECT_THAT(IssueServiceToken(service, secret), StatusIs(absl::StatusCode::kUnauthenticated)) << service;
+  }
+}
+
+// Both secrets are good while one is rotated; the folder is read again without a restart, and a file that cannot be
+// used changes nothing.
+TEST_F(AuthTest, ServiceSecretIsRotatedWithoutARestart) {
+  Start();
+  const auto works = [&](const char* secret) {
+    clock_.Advance(ServiceSecrets::kReadAgainAfter);
+    return IssueServiceToken("query", secret).ok();
+  };
+  EXPECT_TRUE(works("the secret of query"));
+  SetServiceSecret("query", "a new one\nthe secret of query\n");
+  EXPECT_TRUE(works("a new one"));
+  EXPECT_TRUE(works("the secret of query"));
+  SetServiceSecret("query", "a new one\n");
+  EXPECT_TRUE(works("a new one"));
+  EXPECT_FALSE(works("the secret of query"));
+  for (const char* bad : {"", "one\ntwo\nthree\n", "the secret of gateway\n"}) {
+    SetServiceSecret("query", bad);
+    EXPECT_TRUE(works("a new one")) << bad;
+    EXPECT_FALSE(works("the secret of gateway")) << bad;
+  }
+  ASSERT_EQ(unlink((service_secrets_ / "query").c_str()), 0);
+  EXPECT_FALSE(works("a new one"));
+}
+
+TEST_F(AuthTest, ServiceSecretsThatCannotBeUsedEndTheStart) {
+  SetServiceSecret("query", "the secret of gateway\n");
+  Instance shared(config_, &clock_);
+  EXPECT_THAT(shared.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one of its own")));
+  SetServiceSecret("query", "the secret of query\n");
+  config_.environment = "production";
+  config_.jwt_secret = log::Secret("u8Xq2mZ0sR4vT6yB1nK3pL5wE7hJ9dFg");
+  config_.registration_secret = log::Secret();
+  Instance weak(config_, &clock_);
+  EXPECT_THAT(weak.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("32 characters")));
+  config_.service_secrets_dir = "/nowhere/at/all";
+  Instance missing(config_, &clock_);
+  EXPECT_THAT(missing.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no folder")));
+}
+
+// What strangers do wrong is recorded, but cannot fill the audit log.
+TEST_F(AuthTest, RefusalsOfStrangersDoNotFillTheAuditLog) {
+  Start();
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_THAT(IssueServiceToken("query", "a guess"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_LE(Count("audit_log WHERE action = 'service_token'"), Refusals::kPerAddressAndMinute);
+  clock_.Advance(absl::Minutes(2));
+  EXPECT_THAT(IssueServiceToken("query", "a guess"), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_EQ(Count("audit_log WHERE action = 'service_token' AND changes->>'refusals_not_recorded' = '180'"), 1);
 }
 
 TEST_F(AuthTest, FollowersHearOfRevocationsAndHeartbeats) {
@@ -1004,7 +1082,7 @@ TEST_F(AuthTest, ProductionNeedsAPasswordForTheFirstAccount) {
   config_.environment = "production";
   config_.jwt_secret = log::Secret("u8Xq2mZ0sR4vT6yB1nK3pL5wE7hJ9dFg");
   config_.registration_secret = log::Secret();
-  config_.service_secret = log::Secret();
+  config_.service_secrets_dir.clear();
   config_.admin_password = log::Secret();
   Start();
   EXPECT_EQ(Count("users"), 0);
@@ -1118,7 +1196,9 @@ TEST_F(AuthTest, CaCertificateIsPublic) {
 
 TEST_F(AuthTest, PingTellsWhetherTheDatabaseAnswers) {
   Start();
-  const auto answer = Call(&v1::IdentityService::Stub::Ping, v1::PingRequest());
+  const auto query = rpc::ServiceIdentity::Local(instance_->server->signer(), "query", &clock_);
+  const auto answer = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::Ping, v1::PingRequest(),
+                                rpc::OwnWork(absl::Seconds(20), query.get()));
   ASSERT_THAT(answer, IsOk());
   EXPECT_TRUE(answer->database_ok());
 }

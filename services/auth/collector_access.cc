@@ -37,10 +37,11 @@ std::string Json(std::string_view key, std::string_view value) {
 
 }  // namespace
 
-CollectorAccess::CollectorAccess(AuthStore* store, const TokenIssuer* issuer, const CertificateAuthority* authority,
-                                 clock::Clock* clock, std::string registration_secret,
-                                 std::function<void()> on_revocation)
+CollectorAccess::CollectorAccess(AuthStore* store, Refusals* refusals, const TokenIssuer* issuer,
+                                 const CertificateAuthority* authority, clock::Clock* clock,
+                                 std::string registration_secret, std::function<void()> on_revocation)
     : store_(store),
+      refusals_(refusals),
       issuer_(issuer),
       authority_(authority),
       clock_(clock),
@@ -108,6 +109,7 @@ absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, con
   use.collector_id = collector_id;
   use.collector_name = collector_name;
   use.ip_address = peer_address;
+  use.record_refusal = [&] { return refusals_->Record(peer_address); };
   PGA_ASSIGN_OR_RETURN(
       const SecretUseOutcome outcome,
       store_->UseSecret(use, SecretsEqual(secret, registration_secret_), clock_->Now(), caller.deadline));

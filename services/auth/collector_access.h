@@ -16,6 +16,7 @@
 #include "services/auth/accounts.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/certificate_authority.h"
+#include "services/auth/refusals.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -30,8 +31,9 @@ class CollectorAccess {
  public:
   // What is passed in outlives the object. `registration_secret` is that of the settings; empty = none.
   // `on_revocation` is called after something was revoked and must not block.
-  CollectorAccess(AuthStore* store, const TokenIssuer* issuer, const CertificateAuthority* authority,
-                  clock::Clock* clock, std::string registration_secret, std::function<void()> on_revocation);
+  CollectorAccess(AuthStore* store, Refusals* refusals, const TokenIssuer* issuer,
+                  const CertificateAuthority* authority, clock::Clock* clock, std::string registration_secret,
+                  std::function<void()> on_revocation);
 
   struct CreatedSecret {
     RegistrationSecretRecord record;
@@ -62,6 +64,7 @@ class CollectorAccess {
 
  private:
   AuthStore* const store_;
+  Refusals* const refusals_;
   const TokenIssuer* const issuer_;
   const CertificateAuthority* const authority_;
   clock::Clock* const clock_;

@@ -42,7 +42,7 @@ absl::Status Run(int argc, char** argv) {
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(log_level));
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
   exec::ShutdownSignal::Install();
-  config.require_signing_key = true;
+  config.serves_alone = true;
 
   metrics::Registry metrics;
   token::Verifier verifier;

@@ -537,6 +537,9 @@ absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bo
         outcome.secret_id = std::string(stale[0].Text(0));
       }
     }
+    if (outcome.verdict != SecretVerdict::kAccepted && use.record_refusal && !use.record_refusal()) {
+      return absl::OkStatus();
+    }
     const char* status = outcome.verdict == SecretVerdict::kAccepted  ? "success"
                          : outcome.verdict == SecretVerdict::kExpired ? "expired"
                                                                       : "failed";

@@ -243,8 +243,9 @@ TEST(Validate, ProductionRefusesWeakAndWellKnownSecrets) {
   EXPECT_THAT(Validate(config), StatusIs(kInvalid, AllOf(HasSubstr("ENCRYPTION_KEY"), HasSubstr("ADMIN_PASSWORD"),
                                                          HasSubstr("DATABASE_URL"))));
   config = GoodConfig();
-  config.require_signing_key = true;
-  EXPECT_THAT(Validate(config), StatusIs(kInvalid, HasSubstr("JWT_SIGNING_KEY")));
+  config.serves_alone = true;
+  EXPECT_THAT(Validate(config),
+              StatusIs(kInvalid, AllOf(HasSubstr("JWT_SIGNING_KEY"), HasSubstr("SERVICE_SECRETS_DIR"))));
 }
 
 TEST(KeyFiles, MadeOnceAndPrivate) {

@@ -22,9 +22,11 @@
 #include "services/auth/key_files.h"
 #include "services/auth/password_hasher.h"
 #include "services/auth/pg_auth_store.h"
+#include "services/auth/refusals.h"
 #include "services/auth/revocation_feed.h"
 #include "services/auth/rules.h"
 #include "services/auth/secret_box.h"
+#include "services/auth/service_secrets.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -125,6 +127,8 @@ struct AuthServer::Parts {
   std::unique_ptr<PasswordHasher> hasher;
   std::unique_ptr<CertificateAuthority> authority;
   std::unique_ptr<RevocationFeed> feed;
+  std::unique_ptr<Refusals> refusals;
+  std::unique_ptr<ServiceSecrets> service_secrets;
   std::unique_ptr<Accounts> accounts;
   std::unique_ptr<CollectorAccess> access;
   std::unique_ptr<exec::ThreadPool> people_pool;
@@ -179,8 +183,12 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   const auto on_revocation = [feed = parts->feed.get()] { feed->Wake(); };
   AccountsOptions account_options;
   account_options.session_lifetime = config.session_lifetime;
-  parts->accounts = std::make_unique<Accounts>(parts->store.get(), parts->hasher.get(), parts->issuer.get(),
-                                               deps.verifier, deps.clock, deps.metrics, account_options, on_revocation);
+  parts->refusals = std::make_unique<Refusals>(parts->store.get(), deps.clock, deps.metrics);
+  PGA_ASSIGN_OR_RETURN(parts->service_secrets,
+                       ServiceSecrets::Open(config.service_secrets_dir, config.production(), deps.clock));
+  parts->accounts =
+      std::make_unique<Accounts>(parts->store.get(), parts->refusals.get(), parts->hasher.get(), parts->issuer.get(),
+                                 deps.verifier, deps.clock, deps.metrics, account_options, on_revocation);
 
   // The database may come up after us.
   retry::RetryPolicy start;
@@ -204,8 +212,9 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   PGA_ASSIGN_OR_RETURN(parts->authority, LoadAuthority(config, parts->store.get(), deps.clock));
   PGA_RETURN_IF_ERROR(SeedAdmin(config, parts->store.get(), parts->accounts.get()));
 
-  parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->issuer.get(), parts->authority.get(),
-                                                    deps.clock, config.registration_secret.Reveal(), on_revocation);
+  parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->refusals.get(), parts->issuer.get(),
+                                                    parts->authority.get(), deps.clock,
+                                                    config.registration_secret.Reveal(), on_revocation);
 
   const auto queue = static_cast<size_t>(config.queue);
   parts->people_pool = std::make_unique<exec::ThreadPool>("auth-people", config.people_threads, queue);
@@ -231,7 +240,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   identity.dispatcher = parts->service_dispatcher.get();
   identity.jwks_json = jwks;
   identity.ca_pem = parts->authority->certificate_pem();
-  identity.service_secret = config.service_secret;
+  identity.service_secrets = parts->service_secrets.get();
+  identity.refusals = parts->refusals.get();
   parts->identity_service = std::make_unique<IdentityServiceImpl>(std::move(identity));
   parts->authorization_service =
       std::make_unique<AuthorizationServiceImpl>(deps.authenticator, parts->service_dispatcher.get());

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "libs/rpc/access.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 
@@ -24,18 +25,6 @@ bool IsRequestId(std::string_view text) {
 // gRPC aborts on metadata values outside printable ASCII.
 bool IsMetadataValue(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
-}
-
-token::Access AccessOf(const pganalytics::common::v1::Access& access) {
-  token::Access out;
-  out.anonymous = access.anonymous();
-  // An unknown number, from a descriptor set newer than this binary, must not pass for a low role.
-  const bool known = pganalytics::common::v1::Role_IsValid(access.user());
-  out.user = known ? static_cast<token::Role>(access.user()) : token::Role::kNone;
-  out.collector = access.collector();
-  out.service = access.service();
-  out.registration_secret = access.registration_secret();
-  return out;
 }
 
 std::string Seconds(absl::Duration duration) {
@@ -254,7 +243,7 @@ bool Pipeline::ApplyRateLimit(Admission& admission) {
 }
 
 void Pipeline::Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) {
-  const token::Access access = AccessOf(admission.route->method->access);
+  const token::Access access = rpc::ToAccess(admission.route->method->access);
   if (access.anonymous) return;
   if (access.registration_secret && head.Find("x-registration-secret") != nullptr) return;
   if (admission.principal.kind == token::Principal::kAnonymous) {

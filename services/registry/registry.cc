@@ -27,7 +27,9 @@ std::string ActorOf(const rpc::CallContext& call) {
 
 absl::StatusOr<std::string> CollectorOf(const rpc::CallContext& call) {
   if (call.principal.kind == token::Principal::kCollector) return call.principal.collector_id;
-  if (call.principal.kind == token::Principal::kService) {
+  const token::ServiceRow* const service =
+      call.principal.kind == token::Principal::kService ? token::FindService(call.principal.service) : nullptr;
+  if (service != nullptr && service->speaks_for_collectors) {
     const auto id = call.Find(rpc::kCollectorId);
     if (id.has_value() && !id->empty()) return std::string(*id);
   }

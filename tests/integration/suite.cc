@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <set>
 
@@ -14,6 +15,7 @@
 #include "libs/clock/steady.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/keys.h"
+#include "libs/token/services.h"
 
 namespace pga::integration {
 namespace {
@@ -107,10 +109,15 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
   } else {
     common["DATABASE_URL"] = As("pganalytics_services", databases_.metadata_url);
     common["TIMESCALE_URL"] = As("pganalytics_services", databases_.metrics_url);
-    common["SERVICE_SECRET"] = "Hn5tQ1zWcV8kB3xMjRf6yDgLsPe0aUo2";
     common["GRPC_LISTEN"] = "127.0.0.1:0";
     auto auth = common;
-    auth["JWT_SIGNING_KEY"] = *token::GenerateKeyPem();
+    signing_key_ = *token::GenerateKeyPem();
+    auth["JWT_SIGNING_KEY"] = signing_key_;
+    auth["SERVICE_SECRETS_DIR"] = dir_ / "service-secrets";
+    std::filesystem::create_directory(auth["SERVICE_SECRETS_DIR"]);
+    for (const token::ServiceRow& row : token::kServices) {
+      if (!row.calls.empty()) (void)testing::WriteFile(ServiceSecretFile(row.name), token::RandomHex(32) + "\n");
+    }
     if (options_.tls && options_.peer_tls) {
       // Every service speaks TLS, and checks the others by the server's CA.
       const std::string ca_path = dir_ / "server-ca.pem";
@@ -174,11 +181,16 @@ std::string Suite::ServiceAddress(const std::string& name, const std::string& ma
 }
 
 void Suite::Start(const std::string& name, std::map<std::string, std::string> env) {
+  if (options_.form == Form::kApart && name != "auth") env["SERVICE_SECRET_FILE"] = ServiceSecretFile(name);
   env_[name] = env;
   auto process = testing::Subprocess::Start(
       {.argv = {Program(name)}, .env = std::move(env), .output_path = dir_ / (name + ".log")});
   if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
   processes_[name] = *std::move(process);
+}
+
+std::string Suite::ServiceSecretFile(std::string_view service) const {
+  return dir_ / absl::StrCat("service-secrets/", std::string(service));
 }
 
 void Suite::StartAgain(const std::string& name) {
