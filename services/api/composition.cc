@@ -283,6 +283,10 @@ int Composition::port() const {
   return parts_->shared.gateway->port();
 }
 
+bool Composition::has_people() const {
+  return parts_->shared.auth->has_people();
+}
+
 void Composition::Drain(clock::SteadyTime deadline) {
   for (auto one = parts_->running.rbegin(); one != parts_->running.rend(); ++one) {
     if (one->service.prepare_drain) one->service.prepare_drain();

@@ -22,6 +22,8 @@ class Composition {
 
   // Port of the gateway.
   int port() const;
+  // Whether there was anybody who can sign in at the start.
+  bool has_people() const;
 
   // Finishes running requests and queued batches until the deadline. Repeating is safe.
   void Drain(clock::SteadyTime deadline);

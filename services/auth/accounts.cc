@@ -33,11 +33,6 @@ absl::Status Protected(std::string_view what) {
       "PROTECTED_ACCOUNT");
 }
 
-// Key of the failures of an account: equal for all spellings of a name, and of fixed size for names that do not exist.
-std::string AccountHash(const std::string& username) {
-  return Sha256(absl::StrCat("account:", absl::AsciiStrToLower(username)));
-}
-
 std::string TokenHash(std::string_view jti) {
   return Sha256(absl::StrCat("refresh:", std::string(jti)));
 }
@@ -321,26 +316,6 @@ absl::StatusOr<Accounts::Reset> Accounts::ResetPassword(const Caller& caller, in
                                           caller.deadline));
   on_revocation_();
   return reset;
-}
-
-absl::StatusOr<bool> Accounts::SeedAdmin(const std::string& password, clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(const int64_t users, store_->CountUsers(deadline));
-  if (users > 0) return false;
-  NewUser admin;
-  admin.username = kProtectedUsername;
-  admin.email = "admin@pganalytics.local";
-  admin.full_name = "Administrator";
-  admin.role = "admin";
-  {
-    PGA_ASSIGN_OR_RETURN(const PasswordHasher::Slot slot, hasher_->Acquire(deadline));
-    PGA_ASSIGN_OR_RETURN(admin.password_hash, hasher_->Hash(slot, password));
-  }
-  Caller caller;
-  caller.principal.subject = token::ServiceSubject("auth");
-  PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> created,
-                       store_->CreateUser(admin, /*only_if_empty=*/true, clock_->Now(),
-                                          AuditOf(caller, "user.seed", "user", ""), deadline));
-  return created.has_value();
 }
 
 }  // namespace pga::auth

@@ -86,9 +86,6 @@ class Accounts {
   };
   absl::StatusOr<Reset> ResetPassword(const Caller& caller, int32_t id);
 
-  // Makes the account `admin` if there are no users at all; whether it did.
-  absl::StatusOr<bool> SeedAdmin(const std::string& password, clock::SteadyTime deadline);
-
  private:
   absl::StatusOr<SignedIn> SignBoth(const UserRecord& user, std::string_view session, std::string_view refresh_id,
                                     absl::Time session_end, absl::Time now) const;

@@ -32,6 +32,7 @@
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/pg_auth_store.h"
 #include "services/auth/refusals.h"
 #include "services/auth/server.h"
@@ -1031,11 +1032,95 @@ TEST_F(AuthTest, RestartKeepsKeysUsersAndRevocations) {
   const auto old_principal = instance_->verifier.Verify(former->token(), clock_.Now());
   EXPECT_TRUE(instance_->revocations.IsRevoked(*old_principal)) << "known before the first call";
   EXPECT_FALSE(Revoked(current->token()));
+}
 
+// Where the key that seals the CA comes from, and what a start with another one says.
+struct SealingCase {
+  std::string name;
+  std::string encryption_key;
+  std::string backup_key;
+  std::string origin;  // in the message of a start with this key where another one sealed
+};
+
+class SealingTest : public AuthTest, public ::testing::WithParamInterface<SealingCase> {
+ protected:
+  void Use(const SealingCase& sealing) {
+    config_.encryption_key = log::Secret(sealing.encryption_key);
+    config_.backup_key = log::Secret(sealing.backup_key);
+  }
+};
+
+const SealingCase kSealingCases[] = {
+    {"EncryptionKey", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "", "ENCRYPTION_KEY"},
+    {"EncryptionKeyBeforeBackupKey", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+     "a backup key of thirty-two bytes and more", "ENCRYPTION_KEY"},
+    {"BackupKey", "", "a backup key of thirty-two bytes and more", "BACKUP_KEY"},
+    {"AnotherBackupKey", "", "another backup key of thirty-two bytes", "BACKUP_KEY"},
+    {"StateDir", "", "", "/encryption-key"},
+};
+
+TEST_P(SealingTest, IsKeptAndAnotherKeyStopsTheStart) {
+  Use(GetParam());
+  Start();
+  const std::string ca = instance_->server->ca_certificate_pem();
   instance_.reset();
-  config_.encryption_key = log::Secret("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
-  Instance wrong_key(config_, &clock_);
-  EXPECT_THAT(wrong_key.start, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("ENCRYPTION_KEY")));
+  Start();
+  EXPECT_EQ(instance_->server->ca_certificate_pem(), ca) << "the key is kept";
+  EXPECT_EQ(Count("sealed_keys"), 1);
+  instance_.reset();
+  for (const SealingCase& other : kSealingCases) {
+    if (other.name == GetParam().name) continue;
+    Use(other);
+    Instance wrong_key(config_, &clock_);
+    EXPECT_THAT(wrong_key.start, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(other.origin)))
+        << other.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Keys, SealingTest, ::testing::ValuesIn(kSealingCases),
+                         [](const auto& test) { return test.param.name; });
+
+TEST_F(AuthTest, ProductionWithoutAPasswordStartsAndTheFirstPersonIsMadeByCommand) {
+  config_.environment = "production";
+  config_.admin_password = log::Secret();
+  config_.jwt_secret = log::Secret("1fZq0v9H5mJb8sXw2kLr7tYc4nGd6pQe");
+  config_.registration_secret = log::Secret("8sXw2kLr7tYc4nGd6pQe1fZq0v9H5mJb");
+  config_.encryption_key = log::Secret();
+  config_.backup_key = log::Secret("7tYc4nGd6pQe1fZq0v9H5mJb8sXw2kLr");
+  config_.service_secrets_dir.clear();
+  config_.state_dir = "/proc/no-folder-can-be-made-here";
+  Start();
+  EXPECT_FALSE(instance_->server->has_people());
+  EXPECT_THAT(Login("admin", kAdminPassword), StatusIs(absl::StatusCode::kUnauthenticated));
+
+  std::vector<std::string> lines;
+  const auto print = [&lines](const std::string& line) { lines.push_back(line); };
+  const auto password = [&lines] {
+    for (const std::string& line : lines) {
+      if (line.starts_with("password: ")) return line.substr(10);
+    }
+    return std::string();
+  };
+  ASSERT_THAT(RunAdminCommand(config_, {"admin", "create", "kira"}, print), IsOk());
+  const std::string first = password();
+  const auto login = Login("kira", first);
+  ASSERT_THAT(login, IsOk());
+  EXPECT_EQ(login->user().role(), "admin");
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "create"}, print),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("reset-password")));
+
+  clock_.Advance(absl::Seconds(1));
+  lines.clear();
+  ASSERT_THAT(RunAdminCommand(config_, {"admin", "reset-password", "kira"}, print), IsOk());
+  EXPECT_THAT(Login("kira", first), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Login("kira", password()), IsOk());
+  EXPECT_THAT(UseUntil(login->token(), absl::StatusCode::kUnauthenticated),
+              StatusIs(absl::StatusCode::kUnauthenticated))
+      << "a running service hears of it";
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "reset-password", "nobody"}, print),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "remove", "kira"}, print),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(AuthTest, DevelopmentMakesItsOwnSecretsInFiles) {
@@ -1052,7 +1137,7 @@ TEST_F(AuthTest, DevelopmentMakesItsOwnSecretsInFiles) {
   Start();
   EXPECT_THAT(Use(login->token()), IsOk()) << "the key is kept";
   EXPECT_EQ(instance_->server->ca_certificate_pem(), ca);
-  EXPECT_EQ(Count("sealed_keys"), 0);
+  EXPECT_TRUE(testing::ReadFile(state_ / "encryption-key").ok());
 }
 
 TEST_F(AuthTest, AsymmetricKeysArePublishedAndSecretsAreNot) {

@@ -67,9 +67,12 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
                 "folder with a file for each service that runs as a process of its own, named as the service: what it "
                 "has as SERVICE_SECRET; two lines while it is rotated; read again when it changes");
   loader.Secret(&config->encryption_key, "ENCRYPTION_KEY",
-                "base64 of 32 bytes: seals the CA key in the database; without it the key is a file in STATE_DIR");
-  loader.Secret(&config->admin_password, "ADMIN_PASSWORD",
-                "password of the account admin, which is made when there are no users");
+                "base64 of 32 bytes: seals the CA key in the database; unset = derived from BACKUP_KEY");
+  loader.Secret(&config->backup_key, "BACKUP_KEY",
+                "32 random bytes or more; without it and ENCRYPTION_KEY a key is made and kept in STATE_DIR");
+  loader.Secret(
+      &config->admin_password, "ADMIN_PASSWORD",
+      "password of the account admin, which is made when there are no users; `admin create` makes one as well");
   loader.String(&config->state_dir, "STATE_DIR", "state-dir", "",
                 "folder of the service's files; empty = /var/lib/pganalytics in production, else .pganalytics/state");
 }
@@ -104,6 +107,7 @@ absl::Status Validate(const AuthConfig& config) {
     }
     CheckProductionSecret(config.jwt_secret, "JWT_SECRET", &problems);
     CheckProductionSecret(config.jwt_secret_previous, "JWT_SECRET_PREVIOUS", &problems);
+    if (config.encryption_key.empty()) CheckProductionSecret(config.backup_key, "BACKUP_KEY", &problems);
     CheckProductionSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "; "));

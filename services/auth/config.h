@@ -39,7 +39,9 @@ struct AuthConfig {
   log::Secret registration_secret;
   // Folder of the services' secrets; empty = none gets a token.
   std::string service_secrets_dir;
+  // What seals keys in the database: see sealing_key.h.
   log::Secret encryption_key;
+  log::Secret backup_key;
   log::Secret admin_password;
   std::string state_dir;
 

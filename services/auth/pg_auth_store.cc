@@ -1,5 +1,6 @@
 #include "services/auth/pg_auth_store.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/token/principal.h"
+#include "services/auth/certificate_authority.h"
 #include "services/auth/rules.h"
 
 namespace pga::auth {
@@ -178,6 +180,13 @@ absl::StatusOr<UserRecord> LockUser(pg::Transaction& tx, int32_t id) {
 }
 
 }  // namespace
+
+RevocationHorizons HorizonsOf(const AuthConfig& config) {
+  RevocationHorizons horizons;
+  horizons.people = std::max(config.access_lifetime, config.refresh_lifetime) + absl::Hours(1);
+  horizons.collectors = std::max(kCollectorCertificateLifetime, config.collector_lifetime) + absl::Hours(24);
+  return horizons;
+}
 
 absl::Status PgAuthStore::Ping(clock::SteadyTime deadline) {
   return pool_->Ping(deadline);
@@ -637,17 +646,19 @@ absl::StatusOr<bool> PgAuthStore::IsRevoked(std::string_view subject, std::strin
 absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_view name, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
-      pool_->Exec("SELECT certificate_pem, sealed_key FROM pganalytics.sealed_keys WHERE name = $1", {name}, deadline));
+      pool_->Exec("SELECT certificate_pem, sealed_key, sealed_with FROM pganalytics.sealed_keys WHERE name = $1",
+                  {name}, deadline));
   if (result.empty()) return std::optional<SealedKey>();
-  return std::optional<SealedKey>(SealedKey{std::string(result[0].Text(0)), result[0].Bytes(1)});
+  return std::optional<SealedKey>(
+      SealedKey{std::string(result[0].Text(0)), result[0].Bytes(1), std::string(result[0].Text(2))});
 }
 
 absl::StatusOr<SealedKey> PgAuthStore::AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
                                                     clock::SteadyTime deadline) {
   PGA_RETURN_IF_ERROR(
-      pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, created_at) "
-                  "VALUES ($1, $2, $3, pganalytics.at($4)) ON CONFLICT (name) DO NOTHING",
-                  {name, key.certificate_pem, pg::Bytes{key.sealed_key}, Micros(now)}, deadline));
+      pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, sealed_with, created_at) "
+                  "VALUES ($1, $2, $3, $4, pganalytics.at($5)) ON CONFLICT (name) DO NOTHING",
+                  {name, key.certificate_pem, pg::Bytes{key.sealed_key}, key.sealed_with, Micros(now)}, deadline));
   PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, FindSealedKey(name, deadline));
   if (!stored.has_value()) return absl::InternalError("a sealed key is gone right after it was stored");
   return *std::move(stored);

@@ -5,6 +5,7 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "services/auth/auth_store.h"
+#include "services/auth/config.h"
 
 namespace pga::auth {
 
@@ -13,6 +14,8 @@ struct RevocationHorizons {
   absl::Duration people = absl::Hours(25);
   absl::Duration collectors = absl::Hours(24 * 91);
 };
+
+RevocationHorizons HorizonsOf(const AuthConfig& config);
 
 class PgAuthStore final : public AuthStore {
  public:

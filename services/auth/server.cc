@@ -21,11 +21,12 @@
 #include "services/auth/identity_service.h"
 #include "services/auth/key_files.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/pg_auth_store.h"
 #include "services/auth/refusals.h"
 #include "services/auth/revocation_feed.h"
 #include "services/auth/rules.h"
-#include "services/auth/secret_box.h"
+#include "services/auth/sealing_key.h"
 #include "services/auth/service_secrets.h"
 #include "services/auth/token_issuer.h"
 
@@ -57,62 +58,52 @@ absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& conf
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadAuthority(const AuthConfig& config, AuthStore* store,
                                                                     clock::Clock* clock) {
-  CertificateAuthority::Pem pem;
-  if (!config.encryption_key.empty()) {
-    const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
-    PGA_ASSIGN_OR_RETURN(const SecretBox box, SecretBox::FromText(config.encryption_key.Reveal()));
-    PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
-    if (!stored.has_value()) {
-      PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
-      SealedKey sealed;
-      sealed.certificate_pem = fresh.certificate;
-      PGA_ASSIGN_OR_RETURN(sealed.sealed_key, box.Seal(fresh.private_key, kCaName));
-      PGA_ASSIGN_OR_RETURN(stored, store->AddSealedKey(kCaName, sealed, clock->Now(), deadline));
-    }
-    pem.certificate = stored->certificate_pem;
-    auto opened = box.Open(stored->sealed_key, kCaName);
-    if (!opened.ok()) return status::Annotate(opened.status(), "the CA key in the database");
-    pem.private_key = *std::move(opened);
-  } else {
-    const std::string directory = config.StateDir();
-    PGA_RETURN_IF_ERROR(MakeStateDir(directory));
-    // One file for both, so that they always belong together.
-    PGA_ASSIGN_OR_RETURN(
-        const std::string text,
-        ReadOrMakeKeyFile(absl::StrCat(directory, "/collector-ca.pem"), [clock]() -> absl::StatusOr<std::string> {
-          PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
-          return fresh.private_key + fresh.certificate;
-        }));
-    const size_t split = text.find("-----BEGIN CERTIFICATE-----");
-    if (split == std::string::npos) {
-      return absl::FailedPreconditionError(absl::StrCat(directory, "/collector-ca.pem holds no certificate"));
-    }
-    pem.private_key = text.substr(0, split);
-    pem.certificate = text.substr(split) + "\n";
+  const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
+  PGA_ASSIGN_OR_RETURN(const SealingKey key, LoadSealingKey(config));
+  PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
+  if (!stored.has_value()) {
+    PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
+    SealedKey sealed;
+    sealed.certificate_pem = fresh.certificate;
+    sealed.sealed_with = key.id;
+    PGA_ASSIGN_OR_RETURN(sealed.sealed_key, key.box.Seal(fresh.private_key, kCaName));
+    PGA_ASSIGN_OR_RETURN(stored, store->AddSealedKey(kCaName, sealed, clock->Now(), deadline));
   }
+  if (stored->sealed_with != key.id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the CA key in the database was sealed with key ", stored->sealed_with, ", but ", key.origin,
+                     " is key ", key.id,
+                     "; start with the former ENCRYPTION_KEY, BACKUP_KEY or STATE_DIR; where that is lost: DELETE FROM "
+                     "pganalytics.sealed_keys, after which a new CA is made"));
+  }
+  CertificateAuthority::Pem pem;
+  pem.certificate = stored->certificate_pem;
+  auto opened = key.box.Open(stored->sealed_key, kCaName);
+  if (!opened.ok()) return status::Annotate(opened.status(), "the CA key in the database");
+  pem.private_key = *std::move(opened);
   return CertificateAuthority::Load(pem);
 }
 
-absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* accounts) {
+// Makes the account `admin` where there are no users: with ADMIN_PASSWORD, or outside production with one that is made
+// and kept in STATE_DIR. Whether there are users afterwards.
+absl::StatusOr<bool> SeedAdmin(const AuthConfig& config, AuthStore* store, PasswordHasher* hasher,
+                               clock::Clock* clock) {
   const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
   std::string password = config.admin_password.Reveal();
   std::string file;
   if (password.empty()) {
     PGA_ASSIGN_OR_RETURN(const int64_t users, store->CountUsers(deadline));
-    if (users > 0) return absl::OkStatus();
-    if (config.production()) {
-      PGA_LOG(warn,
-              "there are no users; set ADMIN_PASSWORD or ADMIN_PASSWORD_FILE and start again to make the account");
-      return absl::OkStatus();
-    }
+    if (users > 0) return true;
+    if (config.production()) return false;
     PGA_RETURN_IF_ERROR(MakeStateDir(config.StateDir()));
     file = absl::StrCat(config.StateDir(), "/admin-password");
     PGA_ASSIGN_OR_RETURN(password,
                          ReadOrMakeKeyFile(file, []() -> absl::StatusOr<std::string> { return TemporaryPassword(); }));
   }
-  PGA_ASSIGN_OR_RETURN(const bool seeded, accounts->SeedAdmin(password, deadline));
+  PGA_ASSIGN_OR_RETURN(const bool seeded,
+                       MakeFirstPerson(store, hasher, clock, kProtectedUsername, password, deadline));
   if (seeded) PGA_LOG(info, "the account admin was made", {{"password_file", file}});
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace
@@ -120,6 +111,7 @@ absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* acc
 struct AuthServer::Parts {
   AuthDeps deps;
   absl::Duration audit_retention;
+  bool has_people = false;
   std::unique_ptr<pg::Pool> pool;
   std::unique_ptr<PgAuthStore> store;
   std::unique_ptr<token::Signer> signer;
@@ -160,9 +152,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   lifetimes.access = config.access_lifetime;
   lifetimes.refresh = config.refresh_lifetime;
   lifetimes.collector = config.collector_lifetime;
-  RevocationHorizons horizons;
-  horizons.people = std::max(lifetimes.access, lifetimes.refresh) + absl::Hours(1);
-  horizons.collectors = std::max(kCollectorCertificateLifetime, lifetimes.collector) + absl::Hours(24);
+  const RevocationHorizons horizons = HorizonsOf(config);
   parts->store = std::make_unique<PgAuthStore>(parts->pool.get(), horizons);
 
   PGA_ASSIGN_OR_RETURN(parts->signer, MakeSigner(config, deps.verifier));
@@ -210,7 +200,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   }
   PGA_RETURN_IF_ERROR(ready);
   PGA_ASSIGN_OR_RETURN(parts->authority, LoadAuthority(config, parts->store.get(), deps.clock));
-  PGA_RETURN_IF_ERROR(SeedAdmin(config, parts->store.get(), parts->accounts.get()));
+  PGA_ASSIGN_OR_RETURN(parts->has_people, SeedAdmin(config, parts->store.get(), parts->hasher.get(), deps.clock));
 
   parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->refusals.get(), parts->issuer.get(),
                                                     parts->authority.get(), deps.clock,
@@ -272,6 +262,10 @@ std::vector<grpc::Service*> AuthServer::services() {
 
 const token::Signer* AuthServer::signer() const {
   return parts_->signer.get();
+}
+
+bool AuthServer::has_people() const {
+  return parts_->has_people;
 }
 
 const std::string& AuthServer::ca_certificate_pem() const {

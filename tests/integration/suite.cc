@@ -46,6 +46,12 @@ void MakeLogins(testing::TempPostgres* postgres) {
   std::exit(1);
 }
 
+// The database that the URL names.
+std::string NameOf(const std::string& url) {
+  const size_t name = url.find("@/") + 2;
+  return url.substr(name, url.find('?') - name);
+}
+
 }  // namespace
 
 Databases FreshDatabases(testing::TempPostgres* postgres) {
@@ -60,10 +66,8 @@ Databases FreshDatabases(testing::TempPostgres* postgres) {
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
   databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
   for (const std::string& url : {databases.metadata_url, databases.metrics_url}) {
-    const size_t name = url.find("@/") + 2;
-    const auto owned = postgres->Exec(
-        "postgres",
-        absl::StrCat("ALTER DATABASE ", url.substr(name, url.find('?') - name), " OWNER TO pganalytics_owner"));
+    const auto owned =
+        postgres->Exec("postgres", absl::StrCat("ALTER DATABASE ", NameOf(url), " OWNER TO pganalytics_owner"));
     if (!owned.ok()) std::fprintf(stderr, "databases: %s\n", owned.status().ToString().c_str());
   }
   return databases;
@@ -145,11 +149,11 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       ingest["COLLECTOR_TLS_KEY_PATH"] = key_path;
     } else if (options_.tls) {
       // Collectors' TLS ends in ingest, which knows the CA that auth made.
-      const auto key_and_ca = testing::ReadFile(absl::StrCat(common["STATE_DIR"], "/collector-ca.pem"));
-      const size_t ca = key_and_ca.ok() ? key_and_ca->find("-----BEGIN CERTIFICATE-----") : std::string::npos;
-      if (ca == std::string::npos) Die("auth has left no CA");
-      const std::string ca_path = dir_ / "collector-ca-only.pem";
-      (void)testing::WriteFile(ca_path, key_and_ca->substr(ca));
+      const auto ca = options_.postgres->Exec(NameOf(databases_.metadata_url),
+                                              "SELECT certificate_pem FROM pganalytics.sealed_keys");
+      if (!ca.ok() || ca->empty()) Die("auth has left no CA");
+      const std::string ca_path = dir_ / "collector-ca.pem";
+      (void)testing::WriteFile(ca_path, std::string((*ca)[0].Text(0)));
       ingest["GRPC_TLS_CLIENT_CA_PATH"] = ca_path;
     }
     Start("ingest", ingest);

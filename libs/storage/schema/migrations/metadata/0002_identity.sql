@@ -39,11 +39,12 @@ CREATE TABLE pganalytics.sessions (
 CREATE INDEX sessions_user ON pganalytics.sessions (user_id);
 CREATE INDEX sessions_expires_at ON pganalytics.sessions (expires_at);
 
--- Private keys kept by auth, sealed with ENCRYPTION_KEY.
+-- Private keys kept by auth, sealed; sealed_with names the key that opens them.
 CREATE TABLE pganalytics.sealed_keys (
   name            text PRIMARY KEY,
   certificate_pem text NOT NULL,
   sealed_key      bytea NOT NULL,
+  sealed_with     text NOT NULL,
   created_at      timestamptz NOT NULL
 );
 
