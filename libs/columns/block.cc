@@ -1,6 +1,8 @@
 #include "libs/columns/block.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <numeric>
 #include <unordered_map>
 #include <utility>
@@ -388,18 +390,21 @@ bool CountsFit(const std::vector<int64_t>& counts, size_t rows) {
 bool OpenMembers(const std::vector<int64_t>& counts, const std::vector<int64_t>& gaps, size_t members,
                  std::vector<uint32_t>* member) {
   member->resize(gaps.size());
-  const auto most = static_cast<int64_t>(members);
+  // What is wrong is found at the end: a number that is out of range once spoils this and nothing else.
+  const auto most = static_cast<uint64_t>(members);
+  uint64_t wrong = 0;
   size_t row = 0;
   for (const int64_t count : counts) {
-    int64_t last = -1;
-    for (int64_t left = count; left > 0; --left, ++row) {
-      if (gaps[row] < -1 || gaps[row] > most) return false;
-      last += gaps[row] + 1;
-      if (last < 0 || last >= most) return false;
-      (*member)[row] = static_cast<uint32_t>(last);
+    uint64_t next = 0;
+    for (const size_t behind = row + static_cast<size_t>(count); row < behind; ++row) {
+      const uint64_t step = static_cast<uint64_t>(gaps[row]) + 1;
+      next += step;
+      // The first row of a series has its number itself.
+      wrong |= static_cast<uint64_t>(step > most) | static_cast<uint64_t>(next - 1 >= most);
+      (*member)[row] = static_cast<uint32_t>(next - 1);
     }
   }
-  return true;
+  return wrong == 0;
 }
 
 absl::Status CheckCounts(const BlockBytes& block) {
@@ -419,6 +424,133 @@ bool OpenOrder(const std::vector<int64_t>& counts, const std::vector<int64_t>& g
   auto next = owner->begin();
   for (size_t i = 0; i < counts.size(); ++i) next = std::fill_n(next, counts[i], static_cast<uint32_t>(i));
   return true;
+}
+
+// Which rows count, when not all do, and which of them in part.
+void CountRows(bool all, const FrameUse& use, SeriesSums* sums) {
+  sums->row_counts.clear();
+  sums->cut_rows.clear();
+  if (all) return;
+  const std::vector<uint32_t>& frame = sums->row_frame;
+  sums->row_counts.resize(frame.size());
+  for (size_t row = 0; row < frame.size(); ++row) sums->row_counts[row] = use.parts[frame[row]];
+  if (std::find(use.parts.begin(), use.parts.end(), FrameUse::kPart) == use.parts.end()) return;
+  for (size_t row = 0; row < frame.size(); ++row) {
+    if (sums->row_counts[row] == FrameUse::kPart) sums->cut_rows.push_back(static_cast<uint32_t>(row));
+  }
+}
+
+// Makes 0 of the values of rows that do not count or are NULL, and of those that count in part their share.
+void ZeroWhatCountsNot(const std::vector<FrameInfo>& frames, const FrameUse& use, SeriesSums* sums) {
+  std::vector<int64_t>& values = sums->values.ints;
+  const std::vector<uint8_t>& nulls = sums->values.nulls;
+  for (size_t row = 0; row < nulls.size(); ++row) values[row] &= static_cast<int64_t>(nulls[row]) - 1;
+  for (size_t row = 0; row < sums->row_counts.size(); ++row) {
+    values[row] &= -static_cast<int64_t>(sums->row_counts[row] != 0);
+  }
+  for (const uint32_t row : sums->cut_rows) {
+    const size_t f = sums->row_frame[row];
+    const auto& [from, to] = use.spans[f];
+    values[row] = ShareBefore(values[row], frames[f].start_us, frames[f].end_us, to) -
+                  ShareBefore(values[row], frames[f].start_us, frames[f].end_us, from);
+  }
+}
+
+// One sum per series; `values` are lost.
+void AddUp(const std::vector<int64_t>& counts, std::vector<int64_t>& values, std::vector<__int128>* sums) {
+  sums->resize(counts.size());
+  uint64_t bits = 0;
+  for (const int64_t value : values) bits |= static_cast<uint64_t>(value ^ (value >> 63));
+  size_t row = 0;
+  // Sums that 64 bits may not hold.
+  if (values.size() >= (uint64_t{1} << 62) >> std::bit_width(bits)) {
+    for (size_t s = 0; s < counts.size(); ++s) {
+      __int128 sum = 0;
+      for (const size_t behind = row + static_cast<size_t>(counts[s]); row < behind; ++row) sum += values[row];
+      (*sums)[s] = sum;
+    }
+    return;
+  }
+  // Series are short: a sum is the difference of two running ones, without a loop for each.
+  int64_t running = 0;
+  for (int64_t& value : values) value = running += value;
+  int64_t before = 0;
+  for (size_t s = 0; s < counts.size(); ++s) {
+    row += static_cast<size_t>(counts[s]);
+    const int64_t up_to = row == 0 ? 0 : values[row - 1];
+    (*sums)[s] = up_to - before;
+    before = up_to;
+  }
+}
+
+// Calls `each` with the place and value of all that are not 0, in order.
+template <typename Each>
+void ForOthers(const std::vector<uint8_t>& bytes, const Each& each) {
+  size_t at = 0;
+  for (uint64_t word = 0; at + sizeof word <= bytes.size(); at += sizeof word) {
+    std::memcpy(&word, &bytes[at], sizeof word);
+    if (word == 0) continue;
+    for (size_t i = at; i < at + sizeof word; ++i) {
+      if (bytes[i] != 0) each(i, bytes[i]);
+    }
+  }
+  for (; at < bytes.size(); ++at) {
+    if (bytes[at] != 0) each(at, bytes[at]);
+  }
+}
+
+// The series of rows that are asked for in order.
+class SeriesOf {
+ public:
+  explicit SeriesOf(const std::vector<int64_t>& counts)
+      : counts_(counts), behind_(counts.empty() ? 0 : static_cast<size_t>(counts[0])) {}
+  size_t At(size_t row) {
+    while (row >= behind_) behind_ += static_cast<size_t>(counts_[++series_]);
+    return series_;
+  }
+
+ private:
+  const std::vector<int64_t>& counts_;
+  size_t series_ = 0;
+  size_t behind_;
+};
+
+// How many rows of each series count.
+void CountOfSeries(SeriesSums* sums) {
+  if (sums->row_counts.empty()) {
+    sums->counted = sums->counts;
+    return;
+  }
+  sums->counted.resize(sums->counts.size());
+  // How many do up to each row: series are short, and a loop for each is slower.
+  sums->found.resize(sums->row_counts.size() + 1);
+  uint32_t found = sums->found[0] = 0;
+  for (size_t row = 0; row < sums->row_counts.size(); ++row) {
+    found += static_cast<uint32_t>(sums->row_counts[row] != 0);
+    sums->found[row + 1] = found;
+  }
+  size_t row = 0;
+  for (size_t s = 0; s < sums->counts.size(); ++s) {
+    const size_t behind = row + static_cast<size_t>(sums->counts[s]);
+    sums->counted[s] = sums->found[behind] - sums->found[row];
+    row = behind;
+  }
+}
+
+// Of each series whether a row counts that is not in `without`.
+void FindOthers(const std::vector<uint8_t>& without, const SeriesSums& sums, std::vector<uint8_t>* any) {
+  any->resize(sums.counted.size());
+  for (size_t s = 0; s < sums.counted.size(); ++s) (*any)[s] = sums.counted[s] > 0 ? 1 : 0;
+  SeriesOf series(sums.counts);
+  size_t last = SIZE_MAX;
+  int64_t left = 0;
+  ForOthers(without, [&](size_t row, uint8_t) {
+    if (!sums.row_counts.empty() && sums.row_counts[row] == 0) return;
+    const size_t s = series.At(row);
+    left = (s == last ? left : sums.counted[s]) - 1;
+    last = s;
+    if (left == 0) (*any)[s] = 0;
+  });
 }
 
 }  // namespace
@@ -558,7 +690,7 @@ absl::Status OpenBlock(const Shape& shape, const BlockBytes& block, RowSet* rows
 
 absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const std::vector<ColumnId>& columns,
                               const std::function<bool(const std::vector<FrameInfo>&, FrameUse*)>& choose, RowSet* rows,
-                              SeriesSums* sums) {
+                              SeriesSums* sums, SumKind kind) {
   for (const Shape::Part& part : shape.parts) {
     if (part.label) continue;
     if (part.type != Type::kInt || std::find(columns.begin(), columns.end(), part.id) == columns.end()) return false;
@@ -589,7 +721,11 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
                !OpenMembers(sums->counts, sums->gaps, rows->frames.size(), &sums->row_frame))) {
     return Wrong("the rows of a block do not fit its series and frames");
   }
-  if (!opened.Ints(kRowFlags, count, &sums->row_flags)) return Wrong("the row flags of a block are malformed");
+  sums->row_flags.clear();
+  if (kind == SumKind::kAll) {
+    if (!opened.Ints(kRowFlags, count, &sums->values.ints)) return Wrong("the row flags of a block are malformed");
+    sums->row_flags.assign(sums->values.ints.begin(), sums->values.ints.end());
+  }
   for (size_t i = 0; i < block.ids.size(); ++i) {
     const Shape::Part* part = block.ids[i] > 0 ? shape.Find(block.ids[i]) : nullptr;
     if (part == nullptr || !part->label) continue;
@@ -597,72 +733,64 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
     if (!status.ok()) return status;
   }
 
-  const auto part_of = [&](size_t row) { return all ? FrameUse::kWhole : use.parts[sums->row_frame[row]]; };
-  sums->told.assign(series, 0);
-  sums->flags.assign(series, 0);
+  CountRows(all, use, sums);
+  if (kind == SumKind::kAll) CountOfSeries(sums);
   sums->columns.resize(columns.size());
-  // Whether rows have a value: of some column each, or as row_told says.
-  bool each_told = false;
-  sums->row_told.clear();
+  // Rows without any value.
+  sums->untold.clear();
+  bool all_told = false;
   for (size_t c = 0; c < columns.size(); ++c) {
     SeriesSums::Sums& into = sums->columns[c];
-    into.sums.assign(series, 0);
-    into.known.assign(series, 0);
     const std::string_view* const section = shape.Find(columns[c]) == nullptr ? nullptr : opened.Find(columns[c]);
-    if (section == nullptr) continue;
-    if (absl::Status status = DecodeColumn(*section, Type::kInt, count, &sums->values); !status.ok()) return status;
-    const int64_t* const values = sums->values.ints.data();
-    const bool nulls = !sums->values.nulls.empty();
-    each_told = each_told || !nulls;
-    if (nulls) sums->row_told.resize(count, 0);
-    size_t row = 0;
-    for (size_t s = 0; s < series; ++s) {
-      const size_t behind = row + static_cast<size_t>(sums->counts[s]);
-      __int128 sum = 0;
-      if (all && !nulls) {
-        into.known[s] = row < behind ? 1 : 0;
-        for (; row < behind; ++row) sum += values[row];
-        into.sums[s] = sum;
-        continue;
-      }
-      for (; row < behind; ++row) {
-        const FrameUse::Part part = part_of(row);
-        if (part == FrameUse::kNone || (nulls && sums->values.nulls[row] != 0)) continue;
-        into.known[s] = 1;
-        if (nulls) sums->row_told[row] = 1;
-        if (part == FrameUse::kWhole) {
-          sum += values[row];
-          continue;
-        }
-        const size_t f = sums->row_frame[row];
-        const FrameInfo& frame = rows->frames[f];
-        const auto& [from, to] = use.spans[f];
-        sum += ShareBefore(values[row], frame.start_us, frame.end_us, to) -
-               ShareBefore(values[row], frame.start_us, frame.end_us, from);
-      }
-      into.sums[s] = sum;
-    }
-  }
-  size_t row = 0;
-  for (size_t s = 0; s < series; ++s) {
-    const size_t behind = row + static_cast<size_t>(sums->counts[s]);
-    if (all && each_told && sums->row_flags.empty()) {
-      sums->told[s] = row < behind ? 1 : 0;
-      row = behind;
+    if (section == nullptr) {
+      into.sums.assign(series, 0);
+      into.known.assign(series, 0);
       continue;
     }
-    int flags = 0;
-    for (; row < behind; ++row) {
-      const FrameUse::Part part = part_of(row);
-      const int bits = sums->row_flags.empty() ? 0 : static_cast<int>(sums->row_flags[row]);
-      if (part == FrameUse::kNone ||
-          (!each_told && (sums->row_told.empty() || sums->row_told[row] == 0) && (bits & kUnknownFlag) == 0))
-        continue;
-      sums->told[s] = 1;
-      flags |= bits | (part == FrameUse::kPart ? kInterpolatedFlag : 0);
+    if (absl::Status status = DecodeColumn(*section, Type::kInt, count, &sums->values); !status.ok()) return status;
+    const std::vector<uint8_t>& nulls = sums->values.nulls;
+    ZeroWhatCountsNot(rows->frames, use, sums);
+    AddUp(sums->counts, sums->values.ints, &into.sums);
+    if (kind != SumKind::kAll) {
+      into.known.resize(series);
+      for (size_t s = 0; s < series; ++s) into.known[s] = static_cast<uint8_t>(into.sums[s] != 0);
+      continue;
     }
-    sums->flags[s] = static_cast<uint8_t>(flags & ~kGoneFlag);
+    if (nulls.empty()) {
+      all_told = true;
+    } else if (sums->untold.empty()) {
+      sums->untold = nulls;
+    } else {
+      for (size_t row = 0; row < count; ++row) sums->untold[row] &= nulls[row];
+    }
+    FindOthers(nulls, *sums, &into.known);
   }
+  sums->flags.assign(series, 0);
+  if (kind != SumKind::kAll) {
+    sums->told.assign(series, 0);
+    for (const SeriesSums::Sums& of : sums->columns) {
+      for (size_t s = 0; s < series; ++s) sums->told[s] |= of.known[s];
+    }
+    return true;
+  }
+  if (all_told) {
+    sums->untold.clear();
+  } else if (sums->untold.empty()) {
+    sums->untold.assign(count, 1);
+  }
+  SeriesOf of_cut(sums->counts);
+  for (const uint32_t row : sums->cut_rows) {
+    const bool told = sums->untold.empty() || sums->untold[row] == 0 ||
+                      (!sums->row_flags.empty() && (sums->row_flags[row] & kUnknownFlag) != 0);
+    if (told) sums->flags[of_cut.At(row)] |= kInterpolatedFlag;
+  }
+  SeriesOf of_flags(sums->counts);
+  ForOthers(sums->row_flags, [&](size_t row, uint8_t bits) {
+    if ((bits & kUnknownFlag) != 0 && !sums->untold.empty()) sums->untold[row] = 0;
+    if (!all && sums->row_counts[row] == 0) return;
+    if (sums->untold.empty() || sums->untold[row] == 0) sums->flags[of_flags.At(row)] |= bits & ~kGoneFlag;
+  });
+  FindOthers(sums->untold, *sums, &sums->told);
   return true;
 }
 

@@ -134,9 +134,20 @@ struct SeriesSums {
 
   // Of use to one call after the other.
   Column values;
-  std::vector<int64_t> counts, gaps, row_flags;
-  std::vector<uint8_t> row_told;
-  std::vector<uint32_t> row_frame;
+  std::vector<int64_t> counts, counted, gaps;
+  std::vector<uint8_t> row_flags, untold;
+  std::vector<uint32_t> row_frame, found;
+  // FrameUse::Part of each row's frame; empty = all count. And the rows of frames with kPart.
+  std::vector<uint8_t> row_counts;
+  std::vector<uint32_t> cut_rows;
+};
+
+// Of which series more is said than their sums.
+enum class SumKind : uint8_t {
+  kAll,
+  // Only of those with a sum that is not 0, of these no flags, and a sum of 0 as not known: all that an order by sums
+  // wants.
+  kOthersThanZero,
 };
 
 // As OpenBlock, with the rows added up while they are decoded: `rows` has frames (without FrameInfo::rows), series and
@@ -144,6 +155,6 @@ struct SeriesSums {
 // when `choose` says so, or `shape` has values that are no integers of `columns`.
 absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const std::vector<ColumnId>& columns,
                               const std::function<bool(const std::vector<FrameInfo>&, FrameUse*)>& choose, RowSet* rows,
-                              SeriesSums* sums);
+                              SeriesSums* sums, SumKind kind = SumKind::kAll);
 
 }  // namespace pga::columns

@@ -56,12 +56,6 @@ int ScaleOf(const std::vector<double>& values, std::vector<int64_t>* scaled) {
   return -1;
 }
 
-bool ReadBits(std::string_view* in, size_t rows, std::vector<int64_t>* values) {
-  values->resize(rows);
-  if (!DecodeInts(in, rows, values->data())) return false;
-  return std::all_of(values->begin(), values->end(), [](int64_t v) { return v == 0 || v == 1; });
-}
-
 // Returns the kind.
 Kind EncodeTexts(const Column& column, std::vector<int64_t> indexes, std::string* out) {
   // In order of the first row, so that indexes of texts that do not repeat are steps of 1.
@@ -295,9 +289,8 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
   }
   if (rows == 0) return Wrong("a column without rows has values");
   if ((head & kHasNulls) != 0) {
-    std::vector<int64_t> bits;
-    if (!ReadBits(&chunk, rows, &bits)) return Wrong("the NULLs of a column are malformed");
-    column->nulls.assign(bits.begin(), bits.end());
+    column->nulls.resize(rows);
+    if (!DecodeBits(&chunk, rows, column->nulls.data())) return Wrong("the NULLs of a column are malformed");
   }
   const bool fits = (type == Type::kInt && (kind == kInts || kind == kRepeated)) ||
                     (type == Type::kBool && kind == kBools) ||
@@ -307,7 +300,9 @@ absl::Status DecodeColumn(std::string_view chunk, Type type, size_t rows, Column
   if (type == Type::kText) {
     if (absl::Status status = DecodeTexts(&chunk, rows, kind == kNearTexts, column); !status.ok()) return status;
   } else if (kind == kBools) {
-    if (!ReadBits(&chunk, rows, &column->ints)) return Wrong("booleans are malformed");
+    std::vector<uint8_t> bits(rows);
+    if (!DecodeBits(&chunk, rows, bits.data())) return Wrong("booleans are malformed");
+    column->ints.assign(bits.begin(), bits.end());
   } else {
     int scale = 0;
     if (kind == kDecimals) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libs/columns/block.h"
+#include "libs/columns/fuzzed_columns.h"
 #include "libs/columns/int_codec.h"
 #include "libs/columns/rollup.h"
 #include "libs/columns/row_set.h"
@@ -67,14 +68,6 @@ void CheckColumn(std::string_view chunk, Type type, size_t rows) {
   }
 }
 
-const std::vector<MetricColumn>& Columns() {
-  static const auto* const kColumns = new std::vector<MetricColumn>{
-      {1, Type::kText, Kind::kLabel}, {2, Type::kInt, Kind::kCounter}, {3, Type::kDouble, Kind::kGauge},
-      {4, Type::kBool, Kind::kGauge}, {5, Type::kText, Kind::kInfo},
-  };
-  return *kColumns;
-}
-
 // What was opened can be merged, rolled up and written again.
 void CheckRows(const Shape& shape, const RowSet& rows) {
   Merger merger(shape);
@@ -82,15 +75,15 @@ void CheckRows(const Shape& shape, const RowSet& rows) {
   const RowSet merged = merger.Finish();
   for (const Block& block : EncodeBlocks(shape, merged, 16)) Check(block.offsets.size() == block.ids.size() + 1);
   if (shape.buckets) return;
-  const RowSet rolled = RollUp(Columns(), merged, nullptr, {0, 3'600'000'000, 7'200'000'000});
+  const RowSet rolled = RollUp(FuzzedColumns(), merged, nullptr, {0, 3'600'000'000, 7'200'000'000});
   Check(rolled.rows() <= 2 * merged.rows());
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto* const kRaw = new Shape(RawShape(Columns(), 1));
-  static const auto* const kBuckets = new Shape(BucketShape(Columns(), 1));
+  static const auto* const kRaw = new Shape(RawShape(FuzzedColumns(), 1));
+  static const auto* const kBuckets = new Shape(BucketShape(FuzzedColumns(), 1));
   Input input(data, size);
   switch (input.Number(2)) {
     case 0: {
@@ -106,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       frame.info.end_us = frame.info.start_us + static_cast<int64_t>(input.Number(60000)) * 10000;
       frame.info.flags = static_cast<int32_t>(input.Number(63));
       frame.row_flags = input.Bytes();
-      while (!input.empty() && frame.chunks.size() < 6) frame.chunks.push_back(input.Bytes());
+      while (!input.empty() && frame.chunks.size() < FuzzedColumns().size()) frame.chunks.push_back(input.Bytes());
       RowSet rows;
       if (OpenFrame(*kRaw, frame, &rows).ok()) CheckRows(*kRaw, rows);
       break;
@@ -117,9 +110,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       block.frames = static_cast<int32_t>(input.Number(50));
       block.series = static_cast<int32_t>(input.Number(50));
       block.rows = static_cast<int64_t>(input.Number(500));
-      while (!input.empty() && block.ids.size() < 24) {
-        const uint64_t id = input.Number(40);
-        block.ids.push_back(static_cast<ColumnId>(id < 25 ? -static_cast<int>(id) : static_cast<int>(id) - 24));
+      while (!input.empty() && block.ids.size() < 48) {
+        block.ids.push_back(FuzzedId(input.Number(kMostFuzzedId)));
         block.sections.push_back(input.Bytes());
       }
       RowSet rows;

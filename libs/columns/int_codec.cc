@@ -267,9 +267,10 @@ bool ReadExceptions(std::string_view* in, uint8_t head, int width, size_t count,
   return true;
 }
 
-// `finish` is called for each piece of the values, in order, while it is at hand.
-template <typename Finish>
-bool ReadGroups(std::string_view* in, size_t count, uint64_t* values, const Finish& finish) {
+// `finish` is called for each piece of the values, in order, while it is at hand: at `place` of where it begins.
+// `zeros` is called for pieces that are 0, with where they begin and how many they are.
+template <typename Place, typename Zeros, typename Finish>
+bool ReadGroups(std::string_view* in, size_t count, const Place& place, const Zeros& zeros, const Finish& finish) {
   // Room behind the packed bytes of one group for whole words.
   char padded[kGroupValues * 8 + 16];
   size_t at = 0;
@@ -282,10 +283,9 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values, const Fini
       if (!ReadVarint(in, &groups) || groups == 0) return false;
       const size_t left = (count - at + kGroupValues - 1) / kGroupValues;
       if (groups > left) return false;
-      const size_t zeros = std::min(static_cast<size_t>(groups) * kGroupValues, count - at);
-      std::memset(values + at, 0, zeros * sizeof *values);
-      finish(values + at, zeros);
-      at += zeros;
+      const size_t here = std::min(static_cast<size_t>(groups) * kGroupValues, count - at);
+      zeros(at, here);
+      at += here;
       continue;
     }
     const int width = token & 0x7f;
@@ -300,23 +300,36 @@ bool ReadGroups(std::string_view* in, size_t count, uint64_t* values, const Fini
     }
     const size_t bytes = PackedBytes(width, in_group);
     if (in->size() < bytes) return false;
+    uint64_t* const values = place(at);
     if (in->size() >= bytes + 16) {
-      Unpack(in->data(), in_group, width, values + at);
+      Unpack(in->data(), in_group, width, values);
     } else {
       std::memcpy(padded, in->data(), bytes);
       std::memset(padded + bytes, 0, 16);
-      Unpack(padded, in_group, width, values + at);
+      Unpack(padded, in_group, width, values);
     }
     in->remove_prefix(bytes);
-    if (with_exceptions && !ReadExceptions(in, head, width, in_group, values + at)) return false;
+    if (with_exceptions && !ReadExceptions(in, head, width, in_group, values)) return false;
     if (in_group == kGroupValues) {
-      finish(values + at, std::integral_constant<size_t, kGroupValues>());
+      finish(values, at, std::integral_constant<size_t, kGroupValues>());
     } else {
-      finish(values + at, in_group);
+      finish(values, at, in_group);
     }
     at += in_group;
   }
   return true;
+}
+
+// Into an array.
+template <typename Finish>
+bool ReadGroups(std::string_view* in, size_t count, uint64_t* values, const Finish& finish) {
+  return ReadGroups(
+      in, count, [values](size_t at) { return values + at; },
+      [values, &finish](size_t at, size_t some) {
+        std::memset(values + at, 0, some * sizeof *values);
+        finish(values + at, some);
+      },
+      [&finish](uint64_t* of, size_t, auto some) { finish(of, some); });
 }
 
 // The smallest of transforms 0 to 4 for some values.
@@ -509,26 +522,69 @@ void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits
   if (!AppendZerosApart(values, count, bits, plan, out)) plan.Append(out);
 }
 
+bool DecodeBits(std::string_view* in, size_t count, uint8_t* bits) {
+  if (count == 0) return true;
+  if (in->empty()) return false;
+  const std::string_view whole = *in;
+  uint64_t base = 0;
+  const auto transform = static_cast<uint8_t>(in->front());
+  in->remove_prefix(1);
+  if ((transform == kMinimum || transform == kXor) && ReadVarint(in, &base) && base == 0) {
+    uint64_t group[kGroupValues];
+    uint64_t last = 0, seen = 0;
+    const auto place = [&group](size_t) { return group; };
+    const bool good =
+        transform == kMinimum
+            ? ReadGroups(
+                  in, count, place, [bits](size_t at, size_t some) { std::memset(bits + at, 0, some); },
+                  [bits, &seen](const uint64_t* of, size_t at, auto some) {
+                    for (size_t i = 0; i < some; ++i) {
+                      seen |= of[i];
+                      bits[at + i] = static_cast<uint8_t>(of[i]);
+                    }
+                  })
+            : ReadGroups(
+                  in, count, place,
+                  [bits, &last](size_t at, size_t some) { std::memset(bits + at, static_cast<int>(last & 1), some); },
+                  [bits, &seen, &last](const uint64_t* of, size_t at, auto some) {
+                    for (size_t i = 0; i < some; ++i) {
+                      seen |= last ^= of[i];
+                      bits[at + i] = static_cast<uint8_t>(last);
+                    }
+                  });
+    return good && seen <= 1;
+  }
+  // Rarely anything else.
+  *in = whole;
+  std::vector<int64_t> values(count);
+  if (!DecodeInts(in, count, values.data())) return false;
+  uint64_t seen = 0;
+  for (size_t i = 0; i < count; ++i) {
+    seen |= static_cast<uint64_t>(values[i]);
+    bits[i] = static_cast<uint8_t>(values[i]);
+  }
+  return seen <= 1;
+}
+
 bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
   if (count == 0) return true;
   if (in->empty()) return false;
   if (static_cast<uint8_t>(in->front()) != kZerosApart) return DecodeList(in, count, values);
   in->remove_prefix(1);
-  if (!DecodeList(in, count, values)) return false;
+  // What stands apart of a list is no such list itself.
+  if (in->empty() || static_cast<uint8_t>(in->front()) == kZerosApart) return false;
+  std::vector<uint8_t> is_other(count);
+  if (!DecodeBits(in, count, is_other.data())) return false;
   size_t others = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (values[i] != 0 && values[i] != 1) return false;
-    others += static_cast<size_t>(values[i]);
-  }
+  for (size_t i = 0; i < count; ++i) others += is_other[i];
   std::vector<int64_t> apart(others);
   if (!DecodeList(in, others, apart.data())) return false;
   // Without a branch: which values are 0 is hard to foresee. The element behind the last stands in for a 0 at the end.
   apart.push_back(0);
   size_t next = 0;
   for (size_t i = 0; i < count; ++i) {
-    const int64_t is_other = values[i];
-    values[i] = apart[next] & -is_other;
-    next += static_cast<size_t>(is_other);
+    values[i] = apart[next] & -static_cast<int64_t>(is_other[i]);
+    next += is_other[i];
   }
   return true;
 }

@@ -45,6 +45,9 @@ void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits
 // than 8 bytes a value.
 bool DecodeInts(std::string_view* in, size_t count, int64_t* values);
 
+// The same for values that are all 0 or 1; false too when one is not.
+bool DecodeBits(std::string_view* in, size_t count, uint8_t* bits);
+
 // LEB128, at most 10 bytes.
 void AppendVarint(uint64_t value, std::string* out);
 bool ReadVarint(std::string_view* in, uint64_t* value);

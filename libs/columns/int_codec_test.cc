@@ -151,5 +151,44 @@ TEST(Varint, RefusesMoreThan64Bits) {
   EXPECT_EQ(value, UINT64_MAX);
 }
 
+TEST(DecodeBits, AreTheIntsThatWereEncoded) {
+  std::mt19937_64 random(7);
+  for (const size_t count : {1, 31, 32, 33, 100, 5000}) {
+    for (const int rare : {1, 2, 40, 1000}) {
+      for (const bool inverted : {false, true}) {
+        std::vector<int64_t> values;
+        for (size_t i = 0; i < count; ++i) values.push_back((random() % static_cast<uint64_t>(rare) == 0) != inverted);
+        for (const bool bits : {false, true}) {
+          std::string bytes;
+          EncodeInts(values.data(), count, &bytes, bits);
+          bytes += "behind";
+          std::string_view in = bytes;
+          std::vector<uint8_t> decoded(count);
+          ASSERT_TRUE(DecodeBits(&in, count, decoded.data()));
+          EXPECT_EQ(in, "behind");
+          EXPECT_EQ(std::vector<int64_t>(decoded.begin(), decoded.end()), values);
+        }
+      }
+    }
+  }
+}
+
+TEST(DecodeBits, RefusesOtherValuesAndWhatIsCutOff) {
+  std::vector<int64_t> values(100, 1);
+  values[50] = 2;
+  std::string bytes;
+  EncodeInts(values.data(), values.size(), &bytes, true);
+  std::vector<uint8_t> decoded(values.size());
+  std::string_view in = bytes;
+  EXPECT_FALSE(DecodeBits(&in, values.size(), decoded.data()));
+  values[50] = 0;
+  bytes.clear();
+  EncodeInts(values.data(), values.size(), &bytes, true);
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    in = std::string_view(bytes).substr(0, length);
+    EXPECT_FALSE(DecodeBits(&in, values.size(), decoded.data())) << length;
+  }
+}
+
 }  // namespace
 }  // namespace pga::columns

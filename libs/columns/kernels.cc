@@ -109,6 +109,22 @@ void SortRows(std::vector<GroupRow>* rows, const Less& less) {
   std::sort(rows->begin(), rows->end(), less);
 }
 
+// Buckets of frames that lie in no cell, and in several or in part.
+constexpr int32_t kNowhere = -2;
+constexpr int32_t kSplit = -1;
+
+// Places of CounterSums: few enough for a near cache, more than one source has groups.
+constexpr int kPlaceBits = 15;
+// Series that are kept for KeepTop; about 60 bytes each.
+constexpr size_t kMostPending = 500'000;
+constexpr int64_t kHashOfNull = 0x5851f42d4c957f2d;
+
+int64_t HashOfText(std::string_view text) {
+  uint64_t hash = text.size();
+  for (const char c : text) hash = Mixed(hash, c);
+  return static_cast<int64_t>(hash);
+}
+
 auto OrderOf(const GroupRow& row) {
   return std::tie(row.source, row.scope, row.labels, row.bucket);
 }
@@ -446,8 +462,6 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   }
   if (!any) return;
   // The bucket of frames that lie in one cell whole.
-  constexpr int32_t kNowhere = -2;
-  constexpr int32_t kSplit = -1;
   std::vector<int32_t> bucket_of(places.size(), kNowhere);
   for (size_t i = 0; i < places.size(); ++i) {
     const Place& place = places[i];
@@ -457,12 +471,6 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     // What is only looked at is not summed.
     if (plain && bucket_of[i] < 0) bucket_of[i] = kSplit;
   }
-  // Of each column its values, and its NULLs if it has any.
-  struct Values {
-    const int64_t* ints = nullptr;
-    const uint8_t* nulls = nullptr;
-    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
-  };
   std::vector<Values> values;
   for (const ColumnId id : columns_) {
     const Column* const column = FindColumn(rows.values, id);
@@ -471,6 +479,13 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
                          : Values{column->ints.data(), column->nulls.empty() ? nullptr : column->nulls.data()});
   }
   const bool filtered = !filters_.empty();
+  const bool apart = filtered || !grouping_.by.empty() || !grouping_.infos.empty();
+  const std::vector<int64_t>& scopes = rows.series_scope;
+  if (!apart &&
+      std::equal(scopes.begin(), scopes.end() - (scopes.empty() ? 0 : 1), scopes.begin() + (scopes.empty() ? 0 : 1))) {
+    AddFrames(source, rows, values, &bucket_of);
+    if (std::all_of(bucket_of.begin(), bucket_of.end(), [](int32_t bucket) { return bucket == kNowhere; })) return;
+  }
   const std::vector<uint8_t> kept = filtered ? KeepRows(filters_, rows) : std::vector<uint8_t>();
   internal::Groups::Rows groups(&groups_, source, rows);
   const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
@@ -539,6 +554,79 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   }
 }
 
+void CounterSums::AddFrames(int32_t source, const RowSet& rows, const std::vector<Values>& values,
+                            std::vector<int32_t>* bucket_of) {
+  struct OfFrame {
+    uint8_t told = 0;
+    uint8_t flags = 0;
+  };
+  const size_t count = rows.rows(), frames = rows.frames.size();
+  const uint32_t* const frame = rows.row_frame.data();
+  std::vector<OfFrame> of(frames);
+  std::vector<__int128> sums(values.size() * frames);
+  std::vector<uint8_t> known(values.size() * frames);
+  std::vector<int64_t> small(frames);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto [ints, nulls] = values[i];
+    if (ints == nullptr) continue;
+    uint8_t* const has = &known[i * frames];
+    __int128* const sum = &sums[i * frames];
+    uint64_t bits = 0;
+    for (size_t row = 0; row < count; ++row) bits |= static_cast<uint64_t>(ints[row] ^ (ints[row] >> 63));
+    if (count >= (uint64_t{1} << 62) >> std::bit_width(bits)) {
+      for (size_t row = 0; row < count; ++row) {
+        if (nulls != nullptr && nulls[row] != 0) continue;
+        has[frame[row]] = 1;
+        sum[frame[row]] += ints[row];
+      }
+      continue;
+    }
+    std::fill(small.begin(), small.end(), 0);
+    if (nulls == nullptr) {
+      for (size_t row = 0; row < count; ++row) {
+        has[frame[row]] = 1;
+        small[frame[row]] += ints[row];
+      }
+    } else {
+      for (size_t row = 0; row < count; ++row) {
+        has[frame[row]] |= static_cast<uint8_t>(nulls[row] == 0);
+        small[frame[row]] += ints[row] & (static_cast<int64_t>(nulls[row]) - 1);
+      }
+    }
+    for (size_t f = 0; f < frames; ++f) sum[f] = small[f];
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (size_t f = 0; f < frames; ++f) of[f].told |= known[i * frames + f];
+  }
+  if (!rows.row_flags.empty()) {
+    for (size_t row = 0; row < count; ++row) {
+      const uint8_t bits = rows.row_flags[row];
+      if (bits == 0) continue;
+      bool tells = (bits & kUnknownFlag) != 0;
+      for (size_t i = 0; i < values.size() && !tells; ++i) tells = values[i].Has(row);
+      if (!tells) continue;
+      of[frame[row]].told = 1;
+      of[frame[row]].flags |= static_cast<uint8_t>(bits & ~kGoneFlag);
+    }
+  }
+  uint32_t group = internal::Groups::kNone;
+  for (size_t f = 0; f < frames; ++f) {
+    const int32_t bucket = (*bucket_of)[f];
+    if (bucket < 0) continue;
+    (*bucket_of)[f] = kNowhere;
+    if (of[f].told == 0) continue;
+    if (group == internal::Groups::kNone) group = groups_.Of(source, rows.series_scope[0], {});
+    if (group == internal::Groups::kNone) continue;
+    if (groups_.full() || rows_found_ > grouping_.max_rows) continue;
+    const size_t slot = SlotOf(group, bucket);
+    flags_[slot] |= of[f].flags;
+    for (size_t i = 0; i < values.size(); ++i) {
+      known_[slot * values.size() + i] |= known[i * frames + f];
+      sums_[slot * values.size() + i] += sums[i * frames + f];
+    }
+  }
+}
+
 bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const {
   if (!one_bucket_) return false;
   use->parts.assign(frames.size(), FrameUse::kNone);
@@ -562,17 +650,14 @@ bool CounterSums::UseOf(int8_t level, const std::vector<FrameInfo>& frames, Fram
   return true;
 }
 
-void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums) {
-  if (rows.series() == 0) return;
-  std::vector<uint8_t> kept(rows.series(), 1);
+void CounterSums::AddWanted(int32_t source, const RowSet& rows, const SeriesSums& sums, std::vector<uint8_t> wanted) {
   for (const RowFilter& filter : filters_) {
     const std::vector<uint8_t> asked = Asked(filter, FindColumn(rows.labels, filter.column), rows.series());
-    for (size_t series = 0; series < kept.size(); ++series) kept[series] &= asked[series];
+    for (size_t series = 0; series < wanted.size(); ++series) wanted[series] &= asked[series];
   }
-  for (size_t series = 0; series < kept.size(); ++series) kept[series] &= sums.told[series];
   internal::Groups::Rows groups(&groups_, source, rows);
-  const std::vector<uint32_t> group_of = groups.OfSeries(kept);
-  for (uint32_t series = 0; series < kept.size(); ++series) {
+  const std::vector<uint32_t> group_of = groups.OfSeries(wanted);
+  for (uint32_t series = 0; series < wanted.size(); ++series) {
     const uint32_t group = group_of[series];
     if (group == internal::Groups::kNone) continue;
     groups.TakeInfos(group, series, 0, false);
@@ -585,6 +670,120 @@ void CounterSums::AddSeries(int32_t source, const RowSet& rows, const SeriesSums
       sums_[at] += sums.columns[i].sums[series];
     }
   }
+}
+
+void CounterSums::AddSeries(int32_t source, RowSet* rows, SeriesSums* sums) {
+  if (rows->series() == 0) return;
+  if (threshold_ <= 0) {
+    AddWanted(source, *rows, *sums, sums->told);
+    return;
+  }
+  if (pending_series_ > kMostPending) AddAllPending();
+  if (pending_count_ == pending_.size()) pending_.emplace_back();
+  Pending& pending = pending_[pending_count_++];
+  pending.source = source;
+  std::swap(pending.rows, *rows);
+  std::swap(pending.sums.told, sums->told);
+  std::swap(pending.sums.flags, sums->flags);
+  std::swap(pending.sums.columns, sums->columns);
+  pending_series_ += pending.rows.series();
+  pending.places = PlacesOf(pending.rows);
+  if (sketch_.empty()) sketch_.assign(size_t{1} << kPlaceBits, 0);
+  for (size_t series = 0; series < pending.places.size(); ++series) {
+    if (pending.sums.told[series] == 0) continue;
+    Sketch(pending.places[series], [&](int i) { return pending.sums.columns[static_cast<size_t>(i)].sums[series]; });
+  }
+}
+
+template <typename SumOf>
+void CounterSums::Sketch(uint32_t place, const SumOf& sum_of) {
+  __int128 total = 0;
+  for (const int i : kept_sum_) total += sum_of(i);
+  const __int128 by = kept_divisor_ < 0 ? 0 : sum_of(kept_divisor_);
+  // Parts of a sum are no more than it only where none is negative.
+  sketch_holds_ = sketch_holds_ && total >= 0 && by >= 0;
+  if (kept_divisor_ < 0) {
+    sketch_[place] += static_cast<double>(total);
+  } else if (total > 0 && static_cast<double>(total) >= threshold_ * static_cast<double>(by)) {
+    // A ratio is at least the threshold only where that of a part is.
+    sketch_[place] = threshold_;
+  }
+}
+
+std::vector<uint32_t> CounterSums::PlacesOf(const RowSet& rows) const {
+  std::vector<uint64_t> hashes(rows.series());
+  for (size_t series = 0; series < hashes.size(); ++series) hashes[series] = Mixed(0, rows.series_scope[series]);
+  for (const ColumnId id : grouping_.by) {
+    const Column* const column = FindColumn(rows.labels, id);
+    std::vector<int64_t> texts;
+    if (column != nullptr) {
+      for (const std::string& text : column->texts) texts.push_back(HashOfText(text));
+    }
+    for (size_t series = 0; series < hashes.size(); ++series) {
+      int64_t value = kHashOfNull;
+      if (column != nullptr && !column->IsNull(series)) {
+        value = column->type == Type::kText     ? texts[static_cast<size_t>(column->ints[series])]
+                : column->type == Type::kDouble ? std::bit_cast<int64_t>(column->doubles[series])
+                                                : column->ints[series];
+      }
+      hashes[series] = Mixed(hashes[series], value);
+    }
+  }
+  std::vector<uint32_t> places(hashes.size());
+  for (size_t series = 0; series < places.size(); ++series) {
+    places[series] = static_cast<uint32_t>(hashes[series] >> (64 - kPlaceBits));
+  }
+  return places;
+}
+
+uint32_t CounterSums::PlaceOf(uint32_t group) const {
+  const internal::Groups::Group of = groups_.At(group);
+  uint64_t hash = Mixed(0, of.scope);
+  for (const Value& label : of.labels) {
+    int64_t value = kHashOfNull;
+    if (const auto* text = std::get_if<std::string>(&label)) value = HashOfText(*text);
+    if (const auto* real = std::get_if<double>(&label)) value = std::bit_cast<int64_t>(*real);
+    if (const auto* number = std::get_if<int64_t>(&label)) value = *number;
+    hash = Mixed(hash, value);
+  }
+  return static_cast<uint32_t>(hash >> (64 - kPlaceBits));
+}
+
+void CounterSums::AddPending() {
+  if (pending_count_ == 0) return;
+  // What was added row by row already is of the same groups.
+  for (size_t slot = 0; slot < slot_keys_.size(); ++slot) {
+    Sketch(PlaceOf(slot_keys_[slot].first),
+           [&](int i) { return sums_[slot * columns_.size() + static_cast<size_t>(i)]; });
+  }
+  if (!sketch_holds_) {
+    AddAllPending();
+    return;
+  }
+  // Sums of doubles are rounded.
+  const double least = threshold_ * (1 - 1e-9);
+  for (size_t i = 0; i < pending_count_; ++i) {
+    Pending& pending = pending_[i];
+    bool any = false;
+    for (size_t series = 0; series < pending.places.size(); ++series) {
+      pending.sums.told[series] &= static_cast<uint8_t>(sketch_[pending.places[series]] >= least);
+      any = any || pending.sums.told[series] != 0;
+    }
+    if (any) AddWanted(pending.source, pending.rows, pending.sums, pending.sums.told);
+  }
+  pending_count_ = pending_series_ = 0;
+  sketch_.clear();
+}
+
+void CounterSums::AddAllPending() {
+  for (size_t i = 0; i < pending_count_; ++i) {
+    AddWanted(pending_[i].source, pending_[i].rows, pending_[i].sums, pending_[i].sums.told);
+  }
+  pending_count_ = pending_series_ = 0;
+  sketch_.clear();
+  sketch_holds_ = true;
+  // Until the next KeepTop.
+  threshold_ = 0;
 }
 
 GroupRow CounterSums::RowOf(size_t slot) const {
@@ -656,8 +855,12 @@ std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor,
 }
 
 void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit) {
+  AddPending();
   exceeded_ = exceeded();
   kept_ = RankedTop(sum, divisor, limit);
+  kept_sum_ = sum;
+  kept_divisor_ = divisor;
+  threshold_ = kept_.size() == limit && limit > 0 && kept_.back().known ? kept_.back().figure : 0;
   groups_.Clear();
   slots_.clear();
   last_of_bucket_.clear();

@@ -214,8 +214,10 @@ class CounterSums {
   void Only(const std::vector<GroupRow>& rows);
   // Rows of frames with increases (not keyframes), or of buckets.
   void Add(int32_t source, int8_t level, const RowSet& rows);
-  // The same of a block that was summed (SumBlock) as UseOf says.
-  void AddSeries(int32_t source, const RowSet& rows, const SeriesSums& sums);
+  // The same of a block that was summed (SumBlock) as UseOf says. What `rows` and `sums` hold may be another block's
+  // afterwards. After a KeepTop the rows of the source are kept for the next one, which looks only at what may be of
+  // the first groups.
+  void AddSeries(int32_t source, RowSet* rows, SeriesSums* sums);
   // Which frames of a block count; false when there is more to say than that.
   bool UseOf(int8_t level, const std::vector<FrameInfo>& frames, FrameUse* use) const;
   const std::vector<ColumnId>& columns() const { return columns_; }
@@ -237,7 +239,33 @@ class CounterSums {
     GroupRow row;
   };
   std::vector<Ranked> RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const;
+  // Summed series of one source that no group is looked up for yet.
+  struct Pending {
+    int32_t source = 0;
+    RowSet rows;
+    SeriesSums sums;
+    std::vector<uint32_t> places;
+  };
+  void AddWanted(int32_t source, const RowSet& rows, const SeriesSums& sums, std::vector<uint8_t> wanted);
+  // Adds what of pending_ may be of a group whose figure is at least that of the last kept one.
+  void AddPending();
+  void AddAllPending();
+  // Of series, and of groups: alike for the same scope and labels.
+  std::vector<uint32_t> PlacesOf(const RowSet& rows) const;
+  uint32_t PlaceOf(uint32_t group) const;
+  // Counts one of a place's sums, one per column.
+  template <typename SumOf>
+  void Sketch(uint32_t place, const SumOf& sum_of);
   size_t SlotOf(uint32_t group, int32_t bucket);
+  // Of each column of some rows its values, and its NULLs if it has any.
+  struct Values {
+    const int64_t* ints = nullptr;
+    const uint8_t* nulls = nullptr;
+    bool Has(size_t row) const { return ints != nullptr && (nulls == nullptr || nulls[row] == 0); }
+  };
+  // Adds the rows of frames with a bucket in `bucket_of` where one scope is one group; they are taken out of it.
+  void AddFrames(int32_t source, const RowSet& rows, const std::vector<Values>& values,
+                 std::vector<int32_t>* bucket_of);
   GroupRow RowOf(size_t slot) const;
 
   const internal::CellTable cells_;
@@ -255,8 +283,18 @@ class CounterSums {
   std::vector<int> flags_;
   std::vector<__int128> sums_;
   std::vector<uint8_t> known_;
-  // What KeepTop left.
+  // What KeepTop left, and with which arguments.
   std::vector<Ranked> kept_;
+  std::vector<int> kept_sum_;
+  int kept_divisor_ = -1;
+  // The least figure that is of interest; 0 = any.
+  double threshold_ = 0;
+  // The first `pending_count_` count; the others' memory is used again.
+  std::vector<Pending> pending_;
+  size_t pending_count_ = 0, pending_series_ = 0;
+  // Per place at least the figure of each group that falls on it.
+  std::vector<double> sketch_;
+  bool sketch_holds_ = true;
   bool exceeded_ = false;
   uint64_t last_key_ = UINT64_MAX;
   size_t last_slot_ = 0;

@@ -117,8 +117,10 @@ TEST_P(SumBlockTest, EqualsTheRowsOneByOne) {
         ASSERT_TRUE(done.ok()) << done.status();
         ASSERT_TRUE(*done);
         EXPECT_EQ(rows.rows(), 0U);
-        summed.AddSeries(source, rows, sums);
-        in_steps.AddSeries(source, rows, sums);
+        RowSet copy = rows;
+        SeriesSums same = sums;
+        summed.AddSeries(source, &copy, &same);
+        in_steps.AddSeries(source, &rows, &sums);
       }
     }
     in_steps.KeepTop({0}, 1, 7);
@@ -133,6 +135,65 @@ TEST_P(SumBlockTest, EqualsTheRowsOneByOne) {
 
 INSTANTIATE_TEST_SUITE_P(Blocks, SumBlockTest,
                          ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Values(7, 30, 500)));
+
+// The first groups, source after source: of the later ones only what may be of them is looked at.
+class FirstGroupsTest : public ::testing::TestWithParam<std::tuple<bool, int, int, bool>> {};
+
+TEST_P(FirstGroupsTest, AreThoseOfAllRows) {
+  const auto& [nulls, divisor, minutes, negative] = GetParam();
+  std::mt19937_64 random(static_cast<uint64_t>(minutes));
+  const int64_t start = minutes == 500 ? 0 : 10 * kMinute;
+  const Cells cells = {{start, start + minutes * kMinute, 0, 0}};
+  const std::vector<ColumnId> columns = {kCalls, kTime};
+  const std::vector<RowFilter> filters;
+  Grouping grouping;
+  grouping.by = {kName, kNumber};
+  grouping.max_groups = 1000;
+  const std::vector<int> sum = {1};
+  CounterSums by_row(cells, columns, grouping, filters), in_steps(cells, columns, grouping, filters);
+  for (int32_t source = 1; source <= 6; ++source) {
+    for (int piece = 0; piece < 3; ++piece) {
+      RowSet all = RandomRows(random, nulls, true);
+      for (int64_t& value : all.values.at(kTime).ints)
+        value = negative && value % 3 == 1 ? -(value % 1000) : value % 1000;
+      for (const Block& block : EncodeBlocks(TheShape(), all, 16)) {
+        RowSet rows;
+        ASSERT_TRUE(OpenBlock(TheShape(), BytesOf(block), &rows).ok());
+        by_row.Add(source, 0, rows);
+        // Some of the rows are in no block yet.
+        if (piece == 2) {
+          in_steps.Add(source, 0, rows);
+          continue;
+        }
+        SeriesSums sums;
+        const absl::StatusOr<bool> done = SumBlock(
+            TheShape(), BytesOf(block), columns,
+            [&](const std::vector<FrameInfo>& frames, FrameUse* use) { return in_steps.UseOf(0, frames, use); }, &rows,
+            &sums, SumKind::kOthersThanZero);
+        ASSERT_TRUE(done.ok()) << done.status();
+        ASSERT_TRUE(*done);
+        in_steps.AddSeries(source, &rows, &sums);
+      }
+    }
+    in_steps.KeepTop(sum, divisor, 7);
+  }
+  // All that is said of sums of this kind.
+  const auto sums_of = [](std::vector<GroupRow> rows) {
+    for (GroupRow& row : rows) {
+      row.flags = 0;
+      for (std::optional<double>& value : row.values) value = value.value_or(0);
+    }
+    return SeenIn(rows);
+  };
+  const std::vector<GroupRow> first = in_steps.Top(sum, divisor, 7);
+  ASSERT_EQ(first.size(), 7U);
+  ASSERT_GT(first.back().values[1].value_or(0), 0);
+  EXPECT_EQ(sums_of(first), sums_of(by_row.Top(sum, divisor, 7)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Blocks, FirstGroupsTest,
+                         ::testing::Combine(::testing::Bool(), ::testing::Values(-1, 0), ::testing::Values(7, 500),
+                                            ::testing::Bool()));
 
 TEST(SumBlockTest, LeavesToRowsWhatIsNotASumPerSeries) {
   std::mt19937_64 random(1);

@@ -24,6 +24,9 @@ struct ReadPoolOptions {
   std::string application_name = "pganalytics";
   // Most connections, from 1.
   int size = 4;
+  // Most wide reads at a time; 0 = as many as there are processors, at least 2, but one less than `size` where that is
+  // more than 1.
+  int wide = 0;
   // As PoolOptions::role.
   std::string role = {};
   absl::Duration connect_timeout = absl::Seconds(5);
@@ -32,6 +35,10 @@ struct ReadPoolOptions {
   absl::Duration lock_timeout = absl::Seconds(10);
   absl::Duration max_lifetime = absl::Minutes(30);
 };
+
+// How much a read asks for. Wide ones take turns in the order in which they came: more of them at once than there are
+// processors would only make each other late, and narrow ones too.
+enum class Width { kNarrow, kWide };
 
 // The transaction of a read; not to be kept.
 class ReadTransaction {
@@ -54,10 +61,13 @@ class ReadPool {
   // No read may be running.
   ~ReadPool();
 
-  // BEGIN (REPEATABLE READ, READ ONLY), `body`, COMMIT. RESOURCE_EXHAUSTED when all connections are in use until the
-  // deadline; CANCELLED when the caller went. A statement that is still running when `body` returns is cancelled on the
-  // server: before this call returns, at most two seconds later.
-  absl::Status Read(const CallLimit& limit, const std::function<absl::Status(ReadTransaction&)>& body);
+  // BEGIN (REPEATABLE READ, READ ONLY), `body`, COMMIT. RESOURCE_EXHAUSTED when all connections that it may use are in
+  // use until the deadline; CANCELLED when the caller went. A statement that is still running when `body` returns is
+  // cancelled on the server: before this call returns, at most two seconds later.
+  absl::Status Read(const CallLimit& limit, Width width, const std::function<absl::Status(ReadTransaction&)>& body);
+  absl::Status Read(const CallLimit& limit, const std::function<absl::Status(ReadTransaction&)>& body) {
+    return Read(limit, Width::kNarrow, body);
+  }
 
  private:
   struct Core;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <thread>
@@ -26,6 +27,7 @@ class ReadPoolTest : public ::testing::Test {
   void SetUp() override {
     auto url = testing::SharedPostgres()->CreateFreshDatabase("readpool");
     ASSERT_TRUE(url.ok()) << url.status();
+    url_ = *url;
     auto pool = ReadPool::Create({.url = *url, .application_name = "reads", .size = 2});
     ASSERT_TRUE(pool.ok()) << pool.status();
     pool_ = *std::move(pool);
@@ -47,6 +49,7 @@ class ReadPoolTest : public ::testing::Test {
       return tx.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
     });
   }
+  std::string url_;
   std::unique_ptr<ReadPool> pool_;
   std::unique_ptr<Pool> other_;
 };
@@ -155,6 +158,55 @@ TEST_F(ReadPoolTest, ReadsBeyondTheBoundWaitAndMayGoMeanwhile) {
   EXPECT_TRUE(absl::IsCancelled(Sleep({Soon(), [] { return true; }})));
   gone = true;
   for (std::thread& caller : callers) caller.join();
+}
+
+TEST_F(ReadPoolTest, WideReadsLeaveAConnectionToNarrowOnes) {
+  std::atomic<bool> gone = false;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      EXPECT_TRUE(
+          absl::IsCancelled(pool_->Read({Soon(), [&] { return gone.load(); }}, Width::kWide, [](ReadTransaction& tx) {
+            return tx.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+          })));
+    });
+  }
+  const clock::SteadyTime give_up = Soon();
+  while (Active() < 1 && clock::SteadyNow() < give_up) std::this_thread::yield();
+  const auto nothing = [](ReadTransaction&) { return absl::OkStatus(); };
+  EXPECT_TRUE(pool_->Read(Soon(), nothing).ok());
+  EXPECT_EQ(Active(), 1);
+  // Those that wait may go, or run out of time, and leave the turn to others.
+  EXPECT_TRUE(
+      absl::IsResourceExhausted(pool_->Read(clock::SteadyNow() + absl::Milliseconds(50), Width::kWide, nothing)));
+  EXPECT_TRUE(absl::IsCancelled(pool_->Read({Soon(), [] { return true; }}, Width::kWide, nothing)));
+  gone = true;
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_TRUE(pool_->Read(Soon(), Width::kWide, nothing).ok());
+}
+
+TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {
+  auto one = ReadPool::Create({.url = url_, .size = 1, .wide = 9});
+  ASSERT_TRUE(one.ok()) << one.status();
+  std::atomic<int> running = 0, most = 0, done = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&] {
+      EXPECT_TRUE((*one)
+                      ->Read(Soon(), Width::kWide,
+                             [&](ReadTransaction&) {
+                               most = std::max(most.load(), ++running);
+                               --running;
+                               ++done;
+                               return absl::OkStatus();
+                             })
+                      .ok());
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(done, 4);
+  EXPECT_EQ(most, 1);
+  EXPECT_FALSE(ReadPool::Create({.url = url_, .wide = -1}).ok());
 }
 
 TEST_F(ReadPoolTest, ErrorsOfTheServerAreTold) {

@@ -6,8 +6,8 @@ void RegisterOptions(config::Loader& loader, QueryConfig* config) {
   loader.Secret(&config->metrics_url, "TIMESCALE_URL", "postgresql:// URL of the metrics database");
   loader.Int(&config->connections, "QUERY_CONNECTIONS", "query-connections", config->connections,
              "connections of the query service to the metrics database", "connections", 1, 200);
-  loader.Int(&config->threads, "QUERY_THREADS", "query-threads", config->threads, "threads that run reads", "threads",
-             1, 256);
+  loader.Int(&config->threads, "QUERY_THREADS", "query-threads", config->threads,
+             "threads that run reads, and as many for reads of many sources", "threads", 1, 256);
   loader.Int(&config->queue, "QUERY_QUEUE", "query-queue", config->queue,
              "reads that may wait for a thread; more are refused at once", "calls", 1, 100000);
   loader.Duration(&config->request_timeout, "REQUEST_TIMEOUT", "request-timeout", config->request_timeout,

@@ -96,11 +96,20 @@ void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
 
 }  // namespace
 
+template <typename Request>
+rpc::Dispatcher* QueryService::DispatcherOf(const Request& request) const {
+  if constexpr (requires { request.source_size(); }) {
+    const auto named = static_cast<size_t>(request.source_size());
+    if (named == 0 || named > storage::kMostNarrowSources) return wide_dispatcher_;
+  }
+  return dispatcher_;
+}
+
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* QueryService::Read(
     grpc::CallbackServerContext* context, const Request* request, Response* response,
     std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
-  return dispatcher_->Unary<Request, Response>(
+  return DispatcherOf(*request)->template Unary<Request, Response>(
       context, request, response,
       [handler = std::move(handler)](rpc::CallContext& call, const Request& asked, Response& answer) {
         return ForCaller(handler(call, asked, answer));
@@ -139,7 +148,7 @@ template <typename Request, typename Response>
 grpc::ServerWriteReactor<Response>* QueryService::ReadStream(
     grpc::CallbackServerContext* context, const Request* request,
     std::function<absl::Status(rpc::CallContext&, const Request&, rpc::StreamWriter<Response>&)> handler) {
-  return dispatcher_->Stream<Request, Response>(
+  return DispatcherOf(*request)->template Stream<Request, Response>(
       context, request,
       [handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
                                      rpc::StreamWriter<Response>& writer) {
@@ -147,9 +156,13 @@ grpc::ServerWriteReactor<Response>* QueryService::ReadStream(
       });
 }
 
-QueryService::QueryService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator, Readers readers,
-                           clock::Clock* clock)
-    : dispatcher_(dispatcher), authenticator_(authenticator), readers_(readers), clock_(clock) {}
+QueryService::QueryService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_dispatcher,
+                           const rpc::Authenticator* authenticator, Readers readers, clock::Clock* clock)
+    : dispatcher_(dispatcher),
+      wide_dispatcher_(wide_dispatcher),
+      authenticator_(authenticator),
+      readers_(readers),
+      clock_(clock) {}
 
 absl::StatusOr<std::vector<std::string>> QueryService::Groups(const rpc::CallContext& call) const {
   PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));

@@ -34,8 +34,8 @@ struct Readers {
 class QueryService final : public ::pganalytics::query::v1::QueryService::CallbackService {
  public:
   // All must outlive the service.
-  QueryService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator, Readers readers,
-               clock::Clock* clock);
+  QueryService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_dispatcher, const rpc::Authenticator* authenticator,
+               Readers readers, clock::Clock* clock);
 
   grpc::ServerUnaryReactor* CountMetrics(grpc::CallbackServerContext* context,
                                          const ::pganalytics::query::v1::CountMetricsRequest* request,
@@ -87,7 +87,12 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   absl::StatusOr<std::vector<storage::SourceRef>> Sources(
       const rpc::CallContext& call, const google::protobuf::RepeatedPtrField<std::string>& wanted) const;
 
+  // The dispatcher for a request: of those about many sources, or of the others.
+  template <typename Request>
+  rpc::Dispatcher* DispatcherOf(const Request& request) const;
+
   rpc::Dispatcher* const dispatcher_;
+  rpc::Dispatcher* const wide_dispatcher_;
   const rpc::Authenticator* const authenticator_;
   const Readers readers_;
   clock::Clock* const clock_;

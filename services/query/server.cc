@@ -36,9 +36,12 @@ struct QueryServer::Parts {
   std::unique_ptr<HealthProbe> metrics_health;
   std::unique_ptr<exec::ThreadPool> health_threads;
   std::unique_ptr<exec::ThreadPool> threads;
+  // Questions about many sources wait here for each other, so that one about a single source finds a thread.
+  std::unique_ptr<exec::ThreadPool> wide_threads;
   // Health has threads of its own: a service whose reads are all busy is still healthy.
   std::unique_ptr<exec::ThreadPool> system_threads;
   std::unique_ptr<rpc::Dispatcher> dispatcher;
+  std::unique_ptr<rpc::Dispatcher> wide_dispatcher;
   std::unique_ptr<rpc::Dispatcher> system_dispatcher;
   std::unique_ptr<QueryService> query;
   std::unique_ptr<SystemService> system;
@@ -95,6 +98,8 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       "metrics", parts->health_threads.get(), [db](clock::SteadyTime deadline) { return db->Ping(deadline); });
 
   parts->threads = std::make_unique<exec::ThreadPool>("query", config.threads, static_cast<size_t>(config.queue));
+  parts->wide_threads =
+      std::make_unique<exec::ThreadPool>("query-wide", config.threads, static_cast<size_t>(config.queue));
   parts->system_threads = std::make_unique<exec::ThreadPool>("query-health", 4, 64);
   // Deadlines of calls are points of real time, whatever clock ranges are told by.
   clock::Clock* const real = clock::Clock::Real();
@@ -104,10 +109,12 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   calls.error_domain = "query.pganalytics";
   parts->dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->threads.get(), deps.metrics, real, calls);
+  parts->wide_dispatcher =
+      std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->wide_threads.get(), deps.metrics, real, calls);
   parts->system_dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
   parts->query =
-      std::make_unique<QueryService>(parts->dispatcher.get(), deps.authenticator,
+      std::make_unique<QueryService>(parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
                                      Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(),
                                              parts->statements.get(), parts->activity.get()},
                                      deps.clock);
@@ -128,6 +135,7 @@ std::vector<grpc::Service*> QueryServer::services() {
 
 void QueryServer::Drain(clock::SteadyTime deadline) {
   parts_->threads->Drain(deadline);
+  parts_->wide_threads->Drain(deadline);
   parts_->system_threads->Drain(deadline);
   parts_->health_threads->Drain(deadline);
 }

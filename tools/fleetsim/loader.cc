@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "libs/frame/uuid.h"
 #include "libs/pg/binary.h"
 #include "libs/status/status.h"
+#include "libs/storage/upkeep/fold_job.h"
 #include "libs/storage/upkeep/span.h"
 #include "libs/storage/write/records.h"
 
@@ -26,8 +28,6 @@ using columns::Merger;
 using columns::RowSet;
 using storage::Span;
 
-// Rows of a raw piece, as the compactor folds them.
-constexpr int64_t kPieceRows = 65'536;
 // Bytes of blocks in one transaction.
 constexpr int64_t kWriteBytes = 16 << 20;
 
@@ -74,8 +74,19 @@ RowSet Part(const RowSet& rows, bool long_frames) {
   return part;
 }
 
-int32_t Today() {
-  return static_cast<int32_t>(absl::ToUnixMicros(clock::WallNow()) / kDayUs);
+// A raw piece that is being joined.
+struct Piece {
+  Piece(int16_t of, bool with_long_frames, const columns::Shape& shape)
+      : kind(of), long_frames(with_long_frames), merger(std::make_unique<Merger>(shape)) {}
+  int16_t kind;
+  bool long_frames;
+  std::unique_ptr<Merger> merger;
+  int64_t frames = 0;
+  int64_t rows = 0;
+};
+
+int64_t Now() {
+  return absl::ToUnixMicros(clock::WallNow());
 }
 
 }  // namespace
@@ -181,7 +192,8 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
                                 const storage::MetricShapes& shapes, int64_t from_us, int64_t to_us,
                                 clock::SteadyTime deadline, LoadOutcome* outcome) {
   storage::BlockCopy copy;
-  const int32_t today = Today();
+  const int64_t now = Now();
+  const auto today = static_cast<int32_t>(now / kDayUs);
   const auto add = [&](int level, const Span& span, int16_t kind, bool long_frames, const RowSet& rows) {
     const int32_t expires_on = storage::ExpiresOn(level, span, shape.retention);
     if (expires_on <= today || rows.frames.empty()) return;
@@ -214,12 +226,25 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
     }
   };
 
-  int64_t rows_an_hour = kPieceRows;
   for (int64_t day = from_us; day < to_us; day += kDayUs) {
     const Span span{day, day + kDayUs};
-    for (int64_t at = day; at < span.end_us;) {
-      const int64_t hours = std::clamp<int64_t>(kPieceRows / std::max<int64_t>(rows_an_hour, 1), 1, 24);
-      const int64_t until = std::min(span.end_us, at + hours * kHourUs);
+    // Hours are joined as the compactor folds them.
+    const int64_t most_rows =
+        storage::MostFoldedRows({}, storage::kRawLevel, storage::IsSettled(span, now), shape.raw.parts.size());
+    std::array<Piece, 3> pieces{Piece{1, false, shape.raw}, Piece{1, true, shape.raw}, Piece{2, false, shape.raw}};
+    const auto flush = [&](Piece* piece) {
+      if (piece->frames > 0) add(storage::kRawLevel, span, piece->kind, piece->long_frames, piece->merger->Finish());
+      *piece = Piece{piece->kind, piece->long_frames, shape.raw};
+    };
+    const auto join = [&](Piece* piece, const RowSet& rows) {
+      if (rows.frames.empty()) return;
+      if (piece->rows + static_cast<int64_t>(rows.rows()) > most_rows) flush(piece);
+      piece->merger->Add(rows);
+      piece->frames += static_cast<int64_t>(rows.frames.size());
+      piece->rows += static_cast<int64_t>(rows.rows());
+    };
+    for (int64_t at = day; at < span.end_us; at += kHourUs) {
+      const int64_t until = at + kHourUs;
       double started = ThreadSeconds();
       // A frame on the edge of two days belongs to the day that it opens.
       RowSet deltas = source.Deltas(metric, at - 1, until - 1);
@@ -232,14 +257,13 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
         outcome->rows += static_cast<int64_t>(rows->rows());
       }
       CountValues(deltas, &outcome->values[metric.name()]);
-      rows_an_hour = std::max<int64_t>(1, static_cast<int64_t>(deltas.rows()) * kHourUs / (until - at) * 5 / 4);
       if (std::any_of(deltas.frames.begin(), deltas.frames.end(), IsLong)) {
-        add(storage::kRawLevel, span, 1, false, Part(deltas, false));
-        add(storage::kRawLevel, span, 1, true, Part(deltas, true));
+        join(&pieces[0], Part(deltas, false));
+        join(&pieces[1], Part(deltas, true));
       } else {
-        add(storage::kRawLevel, span, 1, false, deltas);
+        join(&pieces[0], deltas);
       }
-      add(storage::kRawLevel, span, 2, false, keyframes);
+      join(&pieces[2], keyframes);
       int64_t starts = at;
       for (const columns::FrameInfo& frame : deltas.frames) starts = std::min(starts, frame.start_us);
       if (!deltas.frames.empty() || !keyframes.frames.empty()) {
@@ -253,10 +277,10 @@ absl::Status Loader::LoadMetric(const SourceModel& source, int32_t source_id, in
         }
       }
       outcome->encode_s += ThreadSeconds() - started;
-      at = until;
     }
-    // Frames of the next day may still begin in this one.
     const double started = ThreadSeconds();
+    for (Piece& piece : pieces) flush(&piece);
+    // Frames of the next day may still begin in this one.
     close(day);
     outcome->encode_s += ThreadSeconds() - started;
     if (copy.bytes() >= kWriteBytes) PGA_RETURN_IF_ERROR(Write(&copy, deadline, outcome));

@@ -14,8 +14,10 @@
 #include "google/protobuf/util/time_util.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
+#include "libs/pg/copy_connection.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/server.h"
@@ -398,6 +400,57 @@ TEST_P(Pgactl, TellsWhatIsStored) {
   }
   EXPECT_THAT(Run({"storage", "-o", "json"}).out, HasSubstr("\"complete\""));
   EXPECT_EQ(Run({"storage", "--sources", "x"}).code, 2);
+}
+
+// By a compactor whose clock is ten minutes ahead, so that nothing has to be held for five.
+TEST(PgactlStorage, NamesWhoHoldsASnapshot) {
+  const std::string database = pga::testing::SharedPostgres()->CreateFreshDatabase("pgactl_holders").value();
+  const auto catalog = catalog::Catalog::Builtin();
+  storage::MigrateOptions migrate;
+  migrate.layout = storage::Layout::kNative;
+  for (const auto& metric : (*catalog)->metrics()) migrate.metrics.push_back(&metric);
+  ASSERT_THAT(storage::MigrateUp(database, storage::Database::kMetrics, migrate), IsOk());
+  const auto soon = [] { return clock::SteadyNow() + absl::Seconds(20); };
+  auto dump = pg::CopyConnection::Connect({.url = database, .application_name = "nightly_dump"}, soon());
+  ASSERT_THAT(dump, IsOk());
+  ASSERT_THAT((*dump)->Exec("GRANT pg_read_all_stats TO pganalytics_maintenance", soon()), IsOk());
+  ASSERT_THAT((*dump)->Exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1", soon()), IsOk());
+
+  metrics::Registry metrics(false);
+  clock::FakeClock later(clock::WallNow() + absl::Minutes(10));
+  token::Verifier verifier;
+  token::RevocationSet revocations;
+  ASSERT_THAT(verifier.SetHmacSecrets({kSecret}), IsOk());
+  revocations.Apply({}, std::numeric_limits<int64_t>::max());
+  rpc::Authenticator authenticator(&verifier, &revocations);
+  compactor::CompactorConfig config;
+  config.metrics_url = log::Secret(database);
+  auto compactor = compactor::CompactorServer::Create(
+                       config, {.metrics = &metrics, .clock = &later, .authenticator = &authenticator})
+                       .value();
+  rpc::Server::Options options;
+  options.name = "suite";
+  options.listen = {"127.0.0.1:0"};
+  options.services = {compactor->services()[0]};
+  auto server = rpc::Server::Start(std::move(options)).value();
+  pga::testing::ScopedTempDir folder;
+  const Environment environment = {{"XDG_CONFIG_HOME", folder.path()},
+                                   {"PGACTL_TOKEN", UserToken(absl::Hours(1))},
+                                   {"PGACTL_COMPACTOR_ADDR", absl::StrCat("127.0.0.1:", server->ports()[0])}};
+  std::string told;
+  const auto storage = [&] {
+    std::ostringstream out, err;
+    RunPgactl({"storage"}, environment, out, err);
+    told = out.str() + err.str();
+    return told;
+  };
+  ASSERT_TRUE(
+      pga::testing::WaitUntil([&] { return storage().find("Backlog: ") != std::string::npos; }, absl::Seconds(60)))
+      << told;
+  EXPECT_THAT(told, HasSubstr("merged frames take room as long as these stand:"));
+  EXPECT_THAT(told, ::testing::ContainsRegex(absl::StrCat("session +nightly_dump +", (*dump)->backend_pid(), " ")));
+  server->Drain(soon());
+  compactor->Drain(soon());
 }
 
 TEST_P(Pgactl, ReportsFreshnessActivityAndHealth) {

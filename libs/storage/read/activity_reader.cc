@@ -143,7 +143,7 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
   size_t edges_found = 0;
   std::map<std::pair<int32_t, int64_t>, std::string> texts;
   std::vector<std::pair<Kind, Seen>> ranked;
-  const absl::Status done = pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored_activity, FindMetric(tx, activity->name()));
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored_blocking, FindMetric(tx, blocking->name()));
 

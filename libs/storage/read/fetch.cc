@@ -6,6 +6,7 @@
 #include "libs/clock/clock.h"
 #include "libs/columns/block.h"
 #include "libs/status/status.h"
+#include "libs/storage/read/expiry.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/read/text.h"
 
@@ -26,8 +27,6 @@ constexpr int64_t kReachOfRaw = kDayMicros + kHourMicros;
 constexpr int64_t kReachOfHours = kDayMicros;
 constexpr int64_t kReachOfDays = 7 * kDayMicros + kHourMicros;
 
-// Blocks that are kept longer than this expire on Mondays (upkeep/span.h).
-constexpr int64_t kDailyExpiries = 60;
 // Spans of one level that are asked for one by one; of more, one statement looks at all between the first and the last.
 constexpr size_t kMostSpans = 4;
 
@@ -57,16 +56,11 @@ enum Field {
   kSlices,
 };
 
-struct Span {
-  int64_t start = 0;
-  int64_t end = 0;
-};
-
 // Neighbouring cells of one level joined.
-std::map<int, std::vector<Span>> SpansOf(const columns::Cells& cells) {
-  std::map<int, std::vector<Span>> spans;
+std::map<int, std::vector<TimeSpan>> SpansOf(const columns::Cells& cells) {
+  std::map<int, std::vector<TimeSpan>> spans;
   for (const Cell& cell : cells) {
-    std::vector<Span>& of_level = spans[cell.level];
+    std::vector<TimeSpan>& of_level = spans[cell.level];
     if (!of_level.empty() && of_level.back().end == cell.start_us) {
       of_level.back().end = cell.end_us;
     } else {
@@ -80,18 +74,9 @@ std::string MicrosText(int64_t us) {
   return TimeText(absl::FromUnixMicros(us));
 }
 
-int64_t DayOf(int64_t us) {
-  return us >= 0 ? us / kDayMicros : -((-us + kDayMicros - 1) / kDayMicros);
-}
-
 std::string DayText(int64_t day) {
   return absl::FormatTime("%Y-%m-%d", absl::FromUnixMicros(day * kDayMicros), absl::UTCTimeZone());
 }
-
-// Under which retentions blocks of the metrics may have been written (metrics.catalog_metric), in days.
-struct Kept {
-  int64_t raw_least = 0, raw_most = 0, daily_least = 0, daily_most = 0;
-};
 
 // nullopt when that is not known of all of them.
 absl::StatusOr<std::optional<Kept>> FindKept(pg::ReadTransaction& tx, const std::string& metric_ids) {
@@ -110,27 +95,6 @@ absl::StatusOr<std::optional<Kept>> FindKept(pg::ReadTransaction& tx, const std:
         return absl::OkStatus();
       }));
   return unknown != 0 ? std::nullopt : std::optional<Kept>(kept);
-}
-
-// Days on which the blocks of a level that reach into a span expire. Each day is a table of its own, and a table that
-// is not named costs nothing.
-struct Expiry {
-  int64_t first = 0;
-  std::optional<int64_t> last;
-};
-
-Expiry ExpiryOf(int level, bool long_blocks, const Span& span, const std::optional<Kept>& kept, int64_t today) {
-  // Nothing expires before it was.
-  if (!kept) return {DayOf(span.start) - 1, std::nullopt};
-  const bool daily = level >= 2;
-  const int64_t most = daily ? kept->daily_most : kept->raw_most;
-  // Blocks are of one UTC day, at daily levels of a week; a week of a zone is not one of UTC. A day more on each side.
-  int64_t behind = DayOf(span.end + kHourMicros) + (daily ? 8 : 1);
-  // Long frames may end at any time after the span, up to the present.
-  if (long_blocks) behind = std::max(behind, today + 2);
-  return {DayOf(span.start) + (daily ? kept->daily_least : kept->raw_least),
-          // What came when it had expired already is kept until the day after.
-          std::max(behind + 1 + most + (most > kDailyExpiries ? 6 : 0), today + 2)};
 }
 
 Shape Chosen(Shape shape, const std::vector<ColumnId>& wanted) {
@@ -308,7 +272,7 @@ class SpecSql {
 
   // Which blocks of a level: what reaches into the span, and further conditions.
   struct Choice {
-    Span span;
+    TimeSpan span;
     std::string part, more;
   };
 
@@ -318,6 +282,7 @@ class SpecSql {
       *part = " AND b.part = 0";
       return "false";
     }
+    if (spec_.first_parts) *part = " AND b.part = 0";
     if (!spec_.located) return "true";
     std::string keys = "{";
     std::vector<int32_t> of;
@@ -330,14 +295,14 @@ class SpecSql {
         Cat("coalesce((SELECT bool_or(coalesce(k BETWEEN b.locate_min AND b.locate_max, true)) FROM unnest(",
             Add(std::move(keys), "bytea[]"), ", ", Add(ArrayOf(of), "int4[]"),
             ") AS t(k, s) WHERE s IN (0, b.source_id)), false)");
-    *part = spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")");
+    AppendTo(part, spec_.located_only ? Cat(" AND ", chosen) : Cat(" AND (b.part = 0 OR ", chosen, ")"));
     return chosen;
   }
 
-  std::string OneOf(const std::vector<Span>& spans) {
+  std::string OneOf(const std::vector<TimeSpan>& spans) {
     std::string starts = "{";
     std::string ends = "{";
-    for (const Span& span : spans) {
+    for (const TimeSpan& span : spans) {
       AppendTo(&starts, starts.size() > 1 ? "," : "", "\"", MicrosText(span.start), "\"");
       AppendTo(&ends, ends.size() > 1 ? "," : "", "\"", MicrosText(span.end), "\"");
     }
@@ -495,8 +460,8 @@ class Opener {
       const auto choose = [&](const std::vector<columns::FrameInfo>& of, columns::FrameUse* use) {
         return spec_.sums->UseOf(out->level, of, use);
       };
-      PGA_ASSIGN_OR_RETURN(out->summed,
-                           columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows, &out->sums));
+      PGA_ASSIGN_OR_RETURN(out->summed, columns::SumBlock(shape, block, spec_.sums->columns(), choose, &out->rows,
+                                                          &out->sums, spec_.sum_kind));
     }
     if (!out->summed) PGA_RETURN_IF_ERROR(columns::OpenBlock(shape, block, &out->rows));
     // What is said of frames is said in the first part.

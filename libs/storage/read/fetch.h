@@ -46,12 +46,15 @@ struct FetchSpec {
   std::optional<std::vector<Located>> located;
   // Blocks without a located series do not come at all.
   bool located_only = false;
+  // Of a row set that is several blocks only the first; its frames say of how many rows they are in all blocks.
+  bool first_parts = false;
   // RowSet::row_last_us is wanted; else it holds zeros.
   bool instants = false;
   // Rows in order of source, keyframes before deltas; else in any order.
   bool by_source = false;
   // Blocks come summed where their sums per series are all that these want to know of them.
   const columns::CounterSums* sums = nullptr;
+  columns::SumKind sum_kind = columns::SumKind::kAll;
 };
 
 // What was fetched at a time. At raw, a frame with FrameInfo::frames == 0 is a further part of another one.

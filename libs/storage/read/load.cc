@@ -86,6 +86,31 @@ absl::Status FetchIncreases(pg::ReadTransaction& tx, const MetricRead& read, con
   });
 }
 
+// Adds up the groups of one source after the other.
+absl::Status FetchRanking(pg::ReadTransaction& tx, const FetchSpec& spec, const TopOrder& by, size_t limit,
+                          columns::CounterSums* candidates) {
+  std::optional<int32_t> source;
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    if (source && *source != fetched.source_id) candidates->KeepTop(by.sum, by.divisor, limit);
+    source = fetched.source_id;
+    if (fetched.summed) {
+      candidates->AddSeries(fetched.source_id, &fetched.rows, &fetched.sums);
+    } else {
+      candidates->Add(fetched.source_id, fetched.level, fetched.rows);
+    }
+    return absl::OkStatus();
+  }));
+  candidates->KeepTop(by.sum, by.divisor, limit);
+  return absl::OkStatus();
+}
+
+// Whether the figure of a group is known and above 0.
+bool IsPositive(const columns::GroupRow& row, const TopOrder& by) {
+  double sum = 0;
+  for (const int index : by.sum) sum += row.values[static_cast<size_t>(index)].value_or(0);
+  return by.divisor < 0 ? sum > 0 : sum * row.values[static_cast<size_t>(by.divisor)].value_or(0) > 0;
+}
+
 std::vector<ColumnId> IdsOfColumns(const Metric& metric, const std::vector<const Column*>& columns) {
   std::vector<ColumnId> ids;
   for (const Column* column : columns) ids.push_back(IdOf(metric, *column));
@@ -146,27 +171,23 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   columns::Grouping bare = grouping;
   bare.infos.clear();
   const std::vector<ColumnId> ordering_ids = IdsOfColumns(*read.metric, ordering);
-  columns::CounterSums candidates(cells, ordering_ids, bare, filters);
-  // One source after the other, so that the statements of one are in memory at a time.
   FetchSpec ranking = IncreaseSpec(read, cells, ordering_ids, bare);
+  // One source after the other, so that the statements of one are in memory at a time.
   ranking.by_source = true;
-  ranking.sums = &candidates;
-  std::optional<int32_t> source;
-  PGA_RETURN_IF_ERROR(FetchRows(tx, ranking, [&](Fetched& fetched) {
-    if (source && *source != fetched.source_id) candidates.KeepTop(by.sum, by.divisor, static_cast<size_t>(limit));
-    source = fetched.source_id;
-    if (fetched.summed) {
-      candidates.AddSeries(fetched.source_id, fetched.rows, fetched.sums);
-    } else {
-      candidates.Add(fetched.source_id, fetched.level, fetched.rows);
+  std::vector<columns::GroupRow> first;
+  for (const auto kind : {columns::SumKind::kOthersThanZero, columns::SumKind::kAll}) {
+    columns::CounterSums candidates(cells, ordering_ids, bare, filters);
+    ranking.sums = &candidates;
+    ranking.sum_kind = kind;
+    PGA_RETURN_IF_ERROR(FetchRanking(tx, ranking, by, static_cast<size_t>(limit), &candidates));
+    if (candidates.exceeded()) {
+      return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
+                                            " groups to compare; name fewer sources or a shorter range"));
     }
-    return absl::OkStatus();
-  }));
-  if (candidates.exceeded()) {
-    return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
-                                          " groups to compare; name fewer sources or a shorter range"));
+    first = candidates.Top(by.sum, by.divisor, static_cast<size_t>(limit));
+    // Of what is 0 all are wanted only where there is too little else.
+    if (first.size() == static_cast<size_t>(limit) && IsPositive(first.back(), by)) break;
   }
-  const std::vector<columns::GroupRow> first = candidates.Top(by.sum, by.divisor, static_cast<size_t>(limit));
   if (first.empty()) return first;
 
   MetricRead rest = read;
@@ -248,8 +269,16 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransa
   spec.keyframes = true;
   columns::internal::Groups groups(grouping);
   const columns::internal::CellTable table(cells);
+  // Where all series of a scope are one, it is enough to know which scopes have any.
+  spec.first_parts = spec.raw.empty();
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
     if (groups.full()) return absl::OkStatus();
+    if (spec.first_parts) {
+      for (const columns::FrameInfo& frame : fetched.rows.frames) {
+        if (frame.rows > 0 && table.Holding(frame.end_us) >= 0) groups.Of(fetched.source_id, frame.scope, {});
+      }
+      return absl::OkStatus();
+    }
     const std::vector<uint8_t> kept = columns::KeepRows(filters, fetched.rows);
     columns::internal::Groups::Rows rows(&groups, fetched.source_id, fetched.rows);
     for (size_t row = 0; row < kept.size(); ++row) {

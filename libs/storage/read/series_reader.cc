@@ -216,7 +216,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
 
   MetricRows loaded;
   std::vector<GroupRow> unchanged;
-  const absl::Status done = pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     read.metric_id = stored.id;
     PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), stored.zone, now));

@@ -60,6 +60,12 @@ class SourceReader {
   pg::ReadPool* reads_;
 };
 
+// Questions about more sources than these are wide: they cost more than others would wait for.
+inline constexpr size_t kMostNarrowSources = 4;
+inline pg::Width WidthOf(const std::vector<SourceRef>& sources) {
+  return sources.size() > kMostNarrowSources ? pg::Width::kWide : pg::Width::kNarrow;
+}
+
 // Ids for array parameters.
 std::vector<int32_t> IdsOf(const std::vector<SourceRef>& sources);
 

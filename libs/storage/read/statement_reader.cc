@@ -150,7 +150,7 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
 
   std::map<int32_t, SourceRef> sources;
   for (const SourceRef& source : query.sources) sources[source.id] = source;
-  PGA_RETURN_IF_ERROR(pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+  PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     read.metric_id = stored.id;
     PGA_ASSIGN_OR_RETURN(const std::vector<columns::GroupRow> rows,

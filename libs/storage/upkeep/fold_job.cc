@@ -18,8 +18,8 @@ namespace {
 
 // Each this many rounds all spans are looked at.
 constexpr int64_t kFullRound = 6;
-// Rows of buckets join when they are folded, so more may go in.
-constexpr int64_t kBucketRows = 2;
+// Buckets and settled days hold this many times the rows.
+constexpr int64_t kMoreRows = 2;
 // How far back the usual rounds look: raw and hours, days.
 constexpr int64_t kRecentHours = 3 * kDayMicros;
 constexpr int64_t kRecentDays = 15 * kDayMicros;
@@ -99,19 +99,41 @@ struct Choice {
   std::string times;
 };
 
-// The smallest first: a large piece is not written again for the sake of a few rows. Fewer than two pieces when nothing
-// is to be done.
-Choice Choose(const SpanKey& span, std::vector<Pieces> pieces, const FoldOptions& options) {
+// Neighbours in time, so that a question about an hour finds it in one piece: of the runs that fit the one with most
+// pieces, then that with fewest rows, since a large piece is not to be written again for the sake of a few rows. Fewer
+// than two pieces when nothing is to be done.
+Choice Choose(std::vector<Pieces> pieces, int64_t most_pieces, int64_t most_rows) {
   const int64_t count = std::accumulate(pieces.begin(), pieces.end(), int64_t{0},
                                         [](int64_t sum, const Pieces& of) { return sum + of.count; });
   Choice choice;
-  if (count <= options.max_pieces) return choice;
-  std::sort(pieces.begin(), pieces.end(), [](const Pieces& a, const Pieces& b) { return a.rows < b.rows; });
-  const int64_t limit = options.max_rows * (span.level == kRawLevel ? 1 : kBucketRows);
-  for (const Pieces& next : pieces) {
-    if (choice.rows + next.rows > limit) break;
-    choice.rows += next.rows;
-    choice.pieces += next.count;
+  if (count <= most_pieces) return choice;
+  std::sort(pieces.begin(), pieces.end(), [](const Pieces& a, const Pieces& b) {
+    return std::tie(a.first_us, a.last_us, a.starts_us) < std::tie(b.first_us, b.last_us, b.starts_us);
+  });
+  size_t begin = 0, end = 0;
+  int64_t run_rows = 0, run_pieces = 0;
+  size_t behind = 0;
+  for (size_t first = 0; first < pieces.size(); ++first) {
+    while (behind < pieces.size() && run_rows + pieces[behind].rows <= most_rows) {
+      run_rows += pieces[behind].rows;
+      run_pieces += pieces[behind].count;
+      ++behind;
+    }
+    if (run_pieces > choice.pieces || (run_pieces == choice.pieces && run_rows < choice.rows)) {
+      choice.pieces = run_pieces;
+      choice.rows = run_rows;
+      begin = first;
+      end = behind;
+    }
+    if (behind == first) {
+      ++behind;  // more rows than may be joined
+      continue;
+    }
+    run_rows -= pieces[first].rows;
+    run_pieces -= pieces[first].count;
+  }
+  for (size_t i = begin; i < end; ++i) {
+    const Pieces& next = pieces[i];
     absl::StrAppend(&choice.times, choice.times.empty() ? "(" : ", (", TimeLiteral(next.starts_us), "::timestamptz, ",
                     TimeLiteral(next.first_us), "::timestamptz, ", TimeLiteral(next.last_us), "::timestamptz)");
   }
@@ -149,6 +171,15 @@ absl::Status FoldSpan(const JobRun& run, const PieceKey& key, const columns::Sha
 }
 
 }  // namespace
+
+bool IsSettled(const Span& span, int64_t now_us) {
+  return span.end_us + kDayMicros <= now_us;
+}
+
+int64_t MostFoldedRows(const FoldOptions& options, int level, bool settled, size_t columns) {
+  const int64_t rows = options.max_rows * (level == kRawLevel && !settled ? 1 : kMoreRows);
+  return std::max<int64_t>(std::min(rows, options.max_values / static_cast<int64_t>(std::max<size_t>(columns, 1))), 1);
+}
 
 void FoldHints::Written(const SourceMetric& key) {
   absl::MutexLock lock(&mutex_);
@@ -229,11 +260,15 @@ absl::Status FoldJob::FoldMetric(const JobRun& run, const SourceMetric& key, boo
     PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const MetricShapes> metrics, run.metrics->Get(connection, deadline));
     const std::shared_ptr<const MetricShape> metric = metrics->Find(key.second);
     if (metric == nullptr) return absl::NotFoundError("the metric's definition is not there");
-    PGA_ASSIGN_OR_RETURN(const Spans spans,
-                         FindSpans(connection, BlocksOf(of_metric, *metric, metrics->zone, NowMicros(clock_), all),
-                                   metrics->zone, deadline));
+    const int64_t now_us = NowMicros(clock_);
+    PGA_ASSIGN_OR_RETURN(
+        const Spans spans,
+        FindSpans(connection, BlocksOf(of_metric, *metric, metrics->zone, now_us, all), metrics->zone, deadline));
     for (const auto& [span, pieces] : spans) {
-      const Choice choice = Choose(span, pieces, options_);
+      const bool settled = IsSettled(span.span, now_us);
+      const Choice choice =
+          Choose(pieces, settled ? 1 : options_.max_pieces,
+                 MostFoldedRows(options_, span.level, settled, metric->ShapeOf(span.level).parts.size()));
       if (choice.pieces < 2 || run.Over()) continue;
       PGA_RETURN_IF_ERROR(FoldSpan(run,
                                    {.expires_on = span.expires_on,

@@ -1,5 +1,7 @@
-// Pieces of one span become fewer: where a source's metric has more than four pieces of a level, kind and span, small
-// ones are taken by DELETE ... RETURNING, joined, and written as one piece in the same transaction.
+// Pieces of one span become fewer: where a source's metric has more than four pieces of a level, kind and span,
+// neighbours are taken by DELETE ... RETURNING, joined, and written as one piece in the same transaction. A span that
+// is over for a day is settled: its pieces are joined to as few as their rows allow, which may be twice as many as
+// before.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +18,22 @@
 namespace pga::storage {
 
 struct FoldOptions {
-  // Pieces of a span that may stand beside each other.
+  // Pieces of a span that may stand beside each other before it is settled.
   int64_t max_pieces = 4;
-  // Rows of a joined piece.
+  // Rows of a joined piece of a day that is not settled; a question about an hour decodes one. Of settled days and of
+  // buckets, which join when they are folded, twice as many.
   int64_t max_rows = 65'536;
+  // Values (rows x columns) of a joined piece, which bounds the memory of a fold: about 30 bytes each at the peak.
+  int64_t max_values = 8'000'000;
   // How long one look at every source's metric takes; most looks see the last days alone, each sixth sees all.
   absl::Duration cycle = absl::Hours(4);
 };
+
+// Whether nothing but late frames comes to the span any more: it ended a day ago or more.
+bool IsSettled(const Span& span, int64_t now_us);
+
+// Most rows of a joined piece of the span with `columns` columns; at least 1.
+int64_t MostFoldedRows(const FoldOptions& options, int level, bool settled, size_t columns);
 
 // Where merges have written pieces, so that folding begins there. Thread-safe.
 class FoldHints {

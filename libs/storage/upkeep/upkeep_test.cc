@@ -205,6 +205,71 @@ TEST_F(UpkeepTest, AFoldedPieceStaysBelowItsRows) {
   EXPECT_LT(database_->Number("SELECT count(*) FROM metrics.block WHERE level = 0"), 7);
 }
 
+TEST_F(UpkeepTest, ADayThatIsSettledFoldsIntoFewerAndLargerPieces) {
+  const absl::Time day = Today() - absl::Hours(48);
+  UpkeepOptions options = Options();
+  options.fold.max_rows = 1000;
+  for (int round = 0; round < 8; ++round) {
+    database_->Store(Minutes(source_, first_, day + absl::Hours(round) + absl::Minutes(1), 60, 6, 3 + round));
+    Merge(day + absl::Hours(24));
+  }
+  const int64_t rows = database_->Sums().rows;
+  const auto pieces_after_fold_at = [&](absl::Time now) {
+    clock_.SetNow(now);
+    auto upkeep = Upkeep::Create(options);
+    EXPECT_TRUE(upkeep->RunJob(UpkeepJob::kFold, true).ok());
+    ExpectExact(database_->Sums());
+    EXPECT_EQ(database_->Sums().rows, rows);
+    // Neighbours were joined: no piece reaches into another.
+    EXPECT_EQ(
+        database_->Number("SELECT count(*) FROM metrics.block a JOIN metrics.block b ON a.level = 0 AND b.level = "
+                          "0 AND a.first < b.first AND b.first <= a.last"),
+        0);
+    return database_->Number("SELECT count(*) FROM metrics.block WHERE level = 0");
+  };
+  EXPECT_EQ(pieces_after_fold_at(Today() - absl::Seconds(1)), 4);
+  EXPECT_LE(database_->Number("SELECT max(rows) FROM metrics.block WHERE level = 0"), 1000);
+  EXPECT_EQ(pieces_after_fold_at(Today()), 2);
+  EXPECT_LE(database_->Number("SELECT max(rows) FROM metrics.block WHERE level = 0"), 2000);
+  const int64_t newest = database_->Number("SELECT max(xmin::text::int8) FROM metrics.block");
+  EXPECT_EQ(pieces_after_fold_at(Today() + absl::Hours(1)), 2);
+  EXPECT_EQ(database_->Number("SELECT max(xmin::text::int8) FROM metrics.block"), newest);
+}
+
+TEST_F(UpkeepTest, FoldsOfRandomPiecesKeepEveryRowAndEnd) {
+  const absl::Time day = Today() - absl::Hours(48);
+  std::mt19937_64 random(11);
+  UpkeepOptions options = Options();
+  options.fold.max_rows = 700;
+  for (int round = 0; round < 24; ++round) {
+    const auto at = static_cast<int64_t>(random() % (23 * 60));
+    const int minutes = 1 + static_cast<int>(random() % 50);
+    const int rows = 1 + static_cast<int>(random() % 30);
+    database_->Store(Minutes(source_, first_, day + absl::Minutes(at) + absl::Seconds(18) + absl::Milliseconds(round),
+                             minutes, rows, random()));
+    const bool settled = random() % 3 == 0;
+    Merge(settled ? Today() + absl::Hours(1) : Today() - absl::Hours(1));
+    const int64_t before = database_->Sums().rows;
+    auto upkeep = Upkeep::Create(options);
+    if (random() % 2 == 0) {
+      ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kFold, true).ok());
+    }
+    ExpectExact(database_->Sums());
+    EXPECT_EQ(database_->Sums().rows, before);
+  }
+  clock_.SetNow(Today());
+  auto upkeep = Upkeep::Create(options);
+  ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kFold, true).ok());
+  ExpectExact(database_->Sums());
+  // No two neighbours would fit into one piece.
+  EXPECT_EQ(
+      database_->Number("SELECT count(*) FROM (SELECT rows + lead(rows) OVER (ORDER BY first, last, starts) AS two "
+                        "FROM metrics.block WHERE level = 0 AND NOT long AND expires_on = (SELECT max(expires_on) "
+                        "FROM metrics.block WHERE level = 0)) p WHERE two <= 1400"),
+      0);
+  EXPECT_EQ(database_->Number("SELECT count(*) - count(DISTINCT expires_on) FROM metrics.block WHERE level = 1"), 0);
+}
+
 TEST_F(UpkeepTest, LongFramesHavePiecesOfTheirOwn) {
   TestFrame outage;
   outage.source = source_;
@@ -550,6 +615,19 @@ TEST_F(UpkeepTest, StoppingEndsARunningStatement) {
   const clock::SteadyTime begun = clock::SteadyNow();
   upkeep->Stop();
   EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(4));
+}
+
+TEST(FoldRowsTest, SettledDaysAndBucketsHoldTwiceTheRowsAsFarAsValuesAllow) {
+  const Span span{0, kDayMicros};
+  EXPECT_FALSE(IsSettled(span, 2 * kDayMicros - 1));
+  EXPECT_TRUE(IsSettled(span, 2 * kDayMicros));
+  const FoldOptions options{.max_rows = 1000, .max_values = 30'000};
+  EXPECT_EQ(MostFoldedRows(options, kRawLevel, false, 10), 1000);
+  EXPECT_EQ(MostFoldedRows(options, kRawLevel, true, 10), 2000);
+  EXPECT_EQ(MostFoldedRows(options, kHourLevel, false, 10), 2000);
+  EXPECT_EQ(MostFoldedRows(options, kDayLevel, true, 20), 1500);
+  EXPECT_EQ(MostFoldedRows(options, kRawLevel, true, 0), 2000);
+  EXPECT_EQ(MostFoldedRows(options, kRawLevel, true, 40'000), 1);
 }
 
 TEST(SpanTest, SpansAndTheirEnds) {
