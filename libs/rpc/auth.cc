@@ -119,7 +119,10 @@ absl::StatusOr<token::Principal> Authenticator::Admit(std::string_view full_meth
   absl::Status verdict = principal.status();
   if (verdict.ok()) verdict = Authorize(full_method, *principal, has_secret);
   if (verdict.ok()) verdict = CheckRevoked(*principal, deadline, may_wait);
-  if (verdict.ok()) return principal;
+  if (verdict.ok()) {
+    if (!principal->api_token.empty()) token_uses_.Note(principal->api_token, clock_->Now());
+    return principal;
+  }
   if (needs_no_identity) return token::Principal();
   return verdict;
 }

@@ -16,6 +16,7 @@
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/services.h"
+#include "libs/token/uses.h"
 #include "libs/token/verifier.h"
 
 namespace pga::rpc {
@@ -75,6 +76,9 @@ class Authenticator {
   // believed. Services show the same token for minutes, so a good one is remembered until it expires.
   const token::ServiceRow* ServiceOf(std::string_view authorization) const;
 
+  // Which API tokens were let in, for their owners to see.
+  token::Uses* token_uses() const { return &token_uses_; }
+
   // Whether Authenticate costs no public-key operation for this value of "authorization"; for limits that are asked
   // before strangers may cost one.
   bool AuthenticatesCheaply(std::string_view authorization) const;
@@ -91,6 +95,7 @@ class Authenticator {
     const token::ServiceRow* service = nullptr;
     absl::Time expires_at;
   };
+  mutable token::Uses token_uses_;
   // Verified service tokens; a handful, emptied when it is more.
   mutable absl::flat_hash_map<std::string, ServiceToken> service_tokens_ ABSL_GUARDED_BY(mutex_);
 };

@@ -31,6 +31,7 @@ struct ServiceHost::Parts {
   std::optional<JwksWatcher> keys;
   std::optional<RevocationWatcher> revocation_watcher;
   std::optional<Authenticator> authenticator;
+  std::unique_ptr<exec::PeriodicTask> token_uses;
   std::unique_ptr<metrics::Exposer> exposer;
 };
 
@@ -177,6 +178,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   parts.authenticator.emplace(
       &parts.verifier, &parts.revocations,
       Authenticator::Hooks{.check_revocation = MakeRevocationCheck(auth, parts.identity.get())});
+  parts.token_uses = TellTokenUses(auth, parts.identity.get(), &*parts.authenticator);
 
   Server::Options options;
   options.name = program.name;

@@ -27,7 +27,7 @@ bool IsCollectorId(std::string_view id);
 struct Principal {
   enum Kind { kAnonymous, kUser, kCollector, kService };
   Kind kind = kAnonymous;
-  // "user:7", "collector:<id>", "service:query"; empty when anonymous. Revocations name it.
+  // "user:7", "token:<id>", "collector:<id>", "service:query"; empty when anonymous. Revocations name it.
   std::string subject;
 
   // People.
@@ -36,6 +36,10 @@ struct Principal {
   std::string role;
   // Whether query texts may be read; a right of its own, so that a token can be made without it.
   bool query_texts = true;
+
+  // Id of the API token that a program shows instead of a person's sign-in; empty for people. user_id is then the
+  // person who made it, and username its name.
+  std::string api_token;
 
   // Collectors.
   std::string collector_id;
@@ -78,6 +82,7 @@ bool Allow(const Principal& principal, const Access& access, std::string_view gr
 
 // Subjects as they stand in tokens and revocations.
 std::string UserSubject(int32_t user_id);
+std::string ApiTokenSubject(std::string_view id);
 std::string CollectorSubject(std::string_view collector_id);
 std::string ServiceSubject(std::string_view service);
 

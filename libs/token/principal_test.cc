@@ -80,6 +80,13 @@ TEST(Groups, LimitPeopleAndCollectors) {
   EXPECT_TRUE(Allow(Service("query"), {.services = ServiceBit("query")}, "payments"));
 }
 
+TEST(CollectorIds, AreNoPaths) {
+  for (const char* good : {"a", "db-1.example.com", "_x", "0190-aa"}) EXPECT_TRUE(IsCollectorId(good)) << good;
+  for (const char* odd : {"", ".", "..", "-rf", ".hidden", "a/b", "a b", "\xC3\xA9"})
+    EXPECT_FALSE(IsCollectorId(odd)) << odd;
+  EXPECT_FALSE(IsCollectorId(std::string(64, 'a')));
+}
+
 TEST(Roles, AreNamedOneWay) {
   for (const Role role : {Role::kViewer, Role::kUser, Role::kAdmin}) EXPECT_EQ(ParseRole(RoleName(role)), role);
   for (const char* odd : {"", "ADMIN", "root", "admin ", "viewer\n"}) EXPECT_EQ(ParseRole(odd), Role::kNone);

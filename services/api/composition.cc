@@ -19,6 +19,7 @@
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
 #include "libs/pg/pool.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/server.h"
 #include "libs/rpc/service_host.h"
@@ -71,6 +72,8 @@ struct Shared {
   token::Verifier verifier;
   token::RevocationSet revocations;
   std::optional<rpc::Authenticator> authenticator;
+  // One allowance for a caller, whether it comes by HTTP or by gRPC.
+  retry::RateLimiter rates{clock::Clock::Real()};
   // Set by the first service, before the first call is served.
   auth::AuthServer* auth = nullptr;
   gateway::GatewayService* gateway = nullptr;
@@ -163,6 +166,7 @@ absl::StatusOr<rpc::RunningService> MakeIngest(const Surroundings& around, rpc::
   options->limits.collector_per_minute = door.rate_limit_collector_per_minute;
   options->authenticator = &*shared.authenticator;
   options->metrics = &shared.metrics;
+  options->rates = &shared.rates;
   if (door.tls_enabled) {
     options->tls.enabled = true;
     options->tls.cert_path = door.tls_cert_path;
@@ -188,6 +192,7 @@ absl::StatusOr<rpc::RunningService> MakeGateway(const Surroundings& around, rpc:
   deps.clock = clock::Clock::Real();
   deps.verifier = &shared.verifier;
   deps.revocations = &shared.revocations;
+  deps.rates = &shared.rates;
   for (const token::ServiceRow& row : token::kServices) {
     if (!row.package.empty()) deps.channels.emplace_back(row.package, around.Channel(row.name));
   }

@@ -5,12 +5,12 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "libs/token/keys.h"
+#include "services/auth/address.h"
 #include "services/auth/digest.h"
 #include "services/auth/rules.h"
 
@@ -82,7 +82,9 @@ clock::SteadyTime Accounts::HashDeadline(const Caller& caller) const {
 absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher::Slot& slot,
                                      std::string_view account_hash, const std::optional<UserRecord>& user,
                                      const std::string& password, const char* action, const char* message) {
-  PGA_ASSIGN_OR_RETURN(const LoginAttempt attempt, store_->BeginAttempt(account_hash, clock_->Now(), caller.deadline));
+  PGA_ASSIGN_OR_RETURN(const LoginAttempt attempt,
+                       store_->BeginAttempt(account_hash, user.has_value() ? user->id : 0, AddressOf(caller.ip_address),
+                                            clock_->Now(), caller.deadline));
   AuditEntry audit = AuditOf(caller, action, "user", user.has_value() ? absl::StrCat(user->id) : "");
   if (user.has_value()) audit.user_id = user->id;
   if (!attempt.allowed) {
@@ -137,7 +139,7 @@ absl::StatusOr<SignedIn> Accounts::TryLogin(const Caller& caller, const std::str
   session.token_hash = TokenHash(refresh_id);
   session.created_at = now;
   session.expires_at = now + options_.session_lifetime;
-  session.ip_address = caller.ip_address;
+  session.ip_address = AddressOf(caller.ip_address);
   AuditEntry audit = AuditOf(caller, "login", "user", absl::StrCat(user->id));
   audit.actor = token::UserSubject(user->id);
   audit.user_id = user->id;
@@ -214,6 +216,9 @@ absl::Status Accounts::Logout(const Caller& caller, const std::string& refresh_t
 absl::Status Accounts::ChangePassword(const Caller& caller, const std::string& old_password,
                                       const std::string& new_password) {
   const int32_t id = caller.principal.user_id;
+  if (!caller.principal.api_token.empty()) {
+    return status::WithReason(absl::PermissionDeniedError("An API token changes no password; sign in"), "API_TOKEN");
+  }
   PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> user, store_->FindUser(id, caller.deadline));
   if (!user.has_value()) return absl::UnauthenticatedError("User not found");
   if (old_password.empty()) return absl::InvalidArgumentError("old_password and new_password are required");

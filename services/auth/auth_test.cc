@@ -35,6 +35,7 @@
 #include "services/auth/people_commands.h"
 #include "services/auth/pg_auth_store.h"
 #include "services/auth/refusals.h"
+#include "services/auth/rules.h"
 #include "services/auth/server.h"
 #include "services/auth/service_secrets.h"
 
@@ -178,6 +179,19 @@ class AuthTest : public ::testing::Test {
     request.set_password(password);
     return Call(&v1::AuthService::Stub::Login, request);
   }
+  // As the gateway passes it on for a client of that address.
+  absl::StatusOr<v1::LoginResponse> LoginFrom(const std::string& address, const std::string& username,
+                                              const std::string& password) {
+    v1::LoginRequest request;
+    request.set_username(username);
+    request.set_password(password);
+    if (gateway_ == nullptr) {
+      gateway_ = rpc::ServiceIdentity::Local(instance_->server->signer(), "gateway", &clock_);
+    }
+    rpc::CallOptions options = Options();
+    options.metadata = {{rpc::kForwardedFor, address}, {rpc::kServiceAuthorization, "Bearer " + gateway_->Token()}};
+    return rpc::Call(*instance_->auth, &v1::AuthService::Stub::Login, request, options);
+  }
   absl::StatusOr<v1::LoginResponse> Refresh(const std::string& token) {
     v1::RefreshRequest request;
     request.set_refresh_token(token);
@@ -275,6 +289,7 @@ class AuthTest : public ::testing::Test {
 
   testing::ScopedTempDir state_;
   testing::ScopedTempDir service_secrets_;
+  std::unique_ptr<rpc::ServiceIdentity> gateway_;
   AuthConfig config_;
   std::unique_ptr<Instance> instance_;
 };
@@ -315,6 +330,42 @@ TEST_F(AuthTest, UnknownUserWrongPasswordAndInactiveAccountLookTheSame) {
   EXPECT_EQ(ReasonOf(unknown), ReasonOf(inactive));
   EXPECT_THAT(Login("", "x"), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_EQ(Count("audit_log WHERE action = 'login' AND outcome = 'refused'"), 3);
+}
+
+// Passwords guessed from elsewhere lock the guesser's address, and strangers all together, but not where the account
+// signs in from.
+TEST_F(AuthTest, NobodyLocksTheOwnerOut) {
+  Start();
+  const std::string home = "198.51.100.7";
+  ASSERT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  for (int i = 0; i < kFailuresBeforeLock; ++i) {
+    EXPECT_THAT(LoginFrom("203.0.113.1", "admin", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_EQ(ReasonOf(LoginFrom("203.0.113.1", "admin", kAdminPassword).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(LoginFrom("203.0.113.2", "admin", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  // One guess a time from many addresses.
+  absl::Status last;
+  int guesses = 0;
+  while (!absl::IsResourceExhausted(last) && ++guesses < 2 * kFailuresOfStrangersBeforeLock) {
+    last = LoginFrom(absl::StrCat("192.0.2.", guesses % 250), "admin", "wrong").status();
+  }
+  EXPECT_LE(guesses, kFailuresOfStrangersBeforeLock + 1);
+  EXPECT_EQ(ReasonOf(LoginFrom("203.0.113.9", "admin", kAdminPassword).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  EXPECT_THAT(LoginFrom("203.0.113.9", "admin", kAdminPassword), IsOk()) << "the owner's sign-in ends it";
+}
+
+// All spellings of a name are counted as one account, and no other name is taken for it.
+TEST_F(AuthTest, FailuresAreCountedByTheNameThatIsFound) {
+  Start();
+  ASSERT_THAT(CreateUser(Admin().token(), "kira", "viewer"), IsOk());
+  const std::string password = "a password of kira";
+  for (int i = 0; i < kFailuresBeforeLock; ++i) {
+    EXPECT_THAT(Login(i % 2 == 0 ? "kira" : "KIRA", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_EQ(ReasonOf(Login("Kira", password).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(Login("\xE2\x84\xAAira", password), StatusIs(absl::StatusCode::kUnauthenticated)) << "with a Kelvin sign";
 }
 
 TEST_F(AuthTest, LocksAnAccountAfterTenFailuresForAWhile) {
@@ -771,6 +822,54 @@ TEST_F(AuthTest, RegistrationSecretsAreShownOnceAndKeptAsHashes) {
     EXPECT_THAT(Call(&v1::AuthService::Stub::DeleteRegistrationSecret, remove, admin),
                 StatusIs(absl::StatusCode::kNotFound));
   }
+}
+
+// One secret, one collector, unless it was made for many; in the place of a collector at work only a secret that was
+// made for it.
+TEST_F(AuthTest, RegistrationSecretIsOfOneCollector) {
+  Start();
+  const std::string admin = Admin().token();
+  const auto make = [&](const std::string& name, const std::string& collector, bool for_many) {
+    v1::CreateRegistrationSecretRequest create;
+    create.set_name(name);
+    create.set_collector_id(collector);
+    create.set_for_many(for_many);
+    const auto created = Call(&v1::AuthService::Stub::CreateRegistrationSecret, create, admin);
+    EXPECT_THAT(created, IsOk());
+    return created.ok() ? created->secret_value() : "";
+  };
+  const auto use = [&](const std::string& secret, const std::string& collector, bool replaces = false) {
+    v1::UseRegistrationSecretRequest request;
+    request.set_secret(secret);
+    request.set_collector_id(collector);
+    request.set_replaces(replaces);
+    const absl::Status status = Call(&v1::IdentityService::Stub::UseRegistrationSecret, request).status();
+    return status.ok() ? std::string("ok") : status::ReasonOf(status);
+  };
+  const std::string one = make("one", "", false);
+  EXPECT_EQ(use(one, "at-work", true), "COLLECTOR_EXISTS");
+  EXPECT_EQ(use(one, "a"), "ok") << "what was refused does not bind it";
+  EXPECT_EQ(use(one, "a"), "ok") << "an answer may be lost";
+  EXPECT_EQ(use(one, "b"), "REGISTRATION_SECRET_OF_ANOTHER");
+  EXPECT_EQ(use(one, "a", true), "COLLECTOR_EXISTS") << "whoever has it is not the collector";
+  const std::string many = make("many", "", true);
+  for (const char* id : {"a", "b", "c"}) EXPECT_EQ(use(many, id), "ok");
+  EXPECT_EQ(use(many, "a", true), "COLLECTOR_EXISTS");
+  EXPECT_EQ(use(kRegistrationSecret, "d"), "ok");
+  EXPECT_EQ(use(kRegistrationSecret, "d", true), "COLLECTOR_EXISTS");
+  const std::string for_a = make("for a", "a", false);
+  EXPECT_EQ(use(for_a, "a", true), "ok") << "an administrator made it for this";
+  EXPECT_EQ(use(for_a, "b"), "REGISTRATION_SECRET_OF_ANOTHER");
+  EXPECT_EQ(use("a guess", "a", true), "REGISTRATION_SECRET_INVALID") << "who is registered is told to nobody";
+  v1::CreateRegistrationSecretRequest odd;
+  odd.set_name("odd");
+  odd.set_collector_id("..");
+  EXPECT_THAT(Call(&v1::AuthService::Stub::CreateRegistrationSecret, odd, admin),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  odd.set_collector_id("a");
+  odd.set_for_many(true);
+  EXPECT_THAT(Call(&v1::AuthService::Stub::CreateRegistrationSecret, odd, admin),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(AuthTest, RegistrationSecretVerdicts) {

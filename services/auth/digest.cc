@@ -3,8 +3,8 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "services/auth/rules.h"
 
 namespace pga::auth {
 
@@ -16,7 +16,7 @@ std::string Sha256(std::string_view text) {
 }
 
 std::string AccountHash(std::string_view username) {
-  return Sha256(absl::StrCat("account:", absl::AsciiStrToLower(absl::string_view(username.data(), username.size()))));
+  return Sha256(absl::StrCat("account:", NormalName(username)));
 }
 
 bool SecretsEqual(std::string_view given, std::string_view expected) {

@@ -10,6 +10,7 @@
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
 #include "libs/token/services.h"
+#include "libs/token/uses.h"
 #include "services/auth/auth_service.h"
 #include "services/auth/proto_time.h"
 
@@ -136,7 +137,7 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::UseRegistrationSecret(grpc::Callb
              v1::UseRegistrationSecretResponse& resp) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::string id,
                              parts_.access->UseSecret(CallerOf(call), req.secret(), req.collector_id(),
-                                                      req.collector_name(), req.peer_address()));
+                                                      req.collector_name(), req.peer_address(), req.replaces()));
         resp.set_secret_id(id);
         return absl::OkStatus();
       });
@@ -197,6 +198,25 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::CheckRevocation(grpc::CallbackSer
                                                      FromTimestamp(req.issued_at()), call.deadline));
         resp.set_revoked(revoked);
         return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* IdentityServiceImpl::NoteTokenUse(grpc::CallbackServerContext* context,
+                                                            const v1::NoteTokenUseRequest* request,
+                                                            v1::NoteTokenUseResponse* response) {
+  return parts_.dispatcher->Unary<v1::NoteTokenUseRequest, v1::NoteTokenUseResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const v1::NoteTokenUseRequest& req, v1::NoteTokenUseResponse&) -> absl::Status {
+        if (static_cast<size_t>(req.uses_size()) > token::Uses::kMost) {
+          return absl::InvalidArgumentError("at most 10000 uses in one call");
+        }
+        std::vector<std::pair<std::string, absl::Time>> uses;
+        // A service whose clock is ahead does not put a use into the future.
+        const absl::Time now = parts_.clock->Now();
+        for (const v1::TokenUse& use : req.uses()) {
+          uses.emplace_back(use.token_id(), std::min(now, FromTimestamp(use.used_at())));
+        }
+        return parts_.store->NoteTokenUses(uses, call.deadline);
       });
 }
 

@@ -59,6 +59,9 @@ class IdentityServiceImpl final : public pganalytics::auth::v1::IdentityService:
   grpc::ServerUnaryReactor* CheckRevocation(grpc::CallbackServerContext* context,
                                             const pganalytics::auth::v1::CheckRevocationRequest* request,
                                             pganalytics::auth::v1::CheckRevocationResponse* response) override;
+  grpc::ServerUnaryReactor* NoteTokenUse(grpc::CallbackServerContext* context,
+                                         const pganalytics::auth::v1::NoteTokenUseRequest* request,
+                                         pganalytics::auth::v1::NoteTokenUseResponse* response) override;
   grpc::ServerUnaryReactor* Ping(grpc::CallbackServerContext* context,
                                  const pganalytics::auth::v1::PingRequest* request,
                                  pganalytics::auth::v1::PingResponse* response) override;

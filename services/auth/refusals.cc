@@ -4,20 +4,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "libs/door/networks.h"
+#include "services/auth/address.h"
 
 namespace pga::auth {
 namespace {
 
 constexpr char kEverybody[] = "everybody";
-
-// A peer of the gRPC door comes with its port, "192.0.2.1:4711" or "[2001:db8::1]:4711"; one of the gateway without.
-std::string_view WithoutPort(std::string_view peer) {
-  if (peer.starts_with('[')) return peer.substr(1, peer.find(']') - 1);
-  const size_t colon = peer.find(':');
-  return colon != std::string_view::npos && peer.find(':', colon + 1) == std::string_view::npos ? peer.substr(0, colon)
-                                                                                                : peer;
-}
 
 }  // namespace
 
@@ -29,7 +21,7 @@ Refusals::Refusals(AuthStore* store, clock::Clock* clock, metrics::Registry* met
                               "Refusals that were left out of the audit log because there were too many.")) {}
 
 bool Refusals::Record(std::string_view address) {
-  const std::string key = absl::StrCat("address:", door::RateLimitKeyOf(WithoutPort(address)));
+  const std::string key = absl::StrCat("address:", AddressOf(address));
   if (rates_.Take(key, kPerAddressAndMinute).allowed && rates_.Take(kEverybody, kPerMinute).allowed) return true;
   left_out_.fetch_add(1);
   left_out_total_.Increment();

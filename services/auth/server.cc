@@ -14,6 +14,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "services/auth/accounts.h"
+#include "services/auth/api_tokens.h"
 #include "services/auth/auth_service.h"
 #include "services/auth/authorization_service.h"
 #include "services/auth/certificate_authority.h"
@@ -35,6 +36,7 @@ namespace {
 
 constexpr char kCaName[] = "collector-ca";
 constexpr absl::Duration kUpkeepPeriod = absl::Hours(1);
+constexpr absl::Duration kNoteUsesPeriod = absl::Seconds(20);
 constexpr absl::Duration kStartStep = absl::Seconds(10);
 
 absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& config, token::Verifier* verifier) {
@@ -123,6 +125,7 @@ struct AuthServer::Parts {
   std::unique_ptr<ServiceSecrets> service_secrets;
   std::unique_ptr<Accounts> accounts;
   std::unique_ptr<CollectorAccess> access;
+  std::unique_ptr<ApiTokens> api_tokens;
   std::unique_ptr<exec::ThreadPool> people_pool;
   std::unique_ptr<exec::ThreadPool> service_pool;
   std::unique_ptr<rpc::Dispatcher> people_dispatcher;
@@ -131,6 +134,7 @@ struct AuthServer::Parts {
   std::unique_ptr<IdentityServiceImpl> identity_service;
   std::unique_ptr<AuthorizationServiceImpl> authorization_service;
   std::unique_ptr<exec::PeriodicTask> upkeep;
+  std::unique_ptr<exec::PeriodicTask> token_uses;
 };
 
 absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig& config, const AuthDeps& deps) {
@@ -206,6 +210,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
                                                     parts->authority.get(), deps.clock,
                                                     config.registration_secret.Reveal(), on_revocation);
 
+  parts->api_tokens = std::make_unique<ApiTokens>(parts->store.get(), parts->issuer.get(), deps.clock, on_revocation);
+
   const auto queue = static_cast<size_t>(config.queue);
   parts->people_pool = std::make_unique<exec::ThreadPool>("auth-people", config.people_threads, queue);
   parts->service_pool = std::make_unique<exec::ThreadPool>("auth-services", config.service_threads, queue);
@@ -219,8 +225,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
                                                                deps.metrics, clock::Clock::Real(), dispatcher_options);
   parts->service_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->service_pool.get(),
                                                                 deps.metrics, clock::Clock::Real(), dispatcher_options);
-  parts->auth_service =
-      std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(), parts->people_dispatcher.get());
+  parts->auth_service = std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(),
+                                                          parts->api_tokens.get(), parts->people_dispatcher.get());
   IdentityServiceImpl::Parts identity;
   identity.access = parts->access.get();
   identity.issuer = parts->issuer.get();
@@ -246,6 +252,12 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     if (raw->audit_retention <= absl::ZeroDuration()) return;
     const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
+  });
+  // Of the services that share this process; others tell by NoteTokenUse.
+  parts->token_uses = std::make_unique<exec::PeriodicTask>("token-uses", kNoteUsesPeriod, deps.clock, [raw] {
+    const auto uses = raw->deps.authenticator->token_uses()->Take();
+    const absl::Status noted = raw->store->NoteTokenUses(uses, clock::SteadyNow() + kStartStep);
+    if (!noted.ok()) PGA_LOG(debug, "uses of API tokens were not noted", {{"status", noted}});
   });
   return std::unique_ptr<AuthServer>(new AuthServer(std::move(parts)));
 }
@@ -282,6 +294,7 @@ void AuthServer::PrepareDrain() {
 
 void AuthServer::Drain(clock::SteadyTime deadline) {
   parts_->upkeep->Stop();
+  parts_->token_uses->Stop();
   parts_->feed->Close();
   parts_->people_pool->Drain(deadline);
   parts_->service_pool->Drain(deadline);

@@ -80,6 +80,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   pipeline_deps.revocations = p.deps.revocations;
   pipeline_deps.clock = p.deps.clock;
   pipeline_deps.metrics = p.deps.metrics;
+  pipeline_deps.rates = p.deps.rates;
   PGA_ASSIGN_OR_RETURN(p.pipeline, Pipeline::Create(p.config, pipeline_deps));
   p.transcoder = std::make_unique<Transcoder>(p.api.get());
   p.request_metrics = std::make_unique<RequestMetrics>(*p.api, p.deps.metrics);

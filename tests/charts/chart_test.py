@@ -210,6 +210,7 @@ def check_numbers(helm: str) -> None:
     check(chart.env("Deployment", "gateway")["RATE_LIMIT_PER_MINUTE"] == "2000000", "rate limit as a whole number")
     check(chart.env("Deployment", "registry")["MAX_CONCURRENT_COLLECTORS"] == "1000000", "collectors as a whole number")
     check(chart["Job", "migrate-1"]["spec"]["activeDeadlineSeconds"] == 1000000, "deadline as a whole number")
+    check(chart.env("Deployment", "ingest")["RATE_LIMIT_PER_MINUTE"] == "2000000", "rate limit of collectors' door")
     env = Chart(helm, "gateway.rateLimitPerMinute=0").env("Deployment", "gateway")
     check(env["RATE_LIMIT_PER_MINUTE"] == "0", "no rate limit")
 
