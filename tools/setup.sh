@@ -11,6 +11,7 @@ build_packages=(
   libpqxx-dev libpq-dev libpg-query-dev libre2-dev libnghttp2-dev libboost1.81-dev libssl-dev libjwt-dev libargon2-dev prometheus-cpp-dev
   libtomlplusplus-dev libspdlog-dev libzstd-dev zlib1g-dev libsimdjson-dev libyaml-cpp-dev libcurl4-openssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev golang-github-gogo-googleapis-dev
+  john-data
   postgresql-15 postgresql-client-15
 )
 test_packages=(clang-format-14 jq logrotate pgbouncer systemd python3-yaml python3-jsonschema yamllint)

@@ -51,6 +51,13 @@ extern "C" void HandleShutdownSignal(int number) {
 
 }  // namespace
 
+void ShutdownSignal::IgnoreBrokenPipes() {
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  sigemptyset(&ignore.sa_mask);
+  sigaction(SIGPIPE, &ignore, nullptr);
+}
+
 void ShutdownSignal::Install() {
   GetPipe();
   static const bool installed = [] {
@@ -60,10 +67,7 @@ void ShutdownSignal::Install() {
     action.sa_flags = SA_RESTART;
     sigaction(SIGTERM, &action, nullptr);
     sigaction(SIGINT, &action, nullptr);
-    struct sigaction ignore {};
-    ignore.sa_handler = SIG_IGN;
-    sigemptyset(&ignore.sa_mask);
-    sigaction(SIGPIPE, &ignore, nullptr);
+    IgnoreBrokenPipes();
     return true;
   }();
   (void)installed;

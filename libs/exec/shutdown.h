@@ -12,6 +12,9 @@ class ShutdownSignal {
   // Takes over SIGTERM and SIGINT and ignores SIGPIPE for the process; call it once, before threads are started. Later
   // calls do nothing.
   static void Install();
+  // Writing to a pipe that nobody reads any more becomes an error of the write; the process goes on. Install() does it
+  // as well.
+  static void IgnoreBrokenPipes();
 
   // Waits for a signal or a Request(); false when the deadline came first. Any number of threads may wait.
   static bool WaitUntil(clock::SteadyTime deadline);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/rpc/access.h"
 #include "libs/rpc/peer_certificate.h"
 #include "libs/status/status.h"
 #include "pganalytics/common/v1/common.pb.h"
@@ -26,30 +27,6 @@ std::string DottedName(std::string_view full_method) {
   std::string name(full_method.starts_with('/') ? full_method.substr(1) : full_method);
   std::ranges::replace(name, '/', '.');
   return name;
-}
-
-token::Access FromProto(const pganalytics::common::v1::Access& option) {
-  token::Access access;
-  access.anonymous = option.anonymous();
-  // An unknown number, from a proto newer than this binary, must not pass for a low role.
-  access.user = token::Role::kNone;
-  switch (option.user()) {
-    case pganalytics::common::v1::ROLE_VIEWER:
-      access.user = token::Role::kViewer;
-      break;
-    case pganalytics::common::v1::ROLE_USER:
-      access.user = token::Role::kUser;
-      break;
-    case pganalytics::common::v1::ROLE_ADMIN:
-      access.user = token::Role::kAdmin;
-      break;
-    default:
-      break;
-  }
-  access.collector = option.collector();
-  access.service = option.service();
-  access.registration_secret = option.registration_secret();
-  return access;
 }
 
 }  // namespace
@@ -142,7 +119,10 @@ absl::StatusOr<token::Principal> Authenticator::Admit(std::string_view full_meth
   absl::Status verdict = principal.status();
   if (verdict.ok()) verdict = Authorize(full_method, *principal, has_secret);
   if (verdict.ok()) verdict = CheckRevoked(*principal, deadline, may_wait);
-  if (verdict.ok()) return principal;
+  if (verdict.ok()) {
+    if (!principal->api_token.empty()) token_uses_.Note(principal->api_token, clock_->Now());
+    return principal;
+  }
   if (needs_no_identity) return token::Principal();
   return verdict;
 }
@@ -157,7 +137,7 @@ absl::StatusOr<token::Access> Authenticator::AccessOf(std::string_view full_meth
   if (method == nullptr || !method->options().HasExtension(pganalytics::common::v1::access)) {
     return absl::NotFoundError("this method has no access rule");
   }
-  const token::Access access = FromProto(method->options().GetExtension(pganalytics::common::v1::access));
+  const token::Access access = ToAccess(method->options().GetExtension(pganalytics::common::v1::access));
   absl::MutexLock lock(&mutex_);
   access_.emplace(name, access);
   return access;
@@ -168,20 +148,24 @@ void Authenticator::SetAccess(std::string_view full_method, const token::Access&
   access_[DottedName(full_method)] = access;
 }
 
-bool Authenticator::IsServiceToken(std::string_view authorization) const {
-  if (!authorization.starts_with(kBearer) || authorization.size() > token::Verifier::kMaxTokenBytes) return false;
+const token::ServiceRow* Authenticator::ServiceOf(std::string_view authorization) const {
+  if (!authorization.starts_with(kBearer) || authorization.size() > token::Verifier::kMaxTokenBytes) return nullptr;
   const std::string token(authorization.substr(kBearer.size()));
   const absl::Time now = clock_->Now();
   {
     absl::ReaderMutexLock lock(&mutex_);
-    if (const auto it = service_tokens_.find(token); it != service_tokens_.end()) return now < it->second;
+    if (const auto it = service_tokens_.find(token); it != service_tokens_.end()) {
+      return now < it->second.expires_at ? it->second.service : nullptr;
+    }
   }
   const auto principal = verifier_->Verify(token, now);
-  if (!principal.ok() || principal->kind != token::Principal::kService) return false;
+  if (!principal.ok() || principal->kind != token::Principal::kService) return nullptr;
+  const token::ServiceRow* const service = token::FindService(principal->service);
+  if (service == nullptr) return nullptr;
   absl::MutexLock lock(&mutex_);
   if (service_tokens_.size() >= kRememberedServiceTokens) service_tokens_.clear();
-  service_tokens_[token] = principal->expires_at;
-  return true;
+  service_tokens_[token] = {service, principal->expires_at};
+  return service;
 }
 
 bool Authenticator::AuthenticatesCheaply(std::string_view authorization) const {

@@ -15,6 +15,8 @@
 #include "libs/clock/steady.h"
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
+#include "libs/token/services.h"
+#include "libs/token/uses.h"
 #include "libs/token/verifier.h"
 
 namespace pga::rpc {
@@ -70,9 +72,12 @@ class Authenticator {
   // The rule of a method whose proto is not ours (Envoy's Authorization). To be set before serving.
   void SetAccess(std::string_view full_method, const token::Access& access);
 
-  // Whether `authorization` is the token of a service of ours; used to believe what the gateway forwards. Services show
-  // the same token for minutes, so a good one is remembered until it expires.
-  bool IsServiceToken(std::string_view authorization) const;
+  // The service of ours whose token `authorization` is; null for anything else. Says whose word on other callers is
+  // believed. Services show the same token for minutes, so a good one is remembered until it expires.
+  const token::ServiceRow* ServiceOf(std::string_view authorization) const;
+
+  // Which API tokens were let in, for their owners to see.
+  token::Uses* token_uses() const { return &token_uses_; }
 
   // Whether Authenticate costs no public-key operation for this value of "authorization"; for limits that are asked
   // before strangers may cost one.
@@ -86,8 +91,13 @@ class Authenticator {
   mutable absl::Mutex mutex_;
   // By "pkg.Service.Method"; holds existing methods only, so it cannot grow without bound.
   mutable absl::flat_hash_map<std::string, token::Access> access_ ABSL_GUARDED_BY(mutex_);
-  // Verified service tokens and when they expire; a handful, emptied when it is more.
-  mutable absl::flat_hash_map<std::string, absl::Time> service_tokens_ ABSL_GUARDED_BY(mutex_);
+  struct ServiceToken {
+    const token::ServiceRow* service = nullptr;
+    absl::Time expires_at;
+  };
+  mutable token::Uses token_uses_;
+  // Verified service tokens; a handful, emptied when it is more.
+  mutable absl::flat_hash_map<std::string, ServiceToken> service_tokens_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::rpc

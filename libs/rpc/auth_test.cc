@@ -58,9 +58,12 @@ TEST(Access, EveryMethodHasARuleAndItsOwnRequestType) {
         const std::string name = "/" + file->service(s)->full_name() + "/" + method->name();
         const auto access = authenticator.AccessOf(name);
         ASSERT_THAT(access.status(), IsOk()) << name;
-        EXPECT_TRUE(access->anonymous || access->user != token::Role::kNone || access->collector || access->service ||
-                    access->registration_secret)
+        EXPECT_TRUE(access->anonymous || access->user != token::Role::kNone || access->collector ||
+                    access->services != 0 || access->registration_secret)
             << name << " can be called by nobody";
+        for (const std::string& service : method->options().GetExtension(pganalytics::common::v1::access).services()) {
+          EXPECT_NE(token::FindService(service), nullptr) << name << " names " << service << ", which is no service";
+        }
         EXPECT_EQ(MethodOfRequest(method->input_type()), name);
         EXPECT_EQ(authenticator.AccessOf(method->full_name())->anonymous, access->anonymous);
         ++methods;
@@ -165,6 +168,10 @@ TEST_F(AuthenticatorTest, RulesOfTheProtosHold) {
       {"renew by collector", kRenew, CollectorBearer("a"), "", kOk, ""},
       {"renew with secret only", kRenew, "", "secret", kNoIdentity, "TOKEN_MISSING"},
       {"revoke by service", kRevoke, ServiceBearer("registry"), "", kOk, ""},
+      {"revoke by gateway", kRevoke, ServiceBearer("gateway"), "", kDenied, "CALLER_KIND"},
+      {"revoke by ingest", kRevoke, ServiceBearer("ingest"), "", kDenied, "CALLER_KIND"},
+      {"enrol by gateway", kEnrol, ServiceBearer("gateway"), "", kDenied, "CALLER_KIND"},
+      {"renew by registry", kRenew, ServiceBearer("registry"), "", kDenied, "CALLER_KIND"},
       {"revoke by admin", kRevoke, UserBearer("admin"), "", kDenied, "CALLER_KIND"},
       {"basic scheme", kPush, "Basic YTpi", "", kNoIdentity, "TOKEN_MALFORMED"},
       {"lower-case scheme", kPush, "bearer x", "", kNoIdentity, "TOKEN_MALFORMED"},
@@ -185,10 +192,10 @@ TEST_F(AuthenticatorTest, RulesOfTheProtosHold) {
 }
 
 TEST_F(AuthenticatorTest, MethodOfAForeignProtoGetsItsRule) {
-  const std::string bearer = ServiceBearer("gateway");
+  const std::string bearer = ServiceBearer("registry");
   const std::string method = "/envoy.service.auth.v3.Authorization/Check";
   EXPECT_THAT(Admit(method, {.authorization = bearer}).status(), StatusIs(absl::StatusCode::kPermissionDenied));
-  authenticator_.SetAccess(method, {.service = true});
+  authenticator_.SetAccess(method, {.services = token::ServiceBit("registry")});
   EXPECT_THAT(Admit(method, {.authorization = bearer}).status(), IsOk());
   EXPECT_THAT(Admit(method, {}).status(), StatusIs(absl::StatusCode::kUnauthenticated));
 }
@@ -310,18 +317,19 @@ TEST_F(AuthenticatorTest, WallClockThatIsSetMakesNoNews) {
 }
 
 TEST_F(AuthenticatorTest, OnlyServicesForwardAddresses) {
-  EXPECT_TRUE(authenticator_.IsServiceToken(ServiceBearer("gateway")));
-  EXPECT_FALSE(authenticator_.IsServiceToken(UserBearer("admin")));
-  EXPECT_FALSE(authenticator_.IsServiceToken(CollectorBearer("a")));
-  EXPECT_FALSE(authenticator_.IsServiceToken("Bearer x"));
-  EXPECT_FALSE(authenticator_.IsServiceToken(""));
+  EXPECT_EQ(authenticator_.ServiceOf(ServiceBearer("gateway")), token::FindService("gateway"));
+  EXPECT_EQ(authenticator_.ServiceOf(UserBearer("admin")), nullptr);
+  EXPECT_EQ(authenticator_.ServiceOf(CollectorBearer("a")), nullptr);
+  EXPECT_EQ(authenticator_.ServiceOf("Bearer x"), nullptr);
+  EXPECT_EQ(authenticator_.ServiceOf(""), nullptr);
   // Remembered, but not beyond its time.
   const std::string bearer = ServiceBearer("gateway");
-  EXPECT_TRUE(authenticator_.IsServiceToken(bearer));
-  EXPECT_TRUE(authenticator_.IsServiceToken(bearer));
+  EXPECT_NE(authenticator_.ServiceOf(bearer), nullptr);
+  EXPECT_NE(authenticator_.ServiceOf(bearer), nullptr);
   clock_.Advance(absl::Minutes(17));
-  EXPECT_FALSE(authenticator_.IsServiceToken(bearer));
-  for (int i = 0; i < 200; ++i) EXPECT_TRUE(authenticator_.IsServiceToken(ServiceBearer("gateway")));
+  EXPECT_EQ(authenticator_.ServiceOf(bearer), nullptr);
+  for (int i = 0; i < 200; ++i)
+    EXPECT_EQ(authenticator_.ServiceOf(ServiceBearer("gateway")), token::FindService("gateway"));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ namespace auth = pganalytics::auth::v1;
 // A subscription is opened anew this often; a stream that hangs without an error costs no longer than this, and
 // per-call questions bridge it.
 constexpr absl::Duration kWatchFor = absl::Seconds(60);
+constexpr absl::Duration kTellUsesEvery = absl::Seconds(20);
 constexpr absl::Duration kKeysFor = absl::Minutes(5);
 // Revoked token ids are kept for as long as a token can live (collectors: 90 days, with room).
 constexpr absl::Duration kKeepIds = absl::Hours(24 * 100);
@@ -126,6 +127,25 @@ void JwksWatcher::Tick() {
     PGA_LOG(warn, "no key set from auth; asking again", {{"status", status}});
   }
   last_ = status;
+}
+
+std::unique_ptr<exec::PeriodicTask> TellTokenUses(std::shared_ptr<grpc::Channel> auth_channel,
+                                                  ServiceIdentity* identity, const Authenticator* authenticator,
+                                                  clock::Clock* clock) {
+  std::shared_ptr<auth::IdentityService::Stub> stub = auth::IdentityService::NewStub(auth_channel);
+  return std::make_unique<exec::PeriodicTask>("token-uses", kTellUsesEvery, clock, [stub, identity, authenticator] {
+    auth::NoteTokenUseRequest request;
+    for (const auto& [id, at] : authenticator->token_uses()->Take()) {
+      auth::TokenUse* use = request.add_uses();
+      use->set_token_id(id);
+      use->mutable_used_at()->set_seconds(absl::ToUnixSeconds(at));
+    }
+    if (request.uses_size() == 0) return;
+    // A report that is lost costs the exact minute of a last use, no more.
+    const absl::Status told =
+        Call(*stub, &auth::IdentityService::Stub::NoteTokenUse, request, OwnWork(absl::Seconds(5), identity)).status();
+    if (!told.ok()) PGA_LOG(debug, "uses of API tokens were not told", {{"status", told}});
+  });
 }
 
 std::function<absl::StatusOr<bool>(const token::Principal&, clock::SteadyTime)> MakeRevocationCheck(

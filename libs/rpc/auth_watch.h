@@ -73,6 +73,11 @@ class JwksWatcher {
   std::unique_ptr<exec::PeriodicTask> task_;
 };
 
+// Tells auth every 20 s which API tokens were let in. `authenticator` and `identity` outlive the task.
+std::unique_ptr<exec::PeriodicTask> TellTokenUses(std::shared_ptr<grpc::Channel> auth, ServiceIdentity* identity,
+                                                  const Authenticator* authenticator,
+                                                  clock::Clock* clock = clock::Clock::Real());
+
 // Authenticator::Hooks::check_revocation by IdentityService.CheckRevocation. `identity` outlives the function.
 std::function<absl::StatusOr<bool>(const token::Principal&, clock::SteadyTime)> MakeRevocationCheck(
     std::shared_ptr<grpc::Channel> auth, ServiceIdentity* identity);

@@ -19,6 +19,7 @@
 #include "libs/door/connection_table.h"
 #include "libs/door/http2_guard.h"
 #include "libs/metrics/registry.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/rpc/tls.h"
 
 namespace grpc {
@@ -110,6 +111,8 @@ class Door {
     // Tells callers apart, for the limits; what a caller may do the services decide. Null = no caller is known, and
     // every connection counts as known from its first call on.
     const Authenticator* authenticator = nullptr;
+    // Counts of calls by the minute, shared with other doors of the process; outlives the door. Null = one of its own.
+    retry::RateLimiter* rates = nullptr;
     // May be null.
     metrics::Registry* metrics = nullptr;
     clock::Clock* clock = clock::Clock::Real();

@@ -23,7 +23,7 @@ DoorShared::DoorShared(const Door::Options& options)
       table_(options.limits.connections),
       unknown_bytes_(options.limits.unknown_bytes),
       bytes_(options.limits.bytes),
-      rates_(options.clock) {
+      rates_(options.rates != nullptr ? options.rates : &own_rates_.emplace(options.clock)) {
   if (options_.metrics == nullptr) return;
   open_ =
       &options_.metrics->AddGauge("pga_door_connections", "HTTP/2 connections open now.", {{"server", options_.name}});
@@ -34,14 +34,14 @@ absl::Status DoorShared::Admit(const Presented& presented, Caller* caller) {
   const Authenticator* const authenticator = options_.authenticator;
   caller->key = absl::StrCat("address:", std::string(presented.address));
   const auto take = [this](const std::string& key, int per_minute) {
-    const retry::RateLimiter::Decision decision = rates_.Take(key, per_minute);
+    const retry::RateLimiter::Decision decision = rates_->Take(key, per_minute);
     if (decision.allowed) return absl::OkStatus();
     CountCall("rate_limited");
     return Busy("too many calls a minute", "RATE_LIMITED", decision.retry_after);
   };
   if (authenticator != nullptr) {
     for (const std::string_view token : {presented.service_authorization, presented.authorization}) {
-      if (!token.empty() && authenticator->AuthenticatesCheaply(token) && authenticator->IsServiceToken(token)) {
+      if (!token.empty() && authenticator->AuthenticatesCheaply(token) && authenticator->ServiceOf(token) != nullptr) {
         caller->known = caller->service = true;
         caller->key = "service";
         return absl::OkStatus();
@@ -52,14 +52,14 @@ absl::Status DoorShared::Admit(const Presented& presented, Caller* caller) {
     const bool cheap = authenticator->AuthenticatesCheaply(presented.authorization) &&
                        authenticator->AuthenticatesCheaply(presented.service_authorization);
     // A stranger's signature costs half a millisecond: the address is asked first.
-    const absl::Duration wait = cheap ? absl::ZeroDuration() : rates_.Wait(caller->key, limits.address_per_minute);
+    const absl::Duration wait = cheap ? absl::ZeroDuration() : rates_->Wait(caller->key, limits.address_per_minute);
     if (wait > absl::ZeroDuration()) {
       CountCall("rate_limited");
       return Busy("too many calls a minute", "RATE_LIMITED", wait);
     }
     if (shows) {
-      if (authenticator->IsServiceToken(presented.service_authorization) ||
-          authenticator->IsServiceToken(presented.authorization)) {
+      if (authenticator->ServiceOf(presented.service_authorization) != nullptr ||
+          authenticator->ServiceOf(presented.authorization) != nullptr) {
         caller->known = caller->service = true;
         caller->key = "service";
         return absl::OkStatus();

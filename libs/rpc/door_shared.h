@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -92,7 +93,8 @@ class DoorShared {
   door::ConnectionTable table_;
   door::ByteBudget unknown_bytes_;
   door::ByteBudget bytes_;
-  retry::RateLimiter rates_;
+  std::optional<retry::RateLimiter> own_rates_;
+  retry::RateLimiter* const rates_;
   metrics::Gauge* open_ = nullptr;
 
   absl::Mutex mutex_;

@@ -15,9 +15,19 @@ inline constexpr char kRequestId[] = "x-request-id";
 inline constexpr char kServiceAuthorization[] = "x-service-authorization";
 // Address of the client behind the gateway.
 inline constexpr char kForwardedFor[] = "x-forwarded-for";
-// The collector a service speaks for (ingest's relay to registry). Only believed together with a service token as the
-// caller's identity.
+// The collector that ingest speaks for (its relay to registry). Only believed of a service that the table lets speak
+// for collectors, and only with its token as the caller's identity.
 inline constexpr char kCollectorId[] = "x-collector-id";
+// "cookie" at a sign-in: the refresh token goes into a cookie instead of the body.
+inline constexpr char kSession[] = "x-session";
+// Of a browser: the page that asks, and the cookies; of these the gateway passes on the session's alone.
+inline constexpr char kOrigin[] = "origin";
+inline constexpr char kCookie[] = "cookie";
+// What the client asked: host and port, http or https. With them auth tells its own pages from others'.
+inline constexpr char kForwardedHost[] = "x-forwarded-host";
+inline constexpr char kForwardedProto[] = "x-forwarded-proto";
+// Name of the cookie that holds a browser's refresh token.
+inline constexpr char kSessionCookie[] = "pganalytics_session";
 // A service's own secret at auth's IssueServiceToken.
 inline constexpr char kServiceSecret[] = "x-service-secret";
 
@@ -26,6 +36,8 @@ inline constexpr char kServiceSecret[] = "x-service-secret";
 inline constexpr char kHttpCode[] = "x-http-code";
 // Version of the caller's configuration; passed through as the header X-Config-Version.
 inline constexpr char kConfigVersion[] = "x-config-version";
+// A cookie for the client; passed through as Set-Cookie.
+inline constexpr char kSetCookie[] = "set-cookie";
 // Seconds after which repeating makes sense; passed through as Retry-After.
 inline constexpr char kRetryAfter[] = "retry-after";
 

@@ -56,6 +56,7 @@ absl::StatusOr<std::unique_ptr<Door>> OpenDoor(const Server::Options& options, b
   door.threads = options.door_threads;
   door.channel = std::move(channel);
   door.authenticator = options.authenticator;
+  door.rates = options.rates;
   door.metrics = options.metrics;
   return Door::Start(std::move(door));
 }

@@ -54,6 +54,9 @@ class Server {
     int max_send_bytes = 64 << 20;
     // Tells callers from outside apart (Door::Options); may be null.
     const Authenticator* authenticator = nullptr;
+    // Counts of calls by the minute, shared with whatever else of the process counts by them; outlives the server. Null
+    // = the server's own.
+    retry::RateLimiter* rates = nullptr;
     metrics::Registry* metrics = nullptr;
     int door_threads = 1;
     // Whether AcceptConnection is used. Handed-over connections speak TLS if `tls` is enabled.

@@ -310,6 +310,9 @@ TEST_P(BothForms, ForwardedAddressIsBelievedOnlyWithAServiceToken) {
   options.metadata.emplace_back(kServiceAuthorization, "Bearer " + world_.Token(Principal::kUser, "admin"));
   ASSERT_THAT(GetVersion(node.Channel(GetParam()), options).status(), IsOk());
   EXPECT_NE(peer, "198.51.100.4");
+  options.metadata.back().second = "Bearer " + world_.Token(Principal::kService, "query");
+  ASSERT_THAT(GetVersion(node.Channel(GetParam()), options).status(), IsOk());
+  EXPECT_NE(peer, "198.51.100.4") << "query passes nobody on";
   options.metadata.back().second = "Bearer " + world_.Token(Principal::kService, "gateway");
   ASSERT_THAT(GetVersion(node.Channel(GetParam()), options).status(), IsOk());
   EXPECT_EQ(peer, "198.51.100.4");
@@ -1079,7 +1082,7 @@ class FollowingAuth : public ::testing::Test {
 
 TEST_F(FollowingAuth, ServiceIdentityExchangesItsSecretAndRenewsAhead) {
   identity_.lifetime = absl::Seconds(2);
-  auto identity = ServiceIdentity::Remote(channel_, "query", log::Secret("service secret"));
+  auto identity = ServiceIdentity::Remote(channel_, "query", [] { return "service secret"; });
   ASSERT_THAT(identity->WaitReady(clock::SteadyNow() + kLimit), IsOk());
   const auto principal = world_.verifier.Verify(identity->Token(), clock::WallNow());
   ASSERT_THAT(principal.status(), IsOk());
@@ -1088,11 +1091,31 @@ TEST_F(FollowingAuth, ServiceIdentityExchangesItsSecretAndRenewsAhead) {
 }
 
 TEST_F(FollowingAuth, WrongServiceSecretGivesNoToken) {
-  auto identity = ServiceIdentity::Remote(channel_, "query", log::Secret("wrong"));
+  auto identity = ServiceIdentity::Remote(channel_, "query", [] { return "wrong"; });
   EXPECT_THAT(identity->WaitReady(clock::SteadyNow() + absl::Milliseconds(300)),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   EXPECT_EQ(identity->Token(), "");
   EXPECT_EQ(status::ReasonOf(GetVersion(channel_, OwnWork(kLimit, identity.get())).status()), "NO_SERVICE_TOKEN");
+}
+
+// While a secret is rotated auth and the service read their files at different times: the second line is shown, too,
+// and the file is read before each exchange.
+TEST_F(FollowingAuth, RotatedServiceSecretIsReadAgain) {
+  identity_.lifetime = absl::Seconds(2);
+  std::atomic<int> reads = 0;
+  auto identity = ServiceIdentity::Remote(channel_, "query", [&]() -> absl::StatusOr<std::string> {
+    switch (++reads) {
+      case 1:
+        return absl::NotFoundError("no file yet");
+      case 2:
+        return "not known to auth yet\nservice secret\n";
+      default:
+        return "service secret\n";
+    }
+  });
+  ASSERT_THAT(identity->WaitReady(clock::SteadyNow() + kLimit), IsOk());
+  EXPECT_TRUE(Eventually([&] { return identity_.exchanges >= 2; }));
+  EXPECT_GE(reads, 3);
 }
 
 TEST_F(FollowingAuth, LocalIdentitySignsItsOwn) {

@@ -3,6 +3,8 @@
 #include <grpcpp/channel.h>
 
 #include <cstdio>
+#include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -13,6 +15,7 @@
 #include "libs/rpc/client.h"
 #include "libs/rpc/runtime.h"
 #include "libs/status/status.h"
+#include "libs/token/services.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
 namespace pga::rpc {
@@ -22,12 +25,13 @@ struct ServiceHost::Parts {
   metrics::Registry metrics;
   token::Verifier verifier;
   token::RevocationSet revocations;
-  TlsOptions peer_tls;
-  std::shared_ptr<grpc::Channel> auth;
+  std::map<std::string, std::string, std::less<>> addresses;
+  std::map<std::string, std::shared_ptr<grpc::Channel>, std::less<>> channels;
   std::unique_ptr<ServiceIdentity> identity;
   std::optional<JwksWatcher> keys;
   std::optional<RevocationWatcher> revocation_watcher;
   std::optional<Authenticator> authenticator;
+  std::unique_ptr<exec::PeriodicTask> token_uses;
   std::unique_ptr<metrics::Exposer> exposer;
 };
 
@@ -48,11 +52,16 @@ Authenticator* ServiceHost::authenticator() {
 ServiceIdentity* ServiceHost::identity() {
   return parts_->identity.get();
 }
-std::shared_ptr<grpc::Channel> ServiceHost::auth() {
-  return parts_->auth;
+std::shared_ptr<grpc::Channel> ServiceHost::channel(std::string_view service) {
+  const auto found = parts_->channels.find(service);
+  return found == parts_->channels.end() ? nullptr : found->second;
+}
+std::string ServiceHost::address(std::string_view service) {
+  const auto found = parts_->addresses.find(service);
+  return found == parts_->addresses.end() ? "" : found->second;
 }
 absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(clock::SteadyTime deadline) {
-  const auto stub = pganalytics::auth::v1::IdentityService::NewStub(parts_->auth);
+  const auto stub = pganalytics::auth::v1::IdentityService::NewStub(channel("auth"));
   CallOptions options;
   options.deadline = deadline;
   options.wait_for_ready = true;
@@ -61,27 +70,28 @@ absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(clock::SteadyTime dead
   if (!answer.ok()) return status::Annotate(answer.status(), "asking auth for the collectors' CA");
   return answer->ca_pem();
 }
-absl::StatusOr<std::shared_ptr<grpc::Channel>> ServiceHost::Connect(const std::string& address) {
-  // Every replica that the name stands for gets its share.
-  return rpc::Connect(address, parts_->peer_tls, {.all_addresses = true});
-}
-
 namespace {
 
 struct HostSettings {
   std::vector<std::string> listen;
   std::string metrics_listen;
   std::string log_level;
-  std::string auth_address;
+  // By service.
+  std::map<std::string, std::string, std::less<>> addresses;
   log::Secret service_secret;
+  std::string service_secret_file;
   absl::Duration shutdown_timeout;
   TlsOptions tls;
   TlsOptions peer_tls;
 };
 
-void RegisterHostOptions(config::Loader& loader, const ServiceProgram& program, HostSettings* settings) {
-  if (!program.default_listen.empty()) {
-    loader.List(&settings->listen, "GRPC_LISTEN", "grpc-listen", program.default_listen,
+std::string LocalAddress(const token::ServiceRow& row) {
+  return absl::StrCat("127.0.0.1:", row.port);
+}
+
+void RegisterHostOptions(config::Loader& loader, const token::ServiceRow& row, HostSettings* settings) {
+  if (row.port != 0) {
+    loader.List(&settings->listen, "GRPC_LISTEN", "grpc-listen", LocalAddress(row),
                 "addresses of the gRPC server, host:port");
     loader.Bool(&settings->tls.enabled, "GRPC_TLS_ENABLED", "grpc-tls-enabled", false, "serve gRPC over TLS");
     loader.String(&settings->tls.cert_path, "GRPC_TLS_CERT_PATH", "grpc-tls-cert-path", "", "certificate chain, PEM");
@@ -89,9 +99,16 @@ void RegisterHostOptions(config::Loader& loader, const ServiceProgram& program, 
     loader.String(&settings->tls.ca_path, "GRPC_TLS_CLIENT_CA_PATH", "grpc-tls-client-ca-path", "",
                   "CA of collectors' certificates, PEM; empty = tokens only");
   }
-  loader.String(&settings->auth_address, "AUTH_SERVICE_ADDR", "auth-service-addr", "127.0.0.1:9091",
-                "address of the auth service");
-  loader.Secret(&settings->service_secret, "SERVICE_SECRET", "secret that services show to auth for their tokens");
+  for (const std::string_view callee : token::CallsOf(row)) {
+    const std::string name(callee);
+    loader.String(&settings->addresses[name], token::AddressVariable(callee), name + "-service-addr",
+                  LocalAddress(*token::FindService(callee)), absl::StrCat("address of the ", name, " service"));
+  }
+  loader.Secret(
+      &settings->service_secret, "SERVICE_SECRET",
+      "this service's own secret, shown to auth for its tokens; two lines while it is rotated, the new one first; "
+      "a file is read again for each token",
+      &settings->service_secret_file);
   loader.Bool(&settings->peer_tls.enabled, "PEER_TLS_ENABLED", "peer-tls-enabled", false,
               "call other services over TLS");
   loader.String(&settings->peer_tls.ca_path, "PEER_TLS_CA_PATH", "peer-tls-ca-path", "",
@@ -106,6 +123,11 @@ void RegisterHostOptions(config::Loader& loader, const ServiceProgram& program, 
 }  // namespace
 
 int RunService(int argc, char** argv, ServiceProgram program) {
+  const token::ServiceRow* const row = token::FindService(program.name);
+  if (row == nullptr) {
+    std::fprintf(stderr, "%s is no service of libs/token/services.h\n", program.name.c_str());
+    return 2;
+  }
   const auto refuse = [&program](const absl::Status& status) {
     std::fprintf(stderr, "pga-%s: %s\n", program.name.c_str(), std::string(status.message()).c_str());
     return absl::IsInvalidArgument(status) ? 2 : 1;
@@ -114,7 +136,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   config::Loader loader(argc, argv, config::ProcessEnvironment(),
                         absl::StrCat("pga-", program.name, ": ", program.description));
   program.register_options(loader);
-  RegisterHostOptions(loader, program, &settings);
+  RegisterHostOptions(loader, *row, &settings);
   if (const absl::Status parsed = loader.Parse(); !parsed.ok()) return refuse(parsed);
   if (loader.help_requested() || loader.version_requested()) {
     std::fputs(loader.help_requested() ? loader.Help().c_str()
@@ -126,7 +148,11 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   if (!level.ok()) return refuse(level.status());
   if (settings.service_secret.empty()) {
     return refuse(absl::InvalidArgumentError(
-        "SERVICE_SECRET (or SERVICE_SECRET_FILE) is missing: the secret that auth was started with"));
+        absl::StrCat("SERVICE_SECRET (or SERVICE_SECRET_FILE) is missing: what SERVICE_SECRETS_DIR/", program.name,
+                     " of auth holds")));
+  }
+  if (const auto secrets = token::ParseServiceSecrets(settings.service_secret.Reveal()); !secrets.ok()) {
+    return refuse(status::Annotate(secrets.status(), "SERVICE_SECRET"));
   }
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
   exec::ShutdownSignal::Install();
@@ -134,16 +160,25 @@ int RunService(int argc, char** argv, ServiceProgram program) {
 
   ServiceHost host;
   ServiceHost::Parts& parts = *host.parts_;
-  parts.peer_tls = settings.peer_tls;
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> auth = host.Connect(settings.auth_address);
-  if (!auth.ok()) return refuse(status::Annotate(auth.status(), "AUTH_SERVICE_ADDR"));
-  parts.auth = *std::move(auth);
-  parts.identity = ServiceIdentity::Remote(parts.auth, program.name, settings.service_secret);
-  parts.keys.emplace(parts.auth, &parts.verifier);
-  parts.revocation_watcher.emplace(parts.auth, parts.identity.get(), &parts.revocations);
+  parts.addresses = settings.addresses;
+  for (const auto& [name, address] : parts.addresses) {
+    // Every replica that the name stands for gets its share.
+    auto channel = Connect(address, settings.peer_tls, {.all_addresses = true});
+    if (!channel.ok()) return refuse(status::Annotate(channel.status(), token::AddressVariable(name)));
+    parts.channels[name] = *std::move(channel);
+  }
+  const std::shared_ptr<grpc::Channel> auth = host.channel("auth");
+  parts.identity = ServiceIdentity::Remote(
+      auth, program.name,
+      [secret = settings.service_secret, file = settings.service_secret_file]() -> absl::StatusOr<std::string> {
+        return file.empty() ? secret.Reveal() : config::ReadSecretFile(file);
+      });
+  parts.keys.emplace(auth, &parts.verifier);
+  parts.revocation_watcher.emplace(auth, parts.identity.get(), &parts.revocations);
   parts.authenticator.emplace(
       &parts.verifier, &parts.revocations,
-      Authenticator::Hooks{.check_revocation = MakeRevocationCheck(parts.auth, parts.identity.get())});
+      Authenticator::Hooks{.check_revocation = MakeRevocationCheck(auth, parts.identity.get())});
+  parts.token_uses = TellTokenUses(auth, parts.identity.get(), &*parts.authenticator);
 
   Server::Options options;
   options.name = program.name;
@@ -161,7 +196,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   }
   std::unique_ptr<Server> server;
   const size_t inside = options.listen.size();
-  if (!program.default_listen.empty()) {
+  if (row->port != 0) {
     options.services = service->services;
     absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(std::move(options));
     if (!started.ok()) {

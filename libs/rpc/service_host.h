@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,13 +44,14 @@ class ServiceHost {
   token::RevocationSet* revocations();
   Authenticator* authenticator();
   ServiceIdentity* identity();
-  // Channel to AUTH_SERVICE_ADDR.
-  std::shared_ptr<grpc::Channel> auth();
+  // Channel to a service that the program's row of token::kServices names in `calls`, with the TLS settings of
+  // PEER_TLS_*; null for any other.
+  std::shared_ptr<grpc::Channel> channel(std::string_view service);
+  // Its address as configured, host:port; empty for any other.
+  std::string address(std::string_view service);
   // Certificate of the CA that signs collectors' certificates, asked of auth; waits for auth until the deadline. For
   // the TLS settings of a server that collectors reach.
   absl::StatusOr<std::string> FetchCollectorCa(clock::SteadyTime deadline);
-  // Channel to another service, with the TLS settings of PEER_TLS_*. INVALID_ARGUMENT for an empty address.
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address);
 
  private:
   friend int RunService(int argc, char** argv, struct ServiceProgram program);
@@ -70,12 +72,10 @@ struct RunningService {
 };
 
 struct ServiceProgram {
-  // "registry": name of its service token, of its log lines, and of the program pga-<name>.
+  // Name of a row of token::kServices, which says what it calls and where it listens.
   std::string name;
   // One sentence for --help.
   std::string description;
-  // Default of GRPC_LISTEN; empty = the program has no gRPC server.
-  std::string default_listen;
   // Adds the service's own settings.
   std::function<void(config::Loader&)> register_options;
   // Builds the service. `server` holds the limits of the gRPC server to come and may be changed.

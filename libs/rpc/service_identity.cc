@@ -1,11 +1,14 @@
 #include "libs/rpc/service_identity.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "libs/clock/steady.h"
+#include "libs/log/log.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
+#include "libs/token/services.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
 namespace pga::rpc {
@@ -25,11 +28,12 @@ std::unique_ptr<ServiceIdentity> ServiceIdentity::Local(const token::Signer* sig
 }
 
 std::unique_ptr<ServiceIdentity> ServiceIdentity::Remote(std::shared_ptr<grpc::Channel> auth_channel,
-                                                         std::string service, log::Secret service_secret,
+                                                         std::string service,
+                                                         std::function<absl::StatusOr<std::string>()> read_secrets,
                                                          clock::Clock* clock) {
   std::unique_ptr<ServiceIdentity> identity(new ServiceIdentity(std::move(service), clock));
   identity->auth_ = std::move(auth_channel);
-  identity->secret_ = std::move(service_secret);
+  identity->read_secrets_ = std::move(read_secrets);
   identity->task_ = std::make_unique<exec::PeriodicTask>("service-token", absl::Seconds(1), clock,
                                                          [self = identity.get()] { self->Refresh(); });
   identity->task_->Wake();
@@ -53,6 +57,27 @@ absl::Status ServiceIdentity::WaitReady(clock::SteadyTime deadline) {
   return absl::DeadlineExceededError("no service token from auth: " + std::string(last_.message()));
 }
 
+absl::StatusOr<std::pair<std::string, absl::Time>> ServiceIdentity::Exchange() {
+  auto stub = auth::IdentityService::NewStub(auth_);
+  auth::IssueServiceTokenRequest request;
+  request.set_service(service_);
+  PGA_ASSIGN_OR_RETURN(const std::string text, read_secrets_());
+  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> secrets, token::ParseServiceSecrets(text));
+  absl::Status refused;
+  for (const std::string& secret : secrets) {
+    CallOptions options = OwnWork(kExchangeTimeout, nullptr);
+    options.metadata = {{kServiceSecret, secret}};
+    auto answer = Call(*stub, &auth::IdentityService::Stub::IssueServiceToken, request, options);
+    if (answer.ok() && answer->token().empty()) return absl::UnavailableError("auth answered without a token");
+    if (answer.ok()) {
+      return std::pair(answer->token(), absl::FromUnixSeconds(answer->expires_at().seconds()));
+    }
+    refused = answer.status();
+    if (!absl::IsUnauthenticated(refused)) break;
+  }
+  return refused;
+}
+
 void ServiceIdentity::Refresh() {
   const absl::Time now = clock_->Now();
   const clock::SteadyTime steady = clock_->Steady();
@@ -71,19 +96,12 @@ void ServiceIdentity::Refresh() {
     claims.principal.expires_at = expires_at;
     fresh = signer_->Sign(claims);
   } else {
-    auto stub = auth::IdentityService::NewStub(auth_);
-    auth::IssueServiceTokenRequest request;
-    request.set_service(service_);
-    CallOptions options = OwnWork(kExchangeTimeout, nullptr);
-    options.metadata = {{kServiceSecret, secret_.Reveal()}};
-    auto answer = Call(*stub, &auth::IdentityService::Stub::IssueServiceToken, request, options);
-    if (answer.ok() && answer->token().empty()) {
-      fresh = absl::UnavailableError("auth answered without a token");
-    } else if (answer.ok()) {
-      fresh = answer->token();
-      expires_at = absl::FromUnixSeconds(answer->expires_at().seconds());
+    auto exchanged = Exchange();
+    if (exchanged.ok()) {
+      fresh = std::move(exchanged->first);
+      expires_at = exchanged->second;
     } else {
-      fresh = answer.status();
+      fresh = exchanged.status();
     }
   }
   absl::MutexLock lock(&mutex_);

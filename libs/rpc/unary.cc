@@ -174,7 +174,8 @@ void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* 
   if (authorization.starts_with("Bearer ")) call->bearer = std::string(authorization.substr(7));
   if (const std::string_view forwarded = FindMetadata(*context, kForwardedFor); !forwarded.empty()) {
     const std::string_view by = FindMetadata(*context, kServiceAuthorization);
-    if (authenticator_->IsServiceToken(by.empty() ? authorization : by)) call->peer = std::string(forwarded);
+    const token::ServiceRow* const service = authenticator_->ServiceOf(by.empty() ? authorization : by);
+    if (service != nullptr && service->names_clients) call->peer = std::string(forwarded);
   }
   context->AddInitialMetadata(kRequestId, call->request_id);
 }

@@ -26,7 +26,7 @@ std::string_view RoleName(Role role) {
 }
 
 bool IsCollectorId(std::string_view id) {
-  return !id.empty() && id.size() <= 63 && std::ranges::all_of(id, [](char c) {
+  return !id.empty() && id.size() <= 63 && id[0] != '.' && id[0] != '-' && std::ranges::all_of(id, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
            c == '-';
   });
@@ -56,13 +56,16 @@ bool Allow(const Principal& principal, const Access& access, std::string_view gr
     case Principal::kCollector:
       return access.collector;
     case Principal::kService:
-      return access.service;
+      return (access.services & ServiceBit(principal.service)) != 0;
   }
   return false;
 }
 
 std::string UserSubject(int32_t user_id) {
   return "user:" + std::to_string(user_id);
+}
+std::string ApiTokenSubject(std::string_view id) {
+  return "token:" + std::string(id);
 }
 std::string CollectorSubject(std::string_view collector_id) {
   return "collector:" + std::string(collector_id);

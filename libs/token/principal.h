@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/token/services.h"
 
 namespace pga::token {
 
@@ -26,7 +27,7 @@ bool IsCollectorId(std::string_view id);
 struct Principal {
   enum Kind { kAnonymous, kUser, kCollector, kService };
   Kind kind = kAnonymous;
-  // "user:7", "collector:<id>", "service:query"; empty when anonymous. Revocations name it.
+  // "user:7", "token:<id>", "collector:<id>", "service:query"; empty when anonymous. Revocations name it.
   std::string subject;
 
   // People.
@@ -36,13 +37,17 @@ struct Principal {
   // Whether query texts may be read; a right of its own, so that a token can be made without it.
   bool query_texts = true;
 
+  // Id of the API token that a program shows instead of a person's sign-in; empty for people. user_id is then the
+  // person who made it, and username its name.
+  std::string api_token;
+
   // Collectors.
   std::string collector_id;
   std::string hostname;
   // Identity comes from a verified client certificate, not from a token; jti is then its SHA-256 in lower-case hex.
   bool from_certificate = false;
 
-  // pgAnalytics' own services: auth, registry, ingest, query, gateway.
+  // pgAnalytics' own services: a name of kServices.
   std::string service;
 
   // Groups of sources the caller may see; not looked at when all_groups is set.
@@ -62,7 +67,8 @@ struct Access {
   // Least role of a person; kNone refuses people.
   Role user = Role::kNone;
   bool collector = false;
-  bool service = false;
+  // Services whose tokens are accepted.
+  ServiceSet services = 0;
   // The caller presents a registration secret instead of a token; the method itself checks the secret.
   bool registration_secret = false;
 };
@@ -76,6 +82,7 @@ bool Allow(const Principal& principal, const Access& access, std::string_view gr
 
 // Subjects as they stand in tokens and revocations.
 std::string UserSubject(int32_t user_id);
+std::string ApiTokenSubject(std::string_view id);
 std::string CollectorSubject(std::string_view collector_id);
 std::string ServiceSubject(std::string_view service);
 

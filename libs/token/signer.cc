@@ -55,8 +55,8 @@ bool PlainGroups(const std::vector<std::string>& groups) {
 // Text claims go through C strings; a NUL would cut them short.
 bool HasNul(const Claims& claims) {
   const Principal& p = claims.principal;
-  for (const std::string* text :
-       {&p.username, &p.role, &p.collector_id, &p.hostname, &p.service, &p.jti, &p.session, &claims.email}) {
+  for (const std::string* text : {&p.username, &p.role, &p.collector_id, &p.hostname, &p.service, &p.api_token, &p.jti,
+                                  &p.session, &claims.email}) {
     if (text->find('\0') != std::string::npos) return true;
   }
   return false;
@@ -119,7 +119,8 @@ absl::StatusOr<std::string> Signer::Sign(const Claims& claims) const {
         return absl::InvalidArgumentError("a user's claims need a positive id and a known role");
       }
       grants.Text("aud", kUserAudience);
-      grants.Text("sub", UserSubject(p.user_id));
+      grants.Text("sub", p.api_token.empty() ? UserSubject(p.user_id) : ApiTokenSubject(p.api_token));
+      grants.Text("api_token", p.api_token);
       grants.Number("user_id", p.user_id);
       grants.Text("username", p.username);
       grants.Text("email", claims.email);

@@ -172,6 +172,7 @@ absl::StatusOr<Claims> ReadClaims(const std::string& payload, bool legacy, Token
   p.collector_id = reader.Text("collector_id");
   p.hostname = reader.Text("hostname");
   p.service = reader.Text("service");
+  p.api_token = reader.Text("api_token");
   p.query_texts = reader.Flag("query_texts").value_or(true);
   claims.email = reader.Text("email");
   const auto groups = reader.Texts("groups");
@@ -191,6 +192,7 @@ absl::StatusOr<Claims> ReadClaims(const std::string& payload, bool legacy, Token
   if (issuer != kIssuer && !(legacy && issuer.empty())) return BadClaims();
   if (token_type != (type == TokenType::kAccess ? "access" : "refresh")) return BadClaims();
   claims.type = type;
+  if (!p.api_token.empty() && !user_id) return BadClaims();
   // Exactly one identity, and subject, audience and claims agree on it.
   const int identities = (user_id ? 1 : 0) + (p.collector_id.empty() ? 0 : 1) + (p.service.empty() ? 0 : 1);
   if (identities != 1) return BadClaims();
@@ -200,7 +202,9 @@ absl::StatusOr<Claims> ReadClaims(const std::string& payload, bool legacy, Token
     if (*user_id <= 0 || *user_id > INT32_MAX || ParseRole(p.role) == Role::kNone) return BadClaims();
     p.kind = Principal::kUser;
     p.user_id = static_cast<int32_t>(*user_id);
-    if (p.subject != UserSubject(p.user_id)) return BadClaims();
+    // An API token is no part of a session, and never one of refresh.
+    if (!p.api_token.empty() && (!p.session.empty() || type != TokenType::kAccess || legacy)) return BadClaims();
+    if (p.subject != (p.api_token.empty() ? UserSubject(p.user_id) : ApiTokenSubject(p.api_token))) return BadClaims();
     if (audience != kUserAudience && !(legacy && audience.empty())) return BadClaims();
   } else if (!p.collector_id.empty()) {
     p.kind = Principal::kCollector;

@@ -3,8 +3,12 @@
 #include <grpcpp/channel.h>
 #include <malloc.h>
 
+#include <algorithm>
+#include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,12 +19,15 @@
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
 #include "libs/pg/pool.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/server.h"
+#include "libs/rpc/service_host.h"
 #include "libs/rpc/service_identity.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/token/revocation_set.h"
+#include "libs/token/services.h"
 #include "libs/token/verifier.h"
 #include "services/auth/server.h"
 #include "services/compactor/server.h"
@@ -59,36 +66,186 @@ absl::Status AwaitDatabase(const char* variable, const log::Secret& url, storage
   return status::Annotate(storage::CheckMigrated(url.Reveal(), database), variable);
 }
 
-absl::StatusOr<std::unique_ptr<rpc::Server>> InProcess(const std::string& name, std::vector<grpc::Service*> services) {
-  rpc::Server::Options options;
-  options.name = name;
-  options.services = std::move(services);
-  return rpc::Server::Start(std::move(options));
-}
-
-}  // namespace
-
-// Members in the order they are built; they go in reverse.
-struct Composition::Parts {
+// What every service of the process shares; declared in the order of building.
+struct Shared {
   metrics::Registry metrics;
   token::Verifier verifier;
   token::RevocationSet revocations;
   std::optional<rpc::Authenticator> authenticator;
-  std::unique_ptr<auth::AuthServer> auth;
-  std::unique_ptr<rpc::Server> auth_server;
-  std::unique_ptr<rpc::ServiceIdentity> query_identity;
-  std::unique_ptr<query::QueryServer> query;
-  std::unique_ptr<rpc::Server> query_server;
-  std::unique_ptr<rpc::ServiceIdentity> registry_identity;
-  std::unique_ptr<registry::RegistryServer> registry;
-  std::unique_ptr<rpc::Server> registry_server;
-  std::unique_ptr<rpc::ServiceIdentity> ingest_identity;
-  std::unique_ptr<ingest::IngestServer> ingest;
-  std::unique_ptr<rpc::Server> ingest_server;
-  std::unique_ptr<compactor::CompactorServer> compactor;
-  std::unique_ptr<rpc::Server> compactor_server;
-  std::unique_ptr<rpc::ServiceIdentity> gateway_identity;
-  std::unique_ptr<gateway::GatewayService> gateway;
+  // One allowance for a caller, whether it comes by HTTP or by gRPC.
+  retry::RateLimiter rates{clock::Clock::Real()};
+  // Set by the first service, before the first call is served.
+  auth::AuthServer* auth = nullptr;
+  gateway::GatewayService* gateway = nullptr;
+};
+
+// One running service; its server goes before it, and its identity after it.
+struct Running {
+  const token::ServiceRow* row = nullptr;
+  std::unique_ptr<rpc::ServiceIdentity> identity;
+  rpc::RunningService service;
+  std::unique_ptr<rpc::Server> server;
+};
+
+// What a factory is given. Services of earlier rows run already.
+struct Surroundings {
+  const ApiConfig& config;
+  Shared& shared;
+  rpc::ServiceIdentity* identity;
+  const std::vector<Running>& running;
+
+  const Running* Find(std::string_view name) const {
+    const auto found = std::ranges::find_if(running, [&](const Running& r) { return r.row->name == name; });
+    return found == running.end() ? nullptr : &*found;
+  }
+  std::shared_ptr<grpc::Channel> Channel(std::string_view name) const {
+    const Running* const found = Find(name);
+    return found == nullptr ? nullptr : found->server->InProcessChannel();
+  }
+};
+
+using Factory = absl::StatusOr<rpc::RunningService> (*)(const Surroundings&, rpc::Server::Options*);
+
+template <typename Server>
+rpc::RunningService Run(std::unique_ptr<Server> created, std::function<void()> prepare_drain = {}) {
+  std::shared_ptr<Server> server = std::move(created);
+  return {.owner = server,
+          .services = server->services(),
+          .prepare_drain = std::move(prepare_drain),
+          .drain = [server](clock::SteadyTime deadline) { server->Drain(deadline); }};
+}
+
+absl::StatusOr<rpc::RunningService> MakeAuth(const Surroundings& around, rpc::Server::Options*) {
+  Shared& shared = around.shared;
+  PGA_ASSIGN_OR_RETURN(auto server,
+                       auth::AuthServer::Create(around.config.auth, {.metrics = &shared.metrics,
+                                                                     .clock = clock::Clock::Real(),
+                                                                     .verifier = &shared.verifier,
+                                                                     .revocations = &shared.revocations,
+                                                                     .authenticator = &*shared.authenticator}));
+  shared.auth = server.get();
+  return Run(std::move(server), [auth = shared.auth] { auth->PrepareDrain(); });
+}
+
+absl::StatusOr<rpc::RunningService> MakeQuery(const Surroundings& around, rpc::Server::Options*) {
+  PGA_ASSIGN_OR_RETURN(auto server,
+                       query::QueryServer::Create(around.config.query, {.metrics = &around.shared.metrics,
+                                                                        .clock = clock::Clock::Real(),
+                                                                        .authenticator = &*around.shared.authenticator,
+                                                                        .auth = around.Channel("auth"),
+                                                                        .identity = around.identity}));
+  return Run(std::move(server));
+}
+
+absl::StatusOr<rpc::RunningService> MakeRegistry(const Surroundings& around, rpc::Server::Options*) {
+  PGA_ASSIGN_OR_RETURN(auto server, registry::RegistryServer::Create(around.config.registry,
+                                                                     {.metrics = &around.shared.metrics,
+                                                                      .clock = clock::Clock::Real(),
+                                                                      .authenticator = &*around.shared.authenticator,
+                                                                      .identity = around.identity,
+                                                                      .auth = around.Channel("auth"),
+                                                                      .query = around.Channel("query")}));
+  return Run(std::move(server));
+}
+
+absl::StatusOr<rpc::RunningService> MakeIngest(const Surroundings& around, rpc::Server::Options* options) {
+  Shared& shared = around.shared;
+  PGA_ASSIGN_OR_RETURN(auto server,
+                       ingest::IngestServer::Create(around.config.ingest, {.metrics = &shared.metrics,
+                                                                           .clock = clock::Clock::Real(),
+                                                                           .authenticator = &*shared.authenticator,
+                                                                           .revocations = &shared.revocations,
+                                                                           .identity = around.identity,
+                                                                           .registry = around.Channel("registry")}));
+  const gateway::GatewayConfig& door = around.config.gateway;
+  options->max_receive_bytes = ingest::kMaxReceiveBytes;
+  options->external_acceptor = true;
+  options->limits = rpc::DoorLimits::Outside();
+  options->limits.address_per_minute = door.rate_limit_per_minute;
+  options->limits.user_per_minute = door.rate_limit_user_per_minute;
+  options->limits.collector_per_minute = door.rate_limit_collector_per_minute;
+  options->authenticator = &*shared.authenticator;
+  options->metrics = &shared.metrics;
+  options->rates = &shared.rates;
+  if (door.tls_enabled) {
+    options->tls.enabled = true;
+    options->tls.cert_path = door.tls_cert_path;
+    options->tls.key_path = door.tls_key_path;
+    options->tls.ca_pem = shared.auth->ca_certificate_pem();
+  }
+  ingest::IngestServer* const ingest = server.get();
+  return Run(std::move(server), [ingest] { ingest->PrepareDrain(); });
+}
+
+absl::StatusOr<rpc::RunningService> MakeCompactor(const Surroundings& around, rpc::Server::Options*) {
+  PGA_ASSIGN_OR_RETURN(auto server, compactor::CompactorServer::Create(
+                                        around.config.compactor, {.metrics = &around.shared.metrics,
+                                                                  .clock = clock::Clock::Real(),
+                                                                  .authenticator = &*around.shared.authenticator}));
+  return Run(std::move(server));
+}
+
+absl::StatusOr<rpc::RunningService> MakeGateway(const Surroundings& around, rpc::Server::Options*) {
+  Shared& shared = around.shared;
+  gateway::GatewayService::Deps deps;
+  deps.metrics = &shared.metrics;
+  deps.clock = clock::Clock::Real();
+  deps.verifier = &shared.verifier;
+  deps.revocations = &shared.revocations;
+  deps.rates = &shared.rates;
+  for (const token::ServiceRow& row : token::kServices) {
+    if (!row.package.empty()) deps.channels.emplace_back(row.package, around.Channel(row.name));
+  }
+  deps.service_token = [identity = around.identity] { return identity->Token(); };
+  deps.hand_over = [server = around.Find("ingest")->server.get()](int fd, std::string already_read) {
+    return server->AcceptConnection(fd, std::move(already_read));
+  };
+  PGA_ASSIGN_OR_RETURN(auto created, gateway::GatewayService::Create(around.config.gateway, std::move(deps)));
+  PGA_RETURN_IF_ERROR(created->Start());
+  shared.gateway = created.get();
+  std::shared_ptr<gateway::GatewayService> gateway = std::move(created);
+  return rpc::RunningService{
+      .owner = gateway, .services = {}, .prepare_drain = {}, .drain = [gateway](clock::SteadyTime deadline) {
+        gateway->Drain(deadline);
+      }};
+}
+
+constexpr std::pair<std::string_view, Factory> kFactories[] = {
+    {"auth", MakeAuth},     {"query", MakeQuery},         {"registry", MakeRegistry},
+    {"ingest", MakeIngest}, {"compactor", MakeCompactor}, {"gateway", MakeGateway},
+};
+
+constexpr bool EveryServiceHasAFactory() {
+  return std::ranges::equal(token::kServices, kFactories, {}, &token::ServiceRow::name,
+                            [](const auto& factory) { return factory.first; });
+}
+static_assert(EveryServiceHasAFactory(), "kFactories follows token::kServices row by row");
+
+absl::StatusOr<Running> Start(size_t index, const ApiConfig& config, Shared& shared,
+                              const std::vector<Running>& running) {
+  Running one;
+  one.row = &token::kServices[index];
+  const std::string name(one.row->name);
+  if (shared.auth != nullptr) one.identity = rpc::ServiceIdentity::Local(shared.auth->signer(), name);
+  rpc::Server::Options options;
+  options.name = name;
+  PGA_ASSIGN_OR_RETURN(one.service, kFactories[index].second({config, shared, one.identity.get(), running}, &options));
+  if (one.row->port == 0) return one;
+  options.services = one.service.services;
+  PGA_ASSIGN_OR_RETURN(one.server, rpc::Server::Start(std::move(options)));
+  return one;
+}
+
+}  // namespace
+
+struct Composition::Parts {
+  ~Parts() {
+    trim.reset();
+    exposer.reset();
+    while (!running.empty()) running.pop_back();
+  }
+  Shared shared;
+  std::vector<Running> running;
   std::unique_ptr<metrics::Exposer> exposer;
   std::optional<exec::PeriodicTask> trim;
 };
@@ -103,96 +260,21 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   PGA_RETURN_IF_ERROR(AwaitDatabase("TIMESCALE_URL", config.metrics_url, storage::Database::kMetrics, databases_by));
 
   auto parts = std::make_unique<Parts>();
-  clock::Clock* const clock = clock::Clock::Real();
-  parts->authenticator.emplace(
-      &parts->verifier, &parts->revocations,
+  Shared& shared = parts->shared;
+  shared.authenticator.emplace(
+      &shared.verifier, &shared.revocations,
       rpc::Authenticator::Hooks{
-          .check_revocation = [raw = parts.get()](const token::Principal& principal, clock::SteadyTime deadline) {
-            return raw->auth->CheckRevocation(principal, deadline);
+          .check_revocation = [&shared](const token::Principal& principal, clock::SteadyTime deadline) {
+            return shared.auth->CheckRevocation(principal, deadline);
           }});
-
-  PGA_ASSIGN_OR_RETURN(parts->auth, auth::AuthServer::Create(config.auth, {.metrics = &parts->metrics,
-                                                                           .clock = clock,
-                                                                           .verifier = &parts->verifier,
-                                                                           .revocations = &parts->revocations,
-                                                                           .authenticator = &*parts->authenticator}));
-  PGA_ASSIGN_OR_RETURN(parts->auth_server, InProcess("auth", parts->auth->services()));
-  const std::shared_ptr<grpc::Channel> auth = parts->auth_server->InProcessChannel();
-  const token::Signer* const signer = parts->auth->signer();
-
-  parts->query_identity = rpc::ServiceIdentity::Local(signer, "query");
-  PGA_ASSIGN_OR_RETURN(parts->query,
-                       query::QueryServer::Create(config.query, {.metrics = &parts->metrics,
-                                                                 .clock = clock,
-                                                                 .authenticator = &*parts->authenticator,
-                                                                 .auth = auth,
-                                                                 .identity = parts->query_identity.get()}));
-  PGA_ASSIGN_OR_RETURN(parts->query_server, InProcess("query", parts->query->services()));
-
-  parts->registry_identity = rpc::ServiceIdentity::Local(signer, "registry");
-  PGA_ASSIGN_OR_RETURN(parts->registry, registry::RegistryServer::Create(
-                                            config.registry, {.metrics = &parts->metrics,
-                                                              .clock = clock,
-                                                              .authenticator = &*parts->authenticator,
-                                                              .identity = parts->registry_identity.get(),
-                                                              .auth = auth,
-                                                              .query = parts->query_server->InProcessChannel()}));
-  PGA_ASSIGN_OR_RETURN(parts->registry_server, InProcess("registry", parts->registry->services()));
-
-  parts->ingest_identity = rpc::ServiceIdentity::Local(signer, "ingest");
-  PGA_ASSIGN_OR_RETURN(parts->ingest, ingest::IngestServer::Create(
-                                          config.ingest, {.metrics = &parts->metrics,
-                                                          .clock = clock,
-                                                          .authenticator = &*parts->authenticator,
-                                                          .revocations = &parts->revocations,
-                                                          .identity = parts->ingest_identity.get(),
-                                                          .registry = parts->registry_server->InProcessChannel()}));
-  rpc::Server::Options ingest_options;
-  ingest_options.name = "ingest";
-  ingest_options.services = parts->ingest->services();
-  ingest_options.max_receive_bytes = ingest::kMaxReceiveBytes;
-  ingest_options.external_acceptor = true;
-  ingest_options.limits = rpc::DoorLimits::Outside();
-  ingest_options.limits.address_per_minute = config.gateway.rate_limit_per_minute;
-  ingest_options.limits.user_per_minute = config.gateway.rate_limit_user_per_minute;
-  ingest_options.limits.collector_per_minute = config.gateway.rate_limit_collector_per_minute;
-  ingest_options.authenticator = &*parts->authenticator;
-  ingest_options.metrics = &parts->metrics;
-  if (config.gateway.tls_enabled) {
-    ingest_options.tls.enabled = true;
-    ingest_options.tls.cert_path = config.gateway.tls_cert_path;
-    ingest_options.tls.key_path = config.gateway.tls_key_path;
-    ingest_options.tls.ca_pem = parts->auth->ca_certificate_pem();
+  for (size_t i = 0; i < std::size(token::kServices); ++i) {
+    PGA_ASSIGN_OR_RETURN(Running one, pga::api::Start(i, config, shared, parts->running));
+    parts->running.push_back(std::move(one));
   }
-  PGA_ASSIGN_OR_RETURN(parts->ingest_server, rpc::Server::Start(std::move(ingest_options)));
-
-  PGA_ASSIGN_OR_RETURN(
-      parts->compactor,
-      compactor::CompactorServer::Create(
-          config.compactor, {.metrics = &parts->metrics, .clock = clock, .authenticator = &*parts->authenticator}));
-  PGA_ASSIGN_OR_RETURN(parts->compactor_server, InProcess("compactor", parts->compactor->services()));
-
-  parts->gateway_identity = rpc::ServiceIdentity::Local(signer, "gateway");
-  gateway::GatewayService::Deps deps;
-  deps.metrics = &parts->metrics;
-  deps.clock = clock;
-  deps.verifier = &parts->verifier;
-  deps.revocations = &parts->revocations;
-  deps.channels = {{"pganalytics.auth.", auth},
-                   {"pganalytics.registry.", parts->registry_server->InProcessChannel()},
-                   {"pganalytics.ingest.", parts->ingest_server->InProcessChannel()},
-                   {"pganalytics.query.", parts->query_server->InProcessChannel()},
-                   {"pganalytics.compactor.", parts->compactor_server->InProcessChannel()}};
-  deps.service_token = [identity = parts->gateway_identity.get()] { return identity->Token(); };
-  deps.hand_over = [server = parts->ingest_server.get()](int fd, std::string already_read) {
-    return server->AcceptConnection(fd, std::move(already_read));
-  };
-  PGA_ASSIGN_OR_RETURN(parts->gateway, gateway::GatewayService::Create(config.gateway, std::move(deps)));
-  PGA_RETURN_IF_ERROR(parts->gateway->Start());
   if (!config.metrics_listen.empty()) {
-    PGA_ASSIGN_OR_RETURN(parts->exposer, metrics::Exposer::Start(config.metrics_listen, parts->metrics));
+    PGA_ASSIGN_OR_RETURN(parts->exposer, metrics::Exposer::Start(config.metrics_listen, shared.metrics));
   }
-  parts->trim.emplace("malloc-trim", kTrimPeriod, clock, [] { malloc_trim(0); });
+  parts->trim.emplace("malloc-trim", kTrimPeriod, clock::Clock::Real(), [] { malloc_trim(0); });
   return std::unique_ptr<Composition>(new Composition(std::move(parts)));
 }
 
@@ -203,23 +285,19 @@ Composition::~Composition() {
 }
 
 int Composition::port() const {
-  return parts_->gateway->port();
+  return parts_->shared.gateway->port();
+}
+
+bool Composition::has_people() const {
+  return parts_->shared.auth->has_people();
 }
 
 void Composition::Drain(clock::SteadyTime deadline) {
-  parts_->gateway->Drain(deadline);
-  parts_->compactor_server->Drain(deadline);
-  parts_->compactor->Drain(deadline);
-  parts_->ingest->PrepareDrain();
-  parts_->ingest_server->Drain(deadline);
-  parts_->ingest->Drain(deadline);
-  parts_->registry_server->Drain(deadline);
-  parts_->registry->Drain(deadline);
-  parts_->query_server->Drain(deadline);
-  parts_->query->Drain(deadline);
-  parts_->auth->PrepareDrain();
-  parts_->auth_server->Drain(deadline);
-  parts_->auth->Drain(deadline);
+  for (auto one = parts_->running.rbegin(); one != parts_->running.rend(); ++one) {
+    if (one->service.prepare_drain) one->service.prepare_drain();
+    if (one->server != nullptr) one->server->Drain(deadline);
+    one->service.drain(deadline);
+  }
 }
 
 }  // namespace pga::api

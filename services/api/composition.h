@@ -1,6 +1,5 @@
-// The six services in one process: auth, query, registry, ingest, compactor and gateway over in-process channels, in
-// this order because each may only wait on those before it; stopped in reverse. The same cores run alone as
-// pga-<service>.
+// The services of libs/token/services.h in one process, over in-process channels: started in the table's order, because
+// each may only wait on those before it, and stopped in reverse. The same cores run alone as pga-<service>.
 #pragma once
 
 #include <memory>
@@ -23,6 +22,8 @@ class Composition {
 
   // Port of the gateway.
   int port() const;
+  // Whether there was anybody who can sign in at the start.
+  bool has_people() const;
 
   // Finishes running requests and queued batches until the deadline. Repeating is safe.
   void Drain(clock::SteadyTime deadline);

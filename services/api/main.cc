@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
@@ -14,15 +15,18 @@
 #include "services/api/composition.h"
 #include "services/api/config.h"
 #include "services/api/migrate.h"
+#include "services/auth/people_commands.h"
 
 namespace pga::api {
 namespace {
 
-constexpr char kDescription[] =
+const std::string kDescription = absl::StrCat(
     "pganalytics-api: the pgAnalytics suite in one process.\n\n"
     "  pganalytics-api                  serve until SIGTERM\n"
     "  pganalytics-api migrate up       bring both databases to what this program needs; repeating changes nothing\n"
-    "  pganalytics-api migrate status   list migrations; exit code 1 when some are pending";
+    "  pganalytics-api migrate status   list migrations; exit code 1 when some are pending\n"
+    "  pganalytics-api admin ...        people's accounts, where nobody can sign in:\n",
+    auth::kAdminCommandsHelp);
 
 void Print(const std::string& line) {
   std::fprintf(stdout, "%s\n", line.c_str());
@@ -36,12 +40,15 @@ absl::Status Serve(const ApiConfig& config) {
   const rpc::Runtime grpc;
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<Composition> suite, Composition::Start(config));
   PGA_LOG(info, "pganalytics-api serves",
-          {{"address", config.gateway.listen_address},
+          {{"address", config.gateway.ListenAddress()},
            {"port", suite->port()},
            {"tls", config.gateway.tls_enabled},
            {"version", PGA_VERSION}});
-  if (config.gateway.listen_address == "127.0.0.1") {
+  if (config.gateway.ListenAddress() == "127.0.0.1") {
     PGA_LOG(info, "only this host can connect; LISTEN_ADDRESS=0.0.0.0 opens the port to others");
+  }
+  if (!suite->has_people()) {
+    PGA_LOG(warn, "nobody can sign in; in this environment run: pganalytics-api admin create");
   }
   exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "pganalytics-api stops", {{"signal", exec::ShutdownSignal::signal()}});
@@ -61,9 +68,13 @@ absl::Status Run(int argc, char** argv) {
   }
   const std::vector<std::string>& words = loader.positional();
   if (words.empty()) return Serve(config);
+  // `migrate up | head` must not end half-way.
+  exec::ShutdownSignal::IgnoreBrokenPipes();
   if (words == std::vector<std::string>{"migrate", "up"}) return MigrateUp(config, Print);
   if (words == std::vector<std::string>{"migrate", "status"}) return MigrateStatus(config, Print);
-  return absl::InvalidArgumentError("unknown command; use no command, `migrate up` or `migrate status` (see --help)");
+  if (words.front() == "admin") return auth::RunAdminCommand(config.auth, words, Print);
+  return absl::InvalidArgumentError(
+      "unknown command; use no command, `migrate up`, `migrate status` or `admin create` (see --help)");
 }
 
 }  // namespace

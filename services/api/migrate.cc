@@ -44,6 +44,7 @@ absl::Status MigrateUp(const ApiConfig& config, const std::function<void(const s
 absl::Status MigrateStatus(const ApiConfig& config, const std::function<void(const std::string&)>& print) {
   PGA_RETURN_IF_ERROR(CheckUrls(config));
   int pending = 0;
+  bool unfinished = false;
   for (const auto& [name, url, database] : {std::tuple{"metadata", &config.database_url, storage::Database::kMetadata},
                                             std::tuple{"metrics", &config.metrics_url, storage::Database::kMetrics}}) {
     PGA_ASSIGN_OR_RETURN(const storage::MigrationStatus state, storage::GetMigrationStatus(url->Reveal(), database));
@@ -62,6 +63,12 @@ absl::Status MigrateStatus(const ApiConfig& config, const std::function<void(con
       print(line);
     }
     pending += state.pending;
+    if (state.unfinished) print("  begun and not ended");
+    unfinished = unfinished || state.unfinished;
+  }
+  if (unfinished) {
+    return absl::FailedPreconditionError(
+        "a migration was begun and has not ended; run again: pganalytics-api migrate up");
   }
   if (pending == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(

@@ -5,12 +5,12 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "libs/token/keys.h"
+#include "services/auth/address.h"
 #include "services/auth/digest.h"
 #include "services/auth/rules.h"
 
@@ -31,11 +31,6 @@ absl::Status Protected(std::string_view what) {
   return status::WithReason(
       absl::PermissionDeniedError(absl::StrCat("The account admin cannot be ", std::string(what))),
       "PROTECTED_ACCOUNT");
-}
-
-// Key of the failures of an account: equal for all spellings of a name, and of fixed size for names that do not exist.
-std::string AccountHash(const std::string& username) {
-  return Sha256(absl::StrCat("account:", absl::AsciiStrToLower(username)));
 }
 
 std::string TokenHash(std::string_view jti) {
@@ -63,10 +58,11 @@ AuditEntry AuditOf(const Caller& caller, std::string_view action, std::string_vi
   return entry;
 }
 
-Accounts::Accounts(AuthStore* store, PasswordHasher* hasher, const TokenIssuer* issuer, const token::Verifier* verifier,
-                   clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
-                   std::function<void()> on_revocation)
+Accounts::Accounts(AuthStore* store, Refusals* refusals, PasswordHasher* hasher, const TokenIssuer* issuer,
+                   const token::Verifier* verifier, clock::Clock* clock, metrics::Registry* metrics,
+                   AccountsOptions options, std::function<void()> on_revocation)
     : store_(store),
+      refusals_(refusals),
       hasher_(hasher),
       issuer_(issuer),
       verifier_(verifier),
@@ -86,13 +82,14 @@ clock::SteadyTime Accounts::HashDeadline(const Caller& caller) const {
 absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher::Slot& slot,
                                      std::string_view account_hash, const std::optional<UserRecord>& user,
                                      const std::string& password, const char* action, const char* message) {
-  PGA_ASSIGN_OR_RETURN(const LoginAttempt attempt, store_->BeginAttempt(account_hash, clock_->Now(), caller.deadline));
+  PGA_ASSIGN_OR_RETURN(const LoginAttempt attempt,
+                       store_->BeginAttempt(account_hash, user.has_value() ? user->id : 0, AddressOf(caller.ip_address),
+                                            clock_->Now(), caller.deadline));
   AuditEntry audit = AuditOf(caller, action, "user", user.has_value() ? absl::StrCat(user->id) : "");
   if (user.has_value()) audit.user_id = user->id;
-  audit.success = false;
   if (!attempt.allowed) {
     audit.changes_json = R"({"reason":"locked"})";
-    PGA_RETURN_IF_ERROR(store_->Audit(audit, caller.deadline));
+    PGA_RETURN_IF_ERROR(refusals_->Audit(audit, caller.deadline));
     return status::WithRetryAfter(
         status::WithReason(absl::ResourceExhaustedError("Too many failed sign-ins; try again later"), "ACCOUNT_LOCKED"),
         attempt.retry_after);
@@ -101,7 +98,7 @@ absl::Status Accounts::CheckPassword(const Caller& caller, const PasswordHasher:
   const bool matches = hasher_->Verify(slot, user.has_value() ? user->password_hash : std::string(), password);
   if (matches && user->is_active) return absl::OkStatus();
   audit.changes_json = absl::StrCat(R"({"failures":)", attempt.failures, "}");
-  PGA_RETURN_IF_ERROR(store_->Audit(audit, caller.deadline));
+  PGA_RETURN_IF_ERROR(refusals_->Audit(audit, caller.deadline));
   return status::WithReason(absl::UnauthenticatedError(message), "INVALID_CREDENTIALS");
 }
 
@@ -142,7 +139,7 @@ absl::StatusOr<SignedIn> Accounts::TryLogin(const Caller& caller, const std::str
   session.token_hash = TokenHash(refresh_id);
   session.created_at = now;
   session.expires_at = now + options_.session_lifetime;
-  session.ip_address = caller.ip_address;
+  session.ip_address = AddressOf(caller.ip_address);
   AuditEntry audit = AuditOf(caller, "login", "user", absl::StrCat(user->id));
   audit.actor = token::UserSubject(user->id);
   audit.user_id = user->id;
@@ -219,6 +216,9 @@ absl::Status Accounts::Logout(const Caller& caller, const std::string& refresh_t
 absl::Status Accounts::ChangePassword(const Caller& caller, const std::string& old_password,
                                       const std::string& new_password) {
   const int32_t id = caller.principal.user_id;
+  if (!caller.principal.api_token.empty()) {
+    return status::WithReason(absl::PermissionDeniedError("An API token changes no password; sign in"), "API_TOKEN");
+  }
   PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> user, store_->FindUser(id, caller.deadline));
   if (!user.has_value()) return absl::UnauthenticatedError("User not found");
   if (old_password.empty()) return absl::InvalidArgumentError("old_password and new_password are required");
@@ -321,26 +321,6 @@ absl::StatusOr<Accounts::Reset> Accounts::ResetPassword(const Caller& caller, in
                                           caller.deadline));
   on_revocation_();
   return reset;
-}
-
-absl::StatusOr<bool> Accounts::SeedAdmin(const std::string& password, clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(const int64_t users, store_->CountUsers(deadline));
-  if (users > 0) return false;
-  NewUser admin;
-  admin.username = kProtectedUsername;
-  admin.email = "admin@pganalytics.local";
-  admin.full_name = "Administrator";
-  admin.role = "admin";
-  {
-    PGA_ASSIGN_OR_RETURN(const PasswordHasher::Slot slot, hasher_->Acquire(deadline));
-    PGA_ASSIGN_OR_RETURN(admin.password_hash, hasher_->Hash(slot, password));
-  }
-  Caller caller;
-  caller.principal.subject = token::ServiceSubject("auth");
-  PGA_ASSIGN_OR_RETURN(const std::optional<UserRecord> created,
-                       store_->CreateUser(admin, /*only_if_empty=*/true, clock_->Now(),
-                                          AuditOf(caller, "user.seed", "user", ""), deadline));
-  return created.has_value();
 }
 
 }  // namespace pga::auth

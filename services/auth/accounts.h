@@ -20,6 +20,7 @@
 #include "libs/token/verifier.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/refusals.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -53,8 +54,8 @@ class Accounts {
  public:
   // What is passed in outlives the object. `on_revocation` is called after something was revoked, from any thread, and
   // must not block.
-  Accounts(AuthStore* store, PasswordHasher* hasher, const TokenIssuer* issuer, const token::Verifier* verifier,
-           clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
+  Accounts(AuthStore* store, Refusals* refusals, PasswordHasher* hasher, const TokenIssuer* issuer,
+           const token::Verifier* verifier, clock::Clock* clock, metrics::Registry* metrics, AccountsOptions options,
            std::function<void()> on_revocation);
 
   // UNAUTHENTICATED with one text for unknown users, wrong passwords and inactive accounts, after the same work;
@@ -85,9 +86,6 @@ class Accounts {
   };
   absl::StatusOr<Reset> ResetPassword(const Caller& caller, int32_t id);
 
-  // Makes the account `admin` if there are no users at all; whether it did.
-  absl::StatusOr<bool> SeedAdmin(const std::string& password, clock::SteadyTime deadline);
-
  private:
   absl::StatusOr<SignedIn> SignBoth(const UserRecord& user, std::string_view session, std::string_view refresh_id,
                                     absl::Time session_end, absl::Time now) const;
@@ -99,6 +97,7 @@ class Accounts {
   clock::SteadyTime HashDeadline(const Caller& caller) const;
 
   AuthStore* const store_;
+  Refusals* const refusals_;
   PasswordHasher* const hasher_;
   const TokenIssuer* const issuer_;
   const token::Verifier* const verifier_;

@@ -5,6 +5,7 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "services/auth/proto_time.h"
+#include "services/auth/session_cookie.h"
 
 namespace pga::auth {
 namespace v1 = pganalytics::auth::v1;
@@ -40,7 +41,23 @@ void Fill(const RegistrationSecretRecord& secret, v1::RegistrationSecret* out) {
   SetTimestamp(secret.updated_at, out->mutable_updated_at());
   if (secret.expires_at.has_value()) SetTimestamp(*secret.expires_at, out->mutable_expires_at());
   out->set_total_registrations(secret.total_registrations);
+  out->set_collector_id(secret.collector_id);
+  out->set_for_many(secret.for_many);
   if (secret.last_used_at.has_value()) SetTimestamp(*secret.last_used_at, out->mutable_last_used_at());
+}
+
+void Fill(const ApiTokenRecord& token, v1::ApiToken* out) {
+  out->set_id(token.id);
+  out->set_name(token.name);
+  out->set_role(token.role);
+  for (const std::string& group : token.groups) out->add_groups(group);
+  out->set_query_texts(token.query_texts);
+  if (token.created_by.has_value()) out->set_created_by(*token.created_by);
+  if (token.created_by_username.has_value()) out->set_created_by_username(*token.created_by_username);
+  SetTimestamp(token.created_at, out->mutable_created_at());
+  SetTimestamp(token.expires_at, out->mutable_expires_at());
+  if (token.last_used_at.has_value()) SetTimestamp(*token.last_used_at, out->mutable_last_used_at());
+  if (token.revoked_at.has_value()) SetTimestamp(*token.revoked_at, out->mutable_revoked_at());
 }
 
 // The access token that was presented, whether or not it is good. Empty without one.
@@ -49,6 +66,39 @@ std::string BearerOf(const rpc::CallContext& call) {
   std::string_view presented = call.Find(rpc::kAuthorization).value_or("");
   if (presented.starts_with(kScheme)) presented.remove_prefix(kScheme.size());
   return std::string(presented);
+}
+
+bool IsHttps(const rpc::CallContext& call) {
+  return call.Find(rpc::kForwardedProto) == "https";
+}
+
+// The refresh token of the request, or else of its cookie, which counts only with a page of the same origin: a browser
+// sends it whatever page asks.
+struct PresentedSession {
+  std::string refresh_token;
+  bool by_cookie = false;
+};
+absl::StatusOr<PresentedSession> SessionOf(const rpc::CallContext& call, const std::string& refresh_token) {
+  if (!refresh_token.empty()) return PresentedSession{refresh_token, false};
+  PresentedSession session{TokenOfCookie(call.Find(rpc::kCookie).value_or("")), true};
+  if (session.refresh_token.empty()) return PresentedSession();
+  if (!IsSameOrigin(call.Find(rpc::kOrigin).value_or(""), IsHttps(call) ? "https" : "http",
+                    call.Find(rpc::kForwardedHost).value_or(""))) {
+    return status::WithReason(
+        absl::PermissionDeniedError("A session cookie is taken from pages of the same origin only"),
+        "ORIGIN_NOT_ALLOWED");
+  }
+  return session;
+}
+
+// The answer to a sign-in or refresh; with a cookie, scripts of the page never see the refresh token.
+void Answer(rpc::CallContext& call, const SignedIn& signed_in, bool by_cookie, v1::LoginResponse* out) {
+  Fill(signed_in, out);
+  if (!by_cookie) return;
+  out->clear_refresh_token();
+  call.SetResponseMetadata(rpc::kSetCookie,
+                           SessionCookie(signed_in.refresh.token,
+                                         signed_in.refresh.expires_at - signed_in.refresh.issued_at, IsHttps(call)));
 }
 
 }  // namespace
@@ -65,7 +115,7 @@ grpc::ServerUnaryReactor* AuthServiceImpl::Login(grpc::CallbackServerContext* co
       [this](rpc::CallContext& call, const v1::LoginRequest& req, v1::LoginResponse& resp) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const SignedIn signed_in,
                              accounts_->Login(CallerOf(call), req.username(), req.password()));
-        Fill(signed_in, &resp);
+        Answer(call, signed_in, call.Find(rpc::kSession) == "cookie", &resp);
         return absl::OkStatus();
       });
 }
@@ -75,7 +125,9 @@ grpc::ServerUnaryReactor* AuthServiceImpl::Logout(grpc::CallbackServerContext* c
   return dispatcher_->Unary<v1::LogoutRequest, v1::MessageResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const v1::LogoutRequest& req, v1::MessageResponse& resp) -> absl::Status {
-        PGA_RETURN_IF_ERROR(accounts_->Logout(CallerOf(call), req.refresh_token(), BearerOf(call)));
+        PGA_ASSIGN_OR_RETURN(const PresentedSession session, SessionOf(call, req.refresh_token()));
+        PGA_RETURN_IF_ERROR(accounts_->Logout(CallerOf(call), session.refresh_token, BearerOf(call)));
+        if (session.by_cookie) call.SetResponseMetadata(rpc::kSetCookie, EndedSessionCookie(IsHttps(call)));
         resp.set_message("Logged out successfully");
         return absl::OkStatus();
       });
@@ -86,8 +138,9 @@ grpc::ServerUnaryReactor* AuthServiceImpl::Refresh(grpc::CallbackServerContext* 
   return dispatcher_->Unary<v1::RefreshRequest, v1::LoginResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const v1::RefreshRequest& req, v1::LoginResponse& resp) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const SignedIn signed_in, accounts_->Refresh(CallerOf(call), req.refresh_token()));
-        Fill(signed_in, &resp);
+        PGA_ASSIGN_OR_RETURN(const PresentedSession session, SessionOf(call, req.refresh_token()));
+        PGA_ASSIGN_OR_RETURN(const SignedIn signed_in, accounts_->Refresh(CallerOf(call), session.refresh_token));
+        Answer(call, signed_in, session.by_cookie, &resp);
         return absl::OkStatus();
       });
 }
@@ -186,7 +239,8 @@ grpc::ServerUnaryReactor* AuthServiceImpl::CreateRegistrationSecret(grpc::Callba
         std::optional<absl::Time> expires_at;
         if (req.has_expires_at()) expires_at = FromTimestamp(req.expires_at());
         PGA_ASSIGN_OR_RETURN(const CollectorAccess::CreatedSecret created,
-                             access_->CreateSecret(CallerOf(call), req.name(), req.description(), expires_at));
+                             access_->CreateSecret(CallerOf(call), req.name(), req.description(), expires_at,
+                                                   req.collector_id(), req.for_many()));
         resp.set_id(created.record.id);
         resp.set_name(created.record.name);
         resp.set_secret_value(created.value);
@@ -250,6 +304,52 @@ grpc::ServerUnaryReactor* AuthServiceImpl::DeleteRegistrationSecret(grpc::Callba
              v1::MessageResponse& resp) -> absl::Status {
         PGA_RETURN_IF_ERROR(access_->DeleteSecret(CallerOf(call), req.id()));
         resp.set_message("Registration secret deleted successfully");
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* AuthServiceImpl::CreateApiToken(grpc::CallbackServerContext* context,
+                                                          const v1::CreateApiTokenRequest* request,
+                                                          v1::CreateApiTokenResponse* response) {
+  return dispatcher_->Unary<v1::CreateApiTokenRequest, v1::CreateApiTokenResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const v1::CreateApiTokenRequest& req,
+             v1::CreateApiTokenResponse& resp) -> absl::Status {
+        ApiTokens::Wanted wanted;
+        wanted.name = req.name();
+        wanted.role = req.role();
+        wanted.groups.assign(req.groups().begin(), req.groups().end());
+        wanted.query_texts = req.query_texts();
+        if (req.has_expires_at()) wanted.expires_at = FromTimestamp(req.expires_at());
+        PGA_ASSIGN_OR_RETURN(const ApiTokens::Created created, tokens_->Create(CallerOf(call), wanted));
+        resp.set_token(created.value);
+        Fill(created.record, resp.mutable_api_token());
+        resp.set_message("Store this token now: it will not be shown again.");
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* AuthServiceImpl::ListApiTokens(grpc::CallbackServerContext* context,
+                                                         const v1::ListApiTokensRequest* request,
+                                                         v1::ListApiTokensResponse* response) {
+  return dispatcher_->Unary<v1::ListApiTokensRequest, v1::ListApiTokensResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const v1::ListApiTokensRequest&, v1::ListApiTokensResponse& resp) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::vector<ApiTokenRecord> tokens, tokens_->List(CallerOf(call)));
+        for (const ApiTokenRecord& token : tokens) Fill(token, resp.add_tokens());
+        resp.set_count(resp.tokens_size());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* AuthServiceImpl::RevokeApiToken(grpc::CallbackServerContext* context,
+                                                          const v1::RevokeApiTokenRequest* request,
+                                                          v1::MessageResponse* response) {
+  return dispatcher_->Unary<v1::RevokeApiTokenRequest, v1::MessageResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const v1::RevokeApiTokenRequest& req, v1::MessageResponse& resp) -> absl::Status {
+        PGA_RETURN_IF_ERROR(tokens_->Revoke(CallerOf(call), req.id()));
+        resp.set_message("Token revoked");
         return absl::OkStatus();
       });
 }

@@ -5,6 +5,7 @@
 #include "libs/rpc/unary.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "services/auth/accounts.h"
+#include "services/auth/api_tokens.h"
 #include "services/auth/collector_access.h"
 
 namespace pga::auth {
@@ -16,8 +17,8 @@ class AuthServiceImpl final : public pganalytics::auth::v1::AuthService::Callbac
  public:
   // What is passed in outlives the service. Calls that hash passwords run on `people`, so that a wave of sign-ins takes
   // no thread from the others.
-  AuthServiceImpl(Accounts* accounts, CollectorAccess* access, rpc::Dispatcher* people)
-      : accounts_(accounts), access_(access), dispatcher_(people) {}
+  AuthServiceImpl(Accounts* accounts, CollectorAccess* access, ApiTokens* tokens, rpc::Dispatcher* people)
+      : accounts_(accounts), access_(access), tokens_(tokens), dispatcher_(people) {}
 
   grpc::ServerUnaryReactor* Login(grpc::CallbackServerContext* context,
                                   const pganalytics::auth::v1::LoginRequest* request,
@@ -60,10 +61,20 @@ class AuthServiceImpl final : public pganalytics::auth::v1::AuthService::Callbac
   grpc::ServerUnaryReactor* DeleteRegistrationSecret(
       grpc::CallbackServerContext* context, const pganalytics::auth::v1::DeleteRegistrationSecretRequest* request,
       pganalytics::auth::v1::MessageResponse* response) override;
+  grpc::ServerUnaryReactor* CreateApiToken(grpc::CallbackServerContext* context,
+                                           const pganalytics::auth::v1::CreateApiTokenRequest* request,
+                                           pganalytics::auth::v1::CreateApiTokenResponse* response) override;
+  grpc::ServerUnaryReactor* ListApiTokens(grpc::CallbackServerContext* context,
+                                          const pganalytics::auth::v1::ListApiTokensRequest* request,
+                                          pganalytics::auth::v1::ListApiTokensResponse* response) override;
+  grpc::ServerUnaryReactor* RevokeApiToken(grpc::CallbackServerContext* context,
+                                           const pganalytics::auth::v1::RevokeApiTokenRequest* request,
+                                           pganalytics::auth::v1::MessageResponse* response) override;
 
  private:
   Accounts* const accounts_;
   CollectorAccess* const access_;
+  ApiTokens* const tokens_;
   rpc::Dispatcher* const dispatcher_;
 };
 

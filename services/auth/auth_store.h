@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -93,6 +94,9 @@ struct RegistrationSecretRecord {
   absl::Time updated_at;
   std::optional<absl::Time> expires_at;
   int32_t total_registrations = 0;
+  // The one collector that it registers; empty = that of its first use, or for many.
+  std::string collector_id;
+  bool for_many = false;
   std::optional<absl::Time> last_used_at;
 };
 
@@ -101,9 +105,29 @@ struct SecretUse {
   std::string collector_id;
   std::string collector_name;
   std::string ip_address;
+  // The collector is registered already and did not ask itself.
+  bool replaces = false;
+  // Asked before a refusal is written to the audit table; empty = each one is.
+  std::function<bool()> record_refusal = {};
 };
 
-enum class SecretVerdict { kAccepted, kUnknown, kExpired };
+struct ApiTokenRecord {
+  std::string id;
+  std::string name;
+  std::string role;
+  std::vector<std::string> groups;
+  bool query_texts = false;
+  std::optional<int32_t> created_by;
+  std::optional<std::string> created_by_username;
+  absl::Time created_at;
+  absl::Time expires_at;
+  std::optional<absl::Time> last_used_at;
+  std::optional<absl::Time> revoked_at;
+};
+
+// kOther: the secret is that of another collector. kTaken: it is good, but not made for this collector, which is
+// registered.
+enum class SecretVerdict { kAccepted, kUnknown, kExpired, kOther, kTaken };
 
 struct SecretUseOutcome {
   SecretVerdict verdict = SecretVerdict::kUnknown;
@@ -120,6 +144,7 @@ struct CollectorCredential {
 struct SealedKey {
   std::string certificate_pem;
   std::string sealed_key;
+  std::string sealed_with;  // SecretBox::Id() of the key
 };
 
 // For so long after a revocation a collector's credentials are not renewed: until every service has heard of it,
@@ -144,11 +169,12 @@ class AuthStore {
   virtual absl::StatusOr<std::optional<UserRecord>> CreateUser(const NewUser& user, bool only_if_empty, absl::Time now,
                                                                AuditEntry audit, clock::SteadyTime deadline) = 0;
   // NOT_FOUND. Every access token of the user becomes invalid when something changes; losing activity ends the
-  // sessions.
+  // sessions. Tokens of programs that the user made end with their activity, and those of a role that the user has no
+  // more.
   virtual absl::StatusOr<UserRecord> UpdateUser(int32_t id, const std::optional<std::string>& role,
                                                 const std::optional<bool>& is_active, absl::Time now, AuditEntry audit,
                                                 clock::SteadyTime deadline) = 0;
-  // NOT_FOUND. Ends the sessions.
+  // NOT_FOUND. Ends the sessions, and the tokens of programs that the user made.
   virtual absl::Status DeleteUser(int32_t id, absl::Time now, AuditEntry audit, clock::SteadyTime deadline) = 0;
   // NOT_FOUND. Ends all sessions but `keep_session`, forgets failures of sign-in. With `verified_hash` nothing is done,
   // and false returned, when the password is no longer the one that was verified.
@@ -159,12 +185,14 @@ class AuthStore {
 
   // ---- Sign-in ----
   // Counts an attempt on an account (known or not) before the password is looked at, so that attempts at the same time
-  // are all counted. Not allowed while the account is locked.
-  virtual absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
+  // are all counted: for its address, and, unless the user (0 = unknown) has signed in from there within the life of
+  // sessions, for all such strangers together. Not allowed while either is locked.
+  virtual absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, int32_t user_id,
+                                                    std::string_view address, absl::Time now,
                                                     clock::SteadyTime deadline) = 0;
-  // A good password: forgets the failures, opens the session, notes the time; the user as he is then.
-  // `new_password_hash` may be empty. nullopt, with the refusal noted, when the account is not active, or its password
-  // no longer the one that was verified.
+  // A good password: forgets the failures of the session's address and of strangers, opens the session, notes the time;
+  // the user as he is then. `new_password_hash` may be empty. nullopt, with the refusal noted, when the account is not
+  // active, or its password no longer the one that was verified.
   virtual absl::StatusOr<std::optional<OpenedSession>> OpenSession(std::string_view account_hash,
                                                                    const NewSession& session,
                                                                    std::string_view verified_hash,
@@ -213,6 +241,19 @@ class AuthStore {
   virtual absl::StatusOr<int64_t> LastRevocation(clock::SteadyTime deadline) = 0;
   virtual absl::StatusOr<bool> IsRevoked(std::string_view subject, std::string_view jti, std::string_view session,
                                          absl::Time issued_at, clock::SteadyTime deadline) = 0;
+
+  // ---- Tokens of programs ----
+  // ALREADY_EXISTS for a name in force. PERMISSION_DENIED when the creator is not active any more, or has a lower role.
+  virtual absl::Status AddApiToken(const ApiTokenRecord& token, std::string_view token_hash, AuditEntry audit,
+                                   clock::SteadyTime deadline) = 0;
+  // Newest first; without those that ended before `ended_since`.
+  virtual absl::StatusOr<std::vector<ApiTokenRecord>> ListApiTokens(absl::Time ended_since,
+                                                                    clock::SteadyTime deadline) = 0;
+  // NOT_FOUND for one that is unknown or ended.
+  virtual absl::Status RevokeApiToken(std::string_view id, absl::Time now, AuditEntry audit,
+                                      clock::SteadyTime deadline) = 0;
+  virtual absl::Status NoteTokenUses(const std::vector<std::pair<std::string, absl::Time>>& uses,
+                                     clock::SteadyTime deadline) = 0;
 
   // ---- Keys and upkeep ----
   virtual absl::StatusOr<std::optional<SealedKey>> FindSealedKey(std::string_view name, clock::SteadyTime deadline) = 0;

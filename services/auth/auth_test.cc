@@ -32,8 +32,12 @@
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/pg_auth_store.h"
+#include "services/auth/refusals.h"
+#include "services/auth/rules.h"
 #include "services/auth/server.h"
+#include "services/auth/service_secrets.h"
 
 namespace pga::auth {
 namespace {
@@ -139,7 +143,9 @@ class AuthTest : public ::testing::Test {
     config_.state_dir = state_.path();
     config_.jwt_secret = log::Secret("a secret of the tests, long enough");
     config_.registration_secret = log::Secret(kRegistrationSecret);
-    config_.service_secret = log::Secret("the service secret");
+    SetServiceSecret("query", "the secret of query\n");
+    SetServiceSecret("gateway", "the secret of gateway\n");
+    config_.service_secrets_dir = service_secrets_.path();
     config_.admin_password = log::Secret(kAdminPassword);
     config_.encryption_key = log::Secret("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
     config_.startup_timeout = absl::Seconds(10);
@@ -172,6 +178,19 @@ class AuthTest : public ::testing::Test {
     request.set_username(username);
     request.set_password(password);
     return Call(&v1::AuthService::Stub::Login, request);
+  }
+  // As the gateway passes it on for a client of that address.
+  absl::StatusOr<v1::LoginResponse> LoginFrom(const std::string& address, const std::string& username,
+                                              const std::string& password) {
+    v1::LoginRequest request;
+    request.set_username(username);
+    request.set_password(password);
+    if (gateway_ == nullptr) {
+      gateway_ = rpc::ServiceIdentity::Local(instance_->server->signer(), "gateway", &clock_);
+    }
+    rpc::CallOptions options = Options();
+    options.metadata = {{rpc::kForwardedFor, address}, {rpc::kServiceAuthorization, "Bearer " + gateway_->Token()}};
+    return rpc::Call(*instance_->auth, &v1::AuthService::Stub::Login, request, options);
   }
   absl::StatusOr<v1::LoginResponse> Refresh(const std::string& token) {
     v1::RefreshRequest request;
@@ -212,6 +231,14 @@ class AuthTest : public ::testing::Test {
     request.set_revoke_former(revoke_former);
     request.set_csr_pem(csr);
     return Call(&v1::IdentityService::Stub::IssueCollectorCredentials, request);
+  }
+  absl::StatusOr<v1::IssueServiceTokenResponse> IssueServiceToken(const std::string& service,
+                                                                  const std::string& secret) {
+    v1::IssueServiceTokenRequest request;
+    request.set_service(service);
+    rpc::CallOptions options = Options();
+    if (!secret.empty()) options.metadata.emplace_back(rpc::kServiceSecret, secret);
+    return rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueServiceToken, request, options);
   }
   bool Revoked(const std::string& token) {
     const auto principal = instance_->verifier.Verify(token, clock_.Now());
@@ -256,7 +283,13 @@ class AuthTest : public ::testing::Test {
   }
 
   clock::FakeClock clock_{clock::WallNow()};
+  void SetServiceSecret(const std::string& service, const std::string& text) {
+    ASSERT_THAT(testing::WriteFile(service_secrets_ / service, text), IsOk());
+  }
+
   testing::ScopedTempDir state_;
+  testing::ScopedTempDir service_secrets_;
+  std::unique_ptr<rpc::ServiceIdentity> gateway_;
   AuthConfig config_;
   std::unique_ptr<Instance> instance_;
 };
@@ -297,6 +330,42 @@ TEST_F(AuthTest, UnknownUserWrongPasswordAndInactiveAccountLookTheSame) {
   EXPECT_EQ(ReasonOf(unknown), ReasonOf(inactive));
   EXPECT_THAT(Login("", "x"), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_EQ(Count("audit_log WHERE action = 'login' AND outcome = 'refused'"), 3);
+}
+
+// Passwords guessed from elsewhere lock the guesser's address, and strangers all together, but not where the account
+// signs in from.
+TEST_F(AuthTest, NobodyLocksTheOwnerOut) {
+  Start();
+  const std::string home = "198.51.100.7";
+  ASSERT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  for (int i = 0; i < kFailuresBeforeLock; ++i) {
+    EXPECT_THAT(LoginFrom("203.0.113.1", "admin", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_EQ(ReasonOf(LoginFrom("203.0.113.1", "admin", kAdminPassword).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(LoginFrom("203.0.113.2", "admin", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  // One guess a time from many addresses.
+  absl::Status last;
+  int guesses = 0;
+  while (!absl::IsResourceExhausted(last) && ++guesses < 2 * kFailuresOfStrangersBeforeLock) {
+    last = LoginFrom(absl::StrCat("192.0.2.", guesses % 250), "admin", "wrong").status();
+  }
+  EXPECT_LE(guesses, kFailuresOfStrangersBeforeLock + 1);
+  EXPECT_EQ(ReasonOf(LoginFrom("203.0.113.9", "admin", kAdminPassword).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(LoginFrom(home, "admin", kAdminPassword), IsOk());
+  EXPECT_THAT(LoginFrom("203.0.113.9", "admin", kAdminPassword), IsOk()) << "the owner's sign-in ends it";
+}
+
+// All spellings of a name are counted as one account, and no other name is taken for it.
+TEST_F(AuthTest, FailuresAreCountedByTheNameThatIsFound) {
+  Start();
+  ASSERT_THAT(CreateUser(Admin().token(), "kira", "viewer"), IsOk());
+  const std::string password = "a password of kira";
+  for (int i = 0; i < kFailuresBeforeLock; ++i) {
+    EXPECT_THAT(Login(i % 2 == 0 ? "kira" : "KIRA", "wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_EQ(ReasonOf(Login("Kira", password).status()), "ACCOUNT_LOCKED");
+  EXPECT_THAT(Login("\xE2\x84\xAAira", password), StatusIs(absl::StatusCode::kUnauthenticated)) << "with a Kelvin sign";
 }
 
 TEST_F(AuthTest, LocksAnAccountAfterTenFailuresForAWhile) {
@@ -755,6 +824,54 @@ TEST_F(AuthTest, RegistrationSecretsAreShownOnceAndKeptAsHashes) {
   }
 }
 
+// One secret, one collector, unless it was made for many; in the place of a collector at work only a secret that was
+// made for it.
+TEST_F(AuthTest, RegistrationSecretIsOfOneCollector) {
+  Start();
+  const std::string admin = Admin().token();
+  const auto make = [&](const std::string& name, const std::string& collector, bool for_many) {
+    v1::CreateRegistrationSecretRequest create;
+    create.set_name(name);
+    create.set_collector_id(collector);
+    create.set_for_many(for_many);
+    const auto created = Call(&v1::AuthService::Stub::CreateRegistrationSecret, create, admin);
+    EXPECT_THAT(created, IsOk());
+    return created.ok() ? created->secret_value() : "";
+  };
+  const auto use = [&](const std::string& secret, const std::string& collector, bool replaces = false) {
+    v1::UseRegistrationSecretRequest request;
+    request.set_secret(secret);
+    request.set_collector_id(collector);
+    request.set_replaces(replaces);
+    const absl::Status status = Call(&v1::IdentityService::Stub::UseRegistrationSecret, request).status();
+    return status.ok() ? std::string("ok") : status::ReasonOf(status);
+  };
+  const std::string one = make("one", "", false);
+  EXPECT_EQ(use(one, "at-work", true), "COLLECTOR_EXISTS");
+  EXPECT_EQ(use(one, "a"), "ok") << "what was refused does not bind it";
+  EXPECT_EQ(use(one, "a"), "ok") << "an answer may be lost";
+  EXPECT_EQ(use(one, "b"), "REGISTRATION_SECRET_OF_ANOTHER");
+  EXPECT_EQ(use(one, "a", true), "COLLECTOR_EXISTS") << "whoever has it is not the collector";
+  const std::string many = make("many", "", true);
+  for (const char* id : {"a", "b", "c"}) EXPECT_EQ(use(many, id), "ok");
+  EXPECT_EQ(use(many, "a", true), "COLLECTOR_EXISTS");
+  EXPECT_EQ(use(kRegistrationSecret, "d"), "ok");
+  EXPECT_EQ(use(kRegistrationSecret, "d", true), "COLLECTOR_EXISTS");
+  const std::string for_a = make("for a", "a", false);
+  EXPECT_EQ(use(for_a, "a", true), "ok") << "an administrator made it for this";
+  EXPECT_EQ(use(for_a, "b"), "REGISTRATION_SECRET_OF_ANOTHER");
+  EXPECT_EQ(use("a guess", "a", true), "REGISTRATION_SECRET_INVALID") << "who is registered is told to nobody";
+  v1::CreateRegistrationSecretRequest odd;
+  odd.set_name("odd");
+  odd.set_collector_id("..");
+  EXPECT_THAT(Call(&v1::AuthService::Stub::CreateRegistrationSecret, odd, admin),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  odd.set_collector_id("a");
+  odd.set_for_many(true);
+  EXPECT_THAT(Call(&v1::AuthService::Stub::CreateRegistrationSecret, odd, admin),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
 TEST_F(AuthTest, RegistrationSecretVerdicts) {
   Start();
   const std::string admin = Admin().token();
@@ -875,30 +992,91 @@ TEST_F(AuthTest, IdentityServiceIsForServices) {
   const auto as_admin = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::RevokeCollector,
                                   v1::RevokeCollectorRequest(), Options(admin));
   EXPECT_THAT(as_admin, StatusIs(absl::StatusCode::kPermissionDenied));
+  for (const char* name : {"query", "ingest", "compactor", "gateway"}) {
+    const auto service = rpc::ServiceIdentity::Local(instance_->server->signer(), name, &clock_);
+    EXPECT_THAT(rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueCollectorCredentials,
+                          v1::IssueCollectorCredentialsRequest(), rpc::OwnWork(absl::Seconds(20), service.get())),
+                StatusIs(absl::StatusCode::kPermissionDenied))
+        << name;
+  }
   const auto as_nobody = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueCollectorCredentials,
                                    v1::IssueCollectorCredentialsRequest(), Options());
   EXPECT_THAT(as_nobody, StatusIs(absl::StatusCode::kUnauthenticated));
 }
 
-TEST_F(AuthTest, ServiceTokensAreExchangedForTheSecret) {
+// A service gets tokens of its own name alone, for its own secret.
+TEST_F(AuthTest, ServiceTokensAreExchangedForTheServicesOwnSecret) {
   Start();
-  v1::IssueServiceTokenRequest request;
-  request.set_service("query");
-  const auto issue = [&](const std::string& secret) {
-    rpc::CallOptions options = Options();
-    if (!secret.empty()) options.metadata.emplace_back(rpc::kServiceSecret, secret);
-    return rpc::Call(*instance_->identity, &v1::IdentityService::Stub::IssueServiceToken, request, options);
-  };
-  const auto issued = issue("the service secret");
+  const auto issued = IssueServiceToken("query", "the secret of query");
   ASSERT_THAT(issued, IsOk());
   const auto principal = instance_->verifier.Verify(issued->token(), clock_.Now());
   ASSERT_THAT(principal, IsOk());
   EXPECT_EQ(principal->kind, token::Principal::kService);
   EXPECT_EQ(principal->service, "query");
-  EXPECT_THAT(issue("another"), StatusIs(absl::StatusCode::kUnauthenticated));
-  EXPECT_THAT(issue(""), StatusIs(absl::StatusCode::kUnauthenticated));
-  request.set_service("collector");
-  EXPECT_THAT(issue("the service secret"), StatusIs(absl::StatusCode::kInvalidArgument));
+  const std::pair<const char*, const char*> refused[] = {
+      {"query", "another"},
+      {"query", ""},
+      {"query", "the secret of gateway"},
+      {"registry", "the secret of query"},
+      {"collector", "the secret of query"},
+      {"", "the secret of query"},
+      {"auth", "the secret of query"},
+      {"../query", "the secret of query"},
+  };
+  for (const auto& [service, secret] : refused) {
+    EXPECT_THAT(IssueServiceToken(service, secret), StatusIs(absl::StatusCode::kUnauthenticated)) << service;
+  }
+}
+
+// Both secrets are good while one is rotated; the folder is read again without a restart, and a file that cannot be
+// used changes nothing.
+TEST_F(AuthTest, ServiceSecretIsRotatedWithoutARestart) {
+  Start();
+  const auto works = [&](const char* secret) {
+    clock_.Advance(ServiceSecrets::kReadAgainAfter);
+    return IssueServiceToken("query", secret).ok();
+  };
+  EXPECT_TRUE(works("the secret of query"));
+  SetServiceSecret("query", "a new one\nthe secret of query\n");
+  EXPECT_TRUE(works("a new one"));
+  EXPECT_TRUE(works("the secret of query"));
+  SetServiceSecret("query", "a new one\n");
+  EXPECT_TRUE(works("a new one"));
+  EXPECT_FALSE(works("the secret of query"));
+  for (const char* bad : {"", "one\ntwo\nthree\n", "the secret of gateway\n"}) {
+    SetServiceSecret("query", bad);
+    EXPECT_TRUE(works("a new one")) << bad;
+    EXPECT_FALSE(works("the secret of gateway")) << bad;
+  }
+  ASSERT_EQ(unlink((service_secrets_ / "query").c_str()), 0);
+  EXPECT_FALSE(works("a new one"));
+}
+
+TEST_F(AuthTest, ServiceSecretsThatCannotBeUsedEndTheStart) {
+  SetServiceSecret("query", "the secret of gateway\n");
+  Instance shared(config_, &clock_);
+  EXPECT_THAT(shared.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one of its own")));
+  SetServiceSecret("query", "the secret of query\n");
+  config_.environment = "production";
+  config_.jwt_secret = log::Secret("u8Xq2mZ0sR4vT6yB1nK3pL5wE7hJ9dFg");
+  config_.registration_secret = log::Secret();
+  Instance weak(config_, &clock_);
+  EXPECT_THAT(weak.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("32 characters")));
+  config_.service_secrets_dir = "/nowhere/at/all";
+  Instance missing(config_, &clock_);
+  EXPECT_THAT(missing.start, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no folder")));
+}
+
+// What strangers do wrong is recorded, but cannot fill the audit log.
+TEST_F(AuthTest, RefusalsOfStrangersDoNotFillTheAuditLog) {
+  Start();
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_THAT(IssueServiceToken("query", "a guess"), StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  EXPECT_LE(Count("audit_log WHERE action = 'service_token'"), Refusals::kPerAddressAndMinute);
+  clock_.Advance(absl::Minutes(2));
+  EXPECT_THAT(IssueServiceToken("query", "a guess"), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_EQ(Count("audit_log WHERE action = 'service_token' AND changes->>'refusals_not_recorded' = '180'"), 1);
 }
 
 TEST_F(AuthTest, FollowersHearOfRevocationsAndHeartbeats) {
@@ -953,11 +1131,95 @@ TEST_F(AuthTest, RestartKeepsKeysUsersAndRevocations) {
   const auto old_principal = instance_->verifier.Verify(former->token(), clock_.Now());
   EXPECT_TRUE(instance_->revocations.IsRevoked(*old_principal)) << "known before the first call";
   EXPECT_FALSE(Revoked(current->token()));
+}
 
+// Where the key that seals the CA comes from, and what a start with another one says.
+struct SealingCase {
+  std::string name;
+  std::string encryption_key;
+  std::string backup_key;
+  std::string origin;  // in the message of a start with this key where another one sealed
+};
+
+class SealingTest : public AuthTest, public ::testing::WithParamInterface<SealingCase> {
+ protected:
+  void Use(const SealingCase& sealing) {
+    config_.encryption_key = log::Secret(sealing.encryption_key);
+    config_.backup_key = log::Secret(sealing.backup_key);
+  }
+};
+
+const SealingCase kSealingCases[] = {
+    {"EncryptionKey", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "", "ENCRYPTION_KEY"},
+    {"EncryptionKeyBeforeBackupKey", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+     "a backup key of thirty-two bytes and more", "ENCRYPTION_KEY"},
+    {"BackupKey", "", "a backup key of thirty-two bytes and more", "BACKUP_KEY"},
+    {"AnotherBackupKey", "", "another backup key of thirty-two bytes", "BACKUP_KEY"},
+    {"StateDir", "", "", "/encryption-key"},
+};
+
+TEST_P(SealingTest, IsKeptAndAnotherKeyStopsTheStart) {
+  Use(GetParam());
+  Start();
+  const std::string ca = instance_->server->ca_certificate_pem();
   instance_.reset();
-  config_.encryption_key = log::Secret("ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
-  Instance wrong_key(config_, &clock_);
-  EXPECT_THAT(wrong_key.start, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("ENCRYPTION_KEY")));
+  Start();
+  EXPECT_EQ(instance_->server->ca_certificate_pem(), ca) << "the key is kept";
+  EXPECT_EQ(Count("sealed_keys"), 1);
+  instance_.reset();
+  for (const SealingCase& other : kSealingCases) {
+    if (other.name == GetParam().name) continue;
+    Use(other);
+    Instance wrong_key(config_, &clock_);
+    EXPECT_THAT(wrong_key.start, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(other.origin)))
+        << other.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Keys, SealingTest, ::testing::ValuesIn(kSealingCases),
+                         [](const auto& test) { return test.param.name; });
+
+TEST_F(AuthTest, ProductionWithoutAPasswordStartsAndTheFirstPersonIsMadeByCommand) {
+  config_.environment = "production";
+  config_.admin_password = log::Secret();
+  config_.jwt_secret = log::Secret("1fZq0v9H5mJb8sXw2kLr7tYc4nGd6pQe");
+  config_.registration_secret = log::Secret("8sXw2kLr7tYc4nGd6pQe1fZq0v9H5mJb");
+  config_.encryption_key = log::Secret();
+  config_.backup_key = log::Secret("7tYc4nGd6pQe1fZq0v9H5mJb8sXw2kLr");
+  config_.service_secrets_dir.clear();
+  config_.state_dir = "/proc/no-folder-can-be-made-here";
+  Start();
+  EXPECT_FALSE(instance_->server->has_people());
+  EXPECT_THAT(Login("admin", kAdminPassword), StatusIs(absl::StatusCode::kUnauthenticated));
+
+  std::vector<std::string> lines;
+  const auto print = [&lines](const std::string& line) { lines.push_back(line); };
+  const auto password = [&lines] {
+    for (const std::string& line : lines) {
+      if (line.starts_with("password: ")) return line.substr(10);
+    }
+    return std::string();
+  };
+  ASSERT_THAT(RunAdminCommand(config_, {"admin", "create", "kira"}, print), IsOk());
+  const std::string first = password();
+  const auto login = Login("kira", first);
+  ASSERT_THAT(login, IsOk());
+  EXPECT_EQ(login->user().role(), "admin");
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "create"}, print),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("reset-password")));
+
+  clock_.Advance(absl::Seconds(1));
+  lines.clear();
+  ASSERT_THAT(RunAdminCommand(config_, {"admin", "reset-password", "kira"}, print), IsOk());
+  EXPECT_THAT(Login("kira", first), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(Login("kira", password()), IsOk());
+  EXPECT_THAT(UseUntil(login->token(), absl::StatusCode::kUnauthenticated),
+              StatusIs(absl::StatusCode::kUnauthenticated))
+      << "a running service hears of it";
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "reset-password", "nobody"}, print),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(RunAdminCommand(config_, {"admin", "remove", "kira"}, print),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(AuthTest, DevelopmentMakesItsOwnSecretsInFiles) {
@@ -974,7 +1236,7 @@ TEST_F(AuthTest, DevelopmentMakesItsOwnSecretsInFiles) {
   Start();
   EXPECT_THAT(Use(login->token()), IsOk()) << "the key is kept";
   EXPECT_EQ(instance_->server->ca_certificate_pem(), ca);
-  EXPECT_EQ(Count("sealed_keys"), 0);
+  EXPECT_TRUE(testing::ReadFile(state_ / "encryption-key").ok());
 }
 
 TEST_F(AuthTest, AsymmetricKeysArePublishedAndSecretsAreNot) {
@@ -1004,7 +1266,7 @@ TEST_F(AuthTest, ProductionNeedsAPasswordForTheFirstAccount) {
   config_.environment = "production";
   config_.jwt_secret = log::Secret("u8Xq2mZ0sR4vT6yB1nK3pL5wE7hJ9dFg");
   config_.registration_secret = log::Secret();
-  config_.service_secret = log::Secret();
+  config_.service_secrets_dir.clear();
   config_.admin_password = log::Secret();
   Start();
   EXPECT_EQ(Count("users"), 0);
@@ -1118,7 +1380,9 @@ TEST_F(AuthTest, CaCertificateIsPublic) {
 
 TEST_F(AuthTest, PingTellsWhetherTheDatabaseAnswers) {
   Start();
-  const auto answer = Call(&v1::IdentityService::Stub::Ping, v1::PingRequest());
+  const auto query = rpc::ServiceIdentity::Local(instance_->server->signer(), "query", &clock_);
+  const auto answer = rpc::Call(*instance_->identity, &v1::IdentityService::Stub::Ping, v1::PingRequest(),
+                                rpc::OwnWork(absl::Seconds(20), query.get()));
   ASSERT_THAT(answer, IsOk());
   EXPECT_TRUE(answer->database_ok());
 }

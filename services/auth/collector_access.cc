@@ -37,27 +37,32 @@ std::string Json(std::string_view key, std::string_view value) {
 
 }  // namespace
 
-CollectorAccess::CollectorAccess(AuthStore* store, const TokenIssuer* issuer, const CertificateAuthority* authority,
-                                 clock::Clock* clock, std::string registration_secret,
-                                 std::function<void()> on_revocation)
+CollectorAccess::CollectorAccess(AuthStore* store, Refusals* refusals, const TokenIssuer* issuer,
+                                 const CertificateAuthority* authority, clock::Clock* clock,
+                                 std::string registration_secret, std::function<void()> on_revocation)
     : store_(store),
+      refusals_(refusals),
       issuer_(issuer),
       authority_(authority),
       clock_(clock),
       registration_secret_(std::move(registration_secret)),
       on_revocation_(std::move(on_revocation)) {}
 
-absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(const Caller& caller,
-                                                                             const std::string& name,
-                                                                             const std::string& description,
-                                                                             std::optional<absl::Time> expires_at) {
+absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(
+    const Caller& caller, const std::string& name, const std::string& description, std::optional<absl::Time> expires_at,
+    const std::string& collector_id, bool for_many) {
   PGA_RETURN_IF_ERROR(ValidateLabel(name, "name"));
   PGA_RETURN_IF_ERROR(CheckDescription(description));
   const absl::Time now = clock_->Now();
   if (expires_at.has_value() && *expires_at <= now) {
     return absl::InvalidArgumentError("expires_at must be in the future");
   }
+  if (!collector_id.empty() && (for_many || !token::IsCollectorId(collector_id))) {
+    return absl::InvalidArgumentError("collector_id must be the id of one collector, without for_many");
+  }
   CreatedSecret created;
+  created.record.collector_id = collector_id;
+  created.record.for_many = for_many;
   created.value = RandomSecret();
   created.record.name = name;
   created.record.description = description;
@@ -99,7 +104,7 @@ absl::Status CollectorAccess::DeleteSecret(const Caller& caller, const std::stri
 absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, const std::string& secret,
                                                        const std::string& collector_id,
                                                        const std::string& collector_name,
-                                                       const std::string& peer_address) {
+                                                       const std::string& peer_address, bool replaces) {
   const absl::Status refused =
       status::WithReason(absl::UnauthenticatedError("Invalid registration secret"), "REGISTRATION_SECRET_INVALID");
   if (secret.empty() || secret.size() > kMaxSecretBytes) return refused;
@@ -108,10 +113,27 @@ absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, con
   use.collector_id = collector_id;
   use.collector_name = collector_name;
   use.ip_address = peer_address;
+  use.replaces = replaces;
+  use.record_refusal = [&] { return refusals_->Record(peer_address); };
   PGA_ASSIGN_OR_RETURN(
       const SecretUseOutcome outcome,
       store_->UseSecret(use, SecretsEqual(secret, registration_secret_), clock_->Now(), caller.deadline));
   if (outcome.verdict == SecretVerdict::kAccepted) return outcome.secret_id;
+  if (outcome.verdict == SecretVerdict::kTaken) {
+    return status::WithReason(absl::AlreadyExistsError(absl::StrCat(
+                                  "collector ", collector_id,
+                                  " is registered already and renews by its own credentials. If they are lost, an "
+                                  "administrator deletes it, or "
+                                  "makes a registration secret for it (pgactl secrets create NAME --collector ID)")),
+                              "COLLECTOR_EXISTS");
+  }
+  if (outcome.verdict == SecretVerdict::kOther) {
+    return status::WithReason(
+        absl::UnauthenticatedError(
+            "This registration secret is that of another collector; an administrator makes one for "
+            "each, or one for many (pgactl secrets create NAME --many)"),
+        "REGISTRATION_SECRET_OF_ANOTHER");
+  }
   PGA_LOG(
       warn, "registration refused: bad secret",
       {{"collector", collector_name}, {"peer", peer_address}, {"stale", outcome.verdict == SecretVerdict::kExpired}});

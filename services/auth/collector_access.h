@@ -16,6 +16,7 @@
 #include "services/auth/accounts.h"
 #include "services/auth/auth_store.h"
 #include "services/auth/certificate_authority.h"
+#include "services/auth/refusals.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -30,15 +31,17 @@ class CollectorAccess {
  public:
   // What is passed in outlives the object. `registration_secret` is that of the settings; empty = none.
   // `on_revocation` is called after something was revoked and must not block.
-  CollectorAccess(AuthStore* store, const TokenIssuer* issuer, const CertificateAuthority* authority,
-                  clock::Clock* clock, std::string registration_secret, std::function<void()> on_revocation);
+  CollectorAccess(AuthStore* store, Refusals* refusals, const TokenIssuer* issuer,
+                  const CertificateAuthority* authority, clock::Clock* clock, std::string registration_secret,
+                  std::function<void()> on_revocation);
 
   struct CreatedSecret {
     RegistrationSecretRecord record;
     std::string value;  // shown once, kept nowhere
   };
   absl::StatusOr<CreatedSecret> CreateSecret(const Caller& caller, const std::string& name,
-                                             const std::string& description, std::optional<absl::Time> expires_at);
+                                             const std::string& description, std::optional<absl::Time> expires_at,
+                                             const std::string& collector_id = "", bool for_many = false);
   absl::StatusOr<std::vector<RegistrationSecretRecord>> ListSecrets(const Caller& caller);
   absl::StatusOr<RegistrationSecretRecord> GetSecret(const Caller& caller, const std::string& id);
   absl::StatusOr<RegistrationSecretRecord> UpdateSecret(const Caller& caller, const std::string& id,
@@ -46,11 +49,12 @@ class CollectorAccess {
                                                         std::optional<bool> active);
   absl::Status DeleteSecret(const Caller& caller, const std::string& id);
 
-  // The id of the stored secret, or "" when the settings' secret matched. UNAUTHENTICATED for any other; every use and
-  // refusal is in the audit table.
+  // The id of the stored secret, or "" when the settings' secret matched. UNAUTHENTICATED for any other, and for that
+  // of another collector; ALREADY_EXISTS (COLLECTOR_EXISTS) for a good one that was not made for a collector which it
+  // would replace. Uses and refusals are in the audit table.
   absl::StatusOr<std::string> UseSecret(const Caller& caller, const std::string& secret,
                                         const std::string& collector_id, const std::string& collector_name,
-                                        const std::string& peer_address);
+                                        const std::string& peer_address, bool replaces = false);
 
   // Token and certificate; `csr_pem` empty = the key is made here. INVALID_ARGUMENT for a bad id or request,
   // UNAVAILABLE (RENEWED_TOO_SOON) for a renewal within kRenewPause of a revocation.
@@ -62,6 +66,7 @@ class CollectorAccess {
 
  private:
   AuthStore* const store_;
+  Refusals* const refusals_;
   const TokenIssuer* const issuer_;
   const CertificateAuthority* const authority_;
   clock::Clock* const clock_;

@@ -4,35 +4,19 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/auth/rules.h"
 #include "services/auth/secret_box.h"
+#include "services/auth/service_secrets.h"
 
 namespace pga::auth {
 namespace {
 
-constexpr size_t kMinProductionSecretBytes = 32;
-
-// Whether it reads like a value copied from an example instead of a random one.
-bool LooksLikeAnExample(std::string_view secret) {
-  const std::string lower = absl::AsciiStrToLower(absl::string_view(secret.data(), secret.size()));
-  for (const char* word : {"change", "default", "example", "insecure", "your-", "your_", "secret-key", "pganalytics"}) {
-    if (absl::StrContains(lower, word)) return true;
-  }
-  return lower.find_first_not_of(lower[0]) == std::string::npos;
-}
-
 void CheckProductionSecret(const log::Secret& secret, const char* name, std::vector<std::string>* problems) {
   if (secret.empty()) return;
-  if (secret.Reveal().size() < kMinProductionSecretBytes) {
-    problems->push_back(absl::StrCat(name, ": at least ", kMinProductionSecretBytes,
-                                     " characters are needed in production: openssl rand -base64 32"));
-  } else if (LooksLikeAnExample(secret.Reveal())) {
-    problems->push_back(absl::StrCat(name, ": this is an example's value; make one: openssl rand -base64 32"));
-  }
+  const absl::Status strong = CheckStrength(secret.Reveal(), name);
+  if (!strong.ok()) problems->emplace_back(strong.message());
 }
 
 }  // namespace
@@ -79,12 +63,16 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
              config->hash_concurrency, "password hashes at a time, 19 MiB each", "hashes", 1, 64);
   loader.Secret(&config->registration_secret, "REGISTRATION_SECRET",
                 "lets collectors register, beside the secrets that administrators create");
-  loader.Secret(&config->service_secret, "SERVICE_SECRET",
-                "what registry, ingest, query, compactor and gateway present when they run as processes of their own");
+  loader.String(&config->service_secrets_dir, "SERVICE_SECRETS_DIR", "service-secrets-dir", "",
+                "folder with a file for each service that runs as a process of its own, named as the service: what it "
+                "has as SERVICE_SECRET; two lines while it is rotated; read again when it changes");
   loader.Secret(&config->encryption_key, "ENCRYPTION_KEY",
-                "base64 of 32 bytes: seals the CA key in the database; without it the key is a file in STATE_DIR");
-  loader.Secret(&config->admin_password, "ADMIN_PASSWORD",
-                "password of the account admin, which is made when there are no users");
+                "base64 of 32 bytes: seals the CA key in the database; unset = derived from BACKUP_KEY");
+  loader.Secret(&config->backup_key, "BACKUP_KEY",
+                "32 random bytes or more; without it and ENCRYPTION_KEY a key is made and kept in STATE_DIR");
+  loader.Secret(
+      &config->admin_password, "ADMIN_PASSWORD",
+      "password of the account admin, which is made when there are no users; `admin create` makes one as well");
   loader.String(&config->state_dir, "STATE_DIR", "state-dir", "",
                 "folder of the service's files; empty = /var/lib/pganalytics in production, else .pganalytics/state");
 }
@@ -92,9 +80,15 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
 absl::Status Validate(const AuthConfig& config) {
   std::vector<std::string> problems;
   if (config.database_url.empty()) problems.emplace_back("DATABASE_URL: name the metadata database");
-  if (config.require_signing_key && config.jwt_signing_key.empty()) {
+  if (config.serves_alone && config.jwt_signing_key.empty()) {
     problems.emplace_back(
         "JWT_SIGNING_KEY: services on their own need it: openssl ecparam -name prime256v1 -genkey -noout");
+  }
+  if (config.serves_alone && config.service_secrets_dir.empty()) {
+    problems.emplace_back(
+        "SERVICE_SECRETS_DIR: name the folder with the secrets of the services, one file for each: openssl rand "
+        "-base64 "
+        "32 >FOLDER/query");
   }
   if (!config.encryption_key.empty()) {
     const auto box = SecretBox::FromText(config.encryption_key.Reveal());
@@ -113,8 +107,8 @@ absl::Status Validate(const AuthConfig& config) {
     }
     CheckProductionSecret(config.jwt_secret, "JWT_SECRET", &problems);
     CheckProductionSecret(config.jwt_secret_previous, "JWT_SECRET_PREVIOUS", &problems);
+    if (config.encryption_key.empty()) CheckProductionSecret(config.backup_key, "BACKUP_KEY", &problems);
     CheckProductionSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
-    CheckProductionSecret(config.service_secret, "SERVICE_SECRET", &problems);
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "; "));
   return absl::OkStatus();

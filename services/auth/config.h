@@ -26,8 +26,8 @@ struct AuthConfig {
   log::Secret jwt_secret;
   log::Secret jwt_secret_previous;
   log::Secret jwt_signing_key;  // P-256, PEM
-  // Set by a program whose peers verify tokens by key set.
-  bool require_signing_key = false;
+  // Set by the program whose peers are processes of their own: they verify tokens by key set and have secrets.
+  bool serves_alone = false;
   absl::Duration access_lifetime = absl::Minutes(15);
   absl::Duration refresh_lifetime = absl::Hours(24);
   absl::Duration session_lifetime = absl::Hours(24 * 30);
@@ -37,8 +37,11 @@ struct AuthConfig {
   int hash_concurrency = 2;
 
   log::Secret registration_secret;
-  log::Secret service_secret;
+  // Folder of the services' secrets; empty = none gets a token.
+  std::string service_secrets_dir;
+  // What seals keys in the database: see sealing_key.h.
   log::Secret encryption_key;
+  log::Secret backup_key;
   log::Secret admin_password;
   std::string state_dir;
 

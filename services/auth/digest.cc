@@ -3,6 +3,9 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include "absl/strings/str_cat.h"
+#include "services/auth/rules.h"
+
 namespace pga::auth {
 
 std::string Sha256(std::string_view text) {
@@ -10,6 +13,10 @@ std::string Sha256(std::string_view text) {
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
          reinterpret_cast<unsigned char*>(digest.data()));
   return digest;
+}
+
+std::string AccountHash(std::string_view username) {
+  return Sha256(absl::StrCat("account:", NormalName(username)));
 }
 
 bool SecretsEqual(std::string_view given, std::string_view expected) {

@@ -9,8 +9,9 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
+#include "libs/token/services.h"
+#include "libs/token/uses.h"
 #include "services/auth/auth_service.h"
-#include "services/auth/digest.h"
 #include "services/auth/proto_time.h"
 
 namespace pga::auth {
@@ -18,10 +19,6 @@ namespace v1 = pganalytics::auth::v1;
 namespace {
 
 constexpr absl::Duration kPingLimit = absl::Seconds(2);
-
-bool IsServiceName(std::string_view name) {
-  return name == "registry" || name == "ingest" || name == "query" || name == "compactor" || name == "gateway";
-}
 
 // One follower of revocations: lives as long as its call, holds no thread.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::RevocationBatch>, public RevocationSink {
@@ -117,15 +114,12 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::IssueServiceToken(grpc::CallbackS
       [this](rpc::CallContext& call, const v1::IssueServiceTokenRequest& req,
              v1::IssueServiceTokenResponse& resp) -> absl::Status {
         const auto secret = call.Find(rpc::kServiceSecret);
-        if (!secret.has_value() || !SecretsEqual(*secret, parts_.service_secret.Reveal())) {
-          PGA_LOG(warn, "service token refused: bad service secret", {{"service", req.service()}, {"peer", call.peer}});
+        if (!secret.has_value() || !parts_.service_secrets->Matches(req.service(), *secret)) {
           AuditEntry audit = AuditOf(CallerOf(call), "service_token", "service", "");
-          audit.success = false;
-          PGA_RETURN_IF_ERROR(parts_.store->Audit(std::move(audit), call.deadline));
+          // A name that is no service's is whatever the caller likes to write.
+          if (token::FindService(req.service()) != nullptr) audit.resource_id = req.service();
+          PGA_RETURN_IF_ERROR(parts_.refusals->Audit(std::move(audit), call.deadline));
           return status::WithReason(absl::UnauthenticatedError("Invalid service secret"), "SERVICE_SECRET_INVALID");
-        }
-        if (!IsServiceName(req.service())) {
-          return absl::InvalidArgumentError("service must be registry, ingest, query, compactor or gateway");
         }
         PGA_ASSIGN_OR_RETURN(const IssuedToken issued, parts_.issuer->Service(req.service(), parts_.clock->Now()));
         resp.set_token(issued.token);
@@ -143,7 +137,7 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::UseRegistrationSecret(grpc::Callb
              v1::UseRegistrationSecretResponse& resp) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::string id,
                              parts_.access->UseSecret(CallerOf(call), req.secret(), req.collector_id(),
-                                                      req.collector_name(), req.peer_address()));
+                                                      req.collector_name(), req.peer_address(), req.replaces()));
         resp.set_secret_id(id);
         return absl::OkStatus();
       });
@@ -204,6 +198,25 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::CheckRevocation(grpc::CallbackSer
                                                      FromTimestamp(req.issued_at()), call.deadline));
         resp.set_revoked(revoked);
         return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* IdentityServiceImpl::NoteTokenUse(grpc::CallbackServerContext* context,
+                                                            const v1::NoteTokenUseRequest* request,
+                                                            v1::NoteTokenUseResponse* response) {
+  return parts_.dispatcher->Unary<v1::NoteTokenUseRequest, v1::NoteTokenUseResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const v1::NoteTokenUseRequest& req, v1::NoteTokenUseResponse&) -> absl::Status {
+        if (static_cast<size_t>(req.uses_size()) > token::Uses::kMost) {
+          return absl::InvalidArgumentError("at most 10000 uses in one call");
+        }
+        std::vector<std::pair<std::string, absl::Time>> uses;
+        // A service whose clock is ahead does not put a use into the future.
+        const absl::Time now = parts_.clock->Now();
+        for (const v1::TokenUse& use : req.uses()) {
+          uses.emplace_back(use.token_id(), std::min(now, FromTimestamp(use.used_at())));
+        }
+        return parts_.store->NoteTokenUses(uses, call.deadline);
       });
 }
 

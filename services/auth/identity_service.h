@@ -8,7 +8,9 @@
 #include "libs/rpc/unary.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/collector_access.h"
+#include "services/auth/refusals.h"
 #include "services/auth/revocation_feed.h"
+#include "services/auth/service_secrets.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -26,8 +28,9 @@ class IdentityServiceImpl final : public pganalytics::auth::v1::IdentityService:
     std::string jwks_json;
     // Certificate of the collectors' CA.
     std::string ca_pem;
-    // What a service presents to get its token; empty = none is given out.
-    log::Secret service_secret;
+    // What services present to get their tokens.
+    ServiceSecrets* service_secrets = nullptr;
+    Refusals* refusals = nullptr;
   };
 
   // What the parts point to outlives the service.
@@ -56,6 +59,9 @@ class IdentityServiceImpl final : public pganalytics::auth::v1::IdentityService:
   grpc::ServerUnaryReactor* CheckRevocation(grpc::CallbackServerContext* context,
                                             const pganalytics::auth::v1::CheckRevocationRequest* request,
                                             pganalytics::auth::v1::CheckRevocationResponse* response) override;
+  grpc::ServerUnaryReactor* NoteTokenUse(grpc::CallbackServerContext* context,
+                                         const pganalytics::auth::v1::NoteTokenUseRequest* request,
+                                         pganalytics::auth::v1::NoteTokenUseResponse* response) override;
   grpc::ServerUnaryReactor* Ping(grpc::CallbackServerContext* context,
                                  const pganalytics::auth::v1::PingRequest* request,
                                  pganalytics::auth::v1::PingResponse* response) override;

@@ -73,7 +73,11 @@ absl::StatusOr<std::string> ReadOrMakeKeyFile(const std::string& path,
   PGA_ASSIGN_OR_RETURN(const std::string text, make());
   // Written beside it and linked into place: nobody ever sees half a file, and the first one stays.
   const std::string draft = absl::StrCat(path, ".", token::RandomHex(8));
-  PGA_RETURN_IF_ERROR(WriteNew(draft, text + "\n"));
+  if (const absl::Status written = WriteNew(draft, text + "\n"); !written.ok()) {
+    // Half a private key is of use to nobody but a thief.
+    unlink(draft.c_str());
+    return written;
+  }
   const int linked = link(draft.c_str(), path.c_str());
   const int link_errno = errno;
   unlink(draft.c_str());

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/shutdown.h"
@@ -12,10 +13,18 @@
 #include "libs/metrics/registry.h"
 #include "libs/rpc/server.h"
 #include "libs/status/status.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/server.h"
 
 namespace pga::auth {
 namespace {
+
+const std::string kDescription = absl::StrCat(
+    "pga-auth: users, tokens and keys of pgAnalytics. Without arguments it serves.\n\n", kAdminCommandsHelp);
+
+void Print(const std::string& line) {
+  std::fprintf(stdout, "%s\n", line.c_str());
+}
 
 absl::Status Run(int argc, char** argv) {
   AuthConfig config;
@@ -24,7 +33,7 @@ absl::Status Run(int argc, char** argv) {
   std::string log_level;
   rpc::TlsOptions tls;
   absl::Duration shutdown_timeout;
-  config::Loader loader(argc, argv, config::ProcessEnvironment(), "pga-auth: users, tokens and keys of pgAnalytics.");
+  config::Loader loader(argc, argv, config::ProcessEnvironment(), kDescription);
   RegisterOptions(loader, &config);
   loader.List(&listen, "GRPC_LISTEN", "grpc-listen", "127.0.0.1:9091", "addresses of the gRPC server");
   loader.String(&metrics_listen, "METRICS_LISTEN", "metrics-listen", "", "host:port of /metrics; empty = none");
@@ -34,15 +43,17 @@ absl::Status Run(int argc, char** argv) {
   loader.Bool(&tls.enabled, "GRPC_TLS_ENABLED", "grpc-tls-enabled", false, "serve gRPC over TLS");
   loader.String(&tls.cert_path, "GRPC_TLS_CERT_PATH", "grpc-tls-cert-path", "", "certificate chain, PEM");
   loader.String(&tls.key_path, "GRPC_TLS_KEY_PATH", "grpc-tls-key-path", "", "private key, PEM");
+  loader.AllowPositional();
   PGA_RETURN_IF_ERROR(loader.Parse());
   if (loader.help_requested() || loader.version_requested()) {
     std::fputs(loader.help_requested() ? loader.Help().c_str() : "pga-auth " PGA_VERSION "\n", stdout);
     return absl::OkStatus();
   }
+  if (!loader.positional().empty()) return RunAdminCommand(config, loader.positional(), Print);
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(log_level));
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
   exec::ShutdownSignal::Install();
-  config.require_signing_key = true;
+  config.serves_alone = true;
 
   metrics::Registry metrics;
   token::Verifier verifier;
@@ -72,6 +83,7 @@ absl::Status Run(int argc, char** argv) {
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> grpc_server, rpc::Server::Start(std::move(options)));
   PGA_LOG(info, "auth serves",
           {{"port", grpc_server->ports().empty() ? 0 : grpc_server->ports().front()}, {"version", PGA_VERSION}});
+  if (!server->has_people()) PGA_LOG(warn, "nobody can sign in; in this environment run: pga-auth admin create");
 
   exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "auth stops", {{"signal", exec::ShutdownSignal::signal()}});

@@ -1,14 +1,17 @@
 #include "services/auth/pg_auth_store.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "libs/clock/steady.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/token/principal.h"
+#include "services/auth/certificate_authority.h"
 #include "services/auth/rules.h"
 
 namespace pga::auth {
@@ -24,18 +27,20 @@ constexpr char kInsertAudit[] =
     "ip_address, request_id) VALUES (NULLIF($1::int4, 0), $2, $3, $4, $5, $6, $7::jsonb, $8, $9)";
 
 constexpr char kBeginAttempt[] =
-    "INSERT INTO pganalytics.login_failures AS f (account, failures, last_failure) "
-    "VALUES ($1, 1, pganalytics.at($2)) "
-    "ON CONFLICT (account) DO UPDATE SET "
+    "INSERT INTO pganalytics.login_failures AS f (account, address, failures, last_failure) "
+    "VALUES ($1, $4, 1, pganalytics.at($2)) "
+    "ON CONFLICT (account, address) DO UPDATE SET "
     "failures = CASE WHEN f.last_failure < pganalytics.at($3) THEN 1 ELSE f.failures + 1 END, "
     "last_failure = pganalytics.at($2) "
     "WHERE f.locked_until IS NULL OR f.locked_until <= pganalytics.at($2) "
     "RETURNING failures";
 constexpr char kLockAccount[] =
-    "UPDATE pganalytics.login_failures SET locked_until = pganalytics.at($2) WHERE account = $1";
+    "UPDATE pganalytics.login_failures SET locked_until = pganalytics.at($2) WHERE account = $1 AND address = $3";
 constexpr char kReadLock[] =
     "SELECT failures, pganalytics.micros(locked_until) FROM pganalytics.login_failures "
-    "WHERE account = $1";
+    "WHERE account = $1 AND address = $2";
+constexpr char kSignedInFrom[] =
+    "SELECT EXISTS (SELECT FROM pganalytics.sessions WHERE user_id = $1 AND ip_address = $2)";
 
 // Every statement that adds revocations updates the counter's row and so waits for those before it.
 constexpr char kEndUserSessions[] =
@@ -89,7 +94,7 @@ constexpr char kRevokedSince[] =
 constexpr char kSecretColumns[] =
     "s.id, s.name, s.description, s.active, s.created_by, u.username, pganalytics.micros(s.created_at), "
     "pganalytics.micros(s.updated_at), pganalytics.micros(s.expires_at), s.total_registrations, "
-    "pganalytics.micros(s.last_used_at)";
+    "pganalytics.micros(s.last_used_at), s.collector_id, s.for_many";
 constexpr char kSecretFrom[] =
     " FROM pganalytics.registration_secrets s LEFT JOIN pganalytics.users u ON u.id = s.created_by ";
 
@@ -134,7 +139,36 @@ RegistrationSecretRecord ReadSecret(const pg::Row& row) {
   secret.expires_at = OptTime(row, 8);
   secret.total_registrations = row.Int32(9);
   secret.last_used_at = OptTime(row, 10);
+  secret.collector_id = std::string(row.Text(11));
+  secret.for_many = row.Bool(12);
   return secret;
+}
+
+constexpr char kTokenInForce[] = "revoked_at IS NULL AND expires_at > pganalytics.at($2)";
+// Microseconds that a revocation outlives its token; clocks may differ.
+constexpr int64_t kRevokedTokenMargin = int64_t{3600} * 1'000'000;
+
+// Text of an array; each element in quotes.
+std::string ArrayOf(const std::vector<std::string>& texts) {
+  std::string array = "{";
+  for (const std::string& text : texts) {
+    array += array.size() > 1 ? ",\"" : "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') array.push_back('\\');
+      array.push_back(c);
+    }
+    array.push_back('"');
+  }
+  return array + "}";
+}
+
+// Roles that somebody with the user's rights may hand on.
+std::vector<std::string> RolesOf(const UserRecord& user) {
+  std::vector<std::string> roles;
+  for (const token::Role role : {token::Role::kViewer, token::Role::kUser, token::Role::kAdmin}) {
+    if (user.is_active && role <= token::ParseRole(user.role)) roles.emplace_back(token::RoleName(role));
+  }
+  return roles;
 }
 
 bool IsUuid(std::string_view text) {
@@ -179,6 +213,13 @@ absl::StatusOr<UserRecord> LockUser(pg::Transaction& tx, int32_t id) {
 
 }  // namespace
 
+RevocationHorizons HorizonsOf(const AuthConfig& config) {
+  RevocationHorizons horizons;
+  horizons.people = std::max(config.access_lifetime, config.refresh_lifetime) + absl::Hours(1);
+  horizons.collectors = std::max(kCollectorCertificateLifetime, config.collector_lifetime) + absl::Hours(24);
+  return horizons;
+}
+
 absl::Status PgAuthStore::Ping(clock::SteadyTime deadline) {
   return pool_->Ping(deadline);
 }
@@ -190,10 +231,10 @@ absl::StatusOr<int64_t> PgAuthStore::CountUsers(clock::SteadyTime deadline) {
 
 absl::StatusOr<std::optional<UserRecord>> PgAuthStore::FindUserByName(std::string_view username,
                                                                       clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(
-      const pg::Result result,
-      pool_->Exec(absl::StrCat("SELECT ", kUserColumns, " FROM pganalytics.users WHERE lower(username) = lower($1)"),
-                  {username}, deadline));
+  PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                       pool_->Exec(absl::StrCat("SELECT ", kUserColumns,
+                                                " FROM pganalytics.users WHERE lower(username COLLATE \"C\") = $1"),
+                                   {NormalName(username)}, deadline));
   if (result.empty()) return std::optional<UserRecord>();
   return std::optional<UserRecord>(ReadUser(result[0]));
 }
@@ -275,6 +316,7 @@ absl::StatusOr<UserRecord> PgAuthStore::UpdateUser(int32_t id, const std::option
     }
     if (updated.role != before.role || updated.is_active != before.is_active) {
       PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
+      PGA_RETURN_IF_ERROR(RevokeApiTokensOf(tx, id, RolesOf(updated), now));
     }
     return WriteAudit(tx, audit);
   });
@@ -287,6 +329,7 @@ absl::Status PgAuthStore::DeleteUser(int32_t id, absl::Time now, AuditEntry audi
     PGA_RETURN_IF_ERROR(LockUser(tx, id));
     PGA_RETURN_IF_ERROR(EndUserSessions(tx, id, "", "deleted", now));
     PGA_RETURN_IF_ERROR(RevokeUserTokens(tx, id, now));
+    PGA_RETURN_IF_ERROR(RevokeApiTokensOf(tx, id, {}, now));
     PGA_RETURN_IF_ERROR(tx.Exec("DELETE FROM pganalytics.users WHERE id = $1", {id}));
     return WriteAudit(tx, audit);
   });
@@ -316,24 +359,39 @@ absl::StatusOr<bool> PgAuthStore::SetPassword(int32_t id, std::string_view accou
   return set;
 }
 
-absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_hash, absl::Time now,
+absl::StatusOr<LoginAttempt> PgAuthStore::BeginAttempt(std::string_view account_hash, int32_t user_id,
+                                                       std::string_view address, absl::Time now,
                                                        clock::SteadyTime deadline) {
   LoginAttempt attempt;
   const pg::Bytes account{std::string(account_hash)};
   const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const pg::Result counted,
-                         tx.Exec(kBeginAttempt, {account, Micros(now), Micros(now - kFailureMemory)}));
-    if (counted.empty()) {
-      PGA_ASSIGN_OR_RETURN(const pg::Result locked, tx.Exec(kReadLock, {account}));
-      if (locked.empty()) return absl::AbortedError("the account was unlocked meanwhile; try again");
-      attempt.failures = locked[0].Int32(0);
-      attempt.retry_after = absl::FromUnixMicros(locked[0].Int64(1)) - now;
-      return absl::OkStatus();
-    }
+    attempt = LoginAttempt();
+    PGA_ASSIGN_OR_RETURN(const pg::Result known, tx.Exec(kSignedInFrom, {user_id, address}));
+    struct Counter {
+      std::string address;
+      int free_failures;
+    };
+    std::vector<Counter> counters = {{std::string(address), kFailuresBeforeLock}};
+    if (!known[0].Bool(0)) counters.push_back({"", kFailuresOfStrangersBeforeLock});
     attempt.allowed = true;
-    attempt.failures = counted[0].Int32(0);
-    const absl::Duration lock = LockAfter(attempt.failures);
-    if (lock > absl::ZeroDuration()) PGA_RETURN_IF_ERROR(tx.Exec(kLockAccount, {account, Micros(now + lock)}));
+    for (const Counter& counter : counters) {
+      PGA_ASSIGN_OR_RETURN(
+          const pg::Result counted,
+          tx.Exec(kBeginAttempt, {account, Micros(now), Micros(now - kFailureMemory), counter.address}));
+      if (counted.empty()) {
+        PGA_ASSIGN_OR_RETURN(const pg::Result locked, tx.Exec(kReadLock, {account, counter.address}));
+        if (locked.empty()) return absl::AbortedError("the account was unlocked meanwhile; try again");
+        attempt.allowed = false;
+        attempt.failures = locked[0].Int32(0);
+        attempt.retry_after = absl::FromUnixMicros(locked[0].Int64(1)) - now;
+        return absl::OkStatus();
+      }
+      attempt.failures = std::max(attempt.failures, counted[0].Int32(0));
+      const absl::Duration lock = LockAfter(counted[0].Int32(0) - counter.free_failures + kFailuresBeforeLock);
+      if (lock > absl::ZeroDuration()) {
+        PGA_RETURN_IF_ERROR(tx.Exec(kLockAccount, {account, Micros(now + lock), counter.address}));
+      }
+    }
     return absl::OkStatus();
   });
   PGA_RETURN_IF_ERROR(done);
@@ -362,8 +420,8 @@ absl::StatusOr<std::optional<OpenedSession>> PgAuthStore::OpenSession(std::strin
     }
     PGA_ASSIGN_OR_RETURN(const absl::Time issue_time, IssueTime(tx, session.user_id, session.created_at));
     opened = OpenedSession{.issue_time = issue_time, .user = ReadUser(user[0])};
-    PGA_RETURN_IF_ERROR(
-        tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1", {pg::Bytes{std::string(account_hash)}}));
+    PGA_RETURN_IF_ERROR(tx.Exec("DELETE FROM pganalytics.login_failures WHERE account = $1 AND address IN ('', $2)",
+                                {pg::Bytes{std::string(account_hash)}, session.ip_address}));
     PGA_RETURN_IF_ERROR(
         tx.Exec("INSERT INTO pganalytics.sessions (id, user_id, token_hash, created_at, last_used_at, expires_at, "
                 "ip_address) VALUES ($1, $2, $3, pganalytics.at($4), pganalytics.at($5), pganalytics.at($6), $7)",
@@ -441,10 +499,10 @@ absl::StatusOr<RegistrationSecretRecord> PgAuthStore::CreateSecret(const Registr
     PGA_ASSIGN_OR_RETURN(
         const pg::Result result,
         tx.Exec("INSERT INTO pganalytics.registration_secrets (name, secret_hash, description, created_by, created_at, "
-                "updated_at, expires_at) VALUES ($1, $2, $3, $4, pganalytics.at($5), pganalytics.at($5), "
-                "pganalytics.at($6)) RETURNING id",
+                "updated_at, expires_at, collector_id, collector_named, for_many) VALUES ($1, $2, $3, $4, "
+                "pganalytics.at($5), pganalytics.at($5), pganalytics.at($6), $7, $7 <> '', $8::bool) RETURNING id",
                 {secret.name, pg::Bytes{std::string(secret_hash)}, secret.description, secret.created_by,
-                 Micros(secret.created_at), OptMicros(secret.expires_at)}));
+                 Micros(secret.created_at), OptMicros(secret.expires_at), secret.collector_id, secret.for_many}));
     created.id = std::string(result[0].Text(0));
     audit.resource_id = created.id;
     return WriteAudit(tx, audit);
@@ -519,23 +577,32 @@ absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bo
     PGA_ASSIGN_OR_RETURN(
         const pg::Result found,
         tx.Exec("UPDATE pganalytics.registration_secrets SET "
-                "total_registrations = total_registrations + 1, last_used_at = pganalytics.at($2) "
+                "total_registrations = total_registrations + 1, last_used_at = pganalytics.at($2), "
+                "collector_id = CASE WHEN for_many THEN '' ELSE $3 END "
                 "WHERE secret_hash = $1 AND active AND (expires_at IS NULL OR expires_at > pganalytics.at($2)) "
-                "RETURNING id",
-                {pg::Bytes{use.secret_hash}, Micros(now)}));
+                "AND (for_many OR collector_id IN ('', $3)) "
+                "AND (NOT $4::bool OR (collector_named AND collector_id = $3)) RETURNING id",
+                {pg::Bytes{use.secret_hash}, Micros(now), use.collector_id, use.replaces}));
     if (!found.empty()) {
       outcome.verdict = SecretVerdict::kAccepted;
       outcome.secret_id = std::string(found[0].Text(0));
     } else if (accept_anyway) {
-      outcome.verdict = SecretVerdict::kAccepted;
+      outcome.verdict = use.replaces ? SecretVerdict::kTaken : SecretVerdict::kAccepted;
     } else {
-      PGA_ASSIGN_OR_RETURN(const pg::Result stale,
-                           tx.Exec("SELECT id FROM pganalytics.registration_secrets WHERE secret_hash = $1",
-                                   {pg::Bytes{use.secret_hash}}));
-      if (!stale.empty()) {
-        outcome.verdict = SecretVerdict::kExpired;
-        outcome.secret_id = std::string(stale[0].Text(0));
+      PGA_ASSIGN_OR_RETURN(
+          const pg::Result refused,
+          tx.Exec("SELECT id, active AND (expires_at IS NULL OR expires_at > pganalytics.at($2)), "
+                  "for_many OR collector_id IN ('', $3) FROM pganalytics.registration_secrets WHERE secret_hash = $1",
+                  {pg::Bytes{use.secret_hash}, Micros(now), use.collector_id}));
+      if (!refused.empty()) {
+        outcome.verdict = !refused[0].Bool(1)  ? SecretVerdict::kExpired
+                          : refused[0].Bool(2) ? SecretVerdict::kTaken
+                                               : SecretVerdict::kOther;
+        outcome.secret_id = std::string(refused[0].Text(0));
       }
+    }
+    if (outcome.verdict != SecretVerdict::kAccepted && use.record_refusal && !use.record_refusal()) {
+      return absl::OkStatus();
     }
     const char* status = outcome.verdict == SecretVerdict::kAccepted  ? "success"
                          : outcome.verdict == SecretVerdict::kExpired ? "expired"
@@ -548,6 +615,8 @@ absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bo
             {outcome.secret_id, use.collector_id, use.collector_name, status,
              outcome.verdict == SecretVerdict::kAccepted  ? ""
              : outcome.verdict == SecretVerdict::kExpired ? "inactive or expired"
+             : outcome.verdict == SecretVerdict::kOther   ? "the secret of another collector"
+             : outcome.verdict == SecretVerdict::kTaken   ? "the collector is registered already"
                                                           : "unknown secret",
              use.ip_address, Micros(now)})
         .status();
@@ -594,6 +663,109 @@ absl::Status PgAuthStore::RevokeCollector(std::string_view collector_id, absl::T
   });
 }
 
+absl::Status PgAuthStore::AddApiToken(const ApiTokenRecord& token, std::string_view token_hash, AuditEntry audit,
+                                      clock::SteadyTime deadline) {
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    // Under the creator's lock, so that a token made at the same time as the creator is disabled does not stay.
+    const absl::StatusOr<UserRecord> creator = LockUser(tx, token.created_by.value_or(0));
+    if (absl::IsNotFound(creator.status()) ||
+        (creator.ok() && (!creator->is_active || token::ParseRole(creator->role) < token::ParseRole(token.role)))) {
+      return absl::PermissionDeniedError("a token has no more rights than the person who makes it");
+    }
+    PGA_RETURN_IF_ERROR(creator);
+    PGA_RETURN_IF_ERROR(
+        tx.Exec("INSERT INTO pganalytics.api_tokens (id, name, token_hash, role, groups, query_texts, created_by, "
+                "created_at, expires_at) VALUES ($1::uuid, $2, $3, $4, $5::text[], $6::bool, $7::int4, "
+                "pganalytics.at($8), pganalytics.at($9))",
+                {token.id, token.name, pg::Bytes{std::string(token_hash)}, token.role, ArrayOf(token.groups),
+                 token.query_texts, token.created_by, Micros(token.created_at), Micros(token.expires_at)}));
+    return WriteAudit(tx, audit);
+  });
+  if (absl::IsAlreadyExists(done)) return absl::AlreadyExistsError("A token with this name is in force already");
+  return done;
+}
+
+absl::StatusOr<std::vector<ApiTokenRecord>> PgAuthStore::ListApiTokens(absl::Time ended_since,
+                                                                       clock::SteadyTime deadline) {
+  PGA_ASSIGN_OR_RETURN(
+      const pg::Result result,
+      pool_->Exec("SELECT t.id, t.name, t.role, array_to_string(t.groups, E'\\n'), t.query_texts, t.created_by, "
+                  "u.username, pganalytics.micros(t.created_at), pganalytics.micros(t.expires_at), "
+                  "pganalytics.micros(t.last_used_at), pganalytics.micros(t.revoked_at) FROM pganalytics.api_tokens t "
+                  "LEFT JOIN pganalytics.users u ON u.id = t.created_by "
+                  "WHERE t.expires_at > pganalytics.at($1) AND (t.revoked_at IS NULL OR t.revoked_at > "
+                  "pganalytics.at($1)) ORDER BY t.created_at DESC, t.id LIMIT 1000",
+                  {Micros(ended_since)}, deadline));
+  std::vector<ApiTokenRecord> tokens;
+  tokens.reserve(result.rows());
+  for (const pg::Row row : result) {
+    ApiTokenRecord& token = tokens.emplace_back();
+    token.id = std::string(row.Text(0));
+    token.name = std::string(row.Text(1));
+    token.role = std::string(row.Text(2));
+    // Names of groups hold no line ends.
+    const std::string groups(row.Text(3));
+    if (!groups.empty()) token.groups = absl::StrSplit(groups, '\n');
+    token.query_texts = row.Bool(4);
+    if (!row.IsNull(5)) token.created_by = row.Int32(5);
+    token.created_by_username = row.OptText(6);
+    token.created_at = absl::FromUnixMicros(row.Int64(7));
+    token.expires_at = absl::FromUnixMicros(row.Int64(8));
+    token.last_used_at = OptTime(row, 9);
+    token.revoked_at = OptTime(row, 10);
+  }
+  return tokens;
+}
+
+absl::Status PgAuthStore::RevokeApiToken(std::string_view id, absl::Time now, AuditEntry audit,
+                                         clock::SteadyTime deadline) {
+  const absl::Status unknown = absl::NotFoundError("Token not found, or ended already");
+  if (!IsUuid(id)) return unknown;
+  return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const pg::Result ended,
+                         tx.Exec(absl::StrCat("UPDATE pganalytics.api_tokens SET revoked_at = pganalytics.at($2) "
+                                              "WHERE id = $1::uuid AND ",
+                                              kTokenInForce, " RETURNING id, pganalytics.micros(expires_at)"),
+                                 {id, Micros(now)}));
+    if (ended.empty()) return unknown;
+    PGA_RETURN_IF_ERROR(tx.Exec(kRevokeSubject, {token::ApiTokenSubject(ended[0].Text(0)), ended[0].Int64(1),
+                                                 ended[0].Int64(1) + kRevokedTokenMargin}));
+    return WriteAudit(tx, audit);
+  });
+}
+
+absl::Status PgAuthStore::RevokeApiTokensOf(pg::Transaction& tx, int32_t user_id,
+                                            const std::vector<std::string>& kept_roles, absl::Time now) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result ended,
+                       tx.Exec(absl::StrCat("UPDATE pganalytics.api_tokens SET revoked_at = pganalytics.at($2) "
+                                            "WHERE created_by = $1 AND role <> ALL ($3::text[]) AND ",
+                                            kTokenInForce, " RETURNING id, pganalytics.micros(expires_at)"),
+                               {user_id, Micros(now), ArrayOf(kept_roles)}));
+  for (const pg::Row row : ended) {
+    PGA_RETURN_IF_ERROR(tx.Exec(
+        kRevokeSubject, {token::ApiTokenSubject(row.Text(0)), row.Int64(1), row.Int64(1) + kRevokedTokenMargin}));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PgAuthStore::NoteTokenUses(const std::vector<std::pair<std::string, absl::Time>>& uses,
+                                        clock::SteadyTime deadline) {
+  std::vector<std::string> ids;
+  std::vector<std::string> times;
+  for (const auto& [id, at] : uses) {
+    if (!IsUuid(id)) continue;
+    ids.push_back(id);
+    times.push_back(absl::StrCat(Micros(at)));
+  }
+  if (ids.empty()) return absl::OkStatus();
+  return pool_
+      ->Exec(
+          "UPDATE pganalytics.api_tokens t SET last_used_at = GREATEST(t.last_used_at, pganalytics.at(u.at)) "
+          "FROM unnest($1::uuid[], $2::int8[]) AS u (id, at) WHERE t.id = u.id",
+          {ArrayOf(ids), ArrayOf(times)}, deadline)
+      .status();
+}
+
 absl::StatusOr<std::vector<token::Revocation>> PgAuthStore::ListRevocations(int64_t after, int limit,
                                                                             clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
@@ -634,17 +806,19 @@ absl::StatusOr<bool> PgAuthStore::IsRevoked(std::string_view subject, std::strin
 absl::StatusOr<std::optional<SealedKey>> PgAuthStore::FindSealedKey(std::string_view name, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
-      pool_->Exec("SELECT certificate_pem, sealed_key FROM pganalytics.sealed_keys WHERE name = $1", {name}, deadline));
+      pool_->Exec("SELECT certificate_pem, sealed_key, sealed_with FROM pganalytics.sealed_keys WHERE name = $1",
+                  {name}, deadline));
   if (result.empty()) return std::optional<SealedKey>();
-  return std::optional<SealedKey>(SealedKey{std::string(result[0].Text(0)), result[0].Bytes(1)});
+  return std::optional<SealedKey>(
+      SealedKey{std::string(result[0].Text(0)), result[0].Bytes(1), std::string(result[0].Text(2))});
 }
 
 absl::StatusOr<SealedKey> PgAuthStore::AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
                                                     clock::SteadyTime deadline) {
   PGA_RETURN_IF_ERROR(
-      pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, created_at) "
-                  "VALUES ($1, $2, $3, pganalytics.at($4)) ON CONFLICT (name) DO NOTHING",
-                  {name, key.certificate_pem, pg::Bytes{key.sealed_key}, Micros(now)}, deadline));
+      pool_->Exec("INSERT INTO pganalytics.sealed_keys (name, certificate_pem, sealed_key, sealed_with, created_at) "
+                  "VALUES ($1, $2, $3, $4, pganalytics.at($5)) ON CONFLICT (name) DO NOTHING",
+                  {name, key.certificate_pem, pg::Bytes{key.sealed_key}, key.sealed_with, Micros(now)}, deadline));
   PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, FindSealedKey(name, deadline));
   if (!stored.has_value()) return absl::InternalError("a sealed key is gone right after it was stored");
   return *std::move(stored);
@@ -668,6 +842,8 @@ absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, clock::Steady
       run("DELETE FROM pganalytics.login_failures WHERE last_failure < pganalytics.at($1) "
           "AND (locked_until IS NULL OR locked_until < pganalytics.at($1))",
           now - kFailureMemory));
+  PGA_RETURN_IF_ERROR(
+      run("DELETE FROM pganalytics.api_tokens WHERE expires_at < pganalytics.at($1)", now - absl::Hours(24 * 400)));
   PGA_RETURN_IF_ERROR(run("DELETE FROM pganalytics.revocations WHERE expires_at < pganalytics.at($1)", now));
   PGA_RETURN_IF_ERROR(run("DELETE FROM pganalytics.collector_credentials WHERE expires_at < pganalytics.at($1)", now));
   return deleted;

@@ -5,6 +5,7 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "services/auth/auth_store.h"
+#include "services/auth/config.h"
 
 namespace pga::auth {
 
@@ -13,6 +14,8 @@ struct RevocationHorizons {
   absl::Duration people = absl::Hours(25);
   absl::Duration collectors = absl::Hours(24 * 91);
 };
+
+RevocationHorizons HorizonsOf(const AuthConfig& config);
 
 class PgAuthStore final : public AuthStore {
  public:
@@ -35,8 +38,8 @@ class PgAuthStore final : public AuthStore {
                                    const std::optional<std::string>& verified_hash, std::string_view password_hash,
                                    std::string_view keep_session, absl::Time now, AuditEntry audit,
                                    clock::SteadyTime deadline) override;
-  absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, absl::Time now,
-                                            clock::SteadyTime deadline) override;
+  absl::StatusOr<LoginAttempt> BeginAttempt(std::string_view account_hash, int32_t user_id, std::string_view address,
+                                            absl::Time now, clock::SteadyTime deadline) override;
   absl::StatusOr<std::optional<OpenedSession>> OpenSession(std::string_view account_hash, const NewSession& session,
                                                            std::string_view verified_hash,
                                                            std::string_view new_password_hash, AuditEntry audit,
@@ -68,6 +71,14 @@ class PgAuthStore final : public AuthStore {
   absl::StatusOr<int64_t> LastRevocation(clock::SteadyTime deadline) override;
   absl::StatusOr<bool> IsRevoked(std::string_view subject, std::string_view jti, std::string_view session,
                                  absl::Time issued_at, clock::SteadyTime deadline) override;
+  absl::Status AddApiToken(const ApiTokenRecord& token, std::string_view token_hash, AuditEntry audit,
+                           clock::SteadyTime deadline) override;
+  absl::StatusOr<std::vector<ApiTokenRecord>> ListApiTokens(absl::Time ended_since,
+                                                            clock::SteadyTime deadline) override;
+  absl::Status RevokeApiToken(std::string_view id, absl::Time now, AuditEntry audit,
+                              clock::SteadyTime deadline) override;
+  absl::Status NoteTokenUses(const std::vector<std::pair<std::string, absl::Time>>& uses,
+                             clock::SteadyTime deadline) override;
   absl::StatusOr<std::optional<SealedKey>> FindSealedKey(std::string_view name, clock::SteadyTime deadline) override;
   absl::StatusOr<SealedKey> AddSealedKey(std::string_view name, const SealedKey& key, absl::Time now,
                                          clock::SteadyTime deadline) override;
@@ -78,6 +89,9 @@ class PgAuthStore final : public AuthStore {
  private:
   absl::Status EndUserSessions(pg::Transaction& tx, int32_t user_id, std::string_view keep_session,
                                std::string_view reason, absl::Time now);
+  // Tokens of programs that the user made and whose role is none of `kept_roles`.
+  absl::Status RevokeApiTokensOf(pg::Transaction& tx, int32_t user_id, const std::vector<std::string>& kept_roles,
+                                 absl::Time now);
   absl::Status RevokeUserTokens(pg::Transaction& tx, int32_t user_id, absl::Time now);
   absl::Status RevokeFormer(pg::Transaction& tx, std::string_view collector_id, absl::Time now);
 

@@ -6,52 +6,56 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <set>
 #include <string>
 #include <string_view>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "libs/token/keys.h"
+#include "libs/token/names.h"
 #include "libs/token/principal.h"
+#include "services/auth/common_passwords.h"
 
 namespace pga::auth {
 namespace {
 
-// Most frequent ones of published breaches that pass the length rule, in lower case; compared without case.
-constexpr std::string_view kCommonPasswords[] = {
-    "00000000",    "0123456789",    "0987654321",  "11111111",   "111111111",  "1111111111", "11223344",
-    "12121212",    "123123123",     "12341234",    "12344321",   "12345678",   "123456789",  "1234567890",
-    "123456789a",  "1234567a",      "1234qwer",    "12qwaszx",   "147258369",  "1q2w3e4r",   "1q2w3e4r5t",
-    "1qaz2wsx",    "1qazxsw2",      "20202020",    "22222222",   "31415926",   "55555555",   "66666666",
-    "77777777",    "87654321",      "88888888",    "987654321",  "99999999",   "a1234567",   "a12345678",
-    "aa123456",    "aaaaaaaa",      "abc12345",    "abcd1234",   "abcdefgh",   "access14",   "admin123",
-    "admin1234",   "administrator", "asdf1234",    "asdfasdf",   "asdfghjk",   "asdfghjkl",  "babygirl",
-    "bailey123",   "baseball",      "basketball",  "blink182",   "butterfly",  "changeme",   "changeme1",
-    "charlie1",    "chocolate",     "computer",    "corvette",   "dragon123",  "drowssap",   "elephant",
-    "fc123456",    "fishing1",      "football",    "football1",  "freedom1",   "fuckyou1",   "gfhjkm123",
-    "google123",   "harley123",     "hello123",    "hello1234",  "iloveyou",   "iloveyou1",  "internet",
-    "jennifer",    "jordan23",      "letmein1",    "letmein123", "liverpool",  "liverpool1", "lovelove",
-    "marlboro",    "master123",     "maverick",    "mercedes",   "michael1",   "michelle",   "midnight",
-    "monkey123",   "mustang1",      "myspace1",    "newyork1",   "nicholas",   "p@ssw0rd",   "p@ssword",
-    "pa55word",    "passw0rd",      "password",    "password!",  "password1",  "password1!", "password12",
-    "password123", "password1234",  "pganalytics", "pokemon123", "postgres",   "postgres1",  "postgresql",
-    "princess",    "princess1",     "q1w2e3r4",    "q1w2e3r4t5", "qazwsxedc",  "qqqqqqqq",   "qwer1234",
-    "qwerty12",    "qwerty123",     "qwerty1234",  "qwertyui",   "qwertyuiop", "red123456",  "root1234",
-    "rush2112",    "sailormoon",    "samantha",    "scorpion",   "secret123",  "september",  "spiderman",
-    "starwars",    "steelers",      "sunshine",    "sunshine1",  "superman",   "superman1",  "test1234",
-    "testtest",    "trustno1",      "vmware123",   "welcome1",   "welcome123", "whatever",   "whatever1",
-    "william1",    "xxxxxxxx",      "yankees1",    "zaq12wsx",   "zaq1zaq1",   "zxcvbnm1",   "zxcvbnm123",
-    "zzzzzzzz"};
+// What people choose for this product, beside the common ones.
+constexpr std::string_view kOwnWords[] = {"admin",    "administrator", "pganalytics",
+                                          "postgres", "postgresql",    "timescale"};
 
 absl::string_view ToAbsl(std::string_view text) {
   return {text.data(), text.size()};
 }
 
 bool HasControl(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    const auto u = static_cast<unsigned char>(c);
-    return u < 0x20 || u == 0x7F;
-  });
+  return token::HasInvisible(text);
+}
+
+bool IsCommon(std::string_view lower) {
+  const auto common = CommonPasswords();
+  return std::binary_search(common.begin(), common.end(), lower);
+}
+
+// From so many bytes on a password may be made of a word and an ornament.
+constexpr size_t kLongEnoughForWords = 16;
+
+// The middle of the password, from its first letter to its last; digits and signs within stay.
+std::string WithoutOrnament(std::string_view lower) {
+  const auto is_letter = [](char c) { return absl::ascii_isalpha(static_cast<unsigned char>(c)) || (c & 0x80) != 0; };
+  const auto first = std::ranges::find_if(lower, is_letter);
+  const auto last = std::find_if(lower.rbegin(), lower.rend(), is_letter);
+  return first == lower.end() ? std::string() : std::string(first, last.base());
+}
+
+// 12345678, hgfedcba.
+bool IsSequence(std::string_view text) {
+  for (const int step : {1, -1}) {
+    bool row = true;
+    for (size_t i = 1; row && i < text.size(); ++i) row = text[i] - text[i - 1] == step;
+    if (row) return true;
+  }
+  return false;
 }
 
 // Characters of valid UTF-8 (protobuf strings are), which is what people count.
@@ -73,11 +77,21 @@ absl::Duration LockAfter(int failures) {
   return std::min(absl::Minutes(15), absl::Seconds(30) * (int64_t{1} << doublings));
 }
 
+std::string NormalName(std::string_view username) {
+  return absl::AsciiStrToLower(ToAbsl(username));
+}
+
 absl::Status ValidateUsername(std::string_view username) {
-  const size_t length = Characters(username);
-  if (length < 3 || length > 255) return absl::InvalidArgumentError("username must have 3 to 255 characters");
-  if (HasControl(username) || absl::StripAsciiWhitespace(ToAbsl(username)).size() != username.size()) {
-    return absl::InvalidArgumentError("username must not hold control characters or begin or end with a blank");
+  if (username.size() < 3 || username.size() > 255) {
+    return absl::InvalidArgumentError("username must have 3 to 255 characters");
+  }
+  const bool plain = std::ranges::all_of(username, [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("._-@+").find(c) != std::string_view::npos;
+  });
+  if (!plain) {
+    return absl::InvalidArgumentError(
+        "username must be made of letters a-z, digits and . _ - @ +; full_name takes any name");
   }
   return absl::OkStatus();
 }
@@ -117,10 +131,26 @@ absl::Status ValidatePassword(std::string_view password, std::string_view userna
     return absl::InvalidArgumentError(absl::StrCat("password must have at most ", kMaxPasswordBytes, " bytes"));
   }
   const std::string lower = absl::AsciiStrToLower(ToAbsl(password));
-  if (lower == absl::AsciiStrToLower(ToAbsl(username)) ||
-      std::find(std::begin(kCommonPasswords), std::end(kCommonPasswords), std::string_view(lower)) !=
-          std::end(kCommonPasswords)) {
+  if (lower == NormalName(username)) return absl::InvalidArgumentError("password must not be the username");
+  if (std::set<char>(lower.begin(), lower.end()).size() < 4) {
+    return absl::InvalidArgumentError("password must have at least four different characters");
+  }
+  if (IsSequence(lower)) {
+    return absl::InvalidArgumentError("password must not be a row of neighbouring characters, such as 12345678");
+  }
+  if (IsCommon(lower)) {
     return absl::InvalidArgumentError("password is one of the most common ones; choose another");
+  }
+  if (lower.size() < kLongEnoughForWords) {
+    const std::string word = WithoutOrnament(lower);
+    if (word.empty()) {
+      return absl::InvalidArgumentError("password must hold letters, or have at least 16 characters");
+    }
+    if (IsCommon(word) || word == NormalName(username) || std::ranges::find(kOwnWords, word) != std::end(kOwnWords)) {
+      return absl::InvalidArgumentError(
+          "password is a common word or the username with digits and signs around it; use several words or a longer "
+          "random one");
+    }
   }
   return absl::OkStatus();
 }
@@ -149,7 +179,7 @@ absl::Status ValidateLabel(std::string_view text, std::string_view what) {
 }
 
 bool IsProtected(std::string_view username) {
-  return absl::AsciiStrToLower(ToAbsl(username)) == kProtectedUsername;
+  return NormalName(username) == kProtectedUsername;
 }
 
 std::string TemporaryPassword() {

@@ -16,8 +16,11 @@ inline constexpr size_t kMinPasswordBytes = 8;
 inline constexpr size_t kMaxPasswordBytes = 256;
 inline constexpr char kProtectedUsername[] = "admin";
 
-// Failures in a row after which an account is locked for a while.
+// Failures in a row after which an account is locked for a while, for the address they came from: nobody can lock
+// somebody else out.
 inline constexpr int kFailuresBeforeLock = 10;
+// The same over all addresses from which the account has not been signed in to: a guess a time from many addresses.
+inline constexpr int kFailuresOfStrangersBeforeLock = 100;
 // Failures older than this are forgotten.
 inline constexpr absl::Duration kFailureMemory = absl::Hours(24);
 
@@ -25,14 +28,18 @@ inline constexpr absl::Duration kFailureMemory = absl::Hours(24);
 // with each further failure up to 15 min. The limit keeps a stranger from locking somebody out for long.
 absl::Duration LockAfter(int failures);
 
-// INVALID_ARGUMENT with a text for the caller. Usernames: 3 to 255 characters, no control characters, no blanks at the
-// ends. Passwords: 8 to 256 bytes, not one of the most common ones and not the username.
+// The one form by which accounts are found and counted: names that people take for equal are one account.
+std::string NormalName(std::string_view username);
+
+// INVALID_ARGUMENT with a text for the caller that says the rule. Usernames: 3 to 255 of a-z, A-Z, 0-9 and . _ - @ +,
+// so that no two look alike. Passwords: 8 to 256 bytes, four different characters, none of the most common ones, below
+// 16 bytes no common word with digits and signs around it, not the username.
 absl::Status ValidateUsername(std::string_view username);
 absl::Status ValidateEmail(std::string_view email);
 absl::Status ValidatePassword(std::string_view password, std::string_view username);
 absl::Status ValidateFullName(std::string_view full_name);
 absl::Status ValidateRole(std::string_view role);
-// 1 to 255 characters, UTF-8, without control characters; `what` names the field.
+// 1 to 255 characters, UTF-8, without control and invisible characters; `what` names the field.
 absl::Status ValidateLabel(std::string_view text, std::string_view what);
 
 // Whether the account is the one whose role and activity nobody may change.

@@ -1,7 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <set>
 #include <string>
 #include <thread>
@@ -13,6 +16,7 @@
 #include "libs/rpc/peer_certificate.h"
 #include "libs/status/testing.h"
 #include "services/auth/certificate_authority.h"
+#include "services/auth/common_passwords.h"
 #include "services/auth/config.h"
 #include "services/auth/digest.h"
 #include "services/auth/key_files.h"
@@ -55,7 +59,20 @@ TEST(Validation, Emails) {
 
 TEST(Validation, UsernamesPasswordsRolesLabels) {
   EXPECT_THAT(ValidateUsername("bob"), IsOk());
-  EXPECT_THAT(ValidateUsername("\xC3\xA9\xC3\xA9\xC3\xA9"), IsOk());
+  EXPECT_THAT(ValidateUsername("Bob.smith-2@example.com"), IsOk());
+  // No two names that people take for one: no letters of other scripts, nothing invisible, nothing that turns text
+  // around.
+  for (const char* odd :
+       {"\xC3\xA9\xC3\xA9\xC3\xA9", "\xE2\x84\xAAira", "bob\xE2\x80\x8B", "bob\xE2\x80\xAE", "bob smith"}) {
+    EXPECT_THAT(ValidateUsername(odd), StatusIs(kInvalid)) << odd;
+  }
+  EXPECT_EQ(NormalName("BOB"), NormalName("bob"));
+  EXPECT_NE(NormalName("\xE2\x84\xAAira"), NormalName("kira")) << "the Kelvin sign is no K";
+  for (const char* odd : {"a\xE2\x80\x8B", "\xE2\x80\xAE evil", "a\xC2\x85", "\xEF\xBB\xBFx", "a\nb"}) {
+    EXPECT_THAT(ValidateLabel(odd, "name"), StatusIs(kInvalid)) << odd;
+    EXPECT_THAT(ValidateFullName(odd), StatusIs(kInvalid)) << odd;
+  }
+  EXPECT_THAT(ValidateFullName("Zo\xC3\xAB \xE5\xBC\xA0"), IsOk());
   EXPECT_THAT(ValidateUsername("bo"), StatusIs(kInvalid));
   EXPECT_THAT(ValidateUsername("\xC3\xA9\xC3\xA9"), StatusIs(kInvalid));
   EXPECT_THAT(ValidateUsername(" bob"), StatusIs(kInvalid));
@@ -66,7 +83,22 @@ TEST(Validation, UsernamesPasswordsRolesLabels) {
   EXPECT_THAT(ValidatePassword("short12", "bob"), StatusIs(kInvalid, HasSubstr("at least 8")));
   EXPECT_THAT(ValidatePassword(std::string(257, 'x'), "bob"), StatusIs(kInvalid));
   EXPECT_THAT(ValidatePassword("Password123", "bob"), StatusIs(kInvalid, HasSubstr("common")));
-  EXPECT_THAT(ValidatePassword("Bob.Smith", "bob.smith"), StatusIs(kInvalid));
+  EXPECT_THAT(ValidatePassword("Bob.Smith", "bob.smith"), StatusIs(kInvalid, HasSubstr("username")));
+  EXPECT_GE(CommonPasswords().size(), 3000U);
+  EXPECT_TRUE(std::is_sorted(CommonPasswords().begin(), CommonPasswords().end()));
+  const std::pair<const char*, const char*> refused[] = {
+      {"iloveyou2", "most common"},   {"Baseball", "most common"},   {"Winter2026", "common word"},
+      {"Secret123", "common word"},   {"!!dragon!!", "common word"}, {"Postgres15", "common word"},
+      {"bobby1234567", "username"},   {"        ", "different"},     {"aaaaaaaaaaaaaaaaaaaa", "different"},
+      {"abcdefghij", "neighbouring"}, {"987654321", "neighbouring"}, {"8264917350", "letters"},
+  };
+  for (const auto& [password, rule] : refused) {
+    EXPECT_THAT(ValidatePassword(password, "bobby"), StatusIs(kInvalid, HasSubstr(rule))) << password;
+  }
+  for (const char* good :
+       {"correct horse", "7Gk2pLq9", "winter in the north", "82649173500316482", "t\xC3\xBCr-am-see-9"}) {
+    EXPECT_THAT(ValidatePassword(good, "bobby"), IsOk()) << good;
+  }
 
   for (const char* role : {"admin", "user", "viewer"}) EXPECT_THAT(ValidateRole(role), IsOk());
   for (const char* role : {"", "Admin", "root"}) EXPECT_THAT(ValidateRole(role), StatusIs(kInvalid));
@@ -243,8 +275,9 @@ TEST(Validate, ProductionRefusesWeakAndWellKnownSecrets) {
   EXPECT_THAT(Validate(config), StatusIs(kInvalid, AllOf(HasSubstr("ENCRYPTION_KEY"), HasSubstr("ADMIN_PASSWORD"),
                                                          HasSubstr("DATABASE_URL"))));
   config = GoodConfig();
-  config.require_signing_key = true;
-  EXPECT_THAT(Validate(config), StatusIs(kInvalid, HasSubstr("JWT_SIGNING_KEY")));
+  config.serves_alone = true;
+  EXPECT_THAT(Validate(config),
+              StatusIs(kInvalid, AllOf(HasSubstr("JWT_SIGNING_KEY"), HasSubstr("SERVICE_SECRETS_DIR"))));
 }
 
 TEST(KeyFiles, MadeOnceAndPrivate) {
@@ -270,6 +303,25 @@ TEST(KeyFiles, MadeOnceAndPrivate) {
   ASSERT_EQ(stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777U, 0600U);
   std::system(("rm -r " + directory).c_str());
+}
+
+// A disk that is full leaves no part of a private key behind.
+TEST(KeyFiles, FailedWriteLeavesNothingBehind) {
+  char pattern[] = "/tmp/key_files_test.XXXXXX";
+  const std::string directory = mkdtemp(pattern);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 16;
+  const auto ignored = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto made =
+      ReadOrMakeKeyFile(directory + "/key", []() -> absl::StatusOr<std::string> { return std::string(64, 'k'); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, ignored);
+  EXPECT_THAT(made.status(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("cannot be written")));
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "services/auth/accounts.h"
+#include "services/auth/api_tokens.h"
 #include "services/auth/auth_service.h"
 #include "services/auth/authorization_service.h"
 #include "services/auth/certificate_authority.h"
@@ -21,10 +22,13 @@
 #include "services/auth/identity_service.h"
 #include "services/auth/key_files.h"
 #include "services/auth/password_hasher.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/pg_auth_store.h"
+#include "services/auth/refusals.h"
 #include "services/auth/revocation_feed.h"
 #include "services/auth/rules.h"
-#include "services/auth/secret_box.h"
+#include "services/auth/sealing_key.h"
+#include "services/auth/service_secrets.h"
 #include "services/auth/token_issuer.h"
 
 namespace pga::auth {
@@ -32,6 +36,7 @@ namespace {
 
 constexpr char kCaName[] = "collector-ca";
 constexpr absl::Duration kUpkeepPeriod = absl::Hours(1);
+constexpr absl::Duration kNoteUsesPeriod = absl::Seconds(20);
 constexpr absl::Duration kStartStep = absl::Seconds(10);
 
 absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& config, token::Verifier* verifier) {
@@ -55,62 +60,52 @@ absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& conf
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> LoadAuthority(const AuthConfig& config, AuthStore* store,
                                                                     clock::Clock* clock) {
-  CertificateAuthority::Pem pem;
-  if (!config.encryption_key.empty()) {
-    const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
-    PGA_ASSIGN_OR_RETURN(const SecretBox box, SecretBox::FromText(config.encryption_key.Reveal()));
-    PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
-    if (!stored.has_value()) {
-      PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
-      SealedKey sealed;
-      sealed.certificate_pem = fresh.certificate;
-      PGA_ASSIGN_OR_RETURN(sealed.sealed_key, box.Seal(fresh.private_key, kCaName));
-      PGA_ASSIGN_OR_RETURN(stored, store->AddSealedKey(kCaName, sealed, clock->Now(), deadline));
-    }
-    pem.certificate = stored->certificate_pem;
-    auto opened = box.Open(stored->sealed_key, kCaName);
-    if (!opened.ok()) return status::Annotate(opened.status(), "the CA key in the database");
-    pem.private_key = *std::move(opened);
-  } else {
-    const std::string directory = config.StateDir();
-    PGA_RETURN_IF_ERROR(MakeStateDir(directory));
-    // One file for both, so that they always belong together.
-    PGA_ASSIGN_OR_RETURN(
-        const std::string text,
-        ReadOrMakeKeyFile(absl::StrCat(directory, "/collector-ca.pem"), [clock]() -> absl::StatusOr<std::string> {
-          PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
-          return fresh.private_key + fresh.certificate;
-        }));
-    const size_t split = text.find("-----BEGIN CERTIFICATE-----");
-    if (split == std::string::npos) {
-      return absl::FailedPreconditionError(absl::StrCat(directory, "/collector-ca.pem holds no certificate"));
-    }
-    pem.private_key = text.substr(0, split);
-    pem.certificate = text.substr(split) + "\n";
+  const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
+  PGA_ASSIGN_OR_RETURN(const SealingKey key, LoadSealingKey(config));
+  PGA_ASSIGN_OR_RETURN(std::optional<SealedKey> stored, store->FindSealedKey(kCaName, deadline));
+  if (!stored.has_value()) {
+    PGA_ASSIGN_OR_RETURN(const CertificateAuthority::Pem fresh, CertificateAuthority::Generate(clock->Now()));
+    SealedKey sealed;
+    sealed.certificate_pem = fresh.certificate;
+    sealed.sealed_with = key.id;
+    PGA_ASSIGN_OR_RETURN(sealed.sealed_key, key.box.Seal(fresh.private_key, kCaName));
+    PGA_ASSIGN_OR_RETURN(stored, store->AddSealedKey(kCaName, sealed, clock->Now(), deadline));
   }
+  if (stored->sealed_with != key.id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the CA key in the database was sealed with key ", stored->sealed_with, ", but ", key.origin,
+                     " is key ", key.id,
+                     "; start with the former ENCRYPTION_KEY, BACKUP_KEY or STATE_DIR; where that is lost: DELETE FROM "
+                     "pganalytics.sealed_keys, after which a new CA is made"));
+  }
+  CertificateAuthority::Pem pem;
+  pem.certificate = stored->certificate_pem;
+  auto opened = key.box.Open(stored->sealed_key, kCaName);
+  if (!opened.ok()) return status::Annotate(opened.status(), "the CA key in the database");
+  pem.private_key = *std::move(opened);
   return CertificateAuthority::Load(pem);
 }
 
-absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* accounts) {
+// Makes the account `admin` where there are no users: with ADMIN_PASSWORD, or outside production with one that is made
+// and kept in STATE_DIR. Whether there are users afterwards.
+absl::StatusOr<bool> SeedAdmin(const AuthConfig& config, AuthStore* store, PasswordHasher* hasher,
+                               clock::Clock* clock) {
   const clock::SteadyTime deadline = clock::SteadyNow() + kStartStep;
   std::string password = config.admin_password.Reveal();
   std::string file;
   if (password.empty()) {
     PGA_ASSIGN_OR_RETURN(const int64_t users, store->CountUsers(deadline));
-    if (users > 0) return absl::OkStatus();
-    if (config.production()) {
-      PGA_LOG(warn,
-              "there are no users; set ADMIN_PASSWORD or ADMIN_PASSWORD_FILE and start again to make the account");
-      return absl::OkStatus();
-    }
+    if (users > 0) return true;
+    if (config.production()) return false;
     PGA_RETURN_IF_ERROR(MakeStateDir(config.StateDir()));
     file = absl::StrCat(config.StateDir(), "/admin-password");
     PGA_ASSIGN_OR_RETURN(password,
                          ReadOrMakeKeyFile(file, []() -> absl::StatusOr<std::string> { return TemporaryPassword(); }));
   }
-  PGA_ASSIGN_OR_RETURN(const bool seeded, accounts->SeedAdmin(password, deadline));
+  PGA_ASSIGN_OR_RETURN(const bool seeded,
+                       MakeFirstPerson(store, hasher, clock, kProtectedUsername, password, deadline));
   if (seeded) PGA_LOG(info, "the account admin was made", {{"password_file", file}});
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace
@@ -118,6 +113,7 @@ absl::Status SeedAdmin(const AuthConfig& config, AuthStore* store, Accounts* acc
 struct AuthServer::Parts {
   AuthDeps deps;
   absl::Duration audit_retention;
+  bool has_people = false;
   std::unique_ptr<pg::Pool> pool;
   std::unique_ptr<PgAuthStore> store;
   std::unique_ptr<token::Signer> signer;
@@ -125,8 +121,11 @@ struct AuthServer::Parts {
   std::unique_ptr<PasswordHasher> hasher;
   std::unique_ptr<CertificateAuthority> authority;
   std::unique_ptr<RevocationFeed> feed;
+  std::unique_ptr<Refusals> refusals;
+  std::unique_ptr<ServiceSecrets> service_secrets;
   std::unique_ptr<Accounts> accounts;
   std::unique_ptr<CollectorAccess> access;
+  std::unique_ptr<ApiTokens> api_tokens;
   std::unique_ptr<exec::ThreadPool> people_pool;
   std::unique_ptr<exec::ThreadPool> service_pool;
   std::unique_ptr<rpc::Dispatcher> people_dispatcher;
@@ -135,6 +134,7 @@ struct AuthServer::Parts {
   std::unique_ptr<IdentityServiceImpl> identity_service;
   std::unique_ptr<AuthorizationServiceImpl> authorization_service;
   std::unique_ptr<exec::PeriodicTask> upkeep;
+  std::unique_ptr<exec::PeriodicTask> token_uses;
 };
 
 absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig& config, const AuthDeps& deps) {
@@ -156,9 +156,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   lifetimes.access = config.access_lifetime;
   lifetimes.refresh = config.refresh_lifetime;
   lifetimes.collector = config.collector_lifetime;
-  RevocationHorizons horizons;
-  horizons.people = std::max(lifetimes.access, lifetimes.refresh) + absl::Hours(1);
-  horizons.collectors = std::max(kCollectorCertificateLifetime, lifetimes.collector) + absl::Hours(24);
+  const RevocationHorizons horizons = HorizonsOf(config);
   parts->store = std::make_unique<PgAuthStore>(parts->pool.get(), horizons);
 
   PGA_ASSIGN_OR_RETURN(parts->signer, MakeSigner(config, deps.verifier));
@@ -179,8 +177,12 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   const auto on_revocation = [feed = parts->feed.get()] { feed->Wake(); };
   AccountsOptions account_options;
   account_options.session_lifetime = config.session_lifetime;
-  parts->accounts = std::make_unique<Accounts>(parts->store.get(), parts->hasher.get(), parts->issuer.get(),
-                                               deps.verifier, deps.clock, deps.metrics, account_options, on_revocation);
+  parts->refusals = std::make_unique<Refusals>(parts->store.get(), deps.clock, deps.metrics);
+  PGA_ASSIGN_OR_RETURN(parts->service_secrets,
+                       ServiceSecrets::Open(config.service_secrets_dir, config.production(), deps.clock));
+  parts->accounts =
+      std::make_unique<Accounts>(parts->store.get(), parts->refusals.get(), parts->hasher.get(), parts->issuer.get(),
+                                 deps.verifier, deps.clock, deps.metrics, account_options, on_revocation);
 
   // The database may come up after us.
   retry::RetryPolicy start;
@@ -202,10 +204,13 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   }
   PGA_RETURN_IF_ERROR(ready);
   PGA_ASSIGN_OR_RETURN(parts->authority, LoadAuthority(config, parts->store.get(), deps.clock));
-  PGA_RETURN_IF_ERROR(SeedAdmin(config, parts->store.get(), parts->accounts.get()));
+  PGA_ASSIGN_OR_RETURN(parts->has_people, SeedAdmin(config, parts->store.get(), parts->hasher.get(), deps.clock));
 
-  parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->issuer.get(), parts->authority.get(),
-                                                    deps.clock, config.registration_secret.Reveal(), on_revocation);
+  parts->access = std::make_unique<CollectorAccess>(parts->store.get(), parts->refusals.get(), parts->issuer.get(),
+                                                    parts->authority.get(), deps.clock,
+                                                    config.registration_secret.Reveal(), on_revocation);
+
+  parts->api_tokens = std::make_unique<ApiTokens>(parts->store.get(), parts->issuer.get(), deps.clock, on_revocation);
 
   const auto queue = static_cast<size_t>(config.queue);
   parts->people_pool = std::make_unique<exec::ThreadPool>("auth-people", config.people_threads, queue);
@@ -220,8 +225,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
                                                                deps.metrics, clock::Clock::Real(), dispatcher_options);
   parts->service_dispatcher = std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->service_pool.get(),
                                                                 deps.metrics, clock::Clock::Real(), dispatcher_options);
-  parts->auth_service =
-      std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(), parts->people_dispatcher.get());
+  parts->auth_service = std::make_unique<AuthServiceImpl>(parts->accounts.get(), parts->access.get(),
+                                                          parts->api_tokens.get(), parts->people_dispatcher.get());
   IdentityServiceImpl::Parts identity;
   identity.access = parts->access.get();
   identity.issuer = parts->issuer.get();
@@ -231,7 +236,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   identity.dispatcher = parts->service_dispatcher.get();
   identity.jwks_json = jwks;
   identity.ca_pem = parts->authority->certificate_pem();
-  identity.service_secret = config.service_secret;
+  identity.service_secrets = parts->service_secrets.get();
+  identity.refusals = parts->refusals.get();
   parts->identity_service = std::make_unique<IdentityServiceImpl>(std::move(identity));
   parts->authorization_service =
       std::make_unique<AuthorizationServiceImpl>(deps.authenticator, parts->service_dispatcher.get());
@@ -246,6 +252,12 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     if (raw->audit_retention <= absl::ZeroDuration()) return;
     const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
+  });
+  // Of the services that share this process; others tell by NoteTokenUse.
+  parts->token_uses = std::make_unique<exec::PeriodicTask>("token-uses", kNoteUsesPeriod, deps.clock, [raw] {
+    const auto uses = raw->deps.authenticator->token_uses()->Take();
+    const absl::Status noted = raw->store->NoteTokenUses(uses, clock::SteadyNow() + kStartStep);
+    if (!noted.ok()) PGA_LOG(debug, "uses of API tokens were not noted", {{"status", noted}});
   });
   return std::unique_ptr<AuthServer>(new AuthServer(std::move(parts)));
 }
@@ -264,6 +276,10 @@ const token::Signer* AuthServer::signer() const {
   return parts_->signer.get();
 }
 
+bool AuthServer::has_people() const {
+  return parts_->has_people;
+}
+
 const std::string& AuthServer::ca_certificate_pem() const {
   return parts_->authority->certificate_pem();
 }
@@ -278,6 +294,7 @@ void AuthServer::PrepareDrain() {
 
 void AuthServer::Drain(clock::SteadyTime deadline) {
   parts_->upkeep->Stop();
+  parts_->token_uses->Stop();
   parts_->feed->Close();
   parts_->people_pool->Drain(deadline);
   parts_->service_pool->Drain(deadline);

@@ -51,6 +51,8 @@ class AuthServer {
 
   // The key that signs tokens; for service identities inside the process.
   const token::Signer* signer() const;
+  // Whether there was anybody who can sign in when it started.
+  bool has_people() const;
   // Certificate of the CA that signs collectors' certificates (PEM); servers verify clients by it.
   const std::string& ca_certificate_pem() const;
 

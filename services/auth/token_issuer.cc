@@ -54,6 +54,21 @@ absl::StatusOr<IssuedToken> TokenIssuer::Refresh(const UserRecord& user, std::st
   return Sign(std::move(claims), now, std::min(session_end, now + lifetimes_.refresh));
 }
 
+absl::StatusOr<IssuedToken> TokenIssuer::ApiToken(const ApiTokenRecord& token, absl::Time now) const {
+  token::Claims claims;
+  claims.principal.kind = token::Principal::kUser;
+  claims.principal.api_token = token.id;
+  claims.principal.jti = token.id;
+  claims.principal.subject = token::ApiTokenSubject(token.id);
+  claims.principal.user_id = token.created_by.value_or(0);
+  claims.principal.username = token.name;
+  claims.principal.role = token.role;
+  claims.principal.query_texts = token.query_texts;
+  claims.principal.all_groups = token.groups.empty();
+  claims.principal.groups = token.groups;
+  return Sign(std::move(claims), now, token.expires_at);
+}
+
 absl::StatusOr<IssuedToken> TokenIssuer::Collector(std::string_view collector_id, std::string_view hostname,
                                                    absl::Time now) const {
   token::Claims claims;

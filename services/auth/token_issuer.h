@@ -38,6 +38,8 @@ class TokenIssuer {
                                      absl::Time now) const;
   absl::StatusOr<IssuedToken> Refresh(const UserRecord& user, std::string_view session, std::string_view jti,
                                       absl::Time session_end, absl::Time now) const;
+  // Of the record's id, until the record's expires_at.
+  absl::StatusOr<IssuedToken> ApiToken(const ApiTokenRecord& token, absl::Time now) const;
   absl::StatusOr<IssuedToken> Collector(std::string_view collector_id, std::string_view hostname, absl::Time now) const;
   absl::StatusOr<IssuedToken> Service(std::string_view service, absl::Time now) const;
 

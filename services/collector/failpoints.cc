@@ -64,8 +64,12 @@ bool ArmFailpoints(std::string_view text) {
 }
 
 bool ArmFailpointsFromEnvironment() {
+#ifdef PGA_FAILPOINTS
   const char* text = std::getenv("PGA_FAILPOINT");
   return text == nullptr || ArmFailpoints(text);
+#else
+  return true;
+#endif
 }
 
 int Failpoint(std::string_view name) {

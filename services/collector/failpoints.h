@@ -14,7 +14,8 @@ namespace pga::collector {
 // Replaces what is armed; an empty text disarms all. Returns false, with nothing armed, if the text is malformed.
 // Thread-safe.
 bool ArmFailpoints(std::string_view text);
-// Arms what PGA_FAILPOINT says. Call once at start.
+// Arms what PGA_FAILPOINT says, in builds with PGA_FAILPOINTS (CMake) alone: what users run does not read the variable.
+// Call once at start.
 bool ArmFailpointsFromEnvironment();
 
 // Passes a point: 0, or the errno that the operation shall fail with. Does not return if the point kills.

@@ -12,7 +12,6 @@ int main(int argc, char** argv) {
   rpc::ServiceProgram program;
   program.name = "compactor";
   program.description = "merging, retention and accounting of stored metrics for pgAnalytics.";
-  program.default_listen = "127.0.0.1:9095";
   program.register_options = [&](config::Loader& loader) { compactor::RegisterOptions(loader, &config); };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options*) -> absl::StatusOr<rpc::RunningService> {
     PGA_ASSIGN_OR_RETURN(

@@ -5,8 +5,10 @@
 namespace pga::gateway {
 
 void GatewayConfig::Register(config::Loader& loader) {
-  loader.String(&listen_address, "LISTEN_ADDRESS", "listen-address", listen_address,
-                "IP address the HTTP port is opened on; 0.0.0.0 or :: for every one");
+  loader.String(
+      &listen_address, "LISTEN_ADDRESS", "listen-address", listen_address,
+      "IP address the HTTP port is opened on, 0.0.0.0 or :: for every one; empty = 0.0.0.0 in production with "
+      "TLS, else 127.0.0.1");
   loader.Int(&port, "PORT", "port", port, "port for HTTP and for collectors; 0 takes a free one", "", 0, 65535);
   loader.Bool(&tls_enabled, "TLS_ENABLED", "tls-enabled", tls_enabled, "serve HTTPS");
   loader.String(&tls_cert_path, "TLS_CERT_PATH|TLS_CERT", "tls-cert-path", tls_cert_path,
@@ -59,6 +61,11 @@ void GatewayConfig::Register(config::Loader& loader) {
   loader.Int(&io_threads, "HTTP_THREADS", "http-threads", io_threads, "threads that serve HTTP", "", 1, 64);
   loader.String(&descriptor_set_file, "DESCRIPTOR_SET_FILE", "descriptor-set-file", descriptor_set_file,
                 "file with the descriptor set to serve instead of the built-in one");
+}
+
+std::string GatewayConfig::ListenAddress() const {
+  if (!listen_address.empty()) return listen_address;
+  return environment == "production" && tls_enabled ? "0.0.0.0" : "127.0.0.1";
 }
 
 absl::Status GatewayConfig::Validate() const {

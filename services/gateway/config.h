@@ -13,7 +13,8 @@
 namespace pga::gateway {
 
 struct GatewayConfig {
-  std::string listen_address = "127.0.0.1";
+  // Empty = by the rule of ListenAddress().
+  std::string listen_address;
   // 0 takes a free port.
   int port = 8080;
 
@@ -56,6 +57,8 @@ struct GatewayConfig {
   // Serialised FileDescriptorSet to use instead of the built-in one; empty = built-in.
   std::string descriptor_set_file;
 
+  // The address to open: listen_address; if that is empty every address in production with TLS, else loopback.
+  std::string ListenAddress() const;
   // Names every setting to the loader; `this` outlives loader.Parse().
   void Register(config::Loader& loader);
   // What the loader cannot know: settings that do not fit together. INVALID_ARGUMENT names the variable.

@@ -125,7 +125,10 @@ bool PutValue(Message* parent, const FieldDescriptor* field, std::string_view va
     case FieldDescriptor::CPPTYPE_ENUM: {
       const auto* named = field->enum_type()->FindValueByName(std::string(value));
       int number = named != nullptr ? named->number() : 0;
-      if (named == nullptr && !ParseInteger(value, &number)) return false;
+      if (named == nullptr &&
+          (!ParseInteger(value, &number) || field->enum_type()->FindValueByNumber(number) == nullptr)) {
+        return false;
+      }
       PGA_PUT(EnumValue, number);
       return true;
     }

@@ -318,6 +318,43 @@ TEST(HttpApi, ServicesGetIdentityAddressAndRequestIdAndNothingElse) {
   }
 }
 
+// What is shown and cannot be passed on must not count as nothing: a logout would say success and end no session.
+TEST(HttpApi, CredentialsThatCannotBePassedOnAreRefused) {
+  GatewayUnderTest gateway(Unlimited());
+  for (const std::string& odd :
+       {std::string("Authorization: Bearer\tx.y.z"), "Authorization: Bearer " + std::string(9000, 'x'),
+        std::string("Authorization: Bearer \xc3\xa9"), std::string("X-Registration-Secret: a\tb")}) {
+    const HttpReply reply = Fetch(gateway.port(), "POST", "/api/v1/auth/logout", "{}", {odd});
+    EXPECT_EQ(reply.code, 400) << odd.substr(0, 40);
+    EXPECT_THAT(reply.body, HasSubstr("HEADER_MALFORMED"));
+  }
+}
+
+TEST(HttpApi, NumbersOfEnumsAreThoseOfTheirNames) {
+  GatewayUnderTest gateway(Unlimited());
+  const std::string bearer = Bearer(gateway.UserToken("viewer"));
+  const std::string path = "/api/v1/series?metric=statements&column=calls&aggregate=";
+  // The stand-in has no series: what matters is that the question is understood.
+  EXPECT_EQ(Fetch(gateway.port(), "GET", path + "1", "", {bearer}).code, 501);
+  for (const char* odd : {"-1", "99", "nonsense"}) {
+    EXPECT_EQ(Fetch(gateway.port(), "GET", path + odd, "", {bearer}).code, 400) << odd;
+  }
+}
+
+// Of a browser's cookies the session's alone goes on, with what tells the own pages from others'.
+TEST(HttpApi, SessionCookieGoesOnAlone) {
+  GatewayUnderTest gateway(Unlimited());
+  Fetch(gateway.port(), "GET", "/api/v1/health", "",
+        {"Cookie: theme=dark; pganalytics_session=a.b.c; id=1", "Origin: https://ui.example.org", "X-Session: cookie",
+         "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example"});
+  Observed& seen = gateway.stand_ins.observed;
+  EXPECT_EQ(seen.Metadata("cookie"), "pganalytics_session=a.b.c");
+  EXPECT_EQ(seen.Metadata("origin"), "https://ui.example.org");
+  EXPECT_EQ(seen.Metadata("x-session"), "cookie");
+  EXPECT_EQ(seen.Metadata("x-forwarded-proto"), "http") << "a stranger is not believed";
+  EXPECT_NE(seen.Metadata("x-forwarded-host"), "evil.example");
+}
+
 TEST(HttpApi, ForwardedAddressesOfStrangersAreNotBelieved) {
   GatewayUnderTest gateway(Unlimited());
   Fetch(gateway.port(), "GET", "/api/v1/health", "", {"X-Forwarded-For: 203.0.113.9"});

@@ -45,13 +45,14 @@ constexpr size_t kLingerBytes = 256 * 1024;
 // Chunk lines and trailers that are not complete yet.
 constexpr size_t kMaxPendingBodyBytes = 32 * 1024;
 constexpr size_t kCompressFromBytes = 1024;
+constexpr int kResourceExhausted = 8;
+// Every service takes messages of this size (rpc::Server::Options::max_receive_bytes).
+constexpr size_t kSmallMessageBytes = size_t{1} << 20;
 
 // Response metadata that becomes headers, beside x-http-code.
 constexpr std::pair<std::string_view, std::string_view> kPassedHeaders[] = {
-    {rpc::kConfigVersion, "X-Config-Version"},
-    {rpc::kRetryAfter, "Retry-After"},
-    {"content-disposition", "Content-Disposition"},
-    {"location", "Location"},
+    {rpc::kConfigVersion, "X-Config-Version"},      {rpc::kRetryAfter, "Retry-After"}, {rpc::kSetCookie, "Set-Cookie"},
+    {"content-disposition", "Content-Disposition"}, {"location", "Location"},
 };
 
 HttpError MakeError(int code, std::string reason, std::string message) {
@@ -63,7 +64,7 @@ HttpError MakeError(int code, std::string reason, std::string message) {
 }
 
 bool IsHeaderValue(std::string_view text) {
-  return text.size() <= 1024 && std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+  return text.size() <= 4096 && std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
 }
 
 void ApplyMetadata(const MetadataList& metadata, int& code, HeaderList& headers) {
@@ -436,6 +437,7 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   UpstreamRequest request;
   request.grpc_path = method.grpc_path;
   request.payload = std::get<std::string>(std::move(transcoded));
+  const size_t sent_bytes = request.payload.size();
   request.metadata = shared_->pipeline->UpstreamMetadata(exchange.head, exchange.admission);
   if (shared_->service_token) {
     const std::string token = shared_->service_token();
@@ -456,6 +458,11 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   UpstreamEvent first = co_await NextEvent(*call);
   if (aborted_) {
     call->Cancel();
+  } else if (first.kind == UpstreamEvent::Kind::kEnd && first.code == kResourceExhausted && first.details.empty() &&
+             sent_bytes > kSmallMessageBytes) {
+    // gRPC's own words about a message that the service does not take; a service's refusal has details.
+    co_await AnswerError(
+        exchange, MakeError(413, "BODY_TOO_LARGE", "The body is larger than this method takes; send less at a time."));
   } else if (first.kind == UpstreamEvent::Kind::kEnd && first.code != 0) {
     if (first.code == 16) shared_->pipeline->CountCredentialFailure();
     co_await AnswerError(exchange, ErrorOfEvent(first, shared_->config->request_timeout));

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 
+#include "libs/rpc/access.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 
@@ -26,18 +27,6 @@ bool IsMetadataValue(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
 }
 
-token::Access AccessOf(const pganalytics::common::v1::Access& access) {
-  token::Access out;
-  out.anonymous = access.anonymous();
-  // An unknown number, from a descriptor set newer than this binary, must not pass for a low role.
-  const bool known = pganalytics::common::v1::Role_IsValid(access.user());
-  out.user = known ? static_cast<token::Role>(access.user()) : token::Role::kNone;
-  out.collector = access.collector();
-  out.service = access.service();
-  out.registration_secret = access.registration_secret();
-  return out;
-}
-
 std::string Seconds(absl::Duration duration) {
   return std::to_string(static_cast<int64_t>(std::ceil(absl::ToDoubleSeconds(duration))));
 }
@@ -48,6 +37,19 @@ HttpError Refusal(int code, std::string reason, std::string message) {
   error.reason = std::move(reason);
   error.message = std::move(message);
   return error;
+}
+
+// "pganalytics_session=..." of a header Cookie; empty without it. Other cookies of the host are nobody's business here.
+std::string SessionCookieOf(std::string_view cookies) {
+  const std::string name = std::string(rpc::kSessionCookie) + "=";
+  while (!cookies.empty()) {
+    const size_t end = std::min(cookies.find(';'), cookies.size());
+    std::string_view one = cookies.substr(0, end);
+    cookies.remove_prefix(std::min(end + 1, cookies.size()));
+    one.remove_prefix(std::min(one.find_first_not_of(' '), one.size()));
+    if (one.starts_with(name)) return std::string(one);
+  }
+  return "";
 }
 
 std::string WhoMay(const token::Access& access) {
@@ -80,15 +82,16 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(const GatewayConfig& 
 }
 
 Pipeline::Pipeline(const GatewayConfig& config, Deps deps, door::TrustedProxies proxies)
-    : config_(config), deps_(deps), proxies_(std::move(proxies)), limiter_(deps.clock) {
+    : config_(config),
+      deps_(deps),
+      proxies_(std::move(proxies)),
+      rates_(deps.rates != nullptr ? deps.rates : &own_rates_.emplace(deps.clock)) {
   security_headers_ = {
       {"X-Frame-Options", "DENY"},
       {"X-Content-Type-Options", "nosniff"},
       {"X-XSS-Protection", "1; mode=block"},
       {"Referrer-Policy", "strict-origin-when-cross-origin"},
-      {"Content-Security-Policy",
-       "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
-       "https:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"},
+      {"Content-Security-Policy", "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"},
       {"Permissions-Policy", "geolocation=(), microphone=(), camera=()"},
       {"Cache-Control", "no-store"},
   };
@@ -120,8 +123,22 @@ Admission Pipeline::Admit(const RequestHead& head, std::string_view peer) {
   }
   admission.client_address = proxies_.ClientOf(peer, forwarded_for);
 
+  const std::string* const forwarded_proto = proxies_.Contains(peer) ? head.Find(rpc::kForwardedProto) : nullptr;
+  const bool https = config_.tls_enabled || (forwarded_proto != nullptr && *forwarded_proto == "https");
+  admission.scheme = https ? "https" : "http";
+
   admission.caller = "address:" + door::RateLimitKeyOf(admission.client_address);
   if (!MayVerify(head, admission)) return admission;
+  for (const char* name : {"authorization", "x-registration-secret"}) {
+    // What would not reach the service must not count as nothing: a logout would say success and end no session.
+    const std::string* value = head.Find(name);
+    if (value == nullptr || (value->size() <= kMaxAuthorizationBytes && IsMetadataValue(*value))) continue;
+    if (!ApplyRateLimit(admission)) return admission;
+    admission.refusal =
+        Refusal(400, "HEADER_MALFORMED",
+                std::string("The header ") + name + " is longer than 8 KiB or holds other bytes than printable ASCII.");
+    return admission;
+  }
   std::optional<HttpError> bad_token;
   Identify(head, admission, bad_token);
   if (!ApplyRateLimit(admission)) return admission;
@@ -214,7 +231,7 @@ bool Pipeline::MayVerify(const RequestHead& head, Admission& admission) {
   const std::string* authorization = head.Find("authorization");
   if (authorization == nullptr || !authorization->starts_with(kBearer) ||
       deps_.verifier->VerifiesCheaply(std::string_view(*authorization).substr(kBearer.size())) ||
-      limiter_.Wait(admission.caller, config_.rate_limit_per_minute) <= absl::ZeroDuration()) {
+      rates_->Wait(admission.caller, config_.rate_limit_per_minute) <= absl::ZeroDuration()) {
     return true;
   }
   return ApplyRateLimit(admission);
@@ -239,7 +256,7 @@ bool Pipeline::ApplyRateLimit(Admission& admission) {
       admission.caller = admission.principal.subject;
       return true;
   }
-  const retry::RateLimiter::Decision decision = limiter_.Take(admission.caller, limit);
+  const retry::RateLimiter::Decision decision = rates_->Take(admission.caller, limit);
   if (decision.limit == 0) return true;
   admission.headers.emplace_back("X-RateLimit-Limit", std::to_string(decision.limit));
   admission.headers.emplace_back("X-RateLimit-Remaining", std::to_string(decision.remaining));
@@ -254,7 +271,7 @@ bool Pipeline::ApplyRateLimit(Admission& admission) {
 }
 
 void Pipeline::Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) {
-  const token::Access access = AccessOf(admission.route->method->access);
+  const token::Access access = rpc::ToAccess(admission.route->method->access);
   if (access.anonymous) return;
   if (access.registration_secret && head.Find("x-registration-secret") != nullptr) return;
   if (admission.principal.kind == token::Principal::kAnonymous) {
@@ -293,6 +310,17 @@ std::vector<std::pair<std::string, std::string>> Pipeline::UpstreamMetadata(cons
   };
   pass("authorization", rpc::kAuthorization);
   pass("x-registration-secret", rpc::kRegistrationSecret);
+  pass(rpc::kSession, rpc::kSession);
+  pass(rpc::kOrigin, rpc::kOrigin);
+  pass("host", rpc::kForwardedHost);
+  out.emplace_back(rpc::kForwardedProto, admission.scheme);
+  for (const auto& [name, value] : head.headers) {
+    if (name != "cookie") continue;
+    const std::string session = SessionCookieOf(value);
+    if (!session.empty() && session.size() <= kMaxAuthorizationBytes && IsMetadataValue(session)) {
+      out.emplace_back(rpc::kCookie, session);
+    }
+  }
   out.emplace_back(rpc::kRequestId, admission.request_id);
   if (IsMetadataValue(admission.client_address)) out.emplace_back(rpc::kForwardedFor, admission.client_address);
   return out;

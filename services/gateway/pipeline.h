@@ -4,6 +4,7 @@
 // CORS, client address, identity, rate limit, route, permission. No sockets: a request head goes in, a decision comes
 // out. Thread-safe.
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ namespace pga::gateway {
 struct Admission {
   std::string request_id;
   std::string client_address;
+  // "http" or "https", as the client sees it.
+  std::string scheme;
   // What the caller's limits are counted by: its subject, or its address.
   std::string caller;
   // Go with every answer to this request, refusals included.
@@ -49,6 +52,8 @@ class Pipeline {
     const token::RevocationSet* revocations = nullptr;
     clock::Clock* clock = nullptr;
     metrics::Registry* metrics = nullptr;
+    // Counts by the minute, shared with the gRPC door of the process; null = the gateway has one of its own.
+    retry::RateLimiter* rates = nullptr;
   };
 
   // INVALID_ARGUMENT for settings that cannot be read. What `deps` points to outlives the pipeline.
@@ -80,7 +85,8 @@ class Pipeline {
   const Deps deps_;
   const door::TrustedProxies proxies_;
   HeaderList security_headers_;
-  retry::RateLimiter limiter_;
+  std::optional<retry::RateLimiter> own_rates_;
+  retry::RateLimiter* const rates_;
   metrics::Counter* too_many_;
   metrics::Counter* auth_missing_;
   metrics::Counter* auth_invalid_;

@@ -80,6 +80,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   pipeline_deps.revocations = p.deps.revocations;
   pipeline_deps.clock = p.deps.clock;
   pipeline_deps.metrics = p.deps.metrics;
+  pipeline_deps.rates = p.deps.rates;
   PGA_ASSIGN_OR_RETURN(p.pipeline, Pipeline::Create(p.config, pipeline_deps));
   p.transcoder = std::make_unique<Transcoder>(p.api.get());
   p.request_metrics = std::make_unique<RequestMetrics>(*p.api, p.deps.metrics);
@@ -120,7 +121,7 @@ GatewayService::~GatewayService() = default;
 absl::Status GatewayService::Start() {
   Parts& p = *parts_;
   Listener::Options options;
-  options.address = p.config.listen_address;
+  options.address = p.config.ListenAddress();
   options.port = p.config.port;
   options.threads = p.config.io_threads;
   options.max_connections = p.config.max_connections;
@@ -134,7 +135,7 @@ absl::Status GatewayService::Start() {
   options.shared = &p.shared;
   PGA_ASSIGN_OR_RETURN(p.listener, Listener::Start(std::move(options)));
   PGA_LOG(info, "gateway listening",
-          {{"address", p.config.listen_address},
+          {{"address", p.config.ListenAddress()},
            {"port", p.listener->port()},
            {"tls", p.config.tls_enabled},
            {"methods", p.api->methods().size()}});

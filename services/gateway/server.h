@@ -15,6 +15,7 @@
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/token/revocation_set.h"
 #include "libs/token/verifier.h"
 #include "services/gateway/config.h"
@@ -35,6 +36,8 @@ class GatewayService {
     // Prefix of a service's full name ("pganalytics.auth.") and the channel to it; the longest prefix counts. Every
     // service with HTTP methods must have one.
     std::vector<std::pair<std::string, std::shared_ptr<grpc::Channel>>> channels;
+    // Counts of requests by the minute, shared with the gRPC door of the process; null = a count of the gateway's own.
+    retry::RateLimiter* rates = nullptr;
     // The gateway's own token (rpc::ServiceIdentity::Token), by which services believe the forwarded client address.
     std::function<std::string()> service_token;
     // Takes gRPC connections of collectors (rpc::Server::AcceptConnection of ingest); owns `fd` from then on.

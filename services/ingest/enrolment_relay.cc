@@ -98,7 +98,9 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
     const auto secret = call_.Find(rpc::kRegistrationSecret);
     const bool collector = call_.principal.kind == token::Principal::kCollector;
     if (!collector && !(enrols_ && secret)) {
-      return absl::PermissionDeniedError("enrolment is for collectors and for holders of a registration secret");
+      return status::WithReason(
+          absl::PermissionDeniedError("enrolment is for collectors and for holders of a registration secret"),
+          "CALLER_KIND");
     }
     if (enrols_) {
       address_ = call_.peer.substr(0, call_.peer.rfind(':'));

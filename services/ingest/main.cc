@@ -11,7 +11,6 @@
 int main(int argc, char** argv) {
   using namespace pga;
   ingest::IngestConfig config;
-  std::string registry_address;
   std::vector<std::string> collector_listen;
   rpc::TlsOptions collector_tls;
   std::vector<std::string> proxies;
@@ -21,11 +20,8 @@ int main(int argc, char** argv) {
   rpc::ServiceProgram program;
   program.name = "ingest";
   program.description = "takes collectors' batches into the metrics database, exactly once.";
-  program.default_listen = "127.0.0.1:9093";
   program.register_options = [&](config::Loader& loader) {
     ingest::RegisterOptions(loader, &config);
-    loader.String(&registry_address, "REGISTRY_SERVICE_ADDR", "registry-service-addr", "127.0.0.1:9092",
-                  "address of the registry service");
     loader.List(&collector_listen, "COLLECTOR_LISTEN", "collector-listen", "",
                 "addresses for collectors over TLS, host:port, where GRPC_LISTEN speaks otherwise; empty = none");
     loader.Int(&address_per_minute, "RATE_LIMIT_PER_MINUTE", "rate-limit-per-minute", address_per_minute,
@@ -61,14 +57,13 @@ int main(int argc, char** argv) {
       options->outside_listen = collector_listen;
       options->outside_tls = collector_tls;
     }
-    PGA_ASSIGN_OR_RETURN(auto registry, host.Connect(registry_address));
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<ingest::IngestServer> server,
                          ingest::IngestServer::Create(config, {.metrics = host.metrics(),
                                                                .clock = host.clock(),
                                                                .authenticator = host.authenticator(),
                                                                .revocations = host.revocations(),
                                                                .identity = host.identity(),
-                                                               .registry = registry}));
+                                                               .registry = host.channel("registry")}));
     return rpc::RunningService{.owner = server,
                                .services = server->services(),
                                .prepare_drain = [server] { server->PrepareDrain(); },

@@ -12,14 +12,13 @@ int main(int argc, char** argv) {
   rpc::ServiceProgram program;
   program.name = "query";
   program.description = "reads of stored metrics for pgAnalytics.";
-  program.default_listen = "127.0.0.1:9094";
   program.register_options = [&](config::Loader& loader) { query::RegisterOptions(loader, &config); };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options*) -> absl::StatusOr<rpc::RunningService> {
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<query::QueryServer> server,
                          query::QueryServer::Create(config, {.metrics = host.metrics(),
                                                              .clock = host.clock(),
                                                              .authenticator = host.authenticator(),
-                                                             .auth = host.auth(),
+                                                             .auth = host.channel("auth"),
                                                              .identity = host.identity()}));
     return rpc::RunningService{.owner = server,
                                .services = server->services(),

@@ -27,12 +27,14 @@ AuthClient::AuthClient(std::shared_ptr<grpc::Channel> auth, rpc::ServiceIdentity
     : auth_(std::move(auth)), identity_(identity) {}
 
 absl::Status AuthClient::UseRegistrationSecret(const rpc::CallContext& call, const std::string& secret,
-                                               const std::string& collector_id, const std::string& collector_name) {
+                                               const std::string& collector_id, const std::string& collector_name,
+                                               bool replaces) {
   pb::UseRegistrationSecretRequest request;
   request.set_secret(secret);
   request.set_collector_id(collector_id);
   request.set_collector_name(collector_name);
   request.set_peer_address(call.peer);
+  request.set_replaces(replaces);
   const auto stub = pb::IdentityService::NewStub(auth_);
   return rpc::Call(*stub, &Stub::UseRegistrationSecret, request, rpc::OnBehalfOf(call, kLimit, identity_)).status();
 }

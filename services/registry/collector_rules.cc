@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/frame/uuid.h"
+#include "libs/token/names.h"
 #include "libs/token/principal.h"
 
 namespace pga::registry {
@@ -17,8 +18,7 @@ namespace pga::registry {
 namespace {
 
 absl::Status CheckText(std::string_view field, std::string_view value, size_t min, size_t max) {
-  const bool control =
-      std::any_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool control = token::HasInvisible(value);
   if (value.size() >= min && value.size() <= max && !control) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(absl::string_view(field.data(), field.size()), " must have ", min,
                                                  " to ", max, " characters and no control characters"));

@@ -9,25 +9,18 @@
 int main(int argc, char** argv) {
   using namespace pga;
   registry::RegistryConfig config;
-  std::string query_address;
   rpc::ServiceProgram program;
   program.name = "registry";
   program.description = "collectors, their configuration, and the metric catalog of pgAnalytics.";
-  program.default_listen = "127.0.0.1:9092";
-  program.register_options = [&](config::Loader& loader) {
-    registry::RegisterOptions(loader, &config);
-    loader.String(&query_address, "QUERY_SERVICE_ADDR", "query-service-addr", "127.0.0.1:9094",
-                  "address of the query service");
-  };
+  program.register_options = [&](config::Loader& loader) { registry::RegisterOptions(loader, &config); };
   program.create = [&](rpc::ServiceHost& host, rpc::Server::Options*) -> absl::StatusOr<rpc::RunningService> {
-    PGA_ASSIGN_OR_RETURN(auto query, host.Connect(query_address));
     PGA_ASSIGN_OR_RETURN(std::shared_ptr<registry::RegistryServer> server,
                          registry::RegistryServer::Create(config, {.metrics = host.metrics(),
                                                                    .clock = host.clock(),
                                                                    .authenticator = host.authenticator(),
                                                                    .identity = host.identity(),
-                                                                   .auth = host.auth(),
-                                                                   .query = query}));
+                                                                   .auth = host.channel("auth"),
+                                                                   .query = host.channel("query")}));
     return rpc::RunningService{.owner = server,
                                .services = server->services(),
                                .prepare_drain = {},

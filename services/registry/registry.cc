@@ -17,6 +17,8 @@ namespace {
 constexpr int kDefaultPageSize = 20;
 constexpr int kMaxPageSize = 100;
 constexpr absl::Duration kActivityFor = absl::Seconds(2);
+// A collector that was registered and has sent nothing may register again for so long.
+constexpr absl::Duration kUnheardFor = absl::Hours(1);
 constexpr absl::Duration kActivityLimit = absl::Seconds(1);
 
 std::string ActorOf(const rpc::CallContext& call) {
@@ -27,7 +29,9 @@ std::string ActorOf(const rpc::CallContext& call) {
 
 absl::StatusOr<std::string> CollectorOf(const rpc::CallContext& call) {
   if (call.principal.kind == token::Principal::kCollector) return call.principal.collector_id;
-  if (call.principal.kind == token::Principal::kService) {
+  const token::ServiceRow* const service =
+      call.principal.kind == token::Principal::kService ? token::FindService(call.principal.service) : nullptr;
+  if (service != nullptr && service->speaks_for_collectors) {
     const auto id = call.Find(rpc::kCollectorId);
     if (id.has_value() && !id->empty()) return std::string(*id);
   }
@@ -46,9 +50,10 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   }
   PGA_RETURN_IF_ERROR(CheckRegistration(&registration));
   const std::string& id = registration.collector_id;
-  PGA_RETURN_IF_ERROR(auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name));
-  if (limit_ > 0) RefreshActivity(kActivityLimit);
+  RefreshActivity(kActivityLimit);
   const absl::Time now = clock_->Now();
+  PGA_ASSIGN_OR_RETURN(const bool replaces, Replaces(call, id, now));
+  PGA_RETURN_IF_ERROR(auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name, replaces));
   const absl::StatusOr<bool> known = store_->Register(registration, limit_, now - kCountedFor, now, call.deadline);
   if (!known.ok()) {
     Audit(call, "collector.register", id, known.status());
@@ -64,6 +69,16 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   PGA_LOG(info, *known ? "collector registered again, its former credentials are revoked" : "collector registered",
           {{"collector_id", id}, {"hostname", registration.hostname}, {"peer", call.peer}});
   return Enrolment{.collector_id = id, .credentials = std::move(credentials)};
+}
+
+absl::StatusOr<bool> Registry::Replaces(const rpc::CallContext& call, const std::string& id, absl::Time now) {
+  const absl::StatusOr<Collector> former = store_->Get(id, call.deadline);
+  if (status::ReasonOf(former.status()) == "COLLECTOR_UNKNOWN") return false;
+  PGA_RETURN_IF_ERROR(former);
+  const absl::StatusOr<std::string> itself = CollectorOf(call);
+  if (itself.ok() && *itself == id) return false;
+  // The answer to its registration may have been lost on the way.
+  return former->last_seen.has_value() || now - former->created_at > kUnheardFor;
 }
 
 absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem) {

@@ -41,7 +41,9 @@ class Registry {
 
   // With the registration secret of metadata x-registration-secret. UNAUTHENTICATED without a good one,
   // INVALID_ARGUMENT for a field, PERMISSION_DENIED (COLLECTOR_LIMIT_REACHED) beyond the limit. An id that is there
-  // already gets fresh credentials; its former ones are revoked.
+  // already gets fresh credentials, and its former ones are revoked, only when the collector asks itself, with a secret
+  // that an administrator made for it, or when it has sent nothing since it was registered within the hour;
+  // ALREADY_EXISTS (COLLECTOR_EXISTS) otherwise.
   absl::StatusOr<Enrolment> Register(const rpc::CallContext& call, Registration registration,
                                      const std::string& csr_pem);
   // Fresh credentials for the collector that the call's identity names; former ones stay. UNAUTHENTICATED
@@ -63,6 +65,8 @@ class Registry {
   void RefreshActivity(absl::Duration limit);
 
  private:
+  // Whether registering `id` would put another in the place of a collector that is at work.
+  absl::StatusOr<bool> Replaces(const rpc::CallContext& call, const std::string& id, absl::Time now);
   void Audit(const rpc::CallContext& call, std::string action, const std::string& id, const absl::Status& outcome);
 
   CollectorStore* const store_;

@@ -17,6 +17,7 @@
 #include "libs/exec/thread_pool.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/http_metadata.h"
 #include "libs/rpc/server.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
@@ -40,6 +41,7 @@ using ::pga::status::StatusIs;
 using ::testing::HasSubstr;
 
 constexpr char kSecret[] = "a registration secret of the test";
+constexpr char kAdministratorsSecret[] = "made by an administrator for the collector that it registers";
 
 // Auth's part: one good secret, credentials with running numbers.
 class AuthDouble final : public authpb::IdentityService::CallbackService {
@@ -48,9 +50,13 @@ class AuthDouble final : public authpb::IdentityService::CallbackService {
                                                   const authpb::UseRegistrationSecretRequest* request,
                                                   authpb::UseRegistrationSecretResponse*) override {
     auto* reactor = context->DefaultReactor();
-    reactor->Finish(request->secret() == kSecret
-                        ? grpc::Status::OK
-                        : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "the registration secret is not good"));
+    const bool good = request->secret() == kSecret || request->secret() == kAdministratorsSecret;
+    if (good && request->replaces() && request->secret() != kAdministratorsSecret) {
+      reactor->Finish(grpc::Status(grpc::StatusCode::ALREADY_EXISTS, "registered already"));
+      return reactor;
+    }
+    reactor->Finish(good ? grpc::Status::OK
+                         : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "the registration secret is not good"));
     return reactor;
   }
   grpc::ServerUnaryReactor* IssueCollectorCredentials(grpc::CallbackServerContext* context,
@@ -333,6 +339,43 @@ TEST_F(RegistryTest, DeletedCollectorIsRevokedAndMustRegisterAgain) {
               StatusIs(absl::StatusCode::kUnauthenticated, HasSubstr("register again")));
   EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteCollector, request, Options(Person("admin"))),
               StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+}
+
+// A registration secret is no way to another's id: that takes the collector's own credentials or an administrator.
+TEST_F(RegistryTest, CollectorAtWorkIsNotReplacedByAnybodyWithASecret) {
+  ASSERT_THAT(Register("c1", "h1"), IsOk());
+  EXPECT_THAT(Register("c1", "h1"), IsOk()) << "its answer may have been lost";
+  auto pool = pg::Pool::Create({.url = url_});
+  ASSERT_THAT(pool, IsOk());
+  PgCollectorStore store(pool->get());
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(5);
+  ASSERT_THAT(store.NoteActivity({{.collector_id = "c1", .last_seen = clock::WallNow()}}, deadline), IsOk());
+  const size_t issued = auth_.issued().size();
+  EXPECT_THAT(Register("c1", "thief"), StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
+  EXPECT_EQ(auth_.issued().size(), issued);
+  EXPECT_EQ(store.Get("c1", deadline)->hostname, "h1");
+  // By itself, through ingest, and by an administrator's act.
+  const auto ingest = rpc::ServiceIdentity::Local(signer_.get(), "ingest");
+  pb::EnrolRequest request;
+  request.set_collector_id("c1");
+  request.set_name("c1");
+  request.set_hostname("h1");
+  request.set_csr_pem("request");
+  rpc::CallOptions by_itself = Options(ingest->Token(), kSecret);
+  by_itself.metadata.emplace_back(rpc::kCollectorId, "c1");
+  EXPECT_THAT(rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Enrol, request, by_itself), IsOk());
+  rpc::CallOptions by_another = Options(ingest->Token(), kSecret);
+  by_another.metadata.emplace_back(rpc::kCollectorId, "c2");
+  EXPECT_THAT(rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Enrol, request, by_another),
+              StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
+  EXPECT_THAT(Register("c1", "h2", kAdministratorsSecret), IsOk());
+  // One that was registered long ago and never sent anything is somebody's, too.
+  ASSERT_THAT(Register("silent", "h3"), IsOk());
+  ASSERT_THAT((*pool)->Exec("UPDATE pganalytics.collectors SET created_at = created_at - interval '2 hours' WHERE id = "
+                            "'silent'",
+                            {}, deadline),
+              IsOk());
+  EXPECT_THAT(Register("silent", "thief"), StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
 }
 
 TEST_F(RegistryTest, ActivityOfACollectorNamedNullIsNoted) {

@@ -9,9 +9,11 @@ import sys
 
 import yaml
 
-from settings import settings_of
+from settings import services, settings_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SERVICES = services()
+NAMES = {row.name for row in SERVICES}
 CHART = ROOT / "helm/pganalytics"
 VERSIONS = ["v1.27", "v1.30", "v1.33"]
 checks = 0
@@ -76,7 +78,7 @@ def check_metrics(helm: str) -> None:
         if "metrics" in ports and wanted.items() <= service["metadata"]["labels"].items():
             check(service["spec"].get("clusterIP") == "None", f"{name}: figures must not be reached from outside")
             scraped.add(service["metadata"]["labels"]["app.kubernetes.io/component"])
-    check(scraped == {"auth", "registry", "ingest", "query", "compactor", "gateway", "collector"}, f"scraped are {scraped}")
+    check(scraped == NAMES | {"collector"}, f"scraped are {scraped}")
 
 
 def check_gateway(helm: str) -> None:
@@ -132,7 +134,7 @@ def check_settings(helm: str) -> None:
     check("affinity" in full.pod("StatefulSet", "collector"), "affinity of the collector")
     for kind, name, variable, path, volume in (
             *(("Deployment", s, "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}})
-              for s in ("auth", "registry", "ingest", "query", "compactor")),
+              for s in sorted(NAMES - {"gateway"})),
             ("Job", "migrate-1", "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}}),
             ("StatefulSet", "collector", "POSTGRES_SSLROOTCERT", "/etc/pganalytics/postgres-ca",
              {"secret": {"secretName": "cluster-db-ca"}})):
@@ -144,7 +146,7 @@ def check_settings(helm: str) -> None:
     # Every pod but that of `helm test` has a policy; databases are reached by those that need them alone.
     policies = {o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: o["spec"]
                 for (kind, _), o in full.objects.items() if kind == "NetworkPolicy"}
-    check(set(policies) == {"auth", "registry", "ingest", "query", "compactor", "gateway", "collector", "migration"},
+    check(set(policies) == NAMES | {"collector", "migration"},
           f"policies are {set(policies)}")
     for name, spec in policies.items():
         ports = {p["port"] for rule in spec["egress"] for p in rule["ports"]}
@@ -168,12 +170,38 @@ def check_secrets(helm: str) -> None:
                 read.setdefault(volume["secret"]["secretName"], set()).update(i["key"] for i in volume["secret"]["items"])
     del read["monitor"]
     check(read == told, f"the README makes Secrets {told}, the pods read {read}")
-    for name in ("auth", "registry", "ingest", "query", "compactor", "gateway", "collector"):
+    for name in sorted(NAMES | {"collector"}):
         kind = "StatefulSet" if name == "collector" else "Deployment"
         used = {v["secret"]["secretName"] for v in chart.pod(kind, name)["volumes"] if "secret" in v}
         check("pganalytics-owner" not in used, f"{name} must not hold the owner's login")
     job = Chart(helm).pod("Job", "migrate-1")
     check(job["volumes"][0]["secret"]["secretName"] == "pganalytics", "one Secret for all without migration.existingSecret")
+
+
+def check_services(helm: str) -> None:
+    """The pods follow libs/token/services.h: whom a service calls, who may call it, and whose secret it holds."""
+    chart = Chart(helm)
+    callers = {row.name: {other.name for other in SERVICES if row.name in other.calls} for row in SERVICES}
+    callers["ingest"].add("collector")
+    for row in SERVICES:
+        env, volumes = chart.env("Deployment", row.name), chart.pod("Deployment", row.name)["volumes"]
+        told = {name.removesuffix("_SERVICE_ADDR").lower() for name in env if name.endswith("_SERVICE_ADDR")}
+        check(told == set(row.calls), f"{row.name} is told the addresses of {told}")
+        items = {i["key"]: i["path"] for v in volumes if v["name"] == "secrets" for i in v["secret"]["items"]}
+        held = {key: path for key, path in items.items() if key.startswith("service-secret")}
+        if row.calls:
+            key = f"service-secret-{row.name}"
+            check(held == {key: key}, f"{row.name} holds {held}, and should hold its own secret alone")
+            check(env["SERVICE_SECRET_FILE"] == f"/etc/pganalytics/secrets/{key}", f"{row.name}: file of its secret")
+        else:
+            wanted = {f"service-secret-{other.name}": f"services/{other.name}" for other in SERVICES if other.calls}
+            check(held == wanted and env["SERVICE_SECRETS_DIR"] == "/etc/pganalytics/secrets/services",
+                  f"{row.name} reads the secrets {held}")
+        if row.port:
+            rules = chart["NetworkPolicy", row.name]["spec"]["ingress"]
+            allowed = {f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for rule in rules
+                       if any(p["port"] == 9090 for p in rule["ports"]) for f in rule["from"]}
+            check(allowed == callers[row.name], f"{row.name} may be called by {allowed}")
 
 
 def check_numbers(helm: str) -> None:
@@ -182,6 +210,7 @@ def check_numbers(helm: str) -> None:
     check(chart.env("Deployment", "gateway")["RATE_LIMIT_PER_MINUTE"] == "2000000", "rate limit as a whole number")
     check(chart.env("Deployment", "registry")["MAX_CONCURRENT_COLLECTORS"] == "1000000", "collectors as a whole number")
     check(chart["Job", "migrate-1"]["spec"]["activeDeadlineSeconds"] == 1000000, "deadline as a whole number")
+    check(chart.env("Deployment", "ingest")["RATE_LIMIT_PER_MINUTE"] == "2000000", "rate limit of collectors' door")
     env = Chart(helm, "gateway.rateLimitPerMinute=0").env("Deployment", "gateway")
     check(env["RATE_LIMIT_PER_MINUTE"] == "0", "no rate limit")
 
@@ -221,7 +250,7 @@ def main() -> int:
                     check(context["capabilities"]["drop"] == ["ALL"], f"{name}: all capabilities dropped")
                     for variable in container.get("env", []):
                         check(not any(word in variable["name"] for word in ("PASSWORD", "SECRET", "KEY"))
-                              or variable["name"].endswith(("_FILE", "_PATH")), f"{name}: {variable['name']} in clear")
+                              or variable["name"].endswith(("_FILE", "_PATH", "_DIR")), f"{name}: {variable['name']} in clear")
             for name, spec in pod_specs(objects):
                 program = spec["containers"][0]["command"][0].rpartition("/")[2].removeprefix("pga-").removeprefix(
                     "pganalytics-")
@@ -230,10 +259,10 @@ def main() -> int:
                     unknown = set(env_of(spec["containers"][0])) - settings_of(program) - {"ENVIRONMENT", "PGSSLROOTCERT"}
                     check(not unknown, f"{name}: {unknown} are no settings of {program}")
             services = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
-            check(services == {f"pga-pganalytics-{s}" for s in ("auth", "registry", "ingest", "query", "compactor", "gateway")},
+            check(services == {f"pga-pganalytics-{s}" for s in NAMES},
                   f"deployments are {services}")
 
-    for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_numbers):
+    for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_services, check_numbers):
         part(helm)
 
     refused = {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What is deployed without Kubernetes: the compose file and the image as text, the systemd units with systemd's own
 tools where they are installed."""
+import json
 import os
 import pathlib
 import re
@@ -50,6 +51,13 @@ def check_image() -> None:
     check("ENV LISTEN_ADDRESS=0.0.0.0" in last, "image: its port must be reached from outside the container")
     check(all(package in last for package in (" ca-certificates ", " tzdata ")), "image: certificates and time zones")
     check(re.search(r"^USER 10001:10001$", last, re.M) is not None, "image: not root")
+
+
+def check_release() -> None:
+    presets = {p["name"]: p.get("cacheVariables", {}) for p in
+               json.loads((ROOT / "CMakePresets.json").read_text())["configurePresets"]}
+    check("PGA_FAILPOINTS" not in presets["release"] and presets["dev"]["PGA_FAILPOINTS"] == "ON",
+          "an environment variable must not make a release build fail")
 
 
 def directives(unit: pathlib.Path) -> dict[str, list[str]]:
@@ -121,6 +129,7 @@ def check_log_rotation() -> None:
 def main() -> int:
     check_compose()
     check_image()
+    check_release()
     check_units()
     check_log_rotation()
     if shutil.which("systemd-analyze"):

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <set>
 
@@ -14,6 +15,7 @@
 #include "libs/clock/steady.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/keys.h"
+#include "libs/token/services.h"
 
 namespace pga::integration {
 namespace {
@@ -44,6 +46,12 @@ void MakeLogins(testing::TempPostgres* postgres) {
   std::exit(1);
 }
 
+// The database that the URL names.
+std::string NameOf(const std::string& url) {
+  const size_t name = url.find("@/") + 2;
+  return url.substr(name, url.find('?') - name);
+}
+
 }  // namespace
 
 Databases FreshDatabases(testing::TempPostgres* postgres) {
@@ -58,10 +66,8 @@ Databases FreshDatabases(testing::TempPostgres* postgres) {
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
   databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
   for (const std::string& url : {databases.metadata_url, databases.metrics_url}) {
-    const size_t name = url.find("@/") + 2;
-    const auto owned = postgres->Exec(
-        "postgres",
-        absl::StrCat("ALTER DATABASE ", url.substr(name, url.find('?') - name), " OWNER TO pganalytics_owner"));
+    const auto owned =
+        postgres->Exec("postgres", absl::StrCat("ALTER DATABASE ", NameOf(url), " OWNER TO pganalytics_owner"));
     if (!owned.ok()) std::fprintf(stderr, "databases: %s\n", owned.status().ToString().c_str());
   }
   return databases;
@@ -107,10 +113,15 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
   } else {
     common["DATABASE_URL"] = As("pganalytics_services", databases_.metadata_url);
     common["TIMESCALE_URL"] = As("pganalytics_services", databases_.metrics_url);
-    common["SERVICE_SECRET"] = "Hn5tQ1zWcV8kB3xMjRf6yDgLsPe0aUo2";
     common["GRPC_LISTEN"] = "127.0.0.1:0";
     auto auth = common;
-    auth["JWT_SIGNING_KEY"] = *token::GenerateKeyPem();
+    signing_key_ = *token::GenerateKeyPem();
+    auth["JWT_SIGNING_KEY"] = signing_key_;
+    auth["SERVICE_SECRETS_DIR"] = dir_ / "service-secrets";
+    std::filesystem::create_directory(auth["SERVICE_SECRETS_DIR"]);
+    for (const token::ServiceRow& row : token::kServices) {
+      if (!row.calls.empty()) (void)testing::WriteFile(ServiceSecretFile(row.name), token::RandomHex(32) + "\n");
+    }
     if (options_.tls && options_.peer_tls) {
       // Every service speaks TLS, and checks the others by the server's CA.
       const std::string ca_path = dir_ / "server-ca.pem";
@@ -138,11 +149,11 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       ingest["COLLECTOR_TLS_KEY_PATH"] = key_path;
     } else if (options_.tls) {
       // Collectors' TLS ends in ingest, which knows the CA that auth made.
-      const auto key_and_ca = testing::ReadFile(absl::StrCat(common["STATE_DIR"], "/collector-ca.pem"));
-      const size_t ca = key_and_ca.ok() ? key_and_ca->find("-----BEGIN CERTIFICATE-----") : std::string::npos;
-      if (ca == std::string::npos) Die("auth has left no CA");
-      const std::string ca_path = dir_ / "collector-ca-only.pem";
-      (void)testing::WriteFile(ca_path, key_and_ca->substr(ca));
+      const auto ca = options_.postgres->Exec(NameOf(databases_.metadata_url),
+                                              "SELECT certificate_pem FROM pganalytics.sealed_keys");
+      if (!ca.ok() || ca->empty()) Die("auth has left no CA");
+      const std::string ca_path = dir_ / "collector-ca.pem";
+      (void)testing::WriteFile(ca_path, std::string((*ca)[0].Text(0)));
       ingest["GRPC_TLS_CLIENT_CA_PATH"] = ca_path;
     }
     Start("ingest", ingest);
@@ -174,11 +185,16 @@ std::string Suite::ServiceAddress(const std::string& name, const std::string& ma
 }
 
 void Suite::Start(const std::string& name, std::map<std::string, std::string> env) {
+  if (options_.form == Form::kApart && name != "auth") env["SERVICE_SECRET_FILE"] = ServiceSecretFile(name);
   env_[name] = env;
   auto process = testing::Subprocess::Start(
       {.argv = {Program(name)}, .env = std::move(env), .output_path = dir_ / (name + ".log")});
   if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
   processes_[name] = *std::move(process);
+}
+
+std::string Suite::ServiceSecretFile(std::string_view service) const {
+  return dir_ / absl::StrCat("service-secrets/", std::string(service));
 }
 
 void Suite::StartAgain(const std::string& name) {

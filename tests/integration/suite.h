@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -64,6 +65,12 @@ class Suite {
   std::map<std::string, int> Terminate(absl::Duration limit);
   std::string Outputs() const;
 
+  // Of a suite of processes of their own: the key that signs tokens, where a service serves gRPC (host:port), and the
+  // file with a service's secret, which auth reads as well.
+  const std::string& signing_key() const { return signing_key_; }
+  std::string GrpcAddress(const std::string& service) const { return env_.at(service).at("GRPC_LISTEN"); }
+  std::string ServiceSecretFile(std::string_view service) const;
+
   static constexpr char kAdminPassword[] = "integration-Password-1";
   static constexpr char kRegistrationSecret[] = "kq3yE7nSdJZb0mC5u8Xw1RtVfGhLpA2s";
 
@@ -78,6 +85,7 @@ class Suite {
   rpc::TestCa server_ca_{"integration CA"};
   Databases databases_;
   int port_ = 0;
+  std::string signing_key_;
   std::map<std::string, std::map<std::string, std::string>> env_;
   std::map<std::string, std::unique_ptr<testing::Subprocess>> processes_;
 };

@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+from services import services
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "door", "rpc",
               "pg", "storage", "testing"]
@@ -59,6 +61,10 @@ def problems_of(path: pathlib.Path) -> list[str]:
 def main() -> int:
     problems = []
     count = 0
+    # The collector is a program of its own, and api composes the services.
+    folders = {path.name for path in (ROOT / "services").iterdir() if path.is_dir()} - {"api", "collector"}
+    if folders != {row.name for row in services()}:
+        problems.append(f"services/ has {sorted(folders)}, libs/token/services.h other rows")
     for area in ("libs", "services", "tools", "tests"):
         for path in sorted((ROOT / area).rglob("*")):
             if path.suffix in (".h", ".cc") and len(path.relative_to(ROOT).parts) > 2:

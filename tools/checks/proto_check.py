@@ -5,7 +5,11 @@ import pathlib
 import re
 import sys
 
+from services import services
+
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "protos"
+SERVICES = {row.name for row in services()}
+PACKAGES = tuple(row.package for row in services() if row.package)
 
 
 def problems_of(path: pathlib.Path) -> list[str]:
@@ -26,6 +30,12 @@ def problems_of(path: pathlib.Path) -> list[str]:
         if not lines[number - 2].strip().startswith("//"):
             found.append(f"{rel}:{number}: method {rpc.group(1)} has no comment")
         body = "\n".join(lines[number - 1:number + 6]).split("\n  }")[0]
+        named = re.search(r"services: \[([^\]]*)\]", body)
+        unknown = set(re.findall(r'"([^"]*)"', named.group(1))) - SERVICES if named else set()
+        if unknown:
+            found.append(f"{rel}:{number}: {unknown} are no services of libs/token/services.h")
+        if not expected.startswith(PACKAGES):
+            found.append(f"{rel}:{number}: no row of libs/token/services.h serves package {expected}")
         if "access)" not in body:
             found.append(f"{rel}:{number}: method {rpc.group(1)} does not say who may call it (common.v1.access)")
     if re.search(r"\buint(32|64)\b", text):

@@ -1,6 +1,7 @@
-// Users and registration secrets.
+// Users, API tokens and registration secrets.
 #include <charconv>
 
+#include "absl/strings/str_join.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
@@ -157,6 +158,8 @@ absl::Status CreateSecret(Context& context) {
   auth_pb::CreateRegistrationSecretRequest request;
   request.set_name(name);
   request.set_description(context.arguments->Get("description"));
+  request.set_collector_id(context.arguments->Get("collector"));
+  request.set_for_many(context.arguments->Has("many"));
   PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::CreateRegistrationSecretResponse>(
                                               std::string(kAuth) + "CreateRegistrationSecret", request));
   if (context.json) return context.PrintJson(answer);
@@ -195,6 +198,65 @@ absl::Status DeleteSecret(Context& context) {
   return absl::OkStatus();
 }
 
+std::string Date(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%d %H:%M", time, absl::LocalTimeZone());
+}
+
+absl::Status ListTokens(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::ListApiTokensResponse>(
+                                              std::string(kAuth) + "ListApiTokens", auth_pb::ListApiTokensRequest()));
+  if (context.json) return context.PrintJson(answer);
+  Table table({"NAME", "ROLE", "GROUPS", "TEXTS", "LAST USED", "EXPIRES", "STATE", "CREATED BY", "ID"});
+  for (const auth_pb::ApiToken& token : answer.tokens()) {
+    const absl::Time expires = TimeOf(true, token.expires_at()).value_or(absl::UnixEpoch());
+    table.Add({token.name(), token.role(), token.groups().empty() ? "all" : absl::StrJoin(token.groups(), ", "),
+               token.query_texts() ? "yes" : "no",
+               Ago(TimeOf(token.has_last_used_at(), token.last_used_at()), context.now), Date(expires),
+               token.has_revoked_at()  ? "revoked"
+               : expires < context.now ? "expired"
+                                       : "in force",
+               token.created_by_username(), token.id()});
+  }
+  *context.out << (table.empty() ? "no API tokens; make one with `pgactl tokens create NAME`\n"
+                                 : table.Render(context.width));
+  return absl::OkStatus();
+}
+
+absl::Status CreateToken(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(0, "the token's name"));
+  auth_pb::CreateApiTokenRequest request;
+  request.set_name(name);
+  request.set_role(context.arguments->Get("role"));
+  for (const std::string& group : context.arguments->All("group")) request.add_groups(group);
+  request.set_query_texts(context.arguments->Has("texts"));
+  PGA_ASSIGN_OR_RETURN(const int days, context.arguments->Int("days", 90, 1, 366));
+  request.mutable_expires_at()->set_seconds(absl::ToUnixSeconds(context.now + absl::Hours(24 * days)));
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<auth_pb::CreateApiTokenResponse>(std::string(kAuth) + "CreateApiToken", request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << "API token " << name << " (" << answer.api_token().role() << ", until "
+               << Date(TimeOf(true, answer.api_token().expires_at()).value_or(context.now))
+               << "), shown once: " << answer.token() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status RevokeToken(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string wanted, context.Word(0, "the token's name or id"));
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::ListApiTokensResponse>(
+                                              std::string(kAuth) + "ListApiTokens", auth_pb::ListApiTokensRequest()));
+  auth_pb::RevokeApiTokenRequest request;
+  request.set_id(wanted);
+  for (const auth_pb::ApiToken& token : answer.tokens()) {
+    if (!token.has_revoked_at() && token.name() == wanted) request.set_id(token.id());
+  }
+  PGA_RETURN_IF_ERROR(session->Call<auth_pb::MessageResponse>(std::string(kAuth) + "RevokeApiToken", request).status());
+  *context.out << "revoked API token " << wanted << "\n";
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<Command> AdminCommands() {
@@ -220,10 +282,22 @@ std::vector<Command> AdminCommands() {
       {"secrets create",
        "NAME",
        "make a registration secret, shown once",
-       {{"description", "TEXT", "what it is for"}},
+       {{"description", "TEXT", "what it is for"},
+        {"collector", "ID", "for this collector, also in the place of a lost one; else for the first that uses it"},
+        {"many", "", "for any number of collectors"}},
        CreateSecret},
       {"secrets activate", "ID", "accept it again", {}, [](Context& c) { return SetSecretActive(c, true); }},
       {"secrets deactivate", "ID", "accept it no more", {}, [](Context& c) { return SetSecretActive(c, false); }},
+      {"tokens list", "", "tokens of Grafana, Prometheus and scripts", {}, ListTokens, true},
+      {"tokens create",
+       "NAME",
+       "make a token for a program, shown once",
+       {{"role", "ROLE", "admin, user or viewer (default)"},
+        {"group", "GROUP", "only sources of this group; may be repeated", true},
+        {"texts", "", "may read texts of statements"},
+        {"days", "DAYS", "how long it is good, up to 366; default 90"}},
+       CreateToken},
+      {"tokens revoke", "NAME", "end a token at once, by its name or id", {}, RevokeToken},
       {"secrets delete", "ID", "remove it; collectors keep their credentials", {}, DeleteSecret},
   };
 }

@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
     // Only watching needs to end in an orderly way; anything else ends at once on Ctrl-C.
     if (word.rfind("--watch", 0) == 0) pga::exec::ShutdownSignal::Install();
   }
+  // A migration does not end half-way because its reader, such as head, has seen enough.
+  pga::exec::ShutdownSignal::IgnoreBrokenPipes();
   const pga::rpc::Runtime grpc;
   return pga::pgactl::RunPgactl(words, pga::config::ProcessEnvironment(), std::cout, std::cerr);
 }

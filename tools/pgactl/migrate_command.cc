@@ -103,11 +103,13 @@ absl::Status Status(Context& context) {
   Table table({"DATABASE", "VERSION", "NAME", "STATE", "APPLIED"});
   int pending = 0;
   bool bad = false;
+  bool unfinished = false;
   std::string json;
   for (const Target& target : targets) {
     const absl::StatusOr<storage::MigrationStatus> found = storage::GetMigrationStatus(target.url, target.database);
     if (!found.ok()) return status::Annotate(found.status(), target.name + " database");
     pending += found->pending;
+    unfinished = unfinished || found->unfinished;
     for (const storage::MigrationEntry& entry : found->migrations) {
       const std::string state = entry.unknown   ? "made by a newer program"
                                 : entry.changed ? "DIFFERS from this program's"
@@ -127,6 +129,9 @@ absl::Status Status(Context& context) {
   }
   if (bad)
     return absl::FailedPreconditionError("an applied file differs from this program's: was it edited after release?");
+  if (unfinished) {
+    return absl::FailedPreconditionError("a migration was begun and has not ended; run `pgactl migrate up` again");
+  }
   if (pending > 0) return absl::FailedPreconditionError(absl::StrCat(pending, " missing; run `pgactl migrate up`"));
   return absl::OkStatus();
 }

@@ -58,6 +58,10 @@ capabilities:
 - name: {{ $name }}_FILE
   value: /etc/pganalytics/secrets/{{ $key }}
 {{- end }}
+{{- if .serviceSecrets }}
+- name: SERVICE_SECRETS_DIR
+  value: /etc/pganalytics/secrets/services
+{{- end }}
 {{- end -}}
 
 {{/* The keys of existingSecret, or of the Secret named by secret, as files. */}}
@@ -70,6 +74,10 @@ capabilities:
     {{- range $name, $key := .keys }}
       - key: {{ $key }}
         path: {{ $key }}
+    {{- end }}
+    {{- range .serviceSecrets }}
+      - key: service-secret-{{ . }}
+        path: services/{{ . }}
     {{- end }}
 {{- end -}}
 
@@ -93,7 +101,7 @@ capabilities:
 
 {{/*
 Deployment, ServiceAccount, PodDisruptionBudget and, unless own, Service of one service.
-root, component, program, values, keys (secret keys as NAME: key), env (list of name/value), probe (grpc or gateway)
+root, component, program, values, keys (secret keys as NAME: key), serviceSecrets (names of services), env (list of name/value), probe (grpc or gateway)
 */}}
 {{- define "pganalytics.service" -}}
 {{- $root := .root -}}

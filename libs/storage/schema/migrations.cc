@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/clock/steady.h"
+#include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/catalog_schema.h"
@@ -88,6 +89,11 @@ class Runner {
     PGA_RETURN_IF_ERROR(Bootstrap());
     PGA_ASSIGN_OR_RETURN(const auto applied, LoadApplied(*connection_, target_, deadline_));
     PGA_RETURN_IF_ERROR(Check(applied));
+    if (target_.schema == "metrics") {
+      PGA_RETURN_IF_ERROR(
+          Exec("INSERT INTO metrics.setting (name, value) VALUES ('migration', 'begun') "
+               "ON CONFLICT (name) DO NOTHING"));
+    }
     int count = 0;
     for (const EmbeddedMigration& file : target_.files) {
       if (applied.contains(file.version)) continue;
@@ -102,7 +108,7 @@ class Runner {
       PGA_RETURN_IF_ERROR(
           Exec("DO $$ BEGIN IF to_regproc('metrics.apply_readable') IS NOT NULL THEN PERFORM metrics.apply_readable(); "
                "END IF; IF to_regproc('metrics.apply_grants') IS NOT NULL THEN PERFORM metrics.apply_grants(); END IF; "
-               "END $$"));
+               "DELETE FROM metrics.setting WHERE name = 'migration'; END $$"));
     }
     const int newest = target_.files.empty() ? 0 : target_.files.back().version;
     if (count == 0) {
@@ -376,14 +382,41 @@ absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& url, Datab
   }
   if (database == Database::kMetrics) {
     const auto layout = RecordedLayout(*connection);
-    if (layout.ok()) status.layout = std::string(LayoutName(*layout));
+    if (layout.ok()) {
+      status.layout = std::string(LayoutName(*layout));
+      PGA_ASSIGN_OR_RETURN(const pg::Result begun,
+                           connection->Exec("SELECT 1 FROM metrics.setting WHERE name = 'migration'", deadline));
+      status.unfinished = !begun.empty();
+    }
   }
   return status;
 }
 
+namespace {
+
+// Whether the tables are in the server's database postgres in place of that of the URL; false if nobody can say.
+bool InDatabasePostgres(const std::string& url, Database database) {
+  const auto other = pg::WithDatabase(url, "postgres");
+  if (!other.ok() || *other == url) return false;
+  const auto found = GetMigrationStatus(*other, database);
+  return found.ok() && found->pending < static_cast<int>(found->migrations.size());
+}
+
+}  // namespace
+
 absl::Status CheckMigrated(const std::string& url, Database database) {
   PGA_ASSIGN_OR_RETURN(const MigrationStatus status, GetMigrationStatus(url, database));
   const std::string name = database == Database::kMetadata ? "metadata" : "metrics";
+  if (status.pending == static_cast<int>(status.migrations.size()) && InDatabasePostgres(url, database)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the ", name,
+        " database has no tables, but database postgres of the same server has them: a dump was restored "
+        "there; restore it with psql -d or pg_restore -d into the right one, then drop the schema in postgres"));
+  }
+  if (status.unfinished) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "a migration of the ", name, " database was begun and has not ended; run again: pgactl migrate up"));
+  }
   if (status.pending > 0) {
     return absl::FailedPreconditionError(absl::StrCat("the ", name, " database lacks ", status.pending, " of ",
                                                       status.migrations.size(), " migrations; run: pgactl migrate up"));

@@ -59,6 +59,8 @@ struct MigrationStatus {
   int pending = 0;
   // The database is newer than this program.
   bool newer = false;
+  // A `migrate up` was begun and has not come to its end, though its files may all be applied.
+  bool unfinished = false;
   // "native", "timescaledb" or "citus"; empty for the metadata database and before the first migration.
   std::string layout;
 };
@@ -67,7 +69,9 @@ struct MigrationStatus {
 absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& url, Database database,
                                                    const std::vector<internal::EmbeddedMigration>* files = nullptr);
 
-// For a service's start: OK when nothing is missing; a newer database is fine. FAILED_PRECONDITION saying what to run.
+// For a service's start: OK when nothing is missing; a newer database is fine. FAILED_PRECONDITION saying what to run;
+// also where the tables are in the database `postgres` of the same server, in which psql restores a plain dump that
+// names no database.
 absl::Status CheckMigrated(const std::string& url, Database database);
 
 // For a service's start: FAILED_PRECONDITION when fsync, full_page_writes or synchronous_commit is off, because then an

@@ -167,6 +167,32 @@ TEST(Migrations, UnmigratedDatabaseIsToldWhatToRun) {
   }
 }
 
+TEST(Migrations, WhatWasBegunAndHasNotEndedIsTold) {
+  const std::string url = MetricsDatabase::FreshUrl("begun");
+  ASSERT_EQ(Migrate(url, Database::kMetrics).status, absl::OkStatus());
+  EXPECT_FALSE(GetMigrationStatus(url, Database::kMetrics)->unfinished);
+  // All files are applied; the catalog is not.
+  const catalog_pb::Metric nameless;
+  EXPECT_NE(Migrate(url, Database::kMetrics, {.metrics = {&nameless}}).status, absl::OkStatus());
+  EXPECT_TRUE(GetMigrationStatus(url, Database::kMetrics)->unfinished);
+  EXPECT_THAT(std::string(CheckMigrated(url, Database::kMetrics).message()),
+              AllOf(HasSubstr("has not ended"), HasSubstr("pgactl migrate up")));
+  ASSERT_EQ(Migrate(url, Database::kMetrics).status, absl::OkStatus());
+  EXPECT_FALSE(GetMigrationStatus(url, Database::kMetrics)->unfinished);
+  EXPECT_EQ(CheckMigrated(url, Database::kMetrics), absl::OkStatus());
+}
+
+TEST(Migrations, TablesInDatabasePostgresAreTold) {
+  const std::string url = MetricsDatabase::FreshUrl("misplaced");
+  const std::string postgres = *pg::WithDatabase(url, "postgres");
+  ASSERT_EQ(Migrate(postgres, Database::kMetadata).status, absl::OkStatus());
+  const absl::Status misplaced = CheckMigrated(url, Database::kMetadata);
+  const auto dropped = ExecOn(postgres, "DROP SCHEMA pganalytics CASCADE");
+  EXPECT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_EQ(misplaced.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(misplaced.message()), HasSubstr("database postgres of the same server has them"));
+}
+
 TEST(Layouts, ChoiceIsRecordedAndCannotBeSwitched) {
   const std::string url = MetricsDatabase::FreshUrl("layout");
   const Layout mine = MetricsDatabase::TestLayout();

@@ -93,8 +93,10 @@ prepare_suite() {  # secrets, URLs, migrations; sets API_PORT, URL and exports w
   export TIMESCALE_URL="postgres://pganalytics:owner-password@127.0.0.1:$PG_PORT/metrics?sslmode=disable"
   umask 077
   mkdir -p "$WORK/secrets"
-  for name in jwt registration encryption service; do openssl rand -base64 32 >"$WORK/secrets/$name"; done
+  for name in jwt registration encryption; do openssl rand -base64 32 >"$WORK/secrets/$name"; done
   openssl ecparam -name prime256v1 -genkey -noout -out "$WORK/secrets/signing.key" 2>/dev/null
+  mkdir -p "$WORK/secrets/services"
+  for name in registry ingest query compactor gateway; do openssl rand -base64 32 >"$WORK/secrets/services/$name"; done
   echo "$ADMIN_PASSWORD_TEXT" >"$WORK/secrets/admin"
   echo monitor-password >"$WORK/secrets/monitor"
   if ! "$BIN/pganalytics-api" migrate up >"$WORK/migrate.log" 2>&1; then
@@ -121,17 +123,16 @@ start_apart() {  # each service in a process of its own
   export INGEST_SERVICE_ADDR=127.0.0.1:$((base + 2)) QUERY_SERVICE_ADDR=127.0.0.1:$((base + 3))
   export COMPACTOR_SERVICE_ADDR=127.0.0.1:$((base + 4))
   mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/compactor" "$WORK/gateway"
-  export SERVICE_SECRET_FILE=$WORK/secrets/service
   JWT_SIGNING_KEY_FILE=$WORK/secrets/signing.key REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
-    STATE_DIR=$WORK/auth GRPC_LISTEN=$AUTH_SERVICE_ADDR start auth "$BIN/pga-auth"
-  STATE_DIR=$WORK/registry GRPC_LISTEN=$REGISTRY_SERVICE_ADDR start registry "$BIN/pga-registry"
+    SERVICE_SECRETS_DIR=$WORK/secrets/services STATE_DIR=$WORK/auth GRPC_LISTEN=$AUTH_SERVICE_ADDR start auth "$BIN/pga-auth"
+  SERVICE_SECRET_FILE=$WORK/secrets/services/registry STATE_DIR=$WORK/registry GRPC_LISTEN=$REGISTRY_SERVICE_ADDR start registry "$BIN/pga-registry"
   REGISTRY_PID=$LAST_PID
-  STATE_DIR=$WORK/ingest GRPC_LISTEN=$INGEST_SERVICE_ADDR start ingest "$BIN/pga-ingest"
+  SERVICE_SECRET_FILE=$WORK/secrets/services/ingest STATE_DIR=$WORK/ingest GRPC_LISTEN=$INGEST_SERVICE_ADDR start ingest "$BIN/pga-ingest"
   INGEST_PID=$LAST_PID
-  STATE_DIR=$WORK/query GRPC_LISTEN=$QUERY_SERVICE_ADDR start query "$BIN/pga-query"
-  STATE_DIR=$WORK/compactor GRPC_LISTEN=$COMPACTOR_SERVICE_ADDR start compactor "$BIN/pga-compactor"
-  PORT=$API_PORT STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=100000 RATE_LIMIT_USER_PER_MINUTE=100000 start gateway "$BIN/pga-gateway"
+  SERVICE_SECRET_FILE=$WORK/secrets/services/query STATE_DIR=$WORK/query GRPC_LISTEN=$QUERY_SERVICE_ADDR start query "$BIN/pga-query"
+  SERVICE_SECRET_FILE=$WORK/secrets/services/compactor STATE_DIR=$WORK/compactor GRPC_LISTEN=$COMPACTOR_SERVICE_ADDR start compactor "$BIN/pga-compactor"
+  PORT=$API_PORT SERVICE_SECRET_FILE=$WORK/secrets/services/gateway STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=100000 RATE_LIMIT_USER_PER_MINUTE=100000 start gateway "$BIN/pga-gateway"
   wait_healthy
 }
 

@@ -11,15 +11,19 @@ CREATE TABLE pganalytics.users (
   created_at    timestamptz NOT NULL,
   updated_at    timestamptz NOT NULL
 );
-CREATE UNIQUE INDEX users_username ON pganalytics.users (lower(username));
+-- Names are ASCII; "C" folds them as the service does, whatever the database's language.
+CREATE UNIQUE INDEX users_username ON pganalytics.users (lower(username COLLATE "C"));
 CREATE UNIQUE INDEX users_email ON pganalytics.users (lower(email));
 
--- Failures per account name, known or not: the key is a hash of the name, so unknown names look the same.
+-- Failures per account name, known or not, and address ('' = of all addresses that the account has not signed in from): the
+-- key is a hash of the name, so unknown names look the same.
 CREATE TABLE pganalytics.login_failures (
-  account      bytea PRIMARY KEY,
+  account      bytea NOT NULL,
+  address      text NOT NULL,
   failures     int4 NOT NULL,
   last_failure timestamptz NOT NULL,
-  locked_until timestamptz
+  locked_until timestamptz,
+  PRIMARY KEY (account, address)
 );
 CREATE INDEX login_failures_last_failure ON pganalytics.login_failures (last_failure);
 
@@ -39,11 +43,12 @@ CREATE TABLE pganalytics.sessions (
 CREATE INDEX sessions_user ON pganalytics.sessions (user_id);
 CREATE INDEX sessions_expires_at ON pganalytics.sessions (expires_at);
 
--- Private keys kept by auth, sealed with ENCRYPTION_KEY.
+-- Private keys kept by auth, sealed; sealed_with names the key that opens them.
 CREATE TABLE pganalytics.sealed_keys (
   name            text PRIMARY KEY,
   certificate_pem text NOT NULL,
   sealed_key      bytea NOT NULL,
+  sealed_with     text NOT NULL,
   created_at      timestamptz NOT NULL
 );
 
@@ -57,6 +62,10 @@ CREATE TABLE pganalytics.registration_secrets (
   created_at          timestamptz NOT NULL,
   updated_at          timestamptz NOT NULL,
   expires_at          timestamptz,
+  -- The one collector that it registers: named at creation, or the first that used it.
+  collector_id        text NOT NULL DEFAULT '',
+  collector_named     bool NOT NULL DEFAULT false,
+  for_many            bool NOT NULL DEFAULT false,
   total_registrations int4 NOT NULL DEFAULT 0,
   last_used_at        timestamptz
 );
@@ -85,6 +94,24 @@ CREATE TABLE pganalytics.collector_credentials (
 );
 CREATE INDEX collector_credentials_expires_at ON pganalytics.collector_credentials (expires_at);
 
+-- Tokens of programs (Grafana, Prometheus, scripts). The token itself is shown once; its SHA-256 tells whose one is that
+-- was found somewhere.
+CREATE TABLE pganalytics.api_tokens (
+  id           uuid PRIMARY KEY,
+  name         text NOT NULL,
+  token_hash   bytea NOT NULL UNIQUE,
+  role         text NOT NULL CHECK (role IN ('admin', 'user', 'viewer')),
+  groups       text[] NOT NULL,
+  query_texts  bool NOT NULL,
+  created_by   int4 REFERENCES pganalytics.users ON DELETE SET NULL,
+  created_at   timestamptz NOT NULL,
+  expires_at   timestamptz NOT NULL,
+  last_used_at timestamptz,
+  revoked_at   timestamptz
+);
+CREATE UNIQUE INDEX api_tokens_name ON pganalytics.api_tokens (name) WHERE revoked_at IS NULL;
+CREATE INDEX api_tokens_created_by ON pganalytics.api_tokens (created_by);
+
 -- Numbers grow by one in the order of commits: each writer holds the counter's row to its end, so a reader that saw
 -- number n has seen all below n.
 CREATE TABLE pganalytics.revocation_counter (
@@ -111,7 +138,7 @@ BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pganalytics_auth') THEN
     GRANT SELECT, INSERT, UPDATE, DELETE ON
       pganalytics.users, pganalytics.login_failures, pganalytics.sessions, pganalytics.registration_secrets,
-      pganalytics.collector_credentials, pganalytics.revocations TO pganalytics_auth;
+      pganalytics.collector_credentials, pganalytics.revocations, pganalytics.api_tokens TO pganalytics_auth;
     GRANT SELECT, INSERT ON pganalytics.sealed_keys TO pganalytics_auth;
     GRANT INSERT ON pganalytics.registration_secret_audit TO pganalytics_auth;
     GRANT SELECT, UPDATE ON pganalytics.revocation_counter TO pganalytics_auth;

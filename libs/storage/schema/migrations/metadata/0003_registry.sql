@@ -1,6 +1,6 @@
 -- Tables of the registry service: collectors and their configuration.
 CREATE TABLE pganalytics.collectors (
-  id                     text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_.-]{1,63}$'),
+  id                     text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$'),
   name                   text NOT NULL,
   description            text NOT NULL DEFAULT '',
   hostname               text NOT NULL,

@@ -1,0 +1,282 @@
+// Who may call what, tried on running services over the network: every method of every proto x every caller (nobody,
+// each role, a collector, a registration secret, each service, a service that is none) x every service token beside it.
+// What is allowed is written down here, apart from the protos: a method that is added, or opened further, fails until
+// it is written down.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "libs/clock/steady.h"
+#include "libs/rpc/deadline.h"
+#include "libs/rpc/http_metadata.h"
+#include "libs/rpc/status.h"
+#include "libs/status/status.h"
+#include "libs/token/services.h"
+#include "libs/token/signer.h"
+#include "pganalytics/auth/v1/auth_service.pb.h"
+#include "pganalytics/auth/v1/identity_service.pb.h"
+#include "pganalytics/compactor/v1/compactor_service.pb.h"
+#include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "pganalytics/query/v1/query_service.pb.h"
+#include "pganalytics/query/v1/system_service.pb.h"
+#include "pganalytics/registry/v1/enrolment_service.pb.h"
+#include "pganalytics/registry/v1/registry_service.pb.h"
+#include "tests/integration/suite.h"
+
+namespace pga::integration {
+namespace {
+
+// Callers: "anybody", a least role, "collector", "secret" (a registration secret), names of services.
+constexpr const char* kMay[][2] = {
+    {"auth.v1.AuthService.Login", "anybody"},
+    {"auth.v1.AuthService.Logout", "anybody"},
+    {"auth.v1.AuthService.Refresh", "anybody"},
+    {"auth.v1.AuthService.ChangePassword", "viewer"},
+    {"auth.v1.AuthService.CreateUser", "admin"},
+    {"auth.v1.AuthService.ListUsers", "admin"},
+    {"auth.v1.AuthService.UpdateUser", "admin"},
+    {"auth.v1.AuthService.DeleteUser", "admin"},
+    {"auth.v1.AuthService.ResetUserPassword", "admin"},
+    {"auth.v1.AuthService.CreateRegistrationSecret", "admin"},
+    {"auth.v1.AuthService.ListRegistrationSecrets", "admin"},
+    {"auth.v1.AuthService.GetRegistrationSecret", "admin"},
+    {"auth.v1.AuthService.UpdateRegistrationSecret", "admin"},
+    {"auth.v1.AuthService.DeleteRegistrationSecret", "admin"},
+    {"auth.v1.AuthService.CreateApiToken", "admin"},
+    {"auth.v1.AuthService.ListApiTokens", "admin"},
+    {"auth.v1.AuthService.RevokeApiToken", "admin"},
+    {"auth.v1.IdentityService.GetJwks", "anybody"},
+    {"auth.v1.IdentityService.GetCollectorCa", "anybody"},
+    {"auth.v1.IdentityService.IssueServiceToken", "anybody"},
+    {"auth.v1.IdentityService.UseRegistrationSecret", "registry"},
+    {"auth.v1.IdentityService.IssueCollectorCredentials", "registry"},
+    {"auth.v1.IdentityService.RevokeCollector", "registry"},
+    {"auth.v1.IdentityService.WatchRevocations", "query registry ingest compactor gateway"},
+    {"auth.v1.IdentityService.CheckRevocation", "query registry ingest compactor gateway"},
+    {"auth.v1.IdentityService.NoteTokenUse", "query registry ingest compactor gateway"},
+    {"auth.v1.IdentityService.Ping", "query"},
+    {"compactor.v1.CompactorService.GetStorage", "viewer"},
+    {"ingest.v1.IngestService.StreamBatches", "collector"},
+    {"ingest.v1.IngestService.PushMetrics", "user collector"},
+    {"query.v1.QueryService.CountMetrics", "anybody"},
+    {"query.v1.QueryService.GetMetrics", "viewer"},
+    {"query.v1.QueryService.QuerySeries", "viewer"},
+    {"query.v1.QueryService.TopQueries", "viewer"},
+    {"query.v1.QueryService.QueryTimeline", "viewer"},
+    {"query.v1.QueryService.GetActivity", "viewer"},
+    {"query.v1.QueryService.ListSources", "viewer"},
+    {"query.v1.QueryService.GetFreshness", "viewer"},
+    {"query.v1.QueryService.CollectorActivity", "registry"},
+    {"query.v1.SystemService.GetHealth", "anybody"},
+    {"query.v1.SystemService.GetVersion", "anybody"},
+    {"registry.v1.EnrolmentService.Enrol", "secret ingest"},
+    {"registry.v1.EnrolmentService.Renew", "collector ingest"},
+    {"registry.v1.EnrolmentService.FetchConfig", "collector ingest"},
+    {"registry.v1.RegistryService.RegisterCollector", "secret"},
+    {"registry.v1.RegistryService.ListCollectors", "viewer"},
+    {"registry.v1.RegistryService.GetCollector", "viewer"},
+    {"registry.v1.RegistryService.DeleteCollector", "admin"},
+    {"registry.v1.RegistryService.GetConfig", "viewer collector"},
+    {"registry.v1.RegistryService.PutConfig", "admin"},
+    {"registry.v1.RegistryService.GetCatalog", "viewer collector"},
+};
+
+// Ingest serves the enrolment methods as well, for collectors alone: it asks registry in its own name.
+constexpr const char* kMayAtIngest[][2] = {
+    {"registry.v1.EnrolmentService.Enrol", "secret"},
+    {"registry.v1.EnrolmentService.Renew", "collector"},
+    {"registry.v1.EnrolmentService.FetchConfig", "collector"},
+};
+
+struct Caller {
+  std::string name;
+  // Words of the tables above that allow this caller.
+  std::set<std::string> words;
+  std::string bearer;
+  bool secret = false;
+};
+
+// What the gate before every handler answers. A handler that refuses gives another reason.
+bool RefusedAtTheGate(const absl::Status& status) {
+  static const auto* const reasons = new std::set<std::string>{"TOKEN_MISSING",   "REGISTRATION_SECRET_MISSING",
+                                                               "ROLE_TOO_LOW",    "CALLER_KIND",
+                                                               "NO_ACCESS_RULE",  "TOKEN_INVALID",
+                                                               "TOKEN_MALFORMED", "COLLECTOR_IDENTITY_MISSING"};
+  return (absl::IsPermissionDenied(status) || absl::IsUnauthenticated(status)) &&
+         reasons->contains(status::ReasonOf(status));
+}
+
+class TrustMatrix : public ::testing::Test {
+ protected:
+  TrustMatrix() : suite_({.form = Form::kApart}), signer_(*token::Signer::FromPrivateKeyPem(suite_.signing_key())) {
+    for (const token::ServiceRow& row : token::kServices) {
+      if (row.port == 0) continue;
+      channels_[std::string(row.name)] =
+          grpc::CreateChannel(suite_.GrpcAddress(std::string(row.name)), grpc::InsecureChannelCredentials());
+    }
+    callers_ = {{.name = "nobody", .words = {"anybody"}, .bearer = ""},
+                {.name = "secret", .words = {"anybody", "secret"}, .bearer = "", .secret = true},
+                {.name = "viewer", .words = {"anybody", "viewer"}, .bearer = Person("viewer")},
+                {.name = "user", .words = {"anybody", "viewer", "user"}, .bearer = Person("user")},
+                {.name = "admin", .words = {"anybody", "viewer", "user", "admin"}, .bearer = Person("admin")},
+                {.name = "collector", .words = {"anybody", "collector"}, .bearer = Collector("matrix")},
+                {.name = "service root", .words = {"anybody"}, .bearer = Service("root")}};
+    for (const token::ServiceRow& row : token::kServices) {
+      const std::string name(row.name);
+      callers_.push_back({.name = "service " + name, .words = {"anybody", name}, .bearer = Service(name)});
+    }
+  }
+
+  std::string Sign(token::Claims claims) {
+    claims.principal.issued_at = clock::WallNow();
+    claims.principal.expires_at = clock::WallNow() + absl::Minutes(10);
+    return *signer_->Sign(claims);
+  }
+  std::string Person(const std::string& role) {
+    token::Claims claims;
+    claims.principal.kind = token::Principal::kUser;
+    claims.principal.user_id = 900'001;
+    claims.principal.username = "matrix";
+    claims.principal.role = role;
+    claims.principal.all_groups = true;
+    return Sign(claims);
+  }
+  std::string Collector(const std::string& id) {
+    token::Claims claims;
+    claims.principal.kind = token::Principal::kCollector;
+    claims.principal.collector_id = id;
+    claims.principal.all_groups = true;
+    return Sign(claims);
+  }
+  std::string Service(const std::string& name) {
+    token::Claims claims;
+    claims.principal.kind = token::Principal::kService;
+    claims.principal.service = name;
+    return Sign(claims);
+  }
+
+  // Calls the method with an empty message and says how it ended: OK as soon as a message came back.
+  absl::Status Call(const std::string& service, const std::string& method, const Caller& caller,
+                    const std::string& beside) {
+    grpc::ClientContext context;
+    context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(20)));
+    if (!caller.bearer.empty()) context.AddMetadata(rpc::kAuthorization, "Bearer " + caller.bearer);
+    if (caller.secret) context.AddMetadata(rpc::kRegistrationSecret, "a registration secret that is not known");
+    if (!beside.empty()) context.AddMetadata(rpc::kServiceAuthorization, "Bearer " + beside);
+    context.AddMetadata(rpc::kCollectorId, "victim");
+    grpc::GenericStub stub(channels_.at(service));
+    grpc::CompletionQueue queue;
+    const auto done = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      return queue.Next(&tag, &ok) && ok;
+    };
+    auto call = stub.PrepareCall(&context, method, &queue);
+    call->StartCall(&context);
+    bool open = done();
+    const grpc::Slice nothing("");
+    const grpc::ByteBuffer empty(&nothing, 1);
+    if (open) {
+      call->WriteLast(empty, grpc::WriteOptions(), &context);
+      open = done();
+    }
+    grpc::ByteBuffer answer;
+    call->Read(&answer, &context);
+    const bool answered = done();
+    if (answered) context.TryCancel();
+    grpc::Status status;
+    call->Finish(&status, &context);
+    done();
+    queue.Shutdown();
+    while (done()) {
+    }
+    return answered ? absl::OkStatus() : rpc::FromGrpc(status);
+  }
+
+  // Tries one method with everybody; counts.
+  void Try(const std::string& service, const std::string& name, const std::set<std::string>& may) {
+    std::string method = absl::StrCat("/pganalytics.", name);
+    method[method.rfind('.')] = '/';
+    for (const Caller& caller : callers_) {
+      bool allowed = false;
+      for (const std::string& word : caller.words) allowed |= may.contains(word);
+      for (const std::string& beside : beside_) {
+        const absl::Status status = Call(service, method, caller, beside.empty() ? "" : Service(beside));
+        ++calls_;
+        const bool refused = RefusedAtTheGate(status);
+        if (allowed == !refused) {
+          ++(allowed ? allowed_ : refused_);
+          continue;
+        }
+        ++(allowed ? unexpected_refusals_ : unexpected_allows_);
+        ADD_FAILURE() << service << " " << method << " as " << caller.name << " beside " << beside << ": " << status
+                      << " where " << (allowed ? "an answer" : "a refusal") << " is right";
+      }
+    }
+  }
+
+  Suite suite_;
+  std::unique_ptr<token::Signer> signer_;
+  std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
+  std::vector<Caller> callers_;
+  std::vector<std::string> beside_ = {""};
+  int calls_ = 0, allowed_ = 0, refused_ = 0, unexpected_allows_ = 0, unexpected_refusals_ = 0;
+};
+
+std::set<std::string> Words(const char* text) {
+  return absl::StrSplit(text, ' ');
+}
+
+TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
+  namespace auth = pganalytics::auth::v1;
+  namespace query = pganalytics::query::v1;
+  namespace registry = pganalytics::registry::v1;
+  std::map<std::string, std::set<std::string>> may;
+  for (const auto& [name, words] : kMay) may[name] = Words(words);
+  for (const token::ServiceRow& row : token::kServices) beside_.emplace_back(row.name);
+
+  int methods = 0;
+  for (const auto* file :
+       {auth::LoginRequest::descriptor()->file(), auth::GetJwksRequest::descriptor()->file(),
+        pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
+        pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
+        query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
+        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file()}) {
+    for (int s = 0; s < file->service_count(); ++s) {
+      for (int m = 0; m < file->service(s)->method_count(); ++m) {
+        const std::string full_name = file->service(s)->method(m)->full_name();
+        const std::string name = full_name.substr(std::string("pganalytics.").size());
+        const auto found = may.find(name);
+        if (found == may.end()) {
+          ADD_FAILURE() << name << ": write down here who may call it";
+          continue;
+        }
+        for (const token::ServiceRow& row : token::kServices) {
+          if (!row.package.empty() && full_name.starts_with(row.package))
+            Try(std::string(row.name), name, found->second);
+        }
+        may.erase(found);
+        ++methods;
+      }
+    }
+  }
+  for (const auto& [name, words] : kMayAtIngest) Try("ingest", name, Words(words));
+  EXPECT_TRUE(may.empty()) << may.begin()->first << " is no method";
+  std::printf(
+      "trust matrix: %d methods, %zu callers, %zu tokens beside them: %d calls, %d answered, %d refused, "
+      "%d unexpected allows, %d unexpected refusals\n",
+      methods, callers_.size(), beside_.size(), calls_, allowed_, refused_, unexpected_allows_, unexpected_refusals_);
+  EXPECT_EQ(unexpected_allows_, 0);
+  EXPECT_EQ(calls_, (methods + 3) * static_cast<int>(callers_.size() * beside_.size()));
+}
+
+}  // namespace
+}  // namespace pga::integration
