@@ -57,6 +57,7 @@ struct AuditEntry {
   std::string actor;
   std::string action;
   bool refused = false;
+  std::string resource_type = "collector";
   std::string resource_id;
   std::string ip_address;
   std::string request_id;

@@ -52,7 +52,7 @@ constexpr char kNoteConfigVersion[] =
 
 constexpr char kAudit[] =
     "INSERT INTO pganalytics.audit_log (actor, action, outcome, resource_type, resource_id, ip_address, request_id) "
-    "VALUES ($1, $2, $3, 'collector', $4, $5, $6)";
+    "VALUES ($1, $2, $3, $7, $4, $5, $6)";
 
 absl::Status UnknownCollector(const std::string& id) {
   return status::WithReason(absl::NotFoundError(absl::StrCat("no collector has the id ", id)), "COLLECTOR_UNKNOWN");
@@ -207,7 +207,7 @@ absl::Status PgCollectorStore::Audit(const AuditEntry& entry, clock::SteadyTime 
   return pool_
       ->Exec(kAudit,
              {entry.actor, entry.action, entry.refused ? "refused" : "success", entry.resource_id, entry.ip_address,
-              entry.request_id},
+              entry.request_id, entry.resource_type},
              deadline)
       .status();
 }
