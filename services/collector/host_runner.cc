@@ -18,9 +18,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "libs/frame/uuid.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
+#include "services/collector/bytes.h"
 
 namespace pga::collector {
 namespace {

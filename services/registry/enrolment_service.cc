@@ -46,7 +46,8 @@ grpc::ServerUnaryReactor* EnrolmentService::Enrol(grpc::CallbackServerContext* c
       [this](rpc::CallContext& call, const pb::EnrolRequest& asked, pb::EnrolResponse& answer) -> absl::Status {
         if (asked.csr_pem().empty()) return absl::InvalidArgumentError(kNoRequest);
         PGA_ASSIGN_OR_RETURN(Enrolment enrolment, registry_->Register(call,
-                                                                      {.collector_id = asked.collector_id(),
+                                                                      {.group = {},
+                                                                       .collector_id = asked.collector_id(),
                                                                        .name = asked.name(),
                                                                        .hostname = asked.hostname(),
                                                                        .address = {},

@@ -58,7 +58,8 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   RefreshActivity(kActivityLimit);
   const absl::Time now = clock_->Now();
   PGA_ASSIGN_OR_RETURN(const bool replaces, Replaces(call, id, now));
-  PGA_RETURN_IF_ERROR(auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name, replaces));
+  PGA_ASSIGN_OR_RETURN(registration.group,
+                       auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name, replaces));
   const absl::StatusOr<bool> known = store_->Register(registration, limit_, now - kCountedFor, now, call.deadline);
   if (!known.ok()) {
     Audit(call, "collector.register", id, known.status());

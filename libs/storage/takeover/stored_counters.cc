@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "libs/clock/clock.h"
 #include "libs/columns/kernels.h"
 #include "libs/columns/row_set.h"
 #include "libs/pg/call_limit.h"
@@ -12,6 +11,12 @@
 #include "libs/storage/takeover/counter_state.h"
 
 namespace pga::storage {
+namespace {
+
+// The year 2200: a collector's clock may be ahead.
+constexpr int64_t kForEverUs = int64_t{7'258'118'400} * 1'000'000;
+
+}  // namespace
 
 absl::StatusOr<std::vector<StoredCounters>> LoadCounters(pg::ReadPool* pool, int32_t source, int16_t metric_id,
                                                          const pganalytics::catalog::v1::Metric& metric,
@@ -21,9 +26,7 @@ absl::StatusOr<std::vector<StoredCounters>> LoadCounters(pg::ReadPool* pool, int
   if (scopes.empty()) return states;
   int64_t oldest_us = scopes.front().keyframe_us;
   for (const CounterRunRef& scope : scopes) oldest_us = std::min(oldest_us, scope.keyframe_us);
-  // A collector's clock may be ahead.
-  const int64_t end_us = absl::ToUnixMicros(clock::WallNow() + absl::Hours(24));
-  const columns::Cells cells = {{.start_us = oldest_us, .end_us = std::max(end_us, oldest_us + 1)}};
+  const columns::Cells cells = {{.start_us = oldest_us, .end_us = kForEverUs}};
   FetchSpec spec;
   spec.metric = &metric;
   spec.metric_ids = {metric_id};
