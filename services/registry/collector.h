@@ -31,13 +31,13 @@ struct Collector {
 
 // What a collector says of itself when it registers.
 struct Registration {
-  // Of its sources; from the registration secret, never from the collector.
-  std::string group = "default";
   std::string collector_id;
   std::string name;
   std::string hostname;
   std::string address;
   std::string version;
+  // Of its sources; from the registration secret, never from the collector.
+  std::string group = "default";
 };
 
 // What query says of a collector's stored frames.

@@ -46,8 +46,7 @@ grpc::ServerUnaryReactor* EnrolmentService::Enrol(grpc::CallbackServerContext* c
       [this](rpc::CallContext& call, const pb::EnrolRequest& asked, pb::EnrolResponse& answer) -> absl::Status {
         if (asked.csr_pem().empty()) return absl::InvalidArgumentError(kNoRequest);
         PGA_ASSIGN_OR_RETURN(Enrolment enrolment, registry_->Register(call,
-                                                                      {.group = {},
-                                                                       .collector_id = asked.collector_id(),
+                                                                      {.collector_id = asked.collector_id(),
                                                                        .name = asked.name(),
                                                                        .hostname = asked.hostname(),
                                                                        .address = {},

@@ -38,7 +38,8 @@ constexpr char kNextRevision[] =
 constexpr char kInsert[] =
     "INSERT INTO pganalytics.sources (id, name, group_name, reported_name, home_group, is_host, owner, owner_epoch, "
     "owned_since, first_seen, since, revision) SELECT $1::uuid, CASE WHEN EXISTS (SELECT FROM pganalytics.sources o "
-    "WHERE o.group_name = $3 AND o.name = $2 AND o.removed_at IS NULL) THEN left($2, 200) || ' (' || left($1, 8) || "
+    "WHERE o.group_name = $3 AND o.name = $2 AND o.removed_at IS NULL) THEN left($2, 200) || ' (' || "
+    "left($1::uuid::text, 8) || "
     "')' "
     "ELSE $2 END, $3, $2, $3, $4, $5, 1, pganalytics.at($6::int8), pganalytics.at($6::int8), pganalytics.at($6::int8), "
     "$7 ON CONFLICT DO NOTHING";

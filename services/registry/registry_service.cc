@@ -177,8 +177,7 @@ grpc::ServerUnaryReactor* RegistryService::RegisterCollector(grpc::CallbackServe
       [this](rpc::CallContext& call, const pb::RegisterCollectorRequest& asked,
              pb::RegisterCollectorResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(Enrolment enrolment, registry_->Register(call,
-                                                                      {.group = {},
-                                                                       .collector_id = asked.collector_id(),
+                                                                      {.collector_id = asked.collector_id(),
                                                                        .name = asked.name(),
                                                                        .hostname = asked.hostname(),
                                                                        .address = asked.address(),

@@ -42,7 +42,7 @@ std::string BinaryDir() {
 
 class Campaign : public ::testing::Test {
  protected:
-  Campaign() : suite_({.env = {{"INGEST_HELLOS_PER_MINUTE", "0"}}}) {}
+  Campaign() : suite_({.env = {{"INGEST_HELLOS_PER_MINUTE", "0"}, {"INGEST_WINDOW", "1"}}}) {}
 
   void SetUp() override {
     auto server = testing::TempPostgres::Start({});
@@ -187,6 +187,8 @@ TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
       << First() << " + " << Stored() << " of " << done << "\n"
       << Logs();
   EXPECT_EQ(Number("SELECT count(*) FROM metrics.quarantine"), 0);
+  // What the killed ones had not sent came later.
+  EXPECT_TRUE(testing::WaitUntil([&] { return Number("SELECT count(*) FROM metrics.superseded") > 0; }, kPatience));
   std::printf("%ld kills: %ld rows counted, %ld stored, slowest takeover %.1f s, %ld frames superseded\n",
               static_cast<long>(kills), static_cast<long>(done), static_cast<long>(First() + Stored()),
               absl::ToDoubleSeconds(slowest),
