@@ -313,18 +313,16 @@ TEST_F(IngestServiceTest, FloodOfHellosLeavesNothingAndHoldsNobodyUp) {
     flood.push_back(std::make_unique<CollectorCall>(harness.channel(), CollectorToken("flood")));
     flood.back()->Write(request);
   }
-  int refused = 0;
-  for (auto& call : flood) {
-    call->Cancel();
-    refused += call->Finish().error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ? 1 : 0;
-  }
+  for (auto& call : flood) call->Cancel();
+  flood.clear();
   BatchMaker maker("c1", 1'000'000);
   CollectorCall call(harness.channel(), CollectorToken("c1"));
   ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
   ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
   EXPECT_TRUE(call.AwaitAck(maker.stream_id(), 1));
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.ingest_watermark"), 1);
-  EXPECT_GT(refused, 0);
+  // A minute's allowance at most, with what is given anew meanwhile.
+  EXPECT_LT(db_.Number("SELECT coalesce(max(session), 0) FROM metrics.collector WHERE collector_id = 'flood'"), 100);
 }
 
 // Streams that a collector names no more are forgotten once there are very many.

@@ -324,7 +324,7 @@ class StreamSessionTest : public ::testing::Test {
   FakeWriter::Control control_;
   AppliedCatalog catalog_{&store_};
   SourceDirectory sources_{&store_, nullptr};
-  BatchPreparer preparer_{{}, &catalog_, &sources_, clock::Clock::Real()};
+  BatchPreparer preparer_{{}, &catalog_, &sources_, &store_, clock::Clock::Real()};
   FlowBudget budget_{10'000, int64_t{1} << 30};
   SessionRegistry registry_;
   token::RevocationSet revocations_;

@@ -181,7 +181,8 @@ absl::StatusOr<Standing> ReportOne(pg::Transaction& transaction, const std::stri
     }
   }
   // A source that was made by this report has nothing before its first epoch.
-  const bool fresh = source->owner == collector_id && source->owned_since == now && source->owner_epoch == 1;
+  const bool fresh =
+      source->owner == collector_id && absl::ToUnixMicros(source->owned_since) == now_us && source->owner_epoch == 1;
   Decision decision = Decide(*source, collector_id, report, watcher, now);
   if (fresh && decision.kind == Standing::kOwner && report.held_id.empty()) decision.owner_epoch = 1;
   Standing standing{decision.kind, "", decision.owner_epoch, source->owner, decision.message};
