@@ -230,6 +230,8 @@ class ContentMeter {
         values.AddRowFlags();
       } else if (field.number == ingest_v1::Frame::kColumnsFieldNumber) {
         values.AddColumn(field.bytes);
+      } else if (field.number == ingest_v1::Frame::kRunFieldNumber) {
+        if (absl::Status status = Flat(field.bytes); !status.ok()) return status;
       }
     }
     if (row_count > static_cast<uint64_t>(kMaxFrameRows)) return Over("rows in a frame", kMaxFrameRows);

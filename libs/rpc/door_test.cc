@@ -415,7 +415,7 @@ TEST(Streamed, CallsThatTheServiceEndsFirstLeaveNothing) {
           grpc::ClientContext context;
           const auto stream = stub->StreamBatches(&context);
           Streams::Request request;
-          request.mutable_hello()->set_session(i);
+          request.mutable_hello()->set_config_version(static_cast<int32_t>(i));
           stream->Write(request);
           if (cancel) context.TryCancel();
           stream->WritesDone();

@@ -43,6 +43,7 @@ void Fill(const RegistrationSecretRecord& secret, v1::RegistrationSecret* out) {
   out->set_total_registrations(secret.total_registrations);
   out->set_collector_id(secret.collector_id);
   out->set_for_many(secret.for_many);
+  out->set_group(secret.group);
   if (secret.last_used_at.has_value()) SetTimestamp(*secret.last_used_at, out->mutable_last_used_at());
 }
 
@@ -240,7 +241,7 @@ grpc::ServerUnaryReactor* AuthServiceImpl::CreateRegistrationSecret(grpc::Callba
         if (req.has_expires_at()) expires_at = FromTimestamp(req.expires_at());
         PGA_ASSIGN_OR_RETURN(const CollectorAccess::CreatedSecret created,
                              access_->CreateSecret(CallerOf(call), req.name(), req.description(), expires_at,
-                                                   req.collector_id(), req.for_many()));
+                                                   req.collector_id(), req.for_many(), req.group()));
         resp.set_id(created.record.id);
         resp.set_name(created.record.name);
         resp.set_secret_value(created.value);

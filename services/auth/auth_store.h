@@ -97,6 +97,8 @@ struct RegistrationSecretRecord {
   // The one collector that it registers; empty = that of its first use, or for many.
   std::string collector_id;
   bool for_many = false;
+  // Group of the sources that its collectors watch.
+  std::string group = "default";
   std::optional<absl::Time> last_used_at;
 };
 
@@ -132,6 +134,7 @@ enum class SecretVerdict { kAccepted, kUnknown, kExpired, kOther, kTaken };
 struct SecretUseOutcome {
   SecretVerdict verdict = SecretVerdict::kUnknown;
   std::string secret_id;
+  std::string group = "default";
 };
 
 struct CollectorCredential {

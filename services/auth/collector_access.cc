@@ -50,7 +50,7 @@ CollectorAccess::CollectorAccess(AuthStore* store, Refusals* refusals, const Tok
 
 absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(
     const Caller& caller, const std::string& name, const std::string& description, std::optional<absl::Time> expires_at,
-    const std::string& collector_id, bool for_many) {
+    const std::string& collector_id, bool for_many, const std::string& group) {
   PGA_RETURN_IF_ERROR(ValidateLabel(name, "name"));
   PGA_RETURN_IF_ERROR(CheckDescription(description));
   const absl::Time now = clock_->Now();
@@ -59,6 +59,10 @@ absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(
   }
   if (!collector_id.empty() && (for_many || !token::IsCollectorId(collector_id))) {
     return absl::InvalidArgumentError("collector_id must be the id of one collector, without for_many");
+  }
+  // The same characters as a collector's id.
+  if (!group.empty() && !token::IsCollectorId(group)) {
+    return absl::InvalidArgumentError("group must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
   }
   CreatedSecret created;
   created.record.collector_id = collector_id;
@@ -69,6 +73,7 @@ absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(
   created.record.created_at = now;
   created.record.updated_at = now;
   created.record.expires_at = expires_at;
+  if (!group.empty()) created.record.group = group;
   if (caller.principal.user_id > 0) created.record.created_by = caller.principal.user_id;
   PGA_ASSIGN_OR_RETURN(
       created.record,
@@ -101,10 +106,10 @@ absl::Status CollectorAccess::DeleteSecret(const Caller& caller, const std::stri
                               caller.deadline);
 }
 
-absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, const std::string& secret,
-                                                       const std::string& collector_id,
-                                                       const std::string& collector_name,
-                                                       const std::string& peer_address, bool replaces) {
+absl::StatusOr<SecretUseOutcome> CollectorAccess::UseSecret(const Caller& caller, const std::string& secret,
+                                                            const std::string& collector_id,
+                                                            const std::string& collector_name,
+                                                            const std::string& peer_address, bool replaces) {
   const absl::Status refused =
       status::WithReason(absl::UnauthenticatedError("Invalid registration secret"), "REGISTRATION_SECRET_INVALID");
   if (secret.empty() || secret.size() > kMaxSecretBytes) return refused;
@@ -118,7 +123,7 @@ absl::StatusOr<std::string> CollectorAccess::UseSecret(const Caller& caller, con
   PGA_ASSIGN_OR_RETURN(
       const SecretUseOutcome outcome,
       store_->UseSecret(use, SecretsEqual(secret, registration_secret_), clock_->Now(), caller.deadline));
-  if (outcome.verdict == SecretVerdict::kAccepted) return outcome.secret_id;
+  if (outcome.verdict == SecretVerdict::kAccepted) return outcome;
   if (outcome.verdict == SecretVerdict::kTaken) {
     return status::WithReason(absl::AlreadyExistsError(absl::StrCat(
                                   "collector ", collector_id,

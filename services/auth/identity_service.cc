@@ -135,10 +135,11 @@ grpc::ServerUnaryReactor* IdentityServiceImpl::UseRegistrationSecret(grpc::Callb
       context, request, response,
       [this](rpc::CallContext& call, const v1::UseRegistrationSecretRequest& req,
              v1::UseRegistrationSecretResponse& resp) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const std::string id,
+        PGA_ASSIGN_OR_RETURN(const SecretUseOutcome used,
                              parts_.access->UseSecret(CallerOf(call), req.secret(), req.collector_id(),
                                                       req.collector_name(), req.peer_address(), req.replaces()));
-        resp.set_secret_id(id);
+        resp.set_secret_id(used.secret_id);
+        resp.set_group(used.group);
         return absl::OkStatus();
       });
 }

@@ -94,7 +94,7 @@ constexpr char kRevokedSince[] =
 constexpr char kSecretColumns[] =
     "s.id, s.name, s.description, s.active, s.created_by, u.username, pganalytics.micros(s.created_at), "
     "pganalytics.micros(s.updated_at), pganalytics.micros(s.expires_at), s.total_registrations, "
-    "pganalytics.micros(s.last_used_at), s.collector_id, s.for_many";
+    "pganalytics.micros(s.last_used_at), s.collector_id, s.for_many, s.source_group";
 constexpr char kSecretFrom[] =
     " FROM pganalytics.registration_secrets s LEFT JOIN pganalytics.users u ON u.id = s.created_by ";
 
@@ -141,6 +141,7 @@ RegistrationSecretRecord ReadSecret(const pg::Row& row) {
   secret.last_used_at = OptTime(row, 10);
   secret.collector_id = std::string(row.Text(11));
   secret.for_many = row.Bool(12);
+  secret.group = std::string(row.Text(13));
   return secret;
 }
 
@@ -498,11 +499,13 @@ absl::StatusOr<RegistrationSecretRecord> PgAuthStore::CreateSecret(const Registr
   const absl::Status status = pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(
         const pg::Result result,
-        tx.Exec("INSERT INTO pganalytics.registration_secrets (name, secret_hash, description, created_by, created_at, "
-                "updated_at, expires_at, collector_id, collector_named, for_many) VALUES ($1, $2, $3, $4, "
-                "pganalytics.at($5), pganalytics.at($5), pganalytics.at($6), $7, $7 <> '', $8::bool) RETURNING id",
-                {secret.name, pg::Bytes{std::string(secret_hash)}, secret.description, secret.created_by,
-                 Micros(secret.created_at), OptMicros(secret.expires_at), secret.collector_id, secret.for_many}));
+        tx.Exec(
+            "INSERT INTO pganalytics.registration_secrets (name, secret_hash, description, created_by, created_at, "
+            "updated_at, expires_at, collector_id, collector_named, for_many, source_group) VALUES ($1, $2, $3, $4, "
+            "pganalytics.at($5), pganalytics.at($5), pganalytics.at($6), $7, $7 <> '', $8::bool, $9) RETURNING id",
+            {secret.name, pg::Bytes{std::string(secret_hash)}, secret.description, secret.created_by,
+             Micros(secret.created_at), OptMicros(secret.expires_at), secret.collector_id, secret.for_many,
+             secret.group}));
     created.id = std::string(result[0].Text(0));
     audit.resource_id = created.id;
     return WriteAudit(tx, audit);
@@ -581,11 +584,12 @@ absl::StatusOr<SecretUseOutcome> PgAuthStore::UseSecret(const SecretUse& use, bo
                 "collector_id = CASE WHEN for_many THEN '' ELSE $3 END "
                 "WHERE secret_hash = $1 AND active AND (expires_at IS NULL OR expires_at > pganalytics.at($2)) "
                 "AND (for_many OR collector_id IN ('', $3)) "
-                "AND (NOT $4::bool OR (collector_named AND collector_id = $3)) RETURNING id",
+                "AND (NOT $4::bool OR (collector_named AND collector_id = $3)) RETURNING id, source_group",
                 {pg::Bytes{use.secret_hash}, Micros(now), use.collector_id, use.replaces}));
     if (!found.empty()) {
       outcome.verdict = SecretVerdict::kAccepted;
       outcome.secret_id = std::string(found[0].Text(0));
+      outcome.group = std::string(found[0].Text(1));
     } else if (accept_anyway) {
       outcome.verdict = use.replaces ? SecretVerdict::kTaken : SecretVerdict::kAccepted;
     } else {

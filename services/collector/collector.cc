@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -13,11 +14,14 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <sstream>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "libs/catalog/catalog.h"
 #include "libs/catalog/metric.h"
@@ -33,6 +37,8 @@
 #include "services/collector/host_runner.h"
 #include "services/collector/ingest_client.h"
 #include "services/collector/outbox.h"
+#include "services/collector/ownership.h"
+#include "services/collector/ownership_client.h"
 #include "services/collector/source_runner.h"
 #include "services/collector/spool.h"
 #include "services/collector/spool_writer.h"
@@ -122,6 +128,8 @@ class Collector::Impl {
       asio::post(loop_, [this, done, up_to_us] {
         trackers_->DropUpTo(up_to_us);
         outbox_->Flush();
+        // What is stored goes on in a later epoch.
+        forget_grants_ = true;
         done->Notify();
       });
       if (done->WaitForNotificationWithTimeout(kLoopPatience)) return absl::OkStatus();
@@ -138,6 +146,18 @@ class Collector::Impl {
       runners_.push_back(std::make_unique<SourceRunner>(source, &context_));
     }
     if (config_.host_metrics) host_ = std::make_unique<HostRunner>(&context_, config_.collector_name);
+    for (auto& runner : runners_) watched_.push_back(runner.get());
+    if (host_ != nullptr) watched_.push_back(host_.get());
+    // Without its baselines nothing of an epoch can be continued.
+    if (recovered.baselines_lost == 0) grants_ = grant_file_.Load();
+    for (OwnedByGrant* source : watched_) {
+      if (const auto found = grants_.find(source->name()); found != grants_.end()) source->TakeGrant(found->second);
+    }
+    ownership_ = std::make_unique<OwnershipClient>(
+        client_.get(),
+        [this](OwnershipClient::Request* request) { return OnLoop([&] { GatherReport(false, request); }); },
+        [this](const OwnershipClient::Response& response) { (void)OnLoop([&] { TakeStandings(response); }); });
+    context_.on_state = [this] { ownership_->Wake(); };
     MakeGauges();
     if (!config_.metrics_listen.empty()) {
       auto exposer = metrics::Exposer::Start(config_.metrics_listen, metrics_);
@@ -166,6 +186,7 @@ class Collector::Impl {
              {"interval_s", interval_},
              {"metrics_port", exposer_ == nullptr ? 0 : exposer_->port()}});
     client_->Start();
+    ownership_->Start();
     for (auto& runner : runners_) runner->Start();
     if (host_ != nullptr) host_->Start();
     signal_.assign(exec::ShutdownSignal::fd());
@@ -315,6 +336,85 @@ class Collector::Impl {
     });
   }
 
+  // Runs on the event loop and waits for it. Not from the loop.
+  absl::Status OnLoop(std::function<void()> work) {
+    auto done = std::make_shared<absl::Notification>();
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    auto mutex = std::make_shared<absl::Mutex>();
+    asio::post(loop_, [done, cancelled, mutex, &work] {
+      absl::MutexLock lock(mutex.get());
+      if (!*cancelled) work();
+      done->Notify();
+    });
+    const clock::SteadyTime until = clock::SteadyNow() + kLoopPatience;
+    while (clock::SteadyNow() < until && !loop_.stopped()) {
+      if (done->WaitForNotificationWithTimeout(absl::Milliseconds(50))) return absl::OkStatus();
+    }
+    absl::MutexLock lock(mutex.get());
+    *cancelled = true;
+    return absl::UnavailableError("the event loop is busy or has ended");
+  }
+
+  void GatherReport(bool release, OwnershipClient::Request* request) {
+    request->set_interval_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(interval_)));
+    for (const OwnedByGrant* source : watched_) {
+      if (release && !source->grant().owned) continue;
+      registrypb::SourceReport report;
+      if (!source->Describe(&report)) continue;
+      report.set_name(source->name());
+      report.set_release(release);
+      if (const auto held = grants_.find(source->name()); held != grants_.end() && !forget_grants_) {
+        report.set_source_id(held->second.source_id);
+        report.set_owner_epoch(held->second.owner_epoch);
+      }
+      *request->add_sources() = std::move(report);
+    }
+    if (!release) forget_grants_ = false;
+  }
+
+  void TakeStandings(const OwnershipClient::Response& response) {
+    for (const registrypb::SourceStanding& standing : response.sources()) {
+      Note(standing);
+      for (OwnedByGrant* source : watched_) {
+        if (source->name() != standing.name()) continue;
+        if (standing.standing() != registrypb::STANDING_OWNER) {
+          Grant grant = source->grant();
+          grant.owned = false;
+          source->TakeGrant(grant);
+          continue;
+        }
+        const Grant grant{standing.source_id(), standing.owner_epoch(), true};
+        const auto [place, made] = grants_.try_emplace(source->name());
+        if (place->second != grant) {
+          place->second = grant;
+          // Before the first reading under it: frames of an epoch that the disk forgot could not be continued.
+          if (const absl::Status stored = grant_file_.Store(grants_); !stored.ok()) {
+            PGA_LOG(warn, "what this collector owns could not be written", {{"reason", stored}});
+            if (made) grants_.erase(place);
+            continue;
+          }
+        }
+        source->TakeGrant(grant);
+      }
+    }
+  }
+
+  // Says what became of a source, once.
+  void Note(const registrypb::SourceStanding& standing) {
+    std::string said = absl::StrCat(static_cast<int>(standing.standing()), standing.owner(), standing.message());
+    std::string& before = standings_[standing.name()];
+    if (before == said) return;
+    before = std::move(said);
+    if (standing.standing() == registrypb::STANDING_OWNER) {
+      PGA_LOG(info, "source owned", {{"source", standing.name()}, {"owner_epoch", standing.owner_epoch()}});
+    } else if (standing.standing() == registrypb::STANDING_STANDBY) {
+      PGA_LOG(info, "another collector owns the source; this one waits",
+              {{"source", standing.name()}, {"owner", standing.owner()}});
+    } else {
+      PGA_LOG(warn, "the source is refused", {{"source", standing.name()}, {"reason", standing.message()}});
+    }
+  }
+
   void BeginShutdown() {
     PGA_LOG(info, "shutting down", {{"signal", exec::ShutdownSignal::signal()}});
     deadline_ = clock::SteadyNow() + config_.shutdown_timeout;
@@ -340,6 +440,10 @@ class Collector::Impl {
     while (client_->connected() && clock::SteadyNow() < until && spool_->stats().pending_batches > 0) {
       clock::SleepFor(absl::Milliseconds(20));
     }
+    // What was delivered is stored; whoever waits may go on from it.
+    OwnershipClient::Request release;
+    GatherReport(true, &release);
+    ownership_->Stop(release);
     client_->Stop();
     writer_->Stop();
     const SpoolStats stats = spool_->stats();
@@ -389,6 +493,15 @@ class Collector::Impl {
   std::vector<std::unique_ptr<SourceRunner>> runners_;
   std::unique_ptr<HostRunner> host_;
   std::unique_ptr<IngestClient> client_;
+  // All runners.
+  std::vector<OwnedByGrant*> watched_;
+  GrantFile grant_file_{config_.state_dir};
+  // What registry granted last, by name.
+  std::map<std::string, Grant> grants_;
+  // The next report holds nothing, so that all sources get later epochs.
+  bool forget_grants_ = false;
+  std::map<std::string, std::string> standings_;
+  std::unique_ptr<OwnershipClient> ownership_;
   std::unique_ptr<metrics::Exposer> exposer_;
   std::unique_ptr<rpc::Server> health_;
 };

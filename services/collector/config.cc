@@ -99,13 +99,11 @@ absl::Status ReadSource(const std::string& file, const YAML::Node& node, SourceC
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->sslrootcert));
     } else if (key == "exclude_databases") {
       PGA_RETURN_IF_ERROR(ReadList(file, value, key, &source->exclude_databases));
-    } else if (key == "owner_epoch") {
-      PGA_RETURN_IF_ERROR(ReadInt(file, value, key, 0, int64_t{1} << 53, &source->owner_epoch));
     } else {
       return AtLine(file, pair.first,
                     absl::StrCat("unknown key ", key,
                                  "; known: name, host, port, user, password, password_file, databases, sslmode, "
-                                 "sslrootcert, exclude_databases, owner_epoch"));
+                                 "sslrootcert, exclude_databases"));
     }
   }
   return absl::OkStatus();
@@ -202,8 +200,6 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                 "PEM file of the CA that signed the server's certificate");
   loader.List(&source.exclude_databases, "POSTGRES_EXCLUDE_DATABASES", "postgres-exclude-databases", "",
               "databases that * leaves out");
-  loader.Int(&source.owner_epoch, "SOURCE_OWNER_EPOCH", "source-owner-epoch", int64_t{0},
-             "raise it when a source moves to another collector", "", int64_t{0}, int64_t{1} << 53);
 }
 
 absl::Status ApplyYaml(std::string_view text, const std::string& file, CollectorConfig* config) {

@@ -35,8 +35,6 @@ struct SourceConfig {
   std::vector<std::string> exclude_databases;
   std::string sslmode = "prefer";
   std::string sslrootcert;
-  // Grows when the source moves to another collector.
-  int64_t owner_epoch = 0;
 };
 
 struct CollectorConfig {

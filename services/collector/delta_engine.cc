@@ -13,7 +13,7 @@
 namespace pga::collector {
 namespace {
 
-constexpr uint8_t kFormat = 2;
+constexpr uint8_t kFormat = 3;
 // Null masks are 64 bits wide.
 constexpr size_t kMaxCounters = 64;
 constexpr int64_t kDayUs = int64_t{24} * 3600 * 1000000;
@@ -104,9 +104,11 @@ uint64_t OthersHash(const Reading& reading, size_t row) {
 
 // Absolute values: every row as it was read.
 absl::Status BuildFull(const Reading& reading, int64_t start_us, int64_t at_us, ingestpb::FrameKind kind,
-                       const frame::PartLimits& limits, std::vector<ingestpb::Frame>* frames) {
+                       const ingestpb::CounterRun* run, const frame::PartLimits& limits,
+                       std::vector<ingestpb::Frame>* frames) {
   ingestpb::Frame frame;
   frame::FrameBuilder builder(reading.shape().metric(), &frame, static_cast<int>(reading.rows()));
+  if (run != nullptr) *frame.mutable_run() = *run;
   for (size_t row = 0; row < reading.rows(); ++row) {
     for (int column = 0; column < reading.shape().columns(); ++column) CopyCell(reading, row, column, &builder);
     builder.EndRow(RowFlags(reading, row));
@@ -115,6 +117,19 @@ absl::Status BuildFull(const Reading& reading, int64_t start_us, int64_t at_us, 
   frame.set_collected_at_us(at_us);
   frame.set_interval_start_us(start_us);
   return builder.FinishInParts(limits, frames);
+}
+
+ingestpb::CounterRun RunOf(const Observation& observation, bool opening) {
+  ingestpb::CounterRun run;
+  run.set_system_identifier(observation.epoch.system_identifier);
+  run.set_timeline(observation.epoch.timeline);
+  run.set_checkpointer_start_us(observation.epoch.checkpointer_start_us);
+  run.set_statistics_reset_us(observation.epoch.statistics_reset_us);
+  run.set_partial(observation.epoch.partial);
+  run.set_view_reset_us(observation.view_reset_us);
+  run.set_evictions(observation.evictions);
+  run.set_opening(opening);
+  return run;
 }
 
 // Whether today's key frame is still to be taken, and now.
@@ -232,6 +247,7 @@ void PutObservation(std::string* out, const Observation& o) {
   PutSigned(out, o.epoch.partial ? 1 : 0);
   PutSigned(out, o.view_reset_us);
   PutSigned(out, o.evictions);
+  PutSigned(out, o.owner_epoch);
 }
 
 bool GetObservation(ByteReader* in, Observation* o) {
@@ -239,7 +255,7 @@ bool GetObservation(ByteReader* in, Observation* o) {
   const bool whole = in->GetSigned(&o->collected_at_us) && in->GetSigned(&o->epoch.system_identifier) &&
                      in->GetSigned(&o->epoch.timeline) && in->GetSigned(&o->epoch.checkpointer_start_us) &&
                      in->GetSigned(&o->epoch.statistics_reset_us) && in->GetSigned(&partial) &&
-                     in->GetSigned(&o->view_reset_us) && in->GetSigned(&o->evictions);
+                     in->GetSigned(&o->view_reset_us) && in->GetSigned(&o->evictions) && in->GetSigned(&o->owner_epoch);
   o->epoch.partial = partial != 0;
   return whole;
 }
@@ -474,8 +490,9 @@ class Comparison {
         places_(MapCounters(shape_, before)) {
     since_us_ = before_ == nullptr ? observation_.collected_at_us : TimeOf(*before_);
     went_back_us_ = before_ == nullptr ? 0 : since_us_ - observation_.collected_at_us;
-    continues_ = before_ != nullptr && Continues(before_->observation().epoch, observation_.epoch) &&
-                 went_back_us_ <= kClockPatienceUs;
+    owned_ = before_ != nullptr && before_->observation().owner_epoch == observation_.owner_epoch;
+    continues_ =
+        owned_ && Continues(before_->observation().epoch, observation_.epoch) && went_back_us_ <= kClockPatienceUs;
     evicting_ = continues_ && (before_->observation().evictions != observation_.evictions || observation_.evicting);
     // A time that appears comes with an upgraded extension, not with a reset.
     view_reset_ = continues_ && before_->observation().view_reset_us != 0 && observation_.view_reset_us != 0 &&
@@ -506,8 +523,8 @@ class Comparison {
   absl::Status RunWithoutCounters(bool due, Step* step) {
     PGA_RETURN_IF_ERROR(MakeNext(due, step));
     if (due || !shape_.skip_unchanged()) {
-      return BuildFull(reading_, SpeaksFrom(), observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, options_.parts,
-                       &step->frames);
+      return BuildFull(reading_, SpeaksFrom(), observation_.collected_at_us, ingestpb::FRAME_KIND_DELTA, nullptr,
+                       options_.parts, &step->frames);
     }
     return BuildChanges(*step->next, SpeaksFrom(), &step->frames);
   }
@@ -543,7 +560,9 @@ class Comparison {
     if (due || resets_ > evicted_rows_ || eviction_due) {
       if (!due) PGA_RETURN_IF_ERROR(MakeNext(true, step));  // the same rows, with the time of the key frame
       const int64_t now = observation_.collected_at_us;
-      PGA_RETURN_IF_ERROR(BuildFull(reading_, now, now, ingestpb::FRAME_KIND_KEYFRAME, options_.parts, &step->frames));
+      const ingestpb::CounterRun run = RunOf(observation_, /*opening=*/!owned_);
+      PGA_RETURN_IF_ERROR(
+          BuildFull(reading_, now, now, ingestpb::FRAME_KIND_KEYFRAME, &run, options_.parts, &step->frames));
     }
     return absl::OkStatus();
   }
@@ -737,6 +756,8 @@ class Comparison {
   const DeltaOptions& options_;
   Observation observation_;
   std::vector<int> places_;
+  // The baseline is of the same ownership epoch.
+  bool owned_ = false;
   bool continues_ = false;
   bool evicting_ = false;
   bool view_reset_ = false;

@@ -4,7 +4,9 @@
 // the sum of all deltas telescopes exactly whatever is lost on the way.
 //
 // What can be trusted, in this order:
-//   no baseline, or another epoch (other server, other timeline, statistics not continued over a restart)
+//   no baseline, or one of another ownership epoch
+//                                    -> key frame only, marked as opening: ingest knows what is stored of others
+//   another epoch (other server, other timeline, statistics not continued over a restart)
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
 //   a counter went backwards         -> a reset that the view cannot show: unknown; the reading itself, marked
@@ -65,6 +67,8 @@ struct Observation {
   // within it. 0 = not known: it means nothing after a restart of the process and is not stored.
   int64_t boot_nanos = 0;
   Epoch epoch;
+  // Ownership epoch of the source, as registry granted it: another one begins with a key frame.
+  int64_t owner_epoch = 0;
   // Reset of the whole view, where it has one (pg_stat_statements_info.stats_reset); 0 = none or not known.
   int64_t view_reset_us = 0;
   // Entries thrown out for lack of room so far (pg_stat_statements_info.dealloc); 0 where not known.

@@ -18,9 +18,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "libs/frame/uuid.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
+#include "services/collector/bytes.h"
 
 namespace pga::collector {
 namespace {
@@ -183,7 +183,8 @@ struct FilesystemAnswers {
 HostRunner::HostRunner(RunnerContext* context, std::string host_name)
     : context_(context),
       name_(absl::StrCat("host:", host_name)),
-      source_id_(frame::SourceUuid(context->collector_id, name_)),
+      host_(std::move(host_name)),
+      since_us_(absl::ToUnixMicros(context->clock->Now())),
       schedule_(0, 1, ""),
       timer_(*context->loop),
       filesystems_(std::make_shared<FilesystemProbe>()),
@@ -226,8 +227,35 @@ void HostRunner::Reconfigure() {
   timer_.cancel();
 }
 
+bool HostRunner::Describe(registrypb::SourceReport* report) const {
+  report->set_kind(registrypb::SOURCE_KIND_HOST);
+  // The same for every collector on the host; a machine without an id tells nothing.
+  const std::string machine = Slurp("/etc/machine-id");
+  if (!machine.empty()) report->set_identifier(static_cast<int64_t>(StableHash(machine) >> 1));
+  report->set_address(host_);
+  report->set_up(true);
+  report->set_since_us(since_us_);
+  for (const auto& [what, trouble] : troubles_) {
+    registrypb::NotCollected* const missing = report->add_not_collected();
+    missing->set_what(what);
+    missing->set_reason(std::string(trouble.status.message()));
+    missing->set_since_us(trouble.since_us);
+  }
+  return true;
+}
+
+void HostRunner::TakeGrant(const Grant& grant) {
+  if (grant == grant_) return;
+  grant_ = grant;
+  if (!grant.owned) return;
+  for (size_t i = 0; i < tasks_.size(); ++i) {
+    schedule_.RetryAt(static_cast<int>(i), context_->clock->BoottimeNanos());
+  }
+  timer_.cancel();
+}
+
 absl::Status HostRunner::Publish(const Reading& reading, int item) {
-  const std::string tracker_key = TrackerKey(source_id_, 0, reading.shape().name());
+  const std::string tracker_key = TrackerKey(grant_.source_id, 0, reading.shape().name());
   Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
   Observation observation;
@@ -235,13 +263,15 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   observation.boot_nanos = context_->clock->BoottimeNanos();
   // A boot is the epoch of a host's counters.
   observation.epoch = {1, 1, BootNumber(), 0};
+  observation.owner_epoch = grant_.owner_epoch;
   PGA_ASSIGN_OR_RETURN(Step step,
                        Advance(tracker.baseline.get(), reading, observation,
                                OptionsOf(reading.shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
   Outbox::Parcel parcel;
-  parcel.source.set_source_id(source_id_);
+  parcel.source.set_source_id(grant_.source_id);
   parcel.source.set_name(name_);
-  for (ingestpb::Frame& frame : step.frames) frame.set_source_id(source_id_);
+  parcel.source.set_owner_epoch(grant_.owner_epoch);
+  for (ingestpb::Frame& frame : step.frames) frame.set_source_id(grant_.source_id);
   parcel.frames = std::move(step.frames);
   parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
   parcel.done = [this, tracker_key, next = step.next, item, generation = generation_,
@@ -328,15 +358,15 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
 asio::awaitable<void> HostRunner::Run() {
   while (!stopping_) {
     const int64_t wait = schedule_.NextDue() - context_->clock->BoottimeNanos();
-    if (wait > 0) {
-      timer_.expires_after(std::chrono::nanoseconds(std::min(wait, kSecondNs)));
+    if (wait > 0 || !grant_.owned) {
+      timer_.expires_after(std::chrono::nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       continue;
     }
     const int generation = generation_;
     const std::vector<int> due = schedule_.TakeDue(context_->clock->BoottimeNanos());
     for (const int item : due) {
-      if (stopping_ || generation != generation_) break;
+      if (stopping_ || generation != generation_ || !grant_.owned) break;
       const std::shared_ptr<Task> task = tasks_[static_cast<size_t>(item)];
       task->reading->Clear();
       absl::Status status;
@@ -349,8 +379,10 @@ asio::awaitable<void> HostRunner::Run() {
       } else {
         continue;
       }
+      if (status.ok() && !grant_.owned) break;
       if (status.ok()) status = Publish(*task->reading, item);
-      if (!status.ok() && troubles_.insert(task->metric->name()).second) {
+      if (!status.ok() &&
+          troubles_.emplace(task->metric->name(), Trouble{status, absl::ToUnixMicros(context_->clock->Now())}).second) {
         PGA_LOG(warn, "not collected", {{"source", name_}, {"what", task->metric->name()}, {"reason", status}});
       }
       if (status.ok()) troubles_.erase(task->metric->name());

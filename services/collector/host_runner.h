@@ -4,14 +4,15 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "services/collector/delta_engine.h"
 #include "services/collector/lane.h"
+#include "services/collector/ownership.h"
 #include "services/collector/reading.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
@@ -31,16 +32,21 @@ struct Mount {
 // Mounts of real filesystems in /proc/self/mounts; every device once.
 std::vector<Mount> ParseMounts(std::string_view mounts);
 
-class HostRunner {
+class HostRunner final : public OwnedByGrant {
  public:
   HostRunner(RunnerContext* context, std::string host_name);
-  ~HostRunner();
+  ~HostRunner() override;
   HostRunner(const HostRunner&) = delete;
   HostRunner& operator=(const HostRunner&) = delete;
 
   void Start();
   void Stop();
   void Reconfigure();
+
+  const std::string& name() const override { return name_; }
+  const Grant& grant() const override { return grant_; }
+  bool Describe(registrypb::SourceReport* report) const override;
+  void TakeGrant(const Grant& grant) override;
 
  private:
   struct Task {
@@ -57,7 +63,9 @@ class HostRunner {
 
   RunnerContext* const context_;
   const std::string name_;
-  const std::string source_id_;
+  const std::string host_;
+  const int64_t since_us_;
+  Grant grant_;
   bool stopping_ = false;
   int generation_ = 0;
   std::vector<std::shared_ptr<Task>> tasks_;
@@ -65,7 +73,11 @@ class HostRunner {
   boost::asio::steady_timer timer_;
   // Shared with threads that may hang in statvfs.
   std::shared_ptr<FilesystemProbe> filesystems_;
-  std::set<std::string> troubles_;
+  struct Trouble {
+    absl::Status status;
+    int64_t since_us = 0;
+  };
+  std::map<std::string, Trouble> troubles_;
   Lane lane_;
 };
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <fstream>
 #include <optional>
 #include <set>
 #include <utility>
@@ -23,7 +22,6 @@
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
-#include "services/collector/durable_file.h"
 #include "services/collector/failpoints.h"
 
 namespace pga::collector {
@@ -210,18 +208,9 @@ bool IngestClient::WaitFor(absl::Duration duration) {
   return !stopping_;
 }
 
-int64_t IngestClient::NextSession() {
-  const std::string path = options_.state_dir + "/session";
-  if (session_ == 0) {
-    std::ifstream in(path);
-    in >> session_;
-  }
-  // Grows over restarts even when the clock was set back in between.
-  session_ = std::max(absl::ToUnixMicros(clock::WallNow()), session_ + 1);
-  if (absl::Status status = WritePrivateFile(path, absl::StrCat(session_, "\n")); !status.ok()) {
-    PGA_LOG(debug, "the session number could not be stored", {{"reason", status}});
-  }
-  return session_;
+IngestClient::Access IngestClient::access() const {
+  absl::MutexLock lock(&mutex_);
+  return access_;
 }
 
 void IngestClient::Run() {
@@ -238,7 +227,13 @@ void IngestClient::Run() {
     }
     const clock::SteadyTime began = clock::SteadyNow();
     absl::Status status = Connect();
-    if (status.ok()) status = Stream();
+    if (status.ok()) {
+      {
+        absl::MutexLock lock(&mutex_);
+        access_ = {channel_, credentials_.token()};
+      }
+      status = Stream();
+    }
     up_.Set(0);
     const bool was_connected = connected_.exchange(false);
     if (was_connected) refused_without_certificate_ = 0;
@@ -333,6 +328,10 @@ absl::Status IngestClient::Stream() {
       const absl::Status renewed = credentials_.Renew(channel_, /*token_refused=*/false, canceller_.get());
       if (renewed.ok()) {
         renewals_.Increment();
+        {
+          absl::MutexLock lock(&mutex_);
+          access_.token = credentials_.token();
+        }
         PGA_LOG(info, "credentials renewed", {{"collector_id", options_.collector_id}});
       } else {
         PGA_LOG(warn, "credentials could not be renewed", {{"reason", renewed}});
@@ -382,7 +381,6 @@ absl::Status IngestClient::Greet(Session* session, Streaming* state) {
   hello->set_collector_version(PGA_VERSION);
   hello->set_catalog_version(options_.catalog_version);
   hello->set_config_version(config_version_);
-  hello->set_session(NextSession());
   for (const SpoolStream& stream : spool_->Streams()) {
     if (static_cast<size_t>(hello->streams_size()) == kMaxHelloStreams) break;
     ingestpb::StreamState* item = hello->add_streams();

@@ -79,6 +79,12 @@ class IngestClient {
   void Stop();
 
   bool connected() const { return connected_; }
+  // The connection and the token it is used with; no channel while there is none. Thread-safe.
+  struct Access {
+    std::shared_ptr<grpc::Channel> channel;
+    std::string token;
+  };
+  Access access() const;
 
  private:
   class Session;
@@ -99,7 +105,6 @@ class IngestClient {
   // The next batch to send: live first, then sealed ones, oldest first. NOT_FOUND if there is none.
   absl::StatusOr<ingestpb::Batch> PickNext(Streaming* state);
   bool WaitFor(absl::Duration duration);
-  int64_t NextSession();
 
   const IngestClientOptions options_;
   Spool* const spool_;
@@ -112,13 +117,13 @@ class IngestClient {
   // The next attempt goes with the token alone; how often such an attempt was refused in a row.
   bool leave_out_certificate_ = false;
   int refused_without_certificate_ = 0;
-  int64_t session_ = 0;
   // Streams of which the server holds more than the spool, and how much, that have been dealt with.
   std::map<std::string, int64_t> rolled_back_;
   std::atomic<int32_t> config_version_{0};
   std::atomic<bool> connected_{false};
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  Access access_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool news_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

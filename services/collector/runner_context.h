@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,6 +27,8 @@ struct RunnerContext {
   Trackers* trackers = nullptr;
   metrics::Registry* metrics = nullptr;
   std::string collector_id;
+  // A source's state has changed, so that registry should hear of it. May be empty.
+  std::function<void()> on_state;
   absl::Duration interval;
   absl::Duration activity_interval;
   // Least distance of two readings of statement texts.

@@ -18,6 +18,7 @@
 #include "libs/clock/steady.h"
 #include "libs/frame/batch_codec.h"
 #include "libs/frame/frame_reader.h"
+#include "libs/frame/uuid.h"
 #include "libs/rpc/deadline.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
@@ -70,6 +71,20 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
     server_->Shutdown(rpc::GrpcDeadline(clock::SteadyNow()));
     server_->Wait();
     server_.reset();
+  }
+
+  // Everybody owns what they report.
+  grpc::Status ReportSources(grpc::ServerContext*, const registrypb::ReportSourcesRequest* request,
+                             registrypb::ReportSourcesResponse* response) override {
+    for (const registrypb::SourceReport& report : request->sources()) {
+      registrypb::SourceStanding* const standing = response->add_sources();
+      standing->set_name(report.name());
+      standing->set_standing(registrypb::STANDING_OWNER);
+      standing->set_source_id(frame::SourceUuid("scripted", report.name()));
+      standing->set_owner_epoch(std::max<int64_t>(report.owner_epoch(), 1));
+    }
+    response->set_report_again_ms(500);
+    return grpc::Status::OK;
   }
 
   grpc::Status Enrol(grpc::ServerContext* context, const registrypb::EnrolRequest* request,

@@ -24,6 +24,9 @@ constexpr int64_t kRefusedLoginMostNs = 600 * kSecondNs;
 constexpr int64_t kPasswordLookNs = 5 * kSecondNs;
 // Frames that the spool refused are read again after this, so that collection goes on soon after there is room.
 constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
+// What stands for the server as a whole among the troubles.
+constexpr char kConnection[] = "connection";
+constexpr int kMostNotCollected = 64;
 
 absl::Status RightsMissing(const std::string& user, const SourceSession& session) {
   const std::string login = QuoteIdentifier(user);
@@ -46,7 +49,6 @@ absl::Status RightsMissing(const std::string& user, const SourceSession& session
 SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
     : config_(std::move(config)),
       context_(context),
-      source_id_(frame::SourceUuid(context->collector_id, config_.name)),
       instance_schedule_(0, 1, ""),
       database_schedule_(0, 1, ""),
       activity_schedule_(0, 1, ""),
@@ -58,7 +60,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                  return Publish(std::move(info), reading, observation, 0, std::move(done));
                }),
       redactor_(context->query_text, context->metrics, config_.name),
-      texts_(context, source_id_, &redactor_),
+      texts_(context, &redactor_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
                                                 {{"source", config_.name}})),
@@ -80,9 +82,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
       instance_lane_(context->loop, absl::StrCat("instance of ", config_.name), &lane_failures_),
       database_lane_(context->loop, absl::StrCat("databases of ", config_.name), &lane_failures_),
       activity_lane_(context->loop, absl::StrCat("activity of ", config_.name), &lane_failures_) {
-  info_.set_source_id(source_id_);
   info_.set_name(config_.name);
-  info_.set_owner_epoch(config_.owner_epoch);
   BuildTasks();
 }
 
@@ -143,6 +143,59 @@ void SourceRunner::Reconfigure() {
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
+}
+
+bool SourceRunner::Describe(registrypb::SourceReport* report) const {
+  if (state_since_us_ == 0) return false;
+  report->set_kind(registrypb::SOURCE_KIND_SERVER);
+  report->set_identifier(info_.system_identifier());
+  report->set_server_version_num(info_.server_version_num());
+  report->set_in_recovery(info_.in_recovery());
+  report->set_address(absl::StrCat(config_.host, ":", config_.port));
+  report->set_up(up_now_);
+  report->set_since_us(state_since_us_);
+  const int64_t now_us = absl::ToUnixMicros(context_->clock->Now());
+  const int64_t now_ns = BootNs();
+  for (const auto& [what, trouble] : troubles_.all()) {
+    if (what == kConnection) {
+      report->set_message(std::string(trouble.status.message()));
+      continue;
+    }
+    if (report->not_collected_size() == kMostNotCollected) break;
+    registrypb::NotCollected* const missing = report->add_not_collected();
+    missing->set_what(what);
+    missing->set_reason(std::string(trouble.status.message()));
+    missing->set_database(trouble.database);
+    missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
+  }
+  return true;
+}
+
+void SourceRunner::TakeGrant(const Grant& grant) {
+  if (grant == grant_) return;
+  // What was sampled up to now was sampled under the former grant.
+  if (grant_.owned) sampler_.Flush();
+  const bool begins = grant.owned && grant != grant_;
+  grant_ = grant;
+  info_.set_source_id(grant.source_id);
+  info_.set_owner_epoch(grant.owner_epoch);
+  if (!begins) return;
+  texts_.ForgetSent();
+  // The first readings are not put off to their place in the interval: somebody waits for them.
+  const int64_t now = BootNs();
+  for (size_t i = 0; i < instance_tasks_.size(); ++i) instance_schedule_.RetryAt(static_cast<int>(i), now);
+  for (size_t i = 0; i < database_tasks_.size(); ++i) database_schedule_.RetryAt(static_cast<int>(i), now);
+  instance_timer_.cancel();
+  database_timer_.cancel();
+  activity_timer_.cancel();
+}
+
+void SourceRunner::SetUp(bool up) {
+  up_.Set(up ? 1 : 0);
+  if (state_since_us_ != 0 && up == up_now_) return;
+  up_now_ = up;
+  state_since_us_ = absl::ToUnixMicros(context_->clock->Now());
+  if (context_->on_state) context_->on_state();
 }
 
 void SourceRunner::OnAck(const std::string& stream_id, int64_t last_seq) {
@@ -229,7 +282,11 @@ bool SourceRunner::Rests(const std::string& what, const SourceSession& session) 
 
 absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation,
                                    int64_t scope_id, Outbox::Done done) {
-  const std::string tracker_key = TrackerKey(source_id_, scope_id, reading.shape().name());
+  if (!grant_.owned) return absl::FailedPreconditionError("the source is another collector's");
+  info.set_source_id(grant_.source_id);
+  info.set_owner_epoch(grant_.owner_epoch);
+  observation.owner_epoch = grant_.owner_epoch;
+  const std::string tracker_key = TrackerKey(grant_.source_id, scope_id, reading.shape().name());
   Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
   PGA_ASSIGN_OR_RETURN(Step step,
@@ -239,7 +296,7 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
   Outbox::Parcel parcel;
   parcel.source = std::move(info);
   for (ingestpb::Frame& frame : step.frames) {
-    frame.set_source_id(source_id_);
+    frame.set_source_id(grant_.source_id);
     frame.set_scope_id(scope_id);
     PGA_FRAME_STOP(frame);
   }
@@ -337,15 +394,16 @@ asio::awaitable<absl::Status> SourceRunner::SendTexts(SourceSession* session) {
 asio::awaitable<void> SourceRunner::InstanceLane() {
   retry::Backoff backoff({.initial = absl::Seconds(1), .max = absl::Seconds(60), .multiplier = 2, .jitter = 0.5});
   int refusals = 0;
+  int64_t identified_ns = 0;
   SourceSession session;
   while (!stopping_) {
     if (!session.usable()) {
-      up_.Set(0);
       home_.clear();
       const absl::Status status = co_await OpenHome(&session);
       if (stopping_) co_return;
-      Report("connection", status);
+      Report(kConnection, status);
       if (!status.ok()) {
+        SetUp(false);
         session.connection.reset();
         refusals = IsRefusal(status) ? refusals + 1 : 0;
         co_await Pause(status, backoff.Next(), refusals);
@@ -353,32 +411,42 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       }
       refusals = 0;
       backoff.Reset();
-      up_.Set(1);
       Learnt(session);
       ReportRights(session);
+      SetUp(true);
+      identified_ns = BootNs();
       PGA_LOG(info, "source connected",
               {{"source", config_.name},
                {"server_version", session.connection->server_version()},
                {"standby", session.in_recovery}});
     }
+    if (!grant_.owned) {
+      const int64_t next = identified_ns + absl::ToInt64Nanoseconds(context_->interval);
+      if (BootNs() < next) {
+        co_await Sleep(&instance_timer_, absl::Nanoseconds(std::clamp(next - BootNs(), int64_t{1}, kSecondNs)));
+        continue;
+      }
+    }
     const int64_t wait = instance_schedule_.NextDue() - BootNs();
-    if (wait > 0) {
+    if (wait > 0 && grant_.owned) {
       // Short waits, so that time spent asleep by the host is noticed.
       co_await Sleep(&instance_timer_, absl::Nanoseconds(std::min(wait, kSecondNs)));
       continue;
     }
     absl::Status status = co_await IdentifySession(&session);
     if (!status.ok()) {
-      Report("connection", status);
+      Report(kConnection, status);
       session.connection.reset();
       continue;
     }
+    identified_ns = BootNs();
     Learnt(session);
     ReportRights(session);
+    if (!grant_.owned) continue;
     const std::vector<int> due = instance_schedule_.TakeDue(BootNs());
     const int generation = generation_;
     for (const int item : due) {
-      if (stopping_ || generation != generation_ || session.connection->broken()) break;
+      if (stopping_ || generation != generation_ || session.connection->broken() || !grant_.owned) break;
       const std::shared_ptr<MetricTask> task = instance_tasks_[static_cast<size_t>(item)];
       if (Rests(task->metric->name(), session)) continue;
       status = co_await Collect(&session, task, 0, &instance_schedule_, item);
@@ -391,7 +459,7 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
 asio::awaitable<void> SourceRunner::CollectDatabase(SourceSession* session, std::string name, std::vector<int> due) {
   const int generation = generation_;
   for (const int item : due) {
-    if (stopping_ || generation != generation_ || session->connection->broken()) co_return;
+    if (stopping_ || generation != generation_ || session->connection->broken() || !grant_.owned) co_return;
     const std::shared_ptr<MetricTask> task = database_tasks_[static_cast<size_t>(item)];
     const std::string what = absl::StrCat(task->metric->name(), " of ", name);
     if (Rests(what, *session)) continue;
@@ -408,7 +476,7 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
   std::vector<std::string> names = Watched(config_.databases);
   while (!stopping_) {
     const int64_t wait = database_schedule_.NextDue() - BootNs();
-    if (wait > 0 || database_tasks_.empty() || home_.empty()) {
+    if (wait > 0 || database_tasks_.empty() || home_.empty() || !grant_.owned) {
       co_await Sleep(&database_timer_, absl::Nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
       continue;
     }
@@ -444,7 +512,7 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
     }
     bool reached = false;
     for (const std::string& name : names) {
-      if (stopping_ || generation != generation_) break;
+      if (stopping_ || generation != generation_ || !grant_.owned) break;
       if (name == home_name && home.usable()) {
         co_await CollectDatabase(&home, name, due);
         reached = true;
@@ -468,7 +536,7 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
   SourceSession session;
   int64_t next_sample = BootNs();
   while (!stopping_) {
-    if (!sampler_.enabled() || context_->activity_interval <= absl::ZeroDuration()) {
+    if (!sampler_.enabled() || context_->activity_interval <= absl::ZeroDuration() || !grant_.owned) {
       session.connection.reset();
       co_await Sleep(&activity_timer_, absl::Seconds(1));
       continue;

@@ -3,6 +3,8 @@
 // blocking. The lanes say when something is read and what becomes of it; how it is read stands in `metric_reader`,
 // `activity_sampler` and `statement_text_sender`.
 //
+// A source that another collector owns is connected to and identified, and not read.
+//
 // Connections: at most three. Those of the instance and of activity stay in the home database, the lane of databases
 // goes from one to the next and leaves each when its metrics are read: an idle session would make DROP DATABASE, ALTER
 // DATABASE RENAME and CREATE DATABASE TEMPLATE fail. The lane of the instance alone tries a server that is away or
@@ -24,6 +26,7 @@
 #include "services/collector/lane.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
+#include "services/collector/ownership.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
 #include "services/collector/source_session.h"
@@ -32,10 +35,10 @@
 
 namespace pga::collector {
 
-class SourceRunner {
+class SourceRunner final : public OwnedByGrant {
  public:
   SourceRunner(SourceConfig config, RunnerContext* context);
-  ~SourceRunner();
+  ~SourceRunner() override;
   SourceRunner(const SourceRunner&) = delete;
   SourceRunner& operator=(const SourceRunner&) = delete;
 
@@ -51,7 +54,10 @@ class SourceRunner {
   // The server lost what it had: all texts are sent again.
   void ForgetSentTexts();
 
-  const std::string& name() const { return config_.name; }
+  const std::string& name() const override { return config_.name; }
+  const Grant& grant() const override { return grant_; }
+  bool Describe(registrypb::SourceReport* report) const override;
+  void TakeGrant(const Grant& grant) override;
   int64_t skipped_ticks() const { return instance_schedule_.skipped() + database_schedule_.skipped(); }
 
   // Connects and says what is missing for full collection; one line each. Blocks nothing.
@@ -86,6 +92,8 @@ class SourceRunner {
   void Report(const std::string& what, const absl::Status& status, const SourceSession* session = nullptr,
               const std::string& database = "");
   void ReportRights(const SourceSession& session);
+  // The connection came or went.
+  void SetUp(bool up);
   // Keeps what a session has just learnt about the server for all lanes.
   void Learnt(const SourceSession& session);
   bool Rests(const std::string& what, const SourceSession& session) const;
@@ -99,7 +107,7 @@ class SourceRunner {
 
   SourceConfig config_;
   RunnerContext* const context_;
-  const std::string source_id_;
+  Grant grant_;
   bool stopping_ = false;
   // Grows with every new set of tasks; a lane that sees it change begins a new round.
   int generation_ = 0;
@@ -120,6 +128,9 @@ class SourceRunner {
   ingestpb::SourceInfo info_;
   // The database of the instance's session; empty while there is none.
   std::string home_;
+  // Whether the server is reachable and since when, microseconds; 0 = not tried yet.
+  bool up_now_ = false;
+  int64_t state_since_us_ = 0;
 
   metrics::Counter& collections_;
   metrics::Counter& failures_;

@@ -19,8 +19,8 @@ constexpr size_t kTextParcelBytes = 256 << 10;
 
 }  // namespace
 
-StatementTextSender::StatementTextSender(RunnerContext* context, std::string source_id, TextRedactor* redactor)
-    : context_(context), source_id_(std::move(source_id)), redactor_(redactor) {}
+StatementTextSender::StatementTextSender(RunnerContext* context, TextRedactor* redactor)
+    : context_(context), redactor_(redactor) {}
 
 void StatementTextSender::OnAck(const std::string& stream_id, int64_t last_seq) {
   texts_.Acked(stream_id, last_seq);
@@ -63,7 +63,7 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
       bytes = 0;
     }
     ingestpb::QueryText& text = parcels->back().first.texts.emplace_back();
-    text.set_source_id(source_id_);
+    text.set_source_id(info.source_id());
     text.set_database_id(id.first);
     text.set_query_id(id.second);
     // The server gives texts in the encoding of the session's database, unless that is SQL_ASCII: then each is in that

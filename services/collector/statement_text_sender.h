@@ -21,7 +21,7 @@ namespace pga::collector {
 
 class StatementTextSender {
  public:
-  StatementTextSender(RunnerContext* context, std::string source_id, TextRedactor* redactor);
+  StatementTextSender(RunnerContext* context, TextRedactor* redactor);
   StatementTextSender(const StatementTextSender&) = delete;
   StatementTextSender& operator=(const StatementTextSender&) = delete;
 
@@ -40,7 +40,6 @@ class StatementTextSender {
   int64_t BootNs() const { return context_->clock->BoottimeNanos(); }
 
   RunnerContext* const context_;
-  const std::string source_id_;
   TextRedactor* const redactor_;
   StatementTexts texts_;
   std::vector<StatementTexts::Id> due_;

@@ -68,7 +68,7 @@ std::string RoundTrip(const std::shared_ptr<grpc::Channel>& channel, int64_t ses
   context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(60)));
   const auto stream = stub->StreamBatches(&context);
   ingest::StreamBatchesRequest request;
-  request.mutable_hello()->set_session(session);
+  request.mutable_hello()->set_config_version(static_cast<int32_t>(session));
   ingest::StreamBatchesResponse response;
   if (stream->Write(request) && stream->Read(&response)) {
     stream->WritesDone();

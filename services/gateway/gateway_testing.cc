@@ -237,7 +237,7 @@ class IngestStandIn final : public ingest::IngestService::CallbackService {
         Finish(grpc::Status::OK);
         return;
       }
-      response_.mutable_ack()->set_last_seq(request_.hello().session());
+      response_.mutable_ack()->set_last_seq(request_.hello().config_version());
       StartWrite(&response_);
     }
     void OnWriteDone(bool ok) override {

@@ -1,6 +1,7 @@
 #include "services/ingest/batch_preparer.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
 #include "libs/status/status.h"
+#include "libs/storage/takeover/counter_state.h"
 
 namespace pga::ingest {
 namespace ingest_v1 = pganalytics::ingest::v1;
@@ -28,6 +30,7 @@ void PutAside(const char* reason, std::string message, PreparedBatch* batch) {
   // What was prepared so far must not be written.
   batch->records.Clear();
   batch->claims.clear();
+  batch->openings.clear();
   batch->row_count = 0;
   batch->quarantine_reason = reason;
   batch->quarantine_message = std::move(message);
@@ -49,11 +52,39 @@ int FlagsOf(const frame::FrameReader& reader) {
   return flags;
 }
 
+storage::FrameRecord RecordOf(const ingest_v1::Frame& frame, const CatalogEntry& entry, int32_t source, int flags,
+                              const PreparedBatch& prepared) {
+  return {.source = source,
+          .metric_id = entry.id,
+          .scope = frame.scope_id(),
+          .kind = static_cast<int16_t>(frame.kind()),
+          .part = static_cast<int16_t>(frame.part()),
+          .flags = static_cast<int16_t>(flags),
+          .schema_version = static_cast<int16_t>(frame.schema_version()),
+          .collected_us = frame.collected_at_us(),
+          .interval_start_us = frame.interval_start_us(),
+          .received_us = prepared.received_us,
+          .collector = prepared.collector,
+          .rows = frame.row_count(),
+          .unchanged_rows = frame.unchanged_row_count(),
+          .chunks = {frame.columns().begin(), frame.columns().end()},
+          .row_flags = frame.row_flags()};
+}
+
+// Frames of one source that a former owner sends and that are not stored.
+struct Superseded {
+  int64_t owner_epoch = 0;
+  int32_t frames = 0;
+  int64_t rows = 0;
+  int64_t start_us = INT64_MAX;
+  int64_t end_us = INT64_MIN;
+};
+
 }  // namespace
 
 BatchPreparer::BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources,
-                             clock::Clock* clock)
-    : options_(std::move(options)), catalog_(catalog), sources_(sources), clock_(clock) {}
+                             IngestStore* store, clock::Clock* clock)
+    : options_(std::move(options)), catalog_(catalog), sources_(sources), store_(store), clock_(clock) {}
 
 absl::StatusOr<std::unique_ptr<PreparedBatch>> BatchPreparer::Prepare(const BatchOrigin& origin,
                                                                       ingest_v1::Batch* batch) {
@@ -102,15 +133,19 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
   PGA_ASSIGN_OR_RETURN(const std::vector<ResolvedSource> resolved,
                        sources_->Resolve(origin.collector, origin.collector_id, descriptions,
                                          clock::SteadyNow() + options_.lookup_timeout));
-  absl::flat_hash_map<absl::string_view, int32_t> ids;
+  absl::flat_hash_map<absl::string_view, size_t> places;
   for (size_t i = 0; i < resolved.size(); ++i) {
     if (!resolved[i].refusal.empty()) {
       PutAside(resolved[i].refusal.c_str(), resolved[i].message, prepared);
       return absl::OkStatus();
     }
-    ids.emplace(descriptions[i].uuid, resolved[i].id);
-    prepared->claims.push_back({resolved[i].id, descriptions[i].owner_epoch, descriptions[i].uuid});
+    places.emplace(descriptions[i].uuid, i);
+    prepared->claims.push_back({resolved[i].id, resolved[i].owner_epoch, descriptions[i].uuid});
   }
+  const auto find = [&](const std::string& uuid) -> const ResolvedSource* {
+    const auto found = places.find(uuid);
+    return found == places.end() ? nullptr : &resolved[found->second];
+  };
 
   if (content.has_gap()) {
     const ingest_v1::Gap& gap = content.gap();
@@ -123,11 +158,11 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
     prepared->first_seq = gap.first_seq();
     prepared->hash = gap.hash_after();
     for (const ingest_v1::LostInterval& lost : gap.lost()) {
-      const auto id = ids.find(lost.source_id());
-      if (id == ids.end()) continue;
+      const ResolvedSource* const source = find(lost.source_id());
+      if (source == nullptr) continue;
       storage::AppendLostInterval({.received_us = prepared->received_us,
                                    .collector = prepared->collector,
-                                   .source = id->second,
+                                   .source = source->id,
                                    .start_us = lost.start_us(),
                                    .end_us = lost.end_us(),
                                    .first_seq = prepared->first_seq,
@@ -139,6 +174,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
   frame::FrameReader reader;
   const int64_t newest_us = absl::ToUnixMicros(now + options_.max_ahead);
   int64_t last_collected_us = INT64_MIN;
+  std::map<size_t, Superseded> superseded;
   for (const ingest_v1::Frame& frame : content.frames()) {
     std::shared_ptr<const CatalogEntry> entry = catalog_->Find(frame.metric());
     if (entry == nullptr || frame.schema_version() > entry->metric.schema_version()) {
@@ -169,43 +205,88 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
                prepared);
       return absl::OkStatus();
     }
-    const auto source = ids.find(frame.source_id());
-    if (source == ids.end()) {
+    const ResolvedSource* const source = find(frame.source_id());
+    if (source == nullptr) {
       PutAside(storage::quarantine_reason::kSource, "a frame of a source that its batch does not describe", prepared);
       return absl::OkStatus();
     }
-
-    storage::AppendFrame({.source = source->second,
-                          .metric_id = entry->id,
-                          .scope = frame.scope_id(),
-                          .kind = static_cast<int16_t>(frame.kind()),
-                          .part = static_cast<int16_t>(frame.part()),
-                          .flags = static_cast<int16_t>(FlagsOf(reader)),
-                          .schema_version = static_cast<int16_t>(frame.schema_version()),
-                          .collected_us = frame.collected_at_us(),
-                          .interval_start_us = frame.interval_start_us(),
-                          .received_us = prepared->received_us,
-                          .collector = prepared->collector,
-                          .rows = frame.row_count(),
-                          .unchanged_rows = frame.unchanged_row_count(),
-                          .chunks = {frame.columns().begin(), frame.columns().end()},
-                          .row_flags = frame.row_flags()},
-                         &prepared->records);
-    prepared->row_count += frame.row_count();
     last_collected_us = std::max(last_collected_us, frame.collected_at_us());
+    if (source->former && (entry->has_counters || frame.collected_at_us() > source->former_until_us)) {
+      const size_t place = places.at(frame.source_id());
+      Superseded& sum = superseded[place];
+      sum.owner_epoch = descriptions[place].owner_epoch;
+      ++sum.frames;
+      sum.rows += frame.row_count();
+      sum.start_us = std::min(sum.start_us, frame.interval_start_us());
+      sum.end_us = std::max(sum.end_us, frame.collected_at_us());
+      continue;
+    }
+    storage::AppendFrame(RecordOf(frame, *entry, source->id, FlagsOf(reader), *prepared), &prepared->records);
+    if (frame.kind() == ingest_v1::FRAME_KIND_KEYFRAME && frame.has_run()) {
+      if (frame.part() == 0) {
+        storage::AppendCounterRun({.source = source->id,
+                                   .metric_id = entry->id,
+                                   .scope = frame.scope_id(),
+                                   .collected_us = frame.collected_at_us(),
+                                   .run = frame.run().SerializeAsString()},
+                                  &prepared->records);
+      }
+      // Nothing was stored before the first epoch.
+      if (frame.run().opening() && source->owner_epoch > 1) {
+        PGA_RETURN_IF_ERROR(Open(reader, *entry, *source, prepared));
+      }
+    }
+    prepared->row_count += frame.row_count();
+  }
+  for (const auto& [place, sum] : superseded) {
+    storage::AppendSuperseded({.received_us = prepared->received_us,
+                               .collector = prepared->collector,
+                               .stream_id = prepared->stream_id,
+                               .seq = prepared->seq,
+                               .source = resolved[place].id,
+                               .owner_epoch = sum.owner_epoch,
+                               .frames = sum.frames,
+                               .rows = sum.rows,
+                               .start_us = sum.start_us,
+                               .end_us = sum.end_us},
+                              &prepared->records);
   }
   for (const ingest_v1::QueryText& text : content.query_texts()) {
-    const auto source = ids.find(text.source_id());
-    if (source == ids.end()) {
+    const ResolvedSource* const source = find(text.source_id());
+    if (source == nullptr) {
       PutAside(storage::quarantine_reason::kSource, "a query text of a source that its batch does not describe",
                prepared);
       return absl::OkStatus();
     }
     storage::AppendQueryText(
-        {.source = source->second, .database_id = text.database_id(), .query_id = text.query_id(), .text = text.text()},
+        {.source = source->id, .database_id = text.database_id(), .query_id = text.query_id(), .text = text.text()},
         &prepared->records);
   }
   if (last_collected_us != INT64_MIN) prepared->clock_offset_us = prepared->received_us - last_collected_us;
+  return absl::OkStatus();
+}
+
+absl::Status BatchPreparer::Open(const frame::FrameReader& reader, const CatalogEntry& entry,
+                                 const ResolvedSource& source, PreparedBatch* prepared) {
+  const ingest_v1::Frame& frame = reader.frame();
+  const absl::StatusOr<CarriedCounters> carried = store_->LoadCarried(
+      source.id, source.owner_epoch, entry.id, frame.scope_id(), clock::SteadyNow() + options_.lookup_timeout);
+  if (absl::IsNotFound(carried.status())) return absl::OkStatus();
+  PGA_RETURN_IF_ERROR(carried.status());
+  // Another key frame of this epoch was compared with it.
+  if (carried->opened_us != 0 && carried->opened_us != frame.collected_at_us()) return absl::OkStatus();
+  ingest_v1::CounterRun before;
+  storage::CounterState state(&entry.metric);
+  if (!before.ParseFromString(carried->run)) return absl::DataLossError("a stored run of counters does not parse");
+  PGA_RETURN_IF_ERROR(state.Parse(carried->state, carried->last_stored_us));
+  PGA_ASSIGN_OR_RETURN(const std::vector<ingest_v1::Frame> increases, state.IncreaseTo(reader, before));
+  frame::FrameReader check;
+  for (const ingest_v1::Frame& increase : increases) {
+    PGA_RETURN_IF_ERROR(check.Open(increase, entry.metric));
+    storage::AppendFrame(RecordOf(increase, entry, source.id, FlagsOf(check), *prepared), &prepared->records);
+    prepared->row_count += increase.row_count();
+  }
+  prepared->openings.push_back({source.id, source.owner_epoch, entry.id, frame.scope_id(), frame.collected_at_us()});
   return absl::OkStatus();
 }
 

@@ -9,10 +9,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
+#include "libs/frame/frame_reader.h"
 #include "libs/frame/limits.h"
 #include "libs/storage/write/prepared_batch.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/ingest/applied_catalog.h"
+#include "services/ingest/ingest_store.h"
 #include "services/ingest/source_directory.h"
 
 namespace pga::ingest {
@@ -38,11 +40,13 @@ struct PreparerOptions {
 // Thread-safe; all pointers must outlive it.
 class BatchPreparer {
  public:
-  BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources, clock::Clock* clock);
+  BatchPreparer(PreparerOptions options, AppliedCatalog* catalog, SourceDirectory* sources, IngestStore* store,
+                clock::Clock* clock);
 
-  // Takes the payload out of `batch`. Blocks only for sources and metrics that are new here. INVALID_ARGUMENT: not even
-  // stream, number and hashes are well-formed, so that nothing can be said about it. UNAVAILABLE, RESOURCE_EXHAUSTED,
-  // DEADLINE_EXCEEDED: repeat later (kReasonSchema: once the catalog is applied).
+  // Takes the payload out of `batch`. Blocks only for sources and metrics that are new here, and for the first key
+  // frames of a source's new owner. INVALID_ARGUMENT: not even stream, number and hashes are well-formed, so that
+  // nothing can be said about it. UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED: repeat later (kReasonSchema: once
+  // the catalog is applied).
   absl::StatusOr<std::unique_ptr<storage::PreparedBatch>> Prepare(const BatchOrigin& origin,
                                                                   pganalytics::ingest::v1::Batch* batch);
 
@@ -51,9 +55,14 @@ class BatchPreparer {
   absl::Status PrepareContent(const BatchOrigin& origin, const pganalytics::ingest::v1::BatchContent& content,
                               absl::Time now, storage::PreparedBatch* prepared);
 
+  // The increase that an opening key frame, which `reader` has open, shows over what is stored of former owners.
+  absl::Status Open(const frame::FrameReader& reader, const CatalogEntry& entry, const ResolvedSource& source,
+                    storage::PreparedBatch* prepared);
+
   const PreparerOptions options_;
   AppliedCatalog* const catalog_;
   SourceDirectory* const sources_;
+  IngestStore* const store_;
   clock::Clock* const clock_;
 };
 

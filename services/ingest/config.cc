@@ -25,6 +25,9 @@ void RegisterOptions(config::Loader& loader, IngestConfig* config) {
              "pushes that may wait for a thread; more are refused at once", "calls", 1, 100'000);
   loader.Int(&config->max_streams, "INGEST_MAX_STREAMS", "ingest-max-streams", config->max_streams,
              "streams of collectors open at once", "streams", 1, 100'000);
+  loader.Int(&config->hellos_per_minute, "INGEST_HELLOS_PER_MINUTE", "ingest-hellos-per-minute",
+             config->hellos_per_minute, "streams that one collector may open; 0 = any number", "streams per minute", 0,
+             1'000'000);
   loader.Duration(&config->request_timeout, "REQUEST_TIMEOUT", "request-timeout", config->request_timeout,
                   "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
   loader.Duration(&config->config_poll, "INGEST_CONFIG_POLL", "ingest-config-poll", config->config_poll,

@@ -32,6 +32,8 @@ struct IngestConfig {
   int threads = 4;
   int queue = 128;
   int max_streams = 10'000;
+  // Streams that one collector may open a minute; 0 = any number.
+  int hellos_per_minute = 60;
   absl::Duration request_timeout = absl::Seconds(30);
   absl::Duration config_poll = absl::Seconds(15);
   // "production" refuses a database whose settings can lose what was acknowledged.

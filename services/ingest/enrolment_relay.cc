@@ -173,5 +173,9 @@ grpc::ServerUnaryReactor* EnrolmentRelay::FetchConfig(grpc::CallbackServerContex
                                                       const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   return Relay(context, "/pganalytics.registry.v1.EnrolmentService/FetchConfig", false, request, response);
 }
+grpc::ServerUnaryReactor* EnrolmentRelay::ReportSources(grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+  return Relay(context, "/pganalytics.registry.v1.EnrolmentService/ReportSources", false, request, response);
+}
 
 }  // namespace pga::ingest

@@ -17,10 +17,12 @@
 
 namespace pga::ingest {
 
-class EnrolmentRelay final : public pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_Enrol<
-                                 pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_Renew<
-                                     pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_FetchConfig<
-                                         pganalytics::registry::v1::EnrolmentService::Service>>> {
+class EnrolmentRelay final
+    : public pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_Enrol<
+          pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_Renew<
+              pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_FetchConfig<
+                  pganalytics::registry::v1::EnrolmentService::WithRawCallbackMethod_ReportSources<
+                      pganalytics::registry::v1::EnrolmentService::Service>>>> {
  public:
   struct Options {
     absl::Duration timeout = absl::Seconds(15);
@@ -43,6 +45,8 @@ class EnrolmentRelay final : public pganalytics::registry::v1::EnrolmentService:
                                   grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* FetchConfig(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ReportSources(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
 
  private:
   class Call;

@@ -138,7 +138,7 @@ TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
   for (int i = 0; i < 10; ++i) batches.push_back(maker.Next(20));
   {
     CollectorCall call(harness.channel(), CollectorToken("c1"));
-    const auto hello = call.Hello(1, {maker.stream_id()});
+    const auto hello = call.Hello({maker.stream_id()});
     ASSERT_NE(hello, nullptr);
     EXPECT_EQ(hello->window(), 16);
     EXPECT_EQ(hello->watermarks(0).last_seq(), 0);
@@ -149,7 +149,7 @@ TEST_F(IngestServiceTest, StreamedBatchesAreStoredOnceWhateverIsRepeated) {
   }
   {
     CollectorCall call(harness.channel(), CollectorToken("c1"));
-    const auto hello = call.Hello(2, {maker.stream_id()});
+    const auto hello = call.Hello({maker.stream_id()});
     ASSERT_NE(hello, nullptr);
     EXPECT_EQ(hello->watermarks(0).last_seq(), 10);
     EXPECT_EQ(hello->watermarks(0).last_hash(), batches.back().hash());
@@ -170,14 +170,14 @@ TEST_F(IngestServiceTest, DatabaseMadeAnewGetsEverythingThatCollectorsStillHold)
   {
     // So that c1 has another number in the first database than in the second.
     CollectorCall call(harness.channel(), CollectorToken("c0"));
-    ASSERT_NE(call.Hello(1, {other.stream_id()}), nullptr);
+    ASSERT_NE(call.Hello({other.stream_id()}), nullptr);
     ASSERT_TRUE(call.WriteBatch(other.Next(1)));
     ASSERT_TRUE(call.AwaitAck(other.stream_id(), 1));
   }
   std::vector<ingest_v1::Batch> batches;
   for (int i = 0; i < 3; ++i) batches.push_back(maker.Next(20));
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
   ASSERT_TRUE(call.WriteBatch(batches[0]));
   ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
   db_.MakeAnew();
@@ -185,7 +185,7 @@ TEST_F(IngestServiceTest, DatabaseMadeAnewGetsEverythingThatCollectorsStillHold)
   EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 
   CollectorCall again(harness.channel(), CollectorToken("c1"));
-  const auto hello = again.Hello(2, {maker.stream_id()});
+  const auto hello = again.Hello({maker.stream_id()});
   ASSERT_NE(hello, nullptr);
   EXPECT_EQ(hello->watermarks(0).last_seq(), 0);
   for (const auto& batch : batches) ASSERT_TRUE(again.WriteBatch(batch));
@@ -200,7 +200,7 @@ TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
   IngestHarness harness(Options());
   BatchMaker known("c1", 1'000'000), fresh("c2", 2'000'000);
   CollectorCall first(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(first.Hello(1, {known.stream_id()}), nullptr);
+  ASSERT_NE(first.Hello({known.stream_id()}), nullptr);
   ASSERT_TRUE(first.WriteBatch(known.Next(3)));
   ASSERT_TRUE(first.AwaitAck(known.stream_id(), 1));
 
@@ -209,7 +209,7 @@ TEST_F(IngestServiceTest, MetricAddedMeanwhileIsTaken) {
   metric.set_custom(true);
   fresh.metric = &metric;
   CollectorCall second(harness.channel(), CollectorToken("c2"));
-  ASSERT_NE(second.Hello(1, {fresh.stream_id()}), nullptr);
+  ASSERT_NE(second.Hello({fresh.stream_id()}), nullptr);
   const ingest_v1::Batch batch = fresh.Next(5);
   ASSERT_TRUE(second.WriteBatch(batch));
   const auto refused = second.Next();
@@ -251,12 +251,12 @@ TEST_F(IngestServiceTest, SourcesOfOtherCollectorsArePutAside) {
   IngestHarness harness(Options());
   BatchMaker own("owner", 1'000'000);
   CollectorCall owner(harness.channel(), CollectorToken("owner"));
-  ASSERT_NE(owner.Hello(1, {}), nullptr);
+  ASSERT_NE(owner.Hello({}), nullptr);
   ASSERT_TRUE(owner.WriteBatch(own.Next(1)));
   ASSERT_TRUE(owner.AwaitAck(own.stream_id(), 1));
 
   CollectorCall thief(harness.channel(), CollectorToken("thief"));
-  ASSERT_NE(thief.Hello(1, {}), nullptr);
+  ASSERT_NE(thief.Hello({}), nullptr);
   BatchMaker known("thief", 2'000'000), ahead("thief", 3'000'000);
   known.source_owner = "owner";          // a source that has an owner
   ahead.source_owner = "not there yet";  // one that has none yet
@@ -278,27 +278,78 @@ TEST_F(IngestServiceTest, NewerSessionAtAnotherReplicaFencesTheOlder) {
   IngestHarness one(Options()), two(Options());
   BatchMaker maker("c1", 1'000'000);
   CollectorCall older(one.channel(), CollectorToken("c1"));
-  ASSERT_NE(older.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_NE(older.Hello({maker.stream_id()}), nullptr);
   ASSERT_TRUE(older.WriteBatch(maker.Next(5)));
   ASSERT_TRUE(older.AwaitAck(maker.stream_id(), 1));
   CollectorCall newer(two.channel(), CollectorToken("c1"));
-  ASSERT_NE(newer.Hello(2, {maker.stream_id()}), nullptr);
+  ASSERT_NE(newer.Hello({maker.stream_id()}), nullptr);
   const ingest_v1::Batch second = maker.Next(5);
   ASSERT_TRUE(older.WriteBatch(second));
   EXPECT_EQ(older.Finish().error_code(), grpc::StatusCode::ABORTED);
   ASSERT_TRUE(newer.WriteBatch(second));
   ASSERT_TRUE(newer.AwaitAck(maker.stream_id(), 2));
-  // And an older session may not come back.
-  CollectorCall stale(one.channel(), CollectorToken("c1"));
-  EXPECT_EQ(stale.Hello(1, {maker.stream_id()}), nullptr);
-  EXPECT_EQ(stale.Finish().error_code(), grpc::StatusCode::ABORTED);
-  ExpectExactly(maker, 2, 5);
+  // Every Hello gets a later session, whatever its collector says: nobody locks itself out.
+  CollectorCall again(one.channel(), CollectorToken("c1"));
+  ASSERT_NE(again.Hello({maker.stream_id()}), nullptr);
+  const ingest_v1::Batch third = maker.Next(5);
+  ASSERT_TRUE(newer.WriteBatch(third));
+  EXPECT_EQ(newer.Finish().error_code(), grpc::StatusCode::ABORTED);
+  ASSERT_TRUE(again.WriteBatch(third));
+  ASSERT_TRUE(again.AwaitAck(maker.stream_id(), 3));
+  ExpectExactly(maker, 3, 5);
+}
+
+// One credential, very many streams and Hellos: they leave nothing behind, and others are served.
+TEST_F(IngestServiceTest, FloodOfHellosLeavesNothingAndHoldsNobodyUp) {
+  IngestHarness::Options options = Options();
+  options.unlimited_hellos = false;
+  IngestHarness harness(std::move(options));
+  std::vector<std::string> streams;
+  for (int i = 0; i < 1000; ++i) streams.push_back(frame::RandomUuid());
+  std::vector<std::unique_ptr<CollectorCall>> flood;
+  ingest_v1::StreamBatchesRequest request;
+  for (const std::string& stream : streams) request.mutable_hello()->add_streams()->set_stream_id(stream);
+  for (int i = 0; i < 200; ++i) {
+    flood.push_back(std::make_unique<CollectorCall>(harness.channel(), CollectorToken("flood")));
+    flood.back()->Write(request);
+  }
+  for (auto& call : flood) call->Cancel();
+  flood.clear();
+  BatchMaker maker("c1", 1'000'000);
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
+  ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
+  EXPECT_TRUE(call.AwaitAck(maker.stream_id(), 1));
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.ingest_watermark"), 1);
+  // A minute's allowance at most, with what is given anew meanwhile.
+  EXPECT_LT(db_.Number("SELECT coalesce(max(session), 0) FROM metrics.collector WHERE collector_id = 'flood'"), 100);
+}
+
+// Streams that a collector names no more are forgotten once there are very many.
+TEST_F(IngestServiceTest, StreamsOfACollectorAreBounded) {
+  IngestHarness harness(Options());
+  BatchMaker maker("c1", 1'000'000);
+  {
+    CollectorCall call(harness.channel(), CollectorToken("c1"));
+    ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
+    ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
+    ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
+  }
+  db_.Exec(
+      "INSERT INTO metrics.ingest_watermark (collector_id, stream_id, last_seq, last_hash, sealed, updated_at) SELECT "
+      "collector_id, gen_random_uuid(), 1, last_hash, true, now() + interval '1 minute' FROM metrics.ingest_watermark, "
+      "generate_series(1, 5000)");
+  CollectorCall call(harness.channel(), CollectorToken("c1"));
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.ingest_watermark"), 1001);
+  ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
+  ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 2));
 }
 
 TEST_F(IngestServiceTest, RevokedCollectorIsSentAway) {
   IngestHarness harness(Options());
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {}), nullptr);
+  ASSERT_NE(call.Hello({}), nullptr);
   harness.Revoke("c1");
   EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
@@ -307,7 +358,7 @@ TEST_F(IngestServiceTest, DrainAcknowledgesAndEndsStreams) {
   IngestHarness harness(Options());
   BatchMaker maker("c1", 1'000'000);
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(call.WriteBatch(maker.Next(50)));
   ASSERT_TRUE(call.AwaitAck(maker.stream_id(), 1));
   const clock::SteadyTime started = clock::SteadyNow();
@@ -328,7 +379,7 @@ TEST_F(IngestServiceTest, RegistryOutageDoesNotStopStreams) {
   IngestHarness harness(std::move(options));
   BatchMaker maker("c1", 1'000'000);
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
   for (int i = 1; i <= 3; ++i) {
     ASSERT_TRUE(call.WriteBatch(maker.Next(5)));
     ASSERT_TRUE(call.AwaitAck(maker.stream_id(), i));
@@ -341,7 +392,7 @@ TEST_F(IngestServiceTest, NewerConfigurationComesOverTheStream) {
   options.registry = registry.channel();
   IngestHarness harness(std::move(options));
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {}, /*config_version=*/2), nullptr);
+  ASSERT_NE(call.Hello({}, /*config_version=*/2), nullptr);
   const auto answer = call.Next();
   ASSERT_NE(answer, nullptr);
   EXPECT_EQ(answer->config().version(), 5);
@@ -359,7 +410,7 @@ TEST_F(IngestServiceTest, DrainIsToldWithoutWaiting) {
   IngestHarness harness(std::move(options));
   BatchMaker maker("c1", 1'000'000);
   CollectorCall call(harness.channel(), CollectorToken("c1"));
-  ASSERT_NE(call.Hello(1, {maker.stream_id()}), nullptr);
+  ASSERT_NE(call.Hello({maker.stream_id()}), nullptr);
   ASSERT_TRUE(registry.AwaitFetch());
   harness.ingest()->PrepareDrain();
   EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);

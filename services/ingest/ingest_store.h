@@ -33,6 +33,8 @@ struct StreamPosition {
 
 struct OpenedSession {
   int32_t collector = 0;  // metrics.collector.id
+  // Greater than that of every Hello of the collector before.
+  int64_t session = 0;
   std::vector<StreamPosition> positions;
 };
 
@@ -53,6 +55,49 @@ struct ResolvedSource {
   // Not empty: the source must not be written by this collector; a storage::quarantine_reason.
   std::string refusal;
   std::string message;
+  // Of the source, now.
+  int64_t owner_epoch = 0;
+  // The collector owned the source in an earlier epoch, in which it read what it sends: counters are superseded, and
+  // what was collected after this instant, microseconds (INT64_MIN: everything).
+  bool former = false;
+  int64_t former_until_us = 0;
+  // What has to be done before the source can be written.
+  enum class Need : uint8_t { kNothing, kOwner, kCarry };
+  Need need = Need::kNothing;
+};
+
+// A source as registry says.
+struct OwnedSource {
+  std::string uuid;  // 16 bytes
+  std::string name;
+  std::string group;
+  std::string collector_id;
+  int64_t owner_epoch = 0;
+  // When the epoch was granted, microseconds since 1970.
+  int64_t owned_since_us = 0;
+  bool removed = false;
+  int64_t revision = 0;
+};
+
+// Who says which collector owns a source: registry. Thread-safe.
+class SourceAuthority {
+ public:
+  virtual ~SourceAuthority() = default;
+  // Those of `sources` that registry knows, which `collector_id` says it reads. Blocks until `deadline` at most;
+  // UNAVAILABLE when registry does not answer.
+  virtual absl::StatusOr<std::vector<OwnedSource>> OwnersOf(std::string_view collector_id,
+                                                            const std::vector<SourceDescription>& sources,
+                                                            clock::SteadyTime deadline) = 0;
+};
+
+// Where counters of a metric and scope stood when an epoch began.
+struct CarriedCounters {
+  int64_t last_stored_us = 0;
+  // Serialised CounterRun of the key frame, and storage::CounterState.
+  std::string run;
+  std::string state;
+  // Instant of the key frame that was compared with it; 0 = none yet.
+  int64_t opened_us = 0;
 };
 
 struct AppliedMetric {
@@ -71,17 +116,30 @@ class IngestStore {
  public:
   virtual ~IngestStore() = default;
 
-  // Makes the collector known, lets `session` take over all of its streams, creates the ones named, and returns where
-  // each of them stands. ABORTED if a newer session has taken over already. Repeating is safe.
-  virtual absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id, int64_t session,
+  // Makes the collector known, lets a new session take over all of its streams, and returns where each of the named
+  // ones stands: a stream gets a row with its first batch. Of a collector with very many streams those that it names no
+  // more are deleted.
+  virtual absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id,
                                                     const std::vector<StreamClaim>& streams,
                                                     clock::SteadyTime deadline) = 0;
 
-  // One answer per description, in order. New sources are made, known ones updated. UNAVAILABLE with
+  // One answer per description, in order; what owners say of their servers is updated. UNAVAILABLE with
   // kReasonDatabaseChanged when `collector` is not the number of `collector_id`.
   virtual absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(int32_t collector, std::string_view collector_id,
                                                                      const std::vector<SourceDescription>& sources,
                                                                      clock::SteadyTime deadline) = 0;
+
+  // Stores what registry says: names, groups, removals, and epochs that are later than the stored ones. From then on no
+  // counters of an earlier epoch are stored. Returns the UUIDs of sources that changed.
+  virtual absl::StatusOr<std::vector<std::string>> ApplyOwners(const std::vector<OwnedSource>& owners,
+                                                               clock::SteadyTime deadline) = 0;
+
+  // Stores where the counters of a source stand, for the first key frames of its owner epoch, if nobody has yet.
+  virtual absl::Status Carry(int32_t source, int64_t owner_epoch, clock::SteadyTime deadline) = 0;
+
+  // NOT_FOUND when nothing is to be continued.
+  virtual absl::StatusOr<CarriedCounters> LoadCarried(int32_t source, int64_t owner_epoch, int16_t metric_id,
+                                                      int64_t scope, clock::SteadyTime deadline) = 0;
 
   // Notes that these sources delivered just now.
   virtual absl::Status TouchSources(const std::vector<int32_t>& sources, clock::SteadyTime deadline) = 0;

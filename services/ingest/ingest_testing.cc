@@ -64,18 +64,38 @@ std::string UserToken(const std::string& role) {
   return Sign(std::move(principal));
 }
 
+absl::StatusOr<std::vector<OwnedSource>> TrustingAuthority::OwnersOf(std::string_view collector_id,
+                                                                     const std::vector<SourceDescription>& sources,
+                                                                     clock::SteadyTime) {
+  std::vector<OwnedSource> owners;
+  for (const SourceDescription& source : sources) {
+    if (frame::SourceUuid(collector_id, source.name) != source.uuid) continue;
+    owners.push_back({.uuid = source.uuid,
+                      .name = source.name,
+                      .group = "default",
+                      .collector_id = std::string(collector_id),
+                      .owner_epoch = source.owner_epoch,
+                      .owned_since_us = absl::ToUnixMicros(clock::WallNow())});
+  }
+  return owners;
+}
+
 IngestHarness::IngestHarness(Options options) {
+  // Collectors of tests connect as often as they like.
+  if (options.unlimited_hellos) options.config.hellos_per_minute = 0;
   if (absl::Status status = verifier_.SetHmacSecrets({kSecret}); !status.ok()) Die(status);
   signer_ = Must(token::Signer::FromSecret(kSecret));
   revocations_.Apply({}, clock::Clock::Real()->BoottimeNanos());
   authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
   identity_ = rpc::ServiceIdentity::Local(signer_.get(), "ingest");
-  ingest_ = Must(IngestServer::Create(options.config, {.metrics = &metrics_,
-                                                       .clock = clock::Clock::Real(),
-                                                       .authenticator = authenticator_.get(),
-                                                       .revocations = &revocations_,
-                                                       .identity = identity_.get(),
-                                                       .registry = options.registry}));
+  ingest_ = Must(IngestServer::Create(options.config,
+                                      {.metrics = &metrics_,
+                                       .clock = clock::Clock::Real(),
+                                       .authenticator = authenticator_.get(),
+                                       .revocations = &revocations_,
+                                       .identity = identity_.get(),
+                                       .registry = options.registry,
+                                       .authority = options.authority != nullptr ? options.authority : &trusting_}));
   rpc::Server::Options server;
   server.name = "ingest";
   server.listen = options.listen;
@@ -117,6 +137,7 @@ ingest_v1::Batch BatchMaker::Next(int rows) {
   ingest_v1::SourceInfo* source = content.add_sources();
   source->set_source_id(frame::SourceUuid(source_owner, "main"));
   source->set_name("main");
+  source->set_owner_epoch(owner_epoch);
   source->set_server_version_num(150000);
   ingest_v1::Frame* frame = content.add_frames();
   frame::FrameBuilder builder(*metric, frame);
@@ -170,11 +191,10 @@ bool CollectorCall::WriteBatch(const ingest_v1::Batch& batch) {
   return Write(request);
 }
 
-std::unique_ptr<ingest_v1::HelloAck> CollectorCall::Hello(int64_t session, const std::vector<std::string>& streams,
+std::unique_ptr<ingest_v1::HelloAck> CollectorCall::Hello(const std::vector<std::string>& streams,
                                                           int32_t config_version) {
   ingest_v1::StreamBatchesRequest request;
   ingest_v1::Hello* hello = request.mutable_hello();
-  hello->set_session(session);
   hello->set_config_version(config_version);
   for (const std::string& stream : streams) hello->add_streams()->set_stream_id(stream);
   if (!Write(request)) return nullptr;
@@ -233,7 +253,7 @@ void SimulatedCollector::Run() {
 void SimulatedCollector::Deliver() {
   CollectorCall call(channel_(), CollectorToken(options_.collector_id));
   ++connections_;
-  const auto hello = call.Hello(++session_, {maker_.stream_id()});
+  const auto hello = call.Hello({maker_.stream_id()});
   if (hello == nullptr) return;
   int64_t next = hello->watermarks(0).last_seq() + 1;
   spool_.erase(spool_.begin(), spool_.lower_bound(next));

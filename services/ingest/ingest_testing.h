@@ -28,6 +28,7 @@
 #include "libs/token/verifier.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
+#include "services/ingest/ingest_store.h"
 #include "services/ingest/server.h"
 
 namespace pga::ingest {
@@ -36,6 +37,15 @@ namespace pga::ingest {
 std::string CollectorToken(const std::string& collector_id);
 std::string UserToken(const std::string& role);
 
+// Says of every source that follows from its collector and name (frame::SourceUuid) that the collector owns it, in the
+// epoch that it says.
+class TrustingAuthority final : public SourceAuthority {
+ public:
+  absl::StatusOr<std::vector<OwnedSource>> OwnersOf(std::string_view collector_id,
+                                                    const std::vector<SourceDescription>& sources,
+                                                    clock::SteadyTime deadline) override;
+};
+
 // An ingest service with a gRPC server and a verifier of the tokens above. Ends the program when it cannot be made.
 class IngestHarness {
  public:
@@ -43,6 +53,9 @@ class IngestHarness {
     IngestConfig config;
     std::vector<std::string> listen;
     std::shared_ptr<grpc::Channel> registry;
+    // Null = TrustingAuthority.
+    SourceAuthority* authority = nullptr;
+    bool unlimited_hellos = true;
   };
   explicit IngestHarness(Options options);
   ~IngestHarness();
@@ -57,6 +70,7 @@ class IngestHarness {
 
  private:
   metrics::Registry metrics_{false};
+  TrustingAuthority trusting_;
   token::Verifier verifier_;
   token::RevocationSet revocations_;
   std::unique_ptr<token::Signer> signer_;
@@ -76,6 +90,7 @@ class BatchMaker {
   int64_t seq() const { return seq_; }
   // Name that the source is given; another collector's to test squatting.
   std::string source_owner;
+  int64_t owner_epoch = 1;
   // With the columns of the sample; must outlive the maker.
   const pganalytics::catalog::v1::Metric* metric;
 
@@ -97,7 +112,7 @@ class CollectorCall {
   bool Write(const pganalytics::ingest::v1::StreamBatchesRequest& request);
   bool WriteBatch(const pganalytics::ingest::v1::Batch& batch);
   // Says Hello and waits for the answer; null when the call ended instead.
-  std::unique_ptr<pganalytics::ingest::v1::HelloAck> Hello(int64_t session, const std::vector<std::string>& streams,
+  std::unique_ptr<pganalytics::ingest::v1::HelloAck> Hello(const std::vector<std::string>& streams,
                                                            int32_t config_version = 0);
   // The next answer, or null: the call has ended, or `limit` is over.
   std::unique_ptr<Response> Next(absl::Duration limit = absl::Seconds(20));
@@ -159,7 +174,6 @@ class SimulatedCollector {
   const std::function<std::shared_ptr<grpc::Channel>()> channel_;
   BatchMaker maker_;
   std::map<int64_t, pganalytics::ingest::v1::Batch> spool_;  // not acknowledged
-  int64_t session_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abandoned_{false};
   std::atomic<bool> done_{false};

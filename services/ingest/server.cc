@@ -12,6 +12,8 @@
 #include "libs/log/log.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/pool.h"
+#include "libs/pg/read_pool.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
@@ -22,6 +24,7 @@
 #include "services/ingest/enrolment_relay.h"
 #include "services/ingest/flow_budget.h"
 #include "services/ingest/ingest_service.h"
+#include "services/ingest/owner_client.h"
 #include "services/ingest/pg_ingest_store.h"
 #include "services/ingest/source_directory.h"
 #include "services/ingest/stream_session.h"
@@ -33,6 +36,7 @@ namespace {
 constexpr absl::Duration kTick = absl::Seconds(2);
 constexpr absl::Duration kUpkeep = absl::Seconds(5);
 constexpr absl::Duration kTouchEvery = absl::Seconds(60);
+constexpr absl::Duration kOwnersEvery = absl::Seconds(1);
 constexpr absl::Duration kCatalogEvery = absl::Seconds(15);
 constexpr absl::Duration kDurabilityEvery = absl::Minutes(1);
 
@@ -56,7 +60,11 @@ struct IngestServer::Parts {
   // The metrics database where it takes writes.
   log::Secret writable_url;
   std::unique_ptr<pg::Pool> pool;
+  // For reading what is stored of sources that get another owner.
+  std::unique_ptr<pg::ReadPool> reads;
   std::unique_ptr<PgIngestStore> store;
+  std::unique_ptr<OwnerClient> owners;
+  std::unique_ptr<retry::RateLimiter> hello_limiter;
   std::unique_ptr<AppliedCatalog> catalog;
   std::unique_ptr<SourceDirectory> sources;
   std::unique_ptr<BatchPreparer> preparer;
@@ -72,7 +80,7 @@ struct IngestServer::Parts {
   std::unique_ptr<ConfigClient> configs;
   std::unique_ptr<EnrolmentRelay> relay;
   std::unique_ptr<IngestService> service;
-  std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll;
+  std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll, owner_poll;
   metrics::Gauge* unsafe = nullptr;
 
   mutable absl::Mutex mutex;
@@ -116,6 +124,7 @@ void IngestServer::Parts::OnDatabase(const std::string& identity) {
   PGA_LOG(warn, "another metrics database answers than before, or another history of it; all streams begin anew",
           {{"database", identity}});
   sources->Clear();
+  owners->BeginAnew();
   for (const std::shared_ptr<StreamSession>& session : sessions.All()) {
     session->Close(status::WithReason(absl::UnavailableError("the metrics database has changed; connect again"),
                                       kReasonDatabaseChanged));
@@ -195,10 +204,17 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   pool.size = config.connections;
   pool.lock_timeout = absl::Seconds(5);
   PGA_ASSIGN_OR_RETURN(p->pool, pg::Pool::Create(std::move(pool)));
-  p->store = std::make_unique<PgIngestStore>(p->pool.get());
+  PGA_ASSIGN_OR_RETURN(p->reads, pg::ReadPool::Create({.url = p->writable_url.Reveal(),
+                                                       .application_name = "pga-ingest takeover",
+                                                       .size = 2,
+                                                       .role = "pganalytics_ingest"}));
+  p->store = std::make_unique<PgIngestStore>(p->pool.get(), p->reads.get());
+  p->owners = std::make_unique<OwnerClient>(deps.registry, deps.identity, deps.metrics);
   p->catalog = std::make_unique<AppliedCatalog>(p->store.get());
-  p->sources = std::make_unique<SourceDirectory>(p->store.get());
-  p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), deps.clock);
+  p->sources =
+      std::make_unique<SourceDirectory>(p->store.get(), deps.authority != nullptr ? deps.authority : p->owners.get());
+  p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), p->store.get(),
+                                                deps.clock);
   const int64_t rows_in_flight =
       config.rows_in_flight > 0 ? config.rows_in_flight : int64_t{3} * config.group_rows * config.writers;
   p->budget = std::make_unique<FlowBudget>(rows_in_flight, config.bytes_in_flight);
@@ -234,6 +250,9 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->context.revocations = deps.revocations;
   p->context.clock = deps.clock;
   p->context.instruments = p->instruments.get();
+  p->hello_limiter = std::make_unique<retry::RateLimiter>(deps.clock);
+  p->context.hello_limiter = p->hello_limiter.get();
+  p->context.hellos_per_minute = config.hellos_per_minute;
   p->context.admission = [p] { return p->Safe(); };
 
   rpc::Dispatcher::Options dispatcher;
@@ -256,6 +275,10 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->upkeep->Wake();
   p->config_poll = std::make_unique<exec::PeriodicTask>("ingest-configs", config.config_poll, deps.clock,
                                                         [p] { p->configs->Run(absl::Seconds(30)); });
+  p->owner_poll = std::make_unique<exec::PeriodicTask>("ingest-owners", kOwnersEvery, deps.clock, [p] {
+    const absl::Status polled = p->owners->Poll(p->store.get(), p->sources.get(), absl::Seconds(20));
+    if (!polled.ok()) PGA_LOG(debug, "owners of sources were not asked for", {{"status", polled}});
+  });
   return std::unique_ptr<IngestServer>(new IngestServer(std::move(parts)));
 }
 
@@ -289,6 +312,7 @@ void IngestServer::Drain(clock::SteadyTime deadline) {
   parts_->ticker->Stop();
   parts_->upkeep->Stop();
   parts_->config_poll->Stop();
+  parts_->owner_poll->Stop();
   parts_->call_pool->Drain(deadline);
 }
 

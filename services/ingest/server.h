@@ -23,6 +23,8 @@ class Service;
 
 namespace pga::ingest {
 
+class SourceAuthority;
+
 // What the gRPC server must take in one message: a push of 10 MiB with its frame, which is more than any batch.
 inline constexpr int kMaxReceiveBytes = 11 << 20;
 
@@ -37,6 +39,8 @@ struct IngestDeps {
   rpc::ServiceIdentity* identity = nullptr;
   // May be null: collectors can then neither enrol here nor get configurations.
   std::shared_ptr<grpc::Channel> registry;
+  // Who says which collector owns a source; null = registry.
+  SourceAuthority* authority = nullptr;
 };
 
 // Thread-safe. Order of the end: PrepareDrain, then the gRPC server that carries services() drains, then Drain, then

@@ -34,13 +34,29 @@ int32_t Millis(absl::Duration duration) {
 
 }  // namespace
 
-std::shared_ptr<StreamSession> SessionRegistry::Replace(const std::string& collector_id,
+std::shared_ptr<StreamSession> SessionRegistry::Replace(const std::string& collector_id, int64_t number,
                                                         const std::shared_ptr<StreamSession>& session) {
   absl::MutexLock lock(&mutex_);
-  std::weak_ptr<StreamSession>& slot = sessions_[collector_id];
-  std::shared_ptr<StreamSession> former = slot.lock();
-  slot = session;
+  Newest& newest = sessions_[collector_id];
+  std::shared_ptr<StreamSession> former = newest.session.lock();
+  // Answers of the database may be looked at in another order than they were given in.
+  if (former != nullptr && newest.number > number) return session;
+  newest = {number, session};
   return former == session ? nullptr : former;
+}
+
+bool SessionRegistry::BeginHello(const std::string& collector_id, int most) {
+  absl::MutexLock lock(&mutex_);
+  int& hellos = hellos_[collector_id];
+  if (hellos >= most) return false;
+  ++hellos;
+  return true;
+}
+
+void SessionRegistry::EndHello(const std::string& collector_id) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = hellos_.find(collector_id);
+  if (found != hellos_.end() && --found->second <= 0) hellos_.erase(found);
 }
 
 bool SessionRegistry::Add(const std::shared_ptr<StreamSession>& session, size_t max_streams) {
@@ -55,7 +71,7 @@ void SessionRegistry::Remove(const std::string& collector_id, const StreamSessio
   streams_.erase(session);
   const auto found = sessions_.find(collector_id);
   if (found == sessions_.end()) return;
-  const std::shared_ptr<StreamSession> held = found->second.lock();
+  const std::shared_ptr<StreamSession> held = found->second.session.lock();
   if (held == nullptr || held.get() == session) sessions_.erase(found);
 }
 
@@ -87,6 +103,12 @@ SessionInstruments::SessionInstruments(metrics::Registry* registry)
                                   "Streams whose acknowledged bytes are not those that the database holds")),
       stale(registry->AddCounter("pga_ingest_stale_total",
                                  "Streams ended because the database does not know their collector or sources")),
+      moved(registry->AddCounter("pga_ingest_moved_total",
+                                 "Batches prepared anew because a source passed to another owner meanwhile")),
+      hellos_refused(registry->AddCounter("pga_ingest_hellos_refused_total",
+                                          "Hellos refused because their collector says too many")),
+      hellos_dropped(registry->AddCounter("pga_ingest_hellos_dropped_total",
+                                          "Hellos left unanswered because their call had ended")),
       dropped(registry->AddCounter("pga_ingest_dropped_after_reject_total",
                                    "Batches left unread because an earlier one of their stream has to come again")),
       ack_seconds(registry->AddHistogram("pga_ingest_ack_seconds", "Time from a batch's arrival to its commit")) {}
@@ -191,15 +213,7 @@ void StreamSession::OnReadDone(bool ok) {
         CloseLocked(absl::InvalidArgumentError("a second Hello on one stream"));
         break;
       }
-      phase_ = Phase::kOpening;
-      auto self = shared_from_this();
-      if (!context_->control_pool->TrySubmit(
-              [self, hello = std::make_shared<ingest_v1::Hello>(std::move(*incoming_.mutable_hello()))] {
-                self->Hello(std::move(*hello));
-              })) {
-        CloseLocked(
-            status::WithRetryAfter(absl::ResourceExhaustedError("too many streams open at once"), kDefaultRetry));
-      }
+      Greet(std::move(*incoming_.mutable_hello()));
       break;
     }
     case Request::kBatch: {
@@ -245,13 +259,43 @@ void StreamSession::Schedule() {
   }
 }
 
+void StreamSession::Greet(ingest_v1::Hello hello) {
+  phase_ = Phase::kOpening;
+  const std::string& collector = principal_.collector_id;
+  absl::Duration wait;
+  if (context_->hello_limiter != nullptr)
+    wait = context_->hello_limiter->Take(collector, context_->hellos_per_minute).retry_after;
+  if (wait > absl::ZeroDuration() || !context_->registry->BeginHello(collector, context_->hellos_at_once)) {
+    if (context_->instruments != nullptr) context_->instruments->hellos_refused.Increment();
+    CloseLocked(status::WithRetryAfter(absl::ResourceExhaustedError("this collector opens too many streams"),
+                                       std::max(wait, kDefaultRetry)));
+    return;
+  }
+  auto self = shared_from_this();
+  if (context_->control_pool->TrySubmit([self, hello = std::make_shared<ingest_v1::Hello>(std::move(hello))] {
+        self->Hello(std::move(*hello));
+        self->context_->registry->EndHello(self->principal_.collector_id);
+      })) {
+    return;
+  }
+  context_->registry->EndHello(collector);
+  CloseLocked(status::WithRetryAfter(absl::ResourceExhaustedError("too many streams open at once"), kDefaultRetry));
+}
+
 void StreamSession::Hello(ingest_v1::Hello hello) {
+  {
+    absl::MutexLock lock(&mutex_);
+    // Nobody waits for the answer, and a newer call of the collector may be open already.
+    if (cancelled_ || closing_.has_value() || finished_) {
+      if (context_->instruments != nullptr) context_->instruments->hellos_dropped.Increment();
+      return;
+    }
+  }
   std::vector<StreamClaim> streams;
   absl::Status status;
   if (hello.streams_size() > kMaxHelloStreams) {
     status = absl::InvalidArgumentError(absl::StrCat("Hello names more than ", kMaxHelloStreams, " streams"));
   }
-  if (hello.session() < 0) status = absl::InvalidArgumentError("Hello has a negative session");
   for (const ingest_v1::StreamState& stream : hello.streams()) {
     if (stream.stream_id().size() != frame::kUuidBytes) {
       status = absl::InvalidArgumentError("Hello names a stream_id that is not 16 bytes");
@@ -264,8 +308,8 @@ void StreamSession::Hello(ingest_v1::Hello hello) {
   if (!status.ok()) {
     opened = status;
   } else {
-    opened = context_->store->OpenSession(principal_.collector_id, hello.session(), streams,
-                                          clock::SteadyNow() + context_->hello_timeout);
+    opened =
+        context_->store->OpenSession(principal_.collector_id, streams, clock::SteadyNow() + context_->hello_timeout);
   }
   std::shared_ptr<StreamSession> former;
   {
@@ -277,9 +321,16 @@ void StreamSession::Hello(ingest_v1::Hello hello) {
       Pump();
       return;
     }
-    former = context_->registry->Replace(principal_.collector_id, shared_from_this());
+    const std::shared_ptr<StreamSession> self = shared_from_this();
+    former = context_->registry->Replace(principal_.collector_id, opened->session, self);
+    if (former == self) {
+      if (context_->instruments != nullptr) context_->instruments->fenced.Increment();
+      CloseLocked(absl::AbortedError("a newer session of this collector has taken over"));
+      Pump();
+      return;
+    }
     phase_ = Phase::kOpen;
-    origin_ = {principal_.collector_id, opened->collector, hello.session()};
+    origin_ = {principal_.collector_id, opened->collector, opened->session};
     config_version_ = std::max(config_version_, hello.config_version());
     ingest_v1::HelloAck& answer = hello_ack_.emplace();
     for (StreamPosition& position : opened->positions) {
@@ -507,6 +558,12 @@ void StreamSession::OnResult(const std::string& stream_id, int64_t seq, int64_t 
       break;
     case BatchOutcome::kStale:
       CloseStale();
+      break;
+    case BatchOutcome::kMoved:
+      if (context_->instruments != nullptr) context_->instruments->moved.Increment();
+      context_->sources->Forget(origin_.collector);
+      Reject(stream_id, seq, generation, ingest_v1::REJECT_REASON_RETRY, seq, result.status,
+             std::max(result.retry_after, absl::Milliseconds(100)));
       break;
     case BatchOutcome::kLocked:
     case BatchOutcome::kRetry:

@@ -21,6 +21,7 @@
 #include "libs/clock/steady.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/metrics/registry.h"
+#include "libs/retry/rate_limiter.h"
 #include "libs/token/principal.h"
 #include "libs/token/revocation_set.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
@@ -51,9 +52,13 @@ class SessionRegistry {
  public:
   // False when `max_streams` are open already.
   bool Add(const std::shared_ptr<StreamSession>& session, size_t max_streams);
-  // The session that was registered before for this collector, if it is another one.
-  std::shared_ptr<StreamSession> Replace(const std::string& collector_id,
+  // Makes `session` the collector's, unless one of a greater number is. Returns the one that is not or no longer: the
+  // former one, `session` itself, or null.
+  std::shared_ptr<StreamSession> Replace(const std::string& collector_id, int64_t number,
                                          const std::shared_ptr<StreamSession>& session);
+  // Counts a Hello of the collector that waits or is being answered; false when there are `most` already.
+  bool BeginHello(const std::string& collector_id, int most);
+  void EndHello(const std::string& collector_id);
   void Remove(const std::string& collector_id, const StreamSession* session);
   // Streams that are open, those before Hello included.
   std::vector<std::shared_ptr<StreamSession>> All() const;
@@ -61,7 +66,12 @@ class SessionRegistry {
 
  private:
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, std::weak_ptr<StreamSession>> sessions_ ABSL_GUARDED_BY(mutex_);
+  struct Newest {
+    int64_t number = 0;
+    std::weak_ptr<StreamSession> session;
+  };
+  absl::flat_hash_map<std::string, Newest> sessions_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, int> hellos_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<const StreamSession*, std::weak_ptr<StreamSession>> streams_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -76,6 +86,9 @@ struct SessionInstruments {
   metrics::Counter& went_back;
   metrics::Counter& forked;
   metrics::Counter& stale;
+  metrics::Counter& moved;
+  metrics::Counter& hellos_refused;
+  metrics::Counter& hellos_dropped;
   metrics::Counter& dropped;
   metrics::Histogram& ack_seconds;
 };
@@ -85,6 +98,11 @@ struct SessionContext {
   // Batches that a collector may have unacknowledged.
   int window = 16;
   absl::Duration hello_timeout = absl::Seconds(10);
+  // Hellos of one collector that wait or are being answered; further ones are refused.
+  int hellos_at_once = 4;
+  // Hellos of one collector a minute; null = no limit.
+  retry::RateLimiter* hello_limiter = nullptr;
+  int hellos_per_minute = 60;
   IngestStore* store = nullptr;
   BatchPreparer* preparer = nullptr;
   SourceDirectory* sources = nullptr;
@@ -151,6 +169,8 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   static int64_t Rows(const Arrival& arrival);
   static int64_t Bytes(const Arrival& arrival);
 
+  // Hands a Hello to the control pool, as far as its collector may have one now.
+  void Greet(pganalytics::ingest::v1::Hello hello) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hello(pganalytics::ingest::v1::Hello hello);
   void ReportState(const pganalytics::ingest::v1::Hello& hello, const StreamPosition& position) const;
   void Work();

@@ -41,12 +41,13 @@ catalog_v1::Metric Sample() {
 // The database in memory, as far as sessions ask it.
 class FakeStore final : public IngestStore {
  public:
-  absl::StatusOr<OpenedSession> OpenSession(std::string_view, int64_t session, const std::vector<StreamClaim>& streams,
+  absl::StatusOr<OpenedSession> OpenSession(std::string_view, const std::vector<StreamClaim>& streams,
                                             clock::SteadyTime) override {
+    ++opened_count;
     if (!open_status.ok()) return open_status;
     OpenedSession opened;
     opened.collector = 7;
-    (void)session;
+    opened.session = ++session;
     for (const StreamClaim& stream : streams) opened.positions.push_back({stream.stream_id, 0, frame::ZeroHash()});
     return opened;
   }
@@ -58,9 +59,17 @@ class FakeStore final : public IngestStore {
     std::vector<ResolvedSource> answers(sources.size());
     for (ResolvedSource& answer : answers) {
       answer.id = 1;
+      answer.owner_epoch = 1;
       answer.refusal = refusal;
     }
     return answers;
+  }
+  absl::StatusOr<std::vector<std::string>> ApplyOwners(const std::vector<OwnedSource>&, clock::SteadyTime) override {
+    return std::vector<std::string>();
+  }
+  absl::Status Carry(int32_t, int64_t, clock::SteadyTime) override { return absl::OkStatus(); }
+  absl::StatusOr<CarriedCounters> LoadCarried(int32_t, int64_t, int16_t, int64_t, clock::SteadyTime) override {
+    return absl::NotFoundError("nothing is carried over");
   }
   absl::Status TouchSources(const std::vector<int32_t>&, clock::SteadyTime) override { return absl::OkStatus(); }
   absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime) override {
@@ -75,6 +84,8 @@ class FakeStore final : public IngestStore {
   absl::Status open_status;
   absl::Status resolve_status;
   std::atomic<int> resolved{0};
+  std::atomic<int> opened_count{0};
+  std::atomic<int64_t> session{0};
   std::string refusal;
 };
 
@@ -296,9 +307,9 @@ class StreamSessionTest : public ::testing::Test {
     opened.session->Start(opened.sink.get());
     return opened;
   }
-  static ingest_v1::StreamBatchesRequest Hello(int64_t session = 1, const std::vector<std::string>& streams = {}) {
+  static ingest_v1::StreamBatchesRequest Hello(const std::vector<std::string>& streams = {}) {
     ingest_v1::StreamBatchesRequest request;
-    request.mutable_hello()->set_session(session);
+    request.mutable_hello();
     for (const std::string& stream : streams) request.mutable_hello()->add_streams()->set_stream_id(stream);
     return request;
   }
@@ -312,8 +323,8 @@ class StreamSessionTest : public ::testing::Test {
   FakeStore store_;
   FakeWriter::Control control_;
   AppliedCatalog catalog_{&store_};
-  SourceDirectory sources_{&store_};
-  BatchPreparer preparer_{{}, &catalog_, &sources_, clock::Clock::Real()};
+  SourceDirectory sources_{&store_, nullptr};
+  BatchPreparer preparer_{{}, &catalog_, &sources_, &store_, clock::Clock::Real()};
   FlowBudget budget_{10'000, int64_t{1} << 30};
   SessionRegistry registry_;
   token::RevocationSet revocations_;
@@ -325,7 +336,7 @@ class StreamSessionTest : public ::testing::Test {
 
 TEST_F(StreamSessionTest, HelloGivesWatermarksAndWindow) {
   Opened call = Start();
-  ASSERT_TRUE(call.sink->Send(Hello(1, {std::string(16, 'a'), std::string(16, 'b')})));
+  ASSERT_TRUE(call.sink->Send(Hello({std::string(16, 'a'), std::string(16, 'b')})));
   const auto answer = call.sink->Next();
   ASSERT_TRUE(answer.has_hello_ack());
   EXPECT_EQ(answer.hello_ack().watermarks_size(), 2);
@@ -339,7 +350,7 @@ TEST_F(StreamSessionTest, OtherBytesUnderTheAcknowledgedNumberAreCountedAtHello)
   context_.instruments = &instruments;
   {
     Opened call = Start();
-    ingest_v1::StreamBatchesRequest hello = Hello(1, {frame::RandomUuid(), frame::RandomUuid(), frame::RandomUuid()});
+    ingest_v1::StreamBatchesRequest hello = Hello({frame::RandomUuid(), frame::RandomUuid(), frame::RandomUuid()});
     hello.mutable_hello()->mutable_streams(0)->set_last_acked_hash(frame::ZeroHash());
     hello.mutable_hello()->mutable_streams(1)->set_last_acked_hash(std::string(frame::kHashBytes, 'x'));
     ASSERT_TRUE(call.sink->Send(hello));

@@ -23,8 +23,8 @@ struct WriteQueue::Instruments {
                                           {10, 100, 300, 1'000, 3'000, 10'000, 30'000, 100'000})),
         group_seconds(registry->AddHistogram("pga_ingest_group_seconds", "Time to write one group")),
         wait_seconds(registry->AddHistogram("pga_ingest_queue_wait_seconds", "Time from decoding to the answer")) {
-    static constexpr const char* kNames[] = {"committed", "duplicate", "quarantined", "gap",    "fork",
-                                             "fenced",    "locked",    "retry",       "schema", "stale"};
+    static constexpr const char* kNames[] = {"committed", "duplicate", "quarantined", "gap",   "fork", "fenced",
+                                             "locked",    "retry",     "schema",      "moved", "stale"};
     for (const char* name : kNames) {
       outcomes.push_back(
           &registry->AddCounter("pga_ingest_batches_total", "Batches by what became of them", {{"outcome", name}}));

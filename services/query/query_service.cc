@@ -377,30 +377,22 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
       });
 }
 
-grpc::ServerUnaryReactor* QueryService::ListSources(grpc::CallbackServerContext* context,
-                                                    const pb::ListSourcesRequest* request,
-                                                    pb::ListSourcesResponse* response) {
-  return Read<pb::ListSourcesRequest, pb::ListSourcesResponse>(
+grpc::ServerUnaryReactor* QueryService::SourceActivity(grpc::CallbackServerContext* context,
+                                                       const pb::SourceActivityRequest* request,
+                                                       pb::SourceActivityResponse* response) {
+  return Read<pb::SourceActivityRequest, pb::SourceActivityResponse>(
       context, request, response,
-      [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
+      [this](rpc::CallContext& call, const pb::SourceActivityRequest&,
+             pb::SourceActivityResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
-        PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceOverview> sources,
-                             readers_.sources->List(groups, clock_->Now(), Limit(call)));
-        for (const storage::SourceOverview& from : sources) {
-          pb::Source* source = answer.add_sources();
-          source->set_id(from.source.uuid);
-          source->set_name(from.source.name);
-          source->set_collector_id(from.collector_id);
-          source->set_system_identifier(IdText(from.system_identifier));
-          source->set_server_version_num(from.server_version_num);
-          source->set_in_recovery(from.in_recovery);
-          *source->mutable_first_seen() = ToProto(from.first_seen);
-          *source->mutable_last_seen() = ToProto(from.last_seen);
+        PGA_ASSIGN_OR_RETURN(const std::vector<storage::StoredOfSource> sources,
+                             readers_.sources->Stored(groups, clock_->Now(), Limit(call)));
+        for (const storage::StoredOfSource& from : sources) {
+          pb::SourceActivityEntry* const source = answer.add_sources();
+          source->set_source_id(from.source.uuid);
           source->set_frames_24h(static_cast<double>(from.frames_24h));
           source->set_rows_24h(static_cast<double>(from.rows_24h));
-          for (const std::string& uuid : from.same_server_as) source->add_same_server_as(uuid);
         }
-        answer.set_count(answer.sources_size());
         return absl::OkStatus();
       });
 }

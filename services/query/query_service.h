@@ -54,9 +54,9 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   grpc::ServerUnaryReactor* GetActivity(grpc::CallbackServerContext* context,
                                         const ::pganalytics::query::v1::GetActivityRequest* request,
                                         ::pganalytics::query::v1::GetActivityResponse* response) override;
-  grpc::ServerUnaryReactor* ListSources(grpc::CallbackServerContext* context,
-                                        const ::pganalytics::query::v1::ListSourcesRequest* request,
-                                        ::pganalytics::query::v1::ListSourcesResponse* response) override;
+  grpc::ServerUnaryReactor* SourceActivity(grpc::CallbackServerContext* context,
+                                           const ::pganalytics::query::v1::SourceActivityRequest* request,
+                                           ::pganalytics::query::v1::SourceActivityResponse* response) override;
   grpc::ServerUnaryReactor* GetFreshness(grpc::CallbackServerContext* context,
                                          const ::pganalytics::query::v1::GetFreshnessRequest* request,
                                          ::pganalytics::query::v1::GetFreshnessResponse* response) override;

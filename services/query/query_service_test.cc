@@ -446,15 +446,6 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Groups, EnterEveryRead) {
   Suite& suite = Suite::Get();
   const std::vector<std::string> only_default = {"default"};
-  const auto all = rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options());
-  ASSERT_THAT(all, IsOk());
-  EXPECT_EQ(all->count(), 3);
-  const auto some =
-      rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options("viewer", &only_default));
-  ASSERT_THAT(some, IsOk());
-  EXPECT_EQ(some->count(), 2);
-  // The twin of `prod` is in a group this caller does not see.
-  EXPECT_EQ(some->sources(0).same_server_as_size(), 0);
   EXPECT_EQ(rpc::Call(suite.queries(), &Stub::GetMetrics, pb::GetMetricsRequest(), suite.Options())
                 ->by_type()
                 .count("database"),
@@ -487,7 +478,7 @@ TEST(Groups, EnterEveryRead) {
       {"GetFreshness", rpc::Call(suite.queries(), &Stub::GetFreshness, freshness, caller).status()},
   };
   // Looked at above, open to anybody, or not for people.
-  const std::set<std::string> others = {"ListSources", "GetMetrics", "CountMetrics", "CollectorActivity"};
+  const std::set<std::string> others = {"SourceActivity", "GetMetrics", "CountMetrics", "CollectorActivity"};
   const google::protobuf::ServiceDescriptor* service =
       pb::CountMetricsRequest::descriptor()->file()->FindServiceByName("QueryService");
   ASSERT_NE(service, nullptr);
@@ -499,17 +490,10 @@ TEST(Groups, EnterEveryRead) {
   }
 }
 
-TEST(ListSources, NamesOneServerUnderTwoNames) {
+TEST(SourceActivity, IsForServicesOnly) {
   Suite& suite = Suite::Get();
-  const auto answer = rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), suite.Options());
-  ASSERT_THAT(answer, IsOk());
-  std::map<std::string, pb::Source> by_name;
-  for (const pb::Source& source : answer->sources()) by_name[source.name()] = source;
-  EXPECT_THAT(by_name["prod"].same_server_as(), ElementsAre("00000000-0000-0000-0000-000000000003"));
-  EXPECT_EQ(by_name["prod"].frames_24h(), 62);
-  EXPECT_EQ(by_name["prod"].collector_id(), "col_001");
-  EXPECT_EQ(by_name["prod"].last_seen().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(30)));
-  EXPECT_EQ(by_name["prod-replica"].same_server_as_size(), 0);
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::SourceActivity, pb::SourceActivityRequest(), suite.Options("admin")),
+              StatusIs(absl::StatusCode::kPermissionDenied));
 }
 
 TEST(GetActivity, ShowsOneInstant) {
@@ -629,7 +613,6 @@ TEST(MergingFrames, ChangesNoAnswer) {
     *freshness.mutable_start() = Stamp(kHour - absl::Hours(30));
     *freshness.mutable_end() = Stamp(kHour + absl::Minutes(30));
     add("freshness", rpc::Call(suite.queries(), &Stub::GetFreshness, freshness, options));
-    add("sources", rpc::Call(suite.queries(), &Stub::ListSources, pb::ListSourcesRequest(), options));
     add("count", rpc::Call(suite.queries(), &Stub::CountMetrics, pb::CountMetricsRequest(), options));
     return texts;
   };

@@ -26,9 +26,9 @@ absl::Time FromProto(const google::protobuf::Timestamp& time) {
 AuthClient::AuthClient(std::shared_ptr<grpc::Channel> auth, rpc::ServiceIdentity* identity)
     : auth_(std::move(auth)), identity_(identity) {}
 
-absl::Status AuthClient::UseRegistrationSecret(const rpc::CallContext& call, const std::string& secret,
-                                               const std::string& collector_id, const std::string& collector_name,
-                                               bool replaces) {
+absl::StatusOr<std::string> AuthClient::UseRegistrationSecret(const rpc::CallContext& call, const std::string& secret,
+                                                              const std::string& collector_id,
+                                                              const std::string& collector_name, bool replaces) {
   pb::UseRegistrationSecretRequest request;
   request.set_secret(secret);
   request.set_collector_id(collector_id);
@@ -36,7 +36,10 @@ absl::Status AuthClient::UseRegistrationSecret(const rpc::CallContext& call, con
   request.set_peer_address(call.peer);
   request.set_replaces(replaces);
   const auto stub = pb::IdentityService::NewStub(auth_);
-  return rpc::Call(*stub, &Stub::UseRegistrationSecret, request, rpc::OnBehalfOf(call, kLimit, identity_)).status();
+  PGA_ASSIGN_OR_RETURN(
+      const pb::UseRegistrationSecretResponse used,
+      rpc::Call(*stub, &Stub::UseRegistrationSecret, request, rpc::OnBehalfOf(call, kLimit, identity_)));
+  return used.group().empty() ? "default" : used.group();
 }
 
 absl::StatusOr<Credentials> AuthClient::IssueCredentials(const rpc::CallContext& call, const std::string& collector_id,

@@ -33,9 +33,11 @@ class AuthClient {
   // `identity` must outlive the client.
   AuthClient(std::shared_ptr<grpc::Channel> auth, rpc::ServiceIdentity* identity);
 
-  // UNAUTHENTICATED when the secret is not good, ALREADY_EXISTS when it is good but may not replace the collector.
-  absl::Status UseRegistrationSecret(const rpc::CallContext& call, const std::string& secret,
-                                     const std::string& collector_id, const std::string& collector_name, bool replaces);
+  // Group of the sources that collectors of the secret watch. UNAUTHENTICATED when the secret is not good,
+  // ALREADY_EXISTS when it is good but may not replace the collector.
+  absl::StatusOr<std::string> UseRegistrationSecret(const rpc::CallContext& call, const std::string& secret,
+                                                    const std::string& collector_id, const std::string& collector_name,
+                                                    bool replaces);
   absl::StatusOr<Credentials> IssueCredentials(const rpc::CallContext& call, const std::string& collector_id,
                                                const std::string& hostname, const std::string& csr_pem,
                                                bool revoke_former);

@@ -36,6 +36,8 @@ struct Registration {
   std::string hostname;
   std::string address;
   std::string version;
+  // Of its sources; from the registration secret, never from the collector.
+  std::string group = "default";
 };
 
 // What query says of a collector's stored frames.
@@ -57,6 +59,7 @@ struct AuditEntry {
   std::string actor;
   std::string action;
   bool refused = false;
+  std::string resource_type = "collector";
   std::string resource_id;
   std::string ip_address;
   std::string request_id;

@@ -2,15 +2,26 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "libs/frame/text.h"
 #include "libs/status/status.h"
+#include "services/registry/source_rules.h"
 
 namespace pga::registry {
 
 namespace pb = ::pganalytics::registry::v1;
 
 namespace {
+
+// Texts of a report, which people see.
+std::string Bounded(const std::string& text) {
+  bool replaced = false;
+  return frame::SanitizeText(text, kMaxMessageBytes, &replaced);
+}
 
 constexpr char kNoRequest[] = "csr_pem is missing: the collector makes its own key and sends a certificate request";
 
@@ -68,6 +79,54 @@ grpc::ServerUnaryReactor* EnrolmentService::FetchConfig(grpc::CallbackServerCont
         PGA_ASSIGN_OR_RETURN(StoredConfig config, registry_->FetchConfig(call, asked.known_version()));
         answer.set_version(config.version);
         answer.set_toml(std::move(config.toml));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* EnrolmentService::ReportSources(grpc::CallbackServerContext* context,
+                                                          const pb::ReportSourcesRequest* request,
+                                                          pb::ReportSourcesResponse* response) {
+  return dispatcher_->Unary<pb::ReportSourcesRequest, pb::ReportSourcesResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ReportSourcesRequest& asked,
+             pb::ReportSourcesResponse& answer) -> absl::Status {
+        std::vector<SourceReport> reports;
+        for (const pb::SourceReport& from : asked.sources()) {
+          SourceReport& report = reports.emplace_back();
+          report.name = from.name();
+          report.host = from.kind() == pb::SOURCE_KIND_HOST;
+          report.held_id = from.source_id();
+          report.held_epoch = std::clamp<int64_t>(from.owner_epoch(), 0, int64_t{1} << 52);
+          report.identifier = from.identifier();
+          report.server_version_num = from.server_version_num();
+          report.in_recovery = from.in_recovery();
+          report.address = Bounded(from.address());
+          report.up = from.up();
+          report.since_us = from.since_us();
+          report.message = Bounded(from.message());
+          for (const pb::NotCollected& part : from.not_collected()) {
+            if (report.not_collected.size() == kMaxMissingParts) break;
+            report.not_collected.push_back(
+                {Bounded(part.what()), Bounded(part.reason()), Bounded(part.database()), part.since_us()});
+          }
+          report.release = from.release();
+        }
+        const absl::Duration interval =
+            std::clamp(absl::Milliseconds(asked.interval_ms()), absl::Milliseconds(100), absl::Hours(1));
+        PGA_ASSIGN_OR_RETURN(const std::vector<Standing> standings, registry_->ReportSources(call, interval, reports));
+        for (size_t i = 0; i < standings.size(); ++i) {
+          const Standing& from = standings[i];
+          pb::SourceStanding* const to = answer.add_sources();
+          to->set_name(reports[i].name);
+          to->set_standing(from.kind == Standing::kOwner     ? pb::STANDING_OWNER
+                           : from.kind == Standing::kStandby ? pb::STANDING_STANDBY
+                                                             : pb::STANDING_REFUSED);
+          to->set_source_id(from.source_id);
+          to->set_owner_epoch(from.owner_epoch);
+          to->set_owner(from.owner);
+          to->set_message(from.message);
+        }
+        answer.set_report_again_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(ReportEvery(interval))));
         return absl::OkStatus();
       });
 }

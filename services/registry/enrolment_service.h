@@ -21,6 +21,9 @@ class EnrolmentService final : public ::pganalytics::registry::v1::EnrolmentServ
   grpc::ServerUnaryReactor* FetchConfig(grpc::CallbackServerContext* context,
                                         const ::pganalytics::registry::v1::FetchConfigRequest* request,
                                         ::pganalytics::registry::v1::FetchConfigResponse* response) override;
+  grpc::ServerUnaryReactor* ReportSources(grpc::CallbackServerContext* context,
+                                          const ::pganalytics::registry::v1::ReportSourcesRequest* request,
+                                          ::pganalytics::registry::v1::ReportSourcesResponse* response) override;
 
  private:
   rpc::Dispatcher* const dispatcher_;

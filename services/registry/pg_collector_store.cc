@@ -24,10 +24,11 @@ constexpr char kCountOthers[] =
     "WHERE id <> $1 AND coalesce(last_seen, created_at) >= pganalytics.at($2::int8)";
 
 constexpr char kUpsert[] =
-    "INSERT INTO pganalytics.collectors (id, name, hostname, address, version, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, pganalytics.at($6::int8), pganalytics.at($6::int8)) "
+    "INSERT INTO pganalytics.collectors (id, name, hostname, address, version, created_at, updated_at, "
+    "source_group) VALUES ($1, $2, $3, $4, $5, pganalytics.at($6::int8), pganalytics.at($6::int8), $7) "
     "ON CONFLICT (id) DO UPDATE SET name = excluded.name, hostname = excluded.hostname, address = excluded.address, "
-    "version = excluded.version, updated_at = excluded.updated_at, registrations = collectors.registrations + 1 "
+    "version = excluded.version, source_group = excluded.source_group, updated_at = excluded.updated_at, registrations "
+    "= collectors.registrations + 1 "
     "RETURNING registrations > 1";
 
 constexpr char kExists[] = "SELECT 1 FROM pganalytics.collectors WHERE id = $1";
@@ -52,7 +53,7 @@ constexpr char kNoteConfigVersion[] =
 
 constexpr char kAudit[] =
     "INSERT INTO pganalytics.audit_log (actor, action, outcome, resource_type, resource_id, ip_address, request_id) "
-    "VALUES ($1, $2, $3, 'collector', $4, $5, $6)";
+    "VALUES ($1, $2, $3, $7, $4, $5, $6)";
 
 absl::Status UnknownCollector(const std::string& id) {
   return status::WithReason(absl::NotFoundError(absl::StrCat("no collector has the id ", id)), "COLLECTOR_UNKNOWN");
@@ -105,10 +106,10 @@ absl::StatusOr<bool> PgCollectorStore::Register(const Registration& registration
             "COLLECTOR_LIMIT_REACHED");
       }
     }
-    PGA_ASSIGN_OR_RETURN(
-        const pg::Result row,
-        transaction.Exec(kUpsert, {registration.collector_id, registration.name, registration.hostname,
-                                   registration.address, registration.version, absl::ToUnixMicros(now)}));
+    PGA_ASSIGN_OR_RETURN(const pg::Result row,
+                         transaction.Exec(kUpsert, {registration.collector_id, registration.name, registration.hostname,
+                                                    registration.address, registration.version, absl::ToUnixMicros(now),
+                                                    registration.group}));
     known = row[0].Bool(0);
     return absl::OkStatus();
   });
@@ -207,7 +208,7 @@ absl::Status PgCollectorStore::Audit(const AuditEntry& entry, clock::SteadyTime 
   return pool_
       ->Exec(kAudit,
              {entry.actor, entry.action, entry.refused ? "refused" : "success", entry.resource_id, entry.ip_address,
-              entry.request_id},
+              entry.request_id, entry.resource_type},
              deadline)
       .status();
 }

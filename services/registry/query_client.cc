@@ -36,4 +36,16 @@ absl::StatusOr<std::vector<Activity>> QueryClient::CollectorActivity(absl::Durat
   return activity;
 }
 
+absl::StatusOr<std::vector<SourceActivity>> QueryClient::StoredOfSources(absl::Duration limit) {
+  const auto stub = pb::QueryService::NewStub(query_);
+  PGA_ASSIGN_OR_RETURN(const pb::SourceActivityResponse response,
+                       rpc::Call(*stub, &pb::QueryService::Stub::SourceActivity, pb::SourceActivityRequest(),
+                                 rpc::OwnWork(limit, identity_)));
+  std::vector<SourceActivity> activity;
+  for (const pb::SourceActivityEntry& entry : response.sources()) {
+    activity.push_back({entry.source_id(), entry.frames_24h(), entry.rows_24h()});
+  }
+  return activity;
+}
+
 }  // namespace pga::registry

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -15,6 +16,12 @@ class Channel;
 
 namespace pga::registry {
 
+struct SourceActivity {
+  std::string source_id;  // text form
+  double frames_24h = 0;
+  double rows_24h = 0;
+};
+
 // Thread-safe.
 class QueryClient {
  public:
@@ -23,6 +30,8 @@ class QueryClient {
 
   // Every collector that query knows. Blocks for `limit` at most.
   absl::StatusOr<std::vector<Activity>> CollectorActivity(absl::Duration limit);
+  // What was stored of every source in the last 24 hours.
+  absl::StatusOr<std::vector<SourceActivity>> StoredOfSources(absl::Duration limit);
 
  private:
   const std::shared_ptr<grpc::Channel> query_;

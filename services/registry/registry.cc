@@ -1,14 +1,18 @@
 #include "services/registry/registry.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/frame/digest.h"
+#include "libs/frame/uuid.h"
 #include "libs/log/log.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "services/registry/collector_rules.h"
+#include "services/registry/source_rules.h"
 
 namespace pga::registry {
 
@@ -16,6 +20,7 @@ namespace {
 
 constexpr int kDefaultPageSize = 20;
 constexpr int kMaxPageSize = 100;
+constexpr int kOwnersPerAnswer = 1'000;
 constexpr absl::Duration kActivityFor = absl::Seconds(2);
 // A collector that was registered and has sent nothing may register again for so long.
 constexpr absl::Duration kUnheardFor = absl::Hours(1);
@@ -53,7 +58,8 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   RefreshActivity(kActivityLimit);
   const absl::Time now = clock_->Now();
   PGA_ASSIGN_OR_RETURN(const bool replaces, Replaces(call, id, now));
-  PGA_RETURN_IF_ERROR(auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name, replaces));
+  PGA_ASSIGN_OR_RETURN(registration.group,
+                       auth_->UseRegistrationSecret(call, std::string(*secret), id, registration.name, replaces));
   const absl::StatusOr<bool> known = store_->Register(registration, limit_, now - kCountedFor, now, call.deadline);
   if (!known.ok()) {
     Audit(call, "collector.register", id, known.status());
@@ -152,6 +158,90 @@ absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std:
   return version;
 }
 
+absl::StatusOr<std::vector<Standing>> Registry::ReportSources(const rpc::CallContext& call, absl::Duration interval,
+                                                              const std::vector<SourceReport>& reports) {
+  PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
+  if (reports.size() > kMaxReportedSources) {
+    return absl::InvalidArgumentError(absl::StrCat("a collector reports at most ", kMaxReportedSources, " sources"));
+  }
+  std::vector<Standing> standings(reports.size());
+  std::vector<SourceReport> good;
+  std::vector<size_t> places;
+  std::set<std::string> names;
+  for (size_t i = 0; i < reports.size(); ++i) {
+    absl::Status named = CheckSourceName(reports[i].name);
+    if (named.ok() && !names.insert(reports[i].name).second)
+      named = absl::InvalidArgumentError("two sources of one name");
+    if (!named.ok()) {
+      standings[i].message = std::string(named.message());
+      continue;
+    }
+    good.push_back(reports[i]);
+    places.push_back(i);
+  }
+  const absl::StatusOr<std::vector<Standing>> stored =
+      sources_->Report(id, interval, good, clock_->Now(), call.deadline);
+  if (status::ReasonOf(stored.status()) == "COLLECTOR_UNKNOWN") {
+    return status::WithReason(
+        absl::UnauthenticatedError(absl::StrCat("collector ", id, " was deleted; it must register again")),
+        "COLLECTOR_DELETED");
+  }
+  PGA_RETURN_IF_ERROR(stored.status());
+  for (size_t i = 0; i < places.size(); ++i) {
+    const Standing& standing = (*stored)[i];
+    if (standing.kind == Standing::kOwner && standing.owner_epoch != good[i].held_epoch) {
+      PGA_LOG(info, "a source has an owner",
+              {{"source", good[i].name}, {"collector_id", id}, {"owner_epoch", standing.owner_epoch}});
+    }
+    standings[places[i]] = standing;
+  }
+  return standings;
+}
+
+absl::StatusOr<std::vector<Source>> Registry::ListSources(const rpc::CallContext& call) {
+  const token::Principal& caller = call.principal;
+  const bool all = caller.all_groups || caller.kind == token::Principal::kService;
+  return sources_->List(all, caller.groups, clock_->Now(), call.deadline);
+}
+
+absl::StatusOr<Source> Registry::UpdateSource(const rpc::CallContext& call, const std::string& id,
+                                              const std::string& name, const std::string& group) {
+  if (!frame::ParseUuid(id).ok()) return absl::InvalidArgumentError("the id of a source is a UUID");
+  if (name.empty() && group.empty()) return absl::InvalidArgumentError("give a name, a group, or both");
+  if (!name.empty()) PGA_RETURN_IF_ERROR(CheckSourceName(name));
+  if (!group.empty()) PGA_RETURN_IF_ERROR(CheckGroup(group));
+  PGA_ASSIGN_OR_RETURN(Source source, sources_->Update(id, name, group, call.deadline));
+  Audit(call, "source.update", id, absl::OkStatus(), "source");
+  return source;
+}
+
+absl::Status Registry::DeleteSource(const rpc::CallContext& call, const std::string& id) {
+  if (!frame::ParseUuid(id).ok()) return absl::InvalidArgumentError("the id of a source is a UUID");
+  PGA_RETURN_IF_ERROR(sources_->Remove(id, ActorOf(call), clock_->Now(), call.deadline));
+  Audit(call, "source.delete", id, absl::OkStatus(), "source");
+  PGA_LOG(info, "source deleted", {{"source_id", id}, {"by", ActorOf(call)}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Source>> Registry::ListOwners(const rpc::CallContext& call,
+                                                         const std::vector<std::string>& ids, int64_t after_revision) {
+  if (ids.empty()) return sources_->After(after_revision, kOwnersPerAnswer, call.deadline);
+  if (ids.size() > kMaxReportedSources) return absl::InvalidArgumentError("too many ids");
+  std::vector<std::string> texts;
+  for (const std::string& id : ids) {
+    if (id.size() != frame::kUuidBytes) return absl::InvalidArgumentError("the id of a source has 16 bytes");
+    texts.push_back(frame::FormatUuid(id));
+  }
+  return sources_->ByIds(texts, call.deadline);
+}
+
+std::vector<SourceActivity> Registry::StoredOfSources() {
+  if (query_ == nullptr) return {};
+  absl::StatusOr<std::vector<SourceActivity>> stored = query_->StoredOfSources(kActivityLimit);
+  if (!stored.ok()) return {};
+  return *std::move(stored);
+}
+
 void Registry::RefreshActivity(absl::Duration limit) {
   if (query_ == nullptr) return;
   const clock::SteadyTime now = clock_->Steady();
@@ -169,10 +259,11 @@ void Registry::RefreshActivity(absl::Duration limit) {
 }
 
 void Registry::Audit(const rpc::CallContext& call, std::string action, const std::string& id,
-                     const absl::Status& outcome) {
+                     const absl::Status& outcome, const char* type) {
   const absl::Status written = store_->Audit({.actor = ActorOf(call),
                                               .action = std::move(action),
                                               .refused = !outcome.ok(),
+                                              .resource_type = type,
                                               .resource_id = id,
                                               .ip_address = call.peer,
                                               .request_id = call.request_id},

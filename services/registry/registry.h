@@ -15,7 +15,9 @@
 #include "services/registry/auth_client.h"
 #include "services/registry/collector.h"
 #include "services/registry/collector_store.h"
+#include "services/registry/pg_source_store.h"
 #include "services/registry/query_client.h"
+#include "services/registry/source.h"
 
 namespace pga::registry {
 
@@ -35,9 +37,14 @@ struct Enrolment {
 class Registry {
  public:
   // `query` may be null (nobody to ask); everything else must outlive the registry.
-  Registry(CollectorStore* store, AuthClient* auth, QueryClient* query, int max_concurrent_collectors,
-           clock::Clock* clock)
-      : store_(store), auth_(auth), query_(query), limit_(max_concurrent_collectors), clock_(clock) {}
+  Registry(CollectorStore* store, PgSourceStore* sources, AuthClient* auth, QueryClient* query,
+           int max_concurrent_collectors, clock::Clock* clock)
+      : store_(store),
+        sources_(sources),
+        auth_(auth),
+        query_(query),
+        limit_(max_concurrent_collectors),
+        clock_(clock) {}
 
   // With the registration secret of metadata x-registration-secret. UNAUTHENTICATED without a good one,
   // INVALID_ARGUMENT for a field, PERMISSION_DENIED (COLLECTOR_LIMIT_REACHED) beyond the limit. An id that is there
@@ -61,15 +68,33 @@ class Registry {
   absl::StatusOr<StoredConfig> FetchConfig(const rpc::CallContext& call, int known_version);
   absl::StatusOr<int> PutConfig(const rpc::CallContext& call, const std::string& collector_id, const std::string& toml);
 
+  // What the collector that the call's identity names says of its sources; one standing per report, in order.
+  // UNAUTHENTICATED (COLLECTOR_DELETED) if it was deleted, INVALID_ARGUMENT for more than it may report.
+  absl::StatusOr<std::vector<Standing>> ReportSources(const rpc::CallContext& call, absl::Duration interval,
+                                                      const std::vector<SourceReport>& reports);
+  // Sources that the caller may see, by name.
+  absl::StatusOr<std::vector<Source>> ListSources(const rpc::CallContext& call);
+  // INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS. Empty values stay as they are.
+  absl::StatusOr<Source> UpdateSource(const rpc::CallContext& call, const std::string& id, const std::string& name,
+                                      const std::string& group);
+  absl::Status DeleteSource(const rpc::CallContext& call, const std::string& id);
+  // Sources by id (16 bytes), or without ids those after a revision; removed ones too.
+  absl::StatusOr<std::vector<Source>> ListOwners(const rpc::CallContext& call, const std::vector<std::string>& ids,
+                                                 int64_t after_revision);
+  // What was stored of sources, by id; empty while query does not answer.
+  std::vector<SourceActivity> StoredOfSources();
+
   // Asks query and stores what it says; at most once in 2 s, and not for longer than `limit`.
   void RefreshActivity(absl::Duration limit);
 
  private:
   // Whether registering `id` would put another in the place of a collector that is at work.
   absl::StatusOr<bool> Replaces(const rpc::CallContext& call, const std::string& id, absl::Time now);
-  void Audit(const rpc::CallContext& call, std::string action, const std::string& id, const absl::Status& outcome);
+  void Audit(const rpc::CallContext& call, std::string action, const std::string& id, const absl::Status& outcome,
+             const char* type = "collector");
 
   CollectorStore* const store_;
+  PgSourceStore* const sources_;
   AuthClient* const auth_;
   QueryClient* const query_;
   const int limit_;

@@ -3,13 +3,16 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "services/registry/collector_rules.h"
+#include "services/registry/source_rules.h"
 
 namespace pga::registry {
 
@@ -42,7 +45,129 @@ void ToProto(const Collector& from, absl::Time now, pb::Collector* to) {
   *to->mutable_updated_at() = ToProto(from.updated_at);
 }
 
+void ToProto(const Source& from, absl::Time now, pb::Source* to) {
+  to->set_id(from.id);
+  to->set_name(from.name);
+  to->set_group(from.group);
+  to->set_kind(from.host ? "host" : "server");
+  const State state = StateOf(from, now);
+  to->set_state(std::string(state.word));
+  *to->mutable_since() = ToProto(state.since);
+  if (state.word == "down") to->set_message(from.message);
+  for (const MissingPart& part : from.not_collected) {
+    pb::MissingPart* const missing = to->add_not_collected();
+    missing->set_what(part.what);
+    missing->set_reason(part.reason);
+    missing->set_database(part.database);
+    *missing->mutable_since() = ToProto(absl::FromUnixMicros(part.since_us));
+  }
+  to->set_collector_id(from.owner);
+  to->set_owner_epoch(static_cast<double>(from.owner_epoch));
+  for (const std::string& watcher : from.watchers) to->add_standby_collectors(watcher);
+  if (from.seen_at != absl::InfinitePast()) *to->mutable_last_seen() = ToProto(from.seen_at);
+  *to->mutable_first_seen() = ToProto(from.first_seen);
+  for (const int64_t identifier : from.identifiers) {
+    const std::string text = absl::StrCat(static_cast<uint64_t>(identifier));
+    if (!from.host) to->add_system_identifiers(text);
+    to->set_system_identifier(from.host ? "" : text);
+  }
+  to->set_server_version_num(from.server_version_num);
+  to->set_role(from.host ? "host" : from.server_version_num == 0 ? "" : from.in_recovery ? "standby" : "primary");
+  to->set_address(from.address);
+}
+
+// Which sources are one server under several names, and which belong to one cluster.
+void Relate(const std::vector<Source>& sources, google::protobuf::RepeatedPtrField<pb::Source>* shown) {
+  std::map<int64_t, std::vector<size_t>> by_identifier;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i].identifiers.empty()) by_identifier[sources[i].identifiers.back()].push_back(i);
+  }
+  for (const auto& [identifier, places] : by_identifier) {
+    for (const size_t one : places) {
+      for (const size_t other : places) {
+        if (one == other || sources[one].host != sources[other].host) continue;
+        // Standbys of one primary have its identifier, too: only the address tells them apart.
+        const bool same = sources[one].in_recovery == sources[other].in_recovery &&
+                          (!sources[one].in_recovery || sources[one].address == sources[other].address);
+        pb::Source& source = (*shown)[static_cast<int>(one)];
+        *(same ? source.add_same_server_as() : source.add_same_cluster_as()) = sources[other].id;
+      }
+    }
+  }
+}
+
 }  // namespace
+
+grpc::ServerUnaryReactor* RegistryService::ListSources(grpc::CallbackServerContext* context,
+                                                       const pb::ListSourcesRequest* request,
+                                                       pb::ListSourcesResponse* response) {
+  return dispatcher_->Unary<pb::ListSourcesRequest, pb::ListSourcesResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::vector<Source> sources, registry_->ListSources(call));
+        std::map<std::string, SourceActivity> stored;
+        for (SourceActivity& one : registry_->StoredOfSources()) stored[one.source_id] = one;
+        const absl::Time now = clock_->Now();
+        for (const Source& source : sources) {
+          pb::Source* const shown = answer.add_sources();
+          ToProto(source, now, shown);
+          if (const auto found = stored.find(source.id); found != stored.end()) {
+            shown->set_frames_24h(found->second.frames_24h);
+            shown->set_rows_24h(found->second.rows_24h);
+          }
+        }
+        Relate(sources, answer.mutable_sources());
+        answer.set_count(answer.sources_size());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* RegistryService::UpdateSource(grpc::CallbackServerContext* context,
+                                                        const pb::UpdateSourceRequest* request, pb::Source* response) {
+  return dispatcher_->Unary<pb::UpdateSourceRequest, pb::Source>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::UpdateSourceRequest& asked, pb::Source& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Source source,
+                             registry_->UpdateSource(call, asked.id(), asked.name(), asked.group()));
+        ToProto(source, clock_->Now(), &answer);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* RegistryService::DeleteSource(grpc::CallbackServerContext* context,
+                                                        const pb::DeleteSourceRequest* request,
+                                                        pb::DeleteSourceResponse* response) {
+  return dispatcher_->Unary<pb::DeleteSourceRequest, pb::DeleteSourceResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::DeleteSourceRequest& asked, pb::DeleteSourceResponse&) {
+        return registry_->DeleteSource(call, asked.id());
+      });
+}
+
+grpc::ServerUnaryReactor* RegistryService::ListOwners(grpc::CallbackServerContext* context,
+                                                      const pb::ListOwnersRequest* request,
+                                                      pb::ListOwnersResponse* response) {
+  return dispatcher_->Unary<pb::ListOwnersRequest, pb::ListOwnersResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ListOwnersRequest& asked,
+             pb::ListOwnersResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const std::vector<Source> sources,
+                             registry_->ListOwners(call, {asked.source_ids().begin(), asked.source_ids().end()},
+                                                   asked.after_revision()));
+        for (const Source& source : sources) {
+          pb::SourceOwner* const owner = answer.add_owners();
+          PGA_ASSIGN_OR_RETURN(*owner->mutable_source_id(), frame::ParseUuid(source.id));
+          owner->set_name(source.name);
+          owner->set_group(source.group);
+          owner->set_collector_id(source.owner);
+          owner->set_owner_epoch(source.owner_epoch);
+          owner->set_owned_since_us(absl::ToUnixMicros(source.owned_since));
+          owner->set_removed(source.removed);
+          owner->set_revision(source.revision);
+        }
+        return absl::OkStatus();
+      });
+}
 
 grpc::ServerUnaryReactor* RegistryService::RegisterCollector(grpc::CallbackServerContext* context,
                                                              const pb::RegisterCollectorRequest* request,

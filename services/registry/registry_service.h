@@ -35,6 +35,18 @@ class RegistryService final : public ::pganalytics::registry::v1::RegistryServic
   grpc::ServerUnaryReactor* GetCatalog(grpc::CallbackServerContext* context,
                                        const ::pganalytics::registry::v1::GetCatalogRequest* request,
                                        ::pganalytics::catalog::v1::Catalog* response) override;
+  grpc::ServerUnaryReactor* ListSources(grpc::CallbackServerContext* context,
+                                        const ::pganalytics::registry::v1::ListSourcesRequest* request,
+                                        ::pganalytics::registry::v1::ListSourcesResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateSource(grpc::CallbackServerContext* context,
+                                         const ::pganalytics::registry::v1::UpdateSourceRequest* request,
+                                         ::pganalytics::registry::v1::Source* response) override;
+  grpc::ServerUnaryReactor* DeleteSource(grpc::CallbackServerContext* context,
+                                         const ::pganalytics::registry::v1::DeleteSourceRequest* request,
+                                         ::pganalytics::registry::v1::DeleteSourceResponse* response) override;
+  grpc::ServerUnaryReactor* ListOwners(grpc::CallbackServerContext* context,
+                                       const ::pganalytics::registry::v1::ListOwnersRequest* request,
+                                       ::pganalytics::registry::v1::ListOwnersResponse* response) override;
 
  private:
   rpc::Dispatcher* const dispatcher_;

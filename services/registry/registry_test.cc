@@ -310,6 +310,129 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
   EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
 }
 
+class SourcesTest : public RegistryTest {
+ protected:
+  void SetUp() override {
+    RegistryTest::SetUp();
+    for (const char* id : {"one", "two"}) ASSERT_THAT(Register(id, id), IsOk());
+  }
+  // What `collector` says of its source "db", held under `held` if it was granted before.
+  pb::SourceStanding Report(const std::string& collector, const pb::SourceStanding* held = nullptr,
+                            int64_t identifier = 77, bool release = false, const std::string& name = "db") {
+    pb::ReportSourcesRequest request;
+    request.set_interval_ms(60'000);
+    pb::SourceReport* const report = request.add_sources();
+    report->set_name(name);
+    report->set_kind(pb::SOURCE_KIND_SERVER);
+    report->set_identifier(identifier);
+    report->set_server_version_num(150020);
+    report->set_address("db1:5432");
+    report->set_up(true);
+    report->set_release(release);
+    if (held != nullptr) {
+      report->set_source_id(held->source_id());
+      report->set_owner_epoch(held->owner_epoch());
+    }
+    pb::NotCollected* const missing = report->add_not_collected();
+    missing->set_what("statements");
+    missing->set_reason("run: CREATE EXTENSION pg_stat_statements");
+    missing->set_since_us(1'000'000);
+    const auto answer =
+        rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::ReportSources, request, Options(CollectorToken(collector)));
+    EXPECT_THAT(answer, IsOk());
+    return answer.ok() ? answer->sources(0) : pb::SourceStanding();
+  }
+  pb::ListSourcesResponse Sources() {
+    token::Principal viewer;
+    viewer.kind = token::Principal::kUser;
+    viewer.user_id = 8;
+    viewer.username = viewer.role = "viewer";
+    viewer.all_groups = true;
+    const auto answer =
+        rpc::Call(*stub_, &pb::RegistryService::Stub::ListSources, pb::ListSourcesRequest(), Options(TokenOf(viewer)));
+    EXPECT_THAT(answer, IsOk());
+    return answer.ok() ? *answer : pb::ListSourcesResponse();
+  }
+};
+
+TEST_F(SourcesTest, FirstCollectorOwnsAndTheSecondWaitsUntilItIsReleased) {
+  const pb::SourceStanding first = Report("one");
+  EXPECT_EQ(first.standing(), pb::STANDING_OWNER);
+  EXPECT_EQ(first.owner_epoch(), 1);
+  EXPECT_EQ(Report("one", &first).owner_epoch(), 1);
+  const pb::SourceStanding second = Report("two");
+  EXPECT_EQ(second.standing(), pb::STANDING_STANDBY);
+  EXPECT_EQ(second.owner(), "one");
+  const pb::ListSourcesResponse listed = Sources();
+  ASSERT_EQ(listed.count(), 1);
+  const pb::Source& source = listed.sources(0);
+  EXPECT_EQ(source.name(), "db");
+  EXPECT_EQ(source.group(), "default");
+  EXPECT_EQ(source.state(), "incomplete");
+  EXPECT_EQ(source.not_collected(0).what(), "statements");
+  EXPECT_EQ(source.collector_id(), "one");
+  EXPECT_EQ(source.role(), "primary");
+  EXPECT_THAT(source.standby_collectors(), ::testing::ElementsAre("two"));
+
+  Report("one", &first, 77, /*release=*/true);
+  EXPECT_EQ(Sources().sources(0).state(), "silent");
+  const pb::SourceStanding next = Report("two");
+  EXPECT_EQ(next.standing(), pb::STANDING_OWNER);
+  EXPECT_EQ(next.owner_epoch(), 2);
+  EXPECT_EQ(next.source_id(), first.source_id());
+  EXPECT_EQ(Report("one", &first).standing(), pb::STANDING_STANDBY);
+}
+
+TEST_F(SourcesTest, AnotherServerUnderTheNameAndNamesLikeIdsAreRefused) {
+  Report("one");
+  const pb::SourceStanding other = Report("two", nullptr, 78);
+  EXPECT_EQ(other.standing(), pb::STANDING_REFUSED);
+  EXPECT_THAT(other.message(), HasSubstr("db1:5432, which collector one watches"));
+  const pb::SourceStanding id = Report("two", nullptr, 79, false, "0b5a3c1e-7d34-4a0e-9d5a-2f0f9f0c1a01");
+  EXPECT_EQ(id.standing(), pb::STANDING_REFUSED);
+  EXPECT_THAT(id.message(), HasSubstr("look like an id"));
+  EXPECT_EQ(Sources().count(), 1);
+}
+
+TEST_F(SourcesTest, RenamedMovedAndDeleted) {
+  const pb::SourceStanding first = Report("one");
+  const std::string id = Sources().sources(0).id();
+  pb::UpdateSourceRequest update;
+  update.set_id(id);
+  update.set_name("orders");
+  update.set_group("eu");
+  const auto call = [&](const std::string& role) {
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::UpdateSource, update, Options(Person(role)));
+  };
+  EXPECT_THAT(call("user"), StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));
+  ASSERT_THAT(call("admin"), IsOk());
+  // The collector's own name for it stays good, and changes nothing.
+  EXPECT_EQ(Report("one", &first).source_id(), first.source_id());
+  EXPECT_EQ(Sources().sources(0).name(), "orders");
+  EXPECT_EQ(Sources().sources(0).group(), "eu");
+  Report("two", nullptr, 80, false, "other");
+  pb::UpdateSourceRequest taken;
+  for (const pb::Source& source : Sources().sources()) {
+    if (source.name() == "other") taken.set_id(source.id());
+  }
+  taken.set_name("orders");
+  taken.set_group("eu");
+  EXPECT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::UpdateSource, taken, Options(Person("admin"))),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("has that name")));
+
+  pb::DeleteSourceRequest remove;
+  remove.set_id(id);
+  ASSERT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::DeleteSource, remove, Options(Person("admin"))), IsOk());
+  EXPECT_EQ(Sources().count(), 1);
+  const pb::SourceStanding deleted = Report("one", &first);
+  EXPECT_EQ(deleted.standing(), pb::STANDING_REFUSED);
+  EXPECT_THAT(deleted.message(), HasSubstr("was deleted"));
+  // Another collector's source of that name is another source.
+  const pb::SourceStanding anew = Report("two");
+  EXPECT_EQ(anew.standing(), pb::STANDING_OWNER);
+  EXPECT_NE(anew.source_id(), first.source_id());
+}
+
 TEST_F(RegistryTest, DatabaseThatIsBeingRestoredDeletesNobody) {
   auto pool = pg::Pool::Create({.url = url_});
   ASSERT_THAT(pool, IsOk());

@@ -14,6 +14,7 @@
 #include "services/registry/auth_client.h"
 #include "services/registry/enrolment_service.h"
 #include "services/registry/pg_collector_store.h"
+#include "services/registry/pg_source_store.h"
 #include "services/registry/query_client.h"
 #include "services/registry/registry.h"
 #include "services/registry/registry_service.h"
@@ -29,6 +30,7 @@ constexpr absl::Duration kCatalogPeriod = absl::Seconds(30);
 struct RegistryServer::Parts {
   std::unique_ptr<pg::Pool> pool;
   std::optional<PgCollectorStore> store;
+  std::optional<PgSourceStore> sources;
   std::optional<AuthClient> auth;
   std::optional<QueryClient> query;
   std::optional<Registry> registry;
@@ -52,10 +54,12 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
                                                       .size = config.connections,
                                                       .role = "pganalytics_registry"}));
   parts->store.emplace(parts->pool.get());
+  parts->sources.emplace(parts->pool.get());
   parts->auth.emplace(deps.auth, deps.identity);
   if (deps.query != nullptr) parts->query.emplace(deps.query, deps.identity);
-  parts->registry.emplace(&*parts->store, &*parts->auth, parts->query.has_value() ? &*parts->query : nullptr,
-                          config.max_concurrent_collectors, deps.clock);
+  parts->registry.emplace(&*parts->store, &*parts->sources, &*parts->auth,
+                          parts->query.has_value() ? &*parts->query : nullptr, config.max_concurrent_collectors,
+                          deps.clock);
   parts->catalog.emplace(config.catalog_folder);
   PGA_RETURN_IF_ERROR(parts->catalog->last_error());
   parts->threads.emplace("registry", config.threads, static_cast<size_t>(config.queue));

@@ -58,6 +58,22 @@ absl::StatusOr<std::unique_ptr<WireCollector>> WireCollector::Open(const catalog
   events.on_rolled_back = [](int64_t) { return absl::OkStatus(); };
   it->client_ = std::make_unique<collector::IngestClient>(client, it->spool_.get(), it->writer_.get(), &it->metrics_,
                                                           std::move(events));
+  // The source is known by the id that follows from its collector and name, in its first epoch.
+  it->ownership_ = std::make_unique<collector::OwnershipClient>(
+      it->client_.get(),
+      [self](collector::OwnershipClient::Request* request) {
+        request->set_interval_ms(static_cast<int32_t>(self->options_.fleet.interval_us / 1000));
+        auto* const report = request->add_sources();
+        report->set_name(self->model_.name());
+        report->set_kind(collector::registrypb::SOURCE_KIND_SERVER);
+        report->set_source_id(self->model_.uuid());
+        report->set_owner_epoch(1);
+        report->set_server_version_num(self->model_.server_version_num());
+        report->set_in_recovery(self->model_.in_recovery());
+        report->set_up(true);
+        return absl::OkStatus();
+      },
+      [](const collector::OwnershipClient::Response&) {});
   it->writer_->set_on_accepted([self] {
     self->NoteDurable();
     self->client_->Wake();
@@ -70,6 +86,7 @@ WireCollector::~WireCollector() {
 }
 
 void WireCollector::Close() {
+  if (ownership_ != nullptr) ownership_->Stop({});
   if (client_ != nullptr) client_->Stop();
   if (writer_ != nullptr) writer_->Stop();
 }
@@ -136,6 +153,7 @@ void WireCollector::Add(WireParcel parcel) {
   collector::Outbox::Parcel out;
   out.source.set_source_id(model_.uuid());
   out.source.set_name(model_.name());
+  out.source.set_owner_epoch(1);
   out.source.set_server_version_num(model_.server_version_num());
   out.source.set_in_recovery(model_.in_recovery());
   const WireCount count{.frames = parcel.metric.empty() ? 0 : 1, .rows = parcel.frame.row_count()};

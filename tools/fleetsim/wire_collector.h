@@ -23,6 +23,7 @@
 #include "services/collector/config.h"
 #include "services/collector/ingest_client.h"
 #include "services/collector/outbox.h"
+#include "services/collector/ownership_client.h"
 #include "services/collector/spool.h"
 #include "services/collector/spool_writer.h"
 #include "tools/fleetsim/model.h"
@@ -55,7 +56,10 @@ class WireCollector {
   // Obtains credentials unless the folder holds them. Blocks for up to 20 s.
   absl::Status Enrol();
   // Starts delivery.
-  void Connect() { client_->Start(); }
+  void Connect() {
+    client_->Start();
+    ownership_->Start();
+  }
   bool connected() const { return client_->connected(); }
   // Ends delivery and writing. Repeating is safe.
   void Close();
@@ -123,6 +127,7 @@ class WireCollector {
   std::unique_ptr<collector::SpoolWriter> writer_;
   std::unique_ptr<collector::Outbox> outbox_;
   std::unique_ptr<collector::IngestClient> client_;
+  std::unique_ptr<collector::OwnershipClient> ownership_;
 };
 
 }  // namespace pga::fleetsim

@@ -160,6 +160,7 @@ absl::Status CreateSecret(Context& context) {
   request.set_description(context.arguments->Get("description"));
   request.set_collector_id(context.arguments->Get("collector"));
   request.set_for_many(context.arguments->Has("many"));
+  request.set_group(context.arguments->Get("group"));
   PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::CreateRegistrationSecretResponse>(
                                               std::string(kAuth) + "CreateRegistrationSecret", request));
   if (context.json) return context.PrintJson(answer);
@@ -284,7 +285,8 @@ std::vector<Command> AdminCommands() {
        "make a registration secret, shown once",
        {{"description", "TEXT", "what it is for"},
         {"collector", "ID", "for this collector, also in the place of a lost one; else for the first that uses it"},
-        {"many", "", "for any number of collectors"}},
+        {"many", "", "for any number of collectors"},
+        {"group", "NAME", "group of the sources that its collectors watch (default)"}},
        CreateSecret},
       {"secrets activate", "ID", "accept it again", {}, [](Context& c) { return SetSecretActive(c, true); }},
       {"secrets deactivate", "ID", "accept it no more", {}, [](Context& c) { return SetSecretActive(c, false); }},

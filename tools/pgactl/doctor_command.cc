@@ -108,8 +108,8 @@ class Doctor {
       Add("clock", std::abs(offset) > 2 ? Outcome::kWarning : Outcome::kGood,
           absl::StrCat("differs by ", static_cast<int64_t>(std::lround(offset * 1000)), " ms"));
     }
-    const auto sources = session->Call<query_pb::ListSourcesResponse>("pganalytics.query.v1.QueryService.ListSources",
-                                                                      query_pb::ListSourcesRequest());
+    const auto sources = session->Call<registry_pb::ListSourcesResponse>(
+        "pganalytics.registry.v1.RegistryService.ListSources", registry_pb::ListSourcesRequest());
     if (absl::IsUnauthenticated(sources.status()) && !session->has_token()) {
       return Add("token", Outcome::kSkipped, "not signed in; `pgactl login USER` lets this look at sources too");
     }
@@ -118,27 +118,22 @@ class Doctor {
       return;
     }
     Add("token", Outcome::kGood, "accepted");
-    // Of collectors that were removed the data stays, and is meant to be silent.
-    std::optional<std::set<std::string>> registered;
-    if (const auto collectors = AllCollectors(*session); collectors.ok()) {
-      registered.emplace();
-      for (const registry_pb::Collector& collector : collectors->data()) registered->insert(collector.id());
-    }
-    std::vector<std::string> silent;
-    for (const query_pb::Source& source : sources->sources()) {
-      if (registered.has_value() && !registered->contains(source.collector_id())) continue;
-      const absl::Time seen =
-          absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(source.last_seen()));
-      if (context_.now - seen > absl::Minutes(10)) silent.push_back(source.name());
+    std::vector<std::string> bad;
+    for (const registry_pb::Source& source : sources->sources()) {
+      if (source.state() == "up") continue;
+      std::string why = absl::StrCat(source.name(), " is ", source.state());
+      if (!source.message().empty()) absl::StrAppend(&why, " (", source.message(), ")");
+      if (source.state() == "incomplete") {
+        absl::StrAppend(&why, " (", source.not_collected(0).what(), ": ", source.not_collected(0).reason(), ")");
+      }
+      bad.push_back(std::move(why));
     }
     if (sources->sources_size() == 0) {
       Add("sources", Outcome::kWarning, "nothing is watched yet; start a collector");
-    } else if (!silent.empty()) {
-      Add("sources", Outcome::kWarning,
-          absl::StrCat("no data for 10 minutes from ", absl::StrJoin(silent, ", "),
-                       "; look at their collectors' logs"));
+    } else if (!bad.empty()) {
+      Add("sources", Outcome::kWarning, absl::StrCat(absl::StrJoin(bad, "; "), "; see `pgactl sources`"));
     } else {
-      Add("sources", Outcome::kGood, absl::StrCat(sources->sources_size(), " sources, all fresh"));
+      Add("sources", Outcome::kGood, absl::StrCat(sources->sources_size(), " sources, all up"));
     }
   }
 

@@ -28,6 +28,7 @@
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
+#include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/compactor/server.h"
 #include "services/gateway/server.h"
 #include "services/query/server.h"
@@ -37,6 +38,7 @@ namespace pga::pgactl {
 namespace {
 
 namespace auth_pb = ::pganalytics::auth::v1;
+namespace registry_pb = ::pganalytics::registry::v1;
 
 using status::IsOk;
 using ::testing::AllOf;
@@ -140,6 +142,51 @@ class StandInAuth final : public auth_pb::AuthService::CallbackService {
   }
 };
 
+// Knows one source, for callers with a token.
+class StandInRegistry final : public registry_pb::RegistryService::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* ListSources(grpc::CallbackServerContext* context, const registry_pb::ListSourcesRequest*,
+                                        registry_pb::ListSourcesResponse* response) override {
+    registry_pb::Source* const source = response->add_sources();
+    source->set_id("00000000-0000-0000-0000-000000000001");
+    source->set_name("prod");
+    source->set_group("default");
+    source->set_kind("server");
+    source->set_state("down");
+    source->mutable_since()->set_seconds(absl::ToUnixSeconds(clock::WallNow() - absl::Minutes(5)));
+    source->set_message("connection refused");
+    source->set_collector_id("col_001");
+    source->set_server_version_num(150020);
+    source->set_role("primary");
+    response->set_count(1);
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* UpdateSource(grpc::CallbackServerContext* context,
+                                         const registry_pb::UpdateSourceRequest* request,
+                                         registry_pb::Source*) override {
+    updated = *request;
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* DeleteSource(grpc::CallbackServerContext* context,
+                                         const registry_pb::DeleteSourceRequest* request,
+                                         registry_pb::DeleteSourceResponse*) override {
+    deleted = request->id();
+    return Answer(context);
+  }
+
+  registry_pb::UpdateSourceRequest updated;
+  std::string deleted;
+
+ private:
+  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(context->client_metadata().find("authorization") != context->client_metadata().end()
+                        ? grpc::Status::OK
+                        : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "no token"));
+    return reactor;
+  }
+};
+
 // One suite of servers for all tests.
 class Suite {
  public:
@@ -165,6 +212,7 @@ class Suite {
     options.listen = {"127.0.0.1:0"};
     options.services = query_->services();
     options.services.push_back(&auth);
+    options.services.push_back(&registry);
     compactor::CompactorConfig compactor;
     compactor.metrics_url = log::Secret(database);
     compactor_ =
@@ -203,6 +251,7 @@ class Suite {
   std::string grpc_address;
   std::string url;
   StandInAuth auth;
+  StandInRegistry registry;
 
  private:
   void FillDatabase() {
@@ -319,6 +368,23 @@ TEST_P(Pgactl, KeepsTheTokenForItsOwnerAlone) {
   chmod(LoginFile().c_str(), 0600);
   EXPECT_EQ(Run({"logout"}).code, 0);
   EXPECT_EQ(Run({"sources"}).code, 1);
+}
+
+TEST_P(Pgactl, ShowsAndChangesSources) {
+  WritePassword("correct horse");
+  environment_["PGACTL_USERNAME"] = "ann";
+  const Outcome listed = Run({"sources"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  EXPECT_THAT(listed.out, AllOf(HasSubstr("prod"), HasSubstr("down since"), HasSubstr("connection refused")));
+  const Outcome renamed = Run({"sources", "rename", "prod", "orders"});
+  EXPECT_EQ(renamed.code, 0) << renamed.err;
+  EXPECT_EQ(Suite::Get().registry.updated.id(), "00000000-0000-0000-0000-000000000001");
+  EXPECT_EQ(Suite::Get().registry.updated.name(), "orders");
+  EXPECT_EQ(Run({"sources", "move", "prod", "eu"}).code, 0);
+  EXPECT_EQ(Suite::Get().registry.updated.group(), "eu");
+  EXPECT_EQ(Run({"sources", "delete", "prod"}).code, 0);
+  EXPECT_EQ(Suite::Get().registry.deleted, "00000000-0000-0000-0000-000000000001");
+  EXPECT_THAT(Run({"sources", "delete", "other"}).err, HasSubstr("no source 'other'"));
 }
 
 TEST_P(Pgactl, RefusesAWrongPassword) {

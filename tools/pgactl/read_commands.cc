@@ -155,27 +155,94 @@ absl::Status Collectors(Context& context) {
   return absl::OkStatus();
 }
 
+// "down for 5 min: connection refused"
+std::string StateText(const registry_pb::Source& source, absl::Time now) {
+  std::string text = source.state();
+  if (source.state() == "up") return text;
+  absl::StrAppend(&text, " since ", Ago(absl::FromUnixSeconds(source.since().seconds()), now));
+  if (!source.message().empty()) absl::StrAppend(&text, ": ", source.message());
+  if (source.state() == "incomplete") {
+    const registry_pb::MissingPart& first = source.not_collected(0);
+    absl::StrAppend(&text, ": ", first.what(), ": ", first.reason());
+    if (source.not_collected_size() > 1) absl::StrAppend(&text, " (and ", source.not_collected_size() - 1, " more)");
+  }
+  return text;
+}
+
 absl::Status Sources(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
-  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<query_pb::ListSourcesResponse>(
-                                              std::string(kQuery) + "ListSources", query_pb::ListSourcesRequest()));
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<registry_pb::ListSourcesResponse>(std::string(kRegistry) + "ListSources",
+                                                                       registry_pb::ListSourcesRequest()));
   if (context.json) return context.PrintJson(answer);
-  Table table({"SOURCE", "COLLECTOR", "SERVER", "ROLE", "LAST SEEN", "FRAMES 24H", "ROWS 24H", "SAME SERVER AS", "ID"});
+  Table table({"SOURCE", "GROUP", "COLLECTOR", "SERVER", "ROLE", "LAST SEEN", "FRAMES 24H", "ROWS 24H",
+               "SAME SERVER AS", "ID", "STATE"});
   std::map<std::string, std::string> names;
-  for (const query_pb::Source& s : answer.sources()) names[s.id()] = s.name();
-  for (const query_pb::Source& s : answer.sources()) {
+  for (const registry_pb::Source& s : answer.sources()) names[s.id()] = s.name();
+  for (const registry_pb::Source& s : answer.sources()) {
     std::vector<std::string> same;
     for (const std::string& id : s.same_server_as()) same.push_back(names[id]);
     const int version = s.server_version_num();
-    table.Add({s.name(), s.collector_id(), version == 0 ? "host" : absl::StrCat(version / 10000, ".", version % 10000),
-               s.in_recovery() ? "standby"
-               : version == 0  ? ""
-                               : "primary",
+    table.Add({s.name(), s.group(), s.collector_id(),
+               version == 0 ? s.kind() : absl::StrCat(version / 10000, ".", version % 10000), s.role(),
                Ago(LastSeen(s), context.now), Number(s.frames_24h()), Number(s.rows_24h()), absl::StrJoin(same, ", "),
-               s.id()});
+               s.id(), StateText(s, context.now)});
   }
-  *context.out << (table.empty() ? "no sources yet; a collector makes them with its first frames\n"
+  *context.out << (table.empty() ? "no sources yet; a collector makes them with its first report\n"
                                  : table.Render(context.width));
+  return absl::OkStatus();
+}
+
+// The source that a word names: its id, or its name where only one has it.
+absl::StatusOr<registry_pb::Source> FindSource(Session& session, const std::string& word) {
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session.Call<registry_pb::ListSourcesResponse>(std::string(kRegistry) + "ListSources",
+                                                                      registry_pb::ListSourcesRequest()));
+  std::vector<registry_pb::Source> found;
+  for (const registry_pb::Source& source : answer.sources()) {
+    if (source.id() == word) return source;
+    if (source.name() == word) found.push_back(source);
+  }
+  if (found.size() == 1) return found[0];
+  if (found.empty()) return absl::NotFoundError(absl::StrCat("no source '", word, "'; see `pgactl sources`"));
+  return absl::InvalidArgumentError(absl::StrCat("several groups have a source '", word, "'; name it by its id"));
+}
+
+absl::Status RenameSource(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string word, context.Word(0, "SOURCE"));
+  PGA_ASSIGN_OR_RETURN(const std::string name, context.Word(1, "NAME"));
+  PGA_ASSIGN_OR_RETURN(const registry_pb::Source source, FindSource(*session, word));
+  registry_pb::UpdateSourceRequest request;
+  request.set_id(source.id());
+  request.set_name(name);
+  PGA_RETURN_IF_ERROR(session->Call<registry_pb::Source>(std::string(kRegistry) + "UpdateSource", request).status());
+  *context.out << "renamed " << source.name() << " to " << name << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status MoveSource(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string word, context.Word(0, "SOURCE"));
+  PGA_ASSIGN_OR_RETURN(const std::string group, context.Word(1, "GROUP"));
+  PGA_ASSIGN_OR_RETURN(const registry_pb::Source source, FindSource(*session, word));
+  registry_pb::UpdateSourceRequest request;
+  request.set_id(source.id());
+  request.set_group(group);
+  PGA_RETURN_IF_ERROR(session->Call<registry_pb::Source>(std::string(kRegistry) + "UpdateSource", request).status());
+  *context.out << "moved " << source.name() << " to group " << group << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status DeleteSource(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const std::string word, context.Word(0, "SOURCE"));
+  PGA_ASSIGN_OR_RETURN(const registry_pb::Source source, FindSource(*session, word));
+  registry_pb::DeleteSourceRequest request;
+  request.set_id(source.id());
+  PGA_RETURN_IF_ERROR(
+      session->Call<registry_pb::DeleteSourceResponse>(std::string(kRegistry) + "DeleteSource", request).status());
+  *context.out << "deleted " << source.name() << "; its data goes within the hour\n";
   return absl::OkStatus();
 }
 
@@ -372,6 +439,10 @@ std::vector<Command> ReadCommands() {
       {"count", "", "how many frames are stored", {}, Count, true},
       {"collectors", "", "registered collectors", {}, Collectors, true},
       {"sources", "", "watched servers and hosts", {}, Sources, true},
+      {"sources list", "", "watched servers and hosts", {}, Sources, true},
+      {"sources rename", "SOURCE NAME", "give it another name", {}, RenameSource},
+      {"sources move", "SOURCE GROUP", "put it in another group", {}, MoveSource},
+      {"sources delete", "SOURCE", "remove it with all its data", {}, DeleteSource},
       {"freshness", "", "how fresh and complete each metric of each source is", RangeOptions(), Freshness, true},
       {"top", "", "statements by what they cost",
        With(

@@ -15,16 +15,11 @@ namespace {
 
 using internal::Cat;
 
-constexpr char kGroupsSql[] = "SELECT DISTINCT group_name FROM metrics.source ORDER BY 1";
+constexpr char kGroupsSql[] = "SELECT DISTINCT group_name FROM metrics.source WHERE removed_at IS NULL ORDER BY 1";
 
 constexpr char kResolveSql[] =
-    "SELECT id, uuid::text, name FROM metrics.source WHERE group_name = ANY($1::text[]) ORDER BY name, id";
-
-constexpr char kListSql[] =
-    "SELECT s.id, s.uuid::text, s.name, coalesce(c.collector_id, ''), s.system_identifier, s.server_version_num, "
-    "s.in_recovery, (extract(epoch FROM s.first_seen) * 1000000)::int8, (extract(epoch FROM s.last_seen) * "
-    "1000000)::int8 FROM metrics.source s LEFT JOIN metrics.collector c ON c.id = s.collector_id WHERE s.group_name = "
-    "ANY($1::text[]) ORDER BY s.name, s.id";
+    "SELECT id, uuid::text, name FROM metrics.source WHERE group_name = ANY($1::text[]) AND removed_at IS "
+    "NULL ORDER BY name, id";
 
 }  // namespace
 
@@ -73,49 +68,25 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
   return chosen;
 }
 
-absl::StatusOr<std::vector<SourceOverview>> SourceReader::List(const std::vector<std::string>& groups, absl::Time now,
-                                                               const pg::CallLimit& limit) {
-  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kListSql, {ArrayOf(groups)}, limit.deadline));
-  std::vector<int32_t> ids;
-  for (const pg::Row& row : result) ids.push_back(row.Int32(0));
-  std::map<int32_t, SentFrames> sent;
+absl::StatusOr<std::vector<StoredOfSource>> SourceReader::Stored(const std::vector<std::string>& groups, absl::Time now,
+                                                                 const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(const std::vector<SourceRef> all, Resolve(groups, {}, limit.deadline));
+  std::vector<int32_t> ids = IdsOf(all);
+  std::map<int32_t, StoredOfSource> stored;
+  for (const SourceRef& source : all) stored[source.id].source = source;
   PGA_RETURN_IF_ERROR(reads_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const std::vector<SentFrames> all,
+    PGA_ASSIGN_OR_RETURN(const std::vector<SentFrames> sent,
                          LoadSentFrames(tx, &ids, now - absl::Hours(24), absl::FromUnixSeconds(7258118400)));
-    for (const SentFrames& frames : all) {
-      SentFrames& of_source = sent[frames.source_id];
-      of_source.frames += frames.frames;
-      of_source.rows += frames.rows;
-      of_source.newest_us = std::max(of_source.newest_us, frames.newest_us);
+    for (const SentFrames& frames : sent) {
+      StoredOfSource& of_source = stored[frames.source_id];
+      of_source.frames_24h += frames.frames;
+      of_source.rows_24h += frames.rows;
     }
     return absl::OkStatus();
   }));
-  std::vector<SourceOverview> sources;
-  std::map<int64_t, std::vector<std::string>> by_system;
-  for (const pg::Row& row : result) {
-    SourceOverview overview;
-    overview.source = {row.Int32(0), std::string(row.Text(1)), std::string(row.Text(2))};
-    overview.collector_id = std::string(row.Text(3));
-    overview.system_identifier = row.Int64(4);
-    overview.server_version_num = row.Int32(5);
-    overview.in_recovery = row.Bool(6);
-    overview.first_seen = absl::FromUnixMicros(row.Int64(7));
-    overview.last_seen = absl::FromUnixMicros(row.Int64(8));
-    if (const auto of_source = sent.find(overview.source.id); of_source != sent.end()) {
-      overview.last_seen = absl::FromUnixMicros(of_source->second.newest_us);
-      overview.frames_24h = of_source->second.frames;
-      overview.rows_24h = of_source->second.rows;
-    }
-    if (overview.system_identifier != 0) by_system[overview.system_identifier].push_back(overview.source.uuid);
-    sources.push_back(std::move(overview));
-  }
-  for (SourceOverview& overview : sources) {
-    if (overview.system_identifier == 0) continue;
-    for (const std::string& uuid : by_system[overview.system_identifier]) {
-      if (uuid != overview.source.uuid) overview.same_server_as.push_back(uuid);
-    }
-  }
-  return sources;
+  std::vector<StoredOfSource> answers;
+  for (auto& [id, one] : stored) answers.push_back(std::move(one));
+  return answers;
 }
 
 }  // namespace pga::storage

@@ -22,19 +22,10 @@ struct SourceRef {
   std::string name;
 };
 
-struct SourceOverview {
+struct StoredOfSource {
   SourceRef source;
-  std::string collector_id;
-  // 0 = not known.
-  int64_t system_identifier = 0;
-  int32_t server_version_num = 0;
-  bool in_recovery = false;
-  absl::Time first_seen;
-  absl::Time last_seen;
   int64_t frames_24h = 0;
   int64_t rows_24h = 0;
-  // UUIDs of visible sources with the same system_identifier.
-  std::vector<std::string> same_server_as;
 };
 
 // Thread-safe; blocks until the deadline at most.
@@ -51,9 +42,9 @@ class SourceReader {
   absl::StatusOr<std::vector<SourceRef>> Resolve(const std::vector<std::string>& groups,
                                                  const std::vector<std::string>& wanted, clock::SteadyTime deadline);
 
-  // All sources of these groups, by name.
-  absl::StatusOr<std::vector<SourceOverview>> List(const std::vector<std::string>& groups, absl::Time now,
-                                                   const pg::CallLimit& limit);
+  // What was stored of the sources of these groups in the last 24 hours.
+  absl::StatusOr<std::vector<StoredOfSource>> Stored(const std::vector<std::string>& groups, absl::Time now,
+                                                     const pg::CallLimit& limit);
 
  private:
   pg::Pool* pool_;

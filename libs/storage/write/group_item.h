@@ -35,6 +35,8 @@ struct GroupItem {
   bool accepted = false;
   // A source's number is unknown or somebody else's in this database.
   bool stale = false;
+  // A source has another owner epoch than the batch was prepared by, or an opening was stored since.
+  bool moved = false;
 
   StreamKey key() const { return {batch->collector, batch->stream_id}; }
   bool stored() const { return accepted && quarantine_reason.empty(); }

@@ -296,6 +296,7 @@ class GroupWriter::Impl {
       return absl::OkStatus();
     }
     PGA_RETURN_IF_ERROR(records_.Write(*connection_, group, deadline));
+    PGA_RETURN_IF_ERROR(watermarks_.MarkOpenings(*connection_, group, deadline));
     PGA_RETURN_IF_ERROR(watermarks_.Update(*connection_, group, after, unsynced_, deadline));
     At(WritePoint::kBeforeCommit);
     last_notice_.clear();

@@ -34,6 +34,7 @@ enum class BatchOutcome {
   kLocked,       // another writer holds the stream's watermark; write it again, alone
   kRetry,        // the database cannot take it now
   kSchema,       // a table, a column or a right on them is not there yet
+  kMoved,        // a source has passed to another owner since it was prepared: prepare it again
   kStale,        // the numbers of its collector or sources are not theirs in this database: ask for them again
 };
 
@@ -46,7 +47,7 @@ struct BatchResult {
   int64_t expected_seq = 0;
   // Set unless kCommitted or kDuplicate: what happened, fit for the collector.
   absl::Status status;
-  // For kRetry, kSchema, kLocked.
+  // For kRetry, kSchema, kLocked, kMoved.
   absl::Duration retry_after;
   // For kQuarantined and kRetry: the database refused it inside a transaction (so that it must not share one for a
   // while).

@@ -255,23 +255,43 @@ TEST_F(GroupWriterTest, NewerSessionFencesTheOlder) {
   EXPECT_EQ(Watermark(a), 2);
 }
 
-TEST_F(GroupWriterTest, RowsOfAForeignOrFormerOwnerGoToQuarantine) {
+TEST_F(GroupWriterTest, BatchPreparedBeforeATakeoverIsPreparedAnew) {
   StreamMaker a(&db_, "a"), b(&db_, "b");
   auto writer = MakeWriter(db_.url());
   WriteOne(*writer, a.Next());
   db_.Exec(absl::StrCat("UPDATE metrics.source SET owner_epoch = 3 WHERE id = ", a.source()));
   auto former = a.Next();
-  EXPECT_EQ(WriteOne(*writer, former).outcome, BatchOutcome::kQuarantined);
+  auto own = b.Next();
+  const auto results = writer->WriteGroup({former.get(), own.get()});
+  EXPECT_THAT(Outcomes(results), ElementsAre(BatchOutcome::kMoved, BatchOutcome::kCommitted));
+  EXPECT_EQ(Watermark(a), 1);
+  a.Rewind(1);
   a.owner_epoch = 3;
   EXPECT_EQ(WriteOne(*writer, a.Next()).outcome, BatchOutcome::kCommitted);
-  db_.Exec(absl::StrCat("UPDATE metrics.source SET collector_id = ", b.collector(), " WHERE id = ", a.source()));
-  auto foreign = a.Next();
-  auto own = b.Next();
-  const auto results = writer->WriteGroup({foreign.get(), own.get()});
-  EXPECT_THAT(Outcomes(results), ElementsAre(BatchOutcome::kQuarantined, BatchOutcome::kCommitted));
-  EXPECT_EQ(db_.Text("SELECT string_agg(reason, ',' ORDER BY id) FROM metrics.quarantine"), "epoch,owner");
-  EXPECT_EQ(Watermark(a), 4);
+  EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
   EXPECT_EQ(db_.StoredRows(), 9);
+}
+
+// The first key frame of a new owner is compared with what is stored once, whoever stores it.
+TEST_F(GroupWriterTest, OpeningIsStoredOnce) {
+  StreamMaker a(&db_, "a");
+  auto writer = MakeWriter(db_.url());
+  db_.Exec(absl::StrCat(
+      "INSERT INTO metrics.carried (source_id, owner_epoch, metric_id, scope_id, last_stored, run, state) VALUES (",
+      a.source(), ", 0, ", db_.SampleMetricId(), ", 0, now(), '', '')"));
+  const storage::OpeningClaim opening{a.source(), 0, static_cast<int16_t>(db_.SampleMetricId()), 0, 1'000'000};
+  auto first = a.Next();
+  first->openings = {opening};
+  EXPECT_EQ(WriteOne(*writer, first).outcome, BatchOutcome::kCommitted);
+  // A further part of the same key frame.
+  auto part = a.Next();
+  part->openings = {opening};
+  EXPECT_EQ(WriteOne(*writer, part).outcome, BatchOutcome::kCommitted);
+  auto second = a.Next();
+  second->openings = {opening};
+  second->openings[0].collected_us = 2'000'000;
+  EXPECT_EQ(WriteOne(*writer, second).outcome, BatchOutcome::kMoved);
+  EXPECT_EQ(Watermark(a), 2);
 }
 
 TEST_F(GroupWriterTest, GapRecordIsTheOnlyWayOverAHole) {

@@ -2,6 +2,7 @@
 // immutable afterwards, read by one writer.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,16 +17,28 @@ inline constexpr char kMalformed[] = "malformed";  // does not decode, or a fram
 inline constexpr char kHash[] = "hash";            // the bytes do not have the hash that the batch says
 inline constexpr char kClock[] = "clock";          // collected_at outside [now - raw retention, now + 10 min]
 inline constexpr char kSource[] = "source";        // a source that its own batch does not describe, or a foreign id
-inline constexpr char kOwner[] = "owner";          // the source belongs to another collector
-inline constexpr char kEpoch[] = "epoch";          // the source's owner has moved on
+inline constexpr char kOwner[] = "owner";          // its collector never owned the source in that epoch
 inline constexpr char kRefused[] = "refused";      // the database refuses the data
 }  // namespace quarantine_reason
 
+// What the batch was prepared by: it holds as long as the source has this owner epoch.
 struct SourceClaim {
   int32_t source = 0;
+  // Of the source, which is later than the batch's own when a former owner sends it.
   int64_t owner_epoch = 0;
-  // 16 bytes: whose number `source` was when the batch was prepared.
+  // 16 bytes: whose number `source` was.
   std::string uuid;
+};
+
+// An increase in the batch that was counted from a row of metrics.carried, by the key frame of this instant.
+struct OpeningClaim {
+  int32_t source = 0;
+  int64_t owner_epoch = 0;
+  int16_t metric_id = 0;
+  int64_t scope = 0;
+  int64_t collected_us = 0;
+
+  friend auto operator<=>(const OpeningClaim&, const OpeningClaim&) = default;
 };
 
 struct PreparedBatch {
@@ -45,6 +58,7 @@ struct PreparedBatch {
   bool is_gap = false;
   RecordSets records;
   std::vector<SourceClaim> claims;
+  std::vector<OpeningClaim> openings;
 
   // Not empty: the batch is not stored but put aside under this reason, and its number is used up.
   std::string quarantine_reason;

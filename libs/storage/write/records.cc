@@ -28,6 +28,20 @@ constexpr std::array<RecordType, kRecordKinds> kTypes = {{
      "FROM "
      "STDIN BINARY",
      nullptr, nullptr},
+    // Batches may come in any order: the newest key frame stays.
+    {"metrics.counter_run",
+     "COPY pg_temp.counter_run_in (source_id, metric_id, scope_id, collected_at, run) FROM STDIN BINARY",
+     "CREATE TEMPORARY TABLE IF NOT EXISTS counter_run_in (source_id int4, metric_id int2, scope_id int8, collected_at "
+     "timestamptz, run bytea) ON COMMIT DELETE ROWS",
+     "INSERT INTO metrics.counter_run AS t (source_id, metric_id, scope_id, collected_at, run) SELECT DISTINCT ON "
+     "(source_id, metric_id, scope_id) source_id, metric_id, scope_id, collected_at, run FROM pg_temp.counter_run_in "
+     "ORDER BY source_id, metric_id, scope_id, collected_at DESC ON CONFLICT (source_id, metric_id, scope_id) DO "
+     "UPDATE "
+     "SET collected_at = EXCLUDED.collected_at, run = EXCLUDED.run WHERE t.collected_at <= EXCLUDED.collected_at"},
+    {"metrics.superseded",
+     "COPY metrics.superseded (received_at, collector_id, stream_id, seq, source_id, owner_epoch, frames, rows, "
+     "start_time, end_time) FROM STDIN BINARY",
+     nullptr, nullptr},
     {"metrics.ingest_receipt",
      "COPY metrics.ingest_receipt (received_at, collector_id, stream_id, seq, hash, rows, bytes, clock_offset_us) FROM "
      "STDIN BINARY",
@@ -112,6 +126,29 @@ void AppendLostInterval(const LostIntervalRecord& lost, RecordSets* records) {
   pg::AppendTimestamptz(out, lost.end_us);
   pg::AppendInt8(out, lost.first_seq);
   pg::AppendInt8(out, lost.last_seq);
+}
+
+void AppendCounterRun(const CounterRunRecord& run, RecordSets* records) {
+  std::string* out = Start(RecordKind::kCounterRun, 5, records);
+  pg::AppendInt4(out, run.source);
+  pg::AppendInt2(out, run.metric_id);
+  pg::AppendInt8(out, run.scope);
+  pg::AppendTimestamptz(out, run.collected_us);
+  pg::AppendBytes(out, run.run);
+}
+
+void AppendSuperseded(const SupersededRecord& superseded, RecordSets* records) {
+  std::string* out = Start(RecordKind::kSuperseded, 10, records);
+  pg::AppendTimestamptz(out, superseded.received_us);
+  pg::AppendInt4(out, superseded.collector);
+  pg::AppendBytes(out, superseded.stream_id);
+  pg::AppendInt8(out, superseded.seq);
+  pg::AppendInt4(out, superseded.source);
+  pg::AppendInt8(out, superseded.owner_epoch);
+  pg::AppendInt4(out, superseded.frames);
+  pg::AppendInt8(out, superseded.rows);
+  pg::AppendTimestamptz(out, superseded.start_us);
+  pg::AppendTimestamptz(out, superseded.end_us);
 }
 
 void AppendReceipt(const ReceiptRecord& receipt, RecordSets* records) {

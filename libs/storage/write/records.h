@@ -13,8 +13,8 @@
 
 namespace pga::storage {
 
-enum class RecordKind : uint8_t { kFrame, kQueryText, kLostInterval, kReceipt, kQuarantine };
-inline constexpr size_t kRecordKinds = 5;
+enum class RecordKind : uint8_t { kFrame, kQueryText, kLostInterval, kCounterRun, kSuperseded, kReceipt, kQuarantine };
+inline constexpr size_t kRecordKinds = 7;
 
 // How records of a kind get into the database.
 struct RecordType {
@@ -90,6 +90,32 @@ struct LostIntervalRecord {
   int64_t last_seq = 0;
 };
 void AppendLostInterval(const LostIntervalRecord& lost, RecordSets* records);
+
+// A row of metrics.counter_run, which takes the place of an older one.
+struct CounterRunRecord {
+  int32_t source = 0;
+  int16_t metric_id = 0;
+  int64_t scope = 0;
+  int64_t collected_us = 0;
+  // Serialised pganalytics.ingest.v1.CounterRun.
+  std::string_view run;
+};
+void AppendCounterRun(const CounterRunRecord& run, RecordSets* records);
+
+// A row of metrics.superseded.
+struct SupersededRecord {
+  int64_t received_us = 0;
+  int32_t collector = 0;
+  std::string_view stream_id;  // 16 bytes
+  int64_t seq = 0;
+  int32_t source = 0;
+  int64_t owner_epoch = 0;
+  int32_t frames = 0;
+  int64_t rows = 0;
+  int64_t start_us = 0;
+  int64_t end_us = 0;
+};
+void AppendSuperseded(const SupersededRecord& superseded, RecordSets* records);
 
 // A row of metrics.ingest_receipt.
 struct ReceiptRecord {

@@ -17,15 +17,18 @@ namespace {
 
 // Streams that this connection knows to exist; beyond it the set starts again from nothing.
 constexpr size_t kMaxKnown = 100'000;
+constexpr int64_t kMaxStreams = kMaxStreamsOfCollector;
 
 // A stream's first batch, or its Hello, makes the row. The snapshot check comes first, because ON CONFLICT alone would
 // wait for a writer that is just updating the row. A stale session makes no new streams.
 constexpr char kEnsureStreams[] =
     "INSERT INTO metrics.ingest_watermark (collector_id, stream_id, last_seq, last_hash, session, sealed, updated_at) "
     "SELECT k.c, k.s, 0, $4::bytea, k.n, false, now() FROM unnest($1::int4[], $2::uuid[], $3::int8[], $5::text[]) AS "
-    "k(c, s, n, name) JOIN metrics.collector o ON o.id = k.c AND o.collector_id = k.name WHERE NOT EXISTS (SELECT 1 "
-    "FROM metrics.ingest_watermark w WHERE w.collector_id = k.c AND (w.stream_id = k.s OR "
-    "w.session > k.n)) ORDER BY k.c, k.s ON CONFLICT DO NOTHING";
+    "k(c, s, n, name) JOIN metrics.collector o ON o.id = k.c AND o.collector_id = k.name AND o.session <= k.n WHERE "
+    "NOT "
+    "EXISTS (SELECT 1 FROM metrics.ingest_watermark w WHERE w.collector_id = k.c AND (w.stream_id = k.s OR w.session > "
+    "k.n)) AND (SELECT count(*) FROM metrics.ingest_watermark w WHERE w.collector_id = k.c) < $6::int8 "
+    "ORDER BY k.c, k.s ON CONFLICT DO NOTHING";
 constexpr char kLockWatermarks[] =
     "SELECT w.collector_id, w.stream_id, w.last_seq, w.last_hash, w.session, o.collector_id FROM "
     "metrics.ingest_watermark w JOIN unnest($1::int4[], $2::uuid[]) AS k(c, s) ON w.collector_id = k.c AND w.stream_id "
@@ -38,11 +41,21 @@ constexpr char kLookUpWatermarks[] =
     "= k.s LEFT JOIN metrics.collector o ON o.id = w.collector_id ORDER BY w.collector_id, w.stream_id FOR UPDATE OF w";
 constexpr char kMissingWatermark[] =
     "SELECT EXISTS (SELECT 1 FROM metrics.ingest_watermark WHERE collector_id = $1::int4 AND stream_id = $2::uuid), "
-    "coalesce((SELECT max(session) FROM metrics.ingest_watermark WHERE collector_id = $1::int4), 0), coalesce((SELECT "
-    "collector_id FROM metrics.collector WHERE id = $1::int4), '')";
+    "greatest((SELECT max(session) FROM metrics.ingest_watermark WHERE collector_id = $1::int4), (SELECT session FROM "
+    "metrics.collector WHERE id = $1::int4), 0), coalesce((SELECT collector_id FROM metrics.collector WHERE id = "
+    "$1::int4), ''), (SELECT count(*) FROM metrics.ingest_watermark WHERE collector_id = $1::int4)";
 // The share lock keeps a change of owner out until the rows are committed.
 constexpr char kLockSources[] =
-    "SELECT id, collector_id, owner_epoch, uuid FROM metrics.source WHERE id = ANY ($1::int4[]) ORDER BY id FOR SHARE";
+    "SELECT id, owner_epoch, uuid FROM metrics.source WHERE id = ANY ($1::int4[]) ORDER BY id FOR SHARE";
+// Openings that nobody else has stored.
+constexpr char kLockOpenings[] =
+    "SELECT k.i FROM unnest($1::int4[], $2::int4[], $3::int8[], $4::int2[], $5::int8[], $6::timestamptz[]) AS "
+    "k(i, s, e, m, o, t) JOIN metrics.carried c ON c.source_id = k.s AND c.owner_epoch = k.e AND c.metric_id = k.m AND "
+    "c.scope_id = k.o WHERE c.opened_at IS NULL OR c.opened_at = k.t ORDER BY k.s, k.m, k.o FOR UPDATE OF c";
+constexpr char kMarkOpenings[] =
+    "UPDATE metrics.carried c SET opened_at = k.t FROM unnest($1::int4[], $2::int4[], $3::int8[], $4::int2[], "
+    "$5::int8[], $6::timestamptz[]) AS k(i, s, e, m, o, t) WHERE c.source_id = k.s AND c.owner_epoch = k.e AND "
+    "c.metric_id = k.m AND c.scope_id = k.o AND c.opened_at IS NULL";
 constexpr char kReceiptHashes[] =
     "SELECT k.i, r.hash FROM unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[]) AS k(i, c, s, q) JOIN "
     "metrics.ingest_receipt r ON r.collector_id = k.c AND r.stream_id = k.s AND r.seq = k.q";
@@ -81,7 +94,8 @@ absl::Status StreamWatermarks::EnsureStreams(pg::CopyConnection& connection, con
     names.AddQuoted(batch->collector_id);
   }
   auto result = connection.Exec(
-      kEnsureStreams, {collectors.Take(), streams.Take(), sessions.Take(), pg::Bytes{frame::ZeroHash()}, names.Take()},
+      kEnsureStreams,
+      {collectors.Take(), streams.Take(), sessions.Take(), pg::Bytes{frame::ZeroHash()}, names.Take(), kMaxStreams},
       deadline);
   if (!result.ok()) return result.status();
   if (known_streams_.size() + unknown.size() > kMaxKnown) known_streams_.clear();
@@ -133,39 +147,91 @@ absl::Status StreamWatermarks::CheckOwners(pg::CopyConnection& connection, const
   auto result = connection.Exec(kLockSources, {ids.Take()}, deadline);
   if (!result.ok()) return result.status();
   struct Owner {
-    int32_t collector;
     int64_t epoch;
     std::string uuid;
   };
   std::map<int32_t, Owner> owners;
   for (const pg::Row row : *result) {
-    auto uuid = frame::ParseUuid(row.Text(3));
+    auto uuid = frame::ParseUuid(row.Text(2));
     if (!uuid.ok()) return uuid.status();
-    owners[row.Int32(0)] = {row.Int32(1), row.Int64(2), *std::move(uuid)};
+    owners[row.Int32(0)] = {row.Int64(1), *std::move(uuid)};
   }
   for (GroupItem* item : group) {
     if (!item->quarantine_reason.empty()) continue;
-    item->stale = std::any_of(item->batch->claims.begin(), item->batch->claims.end(), [&](const SourceClaim& claim) {
+    const std::vector<SourceClaim>& claims = item->batch->claims;
+    item->stale = std::any_of(claims.begin(), claims.end(), [&](const SourceClaim& claim) {
       const auto owner = owners.find(claim.source);
       return owner == owners.end() || owner->second.uuid != claim.uuid;
     });
-    if (item->stale) continue;
-    for (const SourceClaim& claim : item->batch->claims) {
-      const Owner& owner = owners.at(claim.source);
-      if (owner.collector != item->batch->collector) {
-        item->quarantine_reason = quarantine_reason::kOwner;
-        item->quarantine_message = absl::StrCat("source ", claim.source, " belongs to another collector");
-      } else if (owner.epoch != claim.owner_epoch) {
-        item->quarantine_reason = quarantine_reason::kEpoch;
-        item->quarantine_message =
-            absl::StrCat("source ", claim.source, " is in epoch ", owner.epoch, ", not ", claim.owner_epoch);
-      } else {
-        continue;
-      }
-      break;
+    item->moved = !item->stale && std::any_of(claims.begin(), claims.end(), [&](const SourceClaim& claim) {
+      return owners.at(claim.source).epoch != claim.owner_epoch;
+    });
+  }
+  return CheckOpenings(connection, group, deadline);
+}
+
+namespace {
+
+// The arguments of kLockOpenings and kMarkOpenings.
+class OpeningKeys {
+ public:
+  void Add(size_t item, const OpeningClaim& opening) {
+    items_.AddInt(static_cast<int64_t>(item));
+    sources_.AddInt(opening.source);
+    epochs_.AddInt(opening.owner_epoch);
+    metrics_.AddInt(opening.metric_id);
+    scopes_.AddInt(opening.scope);
+    times_.AddQuoted(
+        absl::FormatTime("%Y-%m-%d %H:%M:%E6S+00", absl::FromUnixMicros(opening.collected_us), absl::UTCTimeZone()));
+    ++count_;
+  }
+  int64_t count() const { return count_; }
+  pg::Params Take() {
+    return {items_.Take(), sources_.Take(), epochs_.Take(), metrics_.Take(), scopes_.Take(), times_.Take()};
+  }
+
+ private:
+  ArrayText items_, sources_, epochs_, metrics_, scopes_, times_;
+  int64_t count_ = 0;
+};
+
+}  // namespace
+
+absl::Status StreamWatermarks::CheckOpenings(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                                             clock::SteadyTime deadline) {
+  OpeningKeys keys;
+  // Of two openings of one group the second has to look again.
+  std::map<OpeningClaim, int64_t> claimed;
+  std::vector<int64_t> wanted(group.size());
+  for (size_t i = 0; i < group.size(); ++i) {
+    GroupItem* const item = group[i];
+    if (!item->quarantine_reason.empty() || item->stale || item->moved) continue;
+    for (const OpeningClaim& opening : item->batch->openings) {
+      OpeningClaim key = opening;
+      key.collected_us = 0;
+      const auto [place, first] = claimed.emplace(key, opening.collected_us);
+      item->moved = item->moved || (!first && place->second != opening.collected_us);
+      keys.Add(i, opening);
+      ++wanted[i];
     }
   }
+  if (keys.count() == 0) return absl::OkStatus();
+  auto free = connection.Exec(kLockOpenings, keys.Take(), deadline);
+  if (!free.ok()) return free.status();
+  for (const pg::Row row : *free) --wanted[static_cast<size_t>(row.Int64(0))];
+  for (size_t i = 0; i < group.size(); ++i) group[i]->moved = group[i]->moved || wanted[i] > 0;
   return absl::OkStatus();
+}
+
+absl::Status StreamWatermarks::MarkOpenings(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                                            clock::SteadyTime deadline) {
+  OpeningKeys keys;
+  for (size_t i = 0; i < group.size(); ++i) {
+    if (!group[i]->stored()) continue;
+    for (const OpeningClaim& opening : group[i]->batch->openings) keys.Add(i, opening);
+  }
+  if (keys.count() == 0) return absl::OkStatus();
+  return connection.Exec(kMarkOpenings, keys.Take(), deadline).status();
 }
 
 absl::Status StreamWatermarks::Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
@@ -219,6 +285,12 @@ absl::Status StreamWatermarks::Decide(pg::CopyConnection& connection, const std:
       Stale(item);
       continue;
     }
+    if (item->moved) {
+      result.outcome = BatchOutcome::kMoved;
+      result.status = absl::UnavailableError("a source of the batch has passed to another owner meanwhile");
+      result.retry_after = absl::Milliseconds(100);
+      continue;
+    }
     item->accepted = true;
     watermark.last_seq = batch.seq;
     watermark.last_hash = batch.hash;
@@ -247,6 +319,14 @@ absl::Status StreamWatermarks::DecideMissing(pg::CopyConnection& connection, Gro
   if ((*found)[0].Int64(1) > item->batch->session) {
     result.outcome = BatchOutcome::kFenced;
     result.status = absl::AbortedError("a newer session of this collector has taken over");
+    return absl::OkStatus();
+  }
+  if ((*found)[0].Int64(3) >= kMaxStreams) {
+    known_streams_.erase(item->key());
+    result.outcome = BatchOutcome::kRetry;
+    result.status = absl::ResourceExhaustedError(absl::StrCat(
+        "the collector has ", kMaxStreams, " streams already; connect again without those it has delivered"));
+    result.retry_after = absl::Seconds(30);
     return absl::OkStatus();
   }
   // The row has gone, as after a return to an older state of the server. It is made anew at the next attempt.

@@ -6,6 +6,7 @@
 // those of CopyConnection; decisions about a batch are no errors, they stand in its result.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -16,6 +17,9 @@
 #include "libs/storage/write/group_item.h"
 
 namespace pga::storage {
+
+// Streams of one collector that are kept. One more is not begun until older ones are deleted, which Hello does.
+inline constexpr int64_t kMaxStreamsOfCollector = 2'000;
 
 class StreamWatermarks {
  public:
@@ -33,9 +37,9 @@ class StreamWatermarks {
   absl::Status LockAndWait(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
                            clock::SteadyTime deadline, Watermarks* watermarks);
 
-  // Whether the sources of each batch are its collector's: marks items stale or gives them a reason for quarantine, and
-  // keeps owners from changing until the transaction ends. To be called before Decide, because a stale batch must not
-  // move its watermark.
+  // Whether the sources of each batch are what it was prepared by, and its openings still to be stored: marks items
+  // stale or moved, and keeps owners from changing until the transaction ends. To be called before Decide, because such
+  // a batch must not move its watermark.
   absl::Status CheckOwners(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
                            clock::SteadyTime deadline);
 
@@ -43,6 +47,10 @@ class StreamWatermarks {
   // their result.
   absl::Status Decide(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, clock::SteadyTime deadline,
                       Watermarks* state);
+
+  // Notes the openings of accepted items as stored.
+  absl::Status MarkOpenings(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                            clock::SteadyTime deadline);
 
   // Writes the watermarks of streams with accepted items; with `all` those of every stream of the group that
   // `after` has. INTERNAL if a row is missing.
@@ -52,6 +60,8 @@ class StreamWatermarks {
  private:
   absl::Status Read(pg::CopyConnection& connection, const char* sql, const std::vector<GroupItem*>& group,
                     clock::SteadyTime deadline, Watermarks* watermarks);
+  absl::Status CheckOpenings(pg::CopyConnection& connection, const std::vector<GroupItem*>& group,
+                             clock::SteadyTime deadline);
   absl::Status DecideMissing(pg::CopyConnection& connection, GroupItem* item, clock::SteadyTime deadline);
   absl::Status CheckRepeats(pg::CopyConnection& connection, const std::vector<GroupItem*>& repeats,
                             clock::SteadyTime deadline);

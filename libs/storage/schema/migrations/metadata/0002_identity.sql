@@ -57,6 +57,8 @@ CREATE TABLE pganalytics.registration_secrets (
   name                text NOT NULL UNIQUE,
   secret_hash         bytea NOT NULL UNIQUE,
   description         text NOT NULL DEFAULT '',
+  -- Group of the sources that collectors registered with it watch.
+  source_group        text NOT NULL DEFAULT 'default',
   active              bool NOT NULL DEFAULT true,
   created_by          int4 REFERENCES pganalytics.users ON DELETE SET NULL,
   created_at          timestamptz NOT NULL,

@@ -14,6 +14,8 @@ CREATE TABLE pganalytics.collectors (
   metrics_count_24h      int8 NOT NULL DEFAULT 0,
   health_check_interval  int4 NOT NULL DEFAULT 60,
   registrations          int4 NOT NULL DEFAULT 1,
+  -- Group of the sources it watches, from the secret it registered with last.
+  source_group           text NOT NULL DEFAULT 'default',
   created_at             timestamptz NOT NULL,
   updated_at             timestamptz NOT NULL
 );
@@ -30,6 +32,55 @@ CREATE TABLE pganalytics.collector_config (
   PRIMARY KEY (collector_id, version)
 );
 
+-- Watched servers and hosts (docs/adr/2026-11-28-sources.md). The name and group as first reported stay: by them collectors
+-- are matched. Those that are shown may change.
+CREATE TABLE pganalytics.sources (
+  id                 uuid PRIMARY KEY,
+  name               text NOT NULL,
+  group_name         text NOT NULL,
+  reported_name      text NOT NULL,
+  home_group         text NOT NULL,
+  is_host            bool NOT NULL,
+  owner              text NOT NULL,
+  owner_epoch        int8 NOT NULL,
+  owned_since        timestamptz NOT NULL,
+  -- The owner's last report; NULL once it has released the source.
+  renewed_at         timestamptz,
+  interval_ms        int4 NOT NULL DEFAULT 60000,
+  up                 bool NOT NULL DEFAULT false,
+  since              timestamptz NOT NULL,
+  message            text NOT NULL DEFAULT '',
+  -- A serialised pganalytics.registry.v1.SourceReport with not_collected alone.
+  not_collected      bytea NOT NULL DEFAULT '',
+  identifiers        int8[] NOT NULL DEFAULT '{}',
+  server_version_num int4 NOT NULL DEFAULT 0,
+  in_recovery        bool NOT NULL DEFAULT false,
+  address            text NOT NULL DEFAULT '',
+  first_seen         timestamptz NOT NULL,
+  seen_at            timestamptz,
+  removed_at         timestamptz,
+  removed_by         text NOT NULL DEFAULT '',
+  revision           int8 NOT NULL
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX sources_reported ON pganalytics.sources (home_group, reported_name) WHERE removed_at IS NULL;
+CREATE UNIQUE INDEX sources_shown ON pganalytics.sources (group_name, name) WHERE removed_at IS NULL;
+CREATE INDEX sources_revision ON pganalytics.sources (revision);
+
+CREATE TABLE pganalytics.source_watchers (
+  source_id      uuid NOT NULL REFERENCES pganalytics.sources ON DELETE CASCADE,
+  collector_id   text NOT NULL,
+  watching_since timestamptz NOT NULL,
+  polled_at      timestamptz NOT NULL,
+  PRIMARY KEY (source_id, collector_id)
+) WITH (fillfactor = 70);
+
+-- Revisions grow by one in the order of commits: whoever saw number n has seen all below n.
+CREATE TABLE pganalytics.source_revision (
+  only_row    bool PRIMARY KEY DEFAULT true CHECK (only_row),
+  last_number int8 NOT NULL
+);
+INSERT INTO pganalytics.source_revision (last_number) VALUES (0);
+
 -- For people and scripts whose search_path is the default one.
 CREATE VIEW public.collectors AS
   SELECT id, name, description, hostname, address, version,
@@ -45,6 +96,9 @@ BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pganalytics_registry') THEN
     GRANT SELECT, INSERT, UPDATE, DELETE ON pganalytics.collectors TO pganalytics_registry;
     GRANT SELECT, INSERT, DELETE ON pganalytics.collector_config TO pganalytics_registry;
+    GRANT SELECT, INSERT, UPDATE ON pganalytics.sources TO pganalytics_registry;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON pganalytics.source_watchers TO pganalytics_registry;
+    GRANT SELECT, UPDATE ON pganalytics.source_revision TO pganalytics_registry;
   END IF;
 END
 $$;

@@ -1,0 +1,74 @@
+#include "services/ingest/owner_client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "libs/log/log.h"
+#include "libs/rpc/client.h"
+#include "libs/status/status.h"
+
+namespace pga::ingest {
+namespace registry_v1 = pganalytics::registry::v1;
+
+namespace {
+constexpr absl::Duration kPerCall = absl::Seconds(3);
+}  // namespace
+
+OwnerClient::OwnerClient(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity,
+                         metrics::Registry* metrics)
+    : stub_(registry == nullptr ? nullptr : RegistryService::NewStub(registry)),
+      identity_(identity),
+      failed_(metrics->AddCounter("pga_ingest_owner_failures_total",
+                                  "Questions to registry about owners of sources without an answer")) {}
+
+absl::StatusOr<std::vector<OwnedSource>> OwnerClient::Ask(const registry_v1::ListOwnersRequest& request,
+                                                          clock::SteadyTime deadline) {
+  if (stub_ == nullptr) return absl::UnavailableError("registry is not configured");
+  const absl::Duration limit = std::min(kPerCall, deadline - clock::SteadyNow());
+  auto answer = rpc::Call(*stub_, &RegistryService::Stub::ListOwners, request, rpc::OwnWork(limit, identity_));
+  if (!answer.ok()) {
+    failed_.Increment();
+    return absl::UnavailableError(answer.status().message());
+  }
+  std::vector<OwnedSource> owners;
+  for (registry_v1::SourceOwner& owner : *answer->mutable_owners()) {
+    owners.push_back({.uuid = std::move(*owner.mutable_source_id()),
+                      .name = std::move(*owner.mutable_name()),
+                      .group = std::move(*owner.mutable_group()),
+                      .collector_id = std::move(*owner.mutable_collector_id()),
+                      .owner_epoch = owner.owner_epoch(),
+                      .owned_since_us = owner.owned_since_us(),
+                      .removed = owner.removed(),
+                      .revision = owner.revision()});
+  }
+  return owners;
+}
+
+absl::StatusOr<std::vector<OwnedSource>> OwnerClient::OwnersOf(std::string_view,
+                                                               const std::vector<SourceDescription>& sources,
+                                                               clock::SteadyTime deadline) {
+  registry_v1::ListOwnersRequest request;
+  for (const SourceDescription& source : sources) request.add_source_ids(source.uuid);
+  return Ask(request, deadline);
+}
+
+absl::Status OwnerClient::Poll(IngestStore* store, SourceDirectory* directory, absl::Duration limit) {
+  if (stub_ == nullptr) return absl::OkStatus();
+  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
+  while (clock::SteadyNow() < deadline) {
+    int64_t revision = revision_;
+    registry_v1::ListOwnersRequest request;
+    request.set_after_revision(revision);
+    PGA_ASSIGN_OR_RETURN(const std::vector<OwnedSource> owners, Ask(request, deadline));
+    if (owners.empty()) return absl::OkStatus();
+    PGA_ASSIGN_OR_RETURN(const std::vector<std::string> changed, store->ApplyOwners(owners, deadline));
+    directory->ForgetSources(changed);
+    int64_t newest = revision;
+    for (const OwnedSource& owner : owners) newest = std::max(newest, owner.revision);
+    // Left alone if the database changed meanwhile.
+    revision_.compare_exchange_strong(revision, newest);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pga::ingest
