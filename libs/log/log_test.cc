@@ -76,6 +76,17 @@ TEST_F(LogTest, RequestIdNests) {
   EXPECT_THAT(lines_[2], Not(HasSubstr("request_id")));
 }
 
+TEST_F(LogTest, ARequestIdHasOneKey) {
+  Start(Level::info);
+  PGA_LOG(info, "access", {{"request_id", "r3"}});
+  EXPECT_THAT(lines_[0], HasSubstr(R"("request_id":"r3")"));
+  EXPECT_THAT(lines_[0], Not(HasSubstr("request_id_")));
+  const RequestScope scope("r4");
+  PGA_LOG(info, "other", {{"request_id", "r5"}});
+  EXPECT_THAT(lines_[1], HasSubstr(R"("request_id":"r4")"));
+  EXPECT_THAT(lines_[1], HasSubstr(R"("request_id_":"r5")"));
+}
+
 TEST_F(LogTest, LinesCannotBeForged) {
   Start(Level::info, /*json=*/false);
   PGA_LOG(info, "login", {{"user", "x\n2026 INFO forged"}});

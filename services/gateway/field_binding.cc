@@ -4,6 +4,7 @@
 #include <set>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/json_util.h"
@@ -29,12 +30,41 @@ bool IsTextType(const std::string& full_name) {
   return kTypes.count(full_name) > 0;
 }
 
-std::string TypeText(const FieldDescriptor& field) {
-  std::string text = std::string("TYPE_") + field.type_name();
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return static_cast<char>(toupper(c)); });
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return field.message_type()->full_name();
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) return field.enum_type()->full_name();
-  return text;
+// What a value may be, for people.
+std::string Expected(const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return "a whole number from -2147483648 to 2147483647";
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return "a whole number from 0 to 4294967295";
+    case FieldDescriptor::CPPTYPE_INT64:
+      return "a whole number of 64 bits";
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return "a whole number of 64 bits, not negative";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return "a number";
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case FieldDescriptor::CPPTYPE_STRING:
+      return field.type() == FieldDescriptor::TYPE_BYTES ? "bytes in Base64" : "a text";
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      std::string names;
+      for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+        const std::string& name = field.enum_type()->value(i)->name();
+        if (absl::EndsWith(name, "_UNSPECIFIED")) continue;
+        if (!names.empty()) names += ", ";
+        names += name;
+      }
+      return "one of " + names;
+    }
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;
+  }
+  const std::string& name = field.message_type()->full_name();
+  if (name == "google.protobuf.Timestamp") return "a time such as 2026-01-01T10:03:00Z";
+  if (name == "google.protobuf.Duration") return "a time span such as 1.5s";
+  return "a value of " + name;
 }
 
 bool HasBlankEdge(std::string_view text) {
@@ -57,6 +87,11 @@ bool ParseMessage(Message* message, std::string_view value, google::protobuf::ut
   if (name == "google.protobuf.BoolValue") {
     if (value != "true" && value != "false") return false;
     json = std::string(value);
+  } else if (name == "google.protobuf.Timestamp") {
+    // The `+` of an offset that was not escaped.
+    std::string time(value);
+    std::replace(time.begin(), time.end(), ' ', '+');
+    json = JsonQuote(time);
   } else {
     json = JsonQuote(value);
   }
@@ -214,12 +249,11 @@ Message* MutableParent(Message& message, const FieldPath& path) {
 absl::Status SetField(Message& message, const FieldPath& path, std::string_view value,
                       google::protobuf::util::TypeResolver& resolver) {
   if (!IsBindable(path)) {
-    return absl::InvalidArgumentError(ToText(path) + ": a field of type " + TypeText(*path.back()) +
-                                      " can only be given in the body");
+    return absl::InvalidArgumentError(ToText(path) + " has fields of its own and can only be given in the body");
   }
   if (!PutValue(MutableParent(message, path), path.back(), value, resolver)) {
-    return absl::InvalidArgumentError(ToText(path) + ": invalid value \"" + Excerpt(value, 64) + "\" for type " +
-                                      TypeText(*path.back()));
+    return absl::InvalidArgumentError(ToText(path) + ": \"" + Excerpt(value, 64) + "\" is not valid; it must be " +
+                                      Expected(*path.back()));
   }
   return absl::OkStatus();
 }
@@ -256,8 +290,14 @@ absl::StatusOr<std::vector<QueryParameter>> ParseQuery(std::string_view query, s
     const size_t equals = pair.find('=');
     if (equals == std::string_view::npos || equals == 0) continue;
     QueryParameter parameter;
-    parameter.name = PercentDecode(pair.substr(0, equals), Unescape::kAll);
-    parameter.value = PercentDecode(pair.substr(equals + 1), Unescape::kAll);
+    // In a query `+` is a space, as browsers and HTTP libraries write it; a plus itself is %2B.
+    const auto decode = [](std::string_view raw) {
+      std::string text(raw);
+      std::replace(text.begin(), text.end(), '+', ' ');
+      return PercentDecode(text, Unescape::kAll);
+    };
+    parameter.name = decode(pair.substr(0, equals));
+    parameter.value = decode(pair.substr(equals + 1));
     for (const std::string* text : {&parameter.name, &parameter.value}) {
       if (!IsValidUtf8(*text)) return absl::InvalidArgumentError("Encountered non UTF-8 code points in the URL.");
       if (text->find('\0') != std::string::npos) {

@@ -31,7 +31,8 @@ std::string ToText(const FieldPath& path);
 // Whether text can be bound to the path's last field.
 bool IsBindable(const FieldPath& path);
 
-// Sets (or, for a repeated field, appends) the value. InvalidArgument `field: invalid value "x" for type T`.
+// Sets (or, for a repeated field, appends) the value. InvalidArgument names the field and what it
+// must be.
 absl::Status SetField(google::protobuf::Message& message, const FieldPath& path, std::string_view value,
                       google::protobuf::util::TypeResolver& resolver);
 
@@ -44,8 +45,8 @@ bool SameValue(const google::protobuf::Message& a, const google::protobuf::Messa
 // The message that holds the path's last field, created on the way.
 google::protobuf::Message* MutableParent(google::protobuf::Message& message, const FieldPath& path);
 
-// name=value pairs in order. Names are split on '.', values fully decoded ('+' stays), parameters without '=' are left
-// out. InvalidArgument for more than `max_parameters` (all counted) or for text that is not UTF-8 or holds NUL.
+// name=value pairs in order. Names are split on '.', values fully decoded ('+' is a space), parameters without '=' are
+// left out. InvalidArgument for more than `max_parameters` (all counted) or for text that is not UTF-8 or holds NUL.
 struct QueryParameter {
   std::vector<std::string> field_path;
   std::string name;

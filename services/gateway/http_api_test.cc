@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "{}",
                   {"as admin"},
                   400,
-                  R"(id: invalid value \"x\" for type TYPE_INT32)"},
+                  R"(id: \"x\" is not valid; it must be a whole number)"},
         RouteCase{"DeleteUserUnknown", "DELETE", "/api/v1/users/404", "", {"as admin"}, 404, "No such user."},
         RouteCase{"GetConfig", "GET", "/api/v1/config/c1", "", {"as viewer"}, 200, "# of c1\n"},
         RouteCase{"PutConfig",
