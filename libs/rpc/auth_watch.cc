@@ -59,6 +59,7 @@ void RevocationWatcher::Run() {
     request.set_after(set_->last_number());
     CallOptions options = OwnWork(kWatchFor, identity_);
     options.canceller = &canceller_;
+    int batches = 0;
     const absl::Status status =
         CallStream<auth::IdentityService::Stub, auth::WatchRevocationsRequest, auth::RevocationBatch>(
             *stub, &auth::IdentityService::Stub::WatchRevocations, request, options, [&](auth::RevocationBatch& batch) {
@@ -73,8 +74,10 @@ void RevocationWatcher::Run() {
               const int64_t now = clock_->BoottimeNanos();
               set_->Apply(revocations, now);
               set_->Forget(now - absl::ToInt64Nanoseconds(kKeepIds));
+              // The first one comes at once, even of an auth that then cannot read more.
+              if (++batches < 2) return absl::OkStatus();
               backoff.Reset();
-              reported = false;
+              if (std::exchange(reported, false)) PGA_LOG(info, "news of revocations again");
               return absl::OkStatus();
             });
     if (canceller_.cancelled()) break;
@@ -121,6 +124,7 @@ void JwksWatcher::Tick() {
   if (!status.ok()) wanted_.store(true);
   absl::MutexLock lock(&mutex_);
   if (status.ok()) {
+    if (!last_.ok() && ready_) PGA_LOG(info, "key set from auth again");
     ready_ = true;
     fetched_at_ = clock_->Steady();
   } else if (last_.message() != status.message()) {

@@ -166,7 +166,8 @@ HttpSession::HttpSession(std::unique_ptr<Transport> transport, std::string alrea
       buffer_(std::move(already_read)),
       peer_(std::move(peer)),
       shared_(shared),
-      wake_(transport_->tcp().get_executor()) {}
+      wake_(transport_->tcp().get_executor()),
+      hang_up_timer_(transport_->tcp().get_executor()) {}
 
 asio::awaitable<void> HttpSession::Run() {
   const auto self = shared_from_this();
@@ -197,6 +198,7 @@ void HttpSession::Abort() {
   aborted_ = true;
   if (call_ != nullptr) call_->Cancel();
   wake_.cancel();
+  hang_up_timer_.cancel();
   transport_->Close();
 }
 
@@ -488,6 +490,10 @@ asio::awaitable<UpstreamEvent> HttpSession::NextEvent(UpstreamCall& call) {
 
 // A client that hangs up while a service works on its request ends that work. Shutting down only its own sending side
 // counts as hanging up, as in most HTTP servers.
+namespace {
+constexpr std::chrono::milliseconds kHangUpPoll(250);
+}  // namespace
+
 void HttpSession::WatchForHangUp(const std::shared_ptr<UpstreamCall>& call) {
   if (watching_) return;
   watching_ = true;
@@ -500,7 +506,18 @@ void HttpSession::WatchForHangUp(const std::shared_ptr<UpstreamCall>& call) {
         const auto current = watched.lock();
         if (error || current == nullptr || current != self->call_) return;
         pollfd state{self->transport_->tcp().socket().native_handle(), POLLRDHUP, 0};
-        if (poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) current->Cancel();
+        if (poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) {
+          current->Cancel();
+          return;
+        }
+        // Bytes came that nobody reads while the call runs (a next request, what TLS sends before it closes): the
+        // end may follow them, and the socket stays readable until then.
+        self->hang_up_timer_.expires_after(kHangUpPoll);
+        self->hang_up_timer_.async_wait([weak, watched](error_code stopped) {
+          const auto session = weak.lock();
+          const auto running = watched.lock();
+          if (!stopped && session != nullptr && running != nullptr) session->WatchForHangUp(running);
+        });
       });
 }
 

@@ -121,6 +121,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   const std::string peer_;
   SessionShared* const shared_;
   boost::asio::steady_timer wake_;
+  boost::asio::steady_timer hang_up_timer_;
   std::shared_ptr<UpstreamCall> call_;
   std::function<void()> known_;
   bool idle_ = false;
