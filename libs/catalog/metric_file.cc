@@ -401,7 +401,9 @@ class MetricParser {
           }},
          {"description", [&](const YAML::Node& v) { column->set_description(Sentence(v, where, "description")); }},
          {"since", [&](const YAML::Node& v) { column->set_since_schema_version(Int(v, where, "since", 1, 1'000)); }},
-         {"position", [&](const YAML::Node& v) { column->set_position(Bool(v, where, "position")); }}});
+         {"position", [&](const YAML::Node& v) { column->set_position(Bool(v, where, "position")); }},
+         {"absent_is_zero",
+          [&](const YAML::Node& v) { column->set_absent_is_zero(Bool(v, where, "absent_is_zero")); }}});
     CheckColumn(LineOf(node), where, *column);
   }
 
@@ -438,6 +440,10 @@ class MetricParser {
     if (column.description().empty()) Problem(line, absl::StrCat(where, "description is missing; write a sentence"));
     if (column.position() && column.kind() != v1::COLUMN_KIND_COUNTER) {
       Problem(line, absl::StrCat(where, "position is for counters; leave it out"));
+    }
+    if (column.absent_is_zero() && (column.kind() != v1::COLUMN_KIND_GAUGE || metric_.skip_unchanged())) {
+      Problem(line,
+              absl::StrCat(where, "absent_is_zero is for gauges of metrics whose rows are all sent; leave it out"));
     }
     const v1::ColumnType type = column.type();
     const v1::ColumnKind kind = column.kind();

@@ -765,10 +765,14 @@ void CounterSums::AddPending() {
   for (size_t i = 0; i < pending_count_; ++i) {
     Pending& pending = pending_[i];
     bool any = false;
+    std::vector<uint8_t> dropped(pending.places.size());
     for (size_t series = 0; series < pending.places.size(); ++series) {
-      pending.sums.told[series] &= static_cast<uint8_t>(sketch_[pending.places[series]] >= least);
+      const auto kept = static_cast<uint8_t>(sketch_[pending.places[series]] >= least);
+      dropped[series] = pending.sums.told[series] & static_cast<uint8_t>(kept ^ 1);
+      pending.sums.told[series] &= kept;
       any = any || pending.sums.told[series] != 0;
     }
+    AddForgotten(pending, std::move(dropped));
     if (any) AddWanted(pending.source, pending.rows, pending.sums, pending.sums.told);
   }
   pending_count_ = pending_series_ = 0;
@@ -854,9 +858,36 @@ std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor,
   return rows;
 }
 
+void CounterSums::AddTo(std::vector<__int128>* totals) const {
+  totals->resize(columns_.size());
+  for (size_t at = 0; at < sums_.size(); ++at) (*totals)[at % columns_.size()] += sums_[at];
+}
+
+void CounterSums::AddForgotten(const Pending& pending, std::vector<uint8_t> dropped) {
+  for (const RowFilter& filter : filters_) {
+    const std::vector<uint8_t> asked =
+        Asked(filter, FindColumn(pending.rows.labels, filter.column), pending.rows.series());
+    for (size_t series = 0; series < dropped.size(); ++series) dropped[series] &= asked[series];
+  }
+  forgotten_.resize(columns_.size());
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    const auto& sums = pending.sums.columns[i].sums;
+    for (size_t series = 0; series < dropped.size(); ++series) {
+      if (dropped[series] != 0) forgotten_[i] += sums[series];
+    }
+  }
+}
+
+std::vector<double> CounterSums::Totals() const {
+  std::vector<__int128> totals = forgotten_;
+  AddTo(&totals);
+  return {totals.begin(), totals.end()};
+}
+
 void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit) {
   AddPending();
   exceeded_ = exceeded();
+  AddTo(&forgotten_);
   kept_ = RankedTop(sum, divisor, limit);
   kept_sum_ = sum;
   kept_divisor_ = divisor;
@@ -875,7 +906,7 @@ void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit
 
 GaugeReadings::GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series,
                              const Grouping& grouping, const std::vector<RowFilter>& filters, double scale,
-                             int64_t hold_us)
+                             int64_t hold_us, bool absent_is_zero)
     : cells_(cells),
       column_(column),
       series_labels_(series),
@@ -883,6 +914,7 @@ GaugeReadings::GaugeReadings(const Cells& cells, ColumnId column, const std::vec
       filters_(filters),
       scale_(scale),
       hold_us_(hold_us),
+      absent_is_zero_(absent_is_zero),
       groups_(grouping) {
   for (const ColumnId id : grouping.by) {
     group_of_label_.push_back(static_cast<size_t>(std::find(series.begin(), series.end(), id) - series.begin()));
@@ -1037,6 +1069,14 @@ void GaugeReadings::FinishSource(int32_t source) {
   std::sort(order.begin(), order.end(), [this](uint32_t a, uint32_t b) {
     return std::tie(series_[a].scope, series_[a].labels) < std::tie(series_[b].scope, series_[b].labels);
   });
+  // Frames by scope and bucket.
+  std::map<std::pair<int64_t, int32_t>, int64_t> frames_of_bucket;
+  if (absent_is_zero_) {
+    for (const auto& [scope_cell, frames] : frames_) {
+      const int32_t bucket = cells_.cells()[static_cast<size_t>(scope_cell.second)].bucket;
+      frames_of_bucket[{scope_cell.first, bucket}] += frames;
+    }
+  }
   for (const uint32_t number : order) {
     Series& series = series_[number];
     for (const auto& keyed : series.keyed) AddRow(series, keyed.instant, keyed.flags, keyed.reading);
@@ -1049,7 +1089,11 @@ void GaugeReadings::FinishSource(int32_t source) {
     int32_t bucket = -1;
     const auto flush = [&] {
       if (bucket < 0 || sums.count <= 0) return;
-      sums.averages = sums.sum / sums.count;
+      double readings = sums.count;
+      if (absent_is_zero_) {
+        readings = std::max(readings, static_cast<double>(frames_of_bucket[{series.scope, bucket}]));
+      }
+      sums.averages = sums.sum / readings;
       if (group == internal::Groups::kNone) group = groups_.Of(source, series.scope, labels);
       AddSums(group, bucket, sums);
     };

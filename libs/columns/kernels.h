@@ -227,6 +227,8 @@ class CounterSums {
   // The `limit` first groups by the sum of the columns `sum` (indexes), divided by the column `divisor` unless that is
   // -1; for one bucket. Ties by source and labels.
   std::vector<GroupRow> Top(const std::vector<int>& sum, int divisor, size_t limit) const;
+  // Sum of each column over all groups, those included that were forgotten.
+  std::vector<double> Totals() const;
   // Forgets all groups but those that Top with the same arguments may give; no row of a group comes before and after.
   // With it the bounds of the grouping are those of what comes between two calls.
   void KeepTop(const std::vector<int>& sum, int divisor, size_t limit);
@@ -295,6 +297,11 @@ class CounterSums {
   // Per place at least the figure of each group that falls on it.
   std::vector<double> sketch_;
   bool sketch_holds_ = true;
+  // Sum of each column over the groups that KeepTop has been through.
+  std::vector<__int128> forgotten_;
+  void AddTo(std::vector<__int128>* totals) const;
+  // Takes the series that are not looked at any more into the totals.
+  void AddForgotten(const Pending& pending, std::vector<uint8_t> dropped);
   bool exceeded_ = false;
   uint64_t last_key_ = UINT64_MAX;
   size_t last_slot_ = 0;
@@ -308,9 +315,10 @@ class CounterSums {
 class GaugeReadings {
  public:
   // All must outlive this. `series` are the labels that make a series. `scale` divides readings (1 or 1,000,000).
-  // `hold_us` 0 = nothing is repeated.
+  // `hold_us` 0 = nothing is repeated. With `absent_is_zero` a series' average divides by all frames of its scope in
+  // the bucket, those without a row of it included.
   GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series, const Grouping& grouping,
-                const std::vector<RowFilter>& filters, double scale, int64_t hold_us);
+                const std::vector<RowFilter>& filters, double scale, int64_t hold_us, bool absent_is_zero = false);
   // All rows of a source come between two calls of FinishSource; keyframes before other frames.
   void Add(int8_t level, bool keyframes, const RowSet& rows);
   void FinishSource(int32_t source);
@@ -364,6 +372,7 @@ class GaugeReadings {
   const std::vector<RowFilter> filters_;
   const double scale_;
   const int64_t hold_us_;
+  const bool absent_is_zero_;
   // Index into series_labels_ per label of the grouping.
   std::vector<size_t> group_of_label_;
   // Of the source that is being read.

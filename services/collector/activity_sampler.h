@@ -9,19 +9,23 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
 #include "services/collector/activity.h"
+#include "services/collector/blocking.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
 #include "services/collector/source_session.h"
+#include "services/collector/text_redactor.h"
 
 namespace pga::collector {
 
@@ -29,10 +33,11 @@ class ActivitySampler {
  public:
   // Sends one reading of the whole server. After OK, `done` is called once on the event loop; otherwise never.
   using Publish = std::function<absl::Status(ingestpb::SourceInfo info, const Reading& reading, Observation observation,
-                                             Outbox::Done done)>;
+                                             std::vector<ingestpb::QueryText> texts, Outbox::Done done)>;
 
-  // The clock outlives the sampler; the sampler outlives what it publishes.
-  ActivitySampler(clock::Clock* clock, Publish publish) : clock_(clock), publish_(std::move(publish)) {}
+  // Clock and redactor outlive the sampler; the sampler outlives what it publishes.
+  ActivitySampler(clock::Clock* clock, TextRedactor* redactor, Publish publish)
+      : clock_(clock), redactor_(redactor), publish_(std::move(publish)) {}
   ActivitySampler(const ActivitySampler&) = delete;
   ActivitySampler& operator=(const ActivitySampler&) = delete;
 
@@ -50,19 +55,30 @@ class ActivitySampler {
  private:
   // `pids` wait for a lock, comma-separated. `say`: the tree is published even if it is the same as before.
   boost::asio::awaitable<absl::Status> ReadBlocking(SourceSession* session, std::string pids, bool say);
+  // Adds an edge as the server tells it.
+  absl::Status AddEdge(const pg::AsyncRow& row, SourceSession* session, int64_t now_us,
+                       std::vector<BlockingEdge>* edges);
+  // The id under which the redacted text goes out, 0 for none.
+  int64_t TextId(std::string_view text, SourceSession* session);
+  // Texts of these edges that were not sent for a while.
+  std::vector<ingestpb::QueryText> TextsOf(const std::vector<BlockingEdge>& edges);
   int64_t WallUs() const { return absl::ToUnixMicros(clock_->Now()); }
   int64_t BootNs() const { return clock_->BoottimeNanos(); }
 
   clock::Clock* const clock_;
+  TextRedactor* const redactor_;
   const Publish publish_;
   std::shared_ptr<MetricTask> activity_task_;
   std::shared_ptr<MetricTask> blocking_task_;
   ActivityCounts counts_;
   std::optional<ingestpb::SourceInfo> info_;
   Epoch epoch_;
-  // Who was blocked by whom when that was last published by this process, and when.
-  std::optional<std::set<std::pair<int64_t, int64_t>>> blocked_;
-  int64_t blocked_said_ns_ = 0;
+  BlockingTree tree_;
+  // When the tree was last published by this process; 0 = never.
+  int64_t tree_said_ns_ = 0;
+  // Redacted texts of the last sample by id, and when those that went out did.
+  std::map<int64_t, std::string> texts_;
+  std::map<int64_t, int64_t> texts_sent_ns_;
 };
 
 }  // namespace pga::collector

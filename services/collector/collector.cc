@@ -27,6 +27,7 @@
 #include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
+#include "libs/config/pushed_config.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -238,7 +239,7 @@ class Collector::Impl {
   }
 
   void ApplyPushedConfig(int32_t version, const std::string& toml, bool store) {
-    auto pushed = ParsePushedConfig(toml);
+    auto pushed = config::ParsePushedConfig(toml);
     if (!pushed.ok()) {
       PGA_LOG(warn, "the pushed configuration is refused; the former one stays",
               {{"version", version}, {"reason", pushed.status()}});
@@ -255,8 +256,9 @@ class Collector::Impl {
       }
     }
     config_version_ = version;
-    for (const std::string& key : pushed->unknown) {
-      PGA_LOG(info, "a key of the pushed configuration means nothing to this collector", {{"key", key}});
+    for (const config::PushedConfig::Key& key : pushed->unknown) {
+      PGA_LOG(info, "a key of the pushed configuration means nothing to this collector",
+              {{"section", key.section}, {"key", key.key}, {"line", key.line}});
     }
     if (!store) return;
     PGA_LOG(info, "configuration applied", {{"version", version}, {"interval_s", interval_}});

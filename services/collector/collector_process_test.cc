@@ -339,10 +339,21 @@ TEST_F(CollectorProcess, BlockingTreeIsStoredWhenItChanges) {
   std::thread waiter([&] { (void)Server()->Exec(database_, "UPDATE t SET n = 3"); });
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") >= 1; }, absl::Seconds(20)))
       << collector_->Output().substr(0, 3000);
+  EXPECT_EQ(ingest_.TextValues("blocking", "lock_type"), std::set<std::string>{"transactionid"});
+  // Named only in the database that is sampled from; its oid is known in any.
+  EXPECT_EQ(ingest_.Values("blocking", "relation_oid").size(), 1u);
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Values("blocking", "root_pid").size() == 1; }));
+  // What blocks and what waits, without the literals.
+  EXPECT_TRUE(WaitUntil([&] {
+    std::set<std::string> texts;
+    for (const auto& [id, text] : ingest_.Texts()) texts.insert(text);
+    return texts.contains("UPDATE t SET n = ?");
+  })) << collector_->Output().substr(0, 3000);
   const int64_t frames = ingest_.Frames("blocking");
   ASSERT_THAT((*blocker)->Exec("COMMIT", {}, clock::SteadyNow() + absl::Seconds(10)), IsOk());
   waiter.join();
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("blocking") > frames; }, absl::Seconds(20)));
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Values("blocking", "ended").contains(1); }));
   EXPECT_TRUE(WaitUntil([&] { return ingest_.TextValues("activity", "wait_event_type").contains("Lock"); }));
 }
 

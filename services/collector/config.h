@@ -1,5 +1,6 @@
 // Settings of the collector: environment and flags for one source (the guide's variables), or a YAML file
-// (COLLECTOR_CONFIG) with many; and the part that registry may change while it runs (TOML over the stream).
+// (COLLECTOR_CONFIG) with many. What registry may change while it runs is in
+// libs/config/pushed_config.h.
 #pragma once
 
 #include <cstdint>
@@ -93,20 +94,5 @@ absl::StatusOr<BackendAddress> ParseBackendUrl(std::string_view url);
 
 // Deterministic id of a collector that was given none: UUIDv5 over the nil namespace and the MD5 of the host's name.
 std::string DefaultCollectorId(std::string_view hostname);
-
-// What registry may change. Absent = as configured locally.
-struct PushedConfig {
-  std::optional<absl::Duration> collection_interval;
-  std::optional<absl::Duration> activity_interval;
-  // Metric or 3.2.0 plugin name -> on or off.
-  std::map<std::string, bool> metrics;
-  // Keys that mean nothing here, with their line.
-  std::vector<std::string> unknown;
-};
-
-// The TOML subset of 3.2.0: [section], key = value, remarks after # or ; . Known: collection_interval (or
-// collector.interval), activity_interval, [metrics] <name> = true|false, [<name>] enabled = true|false.
-// INVALID_ARGUMENT names the line; unknown keys are reported, not refused.
-absl::StatusOr<PushedConfig> ParsePushedConfig(std::string_view toml);
 
 }  // namespace pga::collector

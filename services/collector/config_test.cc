@@ -160,33 +160,5 @@ TEST(Config, YamlErrorsNameTheLine) {
   }
 }
 
-TEST(PushedConfig, ReadsBothForms) {
-  const auto config = ParsePushedConfig(R"(
-# from registry
-[collector]
-interval = 120   # seconds
-[metrics]
-settings = false
-wal = "on"
-[pg_query_stats]
-enabled = no
-[somewhere]
-key = "value"
-)");
-  ASSERT_THAT(config, IsOk());
-  EXPECT_EQ(config->collection_interval, absl::Seconds(120));
-  EXPECT_EQ(config->metrics.at("settings"), false);
-  EXPECT_EQ(config->metrics.at("wal"), true);
-  EXPECT_EQ(config->metrics.at("statements"), false);
-  EXPECT_THAT(config->unknown, ElementsAre(HasSubstr("somewhere.key (line 11)")));
-}
-
-TEST(PushedConfig, ErrorsNameTheLine) {
-  for (const char* text : {"\ncollection_interval = soon", "\n[metrics", "\nnonsense", "\n[metrics]\nx = maybe",
-                           "\ncollection_interval = 0", "\nx = \"open"}) {
-    EXPECT_THAT(ParsePushedConfig(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line ")));
-  }
-}
-
 }  // namespace
 }  // namespace pga::collector

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -39,7 +41,7 @@ class HostileServer : public ::testing::Test {
     TempPostgres::Options options;
     options.preload_statements = true;
     options.tcp = true;
-    options.extra_conf = {"autovacuum = off", "log_min_messages = warning"};
+    options.extra_conf = {"autovacuum = off", "log_min_messages = warning", "max_prepared_transactions = 5"};
     auto started = TempPostgres::Start(options);
     ASSERT_THAT(started, IsOk());
     server_ = *std::move(started);
@@ -275,6 +277,22 @@ TEST_F(HostileServer, IdleServerStoresNoRowsOfItsTables) {
   const int64_t rows = ingest_.Rows("table_stats");
   ASSERT_TRUE(Frames("table_stats", ingest_.Frames("table_stats") + 3));
   EXPECT_EQ(ingest_.Rows("table_stats"), rows);
+}
+
+TEST_F(HostileServer, APreparedTransactionThatBlocksIsNamed) {
+  Sql("CREATE TABLE stock (id int, n int)");
+  Sql("INSERT INTO stock VALUES (1, 1)");
+  Sql("BEGIN; UPDATE stock SET n = 2; PREPARE TRANSACTION 'order-17'");
+  Start();
+  std::thread waiter([&] { (void)server_->Exec("postgres", "UPDATE stock SET n = 3"); });
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") >= 1; }, absl::Seconds(30)))
+      << collector_->Output().substr(0, 3000);
+  EXPECT_EQ(ingest_.TextValues("blocking", "blocking_gid"), std::set<std::string>{"order-17"});
+  EXPECT_EQ(ingest_.TextValues("blocking", "blocking_state"), std::set<std::string>{"prepared"});
+  EXPECT_EQ(ingest_.TextValues("blocking", "relation"), std::set<std::string>{"public.stock"});
+  Sql("COMMIT PREPARED 'order-17'");
+  waiter.join();
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Values("blocking", "ended").contains(1); }, absl::Seconds(30)));
 }
 
 }  // namespace

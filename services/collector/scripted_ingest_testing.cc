@@ -460,6 +460,17 @@ std::set<std::string> ScriptedIngest::TextValues(const std::string& metric, cons
   return values;
 }
 
+std::set<int64_t> ScriptedIngest::Values(const std::string& metric, const std::string& column) const {
+  std::set<int64_t> values;
+  impl_->ForEachFrame(metric, [&](const ingestpb::Frame& frame, const frame::FrameReader& reader) {
+    const int index = reader.FindColumn(column);
+    for (int row = 0; row < frame.row_count(); ++row) {
+      if (!reader.column(index).IsNull(row)) values.insert(reader.column(index).Int(row));
+    }
+  });
+  return values;
+}
+
 std::string ScriptedIngest::TextOf(const std::string& metric, const std::string& label, const std::string& value,
                                    const std::string& column) const {
   std::string text = "(none)";

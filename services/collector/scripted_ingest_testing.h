@@ -71,6 +71,8 @@ class ScriptedIngest {
   std::set<std::string> Sources() const;
   // Values of a text column in the stored rows.
   std::set<std::string> TextValues(const std::string& metric, const std::string& column) const;
+  // Values of a column of integers or booleans in the stored rows.
+  std::set<int64_t> Values(const std::string& metric, const std::string& column) const;
   // The newest value of a text column in the row with this label; "(null)" for NULL, "(none)" without such a row.
   std::string TextOf(const std::string& metric, const std::string& label, const std::string& value,
                      const std::string& column) const;

@@ -55,11 +55,12 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
       instance_timer_(*context->loop),
       database_timer_(*context->loop),
       activity_timer_(*context->loop),
-      sampler_(context->clock,
-               [this](ingestpb::SourceInfo info, const Reading& reading, Observation observation, Outbox::Done done) {
-                 return Publish(std::move(info), reading, observation, 0, std::move(done));
-               }),
       redactor_(context->query_text, context->metrics, config_.name),
+      sampler_(context->clock, &redactor_,
+               [this](ingestpb::SourceInfo info, const Reading& reading, Observation observation,
+                      std::vector<ingestpb::QueryText> texts, Outbox::Done done) {
+                 return Publish(std::move(info), reading, observation, 0, std::move(texts), std::move(done));
+               }),
       texts_(context, &redactor_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
@@ -281,11 +282,12 @@ bool SourceRunner::Rests(const std::string& what, const SourceSession& session) 
 }
 
 absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation,
-                                   int64_t scope_id, Outbox::Done done) {
+                                   int64_t scope_id, std::vector<ingestpb::QueryText> texts, Outbox::Done done) {
   if (!grant_.owned) return absl::FailedPreconditionError("the source is another collector's");
   info.set_source_id(grant_.source_id);
   info.set_owner_epoch(grant_.owner_epoch);
   observation.owner_epoch = grant_.owner_epoch;
+  for (ingestpb::QueryText& text : texts) text.set_source_id(grant_.source_id);
   const std::string tracker_key = TrackerKey(grant_.source_id, scope_id, reading.shape().name());
   Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
@@ -301,6 +303,7 @@ absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& rea
     PGA_FRAME_STOP(frame);
   }
   parcel.frames = std::move(step.frames);
+  parcel.texts = std::move(texts);
   parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
   parcel.done = [this, tracker_key, next = step.next, done = std::move(done),
                  generation = tracker.generation](const absl::StatusOr<BatchId>& result) {
@@ -327,7 +330,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
   if (!observation.has_value()) co_return absl::OkStatus();  // not for this server
   collections_.Increment();
   status = Publish(
-      info_, task->reading, *observation, scope_id,
+      info_, task->reading, *observation, scope_id, {},
       [this, schedule, item, generation = generation_, name = metric.name()](const absl::StatusOr<BatchId>& result) {
         // What is too large for a batch will not fit the next time either.
         const bool never = result.status().code() == absl::StatusCode::kInvalidArgument;

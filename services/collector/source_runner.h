@@ -88,7 +88,7 @@ class SourceRunner final : public OwnedByGrant {
 
   // Compares, packs and sends one reading.
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
-                       Outbox::Done done);
+                       std::vector<ingestpb::QueryText> texts, Outbox::Done done);
   void Report(const std::string& what, const absl::Status& status, const SourceSession* session = nullptr,
               const std::string& database = "");
   void ReportRights(const SourceSession& session);
@@ -119,8 +119,8 @@ class SourceRunner final : public OwnedByGrant {
   boost::asio::steady_timer instance_timer_;
   boost::asio::steady_timer database_timer_;
   boost::asio::steady_timer activity_timer_;
-  ActivitySampler sampler_;
   TextRedactor redactor_;
+  ActivitySampler sampler_;
   StatementTextSender texts_;
   bool any_texts_database_ = false;  // texts are read over a database in SQL_ASCII
   Troubles troubles_;

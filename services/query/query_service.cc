@@ -1,5 +1,6 @@
 #include "services/query/query_service.h"
 
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -94,6 +95,36 @@ void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
   to->set_lower_bound(from.lower_bound);
 }
 
+void Fill(const storage::BlockingParty& from, pb::BlockingParty* to) {
+  to->set_pid(static_cast<int32_t>(from.pid));
+  to->set_gid(from.gid);
+  to->set_user(from.user);
+  to->set_application(from.application);
+  to->set_state(from.state);
+  to->set_query_id(IdText(from.query_id));
+  to->set_query_text(from.query_text);
+  if (from.transaction_start) *to->mutable_transaction_start() = ToProto(*from.transaction_start);
+}
+
+void Fill(const storage::BlockingEntry& from, pb::BlockingEdge* to) {
+  to->set_source_id(from.source.uuid);
+  to->set_source_name(from.source.name);
+  *to->mutable_from() = ToProto(from.from);
+  *to->mutable_until() = ToProto(from.until);
+  to->set_lasts(from.lasts);
+  to->set_blocked_seconds(absl::ToDoubleSeconds(from.until - from.from));
+  Fill(from.blocked, to->mutable_blocked());
+  Fill(from.blocking, to->mutable_blocking());
+  if (from.root) Fill(*from.root, to->mutable_root());
+  to->set_depth(static_cast<int32_t>(from.depth));
+  to->set_cycle(from.cycle);
+  to->set_database_name(from.database);
+  to->set_relation(from.relation);
+  to->set_lock_type(from.lock_type);
+  to->set_lock_mode(from.lock_mode);
+  to->set_wait_event(from.wait_event);
+}
+
 }  // namespace
 
 template <typename Request>
@@ -128,17 +159,18 @@ template <typename Request, typename Response>
 grpc::ServerUnaryReactor* QueryService::ReadShared(
     grpc::CallbackServerContext* context, const Request* request, Response* response,
     storage::SharedAnswers<Response>* shared,
-    std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
+    std::function<absl::Status(rpc::CallContext&, const pg::CallLimit&, const Request&, Response&)> handler) {
   return Read<Request, Response>(
       context, request, response,
       [this, shared, handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
                                                    Response& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
-        PGA_ASSIGN_OR_RETURN(const auto found, shared->Get(key, Limit(call), [&]() -> absl::StatusOr<Response> {
-          Response own;
-          PGA_RETURN_IF_ERROR(handler(call, asked, own));
-          return own;
-        }));
+        PGA_ASSIGN_OR_RETURN(const auto found,
+                             shared->Get(key, Limit(call), [&](const pg::CallLimit& limit) -> absl::StatusOr<Response> {
+                               Response own;
+                               PGA_RETURN_IF_ERROR(handler(call, limit, asked, own));
+                               return own;
+                             }));
         answer = *found;
         return absl::OkStatus();
       });
@@ -216,6 +248,10 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
              rpc::StreamWriter<pb::Series>& writer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const Range range,
                              ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        if (!pb::Aggregate_IsValid(asked.aggregate())) {
+          return absl::InvalidArgumentError("aggregate is " + std::to_string(asked.aggregate()) +
+                                            "; use sum, avg, min, max or last");
+        }
         storage::SeriesQuery query;
         query.metric = asked.metric();
         query.column = asked.column();
@@ -227,13 +263,17 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
-        PGA_ASSIGN_OR_RETURN(const auto answer,
-                             series_.Get(key, Limit(call), [&] { return readers_.series->Read(query, Limit(call)); }));
+        PGA_ASSIGN_OR_RETURN(const auto answer, series_.Get(key, Limit(call), [&](const pg::CallLimit& limit) {
+          return readers_.series->Read(query, limit);
+        }));
+        std::map<std::string, std::string> names;
+        for (const storage::SourceRef& source : query.sources) names[source.uuid] = source.name;
         for (const storage::SeriesData& data : answer->series) {
           pb::Series series;
           series.set_metric(query.metric);
           series.set_column(query.column);
           series.set_source_id(data.source_uuid);
+          if (const auto name = names.find(data.source_uuid); name != names.end()) series.set_source_name(name->second);
           series.mutable_labels()->insert(data.labels.begin(), data.labels.end());
           series.set_unit(answer->unit);
           series.mutable_points()->Reserve(static_cast<int>(data.points.size()));
@@ -256,7 +296,7 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
                                                    pb::TopQueriesResponse* response) {
   return ReadShared<pb::TopQueriesRequest, pb::TopQueriesResponse>(
       context, request, response, &top_,
-      [this](rpc::CallContext& call, const pb::TopQueriesRequest& asked,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::TopQueriesRequest& asked,
              pb::TopQueriesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const Range range,
                              ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
@@ -268,14 +308,21 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         query.database = asked.database();
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, Limit(call)));
-        for (const storage::TopStatement& statement : top.statements) Fill(statement, answer.add_queries());
+        PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, limit));
+        for (const storage::TopStatement& statement : top.statements) {
+          pb::TopQuery* entry = answer.add_queries();
+          Fill(statement, entry);
+          if (top.total.value_or(0) > 0) entry->set_share(statement.figures.Of(query.order.figure) / *top.total);
+        }
+        if (top.total) {
+          const bool time = storage::IsTime(query.order.figure);
+          answer.set_total(time ? Millis(*top.total) : *top.total);
+        }
         answer.set_count(answer.queries_size());
         *answer.mutable_start() = ToProto(top.start);
         *answer.mutable_end() = ToProto(top.end);
-        PGA_ASSIGN_OR_RETURN(
-            const double completeness,
-            readers_.freshness->Completeness("statements", query.sources, top.start, top.end, Limit(call)));
+        PGA_ASSIGN_OR_RETURN(const double completeness,
+                             readers_.freshness->Completeness("statements", query.sources, top.start, top.end, limit));
         answer.set_completeness(completeness);
         return absl::OkStatus();
       });
@@ -286,7 +333,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
                                                       pb::QueryTimelineResponse* response) {
   return ReadShared<pb::QueryTimelineRequest, pb::QueryTimelineResponse>(
       context, request, response, &timelines_,
-      [this](rpc::CallContext& call, const pb::QueryTimelineRequest& asked,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::QueryTimelineRequest& asked,
              pb::QueryTimelineResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(asked.query_hash(), "query_hash"));
         PGA_ASSIGN_OR_RETURN(const Range range,
@@ -295,7 +342,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
         PGA_ASSIGN_OR_RETURN(
             const storage::StatementTimeline timeline,
             readers_.statements->Timeline(query_id, sources, {range.start, range.end, asked.step(), ""},
-                                          call.principal.query_texts, Limit(call)));
+                                          call.principal.query_texts, limit));
         answer.set_query_hash(asked.query_hash());
         answer.set_query_text(timeline.text);
         for (const storage::StatementPoint& from : timeline.points) {
@@ -321,7 +368,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
                                                     pb::GetActivityResponse* response) {
   return ReadShared<pb::GetActivityRequest, pb::GetActivityResponse>(
       context, request, response, &activity_,
-      [this](rpc::CallContext& call, const pb::GetActivityRequest& asked,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetActivityRequest& asked,
              pb::GetActivityResponse& answer) -> absl::Status {
         storage::ActivityQuery query;
         if (asked.has_at() && (asked.has_start() || asked.has_end())) {
@@ -340,13 +387,14 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 200, 1000));
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
-        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, Limit(call)));
+        PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, limit));
         *answer.mutable_start() = ToProto(query.start);
         *answer.mutable_end() = ToProto(query.end);
         for (const storage::ActivityEntry& from : found.activity) {
           pb::ActivityRow* row = answer.add_rows();
           *row->mutable_time() = ToProto(from.time);
-          row->set_source_id(from.source_uuid);
+          row->set_source_id(from.source.uuid);
+          row->set_source_name(from.source.name);
           row->set_database_name(from.database);
           row->set_user_name(from.user);
           row->set_application_name(from.application);
@@ -358,21 +406,64 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
           row->set_average_sessions(from.average_sessions);
           row->set_query_text(from.query_text);
         }
-        for (const storage::BlockingEntry& from : found.blocking) {
-          pb::BlockingEdge* edge = answer.add_blocking();
-          *edge->mutable_time() = ToProto(from.time);
-          edge->set_source_id(from.source_uuid);
-          edge->set_blocked_pid(static_cast<int32_t>(from.blocked_pid));
-          edge->set_blocking_pid(static_cast<int32_t>(from.blocking_pid));
-          edge->set_blocked_user(from.blocked_user);
-          edge->set_blocking_user(from.blocking_user);
-          edge->set_database_name(from.database);
-          edge->set_wait_event(from.wait_event);
-          edge->set_waited_ms(Millis(static_cast<double>(from.waited_us)));
-          edge->set_blocked_query_id(IdText(from.blocked_query_id));
-          edge->set_blocking_query_id(IdText(from.blocking_query_id));
-          edge->set_blocking_state(from.blocking_state);
+        for (const storage::BlockingEntry& from : found.blocking) Fill(from, answer.add_blocking());
+        answer.set_blocking_found(static_cast<int32_t>(std::min<int64_t>(found.blocking_found, INT32_MAX)));
+        for (const storage::SampledSource& from : found.sources) {
+          pb::SampledSource* source = answer.add_sources();
+          source->set_source_id(from.source.uuid);
+          source->set_source_name(from.source.name);
+          source->set_sampled(from.sampled);
+          if (from.last) *source->mutable_last_sampled_at() = ToProto(*from.last);
         }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* context,
+                                                 const pb::GetStateRequest* request, pb::GetStateResponse* response) {
+  return ReadShared<pb::GetStateRequest, pb::GetStateResponse>(
+      context, request, response, &states_,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetStateRequest& asked,
+             pb::GetStateResponse& answer) -> absl::Status {
+        storage::StateQuery query;
+        query.changes = asked.has_start() || asked.hours() != 0;
+        PGA_ASSIGN_OR_RETURN(const Range range, ResolveRange(StartOf(asked), EndOf(asked), asked.hours(),
+                                                             absl::Seconds(1), clock_->Now()));
+        query.metric = asked.metric();
+        query.filters = Strings(asked.filter());
+        query.columns = Strings(asked.column());
+        query.start = query.changes ? range.start : range.end;
+        query.end = range.end;
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 1000, 10000));
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::StateAnswer found, readers_.state->Read(query, limit));
+        for (const storage::StateRow& from : found.rows) {
+          pb::StateRow* row = answer.add_rows();
+          row->set_source_id(from.source.uuid);
+          row->set_source_name(from.source.name);
+          row->mutable_labels()->insert(from.labels.begin(), from.labels.end());
+          row->mutable_values()->insert(from.values.begin(), from.values.end());
+          *row->mutable_collected_at() = ToProto(from.collected_at);
+        }
+        answer.set_rows_found(static_cast<int32_t>(found.rows_found));
+        for (const storage::StateChange& from : found.changes) {
+          pb::StateChange* change = answer.add_changes();
+          change->set_source_id(from.source.uuid);
+          change->set_source_name(from.source.name);
+          change->mutable_labels()->insert(from.labels.begin(), from.labels.end());
+          change->set_column(from.column);
+          if (from.before) change->set_before(*from.before);
+          if (from.after) change->set_after(*from.after);
+          *change->mutable_seen_before() = ToProto(from.seen_before);
+          *change->mutable_seen_after() = ToProto(from.seen_after);
+          using What = storage::StateChange::What;
+          change->set_what(from.what == What::kChanged    ? "changed"
+                           : from.what == What::kAppeared ? "appeared"
+                                                          : "vanished");
+        }
+        answer.set_changes_found(static_cast<int32_t>(found.changes_found));
+        *answer.mutable_start() = ToProto(query.start);
+        *answer.mutable_end() = ToProto(query.end);
         return absl::OkStatus();
       });
 }

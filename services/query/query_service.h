@@ -17,6 +17,7 @@
 #include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/shared_answers.h"
 #include "libs/storage/read/source_reader.h"
+#include "libs/storage/read/state_reader.h"
 #include "libs/storage/read/statement_reader.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 
@@ -29,6 +30,7 @@ struct Readers {
   storage::SeriesReader* series = nullptr;
   storage::StatementReader* statements = nullptr;
   storage::ActivityReader* activity = nullptr;
+  storage::StateReader* state = nullptr;
 };
 
 class QueryService final : public ::pganalytics::query::v1::QueryService::CallbackService {
@@ -54,6 +56,9 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   grpc::ServerUnaryReactor* GetActivity(grpc::CallbackServerContext* context,
                                         const ::pganalytics::query::v1::GetActivityRequest* request,
                                         ::pganalytics::query::v1::GetActivityResponse* response) override;
+  grpc::ServerUnaryReactor* GetState(grpc::CallbackServerContext* context,
+                                     const ::pganalytics::query::v1::GetStateRequest* request,
+                                     ::pganalytics::query::v1::GetStateResponse* response) override;
   grpc::ServerUnaryReactor* SourceActivity(grpc::CallbackServerContext* context,
                                            const ::pganalytics::query::v1::SourceActivityRequest* request,
                                            ::pganalytics::query::v1::SourceActivityResponse* response) override;
@@ -69,12 +74,12 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const Request* request, Response* response,
                                  std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);
-  // The same; identical questions of callers who may see the same share one run.
+  // The same; identical questions of callers who may see the same share one run, which keeps to the limit it is given.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* ReadShared(
       grpc::CallbackServerContext* context, const Request* request, Response* response,
       storage::SharedAnswers<Response>* shared,
-      std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);
+      std::function<absl::Status(rpc::CallContext&, const pg::CallLimit&, const Request&, Response&)> handler);
   template <typename Request, typename Response>
   grpc::ServerWriteReactor<Response>* ReadStream(
       grpc::CallbackServerContext* context, const Request* request,
@@ -99,6 +104,7 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   storage::SharedAnswers<::pganalytics::query::v1::TopQueriesResponse> top_;
   storage::SharedAnswers<::pganalytics::query::v1::QueryTimelineResponse> timelines_;
   storage::SharedAnswers<::pganalytics::query::v1::GetActivityResponse> activity_;
+  storage::SharedAnswers<::pganalytics::query::v1::GetStateResponse> states_;
   storage::SharedAnswers<storage::SeriesAnswer> series_;
 };
 

@@ -141,6 +141,8 @@ class Suite {
     for (auto& [metric, store] : stores_) store->Merge(until);
   }
 
+  void Merge(const std::string& metric, absl::Time until) { stores_[metric]->Merge(until); }
+
   void Exec(const std::string& sql, const pg::Params& params = {}) {
     const absl::Status done = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();
     EXPECT_THAT(done, IsOk()) << sql;
@@ -201,22 +203,90 @@ class Suite {
     }
     Store("statements").Store(statements);
     Store("activity").Store(activity);
-    const absl::Time blocked = kHour + absl::Minutes(10);
-    storage::StoredFrame tree{.start = blocked, .end = blocked};
-    tree.rows = {{{{"blocked_pid", 100},
-                   {"blocking_pid", 200},
-                   {"datname", "shop"},
-                   {"blocked_usename", "app"},
-                   {"blocking_usename", "app"},
-                   {"blocking_state", "idle in transaction"},
-                   {"blocked_query_id", 11},
-                   {"waited_us", 1500000}},
-                  0}};
-    Store("blocking").Store({tree, {.start = blocked, .end = blocked + absl::Minutes(2)}});
+    StoreTrees();
+    StoreSettings();
     Store("database").Store({{.source = 3, .start = kHour, .end = kHour + absl::Minutes(1), .rows = {{}}}});
     Exec(
         "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 11, 'SELECT $1'), "
         "(1, 0, 22, 'UPDATE t SET x = $1')");
+  }
+
+  // A keyframe at 12:00, work_mem changed at 12:20, a setting of an extension that came at 12:10 and went at 12:25; a
+  // slot that was there from 12:02 to 12:04.
+  void StoreSettings() {
+    const auto setting = [](const char* name, const char* value, int flags = 0) {
+      storage::StoredRow row{{{"setting_name", name}}, flags};
+      if (flags == 0) row.values.insert({{"setting_value", value}, {"setting_unit", "kB"}, {"pending_restart", 0}});
+      return row;
+    };
+    const auto frame = [](int minute, bool keyframe, std::vector<storage::StoredRow> rows) {
+      const absl::Time end = kHour + absl::Minutes(minute);
+      return storage::StoredFrame{
+          .start = keyframe ? end : end - absl::Minutes(5), .end = end, .keyframe = keyframe, .rows = std::move(rows)};
+    };
+    Store("settings")
+        .Store({frame(0, true, {setting("work_mem", "4096"), setting("port", "5432")}), frame(5, false, {}),
+                frame(10, false, {setting("ext.mode", "fast")}), frame(15, false, {}),
+                frame(20, false, {setting("work_mem", "65536")}), frame(25, false, {setting("ext.mode", "", 4)})});
+    std::vector<storage::StoredFrame> slots;
+    for (int minute = 1; minute <= 6; ++minute) {
+      slots.push_back(frame(minute, false, {}));
+      slots.back().rows.push_back({{{"slot_name", "standby"}, {"is_active", minute < 5 ? 1 : 0}}, 0});
+      if (minute >= 2 && minute <= 4) slots.back().rows.push_back({{{"slot_name", "backup"}, {"is_active", 0}}, 0});
+    }
+    Store("replication_slots").Store(slots);
+  }
+
+  // 100 waits for 200 from 12:09:59 to 12:10:31; 101 waits behind it from 12:10:05 on for a row of a table, and then
+  // for a prepared transaction until sampling stops at 12:30.
+  void StoreTrees() {
+    const auto us = [](absl::Time time) { return absl::ToUnixMicros(time); };
+    const auto edge = [&](int64_t blocked, int64_t blocking, absl::Time since, absl::Time at, int64_t root,
+                          int64_t depth) {
+      storage::StoredRow row;
+      row.values = {{"blocked_pid", blocked},
+                    {"blocking_pid", blocking},
+                    {"datname", "shop"},
+                    {"blocked_usename", "app"},
+                    {"blocked_application_name", "checkout"},
+                    {"blocking_usename", blocking == 200 ? "batch" : "app"},
+                    {"blocking_application_name", blocking == 200 ? "report" : "checkout"},
+                    {"blocking_state", blocking == 200 ? "idle in transaction" : "active"},
+                    {"blocked_query_id", 11},
+                    {"blocking_text_id", blocking == 200 ? 77 : 78},
+                    {"lock_type", "transactionid"},
+                    {"lock_mode", "ShareLock"},
+                    {"database_oid", 5},
+                    {"relation_oid", 16402},
+                    {"root_pid", root},
+                    {"depth", depth},
+                    {"cycle", 0},
+                    {"blocked_since", us(since)},
+                    {"blocked_us", us(at) - us(since)},
+                    {"ended", 0}};
+      return row;
+    };
+    const auto at = [](int minute, int second) { return kHour + absl::Minutes(minute) + absl::Seconds(second); };
+    const auto tree = [](absl::Time time, std::vector<storage::StoredRow> rows) {
+      return storage::StoredFrame{.start = time, .end = time, .rows = std::move(rows)};
+    };
+    storage::StoredRow ended = edge(100, 200, at(9, 59), at(10, 31), 200, 1);
+    ended.values["ended"] = 1;
+    storage::StoredRow behind = edge(101, -900, at(10, 31), at(10, 31), -900, 1);
+    behind.values["blocking_gid"] = "payment-7";
+    behind.values["blocking_state"] = "prepared";
+    Store("blocking")
+        .Store({tree(at(10, 0), {edge(100, 200, at(9, 59), at(10, 0), 200, 1)}),
+                tree(at(10, 5),
+                     {edge(100, 200, at(9, 59), at(10, 5), 200, 1), edge(101, 100, at(10, 5), at(10, 5), 200, 2)}),
+                tree(at(10, 31), {ended, behind}), tree(at(25, 31), {behind})});
+    storage::StoredFrame tables{
+        .scope = 5, .start = kHour, .end = kHour + absl::Minutes(1), .keyframe = true, .rows = {}};
+    tables.rows = {{{{"datname", "shop"}, {"schemaname", "public"}, {"relname", "orders"}, {"relid", 16402}}, 0}};
+    Store("table_stats").Store({tables});
+    Exec(
+        "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, 0, 77, 'LOCK orders'), (1, "
+        "0, 78, 'UPDATE orders')");
   }
 
   std::string url_;
@@ -246,7 +316,7 @@ TEST(CountMetrics, NeedsNoTokenAndEqualsTheRelation) {
   Suite& suite = Suite::Get();
   const auto answer = rpc::Call(suite.queries(), &Stub::CountMetrics, pb::CountMetricsRequest(), Suite::Anonymous());
   ASSERT_THAT(answer, IsOk());
-  EXPECT_EQ(answer->count(), 63);
+  EXPECT_EQ(answer->count(), 78);
 }
 
 TEST(GetMetrics, CountsByMetricAndNeedsAToken) {
@@ -255,9 +325,9 @@ TEST(GetMetrics, CountsByMetricAndNeedsAToken) {
               StatusIs(absl::StatusCode::kUnauthenticated));
   const auto answer = rpc::Call(suite.queries(), &Stub::GetMetrics, pb::GetMetricsRequest(), suite.Options());
   ASSERT_THAT(answer, IsOk());
-  EXPECT_EQ(answer->count(), 63);
+  EXPECT_EQ(answer->count(), 78);
   EXPECT_EQ(answer->by_type().at("statements"), 30);
-  EXPECT_EQ(answer->by_type().at("blocking"), 2);
+  EXPECT_EQ(answer->by_type().at("blocking"), 4);
 }
 
 TEST(TopQueries, SumsTheRangeWithTextsDatabaseAndUser) {
@@ -287,6 +357,30 @@ TEST(TopQueries, SumsTheRangeWithTextsDatabaseAndUser) {
   ASSERT_THAT(by_mean, IsOk());
   ASSERT_EQ(by_mean->count(), 1);
   EXPECT_EQ(by_mean->queries(0).query_id(), "22");
+}
+
+TEST(TopQueries, SharesAreOfTheWholeAndOfTheOrderedFigure) {
+  Suite& suite = Suite::Get();
+  pb::TopQueriesRequest request;
+  request.set_hours(1);
+  for (const int limit : {1, 20}) {
+    request.set_limit(limit);
+    request.clear_order_by();
+    const auto by_time = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+    ASSERT_THAT(by_time, IsOk());
+    EXPECT_EQ(by_time->total(), 1100);
+    EXPECT_NEAR(by_time->queries(0).share(), 600.0 / 1100, 1e-9) << limit;
+    request.set_order_by("calls");
+    const auto by_calls = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+    ASSERT_THAT(by_calls, IsOk());
+    EXPECT_EQ(by_calls->total(), 310);
+    EXPECT_NEAR(by_calls->queries(0).share(), 300.0 / 310, 1e-9) << limit;
+  }
+  request.set_order_by("mean_time");
+  const auto by_mean = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+  ASSERT_THAT(by_mean, IsOk());
+  EXPECT_FALSE(by_mean->has_total());
+  EXPECT_FALSE(by_mean->queries(0).has_share());
 }
 
 TEST(TopQueries, KeepsTextsFromCallersWithoutTheRight) {
@@ -428,6 +522,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSeries{"metric", [](auto& r) { r.set_metric("statments"); }, kInvalid, "did you mean statements"},
         BadSeries{"column", [](auto& r) { r.set_column("cals"); }, kInvalid, "calls, total_exec_time_us"},
         BadSeries{"aggregate", [](auto& r) { r.set_aggregate(pb::max); }, kInvalid, "rate=true"},
+        BadSeries{"aggregate_unknown", [](auto& r) { r.set_aggregate(static_cast<pb::Aggregate>(-1)); }, kInvalid,
+                  "use sum, avg, min, max or last"},
         BadSeries{"filter", [](auto& r) { r.add_filter("nope=1"); }, kInvalid, "userid, dbid, queryid"},
         BadSeries{"group_by", [](auto& r) { r.add_group_by("nope"); }, kInvalid, "source, userid"},
         BadSeries{"limit", [](auto& r) { r.set_limit(1); }, kInvalid, "2 series, more than the limit of 1"},
@@ -468,6 +564,9 @@ TEST(Groups, EnterEveryRead) {
   timeline.add_source("payroll");
   pb::GetActivityRequest activity;
   activity.add_source("payroll");
+  pb::GetStateRequest state;
+  state.set_metric("settings");
+  state.add_source("payroll");
   pb::GetFreshnessRequest freshness;
   freshness.add_source("payroll");
   const std::map<std::string, absl::Status> hidden = {
@@ -475,6 +574,7 @@ TEST(Groups, EnterEveryRead) {
       {"TopQueries", rpc::Call(suite.queries(), &Stub::TopQueries, top, caller).status()},
       {"QueryTimeline", rpc::Call(suite.queries(), &Stub::QueryTimeline, timeline, caller).status()},
       {"GetActivity", rpc::Call(suite.queries(), &Stub::GetActivity, activity, caller).status()},
+      {"GetState", rpc::Call(suite.queries(), &Stub::GetState, state, caller).status()},
       {"GetFreshness", rpc::Call(suite.queries(), &Stub::GetFreshness, freshness, caller).status()},
   };
   // Looked at above, open to anybody, or not for people.
@@ -508,16 +608,91 @@ TEST(GetActivity, ShowsOneInstant) {
   EXPECT_EQ(answer->rows(0).wait_event(), "transactionid");
   EXPECT_EQ(answer->rows(0).query_text(), "SELECT $1");
   EXPECT_EQ(answer->rows(0).time().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(11)));
-  ASSERT_EQ(answer->blocking_size(), 1);
-  EXPECT_EQ(answer->blocking(0).blocked_pid(), 100);
-  EXPECT_EQ(answer->blocking(0).blocking_pid(), 200);
-  EXPECT_EQ(answer->blocking(0).blocking_state(), "idle in transaction");
-  EXPECT_EQ(answer->blocking(0).waited_ms(), 1500);
+  EXPECT_EQ(answer->rows(0).source_name(), "prod");
+}
 
-  *request.mutable_at() = Stamp(kHour + absl::Minutes(20));
-  const auto later = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
-  ASSERT_THAT(later, IsOk());
-  EXPECT_EQ(later->blocking_size(), 0);
+TEST(GetActivity, ShowsNothingWhereNothingWasSampled) {
+  Suite& suite = Suite::Get();
+  pb::GetActivityRequest request;
+  request.add_source("prod");
+  // The last sample is of 12:30:00, the interval a minute.
+  for (const auto& [seconds, sampled] : {std::pair(30, true), std::pair(120, false), std::pair(3600 * 5, false)}) {
+    *request.mutable_at() = Stamp(kHour + absl::Minutes(30) + absl::Seconds(seconds));
+    const auto answer = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+    ASSERT_THAT(answer, IsOk());
+    EXPECT_EQ(answer->rows_size(), sampled ? 1 : 0) << seconds;
+    EXPECT_EQ(answer->blocking_size(), sampled ? 1 : 0) << seconds;
+    ASSERT_EQ(answer->sources_size(), 1);
+    EXPECT_EQ(answer->sources(0).source_name(), "prod");
+    EXPECT_EQ(answer->sources(0).sampled(), sampled) << seconds;
+    EXPECT_EQ(answer->sources(0).last_sampled_at().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(30)));
+  }
+  // Before the first sample nothing is known, whatever came later.
+  *request.mutable_at() = Stamp(kHour - absl::Minutes(3));
+  const auto before = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(before, IsOk());
+  EXPECT_EQ(before->rows_size(), 0);
+  EXPECT_FALSE(before->sources(0).has_last_sampled_at());
+}
+
+TEST(GetActivity, TellsEachWaitFromItsBeginningToItsEnd) {
+  Suite& suite = Suite::Get();
+  pb::GetActivityRequest request;
+  *request.mutable_start() = Stamp(kHour);
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(20));
+  request.add_source("prod");
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->blocking_size(), 3) << answer->DebugString();
+  const auto seconds = [](const google::protobuf::Timestamp& time) {
+    return time.seconds() - absl::ToUnixSeconds(kHour + absl::Minutes(10));
+  };
+  const pb::BlockingEdge& first = answer->blocking(0);
+  EXPECT_EQ(first.blocked().pid(), 100);
+  EXPECT_EQ(first.blocking().pid(), 200);
+  EXPECT_EQ(seconds(first.from()), -1);
+  EXPECT_EQ(seconds(first.until()), 31);
+  EXPECT_FALSE(first.lasts());
+  EXPECT_EQ(first.blocked_seconds(), 32);
+  EXPECT_EQ(first.depth(), 1);
+  EXPECT_EQ(first.lock_type(), "transactionid");
+  EXPECT_EQ(first.lock_mode(), "ShareLock");
+  EXPECT_EQ(first.relation(), "public.orders");
+  EXPECT_EQ(first.blocked().query_text(), "SELECT $1");
+  const pb::BlockingEdge& second = answer->blocking(1);
+  EXPECT_EQ(second.blocked().pid(), 101);
+  EXPECT_EQ(second.blocking().pid(), 100);
+  EXPECT_EQ(second.depth(), 2);
+  EXPECT_EQ(second.blocked_seconds(), 26);
+  EXPECT_EQ(second.root().pid(), 200);
+  EXPECT_EQ(second.root().user(), "batch");
+  EXPECT_EQ(second.root().application(), "report");
+  EXPECT_EQ(second.root().state(), "idle in transaction");
+  EXPECT_EQ(second.root().query_text(), "LOCK orders");
+  const pb::BlockingEdge& third = answer->blocking(2);
+  EXPECT_EQ(third.blocking().gid(), "payment-7");
+  EXPECT_EQ(third.blocking().pid(), 0);
+  EXPECT_EQ(third.root().gid(), "payment-7");
+  EXPECT_TRUE(third.lasts());
+  EXPECT_EQ(seconds(third.until()), 20 * 60);
+
+  // A limit keeps the longest and says how many there are.
+  request.set_limit(1);
+  const auto longest = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(longest, IsOk());
+  ASSERT_EQ(longest->blocking_size(), 1);
+  EXPECT_EQ(longest->blocking(0).blocking().gid(), "payment-7");
+  EXPECT_EQ(longest->blocking_found(), 3);
+
+  // At an instant, the waits there were then; without the right to texts, none of these.
+  pb::GetActivityRequest instant;
+  *instant.mutable_at() = Stamp(kHour + absl::Minutes(10) + absl::Seconds(3));
+  const auto then =
+      rpc::Call(suite.queries(), &Stub::GetActivity, instant, suite.Options("viewer", nullptr, /*texts=*/false));
+  ASSERT_THAT(then, IsOk());
+  ASSERT_EQ(then->blocking_size(), 1);
+  EXPECT_EQ(then->blocking(0).blocked().pid(), 100);
+  EXPECT_EQ(then->blocking(0).root().query_text(), "");
 }
 
 TEST(GetActivity, AddsUpARange) {
@@ -530,7 +705,91 @@ TEST(GetActivity, AddsUpARange) {
   ASSERT_EQ(answer->rows_size(), 1);
   EXPECT_EQ(answer->rows(0).samples(), 600);
   EXPECT_NEAR(answer->rows(0).average_sessions(), 0.5, 1e-9);
-  EXPECT_EQ(answer->blocking_size(), 1);
+}
+
+std::string Told(const pb::GetStateResponse& answer) {
+  std::string text;
+  const auto name = [](const auto& row) { return row.labels().begin()->second; };
+  for (const pb::StateRow& row : answer.rows()) {
+    absl::StrAppend(&text, name(row), ":");
+    for (const auto& [column, value] : std::map<std::string, std::string>(row.values().begin(), row.values().end())) {
+      absl::StrAppend(&text, " ", column, "=", value);
+    }
+    absl::StrAppend(&text, "\n");
+  }
+  for (const pb::StateChange& change : answer.changes()) {
+    const auto minute = [](const google::protobuf::Timestamp& time) {
+      return (time.seconds() - absl::ToUnixSeconds(kHour)) / 60;
+    };
+    absl::StrAppend(&text, minute(change.seen_before()), "-", minute(change.seen_after()), " ", name(change), " ",
+                    change.what(), " ", change.column(), " ", change.before(), ">", change.after(), "\n");
+  }
+  return text;
+}
+
+TEST(GetState, TellsTheNewestValuesAndWhatChanged) {
+  Suite& suite = Suite::Get();
+  pb::GetStateRequest request;
+  request.set_metric("settings");
+  request.add_source("prod");
+  request.add_column("setting_value");
+  request.add_column("pending_restart");
+  for (const bool merged : {false, true}) {
+    if (merged && storage::MetricsDatabase::TestLayout() == storage::Layout::kCitus) break;
+    if (merged) suite.Merge("settings", kHour + absl::Minutes(12));
+    request.clear_hours();
+    request.clear_end();
+    const auto now = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+    ASSERT_THAT(now, IsOk());
+    EXPECT_EQ(Told(*now),
+              "port: pending_restart=false setting_value=5432\nwork_mem: pending_restart=false setting_value=65536\n");
+    EXPECT_EQ(now->rows(0).source_name(), "prod");
+    EXPECT_EQ(now->rows(0).collected_at().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(25)));
+    *request.mutable_end() = Stamp(kHour + absl::Minutes(12));
+    const auto then = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+    ASSERT_THAT(then, IsOk());
+    EXPECT_EQ(Told(*then),
+              "ext.mode: pending_restart=false setting_value=fast\nport: pending_restart=false setting_value=5432\n"
+              "work_mem: pending_restart=false setting_value=4096\n");
+    request.clear_end();
+    request.set_hours(1);
+    const auto hour = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+    ASSERT_THAT(hour, IsOk());
+    EXPECT_EQ(Told(*hour).substr(Told(*now).size()),
+              "20-25 ext.mode vanished  >\n15-20 work_mem changed setting_value 4096>65536\n"
+              "5-10 ext.mode appeared  >\n");
+    EXPECT_EQ(hour->changes_found(), 3);
+  }
+}
+
+TEST(GetState, RowsThatAreAllSentVanishWhenTheyAreNotThere) {
+  Suite& suite = Suite::Get();
+  pb::GetStateRequest request;
+  request.set_metric("replication_slots");
+  request.add_source("prod");
+  request.add_column("is_active");
+  request.set_hours(1);
+  const auto answer = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(Told(*answer),
+            "standby: is_active=false\n4-5 backup vanished  >\n4-5 standby changed is_active true>false\n"
+            "1-2 backup appeared  >\n");
+}
+
+TEST(GetState, SaysWhatToChange) {
+  Suite& suite = Suite::Get();
+  const auto ask = [&](const std::function<void(pb::GetStateRequest&)>& change) {
+    pb::GetStateRequest request;
+    request.set_metric("settings");
+    change(request);
+    return rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options()).status();
+  };
+  EXPECT_THAT(ask([](auto& r) { r.set_metric("setings"); }), StatusIs(kInvalid, HasSubstr("did you mean settings")));
+  EXPECT_THAT(ask([](auto& r) { r.set_metric("activity"); }), StatusIs(kInvalid, HasSubstr("no info columns")));
+  EXPECT_THAT(ask([](auto& r) { r.add_column("value"); }), StatusIs(kInvalid, HasSubstr("it has: setting_value")));
+  EXPECT_THAT(ask([](auto& r) { r.set_limit(-1); }), StatusIs(kInvalid, HasSubstr("1 to 10000")));
+  EXPECT_THAT(ask([](auto& r) { *r.mutable_start() = Stamp(kHour - absl::Hours(24 * 90)); }),
+              StatusIs(kInvalid, HasSubstr("are kept for")));
 }
 
 TEST(GetFreshness, TellsAgeAndCompleteness) {

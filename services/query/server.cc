@@ -31,6 +31,7 @@ struct QueryServer::Parts {
   std::unique_ptr<storage::SeriesReader> series;
   std::unique_ptr<storage::StatementReader> statements;
   std::unique_ptr<storage::ActivityReader> activity;
+  std::unique_ptr<storage::StateReader> state;
   std::unique_ptr<IdentityClient> identity;
   std::unique_ptr<HealthProbe> metadata_health;
   std::unique_ptr<HealthProbe> metrics_health;
@@ -85,6 +86,7 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->series = std::make_unique<storage::SeriesReader>(read_db, parts->catalog, deps.clock);
   parts->statements = std::make_unique<storage::StatementReader>(read_db, parts->catalog, deps.clock);
   parts->activity = std::make_unique<storage::ActivityReader>(read_db, parts->catalog);
+  parts->state = std::make_unique<storage::StateReader>(read_db, parts->catalog, deps.clock);
 
   parts->health_threads = std::make_unique<exec::ThreadPool>("query-ping", 2, 2);
   if (deps.auth != nullptr) parts->identity = std::make_unique<IdentityClient>(deps.auth, deps.identity);
@@ -116,7 +118,7 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->query =
       std::make_unique<QueryService>(parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
                                      Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(),
-                                             parts->statements.get(), parts->activity.get()},
+                                             parts->statements.get(), parts->activity.get(), parts->state.get()},
                                      deps.clock);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);

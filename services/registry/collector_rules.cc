@@ -9,6 +9,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "libs/config/pushed_config.h"
 #include "libs/frame/uuid.h"
 #include "libs/token/names.h"
 #include "libs/token/principal.h"
@@ -63,18 +64,18 @@ std::string_view StatusOf(const std::optional<absl::Time>& last_seen, absl::Time
   return now - *last_seen > kOfflineAfter ? "offline" : "active";
 }
 
-absl::Status CheckConfigToml(std::string_view text) {
+absl::Status CheckConfigToml(std::string_view text, const std::vector<std::string>& metrics) {
   if (text.size() > kMaxConfigBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("the configuration has ", text.size(), " bytes, at most ", kMaxConfigBytes, " are taken"));
   }
   try {
     static_cast<void>(toml::parse(text));
-    return absl::OkStatus();
   } catch (const toml::parse_error& problem) {
     return absl::InvalidArgumentError(absl::StrCat("the configuration is no TOML: line ", problem.source().begin.line,
                                                    ": ", std::string(problem.description())));
   }
+  return config::CheckPushedConfig(text, metrics);
 }
 
 }  // namespace pga::registry

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -29,7 +30,8 @@ absl::Status CheckRegistration(Registration* registration);
 // registered, active or offline.
 std::string_view StatusOf(const std::optional<absl::Time>& last_seen, absl::Time now);
 
-// INVALID_ARGUMENT unless the text is TOML of at most kMaxConfigBytes; the message names the line.
-absl::Status CheckConfigToml(std::string_view text);
+// INVALID_ARGUMENT unless the text is TOML of at most kMaxConfigBytes that a collector would apply
+// (config::CheckPushedConfig); the message names the line and what to change. `metrics` are the names of the catalog.
+absl::Status CheckConfigToml(std::string_view text, const std::vector<std::string>& metrics);
 
 }  // namespace pga::registry

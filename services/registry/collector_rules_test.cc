@@ -59,11 +59,13 @@ TEST(StatusOf, FollowsLastSeen) {
 }
 
 TEST(CheckConfigToml, TakesTomlAndNamesTheLineOfWhatIsNot) {
-  EXPECT_THAT(CheckConfigToml("[collector]\ninterval = 30\n"), IsOk());
-  EXPECT_THAT(CheckConfigToml(""), IsOk());
-  EXPECT_THAT(CheckConfigToml("[collector]\ninterval = = 30\n"),
+  EXPECT_THAT(CheckConfigToml("[collector]\ninterval = 30\n", {"wal"}), IsOk());
+  EXPECT_THAT(CheckConfigToml("", {}), IsOk());
+  EXPECT_THAT(CheckConfigToml("[collector]\ninterval = = 30\n", {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 2")));
-  EXPECT_THAT(CheckConfigToml(std::string(kMaxConfigBytes + 1, '#')),
+  EXPECT_THAT(CheckConfigToml("[metrics]\nwall = false\n", {"wal"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean wal")));
+  EXPECT_THAT(CheckConfigToml(std::string(kMaxConfigBytes + 1, '#'), {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bytes")));
 }
 

@@ -150,8 +150,8 @@ absl::StatusOr<StoredConfig> Registry::FetchConfig(const rpc::CallContext& call,
 }
 
 absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std::string& collector_id,
-                                        const std::string& toml) {
-  PGA_RETURN_IF_ERROR(CheckConfigToml(toml));
+                                        const std::string& toml, const std::vector<std::string>& metrics) {
+  PGA_RETURN_IF_ERROR(CheckConfigToml(toml, metrics));
   PGA_ASSIGN_OR_RETURN(const int version,
                        store_->PutConfig(collector_id, toml, ActorOf(call), clock_->Now(), call.deadline));
   Audit(call, "collector.config", collector_id, absl::OkStatus());

@@ -66,7 +66,9 @@ class Registry {
   absl::StatusOr<StoredConfig> GetConfig(const rpc::CallContext& call, const std::string& collector_id);
   // The configuration of the collector that the call's identity names, if it is newer; version 0 otherwise.
   absl::StatusOr<StoredConfig> FetchConfig(const rpc::CallContext& call, int known_version);
-  absl::StatusOr<int> PutConfig(const rpc::CallContext& call, const std::string& collector_id, const std::string& toml);
+  // `metrics` are the names of the catalog. INVALID_ARGUMENT for what the collector would refuse, with the line.
+  absl::StatusOr<int> PutConfig(const rpc::CallContext& call, const std::string& collector_id, const std::string& toml,
+                                const std::vector<std::string>& metrics);
 
   // What the collector that the call's identity names says of its sources; one standing per report, in order.
   // UNAUTHENTICATED (COLLECTOR_DELETED) if it was deleted, INVALID_ARGUMENT for more than it may report.

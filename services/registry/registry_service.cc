@@ -255,7 +255,10 @@ grpc::ServerUnaryReactor* RegistryService::PutConfig(grpc::CallbackServerContext
   return dispatcher_->Unary<pb::PutConfigRequest, pb::PutConfigResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::PutConfigRequest& asked, pb::PutConfigResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const int version, registry_->PutConfig(call, asked.collector_id(), asked.body().data()));
+        std::vector<std::string> metrics;
+        for (const auto& metric : catalog_->current()->metrics()) metrics.push_back(metric.name());
+        PGA_ASSIGN_OR_RETURN(const int version,
+                             registry_->PutConfig(call, asked.collector_id(), asked.body().data(), metrics));
         answer.set_status("success");
         answer.set_collector_id(asked.collector_id());
         answer.set_version(version);

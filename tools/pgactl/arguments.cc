@@ -4,8 +4,8 @@
 #include <charconv>
 
 #include "absl/strings/str_join.h"
+#include "libs/config/nearest.h"
 #include "libs/status/status.h"
-#include "libs/storage/read/names.h"
 
 namespace pga::pgactl {
 namespace {
@@ -41,7 +41,7 @@ absl::StatusOr<Arguments> Arguments::Parse(const std::vector<std::string>& words
     if (spec == specs.end()) {
       std::vector<std::string> names;
       for (const OptionSpec& known : specs) names.push_back(known.name);
-      const std::vector<std::string> nearest = storage::NearestNames(name, names);
+      const std::vector<std::string> nearest = config::NearestNames(name, names);
       std::string message = "option " + word.substr(0, 60) + " is not known";
       if (!nearest.empty()) message += "; did you mean --" + absl::StrJoin(nearest, ", --") + "?";
       return UsageError(message);

@@ -11,6 +11,7 @@
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
 #include "libs/clock/steady.h"
+#include "libs/config/nearest.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
@@ -65,7 +66,7 @@ absl::Status Show(Context& context) {
   if (metric == nullptr) {
     std::vector<std::string> names;
     for (const Metric& known : catalog->metrics()) names.push_back(known.name());
-    const std::vector<std::string> nearest = storage::NearestNames(name, names);
+    const std::vector<std::string> nearest = config::NearestNames(name, names);
     return absl::NotFoundError(
         "no metric '" + name + "'" +
         (nearest.empty() ? "; see `pgactl catalog list`" : "; did you mean " + absl::StrJoin(nearest, ", ") + "?"));

@@ -14,6 +14,7 @@
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "tools/pgactl/arguments.h"
 #include "tools/pgactl/session.h"
+#include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
 
@@ -29,6 +30,8 @@ struct Context {
   bool progress = false;
   // -o json
   bool json = false;
+  // -o csv
+  bool csv = false;
   absl::Time now;
   // Opened at the first use, so that commands without a server need none.
   std::function<absl::StatusOr<Session*>()> session;
@@ -37,6 +40,10 @@ struct Context {
 
   // Word after the command's own words; INVALID_ARGUMENT naming `what` when it is not there.
   absl::StatusOr<std::string> Word(size_t index, const std::string& what) const;
+  // Prints a table, for the terminal or as CSV. Remarks beside it are for the terminal alone: see `Say`.
+  absl::Status Print(const Table& table) const;
+  // Where remarks for people go: not into CSV.
+  std::ostream& Say() const { return csv ? *err : *out; }
   // Prints a message as JSON.
   absl::Status PrintJson(const google::protobuf::Message& message) const;
 };
@@ -44,7 +51,7 @@ struct Context {
 struct Command {
   // "catalog show"
   std::string name;
-  // "METRIC"
+  // "METRIC"; [METRIC] may be left out. More words than these are an error.
   std::string words;
   std::string help;
   std::vector<OptionSpec> options;
@@ -56,6 +63,9 @@ struct Command {
 // The groups of commands; commands.cc joins them.
 std::vector<Command> SignInCommands();
 std::vector<Command> ReadCommands();
+std::vector<Command> StateCommands();
+std::vector<Command> ConfigCommands();
+std::vector<Command> CompletionCommands();
 std::vector<Command> StorageCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
@@ -63,6 +73,8 @@ std::vector<Command> MigrateCommands();
 std::vector<Command> DoctorCommands();
 
 const std::vector<Command>& AllCommands();
+// What every command understands.
+const std::vector<OptionSpec>& CommonOptions();
 
 // Every page of the registry's list of collectors, as one.
 absl::StatusOr<pganalytics::registry::v1::ListCollectorsResponse> AllCollectors(Session& session);

@@ -14,22 +14,13 @@
 #include "google/protobuf/util/json_util.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
+#include "libs/config/nearest.h"
 #include "libs/exec/shutdown.h"
 #include "libs/status/status.h"
-#include "libs/storage/read/names.h"
 #include "tools/pgactl/command.h"
 
 namespace pga::pgactl {
 namespace {
-
-const std::vector<OptionSpec>& CommonOptions() {
-  static const auto* const kOptions = new std::vector<OptionSpec>{
-      {"o", "json|table", "form of the answer (default table)"},
-      {"watch", "SECONDS", "repeat until interrupted"},
-      {"help", "", "say what the command does"},
-  };
-  return *kOptions;
-}
 
 std::string Usage() {
   std::string text =
@@ -43,7 +34,8 @@ std::string Usage() {
     absl::StrAppend(&text, "  ", left, std::string(widest + 2 - left.size(), ' '), command.help, "\n");
   }
   text +=
-      "\nEvery command: -o json for scripts, --help for its options. Exit codes: 0 done, 1 failed, 2 wrong usage.\n\n"
+      "\nEvery command: -o json or --csv for scripts, --help for its options. Exit codes: 0 done, 1 failed, 2 wrong "
+      "usage.\n\n"
       "Where to connect:\n"
       "  PGACTL_URL              REST gateway, http:// or https:// (default http://127.0.0.1:8080)\n"
       "  PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR, PGACTL_COMPACTOR_ADDR\n"
@@ -174,11 +166,26 @@ absl::Status Context::PrintJson(const google::protobuf::Message& message) const 
   return absl::OkStatus();
 }
 
+const std::vector<OptionSpec>& CommonOptions() {
+  static const auto* const kOptions = new std::vector<OptionSpec>{
+      {"o", "json|table|csv", "form of the answer (default table); JSON is in base units"},
+      {"csv", "", "the same as -o csv"},
+      {"watch", "SECONDS", "repeat until interrupted"},
+      {"help", "", "say what the command does"},
+  };
+  return *kOptions;
+}
+
+absl::Status Context::Print(const Table& table) const {
+  *out << (csv ? table.Csv() : table.Render(width));
+  return absl::OkStatus();
+}
+
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group : {SignInCommands(), ReadCommands(), StorageCommands(), AdminCommands(), CatalogCommands(),
-                       MigrateCommands(), DoctorCommands()}) {
+    for (auto group : {SignInCommands(), ReadCommands(), StateCommands(), ConfigCommands(), StorageCommands(),
+                       AdminCommands(), CatalogCommands(), CompletionCommands(), MigrateCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;
@@ -210,7 +217,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
       if (known.name.rfind(words[0] + " ", 0) == 0) partial += (partial.empty() ? "" : ", ") + known.name;
     }
     std::string text = words[0] + (words.size() > 1 && words[1][0] != '-' ? " " + words[1] : "");
-    const std::vector<std::string> nearest = storage::NearestNames(text, names);
+    const std::vector<std::string> nearest = config::NearestNames(text, names);
     if (partial.empty()) partial = absl::StrJoin(nearest, ", ");
     return Report(
         UsageError("no command '" + text.substr(0, 60) + "'" + (partial.empty() ? "" : "; there is " + partial)), "",
@@ -226,8 +233,14 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
     return 0;
   }
   const std::string form = arguments->Get("o", "table");
-  if (form != "table" && form != "json") {
-    return Report(UsageError("-o is '" + form + "'; use json or table"), command->name, err);
+  if (form != "table" && form != "json" && form != "csv") {
+    return Report(UsageError("-o is '" + form + "'; use json, table or csv"), command->name, err);
+  }
+  const size_t most = command->words.empty() ? 0 : std::vector<std::string>(absl::StrSplit(command->words, ' ')).size();
+  if (arguments->words().size() > most) {
+    return Report(UsageError("'" + arguments->words()[most].substr(0, 60) + "' is a word too many" +
+                             (most == 0 ? "; " + command->name + " takes none" : "")),
+                  command->name, err);
   }
   absl::StatusOr<int> watch = arguments->Int("watch", 0, 1, 86400);
   if (!watch.ok()) return Report(watch.status(), command->name, err);
@@ -243,6 +256,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
   context.width = &out == &std::cout ? TerminalWidth() : 0;
   context.progress = &err == &std::cerr && isatty(STDERR_FILENO) != 0;
   context.json = form == "json";
+  context.csv = form == "csv" || arguments->Has("csv");
   context.session = [&]() -> absl::StatusOr<Session*> {
     if (session == nullptr) {
       absl::StatusOr<std::unique_ptr<Session>> opened = Session::Create(environment);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/api/annotations.pb.h"
+#include "google/api/httpbody.pb.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/json_util.h"
@@ -196,7 +197,15 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
     return call;
   }
   if (!rule.body().empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(method.full_name(), " takes a free body; use curl"));
+    const FieldDescriptor* field = request.GetDescriptor()->FindFieldByName(rule.body());
+    if (field == nullptr || field->is_repeated() || field->message_type() != google::api::HttpBody::descriptor()) {
+      return absl::FailedPreconditionError(absl::StrCat(method.full_name(), " takes a body of its own; use curl"));
+    }
+    google::api::HttpBody body;
+    body.CopyFrom(request.GetReflection()->GetMessage(request, field));
+    call.body = body.data();
+    call.content_type = body.content_type();
+    return call;
   }
   std::vector<const FieldDescriptor*> fields;
   rest->GetReflection()->ListFields(*rest, &fields);
@@ -216,6 +225,11 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
 absl::Status ReadHttpAnswer(const MethodDescriptor& method, const Message& prototype, std::string_view body,
                             const std::function<absl::Status(const Message&)>& on_message) {
   std::vector<std::string_view> elements;
+  if (prototype.GetDescriptor() == google::api::HttpBody::descriptor()) {
+    google::api::HttpBody free;
+    free.set_data(body.data(), body.size());
+    return on_message(free);
+  }
   if (method.server_streaming()) {
     if (!SplitArray(body, &elements)) return absl::DataLossError("the server's answer is not a JSON array");
   } else {

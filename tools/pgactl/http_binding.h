@@ -18,8 +18,9 @@ struct HttpCall {
   std::string verb;
   // "/api/v1/queries/42/timeline?hours=24"
   std::string target;
-  // JSON; empty for GET and DELETE.
+  // Empty for GET and DELETE.
   std::string body;
+  std::string content_type = "application/json";
 };
 
 // FAILED_PRECONDITION for a method without an HTTP form; INVALID_ARGUMENT when a field of the path is empty.

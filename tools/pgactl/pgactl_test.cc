@@ -1,13 +1,18 @@
 // pgactl as a whole against real servers: the query service on PostgreSQL and a stand-in for auth, over gRPC and
 // through the REST gateway.
+#include <arpa/inet.h>
+#include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +33,7 @@
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
+#include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/compactor/server.h"
 #include "services/gateway/server.h"
@@ -247,6 +253,8 @@ class Suite {
     return *suite;
   }
 
+  metrics::Registry& metrics() { return metrics_; }
+
   std::string database;
   std::string grpc_address;
   std::string url;
@@ -285,6 +293,14 @@ class Suite {
     closed.start -= absl::Hours(26);
     closed.end -= absl::Hours(26);
     storage::FrameStore(pool.get(), *(*catalog)->Find("statements")).Store({closed, frame});
+    const auto setting = [](const char* name, const char* value, const char* source) {
+      return storage::StoredRow{{{"setting_name", name}, {"setting_value", value}, {"source", source}}, 0};
+    };
+    storage::StoredFrame all{.start = time, .end = time, .keyframe = true};
+    all.rows = {setting("work_mem", "4096", "default"), setting("port", "5432", "default")};
+    storage::StoredFrame change{.start = time, .end = time + absl::Minutes(1)};
+    change.rows = {setting("work_mem", "65536", "configuration file")};
+    storage::FrameStore(pool.get(), *(*catalog)->Find("settings")).Store({all, change});
   }
 
   metrics::Registry metrics_;
@@ -339,8 +355,8 @@ class Pgactl : public ::testing::TestWithParam<std::string> {
 TEST_P(Pgactl, CountNeedsNoLogin) {
   const Outcome outcome = Run({"count"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(outcome.out, "2\n");
-  EXPECT_THAT(Run({"count", "-o", "json"}).out, HasSubstr("\"count\": 2"));
+  EXPECT_EQ(outcome.out, "4\n");
+  EXPECT_THAT(Run({"count", "-o", "json"}).out, HasSubstr("\"count\": 4"));
 }
 
 TEST_P(Pgactl, SaysHowToSignIn) {
@@ -429,12 +445,40 @@ TEST_P(Pgactl, DrawsSeries) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("datname=shop"));
   EXPECT_THAT(outcome.out, HasSubstr("█"));
+  EXPECT_THAT(outcome.out, HasSubstr(ZoneName(clock::WallNow())));
+  const Outcome csv = Run({"series", "statements", "calls", "--hours", "1", "--csv"});
+  EXPECT_THAT(csv.out, HasSubstr("time,series,value,unit,covered_ms,lower_bound\r\n"));
+  EXPECT_THAT(csv.out, HasSubstr("source=prod"));
   const Outcome json = Run({"series", "statements", "calls", "--filter", "queryid=42", "-o", "json"});
   EXPECT_EQ(json.code, 0) << json.err;
   EXPECT_THAT(json.out, HasSubstr("\"column\": \"calls\""));
   const Outcome unknown = Run({"series", "statments", "calls"});
   EXPECT_EQ(unknown.code, 1);
   EXPECT_THAT(unknown.err, HasSubstr("did you mean statements"));
+}
+
+TEST_P(Pgactl, ShowsAStatementOverTimeAndTwoWindows) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome timeline = Run({"timeline", "42", "--hours", "1"});
+  ASSERT_EQ(timeline.code, 0) << timeline.err;
+  EXPECT_THAT(timeline.out, HasSubstr("1,234"));
+  EXPECT_THAT(timeline.out, HasSubstr("5.0 s"));
+  const Outcome compare = Run({"compare"});
+  ASSERT_EQ(compare.code, 0) << compare.err;
+  EXPECT_THAT(compare.out, HasSubstr("before: "));
+  EXPECT_THAT(compare.out, HasSubstr("new"));
+}
+
+TEST_P(Pgactl, ShowsSettingsAndWhatChanged) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome settings = Run({"settings"});
+  ASSERT_EQ(settings.code, 0) << settings.err;
+  EXPECT_THAT(settings.out, AllOf(HasSubstr("work_mem"), HasSubstr("65536"), Not(HasSubstr("port"))));
+  EXPECT_THAT(Run({"settings", "--all"}).out, HasSubstr("port"));
+  const Outcome changed = Run({"settings", "--changed", "--hours", "1"});
+  EXPECT_THAT(changed.out, AllOf(HasSubstr("work_mem"), HasSubstr("4096"), HasSubstr("65536")));
+  EXPECT_THAT(Run({"state", "settings", "--column", "setting_value", "--csv"}).out, HasSubstr("prod,work_mem,65536"));
+  EXPECT_THAT(Run({"state", "activity"}).err, HasSubstr("no info columns"));
 }
 
 TEST_P(Pgactl, ListsUsersFromAStream) {
@@ -459,7 +503,7 @@ TEST_P(Pgactl, TellsWhatIsStored) {
   ASSERT_TRUE(pga::testing::WaitUntil([&] { return Run({"storage"}).out.find("frames") != std::string::npos; },
                                       absl::Seconds(60)));
   const std::string told = Run({"storage", "--by-source"}).out;
-  EXPECT_THAT(told, AnyOf(HasSubstr("Backlog: 2 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 1 frames")),
+  EXPECT_THAT(told, AnyOf(HasSubstr("Backlog: 4 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 3 frames")),
                           AllOf(HasSubstr("prod"), HasSubstr("Backlog: 0 frames"))));
   for (const char* part : {"merge", "partitions", "Texts of statements: 1", "frame "}) {
     EXPECT_THAT(told, HasSubstr(part));
@@ -522,7 +566,7 @@ TEST(PgactlStorage, NamesWhoHoldsASnapshot) {
 TEST_P(Pgactl, ReportsFreshnessActivityAndHealth) {
   environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
   EXPECT_THAT(Run({"freshness"}).out, HasSubstr("statements"));
-  EXPECT_THAT(Run({"activity", "--at", "5m"}).out, HasSubstr("no sessions"));
+  EXPECT_THAT(Run({"activity", "--at", "5m"}).out, HasSubstr("prod: nothing was sampled at "));
   // There is no metadata database behind the test.
   const Outcome health = Run({"health"});
   EXPECT_EQ(health.code, 1);
@@ -550,6 +594,89 @@ TEST_P(Pgactl, AsksForANewUsersOwnPassword) {
   const Outcome outcome = Run({"users", "create", "ann", "--email", "ann@example.com"});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("PGACTL_NEW_PASSWORD_FILE"));
+}
+
+// A read that waits for a lock, of which nobody takes the answer.
+class Cancellation : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    pg::CopyConnectionOptions options;
+    options.url = Suite::Get().database;
+    options.application_name = "cancellation-test";
+    holder_ = pg::CopyConnection::Connect(options, Soon()).value();
+    ASSERT_THAT(holder_->Exec("BEGIN; LOCK metrics.catalog_metric IN ACCESS EXCLUSIVE MODE", Soon()), IsOk());
+    watcher_ = pg::CopyConnection::Connect(options, Soon()).value();
+  }
+  static clock::SteadyTime Soon() { return clock::SteadyNow() + absl::Seconds(30); }
+  // Statements of the query service that wait for the lock.
+  int64_t Waiting() {
+    const auto found = watcher_->Exec(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = "
+        "'pganalytics-query'",
+        Soon());
+    EXPECT_THAT(found, IsOk());
+    return (*found)[0].Int64(0);
+  }
+  bool Await(int64_t count) {
+    return pga::testing::WaitUntil([&] { return Waiting() == count; }, absl::Seconds(20));
+  }
+  // Calls of the method that ended with this code.
+  static double Ended(const std::string& method, const std::string& code) {
+    const std::string text = Suite::Get().metrics().Render();
+    const std::string wanted = "pga_rpc_requests_total{code=\"" + code + "\",method=\"" + method + "\"} ";
+    const size_t at = text.find(wanted);
+    return at == std::string::npos ? 0 : std::stod(text.substr(at + wanted.size()));
+  }
+
+  std::unique_ptr<pg::CopyConnection> holder_, watcher_;
+};
+
+constexpr char kTimelineMethod[] = "/pganalytics.query.v1.QueryService/QueryTimeline";
+
+TEST_F(Cancellation, AClosedSocketEndsTheStatement) {
+  const double before = Ended(kTimelineMethod, "CANCELLED");
+  const int port = std::stoi(Suite::Get().url.substr(Suite::Get().url.rfind(':') + 1));
+  const auto ask = [&](const std::string& more) {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const std::string request =
+        "GET /api/v1/queries/42/timeline?hours=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +
+        UserToken(absl::Hours(1)) + "\r\n\r\n" + more;
+    EXPECT_EQ(send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    return fd;
+  };
+  // Two ask the same and share one statement, which goes on when the first of them leaves.
+  const int first = ask("");
+  ASSERT_TRUE(Await(1));
+  const int second = ask("GET /api/v1/metrics/count HTTP/1.1\r\n");
+  close(first);
+  ASSERT_TRUE(pga::testing::WaitUntil([&] { return Waiting() == 1; }, absl::Seconds(5)));
+  close(second);
+  ASSERT_TRUE(Await(0)) << "the statement goes on";
+  EXPECT_TRUE(pga::testing::WaitUntil([&] { return Ended(kTimelineMethod, "CANCELLED") >= before + 2; }));
+}
+
+TEST_F(Cancellation, ACallThatIsCancelledEndsTheStatement) {
+  const double before = Ended(kTimelineMethod, "CANCELLED");
+  const auto channel = grpc::CreateChannel(Suite::Get().grpc_address, grpc::InsecureChannelCredentials());
+  const auto stub = ::pganalytics::query::v1::QueryService::NewStub(channel);
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + UserToken(absl::Hours(1)));
+  std::thread caller([&] {
+    ::pganalytics::query::v1::QueryTimelineRequest request;
+    request.set_query_hash("42");
+    ::pganalytics::query::v1::QueryTimelineResponse answer;
+    EXPECT_EQ(stub->QueryTimeline(&context, request, &answer).error_code(), grpc::StatusCode::CANCELLED);
+  });
+  EXPECT_TRUE(Await(1));
+  context.TryCancel();
+  caller.join();
+  EXPECT_TRUE(Await(0)) << "the statement goes on";
+  EXPECT_TRUE(pga::testing::WaitUntil([&] { return Ended(kTimelineMethod, "CANCELLED") >= before + 1; }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, Pgactl, ::testing::Values("rest", "grpc"), [](const auto& test) { return test.param; });

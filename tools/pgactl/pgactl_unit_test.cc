@@ -1,10 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/testing.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
@@ -62,7 +65,11 @@ TEST(RunPgactl, AnswersWrongUsageWithTwo) {
                                              {"series"},
                                              {"login", "--watch", "3"},
                                              {"top", "--hours", "1", "--from", "2h"},
-                                             {"top", "--from", "whenever"}}) {
+                                             {"top", "--from", "whenever"},
+                                             {"top", "prod"},
+                                             {"series", "wal", "x", "y"},
+                                             {"config", "check"},
+                                             {"completion", "fish"}}) {
     std::ostringstream out;
     std::ostringstream err;
     EXPECT_EQ(RunPgactl(words, environment, out, err), 2) << ::testing::PrintToString(words);
@@ -142,6 +149,48 @@ TEST(HttpError, TakesTheBodysText) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("HTTP 502")));
 }
 
+TEST(RunPgactl, NamesTheWordThatIsTooMany) {
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(RunPgactl({"top", "prod"}, {}, out, err), 2);
+  EXPECT_THAT(err.str(), HasSubstr("'prod' is a word too many; top takes none"));
+  err.str("");
+  EXPECT_EQ(RunPgactl({"top", "--x", "1"}, {}, out, err), 2);
+  EXPECT_THAT(err.str(), ::testing::Not(HasSubstr("did you mean --o")));
+}
+
+TEST(RunPgactl, CompletesCommandsAndOptionsInBash) {
+  std::ostringstream script;
+  std::ostringstream err;
+  ASSERT_EQ(RunPgactl({"completion", "bash"}, {}, script, err), 0);
+  const auto complete = [&](const std::string& words, int at) {
+    const std::string call = script.str() + "COMP_WORDS=(" + words + "); COMP_CWORD=" + std::to_string(at) +
+                             "; _pgactl; printf '%s ' \"${COMPREPLY[@]}\"";
+    FILE* const shell = popen(("bash -c '" + absl::StrReplaceAll(call, {{"'", "'\\''"}}) + "'").c_str(), "r");
+    std::string text;
+    char buffer[4096];
+    while (const size_t got = fread(buffer, 1, sizeof buffer, shell)) text.append(buffer, got);
+    pclose(shell);
+    return text;
+  };
+  EXPECT_EQ(complete("pgactl tim", 1), "timeline ");
+  EXPECT_THAT(complete("pgactl config \"\"", 2), HasSubstr("check get put"));
+  EXPECT_EQ(complete("pgactl top --ho", 2), "--hours ");
+  EXPECT_THAT(complete("pgactl \"\"", 1), HasSubstr("activity"));
+  std::ostringstream zsh;
+  ASSERT_EQ(RunPgactl({"completion", "zsh"}, {}, zsh, err), 0);
+  EXPECT_THAT(zsh.str(), HasSubstr("#compdef pgactl"));
+}
+
+TEST(RunPgactl, ChecksAConfigurationWithoutAServer) {
+  const std::string path = ::testing::TempDir() + "/pgactl_config.toml";
+  std::ofstream(path) << "[collector]\ninterval = 30\n[metrics]\nsetings = false\n";
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(RunPgactl({"config", "check", path}, {}, out, err), 1);
+  EXPECT_THAT(err.str(), HasSubstr("line 4: metric 'setings' is not known; did you mean settings?"));
+}
+
 TEST(Table, AlignsCutsAndCleans) {
   Table table({"NAME", "N", "TEXT"});
   table.Add({"a", "1", "short"});
@@ -151,6 +200,49 @@ TEST(Table, AlignsCutsAndCleans) {
             "a           1  short\n"
             "größer  1,000  a long text th…\n"
             "");
+}
+
+TEST(Table, LeavesColumnsOutBeforeATextIsOfNoUse) {
+  Table table({"ID", "DATABASE", "CALLS", "TEXT"}, {"ID", "DATABASE"});
+  table.Add({"q1234567890123456789", "a_database_of_its_own", "1,000", std::string(300, 'x')});
+  const auto line = [&](int width) {
+    const std::string text = table.Render(width);
+    const size_t begin = text.find('\n') + 1;
+    return text.substr(begin, text.size() - begin - 1);
+  };
+  EXPECT_EQ(Characters(line(120)), 120u);
+  EXPECT_THAT(line(120), HasSubstr("q1234567890123456789"));
+  EXPECT_EQ(Characters(line(80)), 80u);
+  EXPECT_EQ(Characters(line(50)), 50u);
+  EXPECT_THAT(line(50), ::testing::Not(HasSubstr("a_database")));
+  // Into a pipe everything goes, and a long text does not.
+  EXPECT_THAT(line(0), HasSubstr("q1234567890123456789"));
+  EXPECT_LT(Characters(line(0)), 250u);
+}
+
+TEST(Table, WritesCsv) {
+  Table table({"NAME", "TEXT"});
+  table.Add({"a,b", "say \"x\"\nand y"});
+  table.Add({"=1+1", "-5"});
+  EXPECT_EQ(table.Csv(), "NAME,TEXT\r\n\"a,b\",\"say \"\"x\"\"\nand y\"\r\n'=1+1,-5\r\n");
+}
+
+TEST(Units, AreForPeople) {
+  EXPECT_EQ(InUnit(592262671, "us"), "9.9 min");
+  EXPECT_EQ(InUnit(518396936, "bytes"), "494.4 MiB");
+  EXPECT_EQ(InUnit(2048, "bytes/s"), "2.0 KiB/s");
+  EXPECT_EQ(InUnit(12.5, "percent"), "12.5 %");
+  EXPECT_EQ(InUnit(30, "1"), "30");
+  EXPECT_EQ(InUnit(1234, "rows/s"), "1,234 rows/s");
+}
+
+TEST(TimeAxis, BeginsAndEndsAtTheEdges) {
+  const absl::Time start = absl::FromUnixSeconds(1767261600);  // 10:00
+  const std::string axis = TimeAxis(start, start + absl::Hours(1), 60, absl::UTCTimeZone());
+  EXPECT_EQ(axis.size(), 60u);
+  EXPECT_EQ(axis.substr(0, 5), "10:00");
+  EXPECT_EQ(axis.substr(55), "11:00");
+  EXPECT_EQ(TimeAxis(start, start + absl::Hours(72), 30, absl::UTCTimeZone()).substr(25), "01-04");
 }
 
 TEST(Sparkline, ScalesAndShowsHoles) {

@@ -12,6 +12,7 @@
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "tools/pgactl/command.h"
+#include "tools/pgactl/ranges.h"
 #include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
@@ -24,73 +25,10 @@ constexpr char kQuery[] = "pganalytics.query.v1.QueryService.";
 constexpr char kSystem[] = "pganalytics.query.v1.SystemService.";
 constexpr char kRegistry[] = "pganalytics.registry.v1.RegistryService.";
 
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
-
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
 template <typename Message>
 std::optional<absl::Time> LastSeen(const Message& message) {
   if (!message.has_last_seen()) return std::nullopt;
   return FromProto(message.last_seen());
-}
-
-std::string Clock(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone());
-}
-
-// "10:03", "2026-01-01 10:03", RFC 3339, or "2h" before now.
-absl::StatusOr<absl::Time> ParseInstant(const std::string& text, absl::Time now) {
-  absl::Time time;
-  std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return time;
-  for (const char* format : {"%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"}) {
-    if (absl::ParseTime(format, text, absl::LocalTimeZone(), &time, &error)) return time;
-  }
-  const std::string today = absl::FormatTime("%Y-%m-%d ", now, absl::LocalTimeZone());
-  for (const char* format : {"%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"}) {
-    if (absl::ParseTime(format, today + text, absl::LocalTimeZone(), &time, &error)) return time;
-  }
-  if (auto ago = config::ParseDuration(text); ago.ok()) return now - *ago;
-  return UsageError("'" + text +
-                    "' is no time; write 10:03, 2026-01-01 10:03, 2026-01-01T10:03:00Z, or 2h for two hours ago");
-}
-
-const std::vector<OptionSpec>& RangeOptions() {
-  static const auto* const kOptions = new std::vector<OptionSpec>{
-      {"hours", "N", "the last N hours (1 to 720)"},
-      {"from", "TIME", "start: 10:03, 2026-01-01 10:03, 2026-01-01T10:03:00Z, or 2h for two hours ago"},
-      {"to", "TIME", "end; default now"},
-      {"source", "NAME", "only this source (name or id); may be repeated", true},
-  };
-  return *kOptions;
-}
-
-std::vector<OptionSpec> With(std::vector<OptionSpec> options, const std::vector<OptionSpec>& more) {
-  options.insert(options.end(), more.begin(), more.end());
-  return options;
-}
-
-template <typename Request>
-absl::Status FillRange(const Context& context, Request* request) {
-  PGA_ASSIGN_OR_RETURN(const int hours, context.arguments->Int("hours", 0, 1, 720));
-  request->set_hours(hours);
-  if (hours != 0 && (context.arguments->Has("from") || context.arguments->Has("to"))) {
-    return UsageError("use either --hours, or --from and --to");
-  }
-  if (context.arguments->Has("from")) {
-    PGA_ASSIGN_OR_RETURN(const absl::Time start, ParseInstant(context.arguments->Get("from"), context.now));
-    *request->mutable_start() = ToProto(start);
-  }
-  if (context.arguments->Has("to")) {
-    PGA_ASSIGN_OR_RETURN(const absl::Time end, ParseInstant(context.arguments->Get("to"), context.now));
-    *request->mutable_end() = ToProto(end);
-  }
-  for (const std::string& source : context.arguments->All("source")) request->add_source(source);
-  return absl::OkStatus();
 }
 
 absl::Status Login(Context& context) {
@@ -145,14 +83,16 @@ absl::Status Collectors(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   PGA_ASSIGN_OR_RETURN(const registry_pb::ListCollectorsResponse all, AllCollectors(*session));
   if (context.json) return context.PrintJson(all);
-  Table table({"COLLECTOR", "NAME", "STATUS", "LAST SEEN", "VERSION", "ROWS 24H", "ROWS", "CONFIG", "HOST"});
+  Table table({"COLLECTOR", "NAME", "STATUS", "LAST SEEN", "VERSION", "ROWS 24H", "ROWS", "CONFIG", "HOST"},
+              {"CONFIG", "VERSION", "ROWS", "HOST", "ROWS 24H"});
   for (const registry_pb::Collector& c : all.data()) {
     table.Add({c.id(), c.name(), c.status(), Ago(LastSeen(c), context.now), c.version(), Number(c.metrics_count_24h()),
                Number(c.metrics_count_total()), std::to_string(c.config_version()), c.hostname()});
   }
-  *context.out << (table.empty() ? "no collectors; register one with a registration secret (`pgactl secrets create`)\n"
-                                 : table.Render(context.width));
-  return absl::OkStatus();
+  if (table.empty()) {
+    context.Say() << "no collectors; register one with a registration secret (`pgactl secrets create`)\n";
+  }
+  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
 }
 
 // "down for 5 min: connection refused"
@@ -176,7 +116,8 @@ absl::Status Sources(Context& context) {
                                                                        registry_pb::ListSourcesRequest()));
   if (context.json) return context.PrintJson(answer);
   Table table({"SOURCE", "GROUP", "COLLECTOR", "SERVER", "ROLE", "LAST SEEN", "FRAMES 24H", "ROWS 24H",
-               "SAME SERVER AS", "ID", "STATE"});
+               "SAME SERVER AS", "ID", "STATE"},
+              {"ID", "FRAMES 24H", "SAME SERVER AS", "ROWS 24H", "GROUP", "COLLECTOR"});
   std::map<std::string, std::string> names;
   for (const registry_pb::Source& s : answer.sources()) names[s.id()] = s.name();
   for (const registry_pb::Source& s : answer.sources()) {
@@ -188,9 +129,8 @@ absl::Status Sources(Context& context) {
                Ago(LastSeen(s), context.now), Number(s.frames_24h()), Number(s.rows_24h()), absl::StrJoin(same, ", "),
                s.id(), StateText(s, context.now)});
   }
-  *context.out << (table.empty() ? "no sources yet; a collector makes them with its first report\n"
-                                 : table.Render(context.width));
-  return absl::OkStatus();
+  if (table.empty()) context.Say() << "no sources yet; a collector makes them with its first report\n";
+  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
 }
 
 // The source that a word names: its id, or its name where only one has it.
@@ -257,23 +197,27 @@ absl::Status Top(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request));
   if (context.json) return context.PrintJson(answer);
-  *context.out << Clock(FromProto(answer.start())) << " to " << Clock(FromProto(answer.end())) << ", "
-               << Number(std::round(answer.completeness() * 1000) / 10) << " % covered\n";
-  double total = 0;
-  for (const query_pb::TopQuery& q : answer.queries()) total += q.total_time();
+  context.Say() << RangeText(FromProto(answer.start()), FromProto(answer.end())) << ", "
+                << Number(std::round(answer.completeness() * 1000) / 10) << " % covered\n";
   Table table(
-      {"QUERY ID", "SOURCE", "DATABASE", "USER", "CALLS", "TOTAL", "SHARE", "MEAN", "ROWS", "READ", "WAL", "TEXT"});
+      {"QUERY ID", "SOURCE", "DATABASE", "USER", "CALLS", "TOTAL", "SHARE", "MEAN", "ROWS", "READ", "WAL", "TEXT"},
+      {"WAL", "READ", "ROWS", "USER", "DATABASE", "QUERY ID", "SOURCE"});
   for (const query_pb::TopQuery& q : answer.queries()) {
     table.Add({q.query_id(), q.source_name(), q.database_name(), q.user_name(),
                (q.lower_bound() ? "≥" : "") + Number(q.calls()), Millis(q.total_time()),
-               Number(total > 0 ? std::round(q.total_time() / total * 1000) / 10 : 0) + " %", Millis(q.mean_time()),
+               q.has_share() ? Number(std::round(q.share() * 1000) / 10) + " %" : "", Millis(q.mean_time()),
                Number(q.rows()), Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()), q.query_text()});
   }
-  *context.out
-      << (table.empty()
-              ? "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`\n"
-              : table.Render(context.width));
-  return absl::OkStatus();
+  if (table.empty()) {
+    context.Say() << "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`\n";
+    if (!context.csv) return absl::OkStatus();
+  }
+  return context.Print(table);
+}
+
+absl::Duration StepOf(const query_pb::Series& series) {
+  if (series.points_size() < 2) return absl::ZeroDuration();
+  return FromProto(series.points(1).time()) - FromProto(series.points(0).time());
 }
 
 absl::Status Series(Context& context) {
@@ -315,40 +259,65 @@ absl::Status Series(Context& context) {
     *context.out << "]\n";
     return absl::OkStatus();
   }
+  absl::TimeZone zone = absl::LocalTimeZone();
+  if (context.arguments->Has("time-zone")) absl::LoadTimeZone(context.arguments->Get("time-zone"), &zone);
+  const auto label_text = [](const query_pb::Series& series) {
+    std::vector<std::string> labels;
+    if (!series.source_name().empty()) labels.push_back("source=" + series.source_name());
+    const std::map<std::string, std::string> sorted(series.labels().begin(), series.labels().end());
+    for (const auto& [name, value] : sorted) {
+      if (!value.empty()) labels.push_back(name + "=" + value);
+    }
+    return labels.empty() ? std::string("all") : absl::StrJoin(labels, " ");
+  };
+  if (context.csv) {
+    Table points({"time", "series", "value", "unit", "covered_ms", "lower_bound"});
+    for (const query_pb::Series& series : all) {
+      for (const query_pb::Point& point : series.points()) {
+        points.Add({absl::FormatTime(absl::RFC3339_sec, FromProto(point.time()), zone), label_text(series),
+                    point.has_value() ? absl::StrCat(point.value()) : "", series.unit(),
+                    absl::StrCat(point.covered_ms()), point.lower_bound() ? "true" : "false"});
+      }
+    }
+    return context.Print(points);
+  }
   if (all.empty()) {
     *context.out << "no such series in this range\n";
     return absl::OkStatus();
   }
-  const size_t graph = context.width > 100 ? static_cast<size_t>(context.width - 60) : 60;
-  Table table({"LAST", "MAX", "UNIT", "COVERED", "GRAPH", "SERIES"});
+  // Half of the line for the graph, at least enough for two times under it.
+  const size_t graph = context.width == 0 ? 60 : std::clamp<size_t>(static_cast<size_t>(context.width) / 2, 20, 120);
+  Table table({"GRAPH", "LAST", "MAX", "COVERED", "SERIES"});
   for (const query_pb::Series& series : all) {
     std::vector<std::optional<double>> values;
     std::optional<double> last;
-    double highest = 0;
+    std::optional<double> highest;
     double covered = 0;
     for (const query_pb::Point& point : series.points()) {
       values.emplace_back(point.has_value() ? std::optional<double>(point.value()) : std::nullopt);
       if (point.has_value()) {
         last = point.value();
-        highest = std::max(highest, point.value());
+        highest = std::max(highest.value_or(point.value()), point.value());
       }
       covered += point.covered_ms();
     }
-    double range_ms = 0;
-    if (series.points_size() > 1) {
-      range_ms = absl::ToDoubleMilliseconds(FromProto(series.points(1).time()) - FromProto(series.points(0).time())) *
-                 series.points_size();
-    }
-    std::vector<std::string> labels;
-    if (!series.source_id().empty()) labels.push_back("source=" + series.source_id());
-    std::map<std::string, std::string> sorted(series.labels().begin(), series.labels().end());
-    for (const auto& [name, value] : sorted) labels.push_back(name + "=" + value);
-    table.Add({last ? Number(*last) : "-", Number(highest), series.unit(),
+    const double range_ms = absl::ToDoubleMilliseconds(StepOf(series)) * series.points_size();
+    table.Add({Sparkline(values, graph), last ? InUnit(*last, series.unit()) : "-",
+               highest ? InUnit(*highest, series.unit()) : "-",
                range_ms > 0 ? Number(std::round(std::min(1.0, covered / range_ms) * 100)) + " %" : "",
-               Sparkline(values, graph), labels.empty() ? "all" : absl::StrJoin(labels, " ")});
+               label_text(series)});
   }
-  *context.out << table.Render(context.width);
-  return absl::OkStatus();
+  const query_pb::Series& first = all[0];
+  const absl::Duration point = StepOf(first);
+  if (first.points_size() > 0) {
+    const absl::Time start = FromProto(first.points(0).time());
+    const absl::Time end = FromProto(first.points(first.points_size() - 1).time()) + point;
+    *context.out << RangeText(start, end, zone);
+    if (point > absl::ZeroDuration()) *context.out << ", a point is " << absl::FormatDuration(point);
+    *context.out << "\n"
+                 << TimeAxis(start, end, std::min(graph, static_cast<size_t>(first.points_size())), zone) << "\n";
+  }
+  return context.Print(table);
 }
 
 absl::Status Activity(Context& context) {
@@ -369,23 +338,47 @@ absl::Status Activity(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::GetActivityResponse>(std::string(kQuery) + "GetActivity", request));
   if (context.json) return context.PrintJson(answer);
-  Table table({"UNTIL", "SESSIONS", "STATE", "WAITS FOR", "DATABASE", "USER", "APPLICATION", "QUERY ID", "TEXT"});
+  std::vector<std::string> silent;
+  for (const query_pb::SampledSource& source : answer.sources()) {
+    if (source.sampled()) continue;
+    silent.push_back(
+        source.source_name() + ": nothing was sampled " +
+        (request.has_start() || request.has_end() ? "in this range" : "at " + Clock(FromProto(answer.end()))) +
+        (source.has_last_sampled_at() ? ", last at " + Clock(FromProto(source.last_sampled_at()))
+                                      : ", nor in the 25 hours before"));
+  }
+  const std::string zone = ZoneName(FromProto(answer.end()));
+  Table table({"SOURCE", "UNTIL (" + zone + ")", "SESSIONS", "STATE", "WAITS FOR", "DATABASE", "USER", "APPLICATION",
+               "QUERY ID", "TEXT"},
+              {"UNTIL (" + zone + ")", "APPLICATION", "QUERY ID", "SOURCE", "USER", "DATABASE"});
   for (const query_pb::ActivityRow& row : answer.rows()) {
-    table.Add({Clock(FromProto(row.time())), Number(row.average_sessions()), row.state(),
+    table.Add({row.source_name(), Clock(FromProto(row.time())), Number(row.average_sessions()), row.state(),
                row.wait_event_type().empty() ? "" : row.wait_event_type() + ":" + row.wait_event(), row.database_name(),
                row.user_name(), row.application_name(), row.query_id(), row.query_text()});
   }
-  *context.out << (table.empty() ? "no sessions were sampled then\n" : table.Render(context.width));
-  if (answer.blocking_size() > 0) {
-    Table blocking(
-        {"SAMPLED", "BLOCKED", "BY", "WAITED", "DATABASE", "USER", "BY USER", "BY STATE", "WAITS FOR", "QUERY ID"});
-    for (const query_pb::BlockingEdge& edge : answer.blocking()) {
-      blocking.Add({Clock(FromProto(edge.time())), std::to_string(edge.blocked_pid()),
-                    std::to_string(edge.blocking_pid()), Millis(edge.waited_ms()), edge.database_name(),
-                    edge.blocked_user(), edge.blocking_user(), edge.blocking_state(), edge.wait_event(),
-                    edge.blocked_query_id()});
-    }
-    *context.out << "\nBlocking:\n" << blocking.Render(context.width);
+  for (const std::string& line : silent) context.Say() << line << "\n";
+  if (!table.empty() || context.csv) PGA_RETURN_IF_ERROR(context.Print(table));
+  if (table.empty() && silent.empty() && answer.sources().empty()) context.Say() << "no sources yet\n";
+  if (answer.blocking_size() == 0) return absl::OkStatus();
+  Table blocking({"SOURCE", "FROM (" + zone + ")", "UNTIL", "BLOCKED", "DEPTH", "PID", "USER", "BY", "BY USER",
+                  "BY STATE", "ROOT", "ROOT USER", "ROOT APPLICATION", "RELATION", "LOCK", "ROOT TEXT"},
+                 {"ROOT APPLICATION", "BY STATE", "USER", "DEPTH", "BY USER", "SOURCE", "UNTIL", "LOCK", "ROOT USER"});
+  const auto party = [](const query_pb::BlockingParty& of) {
+    return of.gid().empty() ? std::to_string(of.pid()) : "prepared " + of.gid();
+  };
+  for (const query_pb::BlockingEdge& edge : answer.blocking()) {
+    const std::string root = edge.has_root() ? party(edge.root()) : edge.cycle() ? "cycle" : "";
+    blocking.Add({edge.source_name(), Clock(FromProto(edge.from())),
+                  edge.lasts() ? "lasts" : Clock(FromProto(edge.until())),
+                  (edge.lasts() ? "≥ " : "") + Millis(edge.blocked_seconds() * 1000), std::to_string(edge.depth()),
+                  party(edge.blocked()), edge.blocked().user(), party(edge.blocking()), edge.blocking().user(),
+                  edge.blocking().state(), root, edge.root().user(), edge.root().application(), edge.relation(),
+                  edge.lock_type() + " " + edge.lock_mode(), edge.root().query_text()});
+  }
+  *context.out << "\nBlocking:\n";
+  PGA_RETURN_IF_ERROR(context.Print(blocking));
+  if (answer.blocking_found() > answer.blocking_size()) {
+    context.Say() << "the longest " << answer.blocking_size() << " of " << answer.blocking_found() << " waits\n";
   }
   return absl::OkStatus();
 }
@@ -403,8 +396,8 @@ absl::Status Freshness(Context& context) {
                Number(std::round(entry.completeness() * 1000) / 10) + " %", Number(entry.frames()),
                Number(entry.rows()), Number(entry.gaps())});
   }
-  *context.out << (table.empty() ? "nothing is stored yet\n" : table.Render(context.width));
-  return absl::OkStatus();
+  if (table.empty()) context.Say() << "nothing is stored yet\n";
+  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
 }
 
 }  // namespace
@@ -429,7 +422,7 @@ absl::StatusOr<registry_pb::ListCollectorsResponse> AllCollectors(Session& sessi
 }
 
 std::vector<Command> SignInCommands() {
-  return {{"login", "USER", "sign in; the token is kept for the next commands", {}, Login},
+  return {{"login", "[USER]", "sign in; the token is kept for the next commands", {}, Login},
           {"logout", "", "end the session and forget its token", {}, Logout},
           {"health", "", "whether the suite and its databases answer", {}, Health, true}};
 }

@@ -45,7 +45,7 @@ class RestTransport final : public Transport {
     const std::string url = options_.url + call->target;
     curl_slist* headers = curl_slist_append(nullptr, "Accept: application/json");
     if (!token.empty()) headers = curl_slist_append(headers, ("Authorization: Bearer " + token).c_str());
-    if (!call->body.empty()) headers = curl_slist_append(headers, "Content-Type: application/json");
+    if (!call->body.empty()) headers = curl_slist_append(headers, ("Content-Type: " + call->content_type).c_str());
     // Small requests go without asking for leave first.
     headers = curl_slist_append(headers, "Expect:");
     curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());

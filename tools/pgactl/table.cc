@@ -56,46 +56,95 @@ std::string OneLine(std::string_view text) {
 }
 
 std::string Table::Render(int width) const {
-  const size_t columns = header_.size();
-  std::vector<size_t> widths(columns);
-  std::vector<bool> numeric(columns, true);
+  std::vector<size_t> shown;
+  for (size_t i = 0; i < header_.size(); ++i) shown.push_back(i);
+  std::vector<size_t> widths(header_.size());
+  std::vector<bool> numeric(header_.size(), true);
   std::vector<std::vector<std::string>> cells;
   for (const auto& row : rows_) {
     std::vector<std::string> clean;
-    for (size_t i = 0; i < columns; ++i) clean.push_back(i < row.size() ? OneLine(row[i]) : std::string());
+    for (size_t i = 0; i < header_.size(); ++i) clean.push_back(i < row.size() ? OneLine(row[i]) : std::string());
     cells.push_back(std::move(clean));
   }
-  for (size_t i = 0; i < columns; ++i) {
+  for (size_t i = 0; i < header_.size(); ++i) {
     widths[i] = Characters(header_[i]);
     for (const auto& row : cells) {
       widths[i] = std::max(widths[i], Characters(row[i]));
       if (!row[i].empty() && !LooksNumeric(row[i])) numeric[i] = false;
     }
   }
+  const auto line_width = [&] {
+    size_t sum = 2 * (shown.size() - 1);
+    for (const size_t i : shown) sum += widths[i];
+    return sum;
+  };
+  const auto limit = static_cast<size_t>(std::max(width, 0));
+  // What a text needs at least to be of use; a longer one gives way before a column is left out.
+  constexpr size_t kLeast = 24;
+  const auto least_width = [&] {
+    size_t sum = 2 * (shown.size() - 1);
+    for (const size_t i : shown) {
+      sum += numeric[i] ? widths[i] : std::max(std::min(widths[i], kLeast), Characters(header_[i]));
+    }
+    return sum;
+  };
+  if (width > 0) {
+    for (const std::string& name : dispensable_) {
+      if (least_width() <= limit) break;
+      std::erase_if(shown, [&](size_t i) { return header_[i] == name; });
+    }
+    // The widest text is cut until the line fits.
+    while (line_width() > limit) {
+      size_t widest = SIZE_MAX;
+      for (const size_t i : shown) {
+        if (numeric[i] || widths[i] <= std::max<size_t>(8, Characters(header_[i]))) continue;
+        if (widest == SIZE_MAX || widths[i] >= widths[widest]) widest = i;
+      }
+      if (widest == SIZE_MAX) break;
+      --widths[widest];
+    }
+  } else {
+    for (size_t i = 0; i < widths.size(); ++i) widths[i] = std::min(widths[i], kPipedText);
+  }
   std::string out;
   const auto line = [&](const std::vector<std::string>& row) {
     std::string text;
-    size_t used = 0;
-    for (size_t i = 0; i < columns; ++i) {
-      if (i > 0) {
-        text += "  ";
-        used += 2;
-      }
+    for (const size_t i : shown) {
+      if (i != shown.front()) text += "  ";
       std::string cell = row[i];
-      if (i + 1 == columns && width > 0 && used + Characters(cell) > static_cast<size_t>(width)) {
-        const size_t room = static_cast<size_t>(width) > used + 10 ? static_cast<size_t>(width) - used : 10;
-        cell = std::string(Prefix(cell, room - 1)) + "…";
-      }
-      const size_t pad = widths[i] - std::min(widths[i], Characters(cell));
-      if (numeric[i]) text += std::string(pad, ' ') + cell;
-      if (!numeric[i]) text += i + 1 == columns ? cell : cell + std::string(pad, ' ');
-      used += widths[i];
+      if (Characters(cell) > widths[i]) cell = std::string(Prefix(cell, widths[i] - 1)) + "…";
+      const size_t pad = widths[i] - Characters(cell);
+      text += numeric[i] ? std::string(pad, ' ') + cell : cell + std::string(pad, ' ');
     }
     while (!text.empty() && text.back() == ' ') text.pop_back();
     out += text + "\n";
   };
   line(header_);
   for (const auto& row : cells) line(row);
+  return out;
+}
+
+std::string Table::Csv() const {
+  std::string out;
+  const auto line = [&](const std::vector<std::string>& row) {
+    for (size_t i = 0; i < header_.size(); ++i) {
+      std::string cell = i < row.size() ? row[i] : std::string();
+      constexpr std::string_view kFormula = "=+@";
+      const bool minus = !cell.empty() && cell[0] == '-' && !LooksNumeric(cell);
+      if (minus || (!cell.empty() && kFormula.find(cell[0]) != std::string_view::npos)) cell.insert(0, "'");
+      if (i > 0) out += ',';
+      if (cell.find_first_of(",\"\r\n") == std::string::npos) {
+        out += cell;
+        continue;
+      }
+      out += '"';
+      for (const char c : cell) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+      out += '"';
+    }
+    out += "\r\n";
+  };
+  line(header_);
+  for (const auto& row : rows_) line(row);
   return out;
 }
 
@@ -155,6 +204,43 @@ std::string Millis(double ms) {
   if (ms < 120000) return Format("%.1f s", ms / 1000);
   if (ms < 7200000) return Format("%.1f min", ms / 60000);
   return Format("%.1f h", ms / 3600000);
+}
+
+std::string InUnit(double value, std::string_view unit) {
+  constexpr std::string_view kPerSecond = "/s";
+  const bool rate = unit.size() > 2 && unit.substr(unit.size() - 2) == kPerSecond;
+  if (rate) unit.remove_suffix(2);
+  const std::string per(rate ? kPerSecond : std::string_view());
+  if (unit == "bytes") return Bytes(value) + per;
+  if (unit == "us") return Millis(value / 1000) + per;
+  if (unit == "ms") return Millis(value) + per;
+  if (unit == "percent") return Number(value) + " %" + per;
+  if (unit == "1" || unit.empty()) return Number(value) + per;
+  return Number(value) + " " + std::string(unit) + per;
+}
+
+std::string Clock(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, zone);
+}
+
+std::string ZoneName(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%Z", time, zone);
+}
+
+std::string TimeAxis(absl::Time start, absl::Time end, size_t width, absl::TimeZone zone) {
+  const absl::Duration span = end - start;
+  const char* const format = span > absl::Hours(48) ? "%m-%d" : span > absl::Minutes(10) ? "%H:%M" : "%H:%M:%S";
+  const size_t label = absl::FormatTime(format, start, zone).size();
+  if (width < 2 * label + 1) return absl::FormatTime(format, start, zone);
+  std::string axis(width, ' ');
+  const size_t labels = std::min<size_t>(5, std::max<size_t>(2, width / (2 * label)));
+  for (size_t i = 0; i < labels; ++i) {
+    const size_t at = (width - label) * i / (labels - 1);
+    // The time at the left edge of the label; of the last one that at the right edge of the graph.
+    const double share = i + 1 == labels ? 1 : static_cast<double>(at) / static_cast<double>(width);
+    axis.replace(at, label, absl::FormatTime(format, start + span * share, zone));
+  }
+  return axis;
 }
 
 std::string Ago(std::optional<absl::Time> time, absl::Time now) {

@@ -10,17 +10,25 @@
 
 namespace pga::pgactl {
 
-// Columns are as wide as their widest cell; cells whose column is numeric stand at the right. The last column is cut to
-// what is left of `width` (0 = not cut). Control characters are replaced, so that stored texts cannot steer a terminal.
+// Columns are as wide as their widest cell; cells whose column is numeric stand at the right. Control characters are
+// replaced, so that stored texts cannot steer a terminal.
 class Table {
  public:
-  explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
+  // `dispensable`: columns, by name, that are left out where the line is too short, the first ones first.
+  explicit Table(std::vector<std::string> header, std::vector<std::string> dispensable = {})
+      : header_(std::move(header)), dispensable_(std::move(dispensable)) {}
   void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
   bool empty() const { return rows_.empty(); }
+  // Lines of at most `width` characters: dispensable columns go, then the widest columns of text are cut. 0 = no
+  // terminal: nothing goes, and texts are cut to kPipedText.
   std::string Render(int width) const;
+  // RFC 4180, with the header; nothing is cut. A cell that a spreadsheet would take for a formula begins with '.
+  std::string Csv() const;
+  static constexpr size_t kPipedText = 160;
 
  private:
   std::vector<std::string> header_;
+  std::vector<std::string> dispensable_;
   std::vector<std::vector<std::string>> rows_;
 };
 
@@ -34,6 +42,13 @@ std::string Number(double value);
 std::string Bytes(double bytes);
 // Milliseconds as "12.3 ms", "4.5 s", "2.1 h".
 std::string Millis(double ms);
+// A value of the catalog's unit, also with "/s": "9.9 min", "494.4 MiB", "1.2 KiB/s", "30 %", "12 rows".
+std::string InUnit(double value, std::string_view unit);
+// "2026-01-01 10:03:00" in the zone, and what the zone is called there: "CET", "UTC", "+03".
+std::string Clock(absl::Time time, absl::TimeZone zone = absl::LocalTimeZone());
+std::string ZoneName(absl::Time time, absl::TimeZone zone = absl::LocalTimeZone());
+// Times under a graph of `width` characters over [start, end): "10:00       10:30       11:00".
+std::string TimeAxis(absl::Time start, absl::Time end, size_t width, absl::TimeZone zone = absl::LocalTimeZone());
 // "12 s ago", "3 min ago", "never".
 std::string Ago(std::optional<absl::Time> time, absl::Time now);
 // One line, without control characters.

@@ -20,16 +20,21 @@ using columns::Column;
 using columns::RowSet;
 using internal::Cat;
 
-// An interval is looked for this far before and after the instant.
+// An interval is looked for this far before the instant, and the end of a wait this far after it.
 constexpr absl::Duration kNearby = absl::Hours(1);
-// A tree holds until the next frame. Collectors say it at every change, every 15 minutes and, even if nobody is
-// blocked, when they start: what is older than this holds no longer.
-constexpr absl::Duration kTreeHolds = absl::Minutes(20);
-// Kinds of activity that are added up at most.
+// Collectors say the tree at every change and, while anybody waits, every 15 minutes: what is in force was said within
+// this time.
+constexpr absl::Duration kTreeSaid = absl::Minutes(20);
+// Frames that follow each other leave no more than this between them.
+constexpr int64_t kSlackUs = 5'000'000;
+// Length of an interval where the only frame has none.
+constexpr int64_t kIntervalUs = 60'000'000;
+// Kinds of activity, and waits, that are told apart at most.
 constexpr size_t kMaxKinds = 500'000;
+constexpr size_t kMaxWaits = 100'000;
 
-// Source and instant of a frame, microseconds.
-using FrameKey = std::pair<int32_t, int64_t>;
+// Beginnings of the intervals of a source by their end, microseconds.
+using Intervals = std::map<int64_t, int64_t>;
 
 // Values of a row of one metric, by the names of its columns.
 class RowReader {
@@ -94,14 +99,14 @@ struct RawRead {
     return spec;
   }
 
-  // Instants of the frames, by source.
-  absl::StatusOr<std::set<FrameKey>> Frames(pg::ReadTransaction& tx) const {
-    std::set<FrameKey> frames;
+  // Frames by source.
+  absl::StatusOr<std::map<int32_t, Intervals>> Frames(pg::ReadTransaction& tx) const {
+    std::map<int32_t, Intervals> frames;
     PGA_RETURN_IF_ERROR(FetchRows(tx, Spec({}), [&](Fetched& fetched) {
       for (const columns::FrameInfo& frame : fetched.rows.frames) {
-        if (frame.end_us >= cells[0].start_us && frame.end_us < cells[0].end_us) {
-          frames.emplace(fetched.source_id, frame.end_us);
-        }
+        if (frame.end_us < cells[0].start_us || frame.end_us >= cells[0].end_us) continue;
+        const auto [at, fresh] = frames[fetched.source_id].emplace(frame.end_us, frame.start_us);
+        if (!fresh) at->second = std::min(at->second, frame.start_us);
       }
       return absl::OkStatus();
     }));
@@ -122,6 +127,203 @@ struct Seen {
   double sessions = 0;
 };
 
+int64_t LengthOf(const Intervals::value_type& interval) {
+  return interval.first > interval.second ? interval.first - interval.second : kIntervalUs;
+}
+
+// How long after an interval its samples still stand for the present: the next one may not have arrived yet.
+int64_t StandsFor(const Intervals::value_type& interval, bool newest) {
+  return newest ? LengthOf(interval) * 3 / 2 + kSlackUs : LengthOf(interval);
+}
+
+// The interval that holds the instant, else the last one before it if it was not longer ago than it is long.
+const Intervals::value_type* IntervalAt(const Intervals& intervals, int64_t instant) {
+  const auto next = intervals.lower_bound(instant);
+  if (next != intervals.end() && (next->second < instant || next->first == instant)) return &*next;
+  if (next == intervals.begin()) return nullptr;
+  const auto& last = *std::prev(next);
+  return instant - last.first <= StandsFor(last, next == intervals.end()) ? &last : nullptr;
+}
+
+// Up to when sampling went on without a break from `instant` on.
+int64_t SampledUntil(const Intervals& intervals, int64_t instant) {
+  int64_t until = instant;
+  for (auto next = intervals.upper_bound(instant); next != intervals.end(); ++next) {
+    if (next->second > until + kSlackUs) break;
+    until = next->first;
+  }
+  return until;
+}
+
+// A row of metric blocking.
+struct TreeRow {
+  int64_t blocked = 0;
+  // Negative: a prepared transaction.
+  int64_t blocking = 0;
+  int64_t since_us = 0;
+  int64_t blocked_us = 0;
+  bool ended = false;
+  std::optional<int64_t> root;
+  int64_t database_oid = 0, relation_oid = 0;
+  BlockingEntry entry;
+};
+using Tree = std::map<std::pair<int64_t, int64_t>, TreeRow>;
+
+// The waits of one source, put together from its trees.
+class Waits {
+ public:
+  Waits(const std::map<int64_t, Tree>& trees, const Intervals& sampled) {
+    for (const auto& [instant, tree] : trees) {
+      for (const auto& [pids, row] : tree) {
+        const auto open = open_.find(pids);
+        if (row.ended) {
+          if (open == open_.end()) {
+            open_.emplace(pids, Open{row, PartyOf(tree, row), instant});
+          }
+          Close(pids, row.since_us + row.blocked_us, false);
+          continue;
+        }
+        if (open != open_.end() && open->second.row.since_us != row.since_us) {
+          Close(pids, std::min(instant, SampledUntil(sampled, open->second.seen_us)), false);
+        }
+        open_[pids] = Open{row, PartyOf(tree, row), instant};
+      }
+      std::vector<std::pair<int64_t, int64_t>> over;
+      for (const auto& [pids, wait] : open_) {
+        if (!tree.contains(pids)) over.push_back(pids);
+      }
+      for (const auto& pids : over) {
+        const int64_t until = SampledUntil(sampled, open_[pids].seen_us);
+        Close(pids, std::min(until, instant), until < instant);
+      }
+    }
+    while (!open_.empty()) {
+      const auto& [pids, wait] = *open_.begin();
+      Close(pids, std::max(wait.row.since_us + wait.row.blocked_us, SampledUntil(sampled, wait.seen_us)), true);
+    }
+  }
+  std::vector<TreeRow>& all() { return all_; }
+
+ private:
+  struct Open {
+    TreeRow row;
+    std::optional<TreeRow> root;
+    int64_t seen_us = 0;
+  };
+  // A row in which the root is the one that blocks.
+  static std::optional<TreeRow> PartyOf(const Tree& tree, const TreeRow& row) {
+    if (!row.root) return std::nullopt;
+    if (*row.root == row.blocking) return row;
+    for (const auto& [pids, other] : tree) {
+      if (pids.second == *row.root) return other;
+    }
+    return std::nullopt;
+  }
+  void Close(std::pair<int64_t, int64_t> pids, int64_t until_us, bool lasts) {
+    auto wait = open_.extract(pids);
+    TreeRow& row = wait.mapped().row;
+    row.entry.from = absl::FromUnixMicros(row.since_us);
+    row.entry.until = absl::FromUnixMicros(std::max(until_us, row.since_us));
+    row.entry.lasts = lasts;
+    if (row.root) {
+      row.entry.root.emplace();
+      row.entry.root->pid = std::max<int64_t>(*row.root, 0);
+      if (wait.mapped().root) row.entry.root = wait.mapped().root->entry.blocking;
+    }
+    all_.push_back(std::move(row));
+  }
+
+  std::map<std::pair<int64_t, int64_t>, Open> open_;
+  std::vector<TreeRow> all_;
+};
+
+// Adds the rows of one source's trees.
+absl::Status AddTrees(const Metric& blocking, const RawRead& read, pg::ReadTransaction& tx,
+                      std::map<int32_t, std::map<int64_t, Tree>>* trees) {
+  size_t rows = 0;
+  std::vector<std::string_view> names;
+  for (const catalog_pb::Column& column : blocking.columns()) names.push_back(column.name());
+  return FetchRows(tx, read.Spec(names), [&](Fetched& fetched) -> absl::Status {
+    const RowReader reader(blocking, fetched.rows);
+    std::map<int64_t, Tree>& of_source = (*trees)[fetched.source_id];
+    // A tree without rows says that nobody waits.
+    for (const columns::FrameInfo& frame : fetched.rows.frames) of_source.try_emplace(frame.end_us);
+    for (size_t row = 0; row < fetched.rows.rows(); ++row) {
+      if (++rows > kMaxWaits) return absl::InvalidArgumentError("the range has too many waits; shorten it");
+      const int64_t instant = fetched.rows.frames[fetched.rows.row_frame[row]].end_us;
+      const auto number = [&](std::string_view name) { return reader.Int(row, name).value_or(0); };
+      TreeRow wait;
+      wait.blocked = number("blocked_pid");
+      wait.blocking = number("blocking_pid");
+      wait.since_us = reader.Int(row, "blocked_since").value_or(instant);
+      wait.blocked_us = number("blocked_us");
+      wait.ended = number("ended") != 0;
+      wait.root = reader.Int(row, "root_pid");
+      wait.database_oid = number("database_oid");
+      wait.relation_oid = number("relation_oid");
+      BlockingEntry& entry = wait.entry;
+      entry.depth = number("depth");
+      entry.cycle = number("cycle") != 0;
+      entry.database = reader.Text(row, "datname");
+      entry.relation = reader.Text(row, "relation");
+      entry.lock_type = reader.Text(row, "lock_type");
+      entry.lock_mode = reader.Text(row, "lock_mode");
+      entry.wait_event = reader.Text(row, "wait_event");
+      entry.blocked = {wait.blocked,
+                       "",
+                       reader.Text(row, "blocked_usename"),
+                       reader.Text(row, "blocked_application_name"),
+                       reader.Text(row, "blocked_state"),
+                       number("blocked_query_id"),
+                       number("blocked_text_id"),
+                       "",
+                       std::nullopt};
+      entry.blocking = {std::max<int64_t>(wait.blocking, 0),
+                        reader.Text(row, "blocking_gid"),
+                        reader.Text(row, "blocking_usename"),
+                        reader.Text(row, "blocking_application_name"),
+                        reader.Text(row, "blocking_state"),
+                        number("blocking_query_id"),
+                        number("blocking_text_id"),
+                        "",
+                        std::nullopt};
+      if (const auto start = reader.Int(row, "blocking_xact_start")) {
+        entry.blocking.transaction_start = absl::FromUnixMicros(*start);
+      }
+      of_source[instant][{wait.blocked, wait.blocking}] = std::move(wait);
+    }
+    return absl::OkStatus();
+  });
+}
+
+using TableKey = std::tuple<int32_t, int64_t, int64_t>;  // source, database, relation
+
+// Names of tables by their oids, from the tables that were read in the day before.
+absl::StatusOr<std::map<TableKey, std::string>> NamesOfTables(pg::ReadTransaction& tx, const Metric* tables,
+                                                              const std::set<TableKey>& wanted, absl::Time end) {
+  std::map<TableKey, std::string> names;
+  if (tables == nullptr || wanted.empty()) return names;
+  const auto stored = FindMetric(tx, tables->name());
+  if (absl::IsFailedPrecondition(stored.status())) return names;
+  PGA_RETURN_IF_ERROR(stored.status());
+  std::set<int32_t> sources;
+  for (const TableKey& key : wanted) sources.insert(std::get<0>(key));
+  const RawRead read(tables, stored->id, {sources.begin(), sources.end()}, end - kSampledBefore, end + kNearby);
+  FetchSpec spec = read.Spec({"schemaname", "relname", "relid"});
+  spec.keyframes = true;
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+    const RowReader reader(*tables, fetched.rows);
+    for (size_t row = 0; row < fetched.rows.rows(); ++row) {
+      const int64_t scope = fetched.rows.series_scope[fetched.rows.row_series[row]];
+      const TableKey key(fetched.source_id, scope, reader.Int(row, "relid").value_or(0));
+      if (!wanted.contains(key) || names.contains(key)) continue;
+      names[key] = reader.Text(row, "schemaname") + "." + reader.Text(row, "relname");
+    }
+    return absl::OkStatus();
+  }));
+  return names;
+}
+
 }  // namespace
 
 absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, const pg::CallLimit& limit) {
@@ -132,72 +334,99 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
   if (activity == nullptr || blocking == nullptr) {
     return absl::FailedPreconditionError("the catalog has no metrics activity and blocking");
   }
-  std::map<int32_t, std::string> uuids;
-  for (const SourceRef& source : query.sources) uuids[source.id] = source.uuid;
+  std::map<int32_t, SourceRef> sources;
+  for (const SourceRef& source : query.sources) sources[source.id] = source;
   const std::vector<int32_t> ids = IdsOf(query.sources);
+  const int64_t start_us = absl::ToUnixMicros(query.start);
   const int64_t end_us = absl::ToUnixMicros(query.end);
 
   std::map<Kind, Seen> kinds;
   std::map<int32_t, int64_t> frames_of;
-  std::vector<BlockingEntry> edges;
-  size_t edges_found = 0;
   std::map<std::pair<int32_t, int64_t>, std::string> texts;
   std::vector<std::pair<Kind, Seen>> ranked;
+  std::vector<TreeRow> waits;
   const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored_activity, FindMetric(tx, activity->name()));
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored_blocking, FindMetric(tx, blocking->name()));
 
-    const RawRead sampled(activity, stored_activity.id, ids, query.instant ? query.end - kNearby : query.start,
-                          query.instant ? query.end + kNearby - absl::Microseconds(1) : query.end);
-    PGA_ASSIGN_OR_RETURN(std::set<FrameKey> frames, sampled.Frames(tx));
-    if (query.instant) {
-      // Per source the first at or after the instant, or the newest before it.
-      std::set<FrameKey> chosen;
-      for (const int32_t id : ids) {
-        auto frame = frames.lower_bound({id, end_us});
-        if (frame == frames.end() || frame->first != id) {
-          if (frame == frames.begin()) continue;
-          --frame;
-          if (frame->first != id) continue;
+    const RawRead around(activity, stored_activity.id, ids, query.start - kNearby, query.end + kNearby);
+    PGA_ASSIGN_OR_RETURN(auto intervals, around.Frames(tx));
+    // Whose samples count, by source and end of the interval.
+    std::set<std::pair<int32_t, int64_t>> chosen;
+    std::vector<int32_t> silent;
+    for (const int32_t id : ids) {
+      const Intervals& own = intervals[id];
+      if (query.instant) {
+        if (const auto* interval = IntervalAt(own, end_us)) chosen.emplace(id, interval->first);
+      } else {
+        for (auto at = own.upper_bound(start_us); at != own.end() && at->first <= end_us; ++at) {
+          chosen.emplace(id, at->first);
         }
-        chosen.insert(*frame);
       }
-      frames = std::move(chosen);
+      const auto next = own.upper_bound(end_us);
+      if (next == own.begin()) silent.push_back(id);
     }
-    for (const auto& [source, instant] : frames) ++frames_of[source];
-    PGA_RETURN_IF_ERROR(FetchRows(tx,
-                                  sampled.Spec({"datname", "usename", "application_name", "query_id", "state",
-                                                "wait_event_type", "wait_event", "samples", "sessions_avg"}),
-                                  [&](Fetched& fetched) -> absl::Status {
-                                    const RowReader reader(*activity, fetched.rows);
-                                    // Kinds stand once per series: looked up once per series.
-                                    std::vector<Seen*> of_series(fetched.rows.series(), nullptr);
-                                    for (size_t row = 0; row < fetched.rows.rows(); ++row) {
-                                      const int64_t instant = fetched.rows.frames[fetched.rows.row_frame[row]].end_us;
-                                      if (!frames.contains({fetched.source_id, instant})) continue;
-                                      Seen*& seen = of_series[fetched.rows.row_series[row]];
-                                      if (seen == nullptr) {
-                                        Kind kind;
-                                        kind.source = fetched.source_id;
-                                        kind.database = reader.Text(row, "datname");
-                                        kind.user = reader.Text(row, "usename");
-                                        kind.application = reader.Text(row, "application_name");
-                                        kind.query_id = reader.Int(row, "query_id");
-                                        kind.state = reader.Text(row, "state");
-                                        kind.wait_event_type = reader.Text(row, "wait_event_type");
-                                        kind.wait_event = reader.Text(row, "wait_event");
-                                        seen = &kinds[std::move(kind)];
-                                        if (kinds.size() > kMaxKinds) {
-                                          return absl::InvalidArgumentError(
-                                              "the range has too many kinds of activity; shorten it");
+    std::map<int32_t, int64_t> last;
+    for (const auto& [id, own] : intervals) {
+      if (const auto next = own.upper_bound(end_us); next != own.begin()) last[id] = std::prev(next)->first;
+    }
+    if (!silent.empty()) {
+      const RawRead before(activity, stored_activity.id, silent, query.end - kSampledBefore, query.start - kNearby);
+      PGA_ASSIGN_OR_RETURN(const auto older, before.Frames(tx));
+      for (const auto& [id, own] : older) last[id] = own.rbegin()->first;
+    }
+    for (const SourceRef& source : query.sources) {
+      SampledSource entry{source, false, std::nullopt};
+      const auto first = chosen.lower_bound({source.id, INT64_MIN});
+      entry.sampled = first != chosen.end() && first->first == source.id;
+      if (const auto at = last.find(source.id); at != last.end()) entry.last = absl::FromUnixMicros(at->second);
+      answer.sources.push_back(std::move(entry));
+    }
+
+    for (const auto& [source, instant] : chosen) ++frames_of[source];
+    if (!chosen.empty()) {
+      int64_t first = INT64_MAX;
+      int64_t newest = INT64_MIN;
+      for (const auto& [source, instant] : chosen) {
+        first = std::min(first, instant);
+        newest = std::max(newest, instant);
+      }
+      const RawRead sampled(activity, stored_activity.id, ids, absl::FromUnixMicros(first - 1),
+                            absl::FromUnixMicros(newest));
+      PGA_RETURN_IF_ERROR(FetchRows(tx,
+                                    sampled.Spec({"datname", "usename", "application_name", "query_id", "state",
+                                                  "wait_event_type", "wait_event", "samples", "sessions_avg"}),
+                                    [&](Fetched& fetched) -> absl::Status {
+                                      const RowReader reader(*activity, fetched.rows);
+                                      // Kinds stand once per series: looked up once per series.
+                                      std::vector<Seen*> of_series(fetched.rows.series(), nullptr);
+                                      for (size_t row = 0; row < fetched.rows.rows(); ++row) {
+                                        const int64_t instant = fetched.rows.frames[fetched.rows.row_frame[row]].end_us;
+                                        if (!chosen.contains({fetched.source_id, instant})) continue;
+                                        Seen*& seen = of_series[fetched.rows.row_series[row]];
+                                        if (seen == nullptr) {
+                                          Kind kind;
+                                          kind.source = fetched.source_id;
+                                          kind.database = reader.Text(row, "datname");
+                                          kind.user = reader.Text(row, "usename");
+                                          kind.application = reader.Text(row, "application_name");
+                                          kind.query_id = reader.Int(row, "query_id");
+                                          kind.state = reader.Text(row, "state");
+                                          kind.wait_event_type = reader.Text(row, "wait_event_type");
+                                          kind.wait_event = reader.Text(row, "wait_event");
+                                          seen = &kinds[std::move(kind)];
+                                          if (kinds.size() > kMaxKinds) {
+                                            return absl::InvalidArgumentError(
+                                                "the range has too many kinds of activity; shorten it");
+                                          }
                                         }
+                                        seen->newest_us = std::max(seen->newest_us, instant);
+                                        seen->samples += reader.Number(row, "samples");
+                                        seen->sessions += reader.Number(row, "sessions_avg");
                                       }
-                                      seen->newest_us = std::max(seen->newest_us, instant);
-                                      seen->samples += reader.Number(row, "samples");
-                                      seen->sessions += reader.Number(row, "sessions_avg");
-                                    }
-                                    return absl::OkStatus();
-                                  }));
+                                      return absl::OkStatus();
+                                    }));
+    }
     for (auto& [kind, seen] : kinds) {
       seen.sessions /= static_cast<double>(frames_of[kind.source]);
       ranked.emplace_back(kind, seen);
@@ -207,65 +436,72 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
     });
     if (ranked.size() > static_cast<size_t>(query.limit)) ranked.resize(static_cast<size_t>(query.limit));
 
-    // Of the tree's history an instant wants the last state only: an empty range with what is in force at its start.
-    const absl::Time tree_start = query.instant ? query.end : query.start;
-    const RawRead trees(blocking, stored_blocking.id, ids, tree_start - kTreeHolds, query.end);
-    PGA_ASSIGN_OR_RETURN(const std::set<FrameKey> states, trees.Frames(tx));
-    std::set<FrameKey> in_force;
-    for (const FrameKey& state : states) {
-      const auto next = states.upper_bound(state);
-      const bool held =
-          next == states.end() || next->first != state.first || next->second > absl::ToUnixMicros(tree_start);
-      if (state.second > absl::ToUnixMicros(tree_start) || held) in_force.insert(state);
+    const RawRead trees(blocking, stored_blocking.id, ids, query.start - kTreeSaid, query.end + kNearby);
+    std::map<int32_t, std::map<int64_t, Tree>> of_source;
+    PGA_RETURN_IF_ERROR(AddTrees(*blocking, trees, tx, &of_source));
+    for (const auto& [id, own] : of_source) {
+      Intervals& sampled = intervals[id];
+      Waits found(own, sampled);
+      for (TreeRow& wait : found.all()) {
+        const int64_t from_us = absl::ToUnixMicros(wait.entry.from);
+        int64_t until_us = absl::ToUnixMicros(wait.entry.until);
+        // One that is not over stands for the present as samples do.
+        if (wait.entry.lasts && (sampled.empty() || sampled.rbegin()->first <= until_us)) {
+          until_us += sampled.empty() ? kIntervalUs : StandsFor(*sampled.rbegin(), true);
+        }
+        if (query.instant ? from_us > end_us || until_us < end_us : from_us >= end_us || until_us < start_us) continue;
+        wait.entry.source = sources[id];
+        waits.push_back(std::move(wait));
+      }
     }
-    const auto before = [](const BlockingEntry& a, const BlockingEntry& b) {
-      return std::tie(a.time, a.source_uuid, a.blocked_pid, a.blocking_pid) <
-             std::tie(b.time, b.source_uuid, b.blocked_pid, b.blocking_pid);
-    };
-    PGA_RETURN_IF_ERROR(
-        FetchRows(tx,
-                  trees.Spec({"blocked_pid", "blocking_pid", "datname", "blocked_usename", "blocking_usename",
-                              "wait_event", "waited_us", "blocked_query_id", "blocking_query_id", "blocking_state"}),
-                  [&](Fetched& fetched) {
-                    const RowReader reader(*blocking, fetched.rows);
-                    for (size_t row = 0; row < fetched.rows.rows(); ++row) {
-                      const int64_t instant = fetched.rows.frames[fetched.rows.row_frame[row]].end_us;
-                      if (!in_force.contains({fetched.source_id, instant})) continue;
-                      if (++edges_found > static_cast<size_t>(query.limit)) continue;
-                      BlockingEntry entry;
-                      entry.source_uuid = uuids[fetched.source_id];
-                      entry.time = absl::FromUnixMicros(instant);
-                      entry.blocked_pid = reader.Int(row, "blocked_pid").value_or(0);
-                      entry.blocking_pid = reader.Int(row, "blocking_pid").value_or(0);
-                      entry.blocked_user = reader.Text(row, "blocked_usename");
-                      entry.blocking_user = reader.Text(row, "blocking_usename");
-                      entry.database = reader.Text(row, "datname");
-                      entry.wait_event = reader.Text(row, "wait_event");
-                      entry.waited_us = reader.Int(row, "waited_us").value_or(0);
-                      entry.blocked_query_id = reader.Int(row, "blocked_query_id").value_or(0);
-                      entry.blocking_query_id = reader.Int(row, "blocking_query_id").value_or(0);
-                      entry.blocking_state = reader.Text(row, "blocking_state");
-                      edges.push_back(std::move(entry));
-                    }
-                    return absl::OkStatus();
-                  }));
-    if (edges_found > static_cast<size_t>(query.limit)) {
-      return absl::InvalidArgumentError(Cat("the range has ", edges_found, " blocking edges, more than the limit of ",
-                                            query.limit, "; raise limit (at most 1000) or shorten the range"));
+    answer.blocking_found = static_cast<int64_t>(waits.size());
+    if (waits.size() > static_cast<size_t>(query.limit)) {
+      std::stable_sort(waits.begin(), waits.end(), [](const TreeRow& a, const TreeRow& b) {
+        return a.entry.until - a.entry.from > b.entry.until - b.entry.from;
+      });
+      waits.resize(static_cast<size_t>(query.limit));
     }
-    std::sort(edges.begin(), edges.end(), before);
+    std::sort(waits.begin(), waits.end(), [](const TreeRow& a, const TreeRow& b) {
+      return std::tie(a.entry.from, a.entry.source.uuid, a.entry.depth, a.blocked, a.blocking) <
+             std::tie(b.entry.from, b.entry.source.uuid, b.entry.depth, b.blocked, b.blocking);
+    });
+    std::set<TableKey> unnamed;
+    for (const TreeRow& wait : waits) {
+      if (wait.entry.relation.empty() && wait.relation_oid != 0) {
+        unnamed.emplace(wait.entry.source.id, wait.database_oid, wait.relation_oid);
+      }
+    }
+    PGA_ASSIGN_OR_RETURN(const auto names, NamesOfTables(tx, catalog_->Find("table_stats"), unnamed, query.end));
+    for (TreeRow& wait : waits) {
+      if (!wait.entry.relation.empty() || wait.relation_oid == 0) continue;
+      const auto name = names.find({wait.entry.source.id, wait.database_oid, wait.relation_oid});
+      wait.entry.relation = name != names.end() ? name->second : Cat("oid ", wait.relation_oid);
+    }
+
     if (!query.with_texts) return absl::OkStatus();
     std::vector<std::pair<int32_t, int64_t>> wanted;
     for (const auto& [kind, seen] : ranked) {
       if (kind.query_id) wanted.emplace_back(kind.source, *kind.query_id);
     }
+    for (const TreeRow& wait : waits) {
+      for (const BlockingParty* party :
+           {&wait.entry.blocked, &wait.entry.blocking, wait.entry.root ? &*wait.entry.root : &wait.entry.blocking}) {
+        for (const int64_t id : {party->query_id, party->text_id}) {
+          if (id != 0) wanted.emplace_back(wait.entry.source.id, id);
+        }
+      }
+    }
     PGA_ASSIGN_OR_RETURN(texts, LoadStatementTexts(tx, wanted));
     return absl::OkStatus();
   });
   PGA_RETURN_IF_ERROR(done);
+  const auto text_of = [&](int32_t source, int64_t id) {
+    const auto text = texts.find({source, id});
+    return text == texts.end() ? std::string() : text->second;
+  };
   for (auto& [kind, seen] : ranked) {
     ActivityEntry entry;
-    entry.source_uuid = uuids[kind.source];
+    entry.source = sources[kind.source];
     entry.time = absl::FromUnixMicros(seen.newest_us);
     entry.database = kind.database;
     entry.user = kind.user;
@@ -276,14 +512,23 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
     entry.wait_event = kind.wait_event;
     entry.samples = seen.samples;
     entry.average_sessions = seen.sessions;
-    if (kind.query_id) {
-      if (const auto text = texts.find({kind.source, *kind.query_id}); text != texts.end()) {
-        entry.query_text = text->second;
-      }
-    }
+    if (kind.query_id) entry.query_text = text_of(kind.source, *kind.query_id);
     answer.activity.push_back(std::move(entry));
   }
-  answer.blocking = std::move(edges);
+  for (TreeRow& wait : waits) {
+    BlockingEntry& entry = wait.entry;
+    const auto add_text = [&](BlockingParty& party) {
+      // The whole text of pg_stat_statements is better than what the server shows of a session.
+      if (party.query_id != 0) party.query_text = text_of(entry.source.id, party.query_id);
+      if (party.query_text.empty() && party.text_id != 0) party.query_text = text_of(entry.source.id, party.text_id);
+    };
+    add_text(entry.blocked);
+    add_text(entry.blocking);
+    if (entry.root) add_text(*entry.root);
+    answer.blocking.push_back(std::move(entry));
+  }
+  std::sort(answer.sources.begin(), answer.sources.end(),
+            [](const SampledSource& a, const SampledSource& b) { return a.source.name < b.source.name; });
   return answer;
 }
 

@@ -1,9 +1,10 @@
-// What sessions did around an instant or over a range, and who blocked whom: metrics `activity` (sampled sessions
-// counted per interval) and `blocking` (edges of the waits-for tree, stored when it changes).
+// What sessions did at an instant or over a range, and who blocked whom: metrics `activity` (sampled sessions counted
+// per interval) and `blocking` (the tree of waits, stored when it changes).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ namespace pga::storage {
 struct ActivityEntry {
   // End of the newest interval in which it was seen.
   absl::Time time;
-  std::string source_uuid;
+  SourceRef source;
   std::string database;
   std::string user;
   std::string application;
@@ -35,32 +36,67 @@ struct ActivityEntry {
   std::string query_text;
 };
 
-struct BlockingEntry {
-  absl::Time time;
-  std::string source_uuid;
-  int64_t blocked_pid = 0;
-  int64_t blocking_pid = 0;
-  std::string blocked_user;
-  std::string blocking_user;
-  std::string database;
-  std::string wait_event;
-  int64_t waited_us = 0;
-  int64_t blocked_query_id = 0;
-  int64_t blocking_query_id = 0;
-  std::string blocking_state;
+// A session, or a prepared transaction, that waits or is waited for.
+struct BlockingParty {
+  // 0 for a prepared transaction, whose name is in `gid`.
+  int64_t pid = 0;
+  std::string gid;
+  std::string user;
+  std::string application;
+  std::string state;
+  // 0 = not known.
+  int64_t query_id = 0;
+  // The text that was sampled, where pg_stat_statements has none; 0 = not known.
+  int64_t text_id = 0;
+  std::string query_text;
+  std::optional<absl::Time> transaction_start;
 };
+
+// One session that waited for another one, as long as it did. Times are as exact as the sampling.
+struct BlockingEntry {
+  SourceRef source;
+  absl::Time from;
+  absl::Time until;
+  // It was still so at `until`; nothing is known of later.
+  bool lasts = false;
+  BlockingParty blocked;
+  BlockingParty blocking;
+  // End of the chain: waits for nobody. None in a cycle.
+  std::optional<BlockingParty> root;
+  // Edges from `blocked` to the root.
+  int64_t depth = 0;
+  bool cycle = false;
+  std::string database;
+  // "schema.name", or "oid 16402" where the name is not known.
+  std::string relation;
+  std::string lock_type;
+  std::string lock_mode;
+  std::string wait_event;
+};
+
+struct SampledSource {
+  SourceRef source;
+  // Something was sampled at the instant, or in the range.
+  bool sampled = false;
+  // Newest sample up to the end of what was asked, from kSampledBefore on.
+  std::optional<absl::Time> last;
+};
+inline constexpr absl::Duration kSampledBefore = absl::Hours(25);
 
 struct ActivityAnswer {
   // Most samples first.
   std::vector<ActivityEntry> activity;
-  // In order of time.
+  // In order of their beginning; the longest, if there are more than the limit.
   std::vector<BlockingEntry> blocking;
+  int64_t blocking_found = 0;
+  // By name.
+  std::vector<SampledSource> sources;
 };
 
 struct ActivityQuery {
   std::vector<SourceRef> sources;
-  // Intervals that end in (start, end] count. With `instant` set, per source the one interval that holds `end`, and the
-  // blocking tree in force then.
+  // Intervals that end in (start, end] count. With `instant` set, per source the one interval that holds `end`, else
+  // the last one, unless `end` is more than an interval after it; and the waits there were then.
   absl::Time start;
   absl::Time end;
   bool instant = false;
@@ -76,8 +112,7 @@ class ActivityReader {
   ActivityReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog)
       : pool_(pool), catalog_(std::move(catalog)) {}
 
-  // INVALID_ARGUMENT, with the number found, when the range has more blocking edges than the limit; of activity the
-  // rows with the most samples are given.
+  // INVALID_ARGUMENT when the range has more kinds of activity, or more waits, than fit in memory.
   absl::StatusOr<ActivityAnswer> Read(const ActivityQuery& query, const pg::CallLimit& limit);
 
  private:

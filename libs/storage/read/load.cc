@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
 #include "libs/columns/block.h"
+#include "libs/config/nearest.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
 #include "libs/storage/read/text.h"
@@ -119,6 +121,16 @@ std::vector<ColumnId> IdsOfColumns(const Metric& metric, const std::vector<const
 
 }  // namespace
 
+absl::StatusOr<const Metric*> FindCatalogMetric(const catalog::Catalog& catalog, const std::string& name) {
+  if (const Metric* metric = catalog.Find(name)) return metric;
+  std::vector<std::string> names;
+  for (const Metric& known : catalog.metrics()) names.push_back(known.name());
+  const std::vector<std::string> nearest = config::NearestNames(name, names);
+  return absl::InvalidArgumentError(Cat("metric '", name.substr(0, 64), "' is not known; ",
+                                        nearest.empty() ? "known are " + absl::StrJoin(names, ", ")
+                                                        : "did you mean " + absl::StrJoin(nearest, ", ") + "?"));
+}
+
 absl::StatusOr<StoredMetric> FindMetric(pg::ReadTransaction& tx, const std::string& metric) {
   StoredMetric stored;
   PGA_RETURN_IF_ERROR(tx.Query(
@@ -151,10 +163,9 @@ absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRe
   return MetricRows{sums.Finish(), coverage.scopes()};
 }
 
-absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
-                                                       const std::vector<const Column*>& columns,
-                                                       const columns::Grouping& grouping, const TopOrder& order,
-                                                       int limit) {
+absl::StatusOr<TopRows> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
+                                const std::vector<const Column*>& columns, const columns::Grouping& grouping,
+                                const TopOrder& order, int limit) {
   const columns::Cells cells = CellsOfIncreases(read.plan, catalog::HasHours(*read.metric));
   const std::vector<columns::RowFilter> filters = FiltersOf(read);
   // First who they are, by the columns of the order alone; then the rest of these few.
@@ -174,6 +185,7 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
   FetchSpec ranking = IncreaseSpec(read, cells, ordering_ids, bare);
   // One source after the other, so that the statements of one are in memory at a time.
   ranking.by_source = true;
+  TopRows top;
   std::vector<columns::GroupRow> first;
   for (const auto kind : {columns::SumKind::kOthersThanZero, columns::SumKind::kAll}) {
     columns::CounterSums candidates(cells, ordering_ids, bare, filters);
@@ -185,10 +197,13 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
                                             " groups to compare; name fewer sources or a shorter range"));
     }
     first = candidates.Top(by.sum, by.divisor, static_cast<size_t>(limit));
+    const std::vector<double> totals = candidates.Totals();
+    top.total = 0;
+    for (const int index : by.sum) top.total += totals[static_cast<size_t>(index)];
     // Of what is 0 all are wanted only where there is too little else.
     if (first.size() == static_cast<size_t>(limit) && IsPositive(first.back(), by)) break;
   }
-  if (first.empty()) return first;
+  if (first.empty()) return top;
 
   MetricRead rest = read;
   std::set<int32_t> sources;
@@ -215,7 +230,8 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, 
     sums.Add(fetched.source_id, fetched.level, fetched.rows);
     return absl::OkStatus();
   }));
-  return sums.Top(order.sum, order.divisor, static_cast<size_t>(limit));
+  top.rows = sums.Top(order.sum, order.divisor, static_cast<size_t>(limit));
+  return top;
 }
 
 absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRead& read, const Column& column,
@@ -244,7 +260,8 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
   spec.by_source = true;
   spec.instants = true;
 
-  columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold));
+  columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold),
+                                  column.absent_is_zero());
   columns::CoverageSums coverage(cells, read.plan.buckets());
   std::optional<int32_t> source;
   PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {

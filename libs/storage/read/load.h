@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
 #include "libs/columns/kernels.h"
 #include "libs/pg/read_pool.h"
 #include "libs/storage/read/names.h"
@@ -22,6 +23,9 @@ inline constexpr absl::Duration kHoldsFor = absl::Hours(25);
 
 // Increases that are known to be too low, or not known at all.
 inline constexpr int kTooLowFlags = columns::kLowerBoundFlag | columns::kUnknownFlag;
+
+// INVALID_ARGUMENT naming the metrics that exist, or those that resemble it.
+absl::StatusOr<const catalog_pb::Metric*> FindCatalogMetric(const catalog::Catalog& catalog, const std::string& name);
 
 // What the database calls a metric, and the zone of its days.
 struct StoredMetric {
@@ -56,10 +60,14 @@ struct TopOrder {
   std::vector<int> sum;
   int divisor = -1;
 };
-absl::StatusOr<std::vector<columns::GroupRow>> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
-                                                       const std::vector<const catalog_pb::Column*>& columns,
-                                                       const columns::Grouping& grouping, const TopOrder& order,
-                                                       int limit);
+struct TopRows {
+  std::vector<columns::GroupRow> rows;
+  // Sum of the columns `sum` over all groups, not only the first.
+  double total = 0;
+};
+absl::StatusOr<TopRows> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
+                                const std::vector<const catalog_pb::Column*>& columns,
+                                const columns::Grouping& grouping, const TopOrder& order, int limit);
 
 // Readings of a gauge per group and bucket (columns::GaugeReadings), and what is covered.
 absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRead& read,

@@ -47,9 +47,6 @@ absl::StatusOr<const catalog_pb::Column*> FindValueColumn(const catalog_pb::Metr
 // A value as PostgreSQL writes it; NULL is empty.
 std::string TextOf(const columns::Value& value, catalog_pb::ColumnType type);
 
-// At most three candidates that resemble `name`, best first.
-std::vector<std::string> NearestNames(std::string_view name, const std::vector<std::string>& candidates);
-
 // Literals of array parameters.
 std::string ArrayOf(const std::vector<int32_t>& values);
 std::string ArrayOf(const std::vector<int64_t>& values);

@@ -87,12 +87,5 @@ TEST(ParseLabelFilter, SaysWhatToChange) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calls, blocks, size")));
 }
 
-TEST(NearestNames, ListsWhatResembles) {
-  const std::vector<std::string> names = {"database", "table_stats", "index_stats", "statements", "database_size"};
-  EXPECT_THAT(NearestNames("databse", names), ::testing::ElementsAre("database", "database_size"));
-  EXPECT_THAT(NearestNames("statement", names), ::testing::Contains("statements"));
-  EXPECT_THAT(NearestNames("zzzzzzzzzz", names), ::testing::IsEmpty());
-}
-
 }  // namespace
 }  // namespace pga::storage

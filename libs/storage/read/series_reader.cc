@@ -127,7 +127,7 @@ void FillCounterPoint(const Group& group, const Coverage& coverage, size_t bucke
 }
 
 void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket, Aggregate aggregate,
-                    SeriesPoint& point) {
+                    bool absent_is_zero, SeriesPoint& point) {
   double covered = 0;
   for (const ScopeKey& scope : group.scopes) {
     const auto covering = coverage.find(scope);
@@ -149,12 +149,15 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
     if (row->values[kMax] && (!highest || *row->values[kMax] > *highest)) highest = row->values[kMax];
     last += row->values[kSumOfLast].value_or(0);
   }
-  if (count <= 0) return;
+  if (count <= 0) {
+    if (absent_is_zero && covered > 0) point.value = 0;
+    return;
+  }
   switch (aggregate) {
-    case Aggregate::kDefault:
     case Aggregate::kAvg:
       point.value = sum / count;
       break;
+    case Aggregate::kDefault:
     case Aggregate::kSum:
       point.value = averages;
       break;
@@ -176,15 +179,7 @@ SeriesReader::SeriesReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Ca
     : pool_(pool), catalog_(std::move(catalog)), clock_(clock) {}
 
 absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const pg::CallLimit& limit) {
-  const Metric* metric = catalog_->Find(query.metric);
-  if (metric == nullptr) {
-    std::vector<std::string> names;
-    for (const Metric& known : catalog_->metrics()) names.push_back(known.name());
-    const std::vector<std::string> nearest = NearestNames(query.metric, names);
-    return absl::InvalidArgumentError(Cat("metric '", query.metric.substr(0, 64), "' is not known; ",
-                                          nearest.empty() ? "known are " + absl::StrJoin(names, ", ")
-                                                          : "did you mean " + absl::StrJoin(nearest, ", ") + "?"));
-  }
+  PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
   PGA_ASSIGN_OR_RETURN(const Column* column, FindValueColumn(*metric, query.column));
   PGA_RETURN_IF_ERROR(CheckAggregate(*column, query.aggregate, query.rate));
   if (query.limit < 1 || query.limit > 1000) {
@@ -270,7 +265,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
       if (counter) {
         FillCounterPoint(group, coverage, bucket, query.rate, point);
       } else {
-        FillGaugePoint(group, coverage, bucket, query.aggregate, point);
+        FillGaugePoint(group, coverage, bucket, query.aggregate, column->absent_is_zero(), point);
       }
     }
     answer.series.push_back(std::move(series));

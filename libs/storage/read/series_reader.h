@@ -3,7 +3,10 @@
 //
 //   counters  sums of exact increases, split at bucket edges by whole units; rates divide by covered time; a bucket in
 //             which frames cover a source but nothing changed is 0, one that nothing covers is absent
-//   gauges    average = sum / count of readings, min, max, last; a reading holds on while frames say "unchanged"
+//   gauges    average = sum / count of readings, min, max, last; a reading holds on while frames say "unchanged";
+//             of what the catalog says that it is 0 when absent (sessions of a kind), the average is that over all
+//             frames
+//   joined    values of joined series are added, unless another aggregate is asked for
 #pragma once
 
 #include <cstdint>
@@ -24,8 +27,8 @@
 
 namespace pga::storage {
 
-// How readings are joined. kDefault: sum for counters, average for gauges. kSum over gauges adds the averages of the
-// joined series, kLast their last readings.
+// How readings are joined. kDefault is kSum, which adds the increases of counters and the averages of gauges; kAvg is
+// the average of all readings of the joined series, kLast adds their last readings.
 enum class Aggregate { kDefault, kSum, kAvg, kMin, kMax, kLast };
 
 struct SeriesQuery {

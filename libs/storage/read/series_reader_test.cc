@@ -345,6 +345,102 @@ TEST_F(SeriesReaderTest, ASeriesThatDidNotChangeIsZeroWhereCovered) {
   }
 }
 
+TEST_F(SeriesReaderTest, GaugesThatAreJoinedAddUp) {
+  FrameStore databases(pool_.get(), *catalog_->Find("database"));
+  std::vector<StoredFrame> frames;
+  for (int minute = 1; minute <= 10; ++minute) {
+    for (const int32_t source : {1, 2}) {
+      const absl::Time at = start_ + absl::Minutes(minute);
+      StoredFrame frame{source, 1, 0, at - absl::Minutes(1), at, false, 0, 0, 0, {}};
+      for (const auto& [name, sessions] : {std::pair("a", 10), std::pair("b", 12), std::pair("c", 8)}) {
+        frame.rows.push_back({{{"datid", name[0]}, {"datname", name}, {"numbackends", sessions * source}}, 0});
+      }
+      frames.push_back(std::move(frame));
+    }
+  }
+  databases.Store(frames);
+  SeriesQuery query = Query("numbackends", 300);
+  query.metric = "database";
+  query.range = {start_ + absl::Minutes(5), start_ + absl::Minutes(10), 300, ""};
+  query.group_by = {"none"};
+  const std::vector<std::pair<Aggregate, double>> cases = {{Aggregate::kDefault, 90},
+                                                           {Aggregate::kSum, 90},
+                                                           {Aggregate::kAvg, 15},
+                                                           {Aggregate::kMax, 24},
+                                                           {Aggregate::kMin, 8}};
+  for (const bool merged : {false, true}) {
+    if (merged) databases.Merge(start_ + absl::Hours(1));
+    for (const auto& [aggregate, expected] : cases) {
+      query.aggregate = aggregate;
+      const auto answer = reader_->Read(query, Deadline());
+      ASSERT_THAT(answer, IsOk());
+      ASSERT_EQ(answer->series.size(), 1u);
+      EXPECT_EQ(answer->series[0].points[0].value, std::optional<double>(expected))
+          << static_cast<int>(aggregate) << " merged " << merged;
+    }
+  }
+}
+
+// A kind of session that is in no row of a frame was not there in its interval.
+TEST_F(SeriesReaderTest, SessionsThatComeAndGoCountForTheTimeTheyWereThere) {
+  FrameStore activity(pool_.get(), *catalog_->Find("activity"));
+  std::vector<StoredFrame> frames;
+  for (int minute = 1; minute <= 120; ++minute) {
+    const absl::Time at = start_ + absl::Minutes(minute);
+    StoredFrame frame{1, 1, 0, at - absl::Minutes(1), at, false, 0, 0, 0, {}};
+    const auto add = [&](const char* state, const char* wait, double sessions) {
+      frame.rows.push_back({{{"datname", "shop"},
+                             {"usename", "app"},
+                             {"state", state},
+                             {"wait_event", wait},
+                             {"samples", static_cast<int64_t>(sessions * 60)},
+                             {"sessions_avg", sessions}},
+                            0});
+    };
+    add("idle", "ClientRead", 3);
+    if (minute % 5 == 0) add("active", "DataFileRead", 10);
+    if (minute % 5 == 1) add("active", "", 5);
+    frames.push_back(std::move(frame));
+  }
+  activity.Store(frames);
+  SeriesQuery query = Query("sessions_avg", 300);
+  query.metric = "activity";
+  query.sources.resize(1);
+  for (const bool merged : {false, true}) {
+    if (merged) activity.Merge(start_ + absl::Hours(3));
+    for (const int64_t step : {300, 3600}) {
+      query.range = {start_ + absl::Minutes(60), start_ + absl::Minutes(120), step, ""};
+      query.group_by = {"state"};
+      const auto answer = reader_->Read(query, Deadline());
+      ASSERT_THAT(answer, IsOk());
+      ASSERT_EQ(answer->series.size(), 2u);
+      for (const SeriesData& series : answer->series) {
+        for (const SeriesPoint& point : series.points) {
+          ASSERT_TRUE(point.value) << step;
+          EXPECT_NEAR(*point.value, 3, 1e-9) << step << " merged " << merged;
+        }
+      }
+      query.group_by = {"wait_event"};
+      query.filters = {"state=active", "wait_event="};
+      const auto running = reader_->Read(query, Deadline());
+      ASSERT_THAT(running, IsOk());
+      ASSERT_EQ(running->series.size(), 1u);
+      EXPECT_NEAR(running->series[0].points[0].value.value_or(-1), 1, 1e-9) << step << " merged " << merged;
+      query.filters.clear();
+    }
+    // Where nobody was seen in an interval that frames cover there are no sessions, which is known.
+    query.range = {start_ + absl::Minutes(62), start_ + absl::Minutes(64), 60, ""};
+    query.group_by = {"state"};
+    query.filters = {"state=active"};
+    query.range.start = start_ + absl::Minutes(60);
+    const auto answer = reader_->Read(query, Deadline());
+    ASSERT_THAT(answer, IsOk());
+    ASSERT_EQ(answer->series.size(), 1u);
+    EXPECT_EQ(answer->series[0].points[2].value, std::optional<double>(0)) << merged;
+    query.filters.clear();
+  }
+}
+
 TEST_F(SeriesReaderTest, TotalsCountFramesAndBlocksAlike) {
   const std::vector<StoredFrame> frames = Frames(absl::Hours(6), absl::Seconds(60));
   store_->Store(frames);

@@ -24,9 +24,10 @@ class SharedAnswers {
  public:
   using Answer = absl::StatusOr<std::shared_ptr<const T>>;
 
-  // The answer that a caller with the same key is looking for, or that of `read`, a callable without arguments that
-  // returns absl::StatusOr<T>. A key names all that the answer depends on, rights too. When the one who looks gives up,
-  // because its own caller has gone or its time is over, another one looks.
+  // The answer that a caller with the same key is looking for, or that of `read`, a callable that takes the limit to
+  // keep to and returns absl::StatusOr<T>. A key names all that the answer depends on, rights too. A look goes on as
+  // long as anybody waits for it, also when its own caller has gone; it ends by its own deadline, and another one who
+  // has more time looks then.
   template <typename Read>
   Answer Get(const std::string& key, const pg::CallLimit& limit, const Read& read) {
     while (true) {
@@ -38,11 +39,20 @@ class SharedAnswers {
         mine = known == nullptr;
         if (mine) known = std::make_shared<Entry>();
         entry = known;
+        if (!mine) ++entry->waiting;
       }
       if (mine) {
-        absl::StatusOr<T> found = read();
+        const pg::CallLimit shared(limit.deadline, [&] {
+          if (!limit.cancelled || !limit.cancelled()) return false;
+          absl::MutexLock lock(&mutex_);
+          if (entry->waiting > 0) return false;
+          // Nobody joins a look that is given up.
+          Forget(key, *entry);
+          return true;
+        });
+        absl::StatusOr<T> found = read(shared);
         absl::MutexLock lock(&mutex_);
-        entries_.erase(key);
+        Forget(key, *entry);
         if (found.ok()) {
           entry->answer = std::make_shared<const T>(*std::move(found));
         } else {
@@ -53,7 +63,10 @@ class SharedAnswers {
       }
       absl::MutexLock lock(&mutex_);
       while (!entry->done) {
-        if (absl::Status status = limit.Check(); !status.ok()) return status;
+        if (absl::Status status = limit.Check(); !status.ok()) {
+          --entry->waiting;
+          return status;
+        }
         clock::AwaitUntil(mutex_, absl::Condition(&entry->done), std::min(limit.deadline, clock::SteadyNow() + kPoll));
       }
       if (!absl::IsCancelled(entry->answer.status()) && !absl::IsDeadlineExceeded(entry->answer.status())) {
@@ -66,8 +79,15 @@ class SharedAnswers {
   static constexpr absl::Duration kPoll = absl::Milliseconds(50);
   struct Entry {
     bool done = false;
+    // Callers beside the one who looks.
+    int waiting = 0;
     Answer answer = absl::UnknownError("not found yet");
   };
+  void Forget(const std::string& key, const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto known = entries_.find(key);
+    if (known != entries_.end() && known->second.get() == &entry) entries_.erase(known);
+  }
+
   absl::Mutex mutex_;
   // Answers that are being looked for.
   absl::flat_hash_map<std::string, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);

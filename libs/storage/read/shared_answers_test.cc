@@ -25,7 +25,7 @@ TEST(SharedAnswers, OneCallerLooksForAll) {
   absl::Notification started, go;
   std::atomic<int> reads = 0;
   std::thread first([&] {
-    const auto answer = answers.Get("k", Soon(), [&]() -> absl::StatusOr<int> {
+    const auto answer = answers.Get("k", Soon(), [&](const pg::CallLimit&) -> absl::StatusOr<int> {
       ++reads;
       started.Notify();
       go.WaitForNotification();
@@ -40,21 +40,23 @@ TEST(SharedAnswers, OneCallerLooksForAll) {
   for (int i = 0; i < 3; ++i) {
     others.emplace_back([&] {
       // Asked once the caller waits for the one that looks.
-      const auto answer = answers.Get("k", {Soon(), [&] { return ++asked < 0; }}, [&]() -> absl::StatusOr<int> {
-        ++reads;
-        return 7;
-      });
+      const auto answer =
+          answers.Get("k", {Soon(), [&] { return ++asked < 0; }}, [&](const pg::CallLimit&) -> absl::StatusOr<int> {
+            ++reads;
+            return 7;
+          });
       ASSERT_THAT(answer, IsOk());
       EXPECT_EQ(**answer, 42);
     });
   }
   while (asked < 3) std::this_thread::yield();
-  EXPECT_EQ(**answers.Get("other", Soon(), []() -> absl::StatusOr<int> { return 1; }), 1);
+  EXPECT_EQ(**answers.Get("other", Soon(), [](const pg::CallLimit&) -> absl::StatusOr<int> { return 1; }), 1);
   go.Notify();
   first.join();
   for (std::thread& other : others) other.join();
   EXPECT_EQ(reads, 1);
-  EXPECT_EQ(**answers.Get("k", Soon(), []() -> absl::StatusOr<int> { return 2; }), 2) << "nothing is kept";
+  EXPECT_EQ(**answers.Get("k", Soon(), [](const pg::CallLimit&) -> absl::StatusOr<int> { return 2; }), 2)
+      << "nothing is kept";
 }
 
 TEST(SharedAnswers, AnotherLooksWhenTheFirstGivesUp) {
@@ -62,7 +64,7 @@ TEST(SharedAnswers, AnotherLooksWhenTheFirstGivesUp) {
   absl::Notification started, go;
   std::thread first([&] {
     EXPECT_THAT(answers.Get("k", Soon(),
-                            [&]() -> absl::StatusOr<int> {
+                            [&](const pg::CallLimit&) -> absl::StatusOr<int> {
                               started.Notify();
                               go.WaitForNotification();
                               return absl::CancelledError("gone");
@@ -78,16 +80,53 @@ TEST(SharedAnswers, AnotherLooksWhenTheFirstGivesUp) {
                                        waits = true;
                                        return false;
                                      }},
-                                    []() -> absl::StatusOr<int> { return 5; });
+                                    [](const pg::CallLimit&) -> absl::StatusOr<int> { return 5; });
     ASSERT_THAT(answer, IsOk());
     EXPECT_EQ(**answer, 5);
   });
   while (!waits) std::this_thread::yield();
-  EXPECT_THAT(answers.Get("k", {Soon(), [] { return true; }}, []() -> absl::StatusOr<int> { return 9; }),
-              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(
+      answers.Get("k", {Soon(), [] { return true; }}, [](const pg::CallLimit&) -> absl::StatusOr<int> { return 9; }),
+      StatusIs(absl::StatusCode::kCancelled));
   go.Notify();
   first.join();
   second.join();
+}
+
+TEST(SharedAnswers, ALookEndsOnlyWhenTheLastCallerHasGone) {
+  SharedAnswers<int> answers;
+  absl::Notification started;
+  std::atomic<bool> first_gone = false, second_gone = false, second_waits = false;
+  std::atomic<int> seen_alive = 0;
+  std::thread first([&] {
+    EXPECT_THAT(answers.Get("k", {Soon(), [&] { return first_gone.load(); }},
+                            [&](const pg::CallLimit& limit) -> absl::StatusOr<int> {
+                              started.Notify();
+                              while (limit.Check().ok()) {
+                                if (first_gone) ++seen_alive;
+                                std::this_thread::yield();
+                              }
+                              return limit.Check();
+                            }),
+                StatusIs(absl::StatusCode::kCancelled));
+  });
+  started.WaitForNotification();
+  std::thread second([&] {
+    EXPECT_THAT(answers.Get("k",
+                            {Soon(),
+                             [&] {
+                               second_waits = true;
+                               return second_gone.load();
+                             }},
+                            [](const pg::CallLimit&) -> absl::StatusOr<int> { return 5; }),
+                StatusIs(absl::StatusCode::kCancelled));
+  });
+  while (!second_waits) std::this_thread::yield();
+  first_gone = true;
+  while (seen_alive < 100) std::this_thread::yield();
+  second_gone = true;
+  second.join();
+  first.join();
 }
 
 }  // namespace

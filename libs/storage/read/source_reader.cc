@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_join.h"
 #include "libs/clock/steady.h"
+#include "libs/config/nearest.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/read/sent_frames.h"
@@ -59,7 +60,7 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
       if (!repeated) chosen.push_back(source);
     }
     if (!found) {
-      const std::vector<std::string> nearest = NearestNames(want, names);
+      const std::vector<std::string> nearest = config::NearestNames(want, names);
       return absl::NotFoundError(Cat("source '", want.substr(0, 80), "' does not exist, or you may not see it",
                                      nearest.empty() ? "; list them with /api/v1/sources"
                                                      : "; did you mean " + absl::StrJoin(nearest, ", ") + "?"));

@@ -94,6 +94,10 @@ absl::StatusOr<const Metric*> StatementsMetric(const catalog::Catalog& catalog) 
 
 }  // namespace
 
+bool IsTime(Figure figure) {
+  return figure == Figure::kTotalTime || figure == Figure::kPlanTime || figure == Figure::kIoTime;
+}
+
 absl::StatusOr<StatementOrder> ParseStatementOrder(const std::string& name) {
   StatementOrder order;
   if (name.empty()) return order;
@@ -126,7 +130,7 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
   if (!query.database.empty()) {
     read.filters.push_back({FindDimension(*metric, "datname"), LabelFilter::Op::kEquals, query.database});
   }
-  TopStatements top{read.plan.start(), read.plan.end(), {}};
+  TopStatements top{read.plan.start(), read.plan.end(), {}, std::nullopt};
   if (query.sources.empty()) return top;
 
   const FigureSources columns = FigureSourcesOf(*metric);
@@ -153,10 +157,10 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
   PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     read.metric_id = stored.id;
-    PGA_ASSIGN_OR_RETURN(const std::vector<columns::GroupRow> rows,
-                         LoadTop(tx, read, columns.columns, grouping, order, query.limit));
+    PGA_ASSIGN_OR_RETURN(const TopRows found, LoadTop(tx, read, columns.columns, grouping, order, query.limit));
+    if (!query.order.mean_time) top.total = found.total;
     std::vector<std::pair<int32_t, int64_t>> wanted;
-    for (const columns::GroupRow& row : rows) {
+    for (const columns::GroupRow& row : found.rows) {
       TopStatement entry;
       entry.source = sources[row.source];
       entry.query_id = NumberOf(row.labels[0]);

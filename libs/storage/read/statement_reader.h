@@ -36,6 +36,8 @@ enum class Figure {
   kIoTime,
 };
 inline constexpr size_t kFigureCount = 12;
+// Whether it is in microseconds.
+bool IsTime(Figure figure);
 
 // Order of TopStatements: a figure, or total time by calls.
 struct StatementOrder {
@@ -77,6 +79,8 @@ struct TopStatements {
   absl::Time start;
   absl::Time end;
   std::vector<TopStatement> statements;
+  // The figure of the order over all statements, also those beyond the limit; absent for mean time.
+  std::optional<double> total;
 };
 
 struct StatementPoint {

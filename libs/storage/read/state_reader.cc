@@ -1,0 +1,260 @@
+#include "libs/storage/read/state_reader.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "libs/status/status.h"
+#include "libs/storage/read/fetch.h"
+#include "libs/storage/read/load.h"
+#include "libs/storage/read/names.h"
+#include "libs/storage/read/text.h"
+
+namespace pga::storage {
+namespace {
+
+using catalog_pb::Column;
+using catalog_pb::Metric;
+using columns::ColumnId;
+using columns::Value;
+using internal::Cat;
+
+// Readings that are compared at most, and rows that are told apart.
+constexpr size_t kMaxReadings = 500'000;
+
+struct Reading {
+  bool gone = false;
+  std::vector<Value> values;
+};
+
+struct Series {
+  int32_t source = 0;
+  int64_t scope = 0;
+  std::vector<Value> labels;
+  // By instant; without changes the newest alone.
+  std::map<int64_t, Reading> readings;
+};
+
+// Frames of one source and scope: their instants, and whether they have every row.
+using Frames = std::map<int64_t, bool>;
+
+absl::StatusOr<std::vector<const Column*>> InfoColumns(const Metric& metric, const std::vector<std::string>& names) {
+  std::vector<const Column*> infos;
+  std::vector<std::string> known;
+  for (const Column& column : metric.columns()) {
+    if (column.kind() != catalog_pb::COLUMN_KIND_INFO) continue;
+    known.push_back(column.name());
+    if (names.empty() || std::find(names.begin(), names.end(), column.name()) != names.end()) infos.push_back(&column);
+  }
+  if (known.empty()) {
+    return absl::InvalidArgumentError(Cat("metric ", metric.name(), " has no info columns; ask for series of it"));
+  }
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return absl::InvalidArgumentError(Cat("'", name.substr(0, 64), "' is no info column of metric ", metric.name(),
+                                            "; it has: ", absl::StrJoin(known, ", ")));
+    }
+  }
+  return infos;
+}
+
+StateValues Texts(const std::vector<const Column*>& columns, const std::vector<Value>& values) {
+  StateValues texts;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    if (i < values.size() && !std::holds_alternative<std::monostate>(values[i])) {
+      texts[columns[i]->name()] = TextOf(values[i], columns[i]->type());
+    }
+  }
+  return texts;
+}
+
+// What the rows of one metric say over time.
+class History {
+ public:
+  History(const Metric& metric, std::vector<const Column*> infos, bool all)
+      : metric_(metric), labels_(LabelsOf(metric)), infos_(std::move(infos)), all_(all) {}
+
+  absl::Status Add(const std::vector<columns::RowFilter>& filters, int64_t until_us, const Fetched& fetched) {
+    const columns::RowSet& rows = fetched.rows;
+    for (const columns::FrameInfo& frame : rows.frames) {
+      if (frame.end_us >= until_us) continue;
+      bool& full = frames_[{fetched.source_id, frame.scope}][frame.end_us];
+      full = full || fetched.keyframes || !metric_.skip_unchanged();
+    }
+    const std::vector<uint8_t> kept = columns::KeepRows(filters, rows);
+    std::vector<Series*> of_series(rows.series(), nullptr);
+    for (size_t row = 0; row < rows.rows(); ++row) {
+      const int64_t instant = rows.frames[rows.row_frame[row]].end_us;
+      if (kept[row] == 0 || instant >= until_us) continue;
+      Series*& series = of_series[rows.row_series[row]];
+      if (series == nullptr) series = &Find(fetched.source_id, rows, rows.row_series[row]);
+      if (!all_ && !series->readings.empty()) {
+        // A keyframe says what the other frame of its instant says.
+        if (series->readings.begin()->first >= instant) continue;
+        series->readings.clear();
+        --readings_;
+      }
+      Reading reading;
+      reading.gone = (rows.FlagsOf(row) & columns::kGoneFlag) != 0;
+      if (!reading.gone) {
+        for (const Column* info : infos_) {
+          const auto value = rows.values.find(IdOf(metric_, *info));
+          reading.values.push_back(columns::ValueOf(value == rows.values.end() ? nullptr : &value->second, row));
+        }
+      }
+      if (series->readings.emplace(instant, std::move(reading)).second) ++readings_;
+      if (readings_ > kMaxReadings) {
+        return absl::InvalidArgumentError(
+            Cat("there are more than ", kMaxReadings, " readings to compare; add a filter or shorten the range"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  StateAnswer Finish(const std::map<int32_t, SourceRef>& sources, int64_t start_us, int limit) const {
+    StateAnswer answer;
+    for (const auto& [key, series] : series_) {
+      const SourceRef& source = sources.at(series.source);
+      const Frames& frames = frames_.at({series.source, series.scope});
+      const StateValues labels = Texts(labels_, series.labels);
+      const int64_t newest = frames.rbegin()->first;
+      const auto& [last_us, last] = *series.readings.rbegin();
+      const bool there = !last.gone && (metric_.skip_unchanged() || last_us == newest);
+      if (there) {
+        answer.rows.push_back({source, labels, Texts(infos_, last.values), absl::FromUnixMicros(newest)});
+      }
+      if (all_) AddChanges(source, labels, series, frames, start_us, &answer);
+    }
+    std::sort(answer.rows.begin(), answer.rows.end(), [](const StateRow& a, const StateRow& b) {
+      return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
+    });
+    std::stable_sort(answer.changes.begin(), answer.changes.end(), [](const StateChange& a, const StateChange& b) {
+      return std::tie(b.seen_after, a.source.name, a.labels) < std::tie(a.seen_after, b.source.name, b.labels);
+    });
+    answer.rows_found = static_cast<int64_t>(answer.rows.size());
+    answer.changes_found = static_cast<int64_t>(answer.changes.size());
+    if (answer.rows.size() > static_cast<size_t>(limit)) answer.rows.resize(static_cast<size_t>(limit));
+    if (answer.changes.size() > static_cast<size_t>(limit)) answer.changes.resize(static_cast<size_t>(limit));
+    return answer;
+  }
+
+ private:
+  Series& Find(int32_t source, const columns::RowSet& rows, uint32_t number) {
+    std::vector<Value> labels;
+    for (const Column* label : labels_) {
+      const auto column = rows.labels.find(IdOf(metric_, *label));
+      labels.push_back(columns::ValueOf(column == rows.labels.end() ? nullptr : &column->second, number));
+    }
+    const int64_t scope = rows.series_scope[number];
+    Series& series = series_[{source, scope, labels}];
+    if (series.labels.empty()) series = {source, scope, std::move(labels), std::move(series.readings)};
+    series.source = source;
+    series.scope = scope;
+    return series;
+  }
+
+  // Of a metric whose rows are all sent, the frames without a row of the series say that it was not there.
+  std::map<int64_t, Reading> WithAbsences(const Series& series, const Frames& frames) const {
+    std::map<int64_t, Reading> readings = series.readings;
+    if (metric_.skip_unchanged()) return readings;
+    for (auto reading = series.readings.begin(); reading != series.readings.end(); ++reading) {
+      const auto next = frames.upper_bound(reading->first);
+      if (next != frames.end()) readings.emplace(next->first, Reading{true, {}});
+    }
+    return readings;
+  }
+
+  void AddChanges(const SourceRef& source, const StateValues& labels, const Series& series, const Frames& frames,
+                  int64_t start_us, StateAnswer* answer) const {
+    const Reading* before = nullptr;
+    const std::map<int64_t, Reading> readings = WithAbsences(series, frames);
+    for (const auto& [instant, now] : readings) {
+      const Reading* const was = std::exchange(before, &now);
+      if (instant <= start_us) continue;
+      const auto frame = frames.find(instant);
+      if (frame == frames.end() || frame == frames.begin()) continue;
+      StateChange change;
+      change.source = source;
+      change.labels = labels;
+      change.seen_before = absl::FromUnixMicros(std::prev(frame)->first);
+      change.seen_after = absl::FromUnixMicros(instant);
+      if (was == nullptr || was->gone != now.gone) {
+        if (was == nullptr) {
+          // Known not to have been there only after a frame with every row.
+          const bool told = std::any_of(frames.begin(), frame, [](const auto& earlier) { return earlier.second; });
+          if (now.gone || !told) continue;
+        }
+        change.what = now.gone ? StateChange::What::kVanished : StateChange::What::kAppeared;
+        answer->changes.push_back(std::move(change));
+        continue;
+      }
+      if (now.gone) continue;
+      for (size_t i = 0; i < infos_.size(); ++i) {
+        if (was->values[i] == now.values[i]) continue;
+        StateChange one = change;
+        one.column = infos_[i]->name();
+        const auto text = [&](const Value& value) -> std::optional<std::string> {
+          if (std::holds_alternative<std::monostate>(value)) return std::nullopt;
+          return TextOf(value, infos_[i]->type());
+        };
+        one.before = text(was->values[i]);
+        one.after = text(now.values[i]);
+        answer->changes.push_back(std::move(one));
+      }
+    }
+  }
+
+  const Metric& metric_;
+  const std::vector<const Column*> labels_;
+  const std::vector<const Column*> infos_;
+  // Every reading counts, not only the newest.
+  const bool all_;
+  std::map<std::tuple<int32_t, int64_t, std::vector<Value>>, Series> series_;
+  std::map<std::pair<int32_t, int64_t>, Frames> frames_;
+  size_t readings_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
+  PGA_ASSIGN_OR_RETURN(std::vector<const Column*> infos, InfoColumns(*metric, query.columns));
+  if (query.filters.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
+  std::vector<columns::RowFilter> filters;
+  std::set<ColumnId> ids;
+  for (const std::string& text : query.filters) {
+    PGA_ASSIGN_OR_RETURN(const LabelFilter filter, ParseLabelFilter(*metric, text));
+    filters.push_back(RowFilterOf(*metric, filter));
+    ids.insert(IdOf(*metric, *filter.label));
+  }
+  const int kept = RetentionOf(*metric).raw;
+  if (query.start < clock_->Now() - absl::Hours(24) * kept) {
+    return absl::InvalidArgumentError(
+        Cat("readings of metric ", metric->name(), " are kept for ", kept, " days; begin later"));
+  }
+  if (query.sources.empty()) return StateAnswer();
+  for (const Column* column : infos) ids.insert(IdOf(*metric, *column));
+  for (const Column* label : LabelsOf(*metric)) ids.insert(IdOf(*metric, *label));
+  std::map<int32_t, SourceRef> sources;
+  for (const SourceRef& source : query.sources) sources[source.id] = source;
+
+  const int64_t until_us = absl::ToUnixMicros(query.end) + 1;
+  const columns::Cells cells = {{absl::ToUnixMicros(query.start - kHoldsFor), until_us, 0, 0}};
+  History history(*metric, std::move(infos), query.changes);
+  PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
+    FetchSpec spec;
+    spec.metric = metric;
+    spec.metric_ids = {stored.id};
+    spec.source_ids = IdsOf(query.sources);
+    spec.cells = &cells;
+    spec.raw.assign(ids.begin(), ids.end());
+    spec.keyframes = true;
+    return FetchRows(tx, spec, [&](Fetched& fetched) { return history.Add(filters, until_us, fetched); });
+  }));
+  return history.Finish(sources, absl::ToUnixMicros(query.start), query.limit);
+}
+
+}  // namespace pga::storage

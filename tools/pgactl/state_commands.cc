@@ -1,0 +1,275 @@
+// One statement over time, two windows side by side, and what servers are: settings, slots, tables.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "pganalytics/query/v1/query_service.pb.h"
+#include "tools/pgactl/command.h"
+#include "tools/pgactl/ranges.h"
+#include "tools/pgactl/table.h"
+
+namespace pga::pgactl {
+namespace {
+
+namespace query_pb = ::pganalytics::query::v1;
+
+constexpr char kQuery[] = "pganalytics.query.v1.QueryService.";
+
+absl::Status Timeline(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  query_pb::QueryTimelineRequest request;
+  PGA_ASSIGN_OR_RETURN(const std::string id, context.Word(0, "the statement's id"));
+  request.set_query_hash(id);
+  PGA_RETURN_IF_ERROR(FillRange(context, &request));
+  PGA_ASSIGN_OR_RETURN(const int step, context.arguments->Int("step", 0, 1, 86400));
+  request.set_step(step);
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<query_pb::QueryTimelineResponse>(std::string(kQuery) + "QueryTimeline", request));
+  if (context.json) return context.PrintJson(answer);
+  if (!answer.query_text().empty()) context.Say() << OneLine(answer.query_text()) << "\n";
+  const int points = answer.data_size();
+  const std::string zone = points > 0 ? ZoneName(FromProto(answer.data(0).time())) : "";
+  const bool whole = points > 1;
+  const double step_ms =
+      whole ? absl::ToDoubleMilliseconds(FromProto(answer.data(1).time()) - FromProto(answer.data(0).time())) : 0;
+  Table table({"TIME (" + zone + ")", "CALLS", "TOTAL", "MEAN", "ROWS", "HIT", "READ", "COVERED"},
+              {"HIT", "READ", "ROWS"});
+  for (const query_pb::TimelinePoint& p : answer.data()) {
+    const bool known = p.covered_ms() > 0 || p.calls() > 0;
+    table.Add({Clock(FromProto(p.time())), known ? (p.lower_bound() ? "≥" : "") + Number(p.calls()) : "-",
+               known ? Millis(p.total_time()) : "-", p.has_mean_time() ? Millis(p.mean_time()) : "-",
+               known ? Number(p.rows()) : "-", known ? Bytes(p.shared_blks_hit() * 8192) : "-",
+               known ? Bytes(p.shared_blks_read() * 8192) : "-",
+               step_ms > 0 ? Number(std::round(std::min(1.0, p.covered_ms() / step_ms) * 100)) + " %" : ""});
+  }
+  return context.Print(table);
+}
+
+std::string LabelText(const google::protobuf::Map<std::string, std::string>& labels) {
+  const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
+  // One label needs no name.
+  if (sorted.size() == 1) return sorted.begin()->second;
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : sorted) parts.push_back(name + "=" + value);
+  return absl::StrJoin(parts, " ");
+}
+
+absl::Status PrintChanges(Context& context, const query_pb::GetStateResponse& answer) {
+  const std::string zone = ZoneName(FromProto(answer.end()));
+  Table table({"SEEN (" + zone + ")", "BEFORE THAT AT", "SOURCE", "ROW", "WHAT", "BEFORE", "AFTER"},
+              {"BEFORE THAT AT", "SOURCE"});
+  for (const query_pb::StateChange& change : answer.changes()) {
+    table.Add({Clock(FromProto(change.seen_after())), Clock(FromProto(change.seen_before())), change.source_name(),
+               LabelText(change.labels()), change.column().empty() ? change.what() : change.column(),
+               change.has_before() ? change.before() : "", change.has_after() ? change.after() : ""});
+  }
+  if (table.empty()) {
+    context.Say() << "nothing changed, " << RangeText(FromProto(answer.start()), FromProto(answer.end())) << "\n";
+    if (!context.csv) return absl::OkStatus();
+  }
+  PGA_RETURN_IF_ERROR(context.Print(table));
+  if (answer.changes_found() > answer.changes_size()) {
+    context.Say() << "the newest " << answer.changes_size() << " of " << answer.changes_found() << " changes\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<query_pb::GetStateResponse> AskState(Context& context, const std::string& metric, bool changes,
+                                                    std::vector<std::string> columns) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  query_pb::GetStateRequest request;
+  request.set_metric(metric);
+  PGA_RETURN_IF_ERROR(FillRange(context, &request));
+  if (changes && request.hours() == 0 && !request.has_start()) {
+    if (request.has_end()) {
+      *request.mutable_start() = ToProto(FromProto(request.end()) - absl::Hours(24 * 7));
+    } else {
+      request.set_hours(7 * 24);
+    }
+  }
+  for (const std::string& filter : context.arguments->All("filter")) request.add_filter(filter);
+  for (const std::string& column : columns) request.add_column(column);
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 0, 1, 10000));
+  request.set_limit(limit);
+  return session->Call<query_pb::GetStateResponse>(std::string(kQuery) + "GetState", request);
+}
+
+absl::Status State(Context& context) {
+  PGA_ASSIGN_OR_RETURN(const std::string metric, context.Word(0, "the metric"));
+  const std::vector<std::string> columns = context.arguments->All("column");
+  const bool changes = context.arguments->Has("changed");
+  PGA_ASSIGN_OR_RETURN(const auto answer, AskState(context, metric, changes, columns));
+  if (context.json) return context.PrintJson(answer);
+  if (changes) return PrintChanges(context, answer);
+  std::set<std::string> named;
+  for (const query_pb::StateRow& row : answer.rows()) {
+    for (const auto& [column, value] : row.values()) named.insert(column);
+  }
+  std::vector<std::string> shown = columns;
+  if (shown.empty()) shown.assign(named.begin(), named.end());
+  std::vector<std::string> header = {"SOURCE", "ROW"};
+  for (const std::string& column : shown) header.push_back(column);
+  Table table(header);
+  for (const query_pb::StateRow& row : answer.rows()) {
+    std::vector<std::string> cells = {row.source_name(), LabelText(row.labels())};
+    for (const std::string& column : shown) {
+      const auto value = row.values().find(column);
+      cells.push_back(value == row.values().end() ? "" : value->second);
+    }
+    table.Add(std::move(cells));
+  }
+  if (table.empty()) {
+    context.Say() << "nothing was read in the 25 hours before\n";
+    if (!context.csv) return absl::OkStatus();
+  }
+  PGA_RETURN_IF_ERROR(context.Print(table));
+  if (answer.rows_found() > answer.rows_size()) {
+    context.Say() << answer.rows_size() << " of " << answer.rows_found() << " rows; raise --limit or add --filter\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Settings(Context& context) {
+  const bool changes = context.arguments->Has("changed");
+  std::vector<std::string> columns = {"setting_value", "setting_unit", "source", "boot_value", "pending_restart"};
+  if (changes) columns = {"setting_value", "pending_restart"};
+  PGA_ASSIGN_OR_RETURN(const auto answer, AskState(context, "settings", changes, columns));
+  if (context.json) return context.PrintJson(answer);
+  if (changes) return PrintChanges(context, answer);
+  Table table({"SOURCE", "SETTING", "VALUE", "UNIT", "FROM", "DEFAULT", "RESTART"}, {"SOURCE"});
+  const bool all = context.arguments->Has("all");
+  for (const query_pb::StateRow& row : answer.rows()) {
+    const auto value = [&](const char* column) {
+      const auto found = row.values().find(column);
+      return found == row.values().end() ? std::string() : found->second;
+    };
+    if (!all && (value("source") == "default" || value("source").empty()) && value("pending_restart") != "true")
+      continue;
+    table.Add({row.source_name(), LabelText(row.labels()), value("setting_value"), value("setting_unit"),
+               value("source"), value("boot_value"), value("pending_restart") == "true" ? "pending" : ""});
+  }
+  if (table.empty()) {
+    context.Say() << "no settings were read in the 25 hours before\n";
+    if (!context.csv) return absl::OkStatus();
+  }
+  return context.Print(table);
+}
+
+// Statements of two windows of equal length, by what they cost more or less in the second one.
+absl::Status Compare(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const int minutes, context.arguments->Int("minutes", 60, 1, 60 * 24 * 31));
+  const absl::Duration length = absl::Minutes(minutes);
+  absl::Time after = context.now - length;
+  if (context.arguments->Has("from")) {
+    PGA_ASSIGN_OR_RETURN(after, ParseInstant(context.arguments->Get("from"), context.now));
+  }
+  absl::Time before = after - absl::Hours(24);
+  if (context.arguments->Has("with")) {
+    PGA_ASSIGN_OR_RETURN(before, ParseInstant(context.arguments->Get("with"), context.now));
+  }
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 1000));
+  struct Pair {
+    query_pb::TopQuery then, now;
+  };
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, Pair> statements;
+  query_pb::TopQueriesResponse windows[2];
+  for (const int window : {0, 1}) {
+    query_pb::TopQueriesRequest request;
+    const absl::Time start = window == 0 ? before : after;
+    *request.mutable_start() = ToProto(start);
+    *request.mutable_end() = ToProto(start + length);
+    request.set_database(context.arguments->Get("database"));
+    for (const std::string& source : context.arguments->All("source")) request.add_source(source);
+    request.set_limit(1000);
+    PGA_ASSIGN_OR_RETURN(windows[window],
+                         session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request));
+    for (const query_pb::TopQuery& q : windows[window].queries()) {
+      Pair& pair = statements[{q.source_id(), q.query_id(), q.database_name(), q.user_name()}];
+      (window == 0 ? pair.then : pair.now) = q;
+    }
+  }
+  std::vector<const Pair*> ranked;
+  for (const auto& [key, pair] : statements) ranked.push_back(&pair);
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Pair* a, const Pair* b) {
+    return std::abs(a->now.total_time() - a->then.total_time()) > std::abs(b->now.total_time() - b->then.total_time());
+  });
+  if (ranked.size() > static_cast<size_t>(limit)) ranked.resize(static_cast<size_t>(limit));
+  if (context.json) {
+    query_pb::TopQueriesResponse both;
+    *context.out << "{\"before\": ";
+    PGA_RETURN_IF_ERROR(context.PrintJson(windows[0]));
+    *context.out << ", \"after\": ";
+    PGA_RETURN_IF_ERROR(context.PrintJson(windows[1]));
+    *context.out << "}\n";
+    return absl::OkStatus();
+  }
+  const char* const names[] = {"before: ", "after:  "};
+  for (const int window : {0, 1}) {
+    context.Say() << names[window] << RangeText(FromProto(windows[window].start()), FromProto(windows[window].end()))
+                  << ", " << Number(std::round(windows[window].completeness() * 1000) / 10) << " % covered, total "
+                  << Millis(windows[window].total()) << "\n";
+  }
+  const auto change = [](double then, double now) {
+    if (then == now) return std::string("0 %");
+    if (then == 0) return std::string("new");
+    if (now == 0) return std::string("gone");
+    const double percent = std::round((now - then) / then * 1000) / 10;
+    return (percent > 0 ? "+" : "") + Number(percent) + " %";
+  };
+  Table table({"QUERY ID", "SOURCE", "DATABASE", "TOTAL BEFORE", "AFTER", "CHANGE", "MEAN BEFORE", "MEAN AFTER",
+               "CALLS BEFORE", "CALLS AFTER", "TEXT"},
+              {"CALLS BEFORE", "CALLS AFTER", "DATABASE", "SOURCE", "QUERY ID"});
+  for (const Pair* pair : ranked) {
+    const query_pb::TopQuery& any = pair->now.query_id().empty() ? pair->then : pair->now;
+    table.Add({any.query_id(), any.source_name(), any.database_name(), Millis(pair->then.total_time()),
+               Millis(pair->now.total_time()), change(pair->then.total_time(), pair->now.total_time()),
+               Millis(pair->then.mean_time()), Millis(pair->now.mean_time()), Number(pair->then.calls()),
+               Number(pair->now.calls()), any.query_text()});
+  }
+  if (table.empty()) {
+    context.Say() << "no statements in either window\n";
+    if (!context.csv) return absl::OkStatus();
+  }
+  return context.Print(table);
+}
+
+}  // namespace
+
+std::vector<Command> StateCommands() {
+  const OptionSpec filter = {"filter", "LABEL=VALUE", "also LABEL!=VALUE and LABEL~REGEXP; may be repeated", true};
+  return {
+      {"timeline", "QUERY_ID", "one statement over time",
+       With({{"step", "SECONDS", "per point; default about 300 points"}}, RangeOptions()), Timeline, true},
+      {"compare",
+       "",
+       "statements of two windows, by what they cost more or less",
+       {{"from", "TIME", "start of the window; default the last --minutes"},
+        {"with", "TIME", "start of the one before; default a day earlier"},
+        {"minutes", "N", "length of both (default 60)"},
+        {"database", "NAME", "only this database"},
+        {"limit", "N", "how many (default 20)"},
+        {"source", "NAME", "only this source (name or id); may be repeated", true}},
+       Compare},
+      {"state", "METRIC", "what a metric describes: labels and info columns as last read",
+       With({{"changed", "", "what changed in the range (default 7 days)"},
+             {"column", "NAME", "only this info column; may be repeated", true},
+             filter,
+             {"limit", "N", "most rows (default 1000)"}},
+            RangeOptions()),
+       State, true},
+      {"settings", "", "settings that are not at their default",
+       With({{"changed", "", "what changed in the range (default 7 days)"},
+             {"all", "", "those at their default too"},
+             filter,
+             {"limit", "N", "most rows (default 1000)"}},
+            RangeOptions()),
+       Settings, true},
+  };
+}
+
+}  // namespace pga::pgactl
