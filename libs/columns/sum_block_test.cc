@@ -131,6 +131,7 @@ TEST_P(SumBlockTest, EqualsTheRowsOneByOne) {
     EXPECT_EQ(SeenIn(summed.Top({0}, divisor, 7)), SeenIn(by_row.Top({0}, divisor, 7)));
   }
   EXPECT_EQ(SeenIn(in_steps.Top({0}, 1, 7)), SeenIn(by_row.Top({0}, 1, 7)));
+  EXPECT_EQ(in_steps.Totals(), by_row.Totals());
 }
 
 INSTANTIATE_TEST_SUITE_P(Blocks, SumBlockTest,
@@ -189,6 +190,8 @@ TEST_P(FirstGroupsTest, AreThoseOfAllRows) {
   ASSERT_EQ(first.size(), 7U);
   ASSERT_GT(first.back().values[1].value_or(0), 0);
   EXPECT_EQ(sums_of(first), sums_of(by_row.Top(sum, divisor, 7)));
+  // Groups that were not looked at count in the total.
+  EXPECT_EQ(in_steps.Totals()[1], by_row.Totals()[1]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Blocks, FirstGroupsTest,
