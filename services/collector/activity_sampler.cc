@@ -243,7 +243,6 @@ std::vector<ingestpb::QueryText> ActivitySampler::TextsOf(const std::vector<Bloc
       if (text == texts_.end() || texts_sent_ns_.contains(id) || texts_sent_ns_.size() >= kMaxTextsKnown) continue;
       texts_sent_ns_[id] = now;
       ingestpb::QueryText& out = texts.emplace_back();
-      out.set_source_id(info_->source_id());
       out.set_query_id(id);
       out.set_text(text->second);
     }
