@@ -72,20 +72,25 @@ constexpr const char* kMay[][2] = {
     {"query.v1.QueryService.TopQueries", "viewer"},
     {"query.v1.QueryService.QueryTimeline", "viewer"},
     {"query.v1.QueryService.GetActivity", "viewer"},
-    {"query.v1.QueryService.ListSources", "viewer"},
     {"query.v1.QueryService.GetFreshness", "viewer"},
+    {"query.v1.QueryService.SourceActivity", "registry"},
     {"query.v1.QueryService.CollectorActivity", "registry"},
     {"query.v1.SystemService.GetHealth", "anybody"},
     {"query.v1.SystemService.GetVersion", "anybody"},
     {"registry.v1.EnrolmentService.Enrol", "secret ingest"},
     {"registry.v1.EnrolmentService.Renew", "collector ingest"},
     {"registry.v1.EnrolmentService.FetchConfig", "collector ingest"},
+    {"registry.v1.EnrolmentService.ReportSources", "collector ingest"},
     {"registry.v1.RegistryService.RegisterCollector", "secret"},
     {"registry.v1.RegistryService.ListCollectors", "viewer"},
     {"registry.v1.RegistryService.GetCollector", "viewer"},
     {"registry.v1.RegistryService.DeleteCollector", "admin"},
     {"registry.v1.RegistryService.GetConfig", "viewer collector"},
     {"registry.v1.RegistryService.PutConfig", "admin"},
+    {"registry.v1.RegistryService.ListSources", "viewer"},
+    {"registry.v1.RegistryService.UpdateSource", "admin"},
+    {"registry.v1.RegistryService.DeleteSource", "admin"},
+    {"registry.v1.RegistryService.ListOwners", "ingest"},
     {"registry.v1.RegistryService.GetCatalog", "viewer collector"},
 };
 
@@ -94,6 +99,7 @@ constexpr const char* kMayAtIngest[][2] = {
     {"registry.v1.EnrolmentService.Enrol", "secret"},
     {"registry.v1.EnrolmentService.Renew", "collector"},
     {"registry.v1.EnrolmentService.FetchConfig", "collector"},
+    {"registry.v1.EnrolmentService.ReportSources", "collector"},
 };
 
 struct Caller {
