@@ -198,7 +198,6 @@ TEST_P(Running, CollectorsShareThePort) {
   auto stream = ingest->StreamBatches(&context);
   ingestpb::StreamBatchesRequest hello;
   hello.mutable_hello()->set_collector_version("3.2.0");
-  hello.mutable_hello()->set_session(1);
   ASSERT_TRUE(stream->Write(hello));
   ingestpb::StreamBatchesResponse response;
   bool acknowledged = false, told = false;
