@@ -271,6 +271,10 @@ TEST_F(CollectorProcess, RestoredDiskStoresNoBatchTwice) {
 }
 
 TEST_F(CollectorProcess, FullSpoolLosesResolutionAndNoCounts) {
+  // A source is read once it is granted.
+  Start();
+  ExpectSumsMeetTheServer();
+  Kill();
   // Every write fails as on a full disk from the third one on; the process stays up and says so.
   ingest_.StopServer();
   Start("spool.write:3:enospc");

@@ -412,7 +412,8 @@ TEST_F(SourcesTest, RenamedMovedAndDeleted) {
   EXPECT_EQ(Sources().sources(0).group(), "eu");
   Report("two", nullptr, 80, false, "other");
   pb::UpdateSourceRequest taken;
-  for (const pb::Source& source : Sources().sources()) {
+  const auto listed = Sources();
+  for (const pb::Source& source : listed.sources()) {
     if (source.name() == "other") taken.set_id(source.id());
   }
   taken.set_name("orders");

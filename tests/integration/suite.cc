@@ -149,8 +149,10 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       ingest["COLLECTOR_TLS_KEY_PATH"] = key_path;
     } else if (options_.tls) {
       // Collectors' TLS ends in ingest, which knows the CA that auth made.
-      const auto ca = options_.postgres->Exec(NameOf(databases_.metadata_url),
-                                              "SELECT certificate_pem FROM pganalytics.sealed_keys");
+      testing::TempPostgres* const postgres =
+          options_.postgres == nullptr ? testing::SharedPostgres() : options_.postgres;
+      const auto ca =
+          postgres->Exec(NameOf(databases_.metadata_url), "SELECT certificate_pem FROM pganalytics.sealed_keys");
       if (!ca.ok() || ca->empty()) Die("auth has left no CA");
       const std::string ca_path = dir_ / "collector-ca.pem";
       (void)testing::WriteFile(ca_path, std::string((*ca)[0].Text(0)));

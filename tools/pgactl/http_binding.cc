@@ -158,6 +158,10 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
       call.verb = "PUT";
       pattern = rule.put();
       break;
+    case google::api::HttpRule::kPatch:
+      call.verb = "PATCH";
+      pattern = rule.patch();
+      break;
     case google::api::HttpRule::kDelete:
       call.verb = "DELETE";
       pattern = rule.delete_();

@@ -332,6 +332,7 @@ class Pgactl : public ::testing::TestWithParam<std::string> {
     } else {
       environment_["PGACTL_AUTH_ADDR"] = suite.grpc_address;
       environment_["PGACTL_QUERY_ADDR"] = suite.grpc_address;
+      environment_["PGACTL_REGISTRY_ADDR"] = suite.grpc_address;
       environment_["PGACTL_COMPACTOR_ADDR"] = suite.grpc_address;
     }
   }

@@ -110,6 +110,9 @@ class Runner {
                "END IF; IF to_regproc('metrics.apply_grants') IS NOT NULL THEN PERFORM metrics.apply_grants(); END IF; "
                "DELETE FROM metrics.setting WHERE name = 'migration'; END $$"));
     }
+    // The server may end the session some time after the connection is closed.
+    PGA_RETURN_IF_ERROR(
+        connection_->Exec("SELECT pg_advisory_unlock(hashtext($1)::int8)", {kAdvisoryLock}, deadline_).status());
     const int newest = target_.files.empty() ? 0 : target_.files.back().version;
     if (count == 0) {
       Say(absl::StrCat(target_.name, ": nothing to do, at version ", newest));
