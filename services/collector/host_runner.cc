@@ -249,7 +249,7 @@ void HostRunner::TakeGrant(const Grant& grant) {
   grant_ = grant;
   if (!grant.owned) return;
   for (size_t i = 0; i < tasks_.size(); ++i) {
-    schedule_.RetryAt(static_cast<int>(i), context_->clock->BoottimeNanos());
+    schedule_.BeginAt(static_cast<int>(i), context_->clock->BoottimeNanos());
   }
   timer_.cancel();
 }

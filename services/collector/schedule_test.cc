@@ -57,6 +57,19 @@ TEST(Schedule, FactorStretchesTheInterval) {
   EXPECT_EQ(schedule.TakeDue(first + 30 * kSecond), (std::vector<int>{often, seldom}));
 }
 
+TEST(Schedule, ABeginningLeavesOutTheTickRightBehindIt) {
+  for (const int64_t ahead : {2 * kSecond, 7 * kSecond}) {
+    Schedule schedule(0, 10 * kSecond, "a");
+    const int item = schedule.Add(1);
+    const int64_t tick = schedule.NextDue() + 10 * kSecond;
+    ASSERT_EQ(schedule.TakeDue(schedule.NextDue()), std::vector<int>{item});
+    schedule.BeginAt(item, tick - ahead);
+    EXPECT_EQ(schedule.TakeDue(tick - ahead), std::vector<int>{item});
+    EXPECT_EQ(schedule.NextDue(), ahead < 5 * kSecond ? tick + 10 * kSecond : tick);
+    EXPECT_EQ(schedule.skipped(), 0);
+  }
+}
+
 TEST(Schedule, RetryComesBeforeTheNextTickAndMovesNothing) {
   Schedule schedule(0, 60 * kSecond, "a");
   const int item = schedule.Add(1);

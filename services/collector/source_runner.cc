@@ -184,8 +184,8 @@ void SourceRunner::TakeGrant(const Grant& grant) {
   texts_.ForgetSent();
   // The first readings are not put off to their place in the interval: somebody waits for them.
   const int64_t now = BootNs();
-  for (size_t i = 0; i < instance_tasks_.size(); ++i) instance_schedule_.RetryAt(static_cast<int>(i), now);
-  for (size_t i = 0; i < database_tasks_.size(); ++i) database_schedule_.RetryAt(static_cast<int>(i), now);
+  for (size_t i = 0; i < instance_tasks_.size(); ++i) instance_schedule_.BeginAt(static_cast<int>(i), now);
+  for (size_t i = 0; i < database_tasks_.size(); ++i) database_schedule_.BeginAt(static_cast<int>(i), now);
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();

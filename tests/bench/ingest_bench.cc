@@ -235,15 +235,20 @@ class Bench {
     }
     const int64_t frames = Query(suite, "SELECT count(*) FROM public.metrics");
     if (frames != outcome.all.frames) {
-      Must(absl::InternalError(absl::StrCat(outcome.all.frames, " frames sent, ", frames, " stored")));
+      const std::string reasons = Text(
+          suite, "SELECT coalesce(string_agg(DISTINCT reason || ' ' || message, '; '), 'none') FROM metrics.quarantine");
+      Must(absl::InternalError(absl::StrCat(outcome.all.frames, " frames sent, ", frames,
+                                            " stored; reasons in quarantine: ", reasons)));
     }
   }
 
-  static int64_t Query(Suite& suite, const std::string& sql) {
+  static pg::Result Ask(Suite& suite, const std::string& sql) {
     const clock::SteadyTime deadline = clock::SteadyNow() + absl::Minutes(2);
     const auto connection = Must(pg::CopyConnection::Connect({.url = suite.databases().metrics_url}, deadline));
-    return Must(connection->Exec(sql, deadline))[0].Int64(0);
+    return Must(connection->Exec(sql, deadline));
   }
+  static int64_t Query(Suite& suite, const std::string& sql) { return Ask(suite, sql)[0].Int64(0); }
+  static std::string Text(Suite& suite, const std::string& sql) { return std::string(Ask(suite, sql)[0].Text(0)); }
 
   WireOutcome Deliver(bool tls, int writers, absl::Time until, double* rows_each) {
     const auto suite = Start(tls, writers);

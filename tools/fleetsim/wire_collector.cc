@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
 #include "libs/rpc/client.h"
 #include "libs/status/status.h"
+#include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 #include "services/collector/credentials.h"
 #include "services/collector/durable_file.h"
 
@@ -19,6 +21,7 @@ constexpr size_t kWriterQueue = 256;
 constexpr std::chrono::milliseconds kLinger(200);
 // A measured spool is not to refuse anything.
 constexpr int64_t kSpoolBytes = int64_t{1} << 30;
+constexpr absl::Duration kReportLimit = absl::Seconds(20);
 
 }  // namespace
 
@@ -58,19 +61,10 @@ absl::StatusOr<std::unique_ptr<WireCollector>> WireCollector::Open(const catalog
   events.on_rolled_back = [](int64_t) { return absl::OkStatus(); };
   it->client_ = std::make_unique<collector::IngestClient>(client, it->spool_.get(), it->writer_.get(), &it->metrics_,
                                                           std::move(events));
-  // The source is known by the id that follows from its collector and name, in its first epoch.
   it->ownership_ = std::make_unique<collector::OwnershipClient>(
       it->client_.get(),
       [self](collector::OwnershipClient::Request* request) {
-        request->set_interval_ms(static_cast<int32_t>(self->options_.fleet.interval_us / 1000));
-        auto* const report = request->add_sources();
-        report->set_name(self->model_.name());
-        report->set_kind(collector::registrypb::SOURCE_KIND_SERVER);
-        report->set_source_id(self->model_.uuid());
-        report->set_owner_epoch(1);
-        report->set_server_version_num(self->model_.server_version_num());
-        report->set_in_recovery(self->model_.in_recovery());
-        report->set_up(true);
+        *request = self->Report();
         return absl::OkStatus();
       },
       [](const collector::OwnershipClient::Response&) {});
@@ -100,7 +94,33 @@ absl::Status WireCollector::Enrol() {
   tls.ca_path = options_.ca_file;
   PGA_ASSIGN_OR_RETURN(const auto channel, rpc::Connect(backend_.target, tls));
   rpc::Canceller canceller;
-  return credentials.Enrol(channel, &canceller);
+  PGA_RETURN_IF_ERROR(credentials.Enrol(channel, &canceller));
+  // Frames of a source that nobody granted would be refused.
+  rpc::CallOptions call;
+  call.deadline = clock::SteadyNow() + kReportLimit;
+  call.bearer = credentials.token();
+  const auto stub = collector::registrypb::EnrolmentService::NewStub(channel);
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       rpc::Call(*stub, &collector::registrypb::EnrolmentService::Stub::ReportSources, Report(), call));
+  if (answer.sources_size() != 1 || answer.sources(0).standing() != collector::registrypb::STANDING_OWNER) {
+    return absl::FailedPreconditionError(absl::StrCat("the source ", model_.name(), " was not granted"));
+  }
+  return absl::OkStatus();
+}
+
+// The source is known by the id that follows from its collector and name, in its first epoch.
+collector::OwnershipClient::Request WireCollector::Report() const {
+  collector::OwnershipClient::Request request;
+  request.set_interval_ms(static_cast<int32_t>(options_.fleet.interval_us / 1000));
+  auto* const report = request.add_sources();
+  report->set_name(model_.name());
+  report->set_kind(collector::registrypb::SOURCE_KIND_SERVER);
+  report->set_source_id(model_.uuid());
+  report->set_owner_epoch(1);
+  report->set_server_version_num(model_.server_version_num());
+  report->set_in_recovery(model_.in_recovery());
+  report->set_up(true);
+  return request;
 }
 
 absl::StatusOr<std::vector<WireParcel>> WireCollector::Frames(int64_t from_us, int64_t to_us) const {

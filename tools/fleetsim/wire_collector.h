@@ -53,7 +53,7 @@ class WireCollector {
   WireCollector(const WireCollector&) = delete;
   WireCollector& operator=(const WireCollector&) = delete;
 
-  // Obtains credentials unless the folder holds them. Blocks for up to 20 s.
+  // Obtains credentials and the grant of the source, unless the folder holds credentials. Blocks for up to 40 s.
   absl::Status Enrol();
   // Starts delivery.
   void Connect() {
@@ -90,6 +90,7 @@ class WireCollector {
   SteadyTime last_ack() const;
 
  private:
+  collector::OwnershipClient::Request Report() const;
   struct Stream {
     int64_t noted = 0;
     int64_t acked = 0;
