@@ -235,10 +235,11 @@ class Bench {
     }
     const int64_t frames = Query(suite, "SELECT count(*) FROM public.metrics");
     if (frames != outcome.all.frames) {
-      const std::string reasons = Text(
-          suite, "SELECT coalesce(string_agg(DISTINCT reason || ' ' || message, '; '), 'none') FROM metrics.quarantine");
-      Must(absl::InternalError(absl::StrCat(outcome.all.frames, " frames sent, ", frames,
-                                            " stored; reasons in quarantine: ", reasons)));
+      const std::string reasons =
+          Text(suite,
+               "SELECT coalesce(string_agg(DISTINCT reason || ' ' || message, '; '), 'none') FROM metrics.quarantine");
+      Must(absl::InternalError(
+          absl::StrCat(outcome.all.frames, " frames sent, ", frames, " stored; reasons in quarantine: ", reasons)));
     }
   }
 
