@@ -2,7 +2,7 @@
 // takes over, and the killed one comes back with its spool and waits in its turn. Meanwhile a table of the server gets
 // a known number of rows. In the end what is stored of it is what was done, and no hole is longer than two intervals.
 //
-// PGA_TAKEOVER_KILLS (3) says how many kills, 100 for the whole campaign (some 25 minutes), PGA_TAKEOVER_UNSENT (3) for
+// PGA_TAKEOVER_KILLS (3) says how many kills, 100 for the whole campaign, PGA_TAKEOVER_UNSENT (3) for
 // how many seconds the owner cannot send before it is killed: 300 for the whole campaign.
 #include <gtest/gtest.h>
 
