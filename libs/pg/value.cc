@@ -139,6 +139,11 @@ std::optional<double> Row::OptDouble(size_t column) const {
   return Double(column);
 }
 
+std::optional<absl::Time> Row::OptMicros(size_t column) const {
+  if (IsNull(column)) return std::nullopt;
+  return absl::FromUnixMicros(Int64(column));
+}
+
 std::string QuoteIdentifier(std::string_view name) {
   std::string quoted = "\"";
   for (const char c : name) {

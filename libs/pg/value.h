@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace pga::pg {
 
@@ -71,6 +72,8 @@ class Row {
   std::optional<std::string> OptText(size_t column) const;
   std::optional<int64_t> OptInt64(size_t column) const;
   std::optional<double> OptDouble(size_t column) const;
+  // Of an int8 of microseconds since 1970-01-01 UTC.
+  std::optional<absl::Time> OptMicros(size_t column) const;
 
  private:
   friend class Result;

@@ -102,11 +102,6 @@ int64_t Micros(absl::Time time) {
   return absl::ToUnixMicros(time);
 }
 
-std::optional<absl::Time> OptTime(const pg::Row& row, size_t column) {
-  if (row.IsNull(column)) return std::nullopt;
-  return absl::FromUnixMicros(row.Int64(column));
-}
-
 pg::Param OptMicros(const std::optional<absl::Time>& time) {
   return time.has_value() ? pg::Param(Micros(*time)) : pg::Param();
 }
@@ -120,7 +115,7 @@ UserRecord ReadUser(const pg::Row& row) {
   user.role = std::string(row.Text(4));
   user.password_hash = std::string(row.Text(5));
   user.is_active = row.Bool(6);
-  user.last_login = OptTime(row, 7);
+  user.last_login = row.OptMicros(7);
   user.created_at = absl::FromUnixMicros(row.Int64(8));
   user.updated_at = absl::FromUnixMicros(row.Int64(9));
   return user;
@@ -136,9 +131,9 @@ RegistrationSecretRecord ReadSecret(const pg::Row& row) {
   secret.created_by_username = row.OptText(5);
   secret.created_at = absl::FromUnixMicros(row.Int64(6));
   secret.updated_at = absl::FromUnixMicros(row.Int64(7));
-  secret.expires_at = OptTime(row, 8);
+  secret.expires_at = row.OptMicros(8);
   secret.total_registrations = row.Int32(9);
-  secret.last_used_at = OptTime(row, 10);
+  secret.last_used_at = row.OptMicros(10);
   secret.collector_id = std::string(row.Text(11));
   secret.for_many = row.Bool(12);
   secret.group = std::string(row.Text(13));
@@ -715,8 +710,8 @@ absl::StatusOr<std::vector<ApiTokenRecord>> PgAuthStore::ListApiTokens(absl::Tim
     token.created_by_username = row.OptText(6);
     token.created_at = absl::FromUnixMicros(row.Int64(7));
     token.expires_at = absl::FromUnixMicros(row.Int64(8));
-    token.last_used_at = OptTime(row, 9);
-    token.revoked_at = OptTime(row, 10);
+    token.last_used_at = row.OptMicros(9);
+    token.revoked_at = row.OptMicros(10);
   }
   return tokens;
 }

@@ -39,8 +39,7 @@ constexpr char kForgetStreams[] =
     "w.stream_id = old.stream_id";
 constexpr char kSealStreams[] =
     "UPDATE metrics.ingest_watermark SET sealed = true WHERE collector_id = $1 AND stream_id = ANY ($2::uuid[]) AND "
-    "NOT "
-    "sealed";
+    "NOT sealed";
 constexpr char kReadStreams[] =
     "SELECT stream_id, last_seq, last_hash FROM metrics.ingest_watermark WHERE collector_id = $1 AND stream_id = ANY "
     "($2::uuid[])";
@@ -51,8 +50,7 @@ constexpr char kFindSources[] =
     "SELECT s.uuid, s.id, s.collector_id, s.owner_epoch, s.carried_epoch, s.removed_at IS NOT NULL, "
     "s.system_identifier, s.server_version_num, s.in_recovery, f.collector_id, (SELECT (extract(epoch FROM "
     "min(n.owned_since)) * 1000000)::int8 FROM metrics.source_owner n WHERE n.source_id = s.id AND n.owner_epoch > "
-    "k.e) "
-    "FROM unnest($1::uuid[], $2::int8[]) AS k(u, e) JOIN metrics.source s ON s.uuid = k.u LEFT JOIN "
+    "k.e) FROM unnest($1::uuid[], $2::int8[]) AS k(u, e) JOIN metrics.source s ON s.uuid = k.u LEFT JOIN "
     "metrics.source_owner f ON f.source_id = s.id AND f.owner_epoch = k.e";
 constexpr char kDescribeSource[] =
     "UPDATE metrics.source SET system_identifier = $3, server_version_num = $4, in_recovery = $5, last_seen = now() "
@@ -63,8 +61,7 @@ constexpr char kFindOwners[] =
     "($1::uuid[])";
 constexpr char kMakeSource[] =
     "INSERT INTO metrics.source (uuid, name, group_name, collector_id) VALUES ($1::uuid, $2, $3, $4) ON CONFLICT "
-    "(uuid) "
-    "DO NOTHING";
+    "(uuid) DO NOTHING";
 constexpr char kNameSource[] =
     "UPDATE metrics.source SET name = $2, group_name = $3, removed_at = CASE WHEN $4::bool THEN coalesce(removed_at, "
     "now()) ELSE removed_at END WHERE uuid = $1::uuid AND (name, group_name, removed_at IS NOT NULL) IS DISTINCT FROM "
@@ -86,18 +83,15 @@ constexpr char kLockSource[] = "SELECT owner_epoch, carried_epoch FROM metrics.s
 constexpr char kDropCarried[] = "DELETE FROM metrics.carried WHERE source_id = $1 AND owner_epoch < $2";
 constexpr char kInsertCarried[] =
     "INSERT INTO metrics.carried (source_id, owner_epoch, metric_id, scope_id, last_stored, run, state) VALUES ($1, "
-    "$2, "
-    "$3::int8::int2, $4, timestamptz 'epoch' + $5::int8 * interval '1 us', $6, $7)";
+    "$2, $3::int8::int2, $4, timestamptz 'epoch' + $5::int8 * interval '1 us', $6, $7)";
 constexpr char kSetCarried[] = "UPDATE metrics.source SET carried_epoch = $2 WHERE id = $1";
 constexpr char kLoadCarried[] =
     "SELECT (extract(epoch FROM last_stored) * 1000000)::int8, run, state, coalesce((extract(epoch FROM opened_at) * "
     "1000000)::int8, 0) FROM metrics.carried WHERE source_id = $1 AND owner_epoch = $2 AND metric_id = $3 AND scope_id "
-    "= "
-    "$4";
+    "= $4";
 constexpr char kTouchSources[] =
     "UPDATE metrics.source s SET last_seen = now() FROM (SELECT id FROM metrics.source WHERE id = ANY ($1::int4[]) "
-    "ORDER "
-    "BY id FOR NO KEY UPDATE) AS k WHERE s.id = k.id";
+    "ORDER BY id FOR NO KEY UPDATE) AS k WHERE s.id = k.id";
 constexpr char kLoadCatalog[] = "SELECT id, schema_version, definition FROM metrics.catalog_metric ORDER BY id";
 
 constexpr char kInsertElements[] =

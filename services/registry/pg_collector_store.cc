@@ -59,12 +59,6 @@ absl::Status UnknownCollector(const std::string& id) {
   return status::WithReason(absl::NotFoundError(absl::StrCat("no collector has the id ", id)), "COLLECTOR_UNKNOWN");
 }
 
-std::optional<absl::Time> OptTime(const pg::Row& row, size_t column) {
-  const std::optional<int64_t> micros = row.OptInt64(column);
-  if (!micros.has_value()) return std::nullopt;
-  return absl::FromUnixMicros(*micros);
-}
-
 Collector FromRow(const pg::Row& row) {
   Collector collector;
   collector.id = std::string(row.Text(0));
@@ -73,9 +67,9 @@ Collector FromRow(const pg::Row& row) {
   collector.hostname = std::string(row.Text(3));
   collector.address = std::string(row.Text(4));
   collector.version = std::string(row.Text(5));
-  collector.last_seen = OptTime(row, 6);
+  collector.last_seen = row.OptMicros(6);
   collector.certificate_thumbprint = std::string(row.Text(7));
-  collector.certificate_expires_at = OptTime(row, 8);
+  collector.certificate_expires_at = row.OptMicros(8);
   collector.config_version = row.Int32(9);
   collector.metrics_count_total = row.Int64(10);
   collector.metrics_count_24h = row.Int64(11);

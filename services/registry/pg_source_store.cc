@@ -29,9 +29,8 @@ constexpr char kGroupOf[] = "SELECT source_group FROM pganalytics.collectors WHE
 // A source that was removed counts for the collector that read it last, so that it is not made again behind the
 // administrator's back; others may use its name.
 constexpr char kFind[] =
-    "FROM pganalytics.sources s WHERE s.home_group = $1 AND s.reported_name = $2 AND (s.removed_at IS NULL OR s.owner "
-    "= "
-    "$3) ORDER BY s.removed_at IS NOT NULL LIMIT 1 FOR UPDATE";
+    "FROM pganalytics.sources s WHERE s.home_group = $1 AND s.reported_name = $2 AND (s.removed_at IS NULL OR "
+    "s.owner = $3) ORDER BY s.removed_at IS NOT NULL LIMIT 1 FOR UPDATE";
 constexpr char kNextRevision[] =
     "UPDATE pganalytics.source_revision SET last_number = last_number + 1 RETURNING last_number";
 // The shown name may be taken by a source that was renamed.
@@ -39,14 +38,11 @@ constexpr char kInsert[] =
     "INSERT INTO pganalytics.sources (id, name, group_name, reported_name, home_group, is_host, owner, owner_epoch, "
     "owned_since, first_seen, since, revision) SELECT $1::uuid, CASE WHEN EXISTS (SELECT FROM pganalytics.sources o "
     "WHERE o.group_name = $3 AND o.name = $2 AND o.removed_at IS NULL) THEN left($2, 200) || ' (' || "
-    "left($1::uuid::text, 8) || "
-    "')' "
-    "ELSE $2 END, $3, $2, $3, $4, $5, 1, pganalytics.at($6::int8), pganalytics.at($6::int8), pganalytics.at($6::int8), "
-    "$7 ON CONFLICT DO NOTHING";
+    "left($1::uuid::text, 8) || ')' ELSE $2 END, $3, $2, $3, $4, $5, 1, pganalytics.at($6::int8), "
+    "pganalytics.at($6::int8), pganalytics.at($6::int8), $7 ON CONFLICT DO NOTHING";
 constexpr char kOwn[] =
     "UPDATE pganalytics.sources SET owner = $2, owner_epoch = $3, owned_since = pganalytics.at($4::int8), revision = "
-    "$5 "
-    "WHERE id = $1::uuid";
+    "$5 WHERE id = $1::uuid";
 constexpr char kRenew[] =
     "UPDATE pganalytics.sources SET renewed_at = CASE WHEN $2::bool THEN NULL ELSE pganalytics.at($3::int8) END, "
     "interval_ms = $4, up = $5, since = pganalytics.at($6::int8), message = $7, not_collected = $8, identifiers = CASE "
@@ -60,17 +56,10 @@ constexpr char kFindWatcher[] =
 // A pause of half a lease begins the watch anew.
 constexpr char kWatch[] =
     "INSERT INTO pganalytics.source_watchers AS w (source_id, collector_id, watching_since, polled_at) VALUES "
-    "($1::uuid, "
-    "$2, pganalytics.at($3::int8), pganalytics.at($3::int8)) ON CONFLICT (source_id, collector_id) DO UPDATE SET "
-    "watching_since = CASE WHEN w.polled_at < pganalytics.at($4::int8) THEN excluded.watching_since ELSE "
+    "($1::uuid, $2, pganalytics.at($3::int8), pganalytics.at($3::int8)) ON CONFLICT (source_id, collector_id) DO "
+    "UPDATE SET watching_since = CASE WHEN w.polled_at < pganalytics.at($4::int8) THEN excluded.watching_since ELSE "
     "w.watching_since END, polled_at = excluded.polled_at";
 constexpr char kUnwatch[] = "DELETE FROM pganalytics.source_watchers WHERE source_id = $1::uuid AND collector_id = $2";
-
-std::optional<absl::Time> TimeAt(const pg::Row& row, size_t column) {
-  const std::optional<int64_t> micros = row.OptInt64(column);
-  if (!micros.has_value()) return std::nullopt;
-  return absl::FromUnixMicros(*micros);
-}
 
 Source FromRow(const pg::Row& row) {
   Source source;
@@ -83,7 +72,7 @@ Source FromRow(const pg::Row& row) {
   source.owner = std::string(row.Text(6));
   source.owner_epoch = row.Int64(7);
   source.owned_since = absl::FromUnixMicros(row.Int64(8));
-  source.renewed_at = TimeAt(row, 9).value_or(absl::InfinitePast());
+  source.renewed_at = row.OptMicros(9).value_or(absl::InfinitePast());
   source.interval = absl::Milliseconds(row.Int32(10));
   source.up = row.Bool(11);
   source.since = absl::FromUnixMicros(row.Int64(12));
@@ -113,7 +102,7 @@ Source FromRow(const pg::Row& row) {
   source.in_recovery = row.Bool(17);
   source.address = std::string(row.Text(18));
   source.first_seen = absl::FromUnixMicros(row.Int64(19));
-  source.seen_at = TimeAt(row, 20).value_or(absl::InfinitePast());
+  source.seen_at = row.OptMicros(20).value_or(absl::InfinitePast());
   source.removed = row.Bool(21);
   source.removed_by = std::string(row.Text(22));
   source.revision = row.Int64(23);

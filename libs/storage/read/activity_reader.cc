@@ -269,24 +269,19 @@ absl::Status AddTrees(const Metric& blocking, const RawRead& read, pg::ReadTrans
       entry.lock_type = reader.Text(row, "lock_type");
       entry.lock_mode = reader.Text(row, "lock_mode");
       entry.wait_event = reader.Text(row, "wait_event");
-      entry.blocked = {wait.blocked,
-                       "",
-                       reader.Text(row, "blocked_usename"),
-                       reader.Text(row, "blocked_application_name"),
-                       reader.Text(row, "blocked_state"),
-                       number("blocked_query_id"),
-                       number("blocked_text_id"),
-                       "",
-                       std::nullopt};
-      entry.blocking = {std::max<int64_t>(wait.blocking, 0),
-                        reader.Text(row, "blocking_gid"),
-                        reader.Text(row, "blocking_usename"),
-                        reader.Text(row, "blocking_application_name"),
-                        reader.Text(row, "blocking_state"),
-                        number("blocking_query_id"),
-                        number("blocking_text_id"),
-                        "",
-                        std::nullopt};
+      const auto party = [&](int64_t pid, const std::string& role) {
+        BlockingParty session;
+        session.pid = pid;
+        session.user = reader.Text(row, role + "_usename");
+        session.application = reader.Text(row, role + "_application_name");
+        session.state = reader.Text(row, role + "_state");
+        session.query_id = number(role + "_query_id");
+        session.text_id = number(role + "_text_id");
+        return session;
+      };
+      entry.blocked = party(wait.blocked, "blocked");
+      entry.blocking = party(std::max<int64_t>(wait.blocking, 0), "blocking");
+      entry.blocking.gid = reader.Text(row, "blocking_gid");
       if (const auto start = reader.Int(row, "blocking_xact_start")) {
         entry.blocking.transaction_start = absl::FromUnixMicros(*start);
       }
