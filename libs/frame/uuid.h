@@ -16,8 +16,8 @@ std::string RandomUuid();
 // Version 5: SHA-1 of the namespace's 16 bytes and the name.
 std::string UuidV5(std::string_view namespace_uuid, std::string_view name);
 
-// Identity of a source: UUIDv5(UUIDv5(product namespace, collector_id), source_name). The same collector and name give
-// the same source after a reinstallation.
+// UUIDv5(UUIDv5(product namespace, collector_id), source_name): the same collector and name give the same id. For
+// programs that need the ids of simulated sources before registry gives them.
 std::string SourceUuid(std::string_view collector_id, std::string_view source_name);
 
 // "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", lower case. `uuid` must have 16 bytes; anything else gives "invalid".

@@ -210,9 +210,9 @@ void Write(Level level, std::string_view message, std::initializer_list<Field> f
     }
     for (const Field& field : fields) {
       line.push_back(',');
-      // A key that the line has already would make two of them.
       // Where no request's scope gives it, a request id is a field like others.
       const bool free = field.key() == "request_id" && ThreadRequestId().empty();
+      // A key that the line has already would make two of them.
       const bool taken =
           !free && std::find(std::begin(kOwnKeys), std::end(kOwnKeys), field.key()) != std::end(kOwnKeys);
       AppendJsonString(taken ? absl::StrCat(std::string(field.key()), "_") : std::string(field.key()), &line);

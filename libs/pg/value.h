@@ -54,6 +54,9 @@ using Params = std::vector<Param>;
 // Exposed for the connection classes; callers pass Params.
 absl::Status RenderParams(const Params& params, std::vector<std::optional<std::string>>* rendered);
 
+// The text form of an array of text, int8 or other values whose text form may be quoted.
+std::string ArrayOf(const std::vector<std::string>& values);
+
 class Result;
 
 // One row of a Result; valid as long as the Result. Columns count from 0. Reading NULL gives the type's zero value (ask

@@ -21,6 +21,8 @@ Role ParseRole(std::string_view name);
 // The name ParseRole understands; "" for kNone.
 std::string_view RoleName(Role role);
 
+inline constexpr char kCollectorIdRule[] =
+    "1 to 63 characters of A-Z a-z 0-9 _ . - that begin with a letter, a digit or _";
 // A collector's id: 1 to 63 characters of A-Z a-z 0-9 _ . - that begin with a letter, a digit or _.
 bool IsCollectorId(std::string_view id);
 

@@ -62,7 +62,7 @@ absl::StatusOr<CollectorAccess::CreatedSecret> CollectorAccess::CreateSecret(
   }
   // The same characters as a collector's id.
   if (!group.empty() && !token::IsCollectorId(group)) {
-    return absl::InvalidArgumentError("group must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
+    return absl::InvalidArgumentError(absl::StrCat("group must have ", token::kCollectorIdRule));
   }
   CreatedSecret created;
   created.record.collector_id = collector_id;
@@ -149,7 +149,7 @@ absl::StatusOr<CollectorCredentials> CollectorAccess::Issue(const Caller& caller
                                                             const std::string& hostname, const std::string& csr_pem,
                                                             bool revoke_former) {
   if (!token::IsCollectorId(collector_id)) {
-    return absl::InvalidArgumentError("collector_id must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
+    return absl::InvalidArgumentError(absl::StrCat("collector_id must have ", token::kCollectorIdRule));
   }
   const absl::Time now = clock_->Now();
   CollectorCredentials credentials;

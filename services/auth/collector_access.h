@@ -41,8 +41,7 @@ class CollectorAccess {
   };
   absl::StatusOr<CreatedSecret> CreateSecret(const Caller& caller, const std::string& name,
                                              const std::string& description, std::optional<absl::Time> expires_at,
-                                             const std::string& collector_id = "", bool for_many = false,
-                                             const std::string& group = "");
+                                             const std::string& collector_id, bool for_many, const std::string& group);
   absl::StatusOr<std::vector<RegistrationSecretRecord>> ListSecrets(const Caller& caller);
   absl::StatusOr<RegistrationSecretRecord> GetSecret(const Caller& caller, const std::string& id);
   absl::StatusOr<RegistrationSecretRecord> UpdateSecret(const Caller& caller, const std::string& id,
@@ -50,12 +49,12 @@ class CollectorAccess {
                                                         std::optional<bool> active);
   absl::Status DeleteSecret(const Caller& caller, const std::string& id);
 
-  // The id of the stored secret, "" when the settings' secret matched. UNAUTHENTICATED for any other, and for that
-  // of another collector; ALREADY_EXISTS (COLLECTOR_EXISTS) for a good one that was not made for a collector which it
-  // would replace. Uses and refusals are in the audit table.
+  // Whether it is accepted, with the id of the stored secret ("" for that of the settings) and its group.
+  // UNAUTHENTICATED for any other, and for that of another collector; ALREADY_EXISTS (COLLECTOR_EXISTS) for a good one
+  // that was not made for a collector which it would replace. Uses and refusals are in the audit table.
   absl::StatusOr<SecretUseOutcome> UseSecret(const Caller& caller, const std::string& secret,
                                              const std::string& collector_id, const std::string& collector_name,
-                                             const std::string& peer_address, bool replaces = false);
+                                             const std::string& peer_address, bool replaces);
 
   // Token and certificate; `csr_pem` empty = the key is made here. INVALID_ARGUMENT for a bad id or request,
   // UNAVAILABLE (RENEWED_TOO_SOON) for a renewal within kRenewPause of a revocation.

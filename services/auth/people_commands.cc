@@ -9,6 +9,7 @@
 #include "libs/pg/pool.h"
 #include "libs/status/status.h"
 #include "libs/token/principal.h"
+#include "services/auth/accounts.h"
 #include "services/auth/digest.h"
 #include "services/auth/pg_auth_store.h"
 #include "services/auth/rules.h"
@@ -21,12 +22,9 @@ constexpr char kChooseAnother[] = "Sign in with it and choose another: POST /api
 
 // There is no caller with an address and a request.
 AuditEntry LocalEntry(const char* action, const std::string& resource_id) {
-  AuditEntry audit;
-  audit.actor = token::ServiceSubject("auth");
-  audit.action = action;
-  audit.resource_type = "user";
-  audit.resource_id = resource_id;
-  return audit;
+  Caller caller;
+  caller.principal.subject = token::ServiceSubject("auth");
+  return AuditOf(caller, action, "user", resource_id);
 }
 
 absl::StatusOr<std::string> HashOf(PasswordHasher* hasher, const std::string& password, clock::SteadyTime deadline) {

@@ -144,20 +144,6 @@ constexpr char kTokenInForce[] = "revoked_at IS NULL AND expires_at > pganalytic
 // Microseconds that a revocation outlives its token; clocks may differ.
 constexpr int64_t kRevokedTokenMargin = int64_t{3600} * 1'000'000;
 
-// Text of an array; each element in quotes.
-std::string ArrayOf(const std::vector<std::string>& texts) {
-  std::string array = "{";
-  for (const std::string& text : texts) {
-    array += array.size() > 1 ? ",\"" : "\"";
-    for (const char c : text) {
-      if (c == '"' || c == '\\') array.push_back('\\');
-      array.push_back(c);
-    }
-    array.push_back('"');
-  }
-  return array + "}";
-}
-
 // Roles that somebody with the user's rights may hand on.
 std::vector<std::string> RolesOf(const UserRecord& user) {
   std::vector<std::string> roles;
@@ -676,7 +662,7 @@ absl::Status PgAuthStore::AddApiToken(const ApiTokenRecord& token, std::string_v
         tx.Exec("INSERT INTO pganalytics.api_tokens (id, name, token_hash, role, groups, query_texts, created_by, "
                 "created_at, expires_at) VALUES ($1::uuid, $2, $3, $4, $5::text[], $6::bool, $7::int4, "
                 "pganalytics.at($8), pganalytics.at($9))",
-                {token.id, token.name, pg::Bytes{std::string(token_hash)}, token.role, ArrayOf(token.groups),
+                {token.id, token.name, pg::Bytes{std::string(token_hash)}, token.role, pg::ArrayOf(token.groups),
                  token.query_texts, token.created_by, Micros(token.created_at), Micros(token.expires_at)}));
     return WriteAudit(tx, audit);
   });
@@ -739,7 +725,7 @@ absl::Status PgAuthStore::RevokeApiTokensOf(pg::Transaction& tx, int32_t user_id
                        tx.Exec(absl::StrCat("UPDATE pganalytics.api_tokens SET revoked_at = pganalytics.at($2) "
                                             "WHERE created_by = $1 AND role <> ALL ($3::text[]) AND ",
                                             kTokenInForce, " RETURNING id, pganalytics.micros(expires_at)"),
-                               {user_id, Micros(now), ArrayOf(kept_roles)}));
+                               {user_id, Micros(now), pg::ArrayOf(kept_roles)}));
   for (const pg::Row row : ended) {
     PGA_RETURN_IF_ERROR(tx.Exec(
         kRevokeSubject, {token::ApiTokenSubject(row.Text(0)), row.Int64(1), row.Int64(1) + kRevokedTokenMargin}));
@@ -761,7 +747,7 @@ absl::Status PgAuthStore::NoteTokenUses(const std::vector<std::pair<std::string,
       ->Exec(
           "UPDATE pganalytics.api_tokens t SET last_used_at = GREATEST(t.last_used_at, pganalytics.at(u.at)) "
           "FROM unnest($1::uuid[], $2::int8[]) AS u (id, at) WHERE t.id = u.id",
-          {ArrayOf(ids), ArrayOf(times)}, deadline)
+          {pg::ArrayOf(ids), pg::ArrayOf(times)}, deadline)
       .status();
 }
 

@@ -28,10 +28,6 @@ absl::string_view ToAbsl(std::string_view text) {
   return {text.data(), text.size()};
 }
 
-bool HasControl(std::string_view text) {
-  return token::HasInvisible(text);
-}
-
 bool IsCommon(std::string_view lower) {
   const auto common = CommonPasswords();
   return std::binary_search(common.begin(), common.end(), lower);
@@ -98,7 +94,7 @@ absl::Status ValidateUsername(std::string_view username) {
 
 absl::Status ValidateEmail(std::string_view email) {
   const absl::Status bad = absl::InvalidArgumentError("email must be an address such as name@example.com");
-  if (email.size() > 254 || HasControl(email)) return bad;
+  if (email.size() > 254 || token::HasInvisible(email)) return bad;
   const size_t at = email.find('@');
   if (at == 0 || at == std::string_view::npos || at > 64 || email.find('@', at + 1) != std::string_view::npos)
     return bad;
@@ -156,7 +152,7 @@ absl::Status ValidatePassword(std::string_view password, std::string_view userna
 }
 
 absl::Status ValidateFullName(std::string_view full_name) {
-  if (Characters(full_name) > 255 || HasControl(full_name)) {
+  if (Characters(full_name) > 255 || token::HasInvisible(full_name)) {
     return absl::InvalidArgumentError("full_name must have at most 255 characters and no control characters");
   }
   return absl::OkStatus();
@@ -171,7 +167,7 @@ absl::Status ValidateRole(std::string_view role) {
 
 absl::Status ValidateLabel(std::string_view text, std::string_view what) {
   const size_t length = Characters(text);
-  if (length < 1 || length > 255 || HasControl(text)) {
+  if (length < 1 || length > 255 || token::HasInvisible(text)) {
     return absl::InvalidArgumentError(
         absl::StrCat(ToAbsl(what), " must have 1 to 255 characters and no control characters"));
   }

@@ -100,7 +100,7 @@ LIMIT )",
       kMaxEdges);
 }
 
-// What the columns of BlockingSql are from its fourth on; empty = not a column of the metric as it is.
+// What the columns of BlockingSql are from its fourth on.
 constexpr const char* kEdgeColumns[] = {"blocking_gid",
                                         "datname",
                                         "blocked_usename",

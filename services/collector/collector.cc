@@ -371,32 +371,40 @@ class Collector::Impl {
       }
       *request->add_sources() = std::move(report);
     }
-    if (!release) forget_grants_ = false;
+    if (!release) report_forgets_ = forget_grants_;
   }
 
   void TakeStandings(const OwnershipClient::Response& response) {
+    // Only an answer shows that the report which named no epochs has come through.
+    if (std::exchange(report_forgets_, false)) forget_grants_ = false;
+    std::map<std::string, Grant> granted = grants_;
     for (const registrypb::SourceStanding& standing : response.sources()) {
       Note(standing);
-      for (OwnedByGrant* source : watched_) {
-        if (source->name() != standing.name()) continue;
-        if (standing.standing() != registrypb::STANDING_OWNER) {
-          Grant grant = source->grant();
-          grant.owned = false;
-          source->TakeGrant(grant);
-          continue;
-        }
-        const Grant grant{standing.source_id(), standing.owner_epoch(), true};
-        const auto [place, made] = grants_.try_emplace(source->name());
-        if (place->second != grant) {
-          place->second = grant;
-          // Before the first reading under it: frames of an epoch that the disk forgot could not be continued.
-          if (const absl::Status stored = grant_file_.Store(grants_); !stored.ok()) {
-            PGA_LOG(warn, "what this collector owns could not be written", {{"reason", stored}});
-            if (made) grants_.erase(place);
-            continue;
-          }
-        }
-        source->TakeGrant(grant);
+      if (standing.standing() != registrypb::STANDING_OWNER) continue;
+      granted[standing.name()] = {standing.source_id(), standing.owner_epoch(), true};
+    }
+    if (granted != grants_) {
+      // Before the first reading under it: frames of an epoch that the disk forgot could not be continued.
+      if (const absl::Status stored = grant_file_.Store(granted); stored.ok()) {
+        grants_ = std::move(granted);
+      } else {
+        PGA_LOG(warn, "what this collector owns could not be written", {{"reason", stored}});
+      }
+    }
+    std::map<std::string, OwnedByGrant*> watched;
+    for (OwnedByGrant* source : watched_) watched[source->name()] = source;
+    for (const registrypb::SourceStanding& standing : response.sources()) {
+      const auto source = watched.find(standing.name());
+      if (source == watched.end()) continue;
+      if (standing.standing() != registrypb::STANDING_OWNER) {
+        Grant grant = source->second->grant();
+        grant.owned = false;
+        source->second->TakeGrant(grant);
+        continue;
+      }
+      const Grant grant{standing.source_id(), standing.owner_epoch(), true};
+      if (const auto kept = grants_.find(standing.name()); kept != grants_.end() && kept->second == grant) {
+        source->second->TakeGrant(grant);
       }
     }
   }
@@ -502,6 +510,8 @@ class Collector::Impl {
   std::map<std::string, Grant> grants_;
   // The next report holds nothing, so that all sources get later epochs.
   bool forget_grants_ = false;
+  // The report under way named no epochs.
+  bool report_forgets_ = false;
   std::map<std::string, std::string> standings_;
   std::unique_ptr<OwnershipClient> ownership_;
   std::unique_ptr<metrics::Exposer> exposer_;

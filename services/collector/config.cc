@@ -293,7 +293,7 @@ absl::Status FinishConfig(CollectorConfig* config) {
   if (config->collector_name.empty()) config->collector_name = HostName();
   if (config->collector_id.empty()) config->collector_id = DefaultCollectorId(HostName());
   if (!token::IsCollectorId(config->collector_id)) {
-    return absl::InvalidArgumentError("COLLECTOR_ID must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
+    return absl::InvalidArgumentError(absl::StrCat("COLLECTOR_ID must have ", token::kCollectorIdRule));
   }
   PGA_ASSIGN_OR_RETURN(const BackendAddress backend, ParseBackendUrl(config->backend_url));
   if (!backend.tls && !backend.loopback && !config->backend_allow_plaintext) {

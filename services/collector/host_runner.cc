@@ -248,9 +248,7 @@ void HostRunner::TakeGrant(const Grant& grant) {
   if (grant == grant_) return;
   grant_ = grant;
   if (!grant.owned) return;
-  for (size_t i = 0; i < tasks_.size(); ++i) {
-    schedule_.BeginAt(static_cast<int>(i), context_->clock->BoottimeNanos());
-  }
+  schedule_.BeginAt(context_->clock->BoottimeNanos());
   timer_.cancel();
 }
 
@@ -357,9 +355,10 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
 
 asio::awaitable<void> HostRunner::Run() {
   while (!stopping_) {
-    const int64_t wait = schedule_.NextDue() - context_->clock->BoottimeNanos();
-    if (wait > 0 || !grant_.owned) {
-      timer_.expires_after(std::chrono::nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
+    // A grant ends the wait.
+    const int64_t wait = grant_.owned ? schedule_.NextDue() - context_->clock->BoottimeNanos() : kSecondNs;
+    if (wait > 0) {
+      timer_.expires_after(std::chrono::nanoseconds(std::min(wait, kSecondNs)));
       co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
       continue;
     }
@@ -382,7 +381,7 @@ asio::awaitable<void> HostRunner::Run() {
       if (status.ok() && !grant_.owned) break;
       if (status.ok()) status = Publish(*task->reading, item);
       if (!status.ok() &&
-          troubles_.emplace(task->metric->name(), Trouble{status, absl::ToUnixMicros(context_->clock->Now())}).second) {
+          troubles_.emplace(task->metric->name(), Missing{status, absl::ToUnixMicros(context_->clock->Now())}).second) {
         PGA_LOG(warn, "not collected", {{"source", name_}, {"what", task->metric->name()}, {"reason", status}});
       }
       if (status.ok()) troubles_.erase(task->metric->name());

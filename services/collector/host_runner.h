@@ -73,11 +73,11 @@ class HostRunner final : public OwnedByGrant {
   boost::asio::steady_timer timer_;
   // Shared with threads that may hang in statvfs.
   std::shared_ptr<FilesystemProbe> filesystems_;
-  struct Trouble {
+  struct Missing {
     absl::Status status;
     int64_t since_us = 0;
   };
-  std::map<std::string, Trouble> troubles_;
+  std::map<std::string, Missing> troubles_;
   Lane lane_;
 };
 

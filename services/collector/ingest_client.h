@@ -79,7 +79,7 @@ class IngestClient {
   void Stop();
 
   bool connected() const { return connected_; }
-  // The connection and the token it is used with; no channel while there is none. Thread-safe.
+  // The connection and the token it is used with; no channel before the first one. Thread-safe.
   struct Access {
     std::shared_ptr<grpc::Channel> channel;
     std::string token;

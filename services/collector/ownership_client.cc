@@ -49,24 +49,20 @@ void OwnershipClient::Stop(const Request& release) {
   if (!thread_.joinable()) return;
   thread_.join();
   if (release.sources_size() == 0) return;
-  const IngestClient::Access access = ingest_->access();
-  if (access.channel == nullptr) return;
-  rpc::CallOptions options;
-  options.deadline = clock::SteadyNow() + kReleaseLimit;
-  options.bearer = access.token;
-  const auto stub = registrypb::EnrolmentService::NewStub(access.channel);
-  const auto sent = rpc::Call(*stub, &registrypb::EnrolmentService::Stub::ReportSources, release, options);
-  if (!sent.ok())
+  const auto sent = Send(release, kReleaseLimit, /*canceller=*/nullptr);
+  if (!sent.ok()) {
     PGA_LOG(debug, "sources were not released; another collector waits for the lease", {{"reason", sent.status()}});
+  }
 }
 
-absl::StatusOr<OwnershipClient::Response> OwnershipClient::Send(const Request& request, absl::Duration limit) {
+absl::StatusOr<OwnershipClient::Response> OwnershipClient::Send(const Request& request, absl::Duration limit,
+                                                                rpc::Canceller* canceller) {
   const IngestClient::Access access = ingest_->access();
   if (access.channel == nullptr) return absl::UnavailableError("there is no connection to the backend");
   rpc::CallOptions options;
   options.deadline = clock::SteadyNow() + limit;
   options.bearer = access.token;
-  options.canceller = canceller_.get();
+  options.canceller = canceller;
   const auto stub = registrypb::EnrolmentService::NewStub(access.channel);
   return rpc::Call(*stub, &registrypb::EnrolmentService::Stub::ReportSources, request, options);
 }
@@ -79,7 +75,7 @@ void OwnershipClient::Run() {
     Request request;
     absl::Status status = gather_(&request);
     if (status.ok() && request.sources_size() > 0) {
-      const absl::StatusOr<Response> answer = Send(request, kCallLimit);
+      const absl::StatusOr<Response> answer = Send(request, kCallLimit, canceller_.get());
       status = answer.status();
       if (answer.ok()) {
         take_(*answer);
@@ -92,8 +88,9 @@ void OwnershipClient::Run() {
     }
     const std::string reason = status.ok() ? std::string() : status.ToString();
     if (reason != last_reason) {
-      if (!reason.empty())
+      if (!reason.empty()) {
         PGA_LOG(info, "sources are not reported; those that are owned are read on", {{"reason", reason}});
+      }
       last_reason = reason;
     }
     absl::MutexLock lock(&mutex_);

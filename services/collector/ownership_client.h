@@ -44,7 +44,7 @@ class OwnershipClient {
 
  private:
   void Run();
-  absl::StatusOr<Response> Send(const Request& request, absl::Duration limit);
+  absl::StatusOr<Response> Send(const Request& request, absl::Duration limit, rpc::Canceller* canceller);
 
   IngestClient* const ingest_;
   const std::function<absl::Status(Request*)> gather_;

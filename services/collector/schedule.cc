@@ -49,11 +49,12 @@ void Schedule::RetryAt(int item, int64_t at_ns) {
   if (at_ns < it.tick_ns) it.retry_ns = at_ns;
 }
 
-void Schedule::BeginAt(int item, int64_t at_ns) {
-  Item& it = items_[static_cast<size_t>(item)];
-  if (at_ns >= it.tick_ns) return;
-  it.retry_ns = at_ns;
-  if (it.tick_ns - at_ns < base_ns_ / 2) it.tick_ns += it.factor * base_ns_;
+void Schedule::BeginAt(int64_t at_ns) {
+  for (Item& it : items_) {
+    if (at_ns >= it.tick_ns) continue;
+    it.retry_ns = at_ns;
+    if (it.tick_ns - at_ns < base_ns_ / 2) it.tick_ns += it.factor * base_ns_;
+  }
 }
 
 }  // namespace pga::collector

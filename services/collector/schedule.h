@@ -28,9 +28,9 @@ class Schedule {
   // Makes an item due again at `at_ns` if that is before its next tick; later ticks stay where they were.
   void RetryAt(int item, int64_t at_ns);
 
-  // Makes an item due at `at_ns`, ahead of its place in the interval; a tick that would follow within half a base
+  // Makes every item due at `at_ns`, ahead of its place in the interval; a tick that would follow within half a base
   // interval is left out.
-  void BeginAt(int item, int64_t at_ns);
+  void BeginAt(int64_t at_ns);
 
   int64_t base_interval_ns() const { return base_ns_; }
   int64_t skipped() const { return skipped_; }

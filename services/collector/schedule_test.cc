@@ -63,7 +63,7 @@ TEST(Schedule, ABeginningLeavesOutTheTickRightBehindIt) {
     const int item = schedule.Add(1);
     const int64_t tick = schedule.NextDue() + 10 * kSecond;
     ASSERT_EQ(schedule.TakeDue(schedule.NextDue()), std::vector<int>{item});
-    schedule.BeginAt(item, tick - ahead);
+    schedule.BeginAt(tick - ahead);
     EXPECT_EQ(schedule.TakeDue(tick - ahead), std::vector<int>{item});
     EXPECT_EQ(schedule.NextDue(), ahead < 5 * kSecond ? tick + 10 * kSecond : tick);
     EXPECT_EQ(schedule.skipped(), 0);

@@ -176,16 +176,14 @@ void SourceRunner::TakeGrant(const Grant& grant) {
   if (grant == grant_) return;
   // What was sampled up to now was sampled under the former grant.
   if (grant_.owned) sampler_.Flush();
-  const bool begins = grant.owned && grant != grant_;
   grant_ = grant;
   info_.set_source_id(grant.source_id);
   info_.set_owner_epoch(grant.owner_epoch);
-  if (!begins) return;
+  if (!grant.owned) return;
   texts_.ForgetSent();
   // The first readings are not put off to their place in the interval: somebody waits for them.
-  const int64_t now = BootNs();
-  for (size_t i = 0; i < instance_tasks_.size(); ++i) instance_schedule_.BeginAt(static_cast<int>(i), now);
-  for (size_t i = 0; i < database_tasks_.size(); ++i) database_schedule_.BeginAt(static_cast<int>(i), now);
+  instance_schedule_.BeginAt(BootNs());
+  database_schedule_.BeginAt(BootNs());
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
@@ -423,15 +421,11 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
                {"server_version", session.connection->server_version()},
                {"standby", session.in_recovery}});
     }
-    if (!grant_.owned) {
-      const int64_t next = identified_ns + absl::ToInt64Nanoseconds(context_->interval);
-      if (BootNs() < next) {
-        co_await Sleep(&instance_timer_, absl::Nanoseconds(std::clamp(next - BootNs(), int64_t{1}, kSecondNs)));
-        continue;
-      }
-    }
-    const int64_t wait = instance_schedule_.NextDue() - BootNs();
-    if (wait > 0 && grant_.owned) {
+    // Without the grant the server is asked once an interval whether it is up and what it is.
+    const int64_t next =
+        grant_.owned ? instance_schedule_.NextDue() : identified_ns + absl::ToInt64Nanoseconds(context_->interval);
+    const int64_t wait = next - BootNs();
+    if (wait > 0) {
       // Short waits, so that time spent asleep by the host is noticed.
       co_await Sleep(&instance_timer_, absl::Nanoseconds(std::min(wait, kSecondNs)));
       continue;
@@ -478,8 +472,9 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
   std::string home_name;
   std::vector<std::string> names = Watched(config_.databases);
   while (!stopping_) {
-    const int64_t wait = database_schedule_.NextDue() - BootNs();
-    if (wait > 0 || database_tasks_.empty() || home_.empty() || !grant_.owned) {
+    // A grant ends the wait.
+    const int64_t wait = grant_.owned ? database_schedule_.NextDue() - BootNs() : kSecondNs;
+    if (wait > 0 || database_tasks_.empty() || home_.empty()) {
       co_await Sleep(&database_timer_, absl::Nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
       continue;
     }

@@ -61,14 +61,14 @@ testing::CommandOutcome Curl(std::vector<std::string> arguments) {
   return outcome.ok() ? *outcome : testing::CommandOutcome{-1, ""};
 }
 
-// Sends one Hello and returns the session that came back, or the failure's text.
-std::string RoundTrip(const std::shared_ptr<grpc::Channel>& channel, int64_t session) {
+// Sends one Hello and returns the number that came back, or the failure's text.
+std::string RoundTrip(const std::shared_ptr<grpc::Channel>& channel, int32_t version) {
   const auto stub = ingest::IngestService::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(60)));
   const auto stream = stub->StreamBatches(&context);
   ingest::StreamBatchesRequest request;
-  request.mutable_hello()->set_config_version(static_cast<int32_t>(session));
+  request.mutable_hello()->set_config_version(version);
   ingest::StreamBatchesResponse response;
   if (stream->Write(request) && stream->Read(&response)) {
     stream->WritesDone();

@@ -46,6 +46,8 @@ constexpr size_t kLingerBytes = 256 * 1024;
 constexpr size_t kMaxPendingBodyBytes = 32 * 1024;
 constexpr size_t kCompressFromBytes = 1024;
 constexpr int kResourceExhausted = 8;
+constexpr int kUnauthenticated = 16;
+constexpr std::chrono::milliseconds kHangUpPoll(250);
 // Every service takes messages of this size (rpc::Server::Options::max_receive_bytes).
 constexpr size_t kSmallMessageBytes = size_t{1} << 20;
 
@@ -466,7 +468,7 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
     co_await AnswerError(
         exchange, MakeError(413, "BODY_TOO_LARGE", "The body is larger than this method takes; send less at a time."));
   } else if (first.kind == UpstreamEvent::Kind::kEnd && first.code != 0) {
-    if (first.code == 16) shared_->pipeline->CountCredentialFailure();
+    if (first.code == kUnauthenticated) shared_->pipeline->CountCredentialFailure();
     co_await AnswerError(exchange, ErrorOfEvent(first, shared_->config->request_timeout));
   } else if (streaming) {
     co_await RelayStream(exchange, *call, std::move(first));
@@ -490,10 +492,6 @@ asio::awaitable<UpstreamEvent> HttpSession::NextEvent(UpstreamCall& call) {
 
 // A client that hangs up while a service works on its request ends that work. Shutting down only its own sending side
 // counts as hanging up, as in most HTTP servers.
-namespace {
-constexpr std::chrono::milliseconds kHangUpPoll(250);
-}  // namespace
-
 void HttpSession::WatchForHangUp(const std::shared_ptr<UpstreamCall>& call) {
   if (watching_) return;
   watching_ = true;

@@ -1,5 +1,5 @@
 // What registry says of sources: who owns them, what they are called, which were removed. Asked for at once when a
-// batch names a source that the database does not know yet, and every other second for what has changed, so that
+// batch names a source that the database does not know yet, and every second for what has changed, so that
 // renamed, moved and removed sources are seen by readers and a new owner's epoch begins before its first batch is here.
 // An outage of registry costs nothing but the news.
 #pragma once

@@ -44,7 +44,6 @@ class FakeStore final : public IngestStore {
  public:
   absl::StatusOr<OpenedSession> OpenSession(std::string_view, const std::vector<StreamClaim>& streams,
                                             clock::SteadyTime) override {
-    ++opened_count;
     if (!open_status.ok()) return open_status;
     OpenedSession opened;
     opened.collector = 7;
@@ -85,7 +84,6 @@ class FakeStore final : public IngestStore {
   absl::Status open_status;
   absl::Status resolve_status;
   std::atomic<int> resolved{0};
-  std::atomic<int> opened_count{0};
   std::atomic<int64_t> session{0};
   std::string refusal;
 };

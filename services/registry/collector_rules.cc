@@ -54,7 +54,7 @@ absl::Status CheckRegistration(Registration* registration) {
     return absl::OkStatus();
   }
   if (!token::IsCollectorId(registration->collector_id)) {
-    return absl::InvalidArgumentError("collector_id must have 1 to 63 characters of A-Z a-z 0-9 _ . -");
+    return absl::InvalidArgumentError(absl::StrCat("collector_id must have ", token::kCollectorIdRule));
   }
   return absl::OkStatus();
 }

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "libs/clock/steady.h"
 #include "libs/status/status.h"
 
@@ -175,26 +174,23 @@ absl::StatusOr<int32_t> PgCollectorStore::PutConfig(const std::string& id, const
 
 absl::Status PgCollectorStore::NoteActivity(const std::vector<Activity>& activity, clock::SteadyTime deadline) {
   if (activity.empty()) return absl::OkStatus();
-  // One statement for all: arrays as text. Ids are of a set that needs no escaping; quoted, none reads as NULL.
+  // One statement for all.
   std::vector<std::string> ids, seen, total, day;
   for (const Activity& one : activity) {
     if (!one.last_seen.has_value()) continue;
-    ids.push_back(absl::StrCat("\"", one.collector_id, "\""));
+    ids.push_back(one.collector_id);
     seen.push_back(absl::StrCat(absl::ToUnixMicros(*one.last_seen)));
     total.push_back(absl::StrCat(one.rows_total));
     day.push_back(absl::StrCat(one.rows_24h));
   }
   if (ids.empty()) return absl::OkStatus();
-  const auto array = [](const std::vector<std::string>& values) {
-    return absl::StrCat("{", absl::StrJoin(values, ","), "}");
-  };
   return pool_
       ->Exec(
           "UPDATE pganalytics.collectors c SET last_seen = pganalytics.at(n.seen), metrics_count_total = n.total, "
           "metrics_count_24h = n.day FROM unnest($1::text[], $2::int8[], $3::int8[], $4::int8[]) "
           "AS n(id, seen, total, day) WHERE c.id = n.id AND (c.last_seen IS DISTINCT FROM pganalytics.at(n.seen) OR "
           "c.metrics_count_total <> n.total OR c.metrics_count_24h <> n.day)",
-          {array(ids), array(seen), array(total), array(day)}, deadline)
+          {pg::ArrayOf(ids), pg::ArrayOf(seen), pg::ArrayOf(total), pg::ArrayOf(day)}, deadline)
       .status();
 }
 

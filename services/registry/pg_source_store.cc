@@ -1,11 +1,11 @@
 #include "services/registry/pg_source_store.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "libs/frame/uuid.h"
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
@@ -19,7 +19,7 @@ namespace pb = ::pganalytics::registry::v1;
 namespace {
 
 constexpr char kColumns[] =
-    "s.id::text, s.name, s.group_name, s.reported_name, s.home_group, s.is_host, s.owner, s.owner_epoch, "
+    "s.id::text, s.name, s.group_name, s.is_host, s.owner, s.owner_epoch, "
     "pganalytics.micros(s.owned_since), pganalytics.micros(s.renewed_at), s.interval_ms, s.up, "
     "pganalytics.micros(s.since), s.message, s.not_collected, array_to_string(s.identifiers, ','), "
     "s.server_version_num, s.in_recovery, s.address, pganalytics.micros(s.first_seen), pganalytics.micros(s.seen_at), "
@@ -66,46 +66,35 @@ Source FromRow(const pg::Row& row) {
   source.id = std::string(row.Text(0));
   source.name = std::string(row.Text(1));
   source.group = std::string(row.Text(2));
-  source.reported_name = std::string(row.Text(3));
-  source.home_group = std::string(row.Text(4));
-  source.host = row.Bool(5);
-  source.owner = std::string(row.Text(6));
-  source.owner_epoch = row.Int64(7);
-  source.owned_since = absl::FromUnixMicros(row.Int64(8));
-  source.renewed_at = row.OptMicros(9).value_or(absl::InfinitePast());
-  source.interval = absl::Milliseconds(row.Int32(10));
-  source.up = row.Bool(11);
-  source.since = absl::FromUnixMicros(row.Int64(12));
-  source.message = std::string(row.Text(13));
+  source.host = row.Bool(3);
+  source.owner = std::string(row.Text(4));
+  source.owner_epoch = row.Int64(5);
+  source.owned_since = absl::FromUnixMicros(row.Int64(6));
+  source.renewed_at = row.OptMicros(7).value_or(absl::InfinitePast());
+  source.interval = absl::Milliseconds(row.Int32(8));
+  source.up = row.Bool(9);
+  source.since = absl::FromUnixMicros(row.Int64(10));
+  source.message = std::string(row.Text(11));
   pb::SourceReport kept;
   // Written by this class; what cannot be read is nothing to fail for.
-  if (kept.ParseFromString(row.Bytes(14))) {
+  if (kept.ParseFromString(row.Bytes(12))) {
     for (const pb::NotCollected& part : kept.not_collected()) {
       source.not_collected.push_back({part.what(), part.reason(), part.database(), part.since_us()});
     }
   }
-  int64_t number = 0;
-  bool any = false, negative = false;
-  for (const char c : absl::StrCat(std::string(row.Text(15)), ",")) {
-    if (c == '-') {
-      negative = true;
-    } else if (c == ',') {
-      if (any) source.identifiers.push_back(negative ? -number : number);
-      number = 0;
-      any = negative = false;
-    } else {
-      number = number * 10 + (c - '0');
-      any = true;
-    }
+  const std::string identifiers(row.Text(13));
+  for (const absl::string_view text : absl::StrSplit(identifiers, ',', absl::SkipEmpty())) {
+    int64_t identifier = 0;
+    if (absl::SimpleAtoi(text, &identifier)) source.identifiers.push_back(identifier);
   }
-  source.server_version_num = row.Int32(16);
-  source.in_recovery = row.Bool(17);
-  source.address = std::string(row.Text(18));
-  source.first_seen = absl::FromUnixMicros(row.Int64(19));
-  source.seen_at = row.OptMicros(20).value_or(absl::InfinitePast());
-  source.removed = row.Bool(21);
-  source.removed_by = std::string(row.Text(22));
-  source.revision = row.Int64(23);
+  source.server_version_num = row.Int32(14);
+  source.in_recovery = row.Bool(15);
+  source.address = std::string(row.Text(16));
+  source.first_seen = absl::FromUnixMicros(row.Int64(17));
+  source.seen_at = row.OptMicros(18).value_or(absl::InfinitePast());
+  source.removed = row.Bool(19);
+  source.removed_by = std::string(row.Text(20));
+  source.revision = row.Int64(21);
   return source;
 }
 
@@ -113,19 +102,6 @@ std::vector<Source> FromRows(const pg::Result& rows) {
   std::vector<Source> sources;
   for (const pg::Row row : rows) sources.push_back(FromRow(row));
   return sources;
-}
-
-std::string TextArray(const std::vector<std::string>& values) {
-  std::string text = "{";
-  for (const std::string& value : values) {
-    absl::StrAppend(&text, text.size() > 1 ? ",\"" : "\"");
-    for (const char c : value) {
-      if (c == '"' || c == '\\') text.push_back('\\');
-      text.push_back(c);
-    }
-    text.push_back('"');
-  }
-  return text + "}";
 }
 
 absl::Status Unknown(const std::string& id) {
@@ -241,17 +217,11 @@ absl::StatusOr<std::vector<Source>> PgSourceStore::List(bool all, const std::vec
                        "pganalytics.source_watchers w WHERE w.source_id = s.id AND w.polled_at > "
                        "pganalytics.at($3::int8)), '') FROM pganalytics.sources s WHERE s.removed_at IS NULL AND "
                        "($1::bool OR s.group_name = ANY ($2::text[])) ORDER BY s.name, s.group_name"),
-          {all, TextArray(groups), absl::ToUnixMicros(now - absl::Minutes(5))}, deadline));
+          {all, pg::ArrayOf(groups), absl::ToUnixMicros(now - absl::Minutes(5))}, deadline));
   std::vector<Source> sources = FromRows(rows);
   for (size_t i = 0; i < sources.size(); ++i) {
-    std::string name;
-    for (const char c : absl::StrCat(std::string(rows[i].Text(24)), ",")) {
-      if (c != ',') {
-        name.push_back(c);
-      } else if (!name.empty()) {
-        sources[i].watchers.push_back(std::exchange(name, ""));
-      }
-    }
+    const std::string watchers(rows[i].Text(22));
+    sources[i].watchers = absl::StrSplit(watchers, ',', absl::SkipEmpty());
   }
   return sources;
 }
@@ -300,7 +270,7 @@ absl::StatusOr<std::vector<Source>> PgSourceStore::ByIds(const std::vector<std::
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
       pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.sources s WHERE s.id = ANY ($1::uuid[])"),
-                  {TextArray(ids)}, deadline));
+                  {pg::ArrayOf(ids)}, deadline));
   return FromRows(rows);
 }
 

@@ -200,7 +200,7 @@ absl::StatusOr<std::vector<Standing>> Registry::ReportSources(const rpc::CallCon
 
 absl::StatusOr<std::vector<Source>> Registry::ListSources(const rpc::CallContext& call) {
   const token::Principal& caller = call.principal;
-  const bool all = caller.all_groups || caller.kind == token::Principal::kService;
+  const bool all = caller.all_groups;
   return sources_->List(all, caller.groups, clock_->Now(), call.deadline);
 }
 
@@ -237,9 +237,17 @@ absl::StatusOr<std::vector<Source>> Registry::ListOwners(const rpc::CallContext&
 
 std::vector<SourceActivity> Registry::StoredOfSources() {
   if (query_ == nullptr) return {};
+  const clock::SteadyTime now = clock_->Steady();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (now - stored_at_ < kActivityFor) return stored_;
+  }
   absl::StatusOr<std::vector<SourceActivity>> stored = query_->StoredOfSources(kActivityLimit);
   if (!stored.ok()) return {};
-  return *std::move(stored);
+  absl::MutexLock lock(&mutex_);
+  stored_at_ = now;
+  stored_ = *std::move(stored);
+  return stored_;
 }
 
 void Registry::RefreshActivity(absl::Duration limit) {

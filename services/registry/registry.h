@@ -103,6 +103,8 @@ class Registry {
   clock::Clock* const clock_;
   absl::Mutex mutex_;
   clock::SteadyTime refreshed_at_ ABSL_GUARDED_BY(mutex_);
+  clock::SteadyTime stored_at_ ABSL_GUARDED_BY(mutex_);
+  std::vector<SourceActivity> stored_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The collector a call speaks for: its own identity, or, for ingest's relay, metadata x-collector-id. UNAUTHENTICATED

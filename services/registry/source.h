@@ -48,8 +48,6 @@ struct Source {
   std::string id;  // text form
   std::string name;
   std::string group;
-  std::string reported_name;
-  std::string home_group;
   bool host = false;
   std::string owner;
   int64_t owner_epoch = 0;

@@ -43,7 +43,7 @@ absl::Status CheckSourceName(std::string_view name) {
 absl::Status CheckGroup(std::string_view group) {
   // The same characters as a collector's id.
   if (token::IsCollectorId(group)) return absl::OkStatus();
-  return absl::InvalidArgumentError("a group is 1 to 63 characters of A-Z a-z 0-9 _ . -");
+  return absl::InvalidArgumentError(absl::StrCat("a group has ", token::kCollectorIdRule));
 }
 
 Decision Decide(const Source& source, const std::string& collector_id, const SourceReport& report,

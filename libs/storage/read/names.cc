@@ -49,17 +49,6 @@ std::string ArrayOf(const std::vector<int64_t>& values) {
   return Array(values, [](std::string& out, int64_t value) { AppendTo(&out, value); });
 }
 
-std::string ArrayOf(const std::vector<std::string>& values) {
-  return Array(values, [](std::string& out, const std::string& value) {
-    out += '"';
-    for (char c : value) {
-      if (c == '"' || c == '\\') out += '\\';
-      out += c;
-    }
-    out += '"';
-  });
-}
-
 std::string TimeText(absl::Time time) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E6S+00", time, absl::UTCTimeZone());
 }

@@ -50,7 +50,6 @@ std::string TextOf(const columns::Value& value, catalog_pb::ColumnType type);
 // Literals of array parameters.
 std::string ArrayOf(const std::vector<int32_t>& values);
 std::string ArrayOf(const std::vector<int64_t>& values);
-std::string ArrayOf(const std::vector<std::string>& values);
 // "2026-01-01 00:00:00.000000+00"
 std::string TimeText(absl::Time time);
 

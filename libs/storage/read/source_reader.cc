@@ -41,7 +41,7 @@ absl::StatusOr<std::vector<std::string>> SourceReader::Groups(clock::SteadyTime 
 absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<std::string>& groups,
                                                              const std::vector<std::string>& wanted,
                                                              clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kResolveSql, {ArrayOf(groups)}, deadline));
+  PGA_ASSIGN_OR_RETURN(pg::Result result, pool_->Exec(kResolveSql, {pg::ArrayOf(groups)}, deadline));
   std::vector<SourceRef> all;
   std::vector<std::string> names;
   for (const pg::Row& row : result) {

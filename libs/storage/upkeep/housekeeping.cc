@@ -101,8 +101,11 @@ absl::Status DeleteSource(const JobRun& run, int64_t source_id) {
       if (deleted.affected_rows() > 0) run.At(UpkeepPoint::kCleaned);
     }
   }
-  PGA_RETURN_IF_ERROR(deleter.Rows("metrics.query_text", of_source));
-  return deleter.Rows("metrics.lost_interval", of_source);
+  for (const char* table : {"metrics.query_text", "metrics.lost_interval", "metrics.superseded", "metrics.carried",
+                            "metrics.counter_run"}) {
+    PGA_RETURN_IF_ERROR(deleter.Rows(table, of_source));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -198,6 +201,7 @@ absl::StatusOr<int64_t> CleanUp(const JobRun& run, const CleanUpOptions& options
       {"metrics.ingest_receipt", absl::StrCat("received_at < ", Before(options.receipts))},
       {"metrics.pushed_element", absl::StrCat("time < ", Before(options.pushed_elements))},
       {"metrics.lost_interval", absl::StrCat("received_at < ", Before(longest))},
+      {"metrics.superseded", absl::StrCat("received_at < ", Before(longest))},
       {"metrics.ingest_watermark", absl::StrCat("sealed AND updated_at < ", Before(absl::Hours(24 * raw_days)),
                                                 " OR last_seq = 0 AND updated_at < ", Before(kUnusedStream))},
   };

@@ -63,6 +63,8 @@ CREATE TABLE pganalytics.sources (
   revision           int8 NOT NULL
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX sources_reported ON pganalytics.sources (home_group, reported_name) WHERE removed_at IS NULL;
+-- A report looks for sources that were removed as well.
+CREATE INDEX sources_by_report ON pganalytics.sources (home_group, reported_name);
 CREATE UNIQUE INDEX sources_shown ON pganalytics.sources (group_name, name) WHERE removed_at IS NULL;
 CREATE INDEX sources_revision ON pganalytics.sources (revision);
 

@@ -58,7 +58,7 @@ BEGIN
     GRANT USAGE ON SCHEMA metrics, readable TO pganalytics_query;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.query_text, metrics.ingest_watermark, metrics.ingest_receipt, metrics.pushed_element, metrics.frame,
-      metrics.block, metrics.lost_interval, metrics.lease, metrics.source_owner, metrics.superseded TO pganalytics_query;
+      metrics.block, metrics.lost_interval, metrics.lease TO pganalytics_query;
     GRANT SELECT ON ALL TABLES IN SCHEMA readable TO pganalytics_query;
     IF to_regclass('public.metrics') IS NOT NULL THEN
       GRANT SELECT ON public.metrics TO pganalytics_query;
@@ -70,15 +70,15 @@ BEGIN
     GRANT USAGE ON SCHEMA metrics TO pganalytics_maintenance;
     GRANT SELECT ON metrics.setting, metrics.schema_migration, metrics.catalog_metric, metrics.collector, metrics.source,
       metrics.query_text, metrics.ingest_watermark, metrics.ingest_receipt, metrics.pushed_element, metrics.frame,
-      metrics.block, metrics.lost_interval, metrics.lease, metrics.source_owner, metrics.counter_run, metrics.carried,
-      metrics.superseded TO pganalytics_maintenance;
+      metrics.block, metrics.lost_interval, metrics.lease, metrics.counter_run, metrics.carried, metrics.superseded
+      TO pganalytics_maintenance;
     GRANT SELECT (id, received_at, collector_id, stream_id, seq, reason, bytes) ON metrics.quarantine TO pganalytics_maintenance;
     GRANT SELECT ON metrics.frame_queue TO pganalytics_maintenance;
     GRANT INSERT ON metrics.block, metrics.quarantine TO pganalytics_maintenance;
     GRANT INSERT, UPDATE, DELETE ON metrics.lease TO pganalytics_maintenance;
     GRANT DELETE ON metrics.frame, metrics.block, metrics.ingest_receipt, metrics.pushed_element, metrics.query_text,
-      metrics.quarantine, metrics.lost_interval, metrics.ingest_watermark, metrics.source_owner, metrics.counter_run,
-      metrics.carried, metrics.superseded TO pganalytics_maintenance;
+      metrics.quarantine, metrics.lost_interval, metrics.ingest_watermark, metrics.counter_run, metrics.carried,
+      metrics.superseded TO pganalytics_maintenance;
     GRANT EXECUTE ON FUNCTION metrics.ensure_block_partitions(date, date), metrics.drop_expired_blocks(date, int4)
       TO pganalytics_maintenance;
   END IF;
