@@ -32,7 +32,7 @@ struct ReadPool::Core {
 
   static int MostWide(const ReadPoolOptions& options) {
     const int processors = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
-    return std::clamp(options.wide > 0 ? options.wide : processors, 1, std::max(1, options.size - 1));
+    return std::clamp(processors, 1, std::max(1, options.size - 1));
   }
 
   // A read that waits for a connection; of wide ones the first in `wide_waiting` is the next.
@@ -141,7 +141,7 @@ ReadPool::ReadPool(std::unique_ptr<Core> core) : core_(std::move(core)) {}
 ReadPool::~ReadPool() = default;
 
 absl::StatusOr<std::unique_ptr<ReadPool>> ReadPool::Create(ReadPoolOptions options) {
-  if (options.size < 1 || options.wide < 0) return absl::InvalidArgumentError("a pool needs at least one connection");
+  if (options.size < 1) return absl::InvalidArgumentError("a pool needs at least one connection");
   if (auto parsed = CompleteConninfo(options.url, options.application_name, options.connect_timeout); !parsed.ok()) {
     return parsed.status();
   }

@@ -24,9 +24,6 @@ struct ReadPoolOptions {
   std::string application_name = "pganalytics";
   // Most connections, from 1.
   int size = 4;
-  // Most wide reads at a time; 0 = as many as there are processors, at least 2, but one less than `size` where that is
-  // more than 1.
-  int wide = 0;
   // As PoolOptions::role.
   std::string role = {};
   absl::Duration connect_timeout = absl::Seconds(5);
@@ -37,7 +34,8 @@ struct ReadPoolOptions {
 };
 
 // How much a read asks for. Wide ones take turns in the order in which they came: more of them at once than there are
-// processors would only make each other late, and narrow ones too.
+// processors would only make each other late, and narrow ones too. Where a pool has more than one connection, one is
+// left for narrow ones.
 enum class Width { kNarrow, kWide };
 
 // The transaction of a read; not to be kept.

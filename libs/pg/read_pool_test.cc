@@ -186,7 +186,7 @@ TEST_F(ReadPoolTest, WideReadsLeaveAConnectionToNarrowOnes) {
 }
 
 TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {
-  auto one = ReadPool::Create({.url = url_, .size = 1, .wide = 9});
+  auto one = ReadPool::Create({.url = url_, .size = 1});
   ASSERT_TRUE(one.ok()) << one.status();
   std::atomic<int> running = 0, most = 0, done = 0;
   std::vector<std::thread> callers;
@@ -206,7 +206,6 @@ TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(done, 4);
   EXPECT_EQ(most, 1);
-  EXPECT_FALSE(ReadPool::Create({.url = url_, .wide = -1}).ok());
 }
 
 TEST_F(ReadPoolTest, ErrorsOfTheServerAreTold) {

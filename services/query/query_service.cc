@@ -407,7 +407,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
           row->set_query_text(from.query_text);
         }
         for (const storage::BlockingEntry& from : found.blocking) Fill(from, answer.add_blocking());
-        answer.set_blocking_found(static_cast<int32_t>(std::min<int64_t>(found.blocking_found, INT32_MAX)));
+        answer.set_blocking_found(static_cast<int32_t>(found.blocking_found));
         for (const storage::SampledSource& from : found.sources) {
           pb::SampledSource* source = answer.add_sources();
           source->set_source_id(from.source.uuid);

@@ -59,8 +59,7 @@ absl::Status ListUsers(Context& context) {
     table.Add({std::to_string(user.id()), user.username(), user.role(), user.is_active() ? "yes" : "no",
                Ago(TimeOf(user.has_last_login(), user.last_login()), context.now), user.email(), user.full_name()});
   }
-  *context.out << table.Render(context.width);
-  return absl::OkStatus();
+  return context.Print(table);
 }
 
 absl::Status CreateUser(Context& context) {
@@ -147,9 +146,7 @@ absl::Status ListSecrets(Context& context) {
                expires ? absl::FormatTime("%Y-%m-%d %H:%M", *expires, absl::LocalTimeZone()) : "never",
                secret.created_by_username(), secret.id(), secret.description()});
   }
-  *context.out << (table.empty() ? "no registration secrets; make one with `pgactl secrets create NAME`\n"
-                                 : table.Render(context.width));
-  return absl::OkStatus();
+  return context.Print(table, "no registration secrets; make one with `pgactl secrets create NAME`");
 }
 
 absl::Status CreateSecret(Context& context) {
@@ -219,9 +216,7 @@ absl::Status ListTokens(Context& context) {
                                        : "in force",
                token.created_by_username(), token.id()});
   }
-  *context.out << (table.empty() ? "no API tokens; make one with `pgactl tokens create NAME`\n"
-                                 : table.Render(context.width));
-  return absl::OkStatus();
+  return context.Print(table, "no API tokens; make one with `pgactl tokens create NAME`");
 }
 
 absl::Status CreateToken(Context& context) {

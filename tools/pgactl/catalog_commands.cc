@@ -55,8 +55,7 @@ absl::Status List(Context& context) {
                absl::StrJoin(labels, ", "), std::to_string(counters), std::to_string(gauges),
                std::to_string(storage::RetentionOf(metric).raw), metric.description()});
   }
-  *context.out << table.Render(context.width);
-  return absl::OkStatus();
+  return context.Print(table);
 }
 
 absl::Status Show(Context& context) {
@@ -73,18 +72,19 @@ absl::Status Show(Context& context) {
   }
   if (context.json) return context.PrintJson(*metric);
   const storage::ReadRetention days = storage::RetentionOf(*metric);
-  *context.out << metric->name() << ": " << metric->description() << "\n\nscope " << catalog::ScopeWord(metric->scope())
-               << ", kept " << days.raw << " days raw and as hours, " << days.days << " as days";
-  if (!metric->extension().empty()) *context.out << ", needs extension " << metric->extension();
-  if (!metric->privilege().empty()) *context.out << ", needs role " << metric->privilege();
-  *context.out << "\n\n";
+  context.Say() << metric->name() << ": " << metric->description() << "\n\nscope "
+                << catalog::ScopeWord(metric->scope()) << ", kept " << days.raw << " days raw and as hours, "
+                << days.days << " as days";
+  if (!metric->extension().empty()) context.Say() << ", needs extension " << metric->extension();
+  if (!metric->privilege().empty()) context.Say() << ", needs role " << metric->privilege();
+  context.Say() << "\n\n";
   Table table({"COLUMN", "TYPE", "KIND", "UNIT", "WHAT IT TELLS"});
   for (const Column& column : metric->columns()) {
     table.Add({column.name(), std::string(catalog::TypeWord(column.type())),
                std::string(catalog::KindWord(column.kind())), column.unit(), column.description()});
   }
-  *context.out << table.Render(context.width);
-  for (const std::string& reset : metric->unseen_resets()) *context.out << "\nMay be a lower bound: " << reset << "\n";
+  PGA_RETURN_IF_ERROR(context.Print(table));
+  for (const std::string& reset : metric->unseen_resets()) context.Say() << "\nMay be a lower bound: " << reset << "\n";
   return absl::OkStatus();
 }
 

@@ -40,8 +40,9 @@ struct Context {
 
   // Word after the command's own words; INVALID_ARGUMENT naming `what` when it is not there.
   absl::StatusOr<std::string> Word(size_t index, const std::string& what) const;
-  // Prints a table, for the terminal or as CSV. Remarks beside it are for the terminal alone: see `Say`.
-  absl::Status Print(const Table& table) const;
+  // Prints a table, for the terminal or as CSV. Of an empty one `when_empty` is said, and its head is printed only as
+  // CSV. Remarks beside it are for the terminal alone: see `Say`.
+  absl::Status Print(const Table& table, std::string_view when_empty = {}) const;
   // Where remarks for people go: not into CSV.
   std::ostream& Say() const { return csv ? *err : *out; }
   // Prints a message as JSON.

@@ -168,7 +168,7 @@ absl::Status Context::PrintJson(const google::protobuf::Message& message) const 
 
 const std::vector<OptionSpec>& CommonOptions() {
   static const auto* const kOptions = new std::vector<OptionSpec>{
-      {"o", "json|table|csv", "form of the answer (default table); JSON is in base units"},
+      {"o", "json|table|csv", "form of the answer (default table); JSON has the API's own units"},
       {"csv", "", "the same as -o csv"},
       {"watch", "SECONDS", "repeat until interrupted"},
       {"help", "", "say what the command does"},
@@ -176,7 +176,11 @@ const std::vector<OptionSpec>& CommonOptions() {
   return *kOptions;
 }
 
-absl::Status Context::Print(const Table& table) const {
+absl::Status Context::Print(const Table& table, std::string_view when_empty) const {
+  if (table.empty() && !when_empty.empty()) {
+    Say() << when_empty << "\n";
+    if (!csv) return absl::OkStatus();
+  }
   *out << (csv ? table.Csv() : table.Render(width));
   return absl::OkStatus();
 }
@@ -281,7 +285,7 @@ int RunPgactl(const std::vector<std::string>& words, const Environment& environm
     if (IsUsageError(status)) return Report(status, command->name, err);
     // A failure while watching is shown, and the next round tried: servers restart.
     if (!context.json && context.width > 0) out << "\033[H\033[2J";
-    if (!context.json) {
+    if (!context.json && !context.csv) {
       out << "every " << *watch << " s  pgactl " << absl::StrJoin(words, " ") << "  "
           << absl::FormatTime("%H:%M:%S", context.now, absl::LocalTimeZone()) << "\n\n";
     }

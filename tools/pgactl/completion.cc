@@ -55,7 +55,8 @@ std::string OptionCases() {
   return text;
 }
 
-// Both shells run this: `line` holds the words before the one that is completed, `current` that one.
+// Both shells run this: `line` holds the words before the one that is completed. `longest` becomes the
+// options of the longest command that these words name.
 std::string Body() {
   return absl::StrCat(R"(  local command='' longest='' words='' options='' word
   for word in "${line[@]}"; do

@@ -1,7 +1,6 @@
 // `pgactl doctor`: looks at everything that usually goes wrong, and says what to change.
 #include <cmath>
 #include <optional>
-#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -13,7 +12,6 @@
 #include "libs/pg/copy_connection.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
-#include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "tools/pgactl/command.h"
 

@@ -125,7 +125,7 @@ absl::Status Status(Context& context) {
   if (context.json) {
     *context.out << "[" << json << "]\n";
   } else {
-    *context.out << table.Render(context.width);
+    PGA_RETURN_IF_ERROR(context.Print(table));
   }
   if (bad)
     return absl::FailedPreconditionError("an applied file differs from this program's: was it edited after release?");

@@ -89,13 +89,10 @@ absl::Status Collectors(Context& context) {
     table.Add({c.id(), c.name(), c.status(), Ago(LastSeen(c), context.now), c.version(), Number(c.metrics_count_24h()),
                Number(c.metrics_count_total()), std::to_string(c.config_version()), c.hostname()});
   }
-  if (table.empty()) {
-    context.Say() << "no collectors; register one with a registration secret (`pgactl secrets create`)\n";
-  }
-  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
+  return context.Print(table, "no collectors; register one with a registration secret (`pgactl secrets create`)");
 }
 
-// "down for 5 min: connection refused"
+// "down since 5 min ago: connection refused"
 std::string StateText(const registry_pb::Source& source, absl::Time now) {
   std::string text = source.state();
   if (source.state() == "up") return text;
@@ -129,8 +126,7 @@ absl::Status Sources(Context& context) {
                Ago(LastSeen(s), context.now), Number(s.frames_24h()), Number(s.rows_24h()), absl::StrJoin(same, ", "),
                s.id(), StateText(s, context.now)});
   }
-  if (table.empty()) context.Say() << "no sources yet; a collector makes them with its first report\n";
-  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
+  return context.Print(table, "no sources yet; a collector makes them with its first report");
 }
 
 // The source that a word names: its id, or its name where only one has it.
@@ -208,11 +204,8 @@ absl::Status Top(Context& context) {
                q.has_share() ? Number(std::round(q.share() * 1000) / 10) + " %" : "", Millis(q.mean_time()),
                Number(q.rows()), Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()), q.query_text()});
   }
-  if (table.empty()) {
-    context.Say() << "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`\n";
-    if (!context.csv) return absl::OkStatus();
-  }
-  return context.Print(table);
+  return context.Print(
+      table, "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`");
 }
 
 absl::Duration StepOf(const query_pb::Series& series) {
@@ -358,7 +351,7 @@ absl::Status Activity(Context& context) {
   }
   for (const std::string& line : silent) context.Say() << line << "\n";
   if (!table.empty() || context.csv) PGA_RETURN_IF_ERROR(context.Print(table));
-  if (table.empty() && silent.empty() && answer.sources().empty()) context.Say() << "no sources yet\n";
+  if (answer.sources().empty()) context.Say() << "no sources yet\n";
   if (answer.blocking_size() == 0) return absl::OkStatus();
   Table blocking({"SOURCE", "FROM (" + zone + ")", "UNTIL", "BLOCKED", "DEPTH", "PID", "USER", "BY", "BY USER",
                   "BY STATE", "ROOT", "ROOT USER", "ROOT APPLICATION", "RELATION", "LOCK", "ROOT TEXT"},
@@ -375,7 +368,7 @@ absl::Status Activity(Context& context) {
                   edge.blocking().state(), root, edge.root().user(), edge.root().application(), edge.relation(),
                   edge.lock_type() + " " + edge.lock_mode(), edge.root().query_text()});
   }
-  *context.out << "\nBlocking:\n";
+  context.Say() << "\nBlocking:\n";
   PGA_RETURN_IF_ERROR(context.Print(blocking));
   if (answer.blocking_found() > answer.blocking_size()) {
     context.Say() << "the longest " << answer.blocking_size() << " of " << answer.blocking_found() << " waits\n";
@@ -396,8 +389,7 @@ absl::Status Freshness(Context& context) {
                Number(std::round(entry.completeness() * 1000) / 10) + " %", Number(entry.frames()),
                Number(entry.rows()), Number(entry.gaps())});
   }
-  if (table.empty()) context.Say() << "nothing is stored yet\n";
-  return table.empty() && !context.csv ? absl::OkStatus() : context.Print(table);
+  return context.Print(table, "nothing is stored yet");
 }
 
 }  // namespace

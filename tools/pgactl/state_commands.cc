@@ -67,11 +67,8 @@ absl::Status PrintChanges(Context& context, const query_pb::GetStateResponse& an
                LabelText(change.labels()), change.column().empty() ? change.what() : change.column(),
                change.has_before() ? change.before() : "", change.has_after() ? change.after() : ""});
   }
-  if (table.empty()) {
-    context.Say() << "nothing changed, " << RangeText(FromProto(answer.start()), FromProto(answer.end())) << "\n";
-    if (!context.csv) return absl::OkStatus();
-  }
-  PGA_RETURN_IF_ERROR(context.Print(table));
+  PGA_RETURN_IF_ERROR(
+      context.Print(table, "nothing changed, " + RangeText(FromProto(answer.start()), FromProto(answer.end()))));
   if (answer.changes_found() > answer.changes_size()) {
     context.Say() << "the newest " << answer.changes_size() << " of " << answer.changes_found() << " changes\n";
   }
@@ -98,6 +95,11 @@ absl::StatusOr<query_pb::GetStateResponse> AskState(Context& context, const std:
   return session->Call<query_pb::GetStateResponse>(std::string(kQuery) + "GetState", request);
 }
 
+void SayWhatIsMissing(const Context& context, const query_pb::GetStateResponse& answer) {
+  if (answer.rows_found() <= answer.rows_size()) return;
+  context.Say() << answer.rows_size() << " of " << answer.rows_found() << " rows; raise --limit or add --filter\n";
+}
+
 absl::Status State(Context& context) {
   PGA_ASSIGN_OR_RETURN(const std::string metric, context.Word(0, "the metric"));
   const std::vector<std::string> columns = context.arguments->All("column");
@@ -122,14 +124,8 @@ absl::Status State(Context& context) {
     }
     table.Add(std::move(cells));
   }
-  if (table.empty()) {
-    context.Say() << "nothing was read in the 25 hours before\n";
-    if (!context.csv) return absl::OkStatus();
-  }
-  PGA_RETURN_IF_ERROR(context.Print(table));
-  if (answer.rows_found() > answer.rows_size()) {
-    context.Say() << answer.rows_size() << " of " << answer.rows_found() << " rows; raise --limit or add --filter\n";
-  }
+  PGA_RETURN_IF_ERROR(context.Print(table, "nothing was read in the 25 hours before"));
+  SayWhatIsMissing(context, answer);
   return absl::OkStatus();
 }
 
@@ -152,11 +148,9 @@ absl::Status Settings(Context& context) {
     table.Add({row.source_name(), LabelText(row.labels()), value("setting_value"), value("setting_unit"),
                value("source"), value("boot_value"), value("pending_restart") == "true" ? "pending" : ""});
   }
-  if (table.empty()) {
-    context.Say() << "no settings were read in the 25 hours before\n";
-    if (!context.csv) return absl::OkStatus();
-  }
-  return context.Print(table);
+  PGA_RETURN_IF_ERROR(context.Print(table, "no settings were read in the 25 hours before"));
+  SayWhatIsMissing(context, answer);
+  return absl::OkStatus();
 }
 
 // Statements of two windows of equal length, by what they cost more or less in the second one.
@@ -200,7 +194,6 @@ absl::Status Compare(Context& context) {
   });
   if (ranked.size() > static_cast<size_t>(limit)) ranked.resize(static_cast<size_t>(limit));
   if (context.json) {
-    query_pb::TopQueriesResponse both;
     *context.out << "{\"before\": ";
     PGA_RETURN_IF_ERROR(context.PrintJson(windows[0]));
     *context.out << ", \"after\": ";
@@ -231,11 +224,7 @@ absl::Status Compare(Context& context) {
                Millis(pair->then.mean_time()), Millis(pair->now.mean_time()), Number(pair->then.calls()),
                Number(pair->now.calls()), any.query_text()});
   }
-  if (table.empty()) {
-    context.Say() << "no statements in either window\n";
-    if (!context.csv) return absl::OkStatus();
-  }
-  return context.Print(table);
+  return context.Print(table, "no statements in either window");
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ struct Sum {
   absl::Time oldest = absl::InfiniteFuture();
 };
 
-void PrintStored(const Context& context, const pb::GetStorageResponse& answer, bool by_source) {
+absl::Status PrintStored(const Context& context, const pb::GetStorageResponse& answer, bool by_source) {
   std::map<std::tuple<std::string, std::string, std::string>, Sum> sums;
   Sum all;
   for (const pb::StoredMetric& stored : answer.metrics()) {
@@ -65,19 +65,19 @@ void PrintStored(const Context& context, const pb::GetStorageResponse& answer, b
   };
   for (const auto& [key, sum] : sorted) add(std::get<0>(key), std::get<1>(key), std::get<2>(key), sum);
   if (sorted.size() > 1) add("all", by_source ? "" : "all", "", all);
-  *context.out << (table.empty() ? "no blocks are stored yet\n" : table.Render(context.width));
+  return context.Print(table, "no blocks are stored yet");
 }
 
 // What keeps merged frames from being removed.
 void PrintHolders(const Context& context, const pb::Backlog& backlog) {
   if (backlog.held_by_size() == 0) return;
-  *context.out << "About " << Number(backlog.dead_frames()) << " merged frames take room as long as these stand:\n";
+  context.Say() << "About " << Number(backlog.dead_frames()) << " merged frames take room as long as these stand:\n";
   Table holders({"HELD BY", "NAME", "PID", "USER", "CLIENT", "SINCE", "TRANSACTIONS"});
   for (const pb::SnapshotHolder& holder : backlog.held_by()) {
     holders.Add({holder.kind(), holder.name(), holder.pid() == 0 ? "" : absl::StrCat(holder.pid()), holder.user(),
                  holder.client(), Ago(FromProto(holder.since()), context.now), Number(holder.transactions())});
   }
-  *context.out << holders.Render(context.width);
+  context.Say() << holders.Render(context.width);
 }
 
 absl::Status Storage(Context& context) {
@@ -89,23 +89,23 @@ absl::Status Storage(Context& context) {
                                               "pganalytics.compactor.v1.CompactorService.GetStorage", request));
   if (context.json) return context.PrintJson(answer);
   if (!answer.has_as_of()) {
-    *context.out << "nothing has been counted yet; the first count takes a moment after the start\n";
+    context.Say() << "nothing has been counted yet; the first count takes a moment after the start\n";
   } else {
-    PrintStored(context, answer, context.arguments->Has("by-source"));
-    if (!answer.complete()) *context.out << "some partitions are not counted yet\n";
+    PGA_RETURN_IF_ERROR(PrintStored(context, answer, context.arguments->Has("by-source")));
+    if (!answer.complete()) context.Say() << "some partitions are not counted yet\n";
     if (answer.texts_size() > 0) {
       double texts = 0, bytes = 0;
       for (const pb::StoredTexts& of_source : answer.texts()) {
         texts += of_source.texts();
         bytes += of_source.bytes();
       }
-      *context.out << "\nTexts of statements: " << Number(texts) << ", " << Bytes(bytes) << "\n";
+      context.Say() << "\nTexts of statements: " << Number(texts) << ", " << Bytes(bytes) << "\n";
     }
-    *context.out << "\nBacklog: " << Number(answer.backlog().frames()) << " frames";
+    context.Say() << "\nBacklog: " << Number(answer.backlog().frames()) << " frames";
     if (answer.backlog().has_oldest()) {
-      *context.out << ", the oldest collected " << Ago(FromProto(answer.backlog().oldest()), context.now);
+      context.Say() << ", the oldest collected " << Ago(FromProto(answer.backlog().oldest()), context.now);
     }
-    *context.out << "\n";
+    context.Say() << "\n";
     PrintHolders(context, answer.backlog());
   }
   Table jobs({"JOB", "HOLDER", "LAST RUN", "TOOK", "FAILURES", "RESTING", "LAST FAILURE"});
@@ -115,7 +115,7 @@ absl::Status Storage(Context& context) {
     jobs.Add({job.name(), job.holder(), Ago(last, context.now), Millis(job.last_seconds() * 1000),
               Number(job.failures()), Number(job.resting()), job.last_failure()});
   }
-  *context.out << "\n" << jobs.Render(context.width);
+  context.Say() << "\n" << jobs.Render(context.width);
   if (answer.tables_size() > 0) {
     std::vector<pb::StoredTable> sorted(answer.tables().begin(), answer.tables().end());
     std::sort(sorted.begin(), sorted.end(),
@@ -123,7 +123,7 @@ absl::Status Storage(Context& context) {
     if (sorted.size() > 8) sorted.resize(8);
     Table tables({"TABLE", "SIZE"});
     for (const pb::StoredTable& table : sorted) tables.Add({table.name(), Bytes(table.bytes())});
-    *context.out << "\n" << tables.Render(context.width);
+    context.Say() << "\n" << tables.Render(context.width);
   }
   return absl::OkStatus();
 }

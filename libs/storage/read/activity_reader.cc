@@ -348,6 +348,7 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
     PGA_ASSIGN_OR_RETURN(auto intervals, around.Frames(tx));
     // Whose samples count, by source and end of the interval.
     std::set<std::pair<int32_t, int64_t>> chosen;
+    std::map<int32_t, int64_t> last;
     std::vector<int32_t> silent;
     for (const int32_t id : ids) {
       const Intervals& own = intervals[id];
@@ -358,27 +359,25 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
           chosen.emplace(id, at->first);
         }
       }
-      const auto next = own.upper_bound(end_us);
-      if (next == own.begin()) silent.push_back(id);
+      if (const auto next = own.upper_bound(end_us); next != own.begin()) {
+        last[id] = std::prev(next)->first;
+      } else {
+        silent.push_back(id);
+      }
     }
-    std::map<int32_t, int64_t> last;
-    for (const auto& [id, own] : intervals) {
-      if (const auto next = own.upper_bound(end_us); next != own.begin()) last[id] = std::prev(next)->first;
-    }
-    if (!silent.empty()) {
+    // A long range has looked there already.
+    if (!silent.empty() && query.end - kSampledBefore < query.start - kNearby) {
       const RawRead before(activity, stored_activity.id, silent, query.end - kSampledBefore, query.start - kNearby);
       PGA_ASSIGN_OR_RETURN(const auto older, before.Frames(tx));
       for (const auto& [id, own] : older) last[id] = own.rbegin()->first;
     }
+    for (const auto& [source, instant] : chosen) ++frames_of[source];
     for (const SourceRef& source : query.sources) {
-      SampledSource entry{source, false, std::nullopt};
-      const auto first = chosen.lower_bound({source.id, INT64_MIN});
-      entry.sampled = first != chosen.end() && first->first == source.id;
+      SampledSource entry{source, frames_of.contains(source.id), std::nullopt};
       if (const auto at = last.find(source.id); at != last.end()) entry.last = absl::FromUnixMicros(at->second);
       answer.sources.push_back(std::move(entry));
     }
 
-    for (const auto& [source, instant] : chosen) ++frames_of[source];
     if (!chosen.empty()) {
       int64_t first = INT64_MAX;
       int64_t newest = INT64_MIN;

@@ -29,13 +29,8 @@ struct Reading {
   std::vector<Value> values;
 };
 
-struct Series {
-  int32_t source = 0;
-  int64_t scope = 0;
-  std::vector<Value> labels;
-  // By instant; without changes the newest alone.
-  std::map<int64_t, Reading> readings;
-};
+// Of one series by instant; without changes the newest alone.
+using Readings = std::map<int64_t, Reading>;
 
 // Frames of one source and scope: their instants, and whether they have every row.
 using Frames = std::map<int64_t, bool>;
@@ -84,16 +79,16 @@ class History {
       full = full || fetched.keyframes || !metric_.skip_unchanged();
     }
     const std::vector<uint8_t> kept = columns::KeepRows(filters, rows);
-    std::vector<Series*> of_series(rows.series(), nullptr);
+    std::vector<Readings*> of_series(rows.series(), nullptr);
     for (size_t row = 0; row < rows.rows(); ++row) {
       const int64_t instant = rows.frames[rows.row_frame[row]].end_us;
       if (kept[row] == 0 || instant >= until_us) continue;
-      Series*& series = of_series[rows.row_series[row]];
+      Readings*& series = of_series[rows.row_series[row]];
       if (series == nullptr) series = &Find(fetched.source_id, rows, rows.row_series[row]);
-      if (!all_ && !series->readings.empty()) {
+      if (!all_ && !series->empty()) {
         // A keyframe says what the other frame of its instant says.
-        if (series->readings.begin()->first >= instant) continue;
-        series->readings.clear();
+        if (series->begin()->first >= instant) continue;
+        series->clear();
         --readings_;
       }
       Reading reading;
@@ -104,7 +99,7 @@ class History {
           reading.values.push_back(columns::ValueOf(value == rows.values.end() ? nullptr : &value->second, row));
         }
       }
-      if (series->readings.emplace(instant, std::move(reading)).second) ++readings_;
+      if (series->emplace(instant, std::move(reading)).second) ++readings_;
       if (readings_ > kMaxReadings) {
         return absl::InvalidArgumentError(
             Cat("there are more than ", kMaxReadings, " readings to compare; add a filter or shorten the range"));
@@ -115,17 +110,18 @@ class History {
 
   StateAnswer Finish(const std::map<int32_t, SourceRef>& sources, int64_t start_us, int limit) const {
     StateAnswer answer;
-    for (const auto& [key, series] : series_) {
-      const SourceRef& source = sources.at(series.source);
-      const Frames& frames = frames_.at({series.source, series.scope});
-      const StateValues labels = Texts(labels_, series.labels);
+    for (const auto& [key, readings] : series_) {
+      const auto& [source_id, scope, values] = key;
+      const SourceRef& source = sources.at(source_id);
+      const Frames& frames = frames_.at({source_id, scope});
+      const StateValues labels = Texts(labels_, values);
       const int64_t newest = frames.rbegin()->first;
-      const auto& [last_us, last] = *series.readings.rbegin();
+      const auto& [last_us, last] = *readings.rbegin();
       const bool there = !last.gone && (metric_.skip_unchanged() || last_us == newest);
       if (there) {
         answer.rows.push_back({source, labels, Texts(infos_, last.values), absl::FromUnixMicros(newest)});
       }
-      if (all_) AddChanges(source, labels, series, frames, start_us, &answer);
+      if (all_) AddChanges(source, labels, readings, frames, start_us, &answer);
     }
     std::sort(answer.rows.begin(), answer.rows.end(), [](const StateRow& a, const StateRow& b) {
       return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
@@ -141,36 +137,30 @@ class History {
   }
 
  private:
-  Series& Find(int32_t source, const columns::RowSet& rows, uint32_t number) {
+  Readings& Find(int32_t source, const columns::RowSet& rows, uint32_t number) {
     std::vector<Value> labels;
     for (const Column* label : labels_) {
       const auto column = rows.labels.find(IdOf(metric_, *label));
       labels.push_back(columns::ValueOf(column == rows.labels.end() ? nullptr : &column->second, number));
     }
-    const int64_t scope = rows.series_scope[number];
-    Series& series = series_[{source, scope, labels}];
-    if (series.labels.empty()) series = {source, scope, std::move(labels), std::move(series.readings)};
-    series.source = source;
-    series.scope = scope;
-    return series;
+    return series_[{source, rows.series_scope[number], std::move(labels)}];
   }
 
   // Of a metric whose rows are all sent, the frames without a row of the series say that it was not there.
-  std::map<int64_t, Reading> WithAbsences(const Series& series, const Frames& frames) const {
-    std::map<int64_t, Reading> readings = series.readings;
-    if (metric_.skip_unchanged()) return readings;
-    for (auto reading = series.readings.begin(); reading != series.readings.end(); ++reading) {
-      const auto next = frames.upper_bound(reading->first);
-      if (next != frames.end()) readings.emplace(next->first, Reading{true, {}});
+  static Readings WithAbsences(const Readings& readings, const Frames& frames) {
+    Readings all = readings;
+    for (const auto& [instant, reading] : readings) {
+      const auto next = frames.upper_bound(instant);
+      if (next != frames.end()) all.emplace(next->first, Reading{true, {}});
     }
-    return readings;
+    return all;
   }
 
-  void AddChanges(const SourceRef& source, const StateValues& labels, const Series& series, const Frames& frames,
+  void AddChanges(const SourceRef& source, const StateValues& labels, const Readings& sent, const Frames& frames,
                   int64_t start_us, StateAnswer* answer) const {
     const Reading* before = nullptr;
-    const std::map<int64_t, Reading> readings = WithAbsences(series, frames);
-    for (const auto& [instant, now] : readings) {
+    const Readings with_absences = metric_.skip_unchanged() ? Readings() : WithAbsences(sent, frames);
+    for (const auto& [instant, now] : metric_.skip_unchanged() ? sent : with_absences) {
       const Reading* const was = std::exchange(before, &now);
       if (instant <= start_us) continue;
       const auto frame = frames.find(instant);
@@ -211,7 +201,7 @@ class History {
   const std::vector<const Column*> infos_;
   // Every reading counts, not only the newest.
   const bool all_;
-  std::map<std::tuple<int32_t, int64_t, std::vector<Value>>, Series> series_;
+  std::map<std::tuple<int32_t, int64_t, std::vector<Value>>, Readings> series_;
   std::map<std::pair<int32_t, int64_t>, Frames> frames_;
   size_t readings_ = 0;
 };

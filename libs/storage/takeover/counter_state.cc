@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/catalog/metric.h"
 #include "libs/columns/column.h"
+#include "libs/frame/column_type.h"
 #include "libs/frame/frame_builder.h"
 #include "libs/status/status.h"
 
@@ -55,19 +56,6 @@ bool Differ(int64_t a, int64_t b) {
   return a != 0 && b != 0 && a != b;
 }
 
-columns::Type TypeOfColumn(const catalog_v1::Column& column) {
-  switch (column.type()) {
-    case catalog_v1::COLUMN_TYPE_BOOL:
-      return columns::Type::kBool;
-    case catalog_v1::COLUMN_TYPE_FLOAT8:
-      return columns::Type::kDouble;
-    case catalog_v1::COLUMN_TYPE_TEXT:
-      return columns::Type::kText;
-    default:
-      return columns::Type::kInt;
-  }
-}
-
 // Sets the labels of a row that has no reading any more.
 void SetLabels(const catalog_v1::Metric& metric, const std::vector<int>& labels, std::string_view cells,
                frame::FrameBuilder* builder) {
@@ -84,7 +72,7 @@ void SetLabels(const catalog_v1::Metric& metric, const std::vector<int>& labels,
       cells.remove_prefix(bits);
       continue;
     }
-    switch (TypeOfColumn(metric.columns(column))) {
+    switch (frame::TypeOf(metric.columns(column).type())) {
       case columns::Type::kBool:
         builder->SetBool(column, bits != 0);
         break;

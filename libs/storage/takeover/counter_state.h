@@ -19,7 +19,6 @@
 #include "absl/status/statusor.h"
 #include "libs/columns/row_set.h"
 #include "libs/frame/frame_reader.h"
-#include "libs/frame/limits.h"
 #include "pganalytics/catalog/v1/catalog.pb.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 
@@ -41,7 +40,6 @@ class CounterState {
   // The newest instant that is stored, microseconds; that of the key frame if nothing came after it, 0 if there was no
   // such key frame.
   int64_t newest_us() const { return newest_us_; }
-  size_t series() const { return series_.size(); }
 
   std::string Serialize() const;
   // INVALID_ARGUMENT for bytes that are not a state of this metric.
