@@ -23,6 +23,7 @@
 #include "services/auth/password_hasher.h"
 #include "services/auth/rules.h"
 #include "services/auth/secret_box.h"
+#include "services/auth/session_cookie.h"
 
 namespace pga::auth {
 namespace {
@@ -322,6 +323,36 @@ TEST(KeyFiles, FailedWriteLeavesNothingBehind) {
   EXPECT_THAT(made.status(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("cannot be written")));
   EXPECT_TRUE(std::filesystem::is_empty(directory));
   std::filesystem::remove_all(directory);
+}
+
+struct OriginCase {
+  const char* origin;
+  const char* scheme;
+  const char* host;
+  bool same;
+};
+
+TEST(SessionCookie, IsTakenFromPagesOfTheSameOrigin) {
+  for (const OriginCase& c : std::vector<OriginCase>{
+           {"https://h", "https", "h", true},
+           {"https://h:8443", "https", "h:8443", true},
+           {"http://h:8080", "http", "h:8080", true},
+           {"HTTPS://H", "https", "h", true},
+           {"https://h:443", "https", "h", true},
+           {"https://h", "https", "h:443", true},
+           {"http://h:80", "http", "h", true},
+           {"http://h", "https", "h", false},
+           {"https://h:8443", "https", "h:8444", false},
+           {"https://h:8443", "https", "h", false},
+           {"http://h:443", "http", "h", false},
+           {"https://h.example", "https", "h", false},
+           {"https://x", "https", "h", false},
+           {"null", "https", "h", false},
+           {"", "https", "h", false},
+           {"https://", "https", "", false},
+       }) {
+    EXPECT_EQ(IsSameOrigin(c.origin, c.scheme, c.host), c.same) << c.origin << " " << c.scheme << " " << c.host;
+  }
 }
 
 }  // namespace

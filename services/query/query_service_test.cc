@@ -115,6 +115,9 @@ class Suite {
     options.bearer = *token;
     return options;
   }
+  std::unique_ptr<rpc::ServiceIdentity> Identity(const std::string& service) {
+    return rpc::ServiceIdentity::Local(signer_.get(), service, &clock_);
+  }
   static rpc::CallOptions Anonymous() {
     rpc::CallOptions options;
     options.deadline = clock::SteadyNow() + absl::Seconds(20);
@@ -590,8 +593,17 @@ TEST(Groups, EnterEveryRead) {
   }
 }
 
-TEST(SourceActivity, IsForServicesOnly) {
+TEST(SourceActivity, TellsRegistryWhatWasStored) {
   Suite& suite = Suite::Get();
+  const auto registry = suite.Identity("registry");
+  const auto answer = rpc::Call(suite.queries(), &Stub::SourceActivity, pb::SourceActivityRequest(),
+                                rpc::OwnWork(absl::Seconds(20), registry.get()));
+  ASSERT_THAT(answer, IsOk());
+  std::map<std::string, pb::SourceActivityEntry> by_id;
+  for (const pb::SourceActivityEntry& source : answer->sources()) by_id[source.source_id()] = source;
+  const pb::SourceActivityEntry& prod = by_id["00000000-0000-0000-0000-000000000001"];
+  EXPECT_EQ(prod.frames_24h(), 77);
+  EXPECT_GE(prod.rows_24h(), prod.frames_24h());
   EXPECT_THAT(rpc::Call(suite.queries(), &Stub::SourceActivity, pb::SourceActivityRequest(), suite.Options("admin")),
               StatusIs(absl::StatusCode::kPermissionDenied));
 }

@@ -622,12 +622,23 @@ class Cancellation : public ::testing::Test {
   bool Await(int64_t count) {
     return pga::testing::WaitUntil([&] { return Waiting() == count; }, absl::Seconds(20));
   }
+  // Which statement waits: its process and when it began.
+  std::string Statement() {
+    const auto found = watcher_->Exec(
+        "SELECT coalesce(string_agg(pid || ' ' || query_start, ', '), '') FROM pg_stat_activity WHERE wait_event_type "
+        "= 'Lock' AND application_name = 'pganalytics-query'",
+        Soon());
+    EXPECT_THAT(found, IsOk());
+    return std::string((*found)[0].Text(0));
+  }
+  static double Figure(const std::string& wanted) {
+    const std::string text = "\n" + Suite::Get().metrics().Render();
+    const size_t at = text.find("\n" + wanted + " ");
+    return at == std::string::npos ? 0 : std::stod(text.substr(at + 1 + wanted.size()));
+  }
   // Calls of the method that ended with this code.
   static double Ended(const std::string& method, const std::string& code) {
-    const std::string text = Suite::Get().metrics().Render();
-    const std::string wanted = "pga_rpc_requests_total{code=\"" + code + "\",method=\"" + method + "\"} ";
-    const size_t at = text.find(wanted);
-    return at == std::string::npos ? 0 : std::stod(text.substr(at + wanted.size()));
+    return Figure("pga_rpc_requests_total{code=\"" + code + "\",method=\"" + method + "\"}");
   }
 
   std::unique_ptr<pg::CopyConnection> holder_, watcher_;
@@ -652,11 +663,14 @@ TEST_F(Cancellation, AClosedSocketEndsTheStatement) {
     return fd;
   };
   // Two ask the same and share one statement, which goes on when the first of them leaves.
+  const double in_flight = Figure("pga_rpc_in_flight");
   const int first = ask("");
   ASSERT_TRUE(Await(1));
+  const std::string statement = Statement();
   const int second = ask("GET /api/v1/metrics/count HTTP/1.1\r\n");
+  ASSERT_TRUE(pga::testing::WaitUntil([&] { return Figure("pga_rpc_in_flight") >= in_flight + 2; }));
   close(first);
-  ASSERT_TRUE(pga::testing::WaitUntil([&] { return Waiting() == 1; }, absl::Seconds(5)));
+  EXPECT_FALSE(pga::testing::WaitUntil([&] { return Statement() != statement; }, absl::Seconds(2)));
   close(second);
   ASSERT_TRUE(Await(0)) << "the statement goes on";
   EXPECT_TRUE(pga::testing::WaitUntil([&] { return Ended(kTimelineMethod, "CANCELLED") >= before + 2; }));
