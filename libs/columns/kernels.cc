@@ -843,13 +843,17 @@ std::vector<CounterSums::Ranked> CounterSums::RankedTop(const std::vector<int>& 
                     });
   std::vector<Ranked> ranked = kept_;
   for (size_t i = 0; i < count; ++i) ranked.push_back({places[i].known, places[i].figure, RowOf(places[i].slot)});
-  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+  KeepFirst(limit, &ranked);
+  return ranked;
+}
+
+void CounterSums::KeepFirst(size_t limit, std::vector<Ranked>* ranked) {
+  std::sort(ranked->begin(), ranked->end(), [](const Ranked& a, const Ranked& b) {
     if (a.known != b.known) return a.known;
     if (a.figure != b.figure) return a.figure > b.figure;
     return std::tie(a.row.source, a.row.labels, a.row.scope) < std::tie(b.row.source, b.row.labels, b.row.scope);
   });
-  ranked.resize(std::min(limit, ranked.size()));
-  return ranked;
+  ranked->resize(std::min(limit, ranked->size()));
 }
 
 std::vector<GroupRow> CounterSums::Top(const std::vector<int>& sum, int divisor, size_t limit) const {
@@ -902,6 +906,14 @@ void CounterSums::KeepTop(const std::vector<int>& sum, int divisor, size_t limit
   known_.clear();
   last_key_ = UINT64_MAX;
   rows_found_ = 0;
+}
+
+void CounterSums::Join(CounterSums&& other, size_t limit) {
+  kept_.insert(kept_.end(), std::make_move_iterator(other.kept_.begin()), std::make_move_iterator(other.kept_.end()));
+  KeepFirst(limit, &kept_);
+  forgotten_.resize(columns_.size());
+  for (size_t i = 0; i < other.forgotten_.size(); ++i) forgotten_[i] += other.forgotten_[i];
+  exceeded_ = exceeded_ || other.exceeded_;
 }
 
 GaugeReadings::GaugeReadings(const Cells& cells, ColumnId column, const std::vector<ColumnId>& series,

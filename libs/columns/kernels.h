@@ -232,6 +232,8 @@ class CounterSums {
   // Forgets all groups but those that Top with the same arguments may give; no row of a group comes before and after.
   // With it the bounds of the grouping are those of what comes between two calls.
   void KeepTop(const std::vector<int>& sum, int divisor, size_t limit);
+  // Takes in another one; both were just left by a KeepTop with the same arguments, and have no group in common.
+  void Join(CounterSums&& other, size_t limit);
 
  private:
   // A group by the figure of an order.
@@ -241,6 +243,8 @@ class CounterSums {
     GroupRow row;
   };
   std::vector<Ranked> RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const;
+  // Sorts them and leaves the first ones.
+  static void KeepFirst(size_t limit, std::vector<Ranked>* ranked);
   // Summed series of one source that no group is looked up for yet.
   struct Pending {
     int32_t source = 0;

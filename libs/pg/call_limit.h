@@ -12,7 +12,7 @@ namespace pga::pg {
 
 struct CallLimit {
   clock::SteadyTime deadline = clock::SteadyTime::InfinitePast();
-  // True once the caller has gone; empty = it never goes. Called from the thread of the call, often.
+  // True once the caller has gone; empty = it never goes. Called often, from the threads that do the work.
   std::function<bool()> cancelled = {};
 
   CallLimit() = default;

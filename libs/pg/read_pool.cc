@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <list>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -23,6 +24,8 @@ constexpr absl::Duration kCancelLimit = absl::Seconds(1);
 struct Open {
   std::unique_ptr<CopyConnection> connection;
   clock::SteadyTime since;
+  // Of the transaction.
+  int64_t backend_pid = 0;
 };
 
 }  // namespace
@@ -71,14 +74,38 @@ struct ReadPool::Core {
       const absl::Status came = AwaitTurn(limit, turn);
       if (width == Width::kWide) wide_waiting.remove(&turn);
       if (!came.ok()) return came;
-      ++leased;
-      if (width == Width::kWide) ++wide;
-      while (open.connection == nullptr && !idle.empty()) {
-        open = std::move(idle.back());
-        idle.pop_back();
-        if (clock::SteadyNow() - open.since > options.max_lifetime) open = Open();
-      }
+      open = Lease(width);
     }
+    return Connected(std::move(open), limit, width);
+  }
+
+  // A connection for wide reads that is free now.
+  std::optional<Open> TryAcquire(const CallLimit& limit) {
+    Open open;
+    {
+      absl::MutexLock lock(&mutex);
+      if (leased >= options.size || wide >= most_wide || !wide_waiting.empty()) return std::nullopt;
+      open = Lease(Width::kWide);
+    }
+    auto connected = Connected(std::move(open), limit, Width::kWide);
+    if (!connected.ok()) return std::nullopt;
+    return *std::move(connected);
+  }
+
+  // Counts a connection in; an idle one, if there is any.
+  Open Lease(Width width) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Open open;
+    ++leased;
+    if (width == Width::kWide) ++wide;
+    while (open.connection == nullptr && !idle.empty()) {
+      open = std::move(idle.back());
+      idle.pop_back();
+      if (clock::SteadyNow() - open.since > options.max_lifetime) open = Open();
+    }
+    return open;
+  }
+
+  absl::StatusOr<Open> Connected(Open open, const CallLimit& limit, Width width) {
     if (open.connection != nullptr) return open;
     auto connection = Connect(options.role, std::min(limit.deadline, clock::SteadyNow() + options.connect_timeout));
     if (!connection.ok()) {
@@ -87,6 +114,40 @@ struct ReadPool::Core {
       return connection.status();
     }
     return Open{*std::move(connection), clock::SteadyNow()};
+  }
+
+  // Begins a transaction; with a snapshot it sees what that one's sees.
+  absl::Status Begin(const CallLimit& limit, const std::string& snapshot, Open* open) {
+    const absl::Duration left =
+        std::min(options.statement_timeout, std::max(limit.deadline - clock::SteadyNow(), absl::Milliseconds(1)));
+    // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it,
+    // nor are workers: reads that run at once have the processors already, and slices are cut by the leader alone.
+    auto begun = open->connection->Exec(
+        absl::StrCat(
+            "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; ",
+            snapshot.empty() ? "" : absl::StrCat("SET TRANSACTION SNAPSHOT '", snapshot, "'; "),
+            "SET LOCAL statement_timeout = ", absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))),
+            "; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = "
+            "'32MB'; SELECT pg_catalog.pg_backend_pid()"),
+        limit.deadline);
+    if (!begun.ok()) return begun.status();
+    open->backend_pid = (*begun)[0].Int64(0);
+    return absl::OkStatus();
+  }
+
+  // Ends the transaction, and before it a statement that still runs.
+  absl::Status End(const CallLimit& limit, absl::Status status, const Open& open) {
+    CopyConnection& connection = *open.connection;
+    if (connection.ok() && connection.query_open()) {
+      CancelBackend(open.backend_pid);
+      connection.EndQuery(clock::SteadyNow() + kCancelLimit).IgnoreError();
+    }
+    if (connection.ok()) {
+      const clock::SteadyTime until = std::max(limit.deadline, clock::SteadyNow() + kCancelLimit);
+      const absl::Status ended = connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK", until).status();
+      if (status.ok()) status = ended;
+    }
+    return status;
   }
 
   void Return(Open open, Width width) {
@@ -154,38 +215,59 @@ absl::Status ReadPool::Read(const CallLimit& limit, Width width,
     auto acquired = core_->Acquire(limit, width);
     if (!acquired.ok()) return acquired.status();
     Open open = *std::move(acquired);
-    CopyConnection& connection = *open.connection;
-    const absl::Duration left = std::min(core_->options.statement_timeout,
-                                         std::max(limit.deadline - clock::SteadyNow(), absl::Milliseconds(1)));
-    // The pid is asked for, as a pooler in between has pids of its own. Sums are short; compiling them is not worth it,
-    // nor are workers: reads that run at once have the processors already, and slices are cut by the leader alone.
-    auto begun = connection.Exec(
-        absl::StrCat("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = ",
-                     absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))),
-                     "; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = "
-                     "'32MB'; SELECT pg_catalog.pg_backend_pid()"),
-        limit.deadline);
-    if (!begun.ok()) {
+    if (absl::Status begun = core_->Begin(limit, "", &open); !begun.ok()) {
       // An idle connection may have died since it was used.
-      const bool again = !repeated && !connection.ok() && absl::IsUnavailable(begun.status());
+      const bool again = !repeated && !open.connection->ok() && absl::IsUnavailable(begun);
       core_->Return(std::move(open), width);
       if (again) continue;
-      return begun.status();
+      return begun;
     }
-    ReadTransaction transaction(&connection, limit);
-    absl::Status status = body(transaction);
-    if (connection.ok() && connection.query_open()) {
-      core_->CancelBackend((*begun)[0].Int64(0));
-      connection.EndQuery(clock::SteadyNow() + kCancelLimit).IgnoreError();
-    }
-    if (connection.ok()) {
-      const clock::SteadyTime until = std::max(limit.deadline, clock::SteadyNow() + kCancelLimit);
-      const absl::Status ended = connection.Exec(status.ok() ? "COMMIT" : "ROLLBACK", until).status();
-      if (status.ok()) status = ended;
-    }
+    ReadTransaction transaction(this, open.connection.get(), limit);
+    absl::Status status = core_->End(limit, body(transaction), open);
     core_->Return(std::move(open), width);
     return status;
   }
+}
+
+absl::Status ReadTransaction::Together(size_t most, const Share& share) {
+  ReadPool::Core& core = *pool_->core_;
+  std::vector<Open> others;
+  std::string snapshot;
+  while (others.size() + 1 < most) {
+    std::optional<Open> open = core.TryAcquire(limit_);
+    if (!open) break;
+    if (snapshot.empty()) {
+      auto exported = connection_->Exec("SELECT pg_catalog.pg_export_snapshot()", limit_.deadline);
+      if (!exported.ok()) {
+        core.Return(*std::move(open), Width::kWide);
+        return exported.status();
+      }
+      snapshot = std::string((*exported)[0].Text(0));
+    }
+    const absl::Status begun = core.Begin(limit_, snapshot, &*open);
+    if (!begun.ok()) {
+      core.Return(*std::move(open), Width::kWide);
+      break;
+    }
+    others.push_back(*std::move(open));
+  }
+  const size_t workers = others.size() + 1;
+  std::vector<absl::Status> ended(workers);
+  std::vector<std::thread> threads;
+  for (size_t worker = 1; worker < workers; ++worker) {
+    threads.emplace_back([&, worker] {
+      const Open& open = others[worker - 1];
+      ReadTransaction transaction(pool_, open.connection.get(), limit_);
+      ended[worker] = core.End(limit_, share(transaction, worker, workers), open);
+    });
+  }
+  ended[0] = share(*this, 0, workers);
+  for (std::thread& thread : threads) thread.join();
+  for (Open& open : others) core.Return(std::move(open), Width::kWide);
+  for (absl::Status& status : ended) {
+    if (!status.ok()) return std::move(status);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pga::pg

@@ -38,15 +38,26 @@ struct ReadPoolOptions {
 // left for narrow ones.
 enum class Width { kNarrow, kWide };
 
+class ReadPool;
+
 // The transaction of a read; not to be kept.
 class ReadTransaction {
  public:
   // CopyConnection::Query within the read's limit.
   absl::Status Query(const std::string& sql, const Params& params, const CopyConnection::RowSink& sink);
 
+  // One of `workers` transactions that read at the same time, from 0.
+  using Share = std::function<absl::Status(ReadTransaction& tx, size_t worker, size_t workers)>;
+  // Runs `share` once for each of at most `most` workers, on threads of their own that end before this returns; worker
+  // 0 is this transaction on this thread. The others see what this transaction sees. There are as many as connections
+  // for wide reads are free now, so that a read that finds the pool busy does all by itself. The first error.
+  absl::Status Together(size_t most, const Share& share);
+
  private:
   friend class ReadPool;
-  ReadTransaction(CopyConnection* connection, const CallLimit& limit) : connection_(connection), limit_(limit) {}
+  ReadTransaction(ReadPool* pool, CopyConnection* connection, const CallLimit& limit)
+      : pool_(pool), connection_(connection), limit_(limit) {}
+  ReadPool* const pool_;
   CopyConnection* const connection_;
   const CallLimit& limit_;
 };
@@ -68,6 +79,7 @@ class ReadPool {
   }
 
  private:
+  friend class ReadTransaction;
   struct Core;
   explicit ReadPool(std::unique_ptr<Core> core);
   std::unique_ptr<Core> core_;

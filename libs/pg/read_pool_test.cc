@@ -208,6 +208,74 @@ TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {
   EXPECT_EQ(most, 1);
 }
 
+TEST_F(ReadPoolTest, WorkersSeeWhatTheirReadSees) {
+  auto pool = ReadPool::Create({.url = url_, .application_name = "reads", .size = 4});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  ASSERT_TRUE(other_->Exec("CREATE TABLE seen (id int)", {}, Soon()).ok());
+  std::vector<int64_t> found(2, -1);
+  size_t workers = 0;
+  const absl::Status done = (*pool)->Read(Soon(), Width::kWide, [&](ReadTransaction& tx) -> absl::Status {
+    const auto count = [](ReadTransaction& of, int64_t* into) {
+      return of.Query("SELECT count(*) FROM seen", {}, [into](const BinaryRow& row) {
+        *into = row.Int(0).value_or(-1);
+        return absl::OkStatus();
+      });
+    };
+    // A snapshot is taken by the first statement.
+    if (absl::Status status = count(tx, &found[0]); !status.ok()) return status;
+    EXPECT_TRUE(other_->Exec("INSERT INTO seen VALUES (1)", {}, Soon()).ok());
+    return tx.Together(2, [&](ReadTransaction& own, size_t worker, size_t of) {
+      if (worker == 0) workers = of;
+      return count(own, &found[worker]);
+    });
+  });
+  ASSERT_TRUE(done.ok()) << done;
+  EXPECT_EQ(workers, 2U);
+  EXPECT_THAT(found, ElementsAre(0, 0));
+}
+
+TEST_F(ReadPoolTest, AReadThatFindsThePoolBusyDoesAllByItself) {
+  // Of two connections one is for wide reads.
+  size_t workers = 0;
+  const auto alone = [&](ReadTransaction&, size_t, size_t of) {
+    workers = of;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(pool_->Read(Soon(), Width::kWide, [&](ReadTransaction& tx) { return tx.Together(4, alone); }).ok());
+  EXPECT_EQ(workers, 1U);
+}
+
+TEST_F(ReadPoolTest, TheErrorOfAnyWorkerIsThatOfTheRead) {
+  auto pool = ReadPool::Create({.url = url_, .application_name = "reads", .size = 4});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  for (const size_t failing : {size_t{0}, size_t{1}}) {
+    const absl::Status done = (*pool)->Read(Soon(), Width::kWide, [&](ReadTransaction& tx) {
+      return tx.Together(2, [&](ReadTransaction& own, size_t worker, size_t workers) {
+        EXPECT_EQ(workers, 2U);
+        return own.Query(worker == failing ? "SELECT * FROM missing" : "SELECT 1", {},
+                         [](const BinaryRow&) { return absl::OkStatus(); });
+      });
+    });
+    EXPECT_TRUE(absl::IsNotFound(done)) << done;
+  }
+  // Nobody is left behind: a caller that goes ends the statements of all.
+  std::atomic<bool> gone = false;
+  std::thread caller([&] {
+    EXPECT_TRUE(absl::IsCancelled((*pool)->Read({Soon(), [&] { return gone.load(); }}, Width::kWide, [](auto& tx) {
+      return tx.Together(2, [](ReadTransaction& own, size_t, size_t) {
+        return own.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+      });
+    })));
+  });
+  const clock::SteadyTime give_up = Soon();
+  while (Active() < 2 && clock::SteadyNow() < give_up) std::this_thread::yield();
+  EXPECT_EQ(Active(), 2);
+  gone = true;
+  caller.join();
+  while (Active() > 0 && clock::SteadyNow() < give_up) std::this_thread::yield();
+  EXPECT_EQ(Active(), 0);
+}
+
 TEST_F(ReadPoolTest, ErrorsOfTheServerAreTold) {
   const absl::Status status = pool_->Read(Soon(), [](ReadTransaction& tx) {
     return tx.Query("SELECT * FROM missing", {}, [](const BinaryRow&) { return absl::OkStatus(); });

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
 #include "libs/storage/read/load.h"
@@ -36,38 +37,59 @@ constexpr size_t kMaxWaits = 100'000;
 // Beginnings of the intervals of a source by their end, microseconds.
 using Intervals = std::map<int64_t, int64_t>;
 
+// One column of a row set; NULL everywhere when it is not there.
+class Field {
+ public:
+  Field(const Metric& metric, const RowSet& rows, std::string_view name) : rows_(rows) {
+    for (int i = 0; i < metric.columns_size() && column_ == nullptr; ++i) {
+      if (metric.columns(i).name() != name) continue;
+      const auto id = static_cast<columns::ColumnId>(i + 1);
+      const auto label = rows.labels.find(id);
+      const auto value = rows.values.find(id);
+      of_series_ = label != rows.labels.end();
+      if (of_series_) {
+        column_ = &label->second;
+      } else if (value != rows.values.end()) {
+        column_ = &value->second;
+      }
+    }
+  }
+  std::string Text(size_t row) const { return IsNull(row) ? std::string() : column_->Text(At(row)); }
+  std::optional<int64_t> Int(size_t row) const {
+    if (IsNull(row)) return std::nullopt;
+    return column_->ints[At(row)];
+  }
+  double Number(size_t row) const { return IsNull(row) ? 0 : column_->Number(At(row)); }
+
+ private:
+  size_t At(size_t row) const { return of_series_ ? rows_.row_series[row] : row; }
+  bool IsNull(size_t row) const { return column_ == nullptr || column_->IsNull(At(row)); }
+
+  const RowSet& rows_;
+  const Column* column_ = nullptr;
+  bool of_series_ = false;
+};
+
 // Values of a row of one metric, by the names of its columns.
 class RowReader {
  public:
-  RowReader(const Metric& metric, const RowSet& rows) : metric_(metric), rows_(rows) {}
+  RowReader(const Metric& metric, const RowSet& rows) {
+    for (const catalog_pb::Column& column : metric.columns()) {
+      fields_.try_emplace(column.name(), metric, rows, column.name());
+    }
+  }
   std::string Text(size_t row, std::string_view name) const {
-    const auto [column, at] = Find(row, name);
-    return column == nullptr || column->IsNull(at) ? std::string() : column->Text(at);
+    const auto field = fields_.find(name);
+    return field == fields_.end() ? std::string() : field->second.Text(row);
   }
   std::optional<int64_t> Int(size_t row, std::string_view name) const {
-    const auto [column, at] = Find(row, name);
-    if (column == nullptr || column->IsNull(at)) return std::nullopt;
-    return column->ints[at];
-  }
-  double Number(size_t row, std::string_view name) const {
-    const auto [column, at] = Find(row, name);
-    return column == nullptr || column->IsNull(at) ? 0 : column->Number(at);
+    const auto field = fields_.find(name);
+    return field == fields_.end() ? std::nullopt : field->second.Int(row);
   }
 
  private:
-  std::pair<const Column*, size_t> Find(size_t row, std::string_view name) const {
-    for (int i = 0; i < metric_.columns_size(); ++i) {
-      if (metric_.columns(i).name() != name) continue;
-      const auto id = static_cast<columns::ColumnId>(i + 1);
-      if (const auto label = rows_.labels.find(id); label != rows_.labels.end()) {
-        return {&label->second, rows_.row_series[row]};
-      }
-      if (const auto value = rows_.values.find(id); value != rows_.values.end()) return {&value->second, row};
-    }
-    return {nullptr, 0};
-  }
-  const Metric& metric_;
-  const RowSet& rows_;
+  // Names are those of the metric, which outlives this.
+  absl::flat_hash_map<std::string_view, Field> fields_;
 };
 
 // One metric of some sources between two instants, raw.
@@ -237,6 +259,43 @@ class Waits {
   std::vector<TreeRow> all_;
 };
 
+// Adds the samples of the chosen frames (source, end).
+absl::Status AddKinds(const Metric& activity, const Fetched& fetched,
+                      const std::set<std::pair<int32_t, int64_t>>& chosen, std::map<Kind, Seen>* kinds) {
+  const RowSet& rows = fetched.rows;
+  std::vector<uint8_t> counts(rows.frames.size());
+  for (size_t frame = 0; frame < counts.size(); ++frame) {
+    counts[frame] = chosen.contains({fetched.source_id, rows.frames[frame].end_us}) ? 1 : 0;
+  }
+  const RowReader reader(activity, rows);
+  const Field samples(activity, rows, "samples"), sessions(activity, rows, "sessions_avg");
+  // Kinds stand once per series: looked up once per series.
+  std::vector<Seen*> of_series(rows.series(), nullptr);
+  for (size_t row = 0; row < rows.rows(); ++row) {
+    if (counts[rows.row_frame[row]] == 0) continue;
+    Seen*& seen = of_series[rows.row_series[row]];
+    if (seen == nullptr) {
+      Kind kind;
+      kind.source = fetched.source_id;
+      kind.database = reader.Text(row, "datname");
+      kind.user = reader.Text(row, "usename");
+      kind.application = reader.Text(row, "application_name");
+      kind.query_id = reader.Int(row, "query_id");
+      kind.state = reader.Text(row, "state");
+      kind.wait_event_type = reader.Text(row, "wait_event_type");
+      kind.wait_event = reader.Text(row, "wait_event");
+      seen = &(*kinds)[std::move(kind)];
+      if (kinds->size() > kMaxKinds) {
+        return absl::InvalidArgumentError("the range has too many kinds of activity; shorten it");
+      }
+    }
+    seen->newest_us = std::max(seen->newest_us, rows.frames[rows.row_frame[row]].end_us);
+    seen->samples += samples.Number(row);
+    seen->sessions += sessions.Number(row);
+  }
+  return absl::OkStatus();
+}
+
 // Adds the rows of one source's trees.
 absl::Status AddTrees(const Metric& blocking, const RawRead& read, pg::ReadTransaction& tx,
                       std::map<int32_t, std::map<int64_t, Tree>>* trees) {
@@ -305,17 +364,22 @@ absl::StatusOr<std::map<TableKey, std::string>> NamesOfTables(pg::ReadTransactio
   for (const TableKey& key : wanted) sources.insert(std::get<0>(key));
   const RawRead read(tables, stored->id, {sources.begin(), sources.end()}, end - kSampledBefore, end + kNearby);
   FetchSpec spec = read.Spec({"schemaname", "relname", "relid"});
-  spec.keyframes = true;
-  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
-    const RowReader reader(*tables, fetched.rows);
-    for (size_t row = 0; row < fetched.rows.rows(); ++row) {
-      const int64_t scope = fetched.rows.series_scope[fetched.rows.row_series[row]];
-      const TableKey key(fetched.source_id, scope, reader.Int(row, "relid").value_or(0));
-      if (!wanted.contains(key) || names.contains(key)) continue;
-      names[key] = reader.Text(row, "schemaname") + "." + reader.Text(row, "relname");
-    }
-    return absl::OkStatus();
-  }));
+  // A day's keyframe has every table; other frames only what became of those made since.
+  for (const bool keyframes : {true, false}) {
+    spec.keyframes = keyframes;
+    spec.deltas = !keyframes;
+    PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
+      const RowSet& rows = fetched.rows;
+      const Field schema(*tables, rows, "schemaname"), name(*tables, rows, "relname"), relid(*tables, rows, "relid");
+      for (size_t row = 0; row < rows.rows(); ++row) {
+        if (row > 0 && rows.row_series[row] == rows.row_series[row - 1]) continue;
+        const TableKey key(fetched.source_id, rows.series_scope[rows.row_series[row]], relid.Int(row).value_or(0));
+        if (wanted.contains(key) && !names.contains(key)) names[key] = schema.Text(row) + "." + name.Text(row);
+      }
+      return absl::OkStatus();
+    }));
+    if (names.size() == wanted.size()) break;
+  }
   return names;
 }
 
@@ -387,39 +451,10 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
       }
       const RawRead sampled(activity, stored_activity.id, ids, absl::FromUnixMicros(first - 1),
                             absl::FromUnixMicros(newest));
-      PGA_RETURN_IF_ERROR(FetchRows(tx,
-                                    sampled.Spec({"datname", "usename", "application_name", "query_id", "state",
-                                                  "wait_event_type", "wait_event", "samples", "sessions_avg"}),
-                                    [&](Fetched& fetched) -> absl::Status {
-                                      const RowReader reader(*activity, fetched.rows);
-                                      // Kinds stand once per series: looked up once per series.
-                                      std::vector<Seen*> of_series(fetched.rows.series(), nullptr);
-                                      for (size_t row = 0; row < fetched.rows.rows(); ++row) {
-                                        const int64_t instant = fetched.rows.frames[fetched.rows.row_frame[row]].end_us;
-                                        if (!chosen.contains({fetched.source_id, instant})) continue;
-                                        Seen*& seen = of_series[fetched.rows.row_series[row]];
-                                        if (seen == nullptr) {
-                                          Kind kind;
-                                          kind.source = fetched.source_id;
-                                          kind.database = reader.Text(row, "datname");
-                                          kind.user = reader.Text(row, "usename");
-                                          kind.application = reader.Text(row, "application_name");
-                                          kind.query_id = reader.Int(row, "query_id");
-                                          kind.state = reader.Text(row, "state");
-                                          kind.wait_event_type = reader.Text(row, "wait_event_type");
-                                          kind.wait_event = reader.Text(row, "wait_event");
-                                          seen = &kinds[std::move(kind)];
-                                          if (kinds.size() > kMaxKinds) {
-                                            return absl::InvalidArgumentError(
-                                                "the range has too many kinds of activity; shorten it");
-                                          }
-                                        }
-                                        seen->newest_us = std::max(seen->newest_us, instant);
-                                        seen->samples += reader.Number(row, "samples");
-                                        seen->sessions += reader.Number(row, "sessions_avg");
-                                      }
-                                      return absl::OkStatus();
-                                    }));
+      const FetchSpec spec = sampled.Spec({"datname", "usename", "application_name", "query_id", "state",
+                                           "wait_event_type", "wait_event", "samples", "sessions_avg"});
+      PGA_RETURN_IF_ERROR(
+          FetchRows(tx, spec, [&](Fetched& fetched) { return AddKinds(*activity, fetched, chosen, &kinds); }));
     }
     for (auto& [kind, seen] : kinds) {
       seen.sessions /= static_cast<double>(frames_of[kind.source]);

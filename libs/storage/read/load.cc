@@ -1,7 +1,9 @@
 #include "libs/storage/read/load.h"
 
 #include <algorithm>
+#include <deque>
 #include <set>
+#include <thread>
 
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
@@ -51,6 +53,9 @@ FetchSpec SpecOf(const MetricRead& read, const columns::Cells& cells) {
   spec.located = LocatedBy(read);
   return spec;
 }
+
+// Sources that are worth a connection and a thread of their own.
+constexpr size_t kSourcesOfWorker = 4;
 
 // Ids once each, growing.
 std::vector<ColumnId> Distinct(std::vector<ColumnId> ids) {
@@ -188,10 +193,20 @@ absl::StatusOr<TopRows> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
   TopRows top;
   std::vector<columns::GroupRow> first;
   for (const auto kind : {columns::SumKind::kOthersThanZero, columns::SumKind::kAll}) {
-    columns::CounterSums candidates(cells, ordering_ids, bare, filters);
-    ranking.sums = &candidates;
     ranking.sum_kind = kind;
-    PGA_RETURN_IF_ERROR(FetchRanking(tx, ranking, by, static_cast<size_t>(limit), &candidates));
+    columns::CounterSums candidates(cells, ordering_ids, bare, filters);
+    const auto most = std::min<size_t>(read.source_ids.size() / kSourcesOfWorker, std::thread::hardware_concurrency());
+    std::deque<columns::CounterSums> of_others;
+    for (size_t other = 1; other < most; ++other) of_others.emplace_back(cells, ordering_ids, bare, filters);
+    PGA_RETURN_IF_ERROR(tx.Together(most, [&](pg::ReadTransaction& own, size_t worker, size_t workers) {
+      columns::CounterSums* const sums = worker == 0 ? &candidates : &of_others[worker - 1];
+      FetchSpec share = ranking;
+      share.sums = sums;
+      share.source_ids.clear();
+      for (size_t i = worker; i < read.source_ids.size(); i += workers) share.source_ids.push_back(read.source_ids[i]);
+      return FetchRanking(own, share, by, static_cast<size_t>(limit), sums);
+    }));
+    for (columns::CounterSums& other : of_others) candidates.Join(std::move(other), static_cast<size_t>(limit));
     if (candidates.exceeded()) {
       return absl::InvalidArgumentError(Cat("the range has more than ", grouping.max_groups,
                                             " groups to compare; name fewer sources or a shorter range"));
