@@ -24,6 +24,8 @@ constexpr absl::Duration kCancelLimit = absl::Seconds(1);
 struct Open {
   std::unique_ptr<CopyConnection> connection;
   clock::SteadyTime since;
+  // It was used before: the server may have ended it since.
+  bool used = false;
   // Of the transaction.
   int64_t backend_pid = 0;
 };
@@ -113,7 +115,7 @@ struct ReadPool::Core {
       GiveBack(width);
       return connection.status();
     }
-    return Open{*std::move(connection), clock::SteadyNow()};
+    return Open{*std::move(connection), clock::SteadyNow(), false, 0};
   }
 
   // Begins a transaction; with a snapshot it sees what that one's sees.
@@ -153,6 +155,7 @@ struct ReadPool::Core {
   void Return(Open open, Width width) {
     absl::MutexLock lock(&mutex);
     GiveBack(width);
+    open.used = true;
     if (open.connection->ok() && !open.connection->in_transaction()) idle.push_back(std::move(open));
   }
 
@@ -211,13 +214,13 @@ absl::StatusOr<std::unique_ptr<ReadPool>> ReadPool::Create(ReadPoolOptions optio
 
 absl::Status ReadPool::Read(const CallLimit& limit, Width width,
                             const std::function<absl::Status(ReadTransaction&)>& body) {
-  for (bool repeated = false;; repeated = true) {
+  for (;;) {
     auto acquired = core_->Acquire(limit, width);
     if (!acquired.ok()) return acquired.status();
     Open open = *std::move(acquired);
     if (absl::Status begun = core_->Begin(limit, "", &open); !begun.ok()) {
-      // An idle connection may have died since it was used.
-      const bool again = !repeated && !open.connection->ok() && absl::IsUnavailable(begun);
+      // After a restart of the server all that were idle are of no use.
+      const bool again = open.used && !open.connection->ok() && absl::IsUnavailable(begun);
       core_->Return(std::move(open), width);
       if (again) continue;
       return begun;

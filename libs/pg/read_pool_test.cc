@@ -276,6 +276,25 @@ TEST_F(ReadPoolTest, TheErrorOfAnyWorkerIsThatOfTheRead) {
   EXPECT_EQ(Active(), 0);
 }
 
+TEST_F(ReadPoolTest, ConnectionsThatDiedWhileIdleCostNoRead) {
+  auto pool = ReadPool::Create({.url = url_, .application_name = "reads", .size = 4});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  const auto nothing = [](ReadTransaction&, size_t, size_t) { return absl::OkStatus(); };
+  const auto read = [&] {
+    return (*pool)->Read(Soon(), Width::kWide, [&](ReadTransaction& tx) { return tx.Together(2, nothing); });
+  };
+  // Two connections, one inside the other's read.
+  ASSERT_TRUE(read().ok());
+  auto ended = other_->Exec(
+      "SELECT count(pg_terminate_backend(pid, 20000) OR NULL) FROM pg_stat_activity WHERE datname = current_database() "
+      "AND application_name = 'reads'",
+      {}, Soon());
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  ASSERT_EQ((*ended)[0].Int64(0), 2);
+  const absl::Status after = read();
+  EXPECT_TRUE(after.ok()) << after;
+}
+
 TEST_F(ReadPoolTest, ErrorsOfTheServerAreTold) {
   const absl::Status status = pool_->Read(Soon(), [](ReadTransaction& tx) {
     return tx.Query("SELECT * FROM missing", {}, [](const BinaryRow&) { return absl::OkStatus(); });
