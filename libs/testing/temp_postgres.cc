@@ -196,11 +196,64 @@ absl::StatusOr<std::string> FindPostgres(const std::string& version) {
 
 absl::StatusOr<std::unique_ptr<TempPostgres>> TempPostgres::Start(Options options) {
   auto server = std::unique_ptr<TempPostgres>(new TempPostgres(std::move(options)));
-  if (auto status = server->Init(); !status.ok()) return status;
+  if (auto status = server->Init(nullptr); !status.ok()) return status;
   return server;
 }
 
-absl::Status TempPostgres::Init() {
+absl::StatusOr<std::unique_ptr<TempPostgres>> TempPostgres::StartStandby(const TempPostgres& upstream,
+                                                                         Options options) {
+  options.version = upstream.options_.version;
+  options.extra_conf.push_back(absl::StrCat("primary_conninfo = 'host=", upstream.run_dir_, " port=", upstream.port_,
+                                            " user=postgres application_name=standby'"));
+  auto server = std::unique_ptr<TempPostgres>(new TempPostgres(std::move(options)));
+  if (auto status = server->Init(&upstream); !status.ok()) return status;
+  const bool streams = WaitUntil(
+      [&] {
+        const auto receiver = server->Exec("postgres", "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'");
+        return receiver.ok() && receiver->rows() == 1;
+      },
+      kStartLimit);
+  if (!streams) return absl::DeadlineExceededError("the standby does not stream: " + server->Log());
+  return server;
+}
+
+absl::Status TempPostgres::CopyFrom(const TempPostgres& upstream) const {
+  auto connection = upstream.Connect();
+  if (!connection.ok()) return connection.status();
+  const clock::SteadyTime deadline = clock::SteadyNow() + kStartLimit;
+  const bool older = (*connection)->server_version_num() < 150000;
+  auto begun = (*connection)->Exec(
+      older ? "SELECT pg_start_backup('standby', true, false)" : "SELECT pg_backup_start('standby', true)", {},
+      deadline);
+  if (!begun.ok()) return begun.status();
+  // Files may vanish while they are copied; recovery makes up for it. Of a standby the control file must be the newest.
+  const std::string& from = upstream.data_dir_;
+  const absl::Status copied = Run(
+      user_, {"sh", "-c",
+              absl::StrCat("cp -a --reflink=auto ", from, " ", data_dir_, " 2>/dev/null; cd ", data_dir_,
+                           " && rm -rf postmaster.pid postmaster.opts standby.signal pg_stat_tmp/* pg_replslot/* "
+                           "pg_stat/* && cp -p ",
+                           from, "/global/pg_control global/pg_control && touch standby.signal")});
+  if (!copied.ok()) return copied;
+  auto ended = (*connection)
+                   ->Exec(older ? "SELECT labelfile FROM pg_stop_backup(false, false)"
+                                : "SELECT labelfile FROM pg_backup_stop(false)",
+                          {}, deadline);
+  if (!ended.ok()) return ended.status();
+  if (auto status = WriteFile(data_dir_ + "/backup_label", std::string((*ended)[0].Text(0))); !status.ok()) {
+    return status;
+  }
+  return GiveTo(user_, data_dir_ + "/backup_label");
+}
+
+absl::Status TempPostgres::Promote() {
+  auto promoted = Exec("postgres", "SELECT pg_promote(true, 30)::text");
+  if (!promoted.ok()) return promoted.status();
+  if ((*promoted)[0].Text(0) != "true") return absl::DeadlineExceededError("the promotion takes too long: " + Log());
+  return absl::OkStatus();
+}
+
+absl::Status TempPostgres::Init(const TempPostgres* upstream) {
   auto root = FindPostgres(options_.version);
   if (!root.ok()) return root.status();
   user_ = ServerUser();
@@ -214,7 +267,11 @@ absl::Status TempPostgres::Init() {
   if (auto status = GiveTo(user_, dir_.path()); !status.ok()) return status;
   // Others may pass through: the socket's own mode lets everybody connect, as on a normal host.
   ::chmod(dir_.path().c_str(), 0711);
-  if (auto status = Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_}); !status.ok()) return status;
+  if (auto status = upstream == nullptr ? Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_})
+                                        : CopyFrom(*upstream);
+      !status.ok()) {
+    return status;
+  }
 
   std::vector<std::string> preload = options_.preload;
   // Runs the same tests on servers with more in them, for example TimescaleDB, which migrations then find by

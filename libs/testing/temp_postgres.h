@@ -41,6 +41,10 @@ class TempPostgres {
 
   // NOT_FOUND when the version is not installed: skip the test and say so.
   static absl::StatusOr<std::unique_ptr<TempPostgres>> Start(Options options = {});
+  // A hot standby that streams from `upstream`, which may be a standby itself, made of an online copy of its files.
+  // Options.version is upstream's; the connection is made as user postgres under the name `standby`. Returns once it
+  // streams. Outlives upstream or not, as a real one would.
+  static absl::StatusOr<std::unique_ptr<TempPostgres>> StartStandby(const TempPostgres& upstream, Options options = {});
   ~TempPostgres();
 
   // Connection string of the superuser `postgres` without a password, over the Unix socket.
@@ -71,6 +75,8 @@ class TempPostgres {
   absl::Status StartServer();
   // StopFast and StartServer.
   absl::Status Restart();
+  // Makes a standby a primary; OK once it takes writes.
+  absl::Status Promote();
   // SIGSTOP and SIGCONT for the whole server: connections stay open, nothing answers.
   void Pause();
   void Resume();
@@ -85,7 +91,9 @@ class TempPostgres {
 
  private:
   explicit TempPostgres(Options options) : options_(std::move(options)) {}
-  absl::Status Init();
+  // `upstream` may be null.
+  absl::Status Init(const TempPostgres* upstream);
+  absl::Status CopyFrom(const TempPostgres& upstream) const;
   absl::Status MakeMessages();
   std::vector<pid_t> Processes() const;
 

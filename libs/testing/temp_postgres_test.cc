@@ -95,5 +95,22 @@ TEST(TempPostgresTcp, ListensOnAFreePort) {
   EXPECT_TRUE(connection.ok()) << connection.status();
 }
 
+TEST_F(TempPostgresFaults, StandbysStreamInACascadeAndArePromoted) {
+  auto standby = TempPostgres::StartStandby(*server_, {.preload_statements = true});
+  ASSERT_TRUE(standby.ok()) << standby.status();
+  auto cascade = TempPostgres::StartStandby(**standby, {.preload_statements = true});
+  ASSERT_TRUE(cascade.ok()) << cascade.status();
+  ASSERT_TRUE(server_->Exec("postgres", "INSERT INTO kept VALUES (8)").ok());
+  for (TempPostgres* server : {standby->get(), cascade->get()}) {
+    EXPECT_TRUE(WaitUntil([&] {
+      const auto rows = server->Exec("postgres", "SELECT n FROM kept");
+      return rows.ok() && rows->rows() == 2;
+    }));
+  }
+  server_->KillServer();
+  ASSERT_TRUE((*standby)->Promote().ok());
+  EXPECT_TRUE((*standby)->Exec("postgres", "INSERT INTO kept VALUES (9)").ok());
+}
+
 }  // namespace
 }  // namespace pga::testing
