@@ -222,18 +222,19 @@ absl::Status TempPostgres::CopyFrom(const TempPostgres& upstream) const {
   if (!connection.ok()) return connection.status();
   const clock::SteadyTime deadline = clock::SteadyNow() + kStartLimit;
   const bool older = (*connection)->server_version_num() < 150000;
-  auto begun = (*connection)->Exec(
-      older ? "SELECT pg_start_backup('standby', true, false)" : "SELECT pg_backup_start('standby', true)", {},
-      deadline);
+  auto begun =
+      (*connection)
+          ->Exec(older ? "SELECT pg_start_backup('standby', true, false)" : "SELECT pg_backup_start('standby', true)",
+                 {}, deadline);
   if (!begun.ok()) return begun.status();
   // Files may vanish while they are copied; recovery makes up for it. Of a standby the control file must be the newest.
   const std::string& from = upstream.data_dir_;
-  const absl::Status copied = Run(
-      user_, {"sh", "-c",
-              absl::StrCat("cp -a --reflink=auto ", from, " ", data_dir_, " 2>/dev/null; cd ", data_dir_,
-                           " && rm -rf postmaster.pid postmaster.opts standby.signal pg_stat_tmp/* pg_replslot/* "
-                           "pg_stat/* && cp -p ",
-                           from, "/global/pg_control global/pg_control && touch standby.signal")});
+  const absl::Status copied =
+      Run(user_, {"sh", "-c",
+                  absl::StrCat("cp -a --reflink=auto ", from, " ", data_dir_, " 2>/dev/null; cd ", data_dir_,
+                               " && rm -rf postmaster.pid postmaster.opts standby.signal pg_stat_tmp/* pg_replslot/* "
+                               "pg_stat/* && cp -p ",
+                               from, "/global/pg_control global/pg_control && touch standby.signal")});
   if (!copied.ok()) return copied;
   auto ended = (*connection)
                    ->Exec(older ? "SELECT labelfile FROM pg_stop_backup(false, false)"
@@ -267,8 +268,8 @@ absl::Status TempPostgres::Init(const TempPostgres* upstream) {
   if (auto status = GiveTo(user_, dir_.path()); !status.ok()) return status;
   // Others may pass through: the socket's own mode lets everybody connect, as on a normal host.
   ::chmod(dir_.path().c_str(), 0711);
-  if (auto status = upstream == nullptr ? Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_})
-                                        : CopyFrom(*upstream);
+  if (auto status =
+          upstream == nullptr ? Run(user_, {"cp", "-a", "--reflink=auto", *base, data_dir_}) : CopyFrom(*upstream);
       !status.ok()) {
     return status;
   }

@@ -2,11 +2,6 @@
 // true, what cannot is said, and the server's log stays quiet.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -15,10 +10,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
+#include "libs/testing/temp_pooler.h"
 #include "libs/testing/temp_postgres.h"
 #include "services/collector/collector_process_testing.h"
 
@@ -28,7 +23,7 @@ namespace {
 using ::pga::status::IsOk;
 using ::pga::testing::ScopedTempDir;
 using ::pga::testing::Subprocess;
-using ::pga::testing::SubprocessOptions;
+using ::pga::testing::TempPooler;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
 using ::testing::HasSubstr;
@@ -150,27 +145,16 @@ TEST_F(HostileServer, ConfigurationOfServerAndRoleChangesNothing) {
 }
 
 TEST_F(HostileServer, PoolersKeepTheProtection) {
-  ScopedTempDir folder;
-  ASSERT_EQ(::chmod(folder.path().c_str(), 0777), 0);
   for (const char* mode : {"transaction", "session"}) {
     SCOPED_TRACE(mode);
-    const std::string ini = folder / absl::StrCat(mode, ".ini");
-    std::ofstream(folder / "users") << "\"monitor\" \"\"\n\"postgres\" \"\"\n";
-    std::ofstream(ini) << "[databases]\n* = host=" << server_->socket_dir() << " port=" << server_->port()
-                       << "\n[pgbouncer]\nlisten_port = 6432\nunix_socket_dir = " << folder.path()
-                       << "\nauth_type = trust\nauth_file = " << (folder / "users") << "\npool_mode = " << mode
-                       << "\nlogfile = " << (folder / absl::StrCat(mode, ".log"))
-                       << (::geteuid() == 0 ? "\nuser = postgres\n" : "\n");
-    SubprocessOptions options;
-    options.argv = {"/usr/sbin/pgbouncer", "-q", ini};
-    auto pooler = Subprocess::Start(options);
+    auto pooler = TempPooler::Start(*server_, mode, {"monitor", "postgres"});
     ASSERT_THAT(pooler, IsOk());
-    ASSERT_TRUE(WaitUntil([&] { return std::filesystem::exists(folder / ".s.PGSQL.6432"); }, absl::Seconds(20)));
     if (std::string(mode) == "transaction") {
       Sql(kTrap);
       Sql("ALTER ROLE monitor SET search_path = public, pg_catalog");
     }
-    const Variables through = {{"POSTGRES_HOST", folder.path()}, {"POSTGRES_PORT", "6432"}};
+    const Variables through = {{"POSTGRES_HOST", (*pooler)->socket_dir()},
+                               {"POSTGRES_PORT", absl::StrCat(TempPooler::port())}};
     EXPECT_THAT(Check(through), HasSubstr("db: complete"));
     const int64_t before = std::max<int64_t>(ingest_.Frames("database"), 0);
     Start(through);
@@ -178,8 +162,6 @@ TEST_F(HostileServer, PoolersKeepTheProtection) {
     EXPECT_TRUE(Frames("statements", 2)) << collector_->Output();
     EXPECT_TRUE(Frames("activity", 2)) << collector_->Output();
     Stop();
-    (*pooler)->Signal(SIGINT);
-    EXPECT_THAT((*pooler)->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOk());
   }
   const auto trapped = server_->Exec("postgres", "SELECT count(*)::text FROM public.trap");
   ASSERT_THAT(trapped, IsOk());

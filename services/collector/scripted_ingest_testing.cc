@@ -33,6 +33,7 @@ struct Stored {
   int64_t last_seq = 0;
   std::string last_hash;
   std::string content;  // serialised BatchContent
+  int64_t arrival = 0;  // grows over all streams
 };
 
 struct StreamState {
@@ -80,8 +81,13 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
       registrypb::SourceStanding* const standing = response->add_sources();
       standing->set_name(report.name());
       standing->set_standing(registrypb::STANDING_OWNER);
-      standing->set_source_id(frame::SourceUuid("scripted", report.name()));
+      standing->set_source_id(SourceId(report.name()));
       standing->set_owner_epoch(std::max<int64_t>(report.owner_epoch(), 1));
+      absl::MutexLock lock(&mutex_);
+      std::map<std::string, std::string>& missing = not_collected_[report.name()];
+      missing.clear();
+      for (const registrypb::NotCollected& each : report.not_collected()) missing[each.what()] = each.reason();
+      if (!report.message().empty()) missing["connection"] = report.message();
     }
     response->set_report_again_ms(500);
     return grpc::Status::OK;
@@ -195,7 +201,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
       Check(**content);
       state.last_seq = batch.seq();
       state.last_hash = (*content)->has_gap() ? gap.hash_after() : batch.hash();
-      state.batches.push_back({batch.seq(), state.last_hash, (*content)->SerializeAsString()});
+      state.batches.push_back({batch.seq(), state.last_hash, (*content)->SerializeAsString(), ++arrivals_});
       ++batches_;
     }
     if (lost_acks_ > 0) {
@@ -275,6 +281,8 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
   int64_t enrolments_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t forks_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> violations_ ABSL_GUARDED_BY(mutex_);
+  int64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, std::map<std::string, std::string>> not_collected_ ABSL_GUARDED_BY(mutex_);
 };
 
 ScriptedIngest::ScriptedIngest() : impl_(std::make_unique<Impl>()) {}
@@ -317,7 +325,7 @@ void ScriptedIngest::Fork() {
   for (auto& [id, stream] : impl_->streams_) {
     ++stream.last_seq;
     stream.last_hash = std::string(32, 'f');
-    stream.batches.push_back({stream.last_seq, stream.last_hash, ""});
+    stream.batches.push_back({stream.last_seq, stream.last_hash, "", ++impl_->arrivals_});
   }
 }
 
@@ -421,6 +429,38 @@ int64_t ScriptedIngest::Rows(const std::string& metric) const {
   int64_t count = 0;
   impl_->ForEachFrame(metric, [&](const ingestpb::Frame& frame, const auto&) { count += frame.row_count(); });
   return count;
+}
+
+void ScriptedIngest::Visit(int64_t* cursor, const FrameVisitor& visit) const {
+  absl::MutexLock lock(&impl_->mutex_);
+  std::vector<const Stored*> fresh;
+  for (const auto& [id, stream] : impl_->streams_) {
+    for (const Stored& stored : stream.batches) {
+      if (stored.arrival > *cursor) fresh.push_back(&stored);
+    }
+  }
+  std::sort(fresh.begin(), fresh.end(), [](const Stored* a, const Stored* b) { return a->arrival < b->arrival; });
+  *cursor = impl_->arrivals_;
+  frame::FrameReader reader;
+  for (const Stored* stored : fresh) {
+    ingestpb::BatchContent content;
+    content.ParseFromString(stored->content);
+    for (const ingestpb::Frame& frame : content.frames()) {
+      const auto* metric = impl_->catalog_->Find(frame.metric());
+      // What is malformed is among the violations.
+      if (metric != nullptr && reader.Open(frame, *metric).ok()) visit(frame, reader);
+    }
+  }
+}
+
+std::string ScriptedIngest::SourceId(const std::string& name) {
+  return frame::SourceUuid("scripted", name);
+}
+
+std::map<std::string, std::string> ScriptedIngest::NotCollected(const std::string& source) const {
+  absl::MutexLock lock(&impl_->mutex_);
+  const auto found = impl_->not_collected_.find(source);
+  return found == impl_->not_collected_.end() ? std::map<std::string, std::string>() : found->second;
 }
 
 std::set<std::string> ScriptedIngest::Metrics() const {

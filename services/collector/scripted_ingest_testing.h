@@ -2,6 +2,7 @@
 // request. Sums of counters can be read back, so that tests compare them with the watched server's own figures.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/frame/frame_reader.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
 
@@ -65,6 +67,15 @@ class ScriptedIngest {
   };
   std::vector<Interval> Intervals(const std::string& metric) const;
   std::set<std::string> Metrics() const;
+  // The frames of all batches that were stored since `*cursor` (0 = all), in the order in which they came, opened;
+  // moves the cursor on. Batches that GoBack() takes away are not told apart.
+  using FrameVisitor =
+      std::function<void(const pganalytics::ingest::v1::Frame& frame, const frame::FrameReader& columns)>;
+  void Visit(int64_t* cursor, const FrameVisitor& visit) const;
+  // The id that frames of the named source carry.
+  static std::string SourceId(const std::string& name);
+  // What the collector said last of the source: what is not collected, and why.
+  std::map<std::string, std::string> NotCollected(const std::string& source) const;
   // Statement texts by query id.
   std::map<int64_t, std::string> Texts() const;
   // Names of sources.
