@@ -76,7 +76,10 @@ void AppendMetric(const v1::Metric& metric, std::string* page) {
   fact("A row is known by", Identity(metric));
   if (metric.skip_unchanged()) fact("Unchanged rows", "left out between two full frames");
   fact("Kept", Days(metric.retention()));
-  if (!metric.reset_column().empty()) fact("Resets show in", absl::StrCat("`", metric.reset_column(), "`"));
+  if (!metric.reset_column().empty()) {
+    fact("Resets show in", absl::StrCat("`", metric.reset_column(), "`",
+                                        metric.partial_resets() ? ", those of a part of what a row counts too" : ""));
+  }
   for (const std::string& reset : metric.unseen_resets()) fact("Not seen", reset);
   absl::StrAppend(page, "\n| column | type | kind | unit | Prometheus | |\n|---|---|---|---|---|---|\n");
   for (const v1::Column& column : metric.columns()) {

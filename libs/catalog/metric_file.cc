@@ -506,6 +506,7 @@ class MetricParser {
             reset_line = LineOf(v);
             metric_.set_reset_column(Text(v, "", "reset_column").value_or(""));
           }},
+         {"partial_resets", [&](const YAML::Node& v) { metric_.set_partial_resets(Bool(v, "", "partial_resets")); }},
          {"identity",
           [&](const YAML::Node& v) {
             identity_line = LineOf(v);

@@ -13,7 +13,7 @@
 namespace pga::collector {
 namespace {
 
-constexpr uint8_t kFormat = 3;
+constexpr uint8_t kFormat = 4;
 // Null masks are 64 bits wide.
 constexpr size_t kMaxCounters = 64;
 constexpr int64_t kDayUs = int64_t{24} * 3600 * 1000000;
@@ -129,6 +129,7 @@ ingestpb::CounterRun RunOf(const Observation& observation, bool opening) {
   run.set_view_reset_us(observation.view_reset_us);
   run.set_evictions(observation.evictions);
   run.set_opening(opening);
+  run.set_objects_reset_us(observation.objects_reset_us);
   return run;
 }
 
@@ -248,6 +249,7 @@ void PutObservation(std::string* out, const Observation& o) {
   PutSigned(out, o.view_reset_us);
   PutSigned(out, o.evictions);
   PutSigned(out, o.owner_epoch);
+  PutSigned(out, o.objects_reset_us);
 }
 
 bool GetObservation(ByteReader* in, Observation* o) {
@@ -255,7 +257,8 @@ bool GetObservation(ByteReader* in, Observation* o) {
   const bool whole = in->GetSigned(&o->collected_at_us) && in->GetSigned(&o->epoch.system_identifier) &&
                      in->GetSigned(&o->epoch.timeline) && in->GetSigned(&o->epoch.checkpointer_start_us) &&
                      in->GetSigned(&o->epoch.statistics_reset_us) && in->GetSigned(&partial) &&
-                     in->GetSigned(&o->view_reset_us) && in->GetSigned(&o->evictions) && in->GetSigned(&o->owner_epoch);
+                     in->GetSigned(&o->view_reset_us) && in->GetSigned(&o->evictions) &&
+                     in->GetSigned(&o->owner_epoch) && in->GetSigned(&o->objects_reset_us);
   o->epoch.partial = partial != 0;
   return whole;
 }
@@ -494,6 +497,8 @@ class Comparison {
     continues_ =
         owned_ && Continues(before_->observation().epoch, observation_.epoch) && went_back_us_ <= kClockPatienceUs;
     evicting_ = continues_ && (before_->observation().evictions != observation_.evictions || observation_.evicting);
+    objects_reset_ = continues_ && (before_->observation().objects_reset_us != observation_.objects_reset_us ||
+                                    observation_.resetting);
     // A time that appears comes with an upgraded extension, not with a reset.
     view_reset_ = continues_ && before_->observation().view_reset_us != 0 && observation_.view_reset_us != 0 &&
                   before_->observation().view_reset_us != observation_.view_reset_us;
@@ -557,7 +562,7 @@ class Comparison {
     const bool eviction_due =
         evicted_rows_ > 0 && observation_.collected_at_us - (before_ == nullptr ? 0 : before_->keyframe_at_us()) >=
                                  options_.eviction_keyframe_every_us;
-    if (due || resets_ > evicted_rows_ || eviction_due) {
+    if (due || objects_reset_ || resets_ > evicted_rows_ || eviction_due) {
       if (!due) PGA_RETURN_IF_ERROR(MakeNext(true, step));  // the same rows, with the time of the key frame
       const int64_t now = observation_.collected_at_us;
       const ingestpb::CounterRun run = RunOf(observation_, /*opening=*/!owned_);
@@ -652,7 +657,8 @@ class Comparison {
         // It started after the last reading: the reading is the increase.
         for (size_t c = 0; c < counters; ++c) deltas[c] = now.counters[c];
         unknown = now.null_counters;
-        if (evicting_ && ResetOf(row) == 0) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
+        // It may have been there before, since the last reading, and been thrown out or reset.
+        if (evicting_ || objects_reset_) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
       } else {
         const Baseline::Row was = before_->row(static_cast<size_t>(found));
         const bool any = CompareRow(was, now, &deltas, &unknown, &flags);
@@ -688,7 +694,7 @@ class Comparison {
     frame.set_collected_at_us(observation_.collected_at_us);
     frame.set_interval_start_us(interval_start_us);
     frame.set_unchanged_row_count(unchanged);
-    if (evicting_ && !HasRowResets()) frame.set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
+    if (objects_reset_ || (evicting_ && !HasRowResets())) frame.set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
     return builder.FinishInParts(options_.parts, frames);
   }
 
@@ -708,8 +714,10 @@ class Comparison {
                   int* flags) {
     const bool row_reset = was.reset_us != now.reset_us;
     // A time that appears or vanishes may come from an upgraded extension as well as from a reset: the smaller claim.
-    const bool told = view_reset_ || (row_reset && was.reset_us != 0 && now.reset_us != 0);
+    const bool told = view_reset_ || (row_reset && was.reset_us != 0 && now.reset_us != 0 && !shape_.partial_resets());
     bool backwards = row_reset && !told;
+    // What is lower than before has begun at 0 since.
+    const bool began_anew = evicting_ || objects_reset_ || (row_reset && shape_.partial_resets());
     bool moved = false;
     for (size_t c = 0; c < deltas->size(); ++c) {
       const int place = places_[c];
@@ -722,10 +730,9 @@ class Comparison {
       if (told) {
         (*deltas)[c] = after;
       } else if (after < before) {
-        // An entry that was thrown out and came back counts from 0. Otherwise all it has may be older than the last
-        // reading (a restored entry).
+        // Otherwise all it has may be older than the last reading (a restored entry).
         (*deltas)[c] = after;
-        if (!evicting_) *unknown |= uint64_t{1} << c;
+        if (!began_anew) *unknown |= uint64_t{1} << c;
         backwards = true;
       } else {
         (*deltas)[c] = after - before;
@@ -735,7 +742,7 @@ class Comparison {
     if (told || backwards) {
       *flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
       ++resets_;
-      if (evicting_ && !view_reset_) ++evicted_rows_;
+      if (evicting_ && !view_reset_ && !objects_reset_) ++evicted_rows_;
       return true;
     }
     return moved;
@@ -761,6 +768,8 @@ class Comparison {
   bool continues_ = false;
   bool evicting_ = false;
   bool view_reset_ = false;
+  // Some object of the view was reset; which one is not known.
+  bool objects_reset_ = false;
   int64_t since_us_ = 0;  // where the interval begins
   int64_t went_back_us_ = 0;
   int64_t resets_ = 0;

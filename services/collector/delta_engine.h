@@ -9,6 +9,9 @@
 //   another epoch (other server, other timeline, statistics not continued over a restart)
 //                                    -> key frame only; no increase is claimed
 //   the row's reset column changed   -> everything read happened since: the reading itself, marked lower_bound
+//   likewise, where it may tell of a part of what the row counts, or one of the view's objects was reset and it is not
+//   known which                      -> a counter that went backwards began anew: the reading itself; of the others no
+//                                       more than the difference is sure; all marked lower_bound
 //   a counter went backwards         -> a reset that the view cannot show: unknown; the reading itself, marked
 //                                       lower_bound, where entries were thrown out; the row's other counters are
 //                                       marked lower_bound
@@ -73,8 +76,13 @@ struct Observation {
   int64_t view_reset_us = 0;
   // Entries thrown out for lack of room so far (pg_stat_statements_info.dealloc); 0 where not known.
   int64_t evictions = 0;
-  // Entries were thrown out while the view was read.
+  // Entries were thrown out while the view was read; `evictions` is then what it was before.
   bool evicting = false;
+  // When any of the view's objects was last reset, where the server does not tell which (pg_stat_database.stats_reset of
+  // tables and indexes); 0 = never or not known.
+  int64_t objects_reset_us = 0;
+  // Objects were reset while the view was read; `objects_reset_us` is then what it was before.
+  bool resetting = false;
 };
 
 // The last durable reading of one (source, metric, scope). Immutable once made; safe to share between threads.

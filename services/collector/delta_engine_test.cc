@@ -578,6 +578,62 @@ TEST_F(DeltaEngine, EvictionsAreSeenRowByRowWhereTheViewTellsSinceWhen) {
   EXPECT_EQ(flags, 0);
 }
 
+TEST_F(DeltaEngine, NewEntriesMayHaveBeenEvictedBefore) {
+  Next(0, {{.relid = 1, .inserted = 100, .since = 5}});
+  observation_.evictions = 1;
+  const Step step =
+      Next(60, {{.relid = 1, .inserted = 101, .since = 5}, {.relid = 2, .inserted = 50, .since = kStart + 50}});
+  int flags = 0;
+  EXPECT_EQ(Inserted(step.frames[0], 1, &flags), 1);
+  EXPECT_EQ(flags, 0);
+  EXPECT_EQ(Inserted(step.frames[0], 2, &flags), 50);
+  EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
+}
+
+// The server tells that something of a database was reset, and not what.
+TEST_F(DeltaEngine, ResetOfSomeObjectMakesLowerBoundsOfAll) {
+  metric_.clear_reset_column();
+  Next(0, {{.relid = 1, .inserted = 100}, {.relid = 2, .inserted = 50}});
+  observation_.objects_reset_us = 20;
+  Step step = Next(60, {{.relid = 1, .inserted = 120}, {.relid = 2, .inserted = 10}, {.relid = 3, .inserted = 7}});
+  ASSERT_EQ(step.frames.size(), 2u);
+  EXPECT_TRUE(step.frames[0].flags() & ingestpb::FRAME_FLAG_LOWER_BOUND);
+  EXPECT_EQ(Inserted(step.frames[0], 1), 20);
+  EXPECT_EQ(Inserted(step.frames[0], 2), 10);
+  EXPECT_EQ(Inserted(step.frames[0], 3), 7);
+  EXPECT_EQ(step.frames[1].kind(), ingestpb::FRAME_KIND_KEYFRAME);
+  EXPECT_EQ(step.frames[1].run().objects_reset_us(), 20);
+  step = Next(120, {{.relid = 1, .inserted = 121}, {.relid = 2, .inserted = 10}, {.relid = 3, .inserted = 7}});
+  ASSERT_EQ(step.frames.size(), 1u);
+  EXPECT_EQ(step.frames[0].flags(), 0);
+}
+
+TEST_F(DeltaEngine, ResetWhileRowsAreReadIsSeenByThisReadingAndTheNext) {
+  metric_.clear_reset_column();
+  Next(0, {{.relid = 1, .inserted = 100}});
+  observation_.resetting = true;
+  Step step = Next(60, {{.relid = 1, .inserted = 110}});
+  EXPECT_TRUE(step.frames[0].flags() & ingestpb::FRAME_FLAG_LOWER_BOUND);
+  observation_.resetting = false;
+  observation_.objects_reset_us = 20;
+  step = Next(120, {{.relid = 1, .inserted = 115}});
+  EXPECT_TRUE(step.frames[0].flags() & ingestpb::FRAME_FLAG_LOWER_BOUND);
+  EXPECT_EQ(Inserted(step.frames[0], 1), 5);
+}
+
+// stats_reset of a database changes when one of its tables is reset, and its own counters go on.
+TEST_F(DeltaEngine, ResetOfAPartClaimsNoMoreThanTheDifference) {
+  metric_.set_partial_resets(true);
+  Next(0, {{.relid = 1, .inserted = 100, .deleted = 50, .since = 5}});
+  Step step = Next(60, {{.relid = 1, .inserted = 120, .deleted = 50, .since = 9}});
+  int flags = 0;
+  EXPECT_EQ(Inserted(step.frames[0], 1, &flags), 20);
+  EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
+  step = Next(120, {{.relid = 1, .inserted = 7, .deleted = 60, .since = 12}});
+  EXPECT_EQ(Inserted(step.frames[0], 1, &flags), 7);
+  EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
+}
+
 TEST_F(DeltaEngine, ResetOfTheWholeViewClaimsReadings) {
   observation_.view_reset_us = 10;
   Next(0, {{.relid = 1, .inserted = 100}});

@@ -138,6 +138,20 @@ asio::awaitable<absl::Status> ReadStatementsInfo(SourceSession* session, const E
   co_return status;
 }
 
+// When any statistics of the session's database were last reset: of all of it, of one table or of one index.
+asio::awaitable<absl::Status> ReadObjectsReset(SourceSession* session, int64_t* reset_us) {
+  *reset_us = 0;
+  pg::AsyncConnection::RowSink sink = [reset_us](const pg::AsyncRow& row) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(*reset_us, row.TimestampUs(0));
+    return absl::OkStatus();
+  };
+  absl::Status status = co_await RunReadOnly(session->connection.get(),
+                                             "SELECT pg_stat_get_db_stat_reset_time(d.oid) FROM pg_database d "
+                                             "WHERE d.datname = current_database()",
+                                             {}, absl::Seconds(5), std::move(sink));
+  co_return status;
+}
+
 }  // namespace
 
 asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, TextRedactor* redactor,
@@ -151,6 +165,8 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
   Extension extension;
   if (statements) extension = session->extensions[metric.extension()];
   Observation seen;
+  // Counters of tables and indexes.
+  const bool objects = metric.scope() == catalogpb::SCOPE_DATABASE && task->shape.has_counters();
   int64_t reset_before = 0;
   int64_t evictions_before = 0;
   for (int attempt = 0;; ++attempt) {
@@ -162,16 +178,29 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
       status = co_await ReadStatementsInfo(session, extension, &reset_before, &evictions_before);
       if (!status.ok()) co_return status;
     }
+    if (objects) {
+      status = co_await ReadObjectsReset(session, &reset_before);
+      if (!status.ok()) co_return status;
+    }
     seen.collected_at_us = absl::ToUnixMicros(clock->Now());
     seen.boot_nanos = clock->BoottimeNanos();
     status = co_await ReadRows(session, task->metric, *sql, redactor, &task->reading);
     if (!status.ok()) co_return status;
+    if (objects) {
+      status = co_await ReadObjectsReset(session, &seen.objects_reset_us);
+      if (!status.ok()) co_return status;
+      // The rows may be of either side of the reset: it is seen by this reading and by the next one.
+      seen.resetting = seen.objects_reset_us != reset_before;
+      seen.objects_reset_us = reset_before;
+    }
     if (!statements) break;
     status = co_await ReadStatementsInfo(session, extension, &seen.view_reset_us, &seen.evictions);
     if (!status.ok()) co_return status;
     // A reset between the two readings cannot be placed: the rows may be of either side.
     if (seen.view_reset_us == reset_before) {
+      // What is thrown out behind the rows is seen by the next reading.
       seen.evicting = seen.evictions != evictions_before;
+      seen.evictions = evictions_before;
       break;
     }
     if (attempt == 2) co_return absl::AbortedError("pg_stat_statements is being reset all the time");

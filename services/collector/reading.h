@@ -31,6 +31,8 @@ class MetricShape {
   const std::vector<int>& identity() const { return identity_; }
   // Index of the column whose change tells of a reset, or -1.
   int reset_column() const { return reset_column_; }
+  // Whether that may be the reset of a part: the row's counters may go on.
+  bool partial_resets() const { return metric_->partial_resets(); }
   // Whether a lower reading of the counter is no reset: the baseline keeps the highest one.
   bool KeepsHighest(int column) const {
     return metric_->scope() == catalogpb::SCOPE_HOST || metric_->columns(column).position();

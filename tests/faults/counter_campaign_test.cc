@@ -145,7 +145,7 @@ class Campaign {
     TempPostgres::Options options;
     options.version = summary_.version;
     options.preload_statements = true;
-    options.extra_conf = {"autovacuum = off", "pg_stat_statements.max = 100", "wal_level = replica",
+    options.extra_conf = {"autovacuum = off", "pg_stat_statements.max = 400", "wal_level = replica",
                           "max_wal_senders = 5", "restart_after_crash = on"};
     return options;
   }
@@ -307,6 +307,7 @@ class Campaign {
     }
   }
   void ForgetAll() {
+    full_ = false;
     Forget([](const Key&) { return true; });
   }
 
@@ -326,15 +327,21 @@ class Campaign {
       return true;
     }
     if (name == "reset table") {
+      // The figures of its database go on, though the time of their reset is set.
+      const bool quiet = Any(2) == 0;
       const std::string table = TableOf(Any(kTables));
-      if (!Reported()) return false;
-      if (!Sql("work", absl::StrCat("SELECT pg_stat_reset_single_table_counters('", table, "'::regclass)")))
-        return false;
-      Forget([&](const Key& key) { return key[0] == "table_stats" && key[1] == table; });
+      const std::string sql = absl::StrCat("SELECT pg_stat_reset_single_table_counters('", table, "'::regclass)");
+      if (!Reported() || !Sql(quiet ? "quiet" : "work", sql)) return false;
+      if (quiet) {
+        Count({"database", "quiet", "xact_commit"}, commits_of_connection_ + 1);
+      } else {
+        Forget([&](const Key& key) { return key[0] == "table_stats" && key[1] == table; });
+      }
       return true;
     }
     if (name == "reset statements") {
       all_statements_reset_ = true;
+      full_ = false;
       return Sql("postgres", "SELECT pg_stat_statements_reset()");
     }
     if (name == "reset one statement") {
@@ -346,9 +353,10 @@ class Campaign {
     if (name == "reset background writer") return Sql("postgres", "SELECT pg_stat_reset_shared('bgwriter')");
     if (name == "eviction") {
       evicted_ = true;
+      full_ = true;
       std::string list = "1";
       std::string all;
-      for (int i = 0; i < 130; ++i) {
+      for (int i = 0; i < 410; ++i) {
         absl::StrAppend(&list, ", 1");
         absl::StrAppend(&all, "PERFORM ", list, ";");
       }
@@ -508,13 +516,16 @@ class Campaign {
     if (!evicted_ && !all_statements_reset_ && !touched_statements_.contains(key[1])) return false;
     const auto id =
         std::find_if(statements_.begin(), statements_.end(), [&](const auto& entry) { return entry.second == key[1]; });
-    return Number("postgres", absl::StrCat("SELECT count(*) FROM pg_stat_statements WHERE queryid = ", id->first)) == 0;
+    return Number("postgres", absl::StrCat("SELECT count(*) FROM pg_stat_statements JOIN pg_database ON oid = dbid "
+                                           "WHERE datname = 'work' AND queryid = ",
+                                           id->first)) == 0;
   }
 
   bool Step() {
     step_events_.clear();
     touched_statements_.clear();
-    evicted_ = false;
+    // Entries that are full stay so: each one that is added throws others out.
+    evicted_ = full_;
     all_statements_reset_ = false;
     done_.clear();
     static const std::vector<std::string> events = {
@@ -595,6 +606,8 @@ class Campaign {
   std::vector<std::string> step_events_;
   std::set<std::string> touched_statements_;
   bool evicted_ = false;
+  // pg_stat_statements has no room since an eviction.
+  bool full_ = false;
   bool all_statements_reset_ = false;
 };
 

@@ -346,6 +346,8 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
   if (!ContinuesRun(before, now)) return frames;
   const bool view_reset = Differ(before.view_reset_us(), now.view_reset_us());
   const bool evicting = before.evictions() != now.evictions();
+  // Some object was reset; which one is not known.
+  const bool objects_reset = before.objects_reset_us() != now.objects_reset_us();
   // FrameReader knows the columns of the frame's schema version; a catalog's columns only grow at the end.
   const int width = opening.column_count();
   std::vector<int> counters;
@@ -375,10 +377,13 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
     const int64_t reset_us = at.Reset(reset_column_);
     has_resets = has_resets || reset_us != 0;
     int flags = opening.RowFlags(row) & ingest_v1::FRAME_FLAG_TEXT_REPLACED;
-    const bool told = was != nullptr && (view_reset || Differ(was->reset_us, reset_us));
+    const bool told = was != nullptr && (view_reset || (Differ(was->reset_us, reset_us) && !metric_->partial_resets()));
+    // What is lower than before has begun at 0 since.
+    const bool began_anew =
+        evicting || objects_reset || (was != nullptr && was->reset_us != reset_us && metric_->partial_resets());
     // A time that appears or vanishes may come from an upgraded extension as well as from a reset.
     bool lower = was != nullptr && (told || was->uncertain || was->reset_us != reset_us);
-    if (was == nullptr && evicting && reset_us == 0) lower = true;
+    if (was == nullptr && (evicting || objects_reset)) lower = true;
     size_t unknown = 0;
     bool moved = was == nullptr;
     std::vector<std::pair<int, int64_t>> increases;
@@ -398,8 +403,7 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
           increase = 0;
         } else {
           lower = true;
-          // An entry that was thrown out and came back counts from 0; of any other nothing is known.
-          if (!evicting) {
+          if (!began_anew) {
             ++unknown;
             continue;
           }
@@ -439,7 +443,7 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
   frame.set_interval_start_us(std::min(newest_us_, from.collected_at_us()));
   // All parts of a frame say it in the first one; what the others left out is not known there.
   if (from.part() == 0) frame.set_unchanged_row_count(unchanged);
-  if (evicting && !has_resets) frame.set_flags(ingest_v1::FRAME_FLAG_LOWER_BOUND);
+  if (objects_reset || (evicting && !has_resets)) frame.set_flags(ingest_v1::FRAME_FLAG_LOWER_BOUND);
   PGA_RETURN_IF_ERROR(builder.Finish());
   frame.set_part(from.part());
   frame.set_part_count(from.part_count());
