@@ -658,7 +658,7 @@ class Comparison {
         for (size_t c = 0; c < counters; ++c) deltas[c] = now.counters[c];
         unknown = now.null_counters;
         // It may have been there before, since the last reading, and been thrown out or reset.
-        if (evicting_ || objects_reset_) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
+        if (evicting_ || objects_reset_ || view_reset_) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
       } else {
         const Baseline::Row was = before_->row(static_cast<size_t>(found));
         const bool any = CompareRow(was, now, &deltas, &unknown, &flags);

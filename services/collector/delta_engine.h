@@ -18,7 +18,8 @@
 //   likewise, on a host              -> counters of a host end with the boot alone, so it is a dip of the kernel's
 //                                       (proc(5)): no increase
 //   likewise, of a position          -> the position was read elsewhere: no increase until it passes the highest one
-//   an object that was not there     -> it started since: the reading itself
+//   an object that was not there     -> it started since: the reading itself, marked lower_bound where entries were
+//                                       thrown out or reset since, because it may have been there and been among them
 //   otherwise                        -> reading - baseline
 // Objects are matched by the metric's identity columns where it has them (a renamed table goes on, one that was dropped
 // and made again under its name starts anew), else by their labels. A counter that is NULL keeps its place in the

@@ -643,6 +643,16 @@ TEST_F(DeltaEngine, ResetOfTheWholeViewClaimsReadings) {
   EXPECT_EQ(Inserted(step.frames[0], 1), 120);
 }
 
+TEST_F(DeltaEngine, NewEntriesMayHaveBeenThereBeforeTheReset) {
+  observation_.view_reset_us = 10;
+  Next(0, {{.relid = 1, .inserted = 100}});
+  observation_.view_reset_us = 20;
+  const Step step = Next(60, {{.relid = 2, .inserted = 3}});
+  int flags = 0;
+  EXPECT_EQ(Inserted(step.frames[0], 2, &flags), 3);
+  EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
+}
+
 TEST_F(DeltaEngine, AResetTimeThatAppearsIsAnUpgradedExtension) {
   Next(0, {{.relid = 1, .inserted = 100}});
   observation_.view_reset_us = 20;

@@ -511,14 +511,25 @@ class Campaign {
     if (key[0] != "statements") return false;
     // 1.8 of the extension tells neither of resets nor of evictions.
     if (major_ < 14 && (evicted_ || all_statements_reset_)) return true;
-    if (major_ < 17 && touched_statements_.contains(key[1])) return true;
+    // The reset of one entry is told by its own time, from 17 on, if it was read before.
+    if (touched_statements_.contains(key[1]) && (major_ < 17 || !there_before_.contains(key[1]))) return true;
     // What began and ended between two readings was never there.
     if (!evicted_ && !all_statements_reset_ && !touched_statements_.contains(key[1])) return false;
-    const auto id =
-        std::find_if(statements_.begin(), statements_.end(), [&](const auto& entry) { return entry.second == key[1]; });
-    return Number("postgres", absl::StrCat("SELECT count(*) FROM pg_stat_statements JOIN pg_database ON oid = dbid "
-                                           "WHERE datname = 'work' AND queryid = ",
-                                           id->first)) == 0;
+    return !StatementsThere().contains(key[1]);
+  }
+
+  // The driver's statements that have an entry now.
+  std::set<std::string> StatementsThere() {
+    std::set<std::string> there;
+    const auto result = server_->Exec("postgres",
+                                      "SELECT queryid::text FROM pg_stat_statements JOIN pg_database ON oid = dbid "
+                                      "WHERE datname = 'work'");
+    for (size_t row = 0; result.ok() && row < result->rows(); ++row) {
+      int64_t id = 0;
+      if (!absl::SimpleAtoi(std::string((*result)[row].Text(0)), &id)) continue;
+      if (const auto found = statements_.find(id); found != statements_.end()) there.insert(found->second);
+    }
+    return there;
   }
 
   bool Step() {
@@ -527,6 +538,7 @@ class Campaign {
     // Entries that are full stay so: each one that is added throws others out.
     evicted_ = full_;
     all_statements_reset_ = false;
+    there_before_ = StatementsThere();
     done_.clear();
     static const std::vector<std::string> events = {
         "reset database",          "reset table", "reset statements", "reset one statement",
@@ -605,6 +617,7 @@ class Campaign {
   std::map<Key, int64_t> done_;
   std::vector<std::string> step_events_;
   std::set<std::string> touched_statements_;
+  std::set<std::string> there_before_;
   bool evicted_ = false;
   // pg_stat_statements has no room since an eviction.
   bool full_ = false;
