@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
@@ -25,13 +28,20 @@ using ::pga::testing::WaitUntil;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class CollectorEncoding : public ::testing::Test {
+// PGA_ENCODING_VERSIONS names versions of PostgreSQL ("13,14,15,16,17,18").
+std::vector<std::string> Versions() {
+  const char* chosen = std::getenv("PGA_ENCODING_VERSIONS");
+  return absl::StrSplit(chosen == nullptr ? "15,18" : chosen, ',');
+}
+
+class CollectorEncoding : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     TempPostgres::Options options;
+    options.version = GetParam();
     options.preload_statements = true;
-    options.extra_conf = {"compute_query_id = on"};
     auto started = TempPostgres::Start(options);
+    if (absl::IsNotFound(started.status())) GTEST_SKIP() << started.status().message();
     ASSERT_THAT(started, IsOk());
     server_ = *std::move(started);
     Sql("postgres", "CREATE EXTENSION pg_stat_statements");
@@ -75,7 +85,7 @@ class CollectorEncoding : public ::testing::Test {
   std::unique_ptr<Subprocess> collector_;
 };
 
-TEST_F(CollectorEncoding, OneBadByteCostsNeitherTextsNorTables) {
+TEST_P(CollectorEncoding, OneBadByteCostsNeitherTextsNorTables) {
   Sql("bytes", "CREATE EXTENSION pg_stat_statements");
   SqlAsBytes("bytes", "CREATE TABLE bad_\xe9 (a int)");
   SqlAsBytes("bytes", "SELECT 1 AS bad_\xe9, 'hunter2\xe9'");
@@ -99,7 +109,7 @@ TEST_F(CollectorEncoding, OneBadByteCostsNeitherTextsNorTables) {
   EXPECT_THAT(collector_->Output(), Not(HasSubstr("not collected")));
 }
 
-TEST_F(CollectorEncoding, ANameHasOneSpellingInAllMetrics) {
+TEST_P(CollectorEncoding, ANameHasOneSpellingInAllMetrics) {
   Sql("café", "CREATE TABLE t (a int)");
   SqlAsBytes("café", "CREATE DATABASE \"th\xe9\" TEMPLATE template0");
   auto held = server_->Connect("café");
@@ -118,7 +128,7 @@ TEST_F(CollectorEncoding, ANameHasOneSpellingInAllMetrics) {
   }
 }
 
-TEST_F(CollectorEncoding, TextsThatCannotBeReadCostNoFiguresAndAreSaidOnce) {
+TEST_P(CollectorEncoding, TextsThatCannotBeReadCostNoFiguresAndAreSaidOnce) {
   SqlAsBytes("bytes", "SELECT 1 AS bad_\xe9");
   Start();
   ASSERT_THAT(collector_->WaitForOutput("CREATE EXTENSION pg_stat_statements", clock::SteadyNow() + absl::Seconds(60)),
@@ -131,6 +141,9 @@ TEST_F(CollectorEncoding, TextsThatCannotBeReadCostNoFiguresAndAreSaidOnce) {
   EXPECT_EQ(log.find("not collected", first + 1), std::string::npos) << log;
   EXPECT_THAT(log, Not(HasSubstr("collected again")));
 }
+
+INSTANTIATE_TEST_SUITE_P(PostgreSQL, CollectorEncoding, ::testing::ValuesIn(Versions()),
+                         [](const auto& param_info) { return param_info.param; });
 
 }  // namespace
 }  // namespace pga::collector
