@@ -694,7 +694,10 @@ class Comparison {
     frame.set_collected_at_us(observation_.collected_at_us);
     frame.set_interval_start_us(interval_start_us);
     frame.set_unchanged_row_count(unchanged);
-    if (objects_reset_ || (evicting_ && !HasRowResets())) frame.set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
+    // What began since the last reading may be gone without a row.
+    if (view_reset_ || objects_reset_ || (evicting_ && !HasRowResets())) {
+      frame.set_flags(ingestpb::FRAME_FLAG_LOWER_BOUND);
+    }
     return builder.FinishInParts(options_.parts, frames);
   }
 

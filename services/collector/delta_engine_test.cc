@@ -653,6 +653,15 @@ TEST_F(DeltaEngine, NewEntriesMayHaveBeenThereBeforeTheReset) {
   EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
 }
 
+// Entries that began since the last reading went with it: no row can say so.
+TEST_F(DeltaEngine, ResetOfTheWholeViewMarksTheFrame) {
+  observation_.view_reset_us = 10;
+  Next(0, {});
+  observation_.view_reset_us = 20;
+  const Step step = Next(60, {});
+  EXPECT_EQ(step.frames[0].flags(), ingestpb::FRAME_FLAG_LOWER_BOUND);
+}
+
 TEST_F(DeltaEngine, AResetTimeThatAppearsIsAnUpgradedExtension) {
   Next(0, {{.relid = 1, .inserted = 100}});
   observation_.view_reset_us = 20;

@@ -513,7 +513,8 @@ class Campaign {
     if (major_ < 14 && (evicted_ || all_statements_reset_)) return true;
     // The reset of one entry is told by its own time, from 17 on, if it was read before.
     if (touched_statements_.contains(key[1]) && (major_ < 17 || !there_before_.contains(key[1]))) return true;
-    // What began and ended between two readings was never there.
+    // What began and ended between two readings was never there. From 17 on evictions are told entry by entry.
+    if (evicted_ && major_ >= 17 && !there_before_.contains(key[1])) return true;
     if (!evicted_ && !all_statements_reset_ && !touched_statements_.contains(key[1])) return false;
     return !StatementsThere().contains(key[1]);
   }

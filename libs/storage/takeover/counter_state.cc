@@ -443,7 +443,9 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
   frame.set_interval_start_us(std::min(newest_us_, from.collected_at_us()));
   // All parts of a frame say it in the first one; what the others left out is not known there.
   if (from.part() == 0) frame.set_unchanged_row_count(unchanged);
-  if (objects_reset || (evicting && !has_resets)) frame.set_flags(ingest_v1::FRAME_FLAG_LOWER_BOUND);
+  if (view_reset || objects_reset || (evicting && !has_resets)) {
+    frame.set_flags(ingest_v1::FRAME_FLAG_LOWER_BOUND);
+  }
   PGA_RETURN_IF_ERROR(builder.Finish());
   frame.set_part(from.part());
   frame.set_part_count(from.part_count());
