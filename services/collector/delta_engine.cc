@@ -657,8 +657,8 @@ class Comparison {
         // It started after the last reading: the reading is the increase.
         for (size_t c = 0; c < counters; ++c) deltas[c] = now.counters[c];
         unknown = now.null_counters;
-        // It may have been there before, since the last reading, and been thrown out or reset.
-        if (evicting_ || objects_reset_ || view_reset_) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
+        // It may have been there before, since the last reading, and been thrown out. Resets mark the whole frame.
+        if (evicting_) flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
       } else {
         const Baseline::Row was = before_->row(static_cast<size_t>(found));
         const bool any = CompareRow(was, now, &deltas, &unknown, &flags);

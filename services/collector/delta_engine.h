@@ -79,8 +79,8 @@ struct Observation {
   int64_t evictions = 0;
   // Entries were thrown out while the view was read; `evictions` is then what it was before.
   bool evicting = false;
-  // When any of the view's objects was last reset, where the server does not tell which (pg_stat_database.stats_reset of
-  // tables and indexes); 0 = never or not known.
+  // When any of the view's objects was last reset, where the server does not tell which (pg_stat_database.stats_reset
+  // of tables and indexes); 0 = never or not known.
   int64_t objects_reset_us = 0;
   // Objects were reset while the view was read; `objects_reset_us` is then what it was before.
   bool resetting = false;

@@ -648,9 +648,8 @@ TEST_F(DeltaEngine, NewEntriesMayHaveBeenThereBeforeTheReset) {
   Next(0, {{.relid = 1, .inserted = 100}});
   observation_.view_reset_us = 20;
   const Step step = Next(60, {{.relid = 2, .inserted = 3}});
-  int flags = 0;
-  EXPECT_EQ(Inserted(step.frames[0], 2, &flags), 3);
-  EXPECT_EQ(flags, ingestpb::FRAME_FLAG_LOWER_BOUND);
+  EXPECT_EQ(step.frames[0].flags(), ingestpb::FRAME_FLAG_LOWER_BOUND);
+  EXPECT_EQ(Inserted(step.frames[0], 2), 3);
 }
 
 // Entries that began since the last reading went with it: no row can say so.

@@ -383,7 +383,7 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
         evicting || objects_reset || (was != nullptr && was->reset_us != reset_us && metric_->partial_resets());
     // A time that appears or vanishes may come from an upgraded extension as well as from a reset.
     bool lower = was != nullptr && (told || was->uncertain || was->reset_us != reset_us);
-    if (was == nullptr && (evicting || objects_reset || view_reset)) lower = true;
+    if (was == nullptr && evicting) lower = true;
     size_t unknown = 0;
     bool moved = was == nullptr;
     std::vector<std::pair<int, int64_t>> increases;
