@@ -37,6 +37,7 @@
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
 #include "services/collector/collector_process_testing.h"
+#include "tests/faults/counter_campaign_testing.h"
 #include "tests/servers/servers_testing.h"
 
 namespace pga {
@@ -51,46 +52,6 @@ using testing::WaitUntil;
 
 constexpr int kFlags = ingestpb::FRAME_FLAG_LOWER_BOUND | ingestpb::FRAME_FLAG_UNKNOWN | ingestpb::FRAME_FLAG_GONE;
 constexpr int kTables = 4;
-
-// A counter of one object: metric, object, column.
-using Key = std::array<std::string, 3>;
-
-std::string Named(const Key& key) {
-  return absl::StrJoin(key, " ");
-}
-
-// What a frame, or the parts of one, said of the time between two readings.
-struct Interval {
-  int64_t end_us = 0;
-  bool flagged = false;  // all of it
-  std::map<Key, int64_t> increase;
-  std::set<Key> flagged_keys;
-};
-
-// The stored readings of one metric since the last check.
-struct Tracker {
-  std::map<int64_t, Interval> by_start;
-  std::set<int64_t> keyframes;
-  int64_t checked_until_us = 0;
-  int64_t rows = 0;
-  int64_t flagged_rows = 0;
-};
-
-struct Summary {
-  std::string version;
-  std::string missing;
-  std::map<std::string, int> events;
-  int steps = 0;
-  int64_t compared = 0;
-  int64_t equal = 0;
-  int64_t flagged = 0;
-  int64_t unseen = 0;
-  int64_t done = 0;
-  int64_t stored = 0;
-  int64_t rows = 0;
-  int64_t flagged_rows = 0;
-  std::vector<std::string> failures;
-};
 
 class Campaign {
  public:
@@ -474,36 +435,6 @@ class Campaign {
     }
     const std::string table = text("relname");
     return {{metric, table, "n_tup_ins"}, {metric, table, "n_tup_upd"}, {metric, table, "n_tup_del"}};
-  }
-
-  // Takes the unbroken row of readings from the last check up to one that was begun after `since_us`. False while it is
-  // not there. Several may be in the spool of a killed collector, and come later than those after them.
-  static bool Join(Tracker* tracker, int64_t since_us, Interval* joined) {
-    Interval all;
-    int64_t at_us = tracker->checked_until_us;
-    while (at_us < since_us) {
-      const auto next = tracker->by_start.find(at_us);
-      if (next != tracker->by_start.end() && next->second.end_us > at_us) {
-        all.flagged = all.flagged || next->second.flagged;
-        for (const auto& [key, increase] : next->second.increase) all.increase[key] += increase;
-        all.flagged_keys.insert(next->second.flagged_keys.begin(), next->second.flagged_keys.end());
-        at_us = next->second.end_us;
-        continue;
-      }
-      // A key frame without an increase up to it: counters begin anew, and nothing is claimed of the time before.
-      const auto opening =
-          std::find_if(tracker->keyframes.upper_bound(at_us), tracker->keyframes.end(), [&](int64_t t) {
-            return std::none_of(tracker->by_start.begin(), tracker->by_start.end(),
-                                [&](const auto& entry) { return entry.second.end_us == t; });
-          });
-      if (opening == tracker->keyframes.end()) return false;
-      all.flagged = true;
-      at_us = *opening;
-    }
-    tracker->checked_until_us = at_us;
-    tracker->by_start.erase(tracker->by_start.begin(), tracker->by_start.lower_bound(at_us));
-    *joined = std::move(all);
-    return true;
   }
 
   // What the server cannot tell, as the catalog says of the metric.
