@@ -1,28 +1,8 @@
--- Schemas, roles, and the tables of who delivers what: collectors, sources, metrics, streams. metrics.setting says which
+-- Schemas, and the tables of who delivers what: collectors, sources, metrics, streams. metrics.setting says which
 -- layout is in force (written by the runner before this file).
 
 CREATE SCHEMA IF NOT EXISTS metrics_data;    -- partitions; nobody needs rights on them, access goes through their parents
 CREATE SCHEMA IF NOT EXISTS readable;        -- stored readings as rows, for people and dashboards
-
--- Roles belong to the whole cluster and may be there already. A login that may not create roles goes on without them:
--- services then use the login's own rights.
-DO $$
-DECLARE
-  wanted text;
-BEGIN
-  FOREACH wanted IN ARRAY ARRAY['pganalytics_ingest', 'pganalytics_query', 'pganalytics_maintenance'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
-      BEGIN
-        EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
-      EXCEPTION
-        WHEN duplicate_object OR unique_violation THEN NULL;
-        WHEN insufficient_privilege THEN
-          RAISE NOTICE 'role % was not created, because login % may not create roles; services will work with the login''s own rights. To separate rights, let an administrator run: CREATE ROLE % NOLOGIN; GRANT % TO %; and run the migration again', wanted, session_user, wanted, wanted, session_user;
-      END;
-    END IF;
-  END LOOP;
-END
-$$;
 
 -- Collectors and sources by the small numbers that rows carry.
 CREATE TABLE metrics.collector (
