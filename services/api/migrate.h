@@ -18,8 +18,8 @@ absl::Status MigrateUp(const ApiConfig& config, const std::function<void(const s
 absl::Status MigrateStatus(const ApiConfig& config, const std::function<void(const std::string&)>& print);
 
 // Prints the script that an administrator of the database server runs once with psql before MigrateUp: roles, the login
-// of the URLs, the databases. `only` is "metadata", "metrics" or empty for both, which fits one server; INVALID_ARGUMENT
-// for another word. Connects to nothing and prints no password.
+// of the URLs, the databases. `only` is "metadata", "metrics" or empty for both, which fits one server;
+// INVALID_ARGUMENT for another word. Connects to nothing and prints no password.
 absl::Status PrintRoles(const ApiConfig& config, const std::string& only,
                         const std::function<void(const std::string&)>& print);
 
