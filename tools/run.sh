@@ -200,10 +200,10 @@ began=$(date +%s)
 setsid "${clean[@]}" "${collector_env[@]}" "$bin/pganalytics-collector" >>"$state/log/collector.log" 2>&1 &
 echo $! >"$state/run/collector.pid"
 
-# A frame of the watched server itself; figures of this host do not count.
+# A frame of the watched server itself that holds something; figures of this host do not count.
 arriving() {
   [ -n "$("${super[@]}" -A -t -d metrics -c "SELECT 1 FROM metrics WHERE \"timestamp\" >= to_timestamp($began) \
-    AND source NOT LIKE 'host:%' LIMIT 1" 2>/dev/null)" ]
+    AND rows > 0 AND source NOT LIKE 'host:%' LIMIT 1" 2>/dev/null)" ]
 }
 wait_for "metric of the watched server" 60 "$state/run/collector.pid" pganalytics-collector arriving
 
