@@ -401,13 +401,13 @@ class PassingErrorTest : public GroupWriterTest {
  protected:
   void RaiseOnInsert(const std::string& sqlstate, int times) {
     db_.Exec(
-        absl::StrCat("CREATE SEQUENCE IF NOT EXISTS strikes; GRANT ALL ON SEQUENCE strikes TO PUBLIC;"
-                     "CREATE OR REPLACE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF "
-                     "nextval('public.strikes') <= ",
+        absl::StrCat("CREATE SEQUENCE IF NOT EXISTS faults; GRANT ALL ON SEQUENCE faults TO PUBLIC;"
+                     "CREATE OR REPLACE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF "
+                     "nextval('public.faults') <= ",
                      times, " THEN RAISE 'struck' USING ERRCODE = '", sqlstate,
                      "'; END IF; RETURN NEW; END $$;"
-                     "CREATE OR REPLACE TRIGGER strike BEFORE INSERT ON metrics.frame FOR EACH ROW EXECUTE "
-                     "FUNCTION strike()"));
+                     "CREATE OR REPLACE TRIGGER fault BEFORE INSERT ON metrics.frame FOR EACH ROW EXECUTE "
+                     "FUNCTION fault()"));
   }
 };
 
@@ -430,7 +430,7 @@ TEST_F(PassingErrorTest, SerializationFailuresAndDeadlocksAreRetriedInside) {
     SCOPED_TRACE(sqlstate);
     StreamMaker a(&db_, absl::StrCat("retry ", sqlstate));
     auto writer = MakeWriter(db_.url());
-    db_.Exec("DROP SEQUENCE IF EXISTS strikes");
+    db_.Exec("DROP SEQUENCE IF EXISTS faults");
     RaiseOnInsert(sqlstate, 2);
     EXPECT_EQ(WriteOne(*writer, a.Next()).outcome, BatchOutcome::kCommitted);
     EXPECT_EQ(writer->stats().serialization_retries, 2);
@@ -447,14 +447,14 @@ TEST_F(PassingErrorTest, OtherServerErrorsAreNotPoison) {
     SCOPED_TRACE(sqlstate);
     StreamMaker a(&db_, absl::StrCat("other ", sqlstate)), b(&db_, absl::StrCat("another ", sqlstate));
     auto writer = MakeWriter(db_.url());
-    db_.Exec("DROP SEQUENCE IF EXISTS strikes");
+    db_.Exec("DROP SEQUENCE IF EXISTS faults");
     RaiseOnInsert(sqlstate, 100);
     auto batch = a.Next();
     auto other = b.Next();
     for (int i = 0; i <= kMaxFailuresAlone; ++i) {
       EXPECT_THAT(Outcomes(writer->WriteGroup({batch.get(), other.get()})), ElementsAre(outcome, outcome));
     }
-    db_.Exec("DROP TRIGGER strike ON metrics.frame");
+    db_.Exec("DROP TRIGGER fault ON metrics.frame");
     EXPECT_EQ(WriteOne(*writer, batch).outcome, BatchOutcome::kCommitted);
   }
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
@@ -464,20 +464,20 @@ TEST_F(PassingErrorTest, OtherServerErrorsAreNotPoison) {
 // not stored and nothing is said.
 class LoneFailureTest : public GroupWriterTest, public ::testing::WithParamInterface<std::string> {
  protected:
-  void Strike() {
+  void MakeFault() {
     const std::string what = GetParam() == "skip" ? std::string("RETURN NULL")
                                                   : absl::StrCat("RAISE 'struck' USING ERRCODE = '", GetParam(), "'");
-    db_.Exec(absl::StrCat("CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.rows = 7 THEN ",
+    db_.Exec(absl::StrCat("CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.rows = 7 THEN ",
                           what,
-                          "; END IF; RETURN NEW; END $$; CREATE TRIGGER strike BEFORE INSERT ON metrics.frame FOR EACH "
-                          "ROW EXECUTE FUNCTION strike()"));
+                          "; END IF; RETURN NEW; END $$; CREATE TRIGGER fault BEFORE INSERT ON metrics.frame FOR EACH "
+                          "ROW EXECUTE FUNCTION fault()"));
   }
 };
 
 TEST_P(LoneFailureTest, OthersAreStoredAndItGoesAsideAfterSomeAttempts) {
   StreamMaker a(&db_, "a"), b(&db_, "b"), c(&db_, "c");
   auto writer = MakeWriter(db_.url());
-  Strike();
+  MakeFault();
   auto one = a.Next();
   auto bad = b.Next(7);
   auto three = c.Next();
@@ -506,10 +506,10 @@ TEST_P(LoneFailureTest, OthersAreStoredAndItGoesAsideAfterSomeAttempts) {
 TEST_P(LoneFailureTest, PassingFailureLeavesNothingBehind) {
   StreamMaker a(&db_, "a");
   auto writer = MakeWriter(db_.url());
-  Strike();
+  MakeFault();
   auto batch = a.Next(7);
   for (int i = 1; i < kMaxFailuresAlone; ++i) EXPECT_EQ(WriteOne(*writer, batch).outcome, BatchOutcome::kRetry);
-  db_.Exec("DROP TRIGGER strike ON metrics.frame");
+  db_.Exec("DROP TRIGGER fault ON metrics.frame");
   EXPECT_EQ(WriteOne(*writer, batch).outcome, BatchOutcome::kCommitted);
   EXPECT_EQ(db_.Number("SELECT count(*) FROM metrics.quarantine"), 0);
   ExpectExactly(a, 1, 1, 7);
@@ -773,7 +773,7 @@ TEST_F(GroupWriterTest, ReadOnlyServerIsLeftAndFoundAgain) {
   };
   read_only("ALTER SYSTEM SET default_transaction_read_only = on", "on");
   auto next = a.Next();
-  // The writer's session may hear of it a moment later than ours.
+  // The writer's session may learn of it a moment later than ours.
   EXPECT_TRUE(Eventually([&] {
     const BatchOutcome outcome = WriteOne(*writer, next).outcome;
     if (outcome == BatchOutcome::kCommitted) next = a.Next();
@@ -893,11 +893,11 @@ TEST_F(GroupWriterTest, AccountHoldsThroughKillsOfBackendsAndServer) {
   };
   std::thread one(run, 0), two(run, 2);
   std::minstd_rand random(7);
-  int strikes = 0;
+  int faults = 0;
   while (finished < 2) {
     const int64_t seen = steps;
     Eventually([&] { return steps > seen + 1 || finished == 2; });
-    if (++strikes % 4 == 0) {
+    if (++faults % 4 == 0) {
       (*server)->KillServer();
       ASSERT_THAT((*server)->StartServer(), status::IsOk());
     } else {
@@ -908,7 +908,7 @@ TEST_F(GroupWriterTest, AccountHoldsThroughKillsOfBackendsAndServer) {
   }
   one.join();
   two.join();
-  EXPECT_GE(strikes, 4);
+  EXPECT_GE(faults, 4);
   const std::map<int64_t, int64_t> stored = db->StoredCalls();
   EXPECT_EQ(stored.size(), static_cast<size_t>(kCollectors * kBatches * kRows));
   for (const auto& [calls, count] : stored) ASSERT_EQ(count, 1) << calls;
