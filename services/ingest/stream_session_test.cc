@@ -115,7 +115,7 @@ class FakeWriter final : public BatchWriter {
       const auto fault = control_->faults.find(batch->seq);
       if (fault != control_->faults.end()) {
         result.outcome = fault->second;
-        result.status = absl::UnavailableError("struck");
+        result.status = absl::UnavailableError("made to fail");
         result.retry_after = absl::Milliseconds(250);
         result.expected_seq = batch->seq;
         control_->faults.erase(fault);
