@@ -84,6 +84,14 @@ max_connections = 100
 CONF
 }
 
+# The password of role $1 from file $2, by psql with the options that follow. \password computes the verifier, so that no
+# statement, and no log of one, holds the password. Without a terminal it reads the standard input.
+pg_set_password() {
+  local role=$1 file=$2
+  shift 2
+  { cat "$file" && echo && cat "$file" && echo; } | sed '/^$/d' | setsid -w "$@" -c "\\password $role" >/dev/null
+}
+
 pg_start() {  # starts the cluster on port $1 if it is not up
   local port=$1
   pg_running_pid >/dev/null && return 0

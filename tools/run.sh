@@ -117,22 +117,7 @@ started=1
 pg_start "$pg_port"
 pg_running_pid >"$state/run/postgres.pid"
 
-super=(psql -X -q -v ON_ERROR_STOP=1 -h "$PG_HOME/run" -p "$pg_port" -U postgres)
-OWNER_PASSWORD=$(cat "$state/secrets/owner-password") MONITOR_PASSWORD=$(cat "$state/secrets/monitor-password") \
-  "${super[@]}" -d postgres -f - >"$state/log/bootstrap.log" 2>&1 <<'SQL' ||
-\getenv owner_password OWNER_PASSWORD
-\getenv monitor_password MONITOR_PASSWORD
-SELECT 'CREATE ROLE pganalytics LOGIN CREATEROLE' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics') \gexec
-SELECT 'CREATE ROLE pganalytics_monitor LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_monitor') \gexec
-ALTER ROLE pganalytics PASSWORD :'owner_password';
-ALTER ROLE pganalytics_monitor PASSWORD :'monitor_password';
-GRANT pg_monitor TO pganalytics_monitor;
-SELECT 'CREATE DATABASE pganalytics OWNER pganalytics' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'pganalytics') \gexec
-SELECT 'CREATE DATABASE metrics OWNER pganalytics' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'metrics') \gexec
-CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
-SQL
-  { cat "$state/log/bootstrap.log" >&2; fail "the databases could not be prepared (the log is above)"; }
-
+super=(psql -X -q -v ON_ERROR_STOP=1 -h "$PG_HOME/run" -p "$pg_port" -U postgres -d postgres)
 owner_url="postgres://pganalytics:$(urlsafe "$state/secrets/owner-password")@127.0.0.1:$pg_port"
 source_url=${SOURCE:-"postgres://postgres:$(urlsafe "$state/secrets/postgres-password")@127.0.0.1:$pg_port/postgres"}
 url=http://127.0.0.1:$port
@@ -149,11 +134,22 @@ quote() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
 } >"$state/env"
 . "$state/env"
 
-step "- migrations"
 # Only what is said here reaches the programs: a variable left over in the caller's shell would otherwise win over a file.
 clean=(env -i "PATH=$PATH" "HOME=${HOME:-/}" "LANG=C.UTF-8")
 for name in TZ LOG_LEVEL ENVIRONMENT; do [ -z "${!name:-}" ] || clean+=("$name=${!name}"); done
 urls=("DATABASE_URL=$DATABASE_URL" "TIMESCALE_URL=$TIMESCALE_URL")
+
+step "- databases"
+{
+  { "${clean[@]}" "${urls[@]}" "$bin/pganalytics-api" migrate roles && cat <<'SQL'; } | "${super[@]}" -f - &&
+SELECT 'CREATE ROLE pganalytics_monitor LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_monitor') \gexec
+GRANT pg_monitor TO pganalytics_monitor;
+CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
+SQL
+    pg_set_password pganalytics "$state/secrets/owner-password" "${super[@]}" &&
+    pg_set_password pganalytics_monitor "$state/secrets/monitor-password" "${super[@]}"
+} >"$state/log/bootstrap.log" 2>&1 ||
+  { cat "$state/log/bootstrap.log" >&2; fail "the databases could not be prepared (the log is above)"; }
 if ! "${clean[@]}" "${urls[@]}" "$bin/pganalytics-api" migrate up >"$state/log/migrate.log" 2>&1; then
   tail -n 20 "$state/log/migrate.log" >&2
   fail "the migrations failed; the log is $state/log/migrate.log"
@@ -204,10 +200,10 @@ began=$(date +%s)
 setsid "${clean[@]}" "${collector_env[@]}" "$bin/pganalytics-collector" >>"$state/log/collector.log" 2>&1 &
 echo $! >"$state/run/collector.pid"
 
-# A frame of the watched server itself; figures of this host do not count.
+# A frame of the watched server itself that holds something; figures of this host do not count.
 arriving() {
   [ -n "$("${super[@]}" -A -t -d metrics -c "SELECT 1 FROM metrics WHERE \"timestamp\" >= to_timestamp($began) \
-    AND source NOT LIKE 'host:%' LIMIT 1" 2>/dev/null)" ]
+    AND rows > 0 AND source NOT LIKE 'host:%' LIMIT 1" 2>/dev/null)" ]
 }
 wait_for "metric of the watched server" 60 "$state/run/collector.pid" pganalytics-collector arriving
 

@@ -16,6 +16,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/clock.h"
+#include "libs/text/utf8.h"
 
 namespace pga::log {
 namespace {
@@ -64,28 +65,6 @@ std::string_view LevelName(Level level) {
       break;
   }
   return "off";
-}
-
-// Length of the valid UTF-8 sequence at the start of `text`, or 0.
-size_t Utf8Length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto tail = [&](size_t i) { return i < text.size() && (byte(i) & 0xC0U) == 0x80U; };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return tail(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    if (!tail(1) || !tail(2)) return 0;
-    if (first == 0xE0 && byte(1) < 0xA0) return 0;
-    if (first == 0xED && byte(1) > 0x9F) return 0;
-    return 3;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if (first == 0xF0 && byte(1) < 0x90) return 0;
-    if (first == 0xF4 && byte(1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
 }
 
 void AppendCut(std::string_view text, std::string* out) {
@@ -156,7 +135,7 @@ void AppendJsonString(std::string_view text, std::string* out) {
       ++i;
       continue;
     }
-    const size_t length = Utf8Length(text.substr(i));
+    const size_t length = text::CharacterLength(text.substr(i));
     if (length == 0) {
       out->append("\xEF\xBF\xBD");
       ++i;

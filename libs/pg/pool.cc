@@ -287,8 +287,8 @@ class Session {
     transaction_.reset();
   }
 
-  // False when the server has closed the connection, or says something nobody asked for that turns out to be its
-  // farewell.
+  // False when the server has closed the connection, or sends unasked that it closes it; such a message is read
+  // here.
   bool Alive() {
     if (broken_ || !connection_.is_open()) return false;
     pollfd poller{connection_.sock(), POLLIN, 0};

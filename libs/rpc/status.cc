@@ -10,6 +10,7 @@
 #include "google/rpc/status.pb.h"
 #include "libs/status/payloads.h"
 #include "libs/status/status.h"
+#include "libs/text/utf8.h"
 
 namespace pga::rpc {
 namespace {
@@ -17,30 +18,10 @@ namespace {
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr char kReplacement[] = "\xef\xbf\xbd";
 
-// Length of the UTF-8 sequence at `text`, or 0 if it is not one.
-size_t Utf8Length(std::string_view text) {
-  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto more = [&](size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
-  const unsigned char c = byte(0);
-  if (c < 0x80) return 1;
-  if (c >= 0xC2 && c <= 0xDF) return more(1) ? 2 : 0;
-  if (c >= 0xE0 && c <= 0xEF) {
-    if (!more(1) || !more(2)) return 0;
-    if ((c == 0xE0 && byte(1) < 0xA0) || (c == 0xED && byte(1) > 0x9F)) return 0;
-    return 3;
-  }
-  if (c >= 0xF0 && c <= 0xF4) {
-    if (!more(1) || !more(2) || !more(3)) return 0;
-    if ((c == 0xF0 && byte(1) < 0x90) || (c == 0xF4 && byte(1) > 0x8F)) return 0;
-    return 4;
-  }
-  return 0;
-}
-
 std::string CleanMessage(std::string_view message) {
   std::string out;
   while (!message.empty()) {
-    const size_t length = Utf8Length(message);
+    const size_t length = text::CharacterLength(message);
     const std::string_view piece = length == 0 ? std::string_view(kReplacement) : message.substr(0, length);
     if (out.size() + piece.size() > kMaxMessageBytes) break;
     out += piece;

@@ -26,7 +26,7 @@ struct SubprocessOptions {
   std::string working_directory = {};
   // Runs as this user when the test runs as root; empty = no change.
   std::string user = {};
-  // What the child gets when this process dies, however it dies.
+  // What the child gets when this process ends, however it ends.
   int death_signal = 9;
 };
 

@@ -1,6 +1,6 @@
 // A real PostgreSQL server for one test binary: private cluster in a temporary folder, reached by a Unix socket,
 // started in well under a second because initdb runs once per set of binaries and its result is copied. Runs as user
-// postgres when the tests run as root. Dies with the test. Tests only.
+// postgres when the tests run as root. Ends with the test. Tests only.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Which credentials were revoked, as far as this process has heard from auth. Bounded and thread-safe; every call takes
+// Which credentials were revoked, as far as auth has told this process. Bounded and thread-safe; every call takes
 // one short lock and never waits for anything else.
 #pragma once
 
@@ -38,10 +38,10 @@ class RevocationSet {
   // The points in time of this class are clock::Clock::BoottimeNanos: a wall clock that is set makes no news older or
   // younger, and time the host slept counts.
 
-  // Takes in a batch heard at `now`; an empty one is news as well. Repeats and any order are fine.
+  // Takes in a batch received at `now`; an empty one is news as well. Repeats and any order are fine.
   void Apply(std::span<const Revocation> batch, int64_t now);
 
-  // Drops token ids heard of before `before`: their tokens have expired. Subjects stay: there are few.
+  // Drops token ids received before `before`: their tokens have expired. Subjects stay: there are few.
   void Forget(int64_t before);
 
   // Whether a credential is known to be revoked. Services' tokens never are: they live for minutes.
@@ -64,7 +64,7 @@ class RevocationSet {
   const size_t max_entries_;
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, absl::Time> issued_before_ ABSL_GUARDED_BY(mutex_);
-  // Token or family id -> when it was heard of.
+  // Token or family id -> when it was received.
   absl::flat_hash_map<std::string, int64_t> ids_ ABSL_GUARDED_BY(mutex_);
   int64_t last_news_ ABSL_GUARDED_BY(mutex_) = kNever;
   int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;

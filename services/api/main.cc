@@ -1,5 +1,5 @@
-// pganalytics-api: the whole suite in one process. Without arguments it serves; `migrate up` and `migrate status` care
-// for the databases.
+// pganalytics-api: the whole suite in one process. Without arguments it serves; `migrate ...` cares for
+// the databases.
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -25,6 +25,8 @@ const std::string kDescription = absl::StrCat(
     "  pganalytics-api                  serve until SIGTERM\n"
     "  pganalytics-api migrate up       bring both databases to what this program needs; repeating changes nothing\n"
     "  pganalytics-api migrate status   list migrations; exit code 1 when some are pending\n"
+    "  pganalytics-api migrate roles [metadata|metrics]\n"
+    "                                   print what an administrator of the server runs with psql before migrate up\n"
     "  pganalytics-api admin ...        people's accounts, where nobody can sign in:\n",
     auth::kAdminCommandsHelp);
 
@@ -72,9 +74,13 @@ absl::Status Run(int argc, char** argv) {
   exec::ShutdownSignal::IgnoreBrokenPipes();
   if (words == std::vector<std::string>{"migrate", "up"}) return MigrateUp(config, Print);
   if (words == std::vector<std::string>{"migrate", "status"}) return MigrateStatus(config, Print);
+  if (words.size() <= 3 && words[0] == "migrate" && words.size() > 1 && words[1] == "roles") {
+    return PrintRoles(config, words.size() == 3 ? words[2] : "", Print);
+  }
   if (words.front() == "admin") return auth::RunAdminCommand(config.auth, words, Print);
   return absl::InvalidArgumentError(
-      "unknown command; use no command, `migrate up`, `migrate status` or `admin create` (see --help)");
+      "unknown command; use no command, `migrate up`, `migrate status`, `migrate roles` or `admin create` (see "
+      "--help)");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
+#include "libs/storage/schema/roles.h"
 
 namespace pga::api {
 
@@ -73,6 +74,30 @@ absl::Status MigrateStatus(const ApiConfig& config, const std::function<void(con
   if (pending == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(pending, " migrations are pending; run: pganalytics-api migrate up"));
+}
+
+absl::Status PrintRoles(const ApiConfig& config, const std::string& only,
+                        const std::function<void(const std::string&)>& print) {
+  if (!only.empty() && only != "metadata" && only != "metrics") {
+    return absl::InvalidArgumentError(absl::StrCat("migrate roles takes metadata or metrics, not ", only));
+  }
+  print(
+      "-- Run once by an administrator of the database server, before `migrate up`:\n"
+      "--   pganalytics-api migrate roles | psql -v ON_ERROR_STOP=1\n"
+      "-- Then give each login its password with psql's \\password, which sends no clear text.");
+  for (const auto& [name, variable, url, database] :
+       {std::tuple{"metadata", "DATABASE_URL", &config.database_url, storage::Database::kMetadata},
+        std::tuple{"metrics", "TIMESCALE_URL", &config.metrics_url, storage::Database::kMetrics}}) {
+    if (!only.empty() && only != name) continue;
+    if (url->empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(variable, " is missing: postgresql:// URL of the ", name, " database"));
+    }
+    const absl::StatusOr<std::string> sql = storage::AdministratorSql(url->Reveal(), database);
+    if (!sql.ok()) return status::Annotate(sql.status(), variable);
+    print(*sql);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pga::api

@@ -150,7 +150,7 @@ struct SealedKey {
   std::string sealed_with;  // SecretBox::Id() of the key
 };
 
-// For so long after a revocation a collector's credentials are not renewed: until every service has heard of it,
+// For so long after a revocation a collector's credentials are not renewed: until every service knows of it,
 // somebody who holds a revoked one could still get in and exchange it for a good one.
 inline constexpr absl::Duration kRenewPause = absl::Seconds(10);
 

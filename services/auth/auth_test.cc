@@ -1217,7 +1217,7 @@ TEST_F(AuthTest, ProductionWithoutAPasswordStartsAndTheFirstPersonIsMadeByComman
   EXPECT_THAT(Login("kira", password()), IsOk());
   EXPECT_THAT(UseUntil(login->token(), absl::StatusCode::kUnauthenticated),
               StatusIs(absl::StatusCode::kUnauthenticated))
-      << "a running service hears of it";
+      << "a running service learns of it";
   EXPECT_THAT(RunAdminCommand(config_, {"admin", "reset-password", "nobody"}, print),
               StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(RunAdminCommand(config_, {"admin", "remove", "kira"}, print),

@@ -380,7 +380,11 @@ class Collector::Impl {
     std::map<std::string, Grant> granted = grants_;
     for (const registrypb::SourceStanding& standing : response.sources()) {
       Note(standing);
-      if (standing.standing() != registrypb::STANDING_OWNER) continue;
+      if (standing.standing() != registrypb::STANDING_OWNER) {
+        // Also after a restart while registry is away.
+        if (const auto known = granted.find(standing.name()); known != granted.end()) known->second.owned = false;
+        continue;
+      }
       granted[standing.name()] = {standing.source_id(), standing.owner_epoch(), true};
     }
     if (granted != grants_) {

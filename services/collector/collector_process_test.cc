@@ -166,7 +166,7 @@ TEST_F(CollectorProcess, KilledAtEveryFailpointNothingIsLostOrDoubled) {
   }
   Start("spool.after_snapshot:1");
   ASSERT_TRUE(WaitUntil([&, before = ingest_.batches()] { return ingest_.batches() > before + 2; }, absl::Seconds(15)));
-  collector_->Signal(SIGTERM);  // the last snapshot is where it dies
+  collector_->Signal(SIGTERM);  // the last snapshot is where it ends
   EXPECT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(20)), IsOkAndHolds(kKilled));
   for (int i = 0; i < 3; ++i) {
     const int64_t before = ingest_.batches();

@@ -769,7 +769,7 @@ TEST_F(DeltaEngine, MetricWithoutCountersSendsFullFramesThenChanges) {
   EXPECT_EQ(second->frames[0].unchanged_row_count(), 1);
 }
 
-// Whatever is lost between reading and fsync, and however often the process dies, the accepted deltas add up to the
+// Whatever is lost between reading and fsync, and however often the process ends, the accepted deltas add up to the
 // true increase between the first accepted key frame and the last accepted reading.
 TEST_F(DeltaEngine, SumsTelescopeUnderRandomCrashes) {
   for (uint32_t seed = 1; seed <= 60; ++seed) {

@@ -309,7 +309,7 @@ absl::Status IngestClient::Stream() {
   Session session([this] { Wake(); });
   session.Begin(stub.get(), credentials_.token());
   Streaming state;
-  absl::Status status = Greet(&session, &state);
+  absl::Status status = SendHello(&session, &state);
   clock::SteadyTime renew_after;
   int64_t written = 0;
   while (status.ok()) {
@@ -375,7 +375,7 @@ absl::Status IngestClient::Stream() {
   return status.ok() ? (end.ok() ? absl::UnavailableError("the backend ended the stream") : end) : status;
 }
 
-absl::Status IngestClient::Greet(Session* session, Streaming* state) {
+absl::Status IngestClient::SendHello(Session* session, Streaming* state) {
   StreamBatchesRequest request;
   ingestpb::Hello* hello = request.mutable_hello();
   hello->set_collector_version(PGA_VERSION);

@@ -93,7 +93,7 @@ class IngestClient {
   void Run();
   absl::Status Connect();
   absl::Status Stream();
-  absl::Status Greet(Session* session, Streaming* state);
+  absl::Status SendHello(Session* session, Streaming* state);
   absl::Status Handle(const ingestpb::StreamBatchesResponse& response, Streaming* state);
   absl::Status HandleReject(const ingestpb::Reject& reject, Streaming* state);
   void Fork(const std::string& stream_id, int64_t from_seq, Streaming* state);

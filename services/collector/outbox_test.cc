@@ -189,7 +189,7 @@ TEST_F(OutboxTest, ManyFramesAreSpread) {
   EXPECT_LT(batches, 4);
 }
 
-// A process that dies at any point of writing 100,000 rows: what is delivered in the end adds up to the true increase.
+// A process that ends at any point of writing 100,000 rows: what is delivered in the end adds up to the true increase.
 TEST_F(OutboxTest, LargeReadingsAddUpWhereverTheProcessDies) {
   constexpr int kRows = 100'000;
   const auto publish = [&](int tick, const char* failpoint) {

@@ -9,6 +9,12 @@
 #include "services/collector/durable_file.h"
 
 namespace pga::collector {
+namespace {
+
+constexpr char kOwned[] = "owned";
+constexpr char kWaits[] = "waits";
+
+}  // namespace
 
 std::map<std::string, Grant> GrantFile::Load() const {
   std::map<std::string, Grant> grants;
@@ -16,14 +22,15 @@ std::map<std::string, Grant> GrantFile::Load() const {
   std::string line;
   while (std::getline(in, line)) {
     std::istringstream words(line);
-    std::string uuid, epoch, name;
-    words >> uuid >> epoch;
+    std::string uuid, epoch, state, name;
+    words >> uuid >> epoch >> state;
     std::getline(words, name);
     const auto id = frame::ParseUuid(uuid);
     Grant grant;
     if (!id.ok() || !absl::SimpleAtoi(epoch, &grant.owner_epoch) || name.size() < 2) continue;
+    if (state != kOwned && state != kWaits) continue;
     grant.source_id = *id;
-    grant.owned = true;
+    grant.owned = state == kOwned;
     grants[name.substr(1)] = grant;
   }
   return grants;
@@ -32,7 +39,8 @@ std::map<std::string, Grant> GrantFile::Load() const {
 absl::Status GrantFile::Store(const std::map<std::string, Grant>& grants) const {
   std::string text;
   for (const auto& [name, grant] : grants) {
-    absl::StrAppend(&text, frame::FormatUuid(grant.source_id), " ", grant.owner_epoch, " ", name, "\n");
+    absl::StrAppend(&text, frame::FormatUuid(grant.source_id), " ", grant.owner_epoch, " ",
+                    grant.owned ? kOwned : kWaits, " ", name, "\n");
   }
   return WritePrivateFile(path_, text);
 }

@@ -34,7 +34,8 @@ class OwnedByGrant {
   virtual void TakeGrant(const Grant& grant) = 0;
 };
 
-// The file of grants in the state directory: a line for each source, UUID, epoch and name. Not thread-safe.
+// The file of grants in the state directory: a line for each source, UUID, epoch, "owned" or "waits", and name. Not
+// thread-safe.
 class GrantFile {
  public:
   explicit GrantFile(const std::string& state_dir) : path_(state_dir + "/sources") {}

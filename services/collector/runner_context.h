@@ -27,7 +27,7 @@ struct RunnerContext {
   Trackers* trackers = nullptr;
   metrics::Registry* metrics = nullptr;
   std::string collector_id;
-  // A source's state has changed, so that registry should hear of it. May be empty.
+  // A source's state has changed, so that registry should learn of it. May be empty.
   std::function<void()> on_state;
   absl::Duration interval;
   absl::Duration activity_interval;

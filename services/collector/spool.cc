@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -375,6 +376,16 @@ absl::StatusOr<std::vector<std::string>> Spool::SealTogether(Tip* tip, absl::Spa
 }
 
 absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
+  std::string gap_hash;
+  if (item->content.has_gap()) {
+    // It stands for its own number alone. The batch after it follows hash_after, which any 32 bytes will do for.
+    ingestpb::Gap* gap = item->content.mutable_gap();
+    gap_hash = frame::RandomUuid() + frame::RandomUuid();
+    gap->set_first_seq(tip.seq + 1);
+    gap->set_last_seq(tip.seq + 1);
+    gap->set_hash_before(std::string(View(tip.hash)));
+    gap->set_hash_after(gap_hash);
+  }
   const auto batch = frame::SealBatch(tip.stream_id, tip.seq + 1, View(tip.hash), item->content);
   if (!batch.ok()) return absl::InvalidArgumentError(absl::StrCat("batch: ", batch.status().message()));
   std::string body = batch->SerializeAsString();
@@ -382,12 +393,18 @@ absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
   head.stream_id = tip.stream_id;
   head.seq = batch->seq();
   head.prev_hash = View(tip.hash);
-  head.hash = batch->hash();
+  head.hash = gap_hash.empty() ? batch->hash() : gap_hash;
   head.batch_bytes = body.size();
   for (const ingestpb::SourceInfo& source : item->content.sources()) head.sources.push_back(source.source_id());
   for (const ingestpb::Frame& frame : item->content.frames()) {
     if (head.start_us == 0 || frame.interval_start_us() < head.start_us) head.start_us = frame.interval_start_us();
     head.end_us = std::max(head.end_us, frame.collected_at_us());
+  }
+  std::set<std::string> lost_sources;
+  for (const ingestpb::LostInterval& lost : item->content.gap().lost()) {
+    if (head.start_us == 0 || lost.start_us() < head.start_us) head.start_us = lost.start_us();
+    head.end_us = std::max(head.end_us, lost.end_us());
+    if (lost_sources.insert(lost.source_id()).second) head.sources.push_back(lost.source_id());
   }
   head.replaces_stream = item->replaces_stream;
   head.replaces_seq = item->replaces_seq;
@@ -807,10 +824,12 @@ absl::StatusOr<int64_t> Spool::DropDeltas(const BatchId& after, int64_t up_to_us
 absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_seq,
                                     const std::function<void(ingestpb::BatchContent*)>& edit) {
   std::vector<int64_t> seqs;
+  int64_t last_seq = 0;
   {
     absl::MutexLock lock(&mutex_);
     const auto it = streams_.find(stream_id);
     if (it == streams_.end()) return 0;
+    last_seq = it->second.last_seq;
     for (const Entry& entry : it->second.entries) {
       if (entry.seq >= from_seq) seqs.push_back(entry.seq);
     }
@@ -821,12 +840,17 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
     }
   }
   int64_t moved = 0;
+  int64_t missing = last_seq - from_seq + 1 - static_cast<int64_t>(seqs.size());
   for (const int64_t seq : seqs) {
-    auto batch = Load(stream_id, seq);
-    if (!batch.ok()) continue;
+    bool lost = false;
+    const auto batch = Load(stream_id, seq, &lost);
     google::protobuf::Arena arena;
-    auto content = frame::OpenBatch(*batch, &arena);
-    if (!content.ok() || (*content)->has_gap()) continue;
+    absl::StatusOr<ingestpb::BatchContent*> content = absl::DataLossError("lost");
+    if (batch.ok() && !lost) content = frame::OpenBatch(*batch, &arena);
+    if (lost || !content.ok()) {
+      ++missing;
+      continue;
+    }
     std::vector<Item> items(1);
     items[0].content = **content;
     edit(&items[0].content);
@@ -834,8 +858,10 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
     items[0].replaces_seq = seq;
     auto results = AppendItems(std::move(items));
     PGA_RETURN_IF_ERROR(results[0]);
-    ++moved;
+    // A gap record of an earlier move is none of its own.
+    if (!(*content)->has_gap()) ++moved;
   }
+  if (missing > 0) PGA_RETURN_IF_ERROR(MoveLost(stream_id, from_seq));
   absl::MutexLock lock(&mutex_);
   if (const auto it = streams_.find(stream_id); it != streams_.end()) {
     Stream& stream = it->second;
@@ -843,11 +869,33 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
       const int64_t seq = stream.entries.back().seq;
       ForgetEntry(&stream, seq);
     }
-    stream.last_seq = std::min(stream.last_seq, from_seq - 1);
+    // Where the stream ends now; its hash is that of the batch before those that were moved, if that is known.
+    if (stream.last_seq >= from_seq) {
+      stream.last_seq = from_seq - 1;
+      stream.last_hash = stream.entries.empty() ? Hash{} : stream.entries.back().hash;
+    }
     if (stream.acked_seq > stream.last_seq) stream.acked_seq = stream.last_seq;
-    stream.lost.clear();
+    std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq >= from_seq; });
   }
   return moved;
+}
+
+absl::Status Spool::MoveLost(const std::string& stream_id, int64_t from_seq) {
+  std::vector<Item> items(1);
+  ingestpb::Gap* gap = items[0].content.mutable_gap();
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = streams_.find(stream_id);
+    if (it == streams_.end()) return absl::OkStatus();
+    for (const Lost& lost : it->second.lost) {
+      if (lost.seq < from_seq || lost.end_us < lost.start_us) continue;
+      ingestpb::LostInterval* interval = gap->add_lost();
+      interval->set_source_id(lost.source_id);
+      interval->set_start_us(lost.start_us);
+      interval->set_end_us(lost.end_us);
+    }
+  }
+  return AppendItems(std::move(items))[0].status();
 }
 
 void Spool::SealIfStaleLocked() {

@@ -139,7 +139,8 @@ class Spool {
   int64_t Rewind(const std::string& stream_id, int64_t last_seq);
 
   // Moves every batch of the stream from `from_seq` on into the live stream (its own if it was the live one gets a
-  // successor) and forgets the old numbers: the answer to FORK. Blocks on the disk. Returns the number of batches.
+  // successor) and forgets the old numbers: the answer to FORK. What is lost of them is told in a gap record behind
+  // them. Blocks on the disk. Returns the number of batches.
   absl::StatusOr<int64_t> Restamp(const std::string& stream_id, int64_t from_seq);
 
   // Newest collected_at of the last batch of a stream, microseconds. NOT_FOUND if the spool does not hold it any more.
@@ -251,6 +252,8 @@ class Spool {
   // Moves batches from `from_seq` on into the live stream after `edit`.
   absl::StatusOr<int64_t> Move(const std::string& stream_id, int64_t from_seq,
                                const std::function<void(ingestpb::BatchContent*)>& edit);
+  // Appends a gap record to the live stream with what is known of the batches from `from_seq` on that are lost.
+  absl::Status MoveLost(const std::string& stream_id, int64_t from_seq);
   // Removes segments without unacknowledged batches that the snapshot has passed.
   void RemoveIdleSegments(bool ignore_replay_window);
   // Whether only the snapshot's age keeps segments that were idle that long from being removed.

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/json_util.h"
+#include "libs/text/utf8.h"
 #include "services/gateway/http_error.h"
 #include "services/gateway/percent_encoding.h"
 
@@ -299,7 +300,7 @@ absl::StatusOr<std::vector<QueryParameter>> ParseQuery(std::string_view query, s
     parameter.name = decode(pair.substr(0, equals));
     parameter.value = decode(pair.substr(equals + 1));
     for (const std::string* text : {&parameter.name, &parameter.value}) {
-      if (!IsValidUtf8(*text)) return absl::InvalidArgumentError("Encountered non UTF-8 code points in the URL.");
+      if (!text::IsUtf8(*text)) return absl::InvalidArgumentError("Encountered non UTF-8 code points in the URL.");
       if (text->find('\0') != std::string::npos) {
         return absl::InvalidArgumentError("The URL holds the character NUL (%00); remove it.");
       }

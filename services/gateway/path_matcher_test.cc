@@ -122,15 +122,5 @@ TEST(PathMatcher, RefusesTheSameShapeTwice) {
   EXPECT_TRUE(matcher.Add("PUT", *ParseHttpTemplate("/a/{y}"), 2).ok());
 }
 
-TEST(Utf8, IsChecked) {
-  for (const char* good : {"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf"}) {
-    EXPECT_TRUE(IsValidUtf8(good)) << good;
-  }
-  for (const char* bad :
-       {"\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8", "\xc3", "\xe2\x82"}) {
-    EXPECT_FALSE(IsValidUtf8(bad));
-  }
-}
-
 }  // namespace
 }  // namespace pga::gateway

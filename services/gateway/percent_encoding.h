@@ -20,7 +20,4 @@ enum class Unescape {
 
 std::string PercentDecode(std::string_view text, Unescape policy);
 
-// Whether `text` is well-formed UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
-bool IsValidUtf8(std::string_view text);
-
 }  // namespace pga::gateway

@@ -8,6 +8,8 @@
 #include "google/api/httpbody.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "libs/status/status.h"
+#include "libs/text/json.h"
+#include "libs/text/utf8.h"
 #include "services/gateway/percent_encoding.h"
 
 namespace pga::gateway {
@@ -57,28 +59,6 @@ std::string KnownParameters(const google::protobuf::Descriptor& type) {
 }
 
 }  // namespace
-
-bool JsonDepthWithin(std::string_view json, int limit) {
-  int depth = 0;
-  char quote = 0;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (quote != 0) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == quote) {
-        quote = 0;
-      }
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-    } else if (c == '{' || c == '[') {
-      if (++depth > limit) return false;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return true;
-}
 
 Transcoder::Transcoder(const ApiSurface* api, Limits limits) : api_(api), limits_(limits) {}
 
@@ -131,7 +111,7 @@ std::variant<std::string, HttpError> Transcoder::Request(const ApiRoute& route,
   for (size_t i = 0; i < path_fields.size(); ++i) {
     const FieldPath& path = path_fields[i];
     const std::string& value = path_bindings[i].value;
-    if (!IsValidUtf8(value)) {
+    if (!text::IsUtf8(value)) {
       return BadRequest(absl::InvalidArgumentError("Encountered non UTF-8 code points in the path."));
     }
     if (value.find('\0') != std::string::npos) {
@@ -185,7 +165,7 @@ absl::Status Transcoder::ParseBody(const ApiRoute& route, std::string_view conte
   if (type.full_name() == kHttpBody) {
     const auto* reflection = target->GetReflection();
     reflection->SetString(target, type.FindFieldByNumber(google::api::HttpBody::kContentTypeFieldNumber),
-                          IsValidUtf8(content_type) ? std::string(content_type) : std::string());
+                          text::IsUtf8(content_type) ? std::string(content_type) : std::string());
     reflection->SetString(target, type.FindFieldByNumber(google::api::HttpBody::kDataFieldNumber), std::string(body));
     return absl::OkStatus();
   }
@@ -194,10 +174,10 @@ absl::Status Transcoder::ParseBody(const ApiRoute& route, std::string_view conte
 }
 
 absl::Status Transcoder::ParseJson(std::string_view json, Message& message) const {
-  if (!IsValidUtf8(json)) {
+  if (!text::IsUtf8(json)) {
     return absl::InvalidArgumentError("Encountered non UTF-8 code points in the body; send JSON in UTF-8.");
   }
-  if (!JsonDepthWithin(json, limits_.json_depth)) {
+  if (!text::JsonDepthWithin(json, limits_.json_depth)) {
     return absl::InvalidArgumentError("The JSON body nests deeper than " + std::to_string(limits_.json_depth) +
                                       " levels.");
   }

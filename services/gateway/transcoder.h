@@ -51,7 +51,4 @@ class Transcoder {
   const Limits limits_;
 };
 
-// Whether arrays and objects nest no deeper than `limit`. Reads leniently: text that is not JSON at all may pass.
-bool JsonDepthWithin(std::string_view json, int limit);
-
 }  // namespace pga::gateway

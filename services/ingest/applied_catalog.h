@@ -1,5 +1,5 @@
 // The metrics that the database knows (metrics.catalog_metric): ingest takes frames of exactly these, also of custom
-// metrics that it has never heard of before. A metric that is added while ingest runs is found with its first frame.
+// metrics that it does not know yet. A metric that is added while ingest runs is found with its first frame.
 #pragma once
 
 #include <memory>

@@ -127,8 +127,7 @@ absl::Status BatchPreparer::PrepareContent(const BatchOrigin& origin, const inge
   std::vector<SourceDescription> descriptions;
   descriptions.reserve(static_cast<size_t>(content.sources_size()));
   for (const ingest_v1::SourceInfo& source : content.sources()) {
-    descriptions.push_back({source.source_id(), source.name(), source.owner_epoch(), source.system_identifier(),
-                            source.server_version_num(), source.in_recovery()});
+    descriptions.push_back({source.source_id(), source.name(), source.owner_epoch()});
   }
   PGA_ASSIGN_OR_RETURN(const std::vector<ResolvedSource> resolved,
                        sources_->Resolve(origin.collector, origin.collector_id, descriptions,

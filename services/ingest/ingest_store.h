@@ -43,9 +43,6 @@ struct SourceDescription {
   std::string uuid;  // 16 bytes
   std::string name;
   int64_t owner_epoch = 0;
-  int64_t system_identifier = 0;
-  int32_t server_version_num = 0;
-  bool in_recovery = false;
 
   bool operator==(const SourceDescription&) const = default;
 };

@@ -32,7 +32,7 @@ constexpr char kLockStreams[] =
 constexpr char kTakeOver[] =
     "UPDATE metrics.ingest_watermark SET session = $2 WHERE collector_id = $1 AND session < $2";
 // Streams that the collector does not hold any more, beyond the newest $3. Whoever names fewer streams than it holds
-// loses nothing that was acknowledged: it only hears of them again as of new ones.
+// loses nothing that was acknowledged: it only learns of them again as of new ones.
 constexpr char kForgetStreams[] =
     "DELETE FROM metrics.ingest_watermark w USING (SELECT stream_id FROM metrics.ingest_watermark WHERE collector_id = "
     "$1 AND stream_id <> ALL ($2::uuid[]) ORDER BY updated_at DESC OFFSET $3::int8) old WHERE w.collector_id = $1 AND "
@@ -48,13 +48,10 @@ constexpr char kCheckCollector[] = "SELECT 1 FROM metrics.collector WHERE id = $
 // With the owner of the epoch asked for, and when the epoch after it was granted.
 constexpr char kFindSources[] =
     "SELECT s.uuid, s.id, s.collector_id, s.owner_epoch, s.carried_epoch, s.removed_at IS NOT NULL, "
-    "s.system_identifier, s.server_version_num, s.in_recovery, f.collector_id, (SELECT (extract(epoch FROM "
+    "f.collector_id, (SELECT (extract(epoch FROM "
     "min(n.owned_since)) * 1000000)::int8 FROM metrics.source_owner n WHERE n.source_id = s.id AND n.owner_epoch > "
     "k.e) FROM unnest($1::uuid[], $2::int8[]) AS k(u, e) JOIN metrics.source s ON s.uuid = k.u LEFT JOIN "
     "metrics.source_owner f ON f.source_id = s.id AND f.owner_epoch = k.e";
-constexpr char kDescribeSource[] =
-    "UPDATE metrics.source SET system_identifier = $3, server_version_num = $4, in_recovery = $5, last_seen = now() "
-    "WHERE id = $1 AND owner_epoch = $2";
 
 constexpr char kFindOwners[] =
     "SELECT uuid, name, group_name, owner_epoch, removed_at IS NOT NULL FROM metrics.source WHERE uuid = ANY "
@@ -194,7 +191,7 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
       answer.need = ResolvedSource::Need::kOwner;
       continue;
     }
-    if (source.owner_epoch < 1 || row.IsNull(9) || row.Int32(9) != collector) {
+    if (source.owner_epoch < 1 || row.IsNull(6) || row.Int32(6) != collector) {
       answer.refusal = storage::quarantine_reason::kOwner;
       answer.message =
           absl::StrCat("the collector does not own epoch ", source.owner_epoch, " of source ", source.name);
@@ -202,19 +199,12 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
     }
     if (row.Bool(5) || source.owner_epoch < answer.owner_epoch) {
       answer.former = true;
-      answer.former_until_us = row.Bool(5) || row.IsNull(10) ? INT64_MIN : row.Int64(10);
+      answer.former_until_us = row.Bool(5) || row.IsNull(7) ? INT64_MIN : row.Int64(7);
       continue;
     }
     if (row.Int64(4) != answer.owner_epoch) {
       answer.need = ResolvedSource::Need::kCarry;
       continue;
-    }
-    if (row.Int64(6) != source.system_identifier || row.Int32(7) != source.server_version_num ||
-        row.Bool(8) != source.in_recovery) {
-      PGA_RETURN_IF_ERROR(lease.Exec(
-          kDescribeSource,
-          {answer.id, answer.owner_epoch, source.system_identifier, source.server_version_num, source.in_recovery},
-          deadline));
     }
   }
   return answers;

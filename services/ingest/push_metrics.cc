@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "libs/frame/text.h"
 #include "libs/status/status.h"
+#include "libs/text/json.h"
 
 namespace pga::ingest {
 namespace {
@@ -23,29 +24,6 @@ constexpr absl::Duration kMaxAhead = absl::Minutes(10);
 
 absl::Status Wrong(absl::string_view what) {
   return status::WithReason(absl::InvalidArgumentError(what), "INVALID_PUSH");
-}
-
-// Depth is bounded before parsing, whatever a parser or the database would do with more.
-bool DepthWithin(std::string_view json, int limit) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (in_string) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        in_string = false;
-      }
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > limit) return false;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return true;
 }
 
 // RFC 3339, or seconds since 1970; nullopt for anything else.
@@ -120,7 +98,8 @@ absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const Push
         absl::ResourceExhaustedError(absl::StrCat("the body has more than ", limits.max_bytes, " bytes")),
         "BODY_TOO_LARGE");
   }
-  if (!DepthWithin(json, limits.max_depth)) {
+  // Depth is bounded before parsing, whatever a parser or the database would do with more.
+  if (!text::JsonDepthWithin(json, limits.max_depth)) {
     return Wrong(absl::StrCat("the body is nested deeper than ", limits.max_depth));
   }
   const simdjson::padded_string padded(json);

@@ -213,7 +213,7 @@ void StreamSession::OnReadDone(bool ok) {
         CloseLocked(absl::InvalidArgumentError("a second Hello on one stream"));
         break;
       }
-      Greet(std::move(*incoming_.mutable_hello()));
+      TakeHello(std::move(*incoming_.mutable_hello()));
       break;
     }
     case Request::kBatch: {
@@ -259,7 +259,7 @@ void StreamSession::Schedule() {
   }
 }
 
-void StreamSession::Greet(ingest_v1::Hello hello) {
+void StreamSession::TakeHello(ingest_v1::Hello hello) {
   phase_ = Phase::kOpening;
   const std::string& collector = principal_.collector_id;
   absl::Duration wait;

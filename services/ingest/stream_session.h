@@ -170,7 +170,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   static int64_t Bytes(const Arrival& arrival);
 
   // Hands a Hello to the control pool, as far as its collector may have one now.
-  void Greet(pganalytics::ingest::v1::Hello hello) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeHello(pganalytics::ingest::v1::Hello hello) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hello(pganalytics::ingest::v1::Hello hello);
   void ReportState(const pganalytics::ingest::v1::Hello& hello, const StreamPosition& position) const;
   void Work();

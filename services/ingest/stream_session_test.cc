@@ -97,7 +97,7 @@ class FakeWriter final : public BatchWriter {
     std::map<std::string, int64_t> last ABSL_GUARDED_BY(mutex);
     std::vector<std::string> reasons ABSL_GUARDED_BY(mutex);
     // Outcome of a number, once; the number is not stored then.
-    std::map<int64_t, BatchOutcome> strikes ABSL_GUARDED_BY(mutex);
+    std::map<int64_t, BatchOutcome> faults ABSL_GUARDED_BY(mutex);
     bool Free() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return !held; }
     void Hold(bool hold) {
       absl::MutexLock lock(&mutex);
@@ -112,13 +112,13 @@ class FakeWriter final : public BatchWriter {
     for (const PreparedBatch* batch : batches) {
       BatchResult result;
       int64_t& last = control_->last[batch->stream_id];
-      const auto strike = control_->strikes.find(batch->seq);
-      if (strike != control_->strikes.end()) {
-        result.outcome = strike->second;
-        result.status = absl::UnavailableError("struck");
+      const auto fault = control_->faults.find(batch->seq);
+      if (fault != control_->faults.end()) {
+        result.outcome = fault->second;
+        result.status = absl::UnavailableError("made to fail");
         result.retry_after = absl::Milliseconds(250);
         result.expected_seq = batch->seq;
-        control_->strikes.erase(strike);
+        control_->faults.erase(fault);
       } else if (batch->seq <= last) {
         result.outcome = BatchOutcome::kDuplicate;
       } else if (batch->seq > last + 1) {
@@ -539,7 +539,7 @@ TEST_F(StreamSessionTest, RewindIsSaidOnceAndTheRestComesAgain) {
   for (int i = 0; i < 8; ++i) batches.push_back(stream.Next());
   {
     absl::MutexLock lock(&control_.mutex);
-    control_.strikes[2] = BatchOutcome::kRetry;
+    control_.faults[2] = BatchOutcome::kRetry;
   }
   control_.Hold(true);
   for (size_t i = 0; i < 4; ++i) ASSERT_TRUE(call.sink->SendBatch(batches[i]));
@@ -591,7 +591,7 @@ TEST_F(StreamSessionTest, StreamsOfOneCallAreIndependent) {
   Stream live("c1"), sealed("c1");
   {
     absl::MutexLock lock(&control_.mutex);
-    control_.strikes[1] = BatchOutcome::kRetry;  // the first one written
+    control_.faults[1] = BatchOutcome::kRetry;  // the first one written
   }
   ASSERT_TRUE(call.sink->SendBatch(sealed.Next()));
   ASSERT_TRUE(call.sink->Next().has_reject());
@@ -614,7 +614,7 @@ TEST_F(StreamSessionTest, FencedByTheDatabaseEndsTheCall) {
   Opened call = Open();
   {
     absl::MutexLock lock(&control_.mutex);
-    control_.strikes[1] = BatchOutcome::kFenced;
+    control_.faults[1] = BatchOutcome::kFenced;
   }
   ASSERT_TRUE(call.sink->SendBatch(Stream("c1").Next()));
   EXPECT_FALSE(call.sink->AwaitFinish().ok());
@@ -627,7 +627,7 @@ TEST_F(StreamSessionTest, DatabaseThatDoesNotKnowTheNumbersEndsTheCallAndIsAsked
   EXPECT_TRUE(call.sink->Next().has_ack());
   {
     absl::MutexLock lock(&control_.mutex);
-    control_.strikes[2] = BatchOutcome::kStale;
+    control_.faults[2] = BatchOutcome::kStale;
   }
   const ingest_v1::Batch second = stream.Next();
   ASSERT_TRUE(call.sink->SendBatch(second));

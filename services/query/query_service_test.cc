@@ -162,11 +162,11 @@ class Suite {
   void FillDatabase() {
     Exec("INSERT INTO metrics.collector (id, collector_id) VALUES (1, 'col_001')");
     Exec(
-        "INSERT INTO metrics.source (id, uuid, name, collector_id, system_identifier, server_version_num, group_name) "
+        "INSERT INTO metrics.source (id, uuid, name, collector_id, group_name) "
         "VALUES "
-        "(1, '00000000-0000-0000-0000-000000000001', 'prod', 1, 777, 150020, 'default'), "
-        "(2, '00000000-0000-0000-0000-000000000002', 'prod-replica', 1, 888, 160003, 'default'), "
-        "(3, '00000000-0000-0000-0000-000000000003', 'payroll', 1, 777, 150020, 'secret')");
+        "(1, '00000000-0000-0000-0000-000000000001', 'prod', 1, 'default'), "
+        "(2, '00000000-0000-0000-0000-000000000002', 'prod-replica', 1, 'default'), "
+        "(3, '00000000-0000-0000-0000-000000000003', 'payroll', 1, 'secret')");
     std::vector<storage::StoredFrame> statements, activity;
     for (int minute = 1; minute <= 30; ++minute) {
       const absl::Time time = kHour + absl::Minutes(minute);

@@ -12,9 +12,9 @@
 
 namespace pga::registry {
 
-// A collector that was not heard of for this long is offline.
+// A collector that was not seen for this long is offline.
 inline constexpr absl::Duration kOfflineAfter = absl::Seconds(300);
-// Collectors heard of within this time count for MAX_CONCURRENT_COLLECTORS.
+// Collectors seen within this time count for MAX_CONCURRENT_COLLECTORS.
 inline constexpr absl::Duration kCountedFor = absl::Hours(24 * 7);
 inline constexpr size_t kMaxConfigBytes = 256 * 1024;
 

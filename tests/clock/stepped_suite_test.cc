@@ -1,5 +1,5 @@
 // The suite's services, each a process, while their wall clock is set by an hour and by a day, both ways: people can
-// sign in, a token that was ended is refused within a second by the services that hear of it, and upkeep goes on.
+// sign in, a token that was ended is refused within a second by the services that learn of it, and upkeep goes on.
 #include <gtest/gtest.h>
 #include <simdjson.h>
 

@@ -2,7 +2,8 @@
 # Follows one frame of metric `database` from the collector into the table: the stops it passes are those that
 # docs/life-of-a-frame.md lists, in that order, and no others.
 . "$(dirname "$0")/lib/suite.sh"
-start_postgres
+start_postgres "log_statement = all"
+check "no statement holds a password" eval '! grep -E "(owner|monitor)-password" "$PG_HOME/log"'
 prepare_suite
 export LOG_LEVEL=debug
 start_api

@@ -21,7 +21,9 @@ stop_source() { PG_HOME=$SOURCE_HOME; pg_as "$PG_BIN/pg_ctl" -D "$SOURCE_HOME/da
 trap 'code=$?; stop_source; (exit $code); cleanup' EXIT
 PG_HOME=$METRICS_HOME
 source_sql() { psql -X -A -t -q -p "$SOURCE_PORT" -c "$1"; }
-source_sql "CREATE ROLE pganalytics_monitor LOGIN PASSWORD 'monitor-password' IN ROLE pg_monitor; CREATE EXTENSION pg_stat_statements"
+source_sql "CREATE ROLE pganalytics_monitor LOGIN IN ROLE pg_monitor"
+source_sql "CREATE EXTENSION pg_stat_statements"
+pg_set_password pganalytics_monitor "$WORK/monitor-password" psql -X -q -p "$SOURCE_PORT"
 
 work() {  # n calls of one statement
   printf 'SELECT 40 + 2 AS the_counted_one;\n' >"$WORK/one.sql"

@@ -216,7 +216,7 @@ TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
   for (int i = 0; i <= static_cast<int>(storage::UpkeepPoint::kFoldCommitted); ++i) {
     points.emplace_back(storage::NameOf(static_cast<storage::UpkeepPoint>(i)));
   }
-  std::map<std::string, int> strikes;
+  std::map<std::string, int> faults;
   const auto restart = [&](CompactorProcess& compactor, int64_t number) {
     compactor.Start(points[static_cast<size_t>(number) % points.size()], static_cast<int64_t>(random() % 6));
   };
@@ -227,21 +227,21 @@ TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
     if (kill % 10 == 9) {
       testing::SharedPostgres()->KillServer();
       ASSERT_TRUE(testing::SharedPostgres()->StartServer().ok()) << testing::SharedPostgres()->Log();
-      ++strikes["PostgreSQL"];
+      ++faults["PostgreSQL"];
     }
     if (kill % 4 == 3) {
       clock::SleepFor(absl::Microseconds(random() % 150'000));
       victim.Kill();
-      ++strikes["a random moment"];
+      ++faults["a random moment"];
     } else {
       const std::string& point = points[static_cast<size_t>(kill) % points.size()];
       // Where nothing is left to fold its moment does not come: any moment then.
-      ++strikes[victim.Died(absl::Seconds(4)) ? point : "a random moment"];
+      ++faults[victim.Died(absl::Seconds(4)) ? point : "a random moment"];
       victim.Kill();
     }
     restart(victim, kill + 2);
   }
-  for (const auto& [what, count] : strikes) std::printf("%3d x %s\n", count, what.c_str());
+  for (const auto& [what, count] : faults) std::printf("%3d x %s\n", count, what.c_str());
   EXPECT_EQ(traffic.Wrong(), "");
   traffic.StopWriting();
 
@@ -261,7 +261,7 @@ TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
   EXPECT_GT(sums.frames, 0);
   EXPECT_GT(traffic.reads(), kills);
   // Most moments came.
-  EXPECT_GE(strikes.size(), kills >= 40 ? points.size() - 2 : 1);
+  EXPECT_GE(faults.size(), kills >= 40 ? points.size() - 2 : 1);
   std::printf("%ld frames in %ld blocks, %ld transactions stored, %ld snapshots read\n", static_cast<long>(sums.frames),
               static_cast<long>(sums.blocks), static_cast<long>(traffic.writes()), static_cast<long>(traffic.reads()));
 }

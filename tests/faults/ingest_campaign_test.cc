@@ -100,10 +100,10 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
   };
   ASSERT_TRUE(testing::WaitUntil([&] { return acked() > 20; }, absl::Seconds(30))) << ingest[0].output();
 
-  std::map<std::string, int> strikes;
+  std::map<std::string, int> faults;
   const clock::SteadyTime end = clock::SteadyNow() + absl::Seconds(seconds);
   while (clock::SteadyNow() < end) {
-    // Strike while deliveries are under way: after some progress, at a random offset.
+    // A fault while deliveries are under way: after some progress, at a random offset.
     const int64_t before = acked();
     testing::WaitUntil([&] { return acked() > before + 3; }, absl::Seconds(15));
     clock::SleepFor(absl::Microseconds(random() % 100'000));
@@ -113,28 +113,28 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
       case 1:
         victim.Kill();
         victim.Start();
-        ++strikes["ingest SIGKILL"];
+        ++faults["ingest SIGKILL"];
         break;
       case 2:
         for (IngestProcess& process : ingest) process.Kill();
         for (IngestProcess& process : ingest) process.Start();
-        ++strikes["both SIGKILL"];
+        ++faults["both SIGKILL"];
         break;
       case 3:
         victim.Terminate();
         victim.Start();
-        ++strikes["ingest SIGTERM"];
+        ++faults["ingest SIGTERM"];
         break;
       case 4:
         (void)(*server)->Exec(db.name(),
                               "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE "
                               "'pga-ingest%' AND random() < 0.7");
-        ++strikes["connections"];
+        ++faults["connections"];
         break;
       case 5:
         (*server)->KillServer();
         ASSERT_TRUE((*server)->StartServer().ok()) << (*server)->Log();
-        ++strikes["PostgreSQL SIGKILL"];
+        ++faults["PostgreSQL SIGKILL"];
         break;
       case 6:
         (*server)->Pause();
@@ -142,11 +142,11 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
         victim.Kill();
         (*server)->Resume();
         victim.Start();
-        ++strikes["frozen PostgreSQL, ingest SIGKILL"];
+        ++faults["frozen PostgreSQL, ingest SIGKILL"];
         break;
     }
   }
-  for (const auto& [what, count] : strikes) std::printf("%3d x %s\n", count, what.c_str());
+  for (const auto& [what, count] : faults) std::printf("%3d x %s\n", count, what.c_str());
 
   for (auto& collector : collectors) collector->Stop();
   int64_t rows = 0, batches = 0, connections = 0;
@@ -179,7 +179,7 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
   EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.ingest_receipt"), batches);
   EXPECT_EQ(db.Number("SELECT sum(last_seq) FROM metrics.ingest_watermark"), batches);
   EXPECT_EQ(db.Number("SELECT count(*) FROM metrics.quarantine"), 0);
-  EXPECT_GE(strikes.size(), 3u);
+  EXPECT_GE(faults.size(), 3u);
   std::printf("%ld rows in %ld batches over %ld connections: missing %ld, doubled %ld\n", static_cast<long>(rows),
               static_cast<long>(batches), static_cast<long>(connections), static_cast<long>(missing),
               static_cast<long>(doubled));

@@ -53,7 +53,7 @@ class ApiTokens : public ::testing::Test {
     return StatusOf(suite().Post("/api/v1/tokens/" + id, "", by, "DELETE"));
   }
   static bool EndsEverywhere(const std::string& token) {
-    // Registry, query and compactor hear of it by themselves; the gateway would refuse it before.
+    // Registry, query and compactor learn of it by themselves; the gateway would refuse it before.
     return testing::WaitUntil([&] {
       return Get("/api/v1/collectors", token) == 401 && Get("/api/v1/sources", token) == 401 &&
              Get("/api/v1/storage", token) == 401;

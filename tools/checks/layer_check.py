@@ -2,7 +2,7 @@
 """Fails when an #include crosses the house's layers.
 
 protos <- libs <- services <- tests, tools. Libraries form levels (LIB_LEVELS): one may include only those before it.
-No service includes another service; services/api composes them all. gRPC, libpqxx and libpq stay in their rooms.
+No service includes another service; services/api composes them all. gRPC, libpqxx and libpq stay in their folders.
 """
 import pathlib
 import re
@@ -11,7 +11,7 @@ import sys
 from services import services
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIB_LEVELS = ["status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "door", "rpc",
+LIB_LEVELS = ["text", "status", "clock", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "door", "rpc",
               "pg", "storage", "testing"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
@@ -24,7 +24,7 @@ PQXX_FILE = re.compile(r"^libs/(pg|testing)/")
 
 def problems_of(path: pathlib.Path) -> list[str]:
     rel = path.relative_to(ROOT).as_posix()
-    area, room = rel.split("/")[:2]
+    area, folder = rel.split("/")[:2]
     is_test = path.name.endswith("_test.cc") or path.name.endswith("_fuzzer.cc") or path.name.endswith("_benchmark.cc") \
         or "testing" in path.name
     found = []
@@ -37,17 +37,17 @@ def problems_of(path: pathlib.Path) -> list[str]:
         target = name.split("/")
         if target[0] == "services" and area == "libs":
             found.append(where + "a library may not include a service")
-        if target[0] == "services" and area == "services" and target[1] != room and room != "api" and not is_test:
+        if target[0] == "services" and area == "services" and target[1] != folder and folder != "api" and not is_test:
             found.append(where + "a service may not include another service")
         if target[0] in ("tests",) and area in ("libs", "services"):
             found.append(where + "product code may not include tests")
-        if target[0] == "libs" and target[1] == "testing" and not is_test and area != "tests" and room != "testing":
+        if target[0] == "libs" and target[1] == "testing" and not is_test and area != "tests" and folder != "testing":
             found.append(where + "only tests may use libs/testing")
-        if target[0] == "libs" and area == "libs" and target[1] != room and not is_test:
-            if target[1] not in LIB_LEVELS or room not in LIB_LEVELS:
+        if target[0] == "libs" and area == "libs" and target[1] != folder and not is_test:
+            if target[1] not in LIB_LEVELS or folder not in LIB_LEVELS:
                 found.append(where + "library is not in LIB_LEVELS of tools/checks/layer_check.py")
-            elif LIB_LEVELS.index(target[1]) > LIB_LEVELS.index(room):
-                found.append(where + f"libs/{room} is below libs/{target[1]}")
+            elif LIB_LEVELS.index(target[1]) > LIB_LEVELS.index(folder):
+                found.append(where + f"libs/{folder} is below libs/{target[1]}")
         if (name.startswith("grpcpp/") or name.startswith("grpc/") or name.endswith(".grpc.pb.h")) \
                 and not GRPC_FILE.search(rel) and path.name != "main.cc":
             found.append(where + "gRPC belongs to libs/rpc and to *_service.*, *_client.*, *_reactor.*, server.*")

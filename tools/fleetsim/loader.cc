@@ -154,14 +154,11 @@ absl::StatusOr<int32_t> Loader::Register(pg::CopyConnection& connection, const S
                                        "(collector_id) DO UPDATE SET collector_id = excluded.collector_id RETURNING id",
                                        {source.collector()}, deadline));
   *collector = collectors[0].Int32(0);
-  PGA_ASSIGN_OR_RETURN(
-      const pg::Result sources,
-      connection.Exec("INSERT INTO metrics.source (uuid, name, collector_id, server_version_num, in_recovery) VALUES "
-                      "($1::uuid, $2, $3::int4, $4::int4, $5::bool) ON CONFLICT (uuid) DO UPDATE SET last_seen = now() "
-                      "RETURNING id",
-                      {frame::FormatUuid(source.uuid()), source.name(), *collector, source.server_version_num(),
-                       source.in_recovery() ? "t" : "f"},
-                      deadline));
+  PGA_ASSIGN_OR_RETURN(const pg::Result sources,
+                       connection.Exec("INSERT INTO metrics.source (uuid, name, collector_id) VALUES "
+                                       "($1::uuid, $2, $3::int4) ON CONFLICT (uuid) DO UPDATE SET last_seen = now() "
+                                       "RETURNING id",
+                                       {frame::FormatUuid(source.uuid()), source.name(), *collector}, deadline));
   return sources[0].Int32(0);
 }
 

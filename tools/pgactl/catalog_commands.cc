@@ -154,7 +154,13 @@ absl::Status Check(Context& context) {
     }
   } else {
     PGA_ASSIGN_OR_RETURN(const std::string path, context.Word(0, "the metric's YAML file (or --dir FOLDER)"));
-    PGA_ASSIGN_OR_RETURN(Metric metric, ReadMetric(path, !context.arguments->Has("builtin")));
+    const bool custom = !context.arguments->Has("builtin");
+    PGA_ASSIGN_OR_RETURN(Metric metric, ReadMetric(path, custom));
+    PGA_ASSIGN_OR_RETURN(const auto builtin, catalog::Catalog::Builtin());
+    if (custom && builtin->Find(metric.name()) != nullptr) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("metric ", metric.name(), ": the name is that of a built-in metric; choose another"));
+    }
     metrics.push_back(std::move(metric));
   }
   std::vector<std::string> problems;

@@ -159,6 +159,29 @@ TEST(RunPgactl, NamesTheWordThatIsTooMany) {
   EXPECT_THAT(err.str(), ::testing::Not(HasSubstr("did you mean --o")));
 }
 
+// What `migrate up` would refuse with the folder.
+TEST(RunPgactl, CatalogCheckRefusesNamesThatAreTaken) {
+  for (const auto& [name, answer] :
+       {std::pair("database", "metric database: the name is that of a built-in metric"),
+        std::pair("statement_texts", "name \"statement_texts\" is taken by the suite"), std::pair("queue", "")}) {
+    const std::string path = ::testing::TempDir() + "/" + name + ".yaml";
+    std::ofstream(path) << "name: " << name << R"(
+schema_version: 1
+description: Jobs.
+scope: instance
+queries:
+  - min_version: 13
+    sql: SELECT 1::int8 AS jobs
+columns:
+  - {name: jobs, type: int8, kind: gauge, unit: "1", description: Jobs.}
+)";
+    std::ostringstream out;
+    std::ostringstream err;
+    EXPECT_EQ(RunPgactl({"catalog", "check", path}, {}, out, err), *answer == 0 ? 0 : 1) << name << " " << err.str();
+    EXPECT_THAT(err.str(), HasSubstr(answer));
+  }
+}
+
 TEST(RunPgactl, CompletesCommandsAndOptionsInBash) {
   std::ostringstream script;
   std::ostringstream err;

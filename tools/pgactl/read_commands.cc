@@ -383,7 +383,7 @@ absl::Status Freshness(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::GetFreshnessResponse>(std::string(kQuery) + "GetFreshness", request));
   if (context.json) return context.PrintJson(answer);
-  Table table({"SOURCE", "METRIC", "NEWEST", "COVERED", "FRAMES", "ROWS", "GAPS"});
+  Table table({"SOURCE", "METRIC", "NEWEST", "COVERED", "FRAMES", "ROWS", "LOST"});
   for (const query_pb::Freshness& entry : answer.freshness()) {
     table.Add({entry.source_name(), entry.metric(), Ago(FromProto(entry.last_collected_at()), context.now),
                Number(std::round(entry.completeness() * 1000) / 10) + " %", Number(entry.frames()),
@@ -428,7 +428,11 @@ std::vector<Command> ReadCommands() {
       {"sources rename", "SOURCE NAME", "give it another name", {}, RenameSource},
       {"sources move", "SOURCE GROUP", "put it in another group", {}, MoveSource},
       {"sources delete", "SOURCE", "remove it with all its data", {}, DeleteSource},
-      {"freshness", "", "how fresh and complete each metric of each source is", RangeOptions(), Freshness, true},
+      {"freshness", "",
+       "how fresh and complete each metric of each source is: COVERED is the share of the time that was read, LOST "
+       "counts "
+       "intervals that were read and lost on the way",
+       RangeOptions(), Freshness, true},
       {"top", "", "statements by what they cost",
        With(
            {{"by", "FIGURE", "total_time (default), mean_time, calls, rows, shared_blks_read, wal_bytes, io_time, ..."},

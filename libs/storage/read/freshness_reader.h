@@ -57,7 +57,7 @@ class FreshnessReader {
   // All must outlive the reader.
   FreshnessReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
 
-  // COUNT(*) of view metrics. An answer that was dear is given again for up to ten times as long as it took, at most a
+  // COUNT(*) of view metrics. An answer that cost much is given again for up to ten times as long as it took, at most a
   // second; callers at the same time share one.
   absl::StatusOr<int64_t> Count(const pg::CallLimit& limit);
 
@@ -73,8 +73,8 @@ class FreshnessReader {
   absl::StatusOr<double> Completeness(const std::string& metric, const std::vector<SourceRef>& sources,
                                       absl::Time start, absl::Time end, const pg::CallLimit& limit);
 
-  // Every collector, or those named. Rows of a source count for the collector that reads it now. Dear answers are kept
-  // for up to 5 s and shared.
+  // Every collector, or those named. Rows of a source count for the collector that reads it now. Costly answers are
+  // kept for up to 5 s and shared.
   absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
                                                           const pg::CallLimit& limit);
 

@@ -1,5 +1,5 @@
-// An answer that many ask for and that is dear to find: one caller at a time looks for it, the others wait for what it
-// finds, each for no longer than its own deadline, and a dear answer is given again for a while.
+// An answer that many ask for and that costs much to find: one caller at a time looks for it, the others wait for what
+// it finds, each for no longer than its own deadline, and such an answer is given again for a while.
 #pragma once
 
 #include <algorithm>

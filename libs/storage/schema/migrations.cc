@@ -16,6 +16,7 @@
 #include "libs/pg/errors.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/catalog_schema.h"
+#include "libs/storage/schema/roles.h"
 
 namespace pga::storage {
 namespace {
@@ -25,6 +26,7 @@ using internal::EmbeddedMigration;
 constexpr char kAdvisoryLock[] = "pganalytics migration";
 
 struct Target {
+  Database database;
   std::string schema;
   std::string name;  // for people
   const std::vector<EmbeddedMigration>& files;
@@ -32,9 +34,9 @@ struct Target {
 
 Target TargetOf(Database database, const std::vector<EmbeddedMigration>* files) {
   if (database == Database::kMetadata) {
-    return {"pganalytics", "metadata", files != nullptr ? *files : internal::metadata_migrations()};
+    return {database, "pganalytics", "metadata", files != nullptr ? *files : internal::metadata_migrations()};
   }
-  return {"metrics", "metrics", files != nullptr ? *files : internal::metrics_migrations()};
+  return {database, "metrics", "metrics", files != nullptr ? *files : internal::metrics_migrations()};
 }
 
 std::string Checksum(const std::string& sql) {
@@ -94,6 +96,7 @@ class Runner {
           Exec("INSERT INTO metrics.setting (name, value) VALUES ('migration', 'begun') "
                "ON CONFLICT (name) DO NOTHING"));
     }
+    PGA_RETURN_IF_ERROR(Exec(RolesSql(target_.database)));
     int count = 0;
     for (const EmbeddedMigration& file : target_.files) {
       if (applied.contains(file.version)) continue;

@@ -585,6 +585,80 @@ TEST_P(ReadableTest, RolesSeeWhatTheyMay) {
   EXPECT_TRUE(as("pganalytics_maintenance", "SELECT metrics.apply_readable()"));
 }
 
+// Dashboards hold one connection each and a snapshot that stays open keeps frames from being merged.
+TEST_P(ReadableTest, ReadersAreLoginsWithLimits) {
+  for (const std::string role : {"pganalytics_reader", "pganalytics_reader_texts"}) {
+    auto reader =
+        pg::CopyConnection::Connect({.url = server_->UrlAs(role, Value("SELECT current_database()"))}, Soon());
+    ASSERT_TRUE(reader.ok()) << reader.status();
+    EXPECT_TRUE((*reader)->Exec("SELECT count(*) FROM metrics", {}, Soon()).ok());
+    const pg::Result own = Exec(
+        "SELECT array_to_string(rolconfig, ' '), rolconnlimit > 0, "
+        "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, "
+        "(SELECT count(*) FROM pg_auth_members WHERE member = r.oid) FROM pg_roles r WHERE rolname = $1",
+        {role});
+    EXPECT_EQ(own[0].Text(0),
+              "statement_timeout=60s idle_in_transaction_session_timeout=60s default_transaction_read_only=on");
+    EXPECT_TRUE(own[0].Bool(1)) << role << " may take every connection of the server";
+    EXPECT_FALSE(own[0].Bool(2)) << role;
+    EXPECT_EQ(own[0].Int64(3), 0) << role << " is a member of another role";
+  }
+}
+
+// Everything that the database holds, object by object: what a reader may do is listed here, all else is refused.
+TEST_P(ReadableTest, ReadersMayReadWhatIsListedAndNothingElse) {
+  ASSERT_TRUE(StoreMetric(*connection_, 7, Probe(), Soon()).ok());
+  Exec("SELECT metrics.apply_readable(), metrics.apply_grants()");
+  const int64_t now = absl::ToUnixMicros(clock::WallNow());
+  MakePartitions(now, now);
+  const std::string common =
+      "metrics.block\nmetrics.catalog_metric\nmetrics.collector\nmetrics.frame\nmetrics.pushed_element(time)\n"
+      "metrics.source\nmetrics\nreadable.probe";
+  for (const std::string role : {"pganalytics_reader", "pganalytics_reader_texts"}) {
+    const bool texts = role == "pganalytics_reader_texts";
+    EXPECT_EQ(
+        Lines(absl::StrCat(
+            "SELECT c.oid::regclass::text || CASE WHEN has_table_privilege('", role,
+            "', c.oid, 'SELECT') THEN '' ELSE (SELECT '(' || string_agg(a.attname, ',') || ')' FROM pg_attribute a "
+            "WHERE a.attrelid = c.oid AND a.attnum > 0 AND has_column_privilege('",
+            role,
+            "', c.oid, a.attnum, 'SELECT')) END FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_|^information_schema$' "
+            "AND has_any_column_privilege('",
+            role, "', c.oid, 'SELECT') ORDER BY n.nspname, c.relname")),
+        absl::StrCat(common, texts ? "\nreadable.statement_texts" : ""));
+    EXPECT_EQ(
+        Lines(absl::StrCat(
+            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE "
+            "c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_|^information_schema$' AND "
+            "(has_table_privilege('",
+            role, "', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') OR has_any_column_privilege('",
+            role, "', c.oid, 'INSERT, UPDATE, REFERENCES'))")),
+        "");
+    EXPECT_EQ(Lines(absl::StrCat("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_(temp|toast)' AND "
+                                 "has_schema_privilege('",
+                                 role, "', oid, 'CREATE')")),
+              "");
+    EXPECT_EQ(Lines(absl::StrCat("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$' AND "
+                                 "has_schema_privilege('",
+                                 role, "', oid, 'USAGE') ORDER BY 1")),
+              "metrics\npublic\nreadable");
+    EXPECT_EQ(Lines(absl::StrCat("SELECT p FROM unnest(ARRAY['TEMPORARY', 'CREATE']) p WHERE has_database_privilege('",
+                                 role, "', current_database(), p)")),
+              "");
+    // What runs with the owner's rights.
+    EXPECT_EQ(Lines(absl::StrCat("SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND "
+                                 "has_function_privilege('",
+                                 role, "', oid, 'EXECUTE')")),
+              "");
+    EXPECT_EQ(Lines(absl::StrCat("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON "
+                                 "n.oid = c.relnamespace WHERE CASE WHEN c.relkind = 'S' THEN "
+                                 "has_sequence_privilege('",
+                                 role, "', c.oid, 'USAGE, SELECT, UPDATE') END")),
+              "");
+  }
+}
+
 // Queries of docs/sql.md: each block ```sql.
 std::vector<std::string> DocumentedQueries() {
   const char* root = std::getenv("PGA_SOURCE_DIR");

@@ -76,6 +76,16 @@ absl::Status Accounting::FindHolders(const JobRun& run, StorageUsage* usage) {
 }
 
 absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
+  absl::StatusOr<bool> left = ReadUsage(run);
+  pg::CopyConnection& connection = *run.connection;
+  if (connection.ok() && connection.in_transaction()) {
+    const absl::Status ended = connection.Exec("ROLLBACK", clock::SteadyNow() + kStatementTime).status();
+    if (left.ok() && !ended.ok()) return ended;
+  }
+  return left;
+}
+
+absl::StatusOr<bool> Accounting::ReadUsage(const JobRun& run) {
   pg::CopyConnection& connection = *run.connection;
   const auto deadline = [] { return clock::SteadyNow() + kStatementTime; };
   const int64_t now_nanos = run.clock->BoottimeNanos();
@@ -85,6 +95,9 @@ absl::StatusOr<bool> Accounting::Run(const JobRun& run) {
   PGA_ASSIGN_OR_RETURN(const pg::Result days, native || citus
                                                   ? connection.Exec(kDays, deadline())
                                                   : connection.Exec(kAllDays, {Today(run.clock)}, deadline()));
+  // One snapshot for blocks and queue: what is merged meanwhile is counted once. The state of the partitions was read
+  // before it, so that a change is never taken for counted.
+  PGA_RETURN_IF_ERROR(connection.Exec("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", deadline()).status());
   // Days of a partition.
   const int32_t width = citus ? 7 : 1;
   // Days that are gone.

@@ -110,6 +110,8 @@ class Accounting {
     int64_t since_us = 0;
   };
 
+  // Leaves a transaction open.
+  absl::StatusOr<bool> ReadUsage(const JobRun& run);
   absl::Status FindHolders(const JobRun& run, StorageUsage* usage);
 
   std::map<int32_t, Day> days_;

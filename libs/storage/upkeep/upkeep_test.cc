@@ -13,6 +13,7 @@
 #include "libs/clock/steady.h"
 #include "libs/storage/upkeep/span.h"
 #include "libs/storage/upkeep/upkeep_testing.h"
+#include "libs/testing/subprocess.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::storage {
@@ -541,6 +542,30 @@ TEST_F(UpkeepTest, UsageIsThatOfTheTables) {
   ASSERT_EQ(usage->texts.size(), 1u);
   EXPECT_EQ(usage->texts[0].texts, 1);
   EXPECT_GT(usage->tables.at("block"), data);
+}
+
+// Frames leave the queue while the account is between blocks and queue: they are in one of them.
+TEST_F(UpkeepTest, UsageIsOfOneSnapshot) {
+  const auto soon = [] { return clock::SteadyNow() + absl::Seconds(20); };
+  database_->Store(Minutes(source_, first_, yesterday_, 120, 50));
+  auto merging = pg::CopyConnection::Connect({.url = database_->url()}, soon());
+  ASSERT_TRUE(merging.ok()) << merging.status();
+  ASSERT_TRUE((*merging)->Exec("BEGIN; LOCK TABLE metrics.frame IN ACCESS EXCLUSIVE MODE", soon()).ok());
+  auto upkeep = Upkeep::Create(Options());
+  absl::Status ran;
+  std::thread account([&] { ran = upkeep->RunJob(UpkeepJob::kAccounting, true).status(); });
+  EXPECT_TRUE(testing::WaitUntil(
+      [&] {
+        return database_->Number(
+                   "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'metrics.frame'::regclass") > 0;
+      },
+      absl::Seconds(20)));
+  EXPECT_TRUE((*merging)->Exec("DELETE FROM metrics.frame; COMMIT", soon()).ok());
+  account.join();
+  ASSERT_TRUE(ran.ok()) << ran;
+  EXPECT_EQ(upkeep->Usage()->queue_frames, 120);
+  ASSERT_TRUE(upkeep->RunJob(UpkeepJob::kAccounting, true).ok());
+  EXPECT_EQ(upkeep->Usage()->queue_frames, 0);
 }
 
 TEST_F(UpkeepTest, WhoeverHoldsASnapshotForLongIsNamed) {

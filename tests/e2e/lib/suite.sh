@@ -61,13 +61,15 @@ start_postgres() {  # extra lines for postgresql.conf in $1; sets PG_PORT, SUPER
   PG_PORT=$(free_port $((20000 + RANDOM % 5000)))
   pg_start "$PG_PORT"
   SUPER_URL="postgres://postgres:superuser-password@127.0.0.1:$PG_PORT"
-  PGPASSWORD=superuser-password psql -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$PG_PORT" -U postgres -d postgres >/dev/null <<'SQL'
-CREATE ROLE pganalytics LOGIN CREATEROLE PASSWORD 'owner-password';
-CREATE ROLE pganalytics_monitor LOGIN PASSWORD 'monitor-password' IN ROLE pg_monitor;
-CREATE DATABASE pganalytics OWNER pganalytics;
-CREATE DATABASE metrics OWNER pganalytics;
-CREATE EXTENSION pg_stat_statements;
-SQL
+  local super=(env PGPASSWORD=superuser-password psql -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$PG_PORT" -U postgres -d postgres)
+  # As the guide says: an administrator makes logins and roles; no statement holds a password.
+  DATABASE_URL="postgres://pganalytics@127.0.0.1:$PG_PORT/pganalytics" \
+    TIMESCALE_URL="postgres://pganalytics@127.0.0.1:$PG_PORT/metrics" "$BIN/pganalytics-api" migrate roles | "${super[@]}"
+  "${super[@]}" -c "CREATE ROLE pganalytics_monitor LOGIN IN ROLE pg_monitor" -c "CREATE EXTENSION pg_stat_statements"
+  printf 'owner-password\n' >"$WORK/owner-password"
+  printf 'monitor-password\n' >"$WORK/monitor-password"
+  pg_set_password pganalytics "$WORK/owner-password" "${super[@]}"
+  pg_set_password pganalytics_monitor "$WORK/monitor-password" "${super[@]}"
 }
 
 start() {  # log name, then program and arguments; sets LAST_PID

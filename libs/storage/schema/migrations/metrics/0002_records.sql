@@ -97,8 +97,11 @@ BEGIN
       BEGIN
         EXECUTE format('GRANT %I TO CURRENT_USER', member);
       EXCEPTION
+        -- An administrator has granted it.
         WHEN insufficient_privilege THEN
-          RAISE NOTICE 'role % was not granted to login %', member, current_user;
+          IF NOT pg_has_role(member, 'MEMBER') THEN
+            RAISE NOTICE 'role % was not granted to login %', member, current_user;
+          END IF;
       END;
     END LOOP;
   END IF;

@@ -985,25 +985,6 @@ END
 $do$;
 COMMENT ON VIEW public.metrics IS 'One row per stored frame: one metric of one source at one instant';
 
--- Roles for people and dashboards, as groups: logins are members of one. The second reads texts of statements too.
-DO $$
-DECLARE
-  wanted text;
-BEGIN
-  FOREACH wanted IN ARRAY ARRAY['pganalytics_reader', 'pganalytics_reader_texts'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
-      BEGIN
-        EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
-      EXCEPTION
-        WHEN duplicate_object OR unique_violation THEN NULL;
-        WHEN insufficient_privilege THEN
-          RAISE NOTICE 'role % was not created, because login % may not create roles; let an administrator run: CREATE ROLE % NOLOGIN, and run the migration again', wanted, session_user, wanted;
-      END;
-    END IF;
-  END LOOP;
-END
-$$;
-
 -- Rights of the roles that read with SQL, as far as the roles exist; repeating changes nothing. Functions of schema
 -- readable are inlined and so read the tables with the caller's rights. Frames hold no texts of statements.
 CREATE FUNCTION metrics.apply_readable_grants() RETURNS void
@@ -1013,6 +994,13 @@ DECLARE
   member  text;
   view_of record;
 BEGIN
+  -- By default everybody may make temporary tables in a database and, before PostgreSQL 15, tables in schema public.
+  IF pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+  END IF;
+  IF pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'public'), 'USAGE') THEN
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+  END IF;
   FOR member IN SELECT rolname FROM pg_roles WHERE rolname IN ('pganalytics_reader', 'pganalytics_reader_texts') LOOP
     EXECUTE format('GRANT USAGE ON SCHEMA metrics, readable TO %I', member);
     EXECUTE format('GRANT SELECT ON metrics.source, metrics.collector, metrics.catalog_metric, metrics.frame, metrics.block, '

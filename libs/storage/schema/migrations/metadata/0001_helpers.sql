@@ -1,35 +1,5 @@
--- Schema, roles and two time helpers of the metadata database. Roles belong to the whole cluster, so they may exist
--- already; a login that may not create roles goes on without them (services then work with their login's own rights).
+-- Schema and two time helpers of the metadata database.
 CREATE SCHEMA IF NOT EXISTS pganalytics;
-
-DO $$
-DECLARE
-  wanted text;
-BEGIN
-  FOREACH wanted IN ARRAY ARRAY['pganalytics_auth', 'pganalytics_registry'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
-      BEGIN
-        EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
-      EXCEPTION
-        WHEN duplicate_object OR unique_violation THEN NULL;
-        WHEN insufficient_privilege THEN
-          RAISE NOTICE 'role % was not created: the login may not create roles', wanted;
-      END;
-    END IF;
-    -- Granted even if the login is a member already: since PostgreSQL 16 the membership that a role's creator gets does
-    -- not allow SET ROLE.
-    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted)
-       AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
-      BEGIN
-        EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
-      EXCEPTION
-        WHEN insufficient_privilege THEN
-          RAISE NOTICE 'role % was not granted to the login', wanted;
-      END;
-    END IF;
-  END LOOP;
-END
-$$;
 
 -- Instants travel as microseconds since 1970-01-01 UTC: exact, and independent of date styles.
 CREATE FUNCTION pganalytics.at(micros int8) RETURNS timestamptz
@@ -64,6 +34,19 @@ BEGIN
   LOOP
     EXECUTE format('GRANT USAGE ON SCHEMA pganalytics TO %I', grantee);
     EXECUTE format('GRANT INSERT ON pganalytics.audit_log TO %I', grantee);
+    -- The login that migrates may be the one that services use. Granted even if it is a member already: since PostgreSQL
+    -- 16 the membership that a role's creator gets does not allow SET ROLE.
+    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+      BEGIN
+        EXECUTE format('GRANT %I TO CURRENT_USER', grantee);
+      EXCEPTION
+        -- An administrator has granted it.
+        WHEN insufficient_privilege THEN
+          IF NOT pg_has_role(grantee, 'MEMBER') THEN
+            RAISE NOTICE 'role % was not granted to the login', grantee;
+          END IF;
+      END;
+    END IF;
   END LOOP;
 END
 $$;

@@ -1,0 +1,90 @@
+#include "libs/storage/schema/roles.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "libs/pg/conninfo.h"
+#include "libs/status/status.h"
+
+namespace pga::storage {
+namespace {
+
+// What services step down to, without login; and what people and dashboards sign in as.
+struct Roles {
+  std::vector<std::string> services;
+  std::vector<std::string> readers;
+};
+
+const Roles& RolesOf(Database database) {
+  static const auto* const metadata = new Roles{{"pganalytics_auth", "pganalytics_registry"}, {}};
+  static const auto* const metrics = new Roles{{"pganalytics_ingest", "pganalytics_query", "pganalytics_maintenance"},
+                                               {"pganalytics_reader", "pganalytics_reader_texts"}};
+  return database == Database::kMetadata ? *metadata : *metrics;
+}
+
+std::string Array(const std::vector<std::string>& names) {
+  return names.empty() ? "ARRAY[]::text[]" : absl::StrCat("ARRAY['", absl::StrJoin(names, "', '"), "']");
+}
+
+// Within $$: names and quotes of PL/pgSQL alone. A reader has no password until an administrator sets one. A snapshot
+// that stays open keeps frames from being merged: hence the limit of idle transactions.
+constexpr char kMakeRoles[] = R"sql(DO $$
+DECLARE
+  wanted  text;
+  readers text[] := @readers@;
+BEGIN
+  FOREACH wanted IN ARRAY @services@ || readers LOOP
+    CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted);
+    BEGIN
+      IF wanted = ANY (readers) THEN
+        EXECUTE format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', wanted);
+        EXECUTE format('ALTER ROLE %I SET statement_timeout = ''60s''', wanted);
+        EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''60s''', wanted);
+        EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', wanted);
+      ELSE
+        EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+      END IF;
+    EXCEPTION
+      WHEN duplicate_object OR unique_violation THEN NULL;
+      WHEN insufficient_privilege THEN
+        RAISE NOTICE 'role % was not created, because login % may not create roles; services use the login''s own rights in place of it. To separate rights, let an administrator run what `pganalytics-api migrate roles` prints, and run the migration again', wanted, session_user;
+    END;
+  END LOOP;
+END
+$$)sql";
+
+std::string Literal(const std::string& text) {
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}, {"\\", "\\\\"}}), "'");
+}
+
+}  // namespace
+
+std::string RolesSql(Database database) {
+  const Roles& roles = RolesOf(database);
+  return absl::StrReplaceAll(kMakeRoles, {{"@services@", Array(roles.services)}, {"@readers@", Array(roles.readers)}});
+}
+
+absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database database) {
+  PGA_ASSIGN_OR_RETURN(const std::string user, pg::ConninfoValue(url, "user"));
+  PGA_ASSIGN_OR_RETURN(const std::string name, pg::ConninfoValue(url, "dbname"));
+  if (user.empty() || name.empty()) {
+    return absl::InvalidArgumentError("the connection string names no user or no database");
+  }
+  // format() quotes names; E'' reads backslashes whatever the server's settings are.
+  const std::string login = absl::StrCat("E", Literal(user));
+  const std::string target = absl::StrCat("E", Literal(name));
+  std::string sql = absl::StrCat(RolesSql(database), ";\n");
+  absl::StrAppend(&sql, "SELECT format('CREATE ROLE %I LOGIN', ", login,
+                  ") WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ", login, ") \\gexec\n");
+  for (const std::string& role : RolesOf(database).services) {
+    absl::StrAppend(&sql, "SELECT format('GRANT ", role, " TO %I', ", login,
+                    ") WHERE NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = ", login, ") \\gexec\n");
+  }
+  absl::StrAppend(&sql, "SELECT format('CREATE DATABASE %I OWNER %I', ", target, ", ", login,
+                  ") WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = ", target, ") \\gexec\n");
+  return sql;
+}
+
+}  // namespace pga::storage

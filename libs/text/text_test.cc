@@ -1,0 +1,43 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "libs/text/json.h"
+#include "libs/text/utf8.h"
+
+namespace pga::text {
+namespace {
+
+TEST(Utf8, IsChecked) {
+  for (const char* good : {"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\xed\x9f\xbf"}) {
+    EXPECT_TRUE(IsUtf8(good)) << good;
+  }
+  EXPECT_TRUE(IsUtf8(std::string_view("a\0b", 3)));
+  for (const char* bad :
+       {"\x80", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8", "\xc3", "\xe2\x82", "a\xff"}) {
+    EXPECT_FALSE(IsUtf8(bad)) << bad;
+  }
+}
+
+TEST(Utf8, AnInvalidPartIsSkippedAsAWhole) {
+  size_t skip = 0;
+  EXPECT_EQ(CharacterLength("\xf0\x9f\x98x", &skip), 0U);
+  EXPECT_EQ(skip, 3U);
+  EXPECT_EQ(CharacterLength("\xe2\x28\xa1", &skip), 0U);
+  EXPECT_EQ(skip, 1U);
+  EXPECT_EQ(CharacterLength("\xed\xa0\x80", &skip), 0U);
+  EXPECT_EQ(skip, 1U);
+  EXPECT_EQ(CharacterLength("\xc3", &skip), 0U);
+  EXPECT_EQ(skip, 1U);
+}
+
+TEST(Json, DepthIsCountedOutsideOfStrings) {
+  EXPECT_TRUE(JsonDepthWithin(R"({"a": [1, {"b": "]}]}[[[["}]})", 3));
+  EXPECT_FALSE(JsonDepthWithin(R"({"a": [1, {"b": 1}]})", 2));
+  EXPECT_TRUE(JsonDepthWithin(R"(["\"[[[", '[[['])", 1));
+  EXPECT_TRUE(JsonDepthWithin("[][][]", 1));
+  EXPECT_FALSE(JsonDepthWithin(std::string(101, '['), 100));
+}
+
+}  // namespace
+}  // namespace pga::text
