@@ -39,7 +39,6 @@ struct CopyConnectionOptions {
 // happened.
 class CopyConnection {
  public:
-  // Names are resolved by the system's resolver, which `deadline` does not bound.
   static absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const CopyConnectionOptions& options,
                                                                  clock::SteadyTime deadline);
   ~CopyConnection();
