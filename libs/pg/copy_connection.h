@@ -39,6 +39,7 @@ struct CopyConnectionOptions {
 // happened.
 class CopyConnection {
  public:
+  // Ends with `deadline`, the look-up of the host's name included.
   static absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const CopyConnectionOptions& options,
                                                                  clock::SteadyTime deadline);
   ~CopyConnection();

@@ -356,12 +356,12 @@ class Listener::Impl {
     connection->spliced = {&client, &upstream.socket()};
     std::vector<tcp::endpoint> endpoints;
     const auto addresses = co_await net::ResolveAsync(&net::HostResolver::System(), host, kConnectTimeout);
-    uint16_t number = 0;
-    if (!addresses.ok() || !absl::SimpleAtoi(port, &number)) ec = asio::error::host_not_found;
+    uint32_t number = 0;
+    if (!addresses.ok() || !absl::SimpleAtoi(port, &number) || number > 65'535) ec = asio::error::host_not_found;
     for (const std::string& address : addresses.ok() ? *addresses : net::HostResolver::Addresses()) {
       error_code not_one;
       const auto parsed = asio::ip::make_address(address, not_one);
-      if (!not_one) endpoints.emplace_back(parsed, number);
+      if (!not_one) endpoints.emplace_back(parsed, static_cast<uint16_t>(number));
     }
     if (!ec && !connection->aborted) {
       upstream.expires_after(ToChrono(kConnectTimeout));
