@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/shutdown.h"
 #include "libs/net/host_resolver.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
@@ -23,15 +24,18 @@ namespace {
 
 // libpq's least connect_timeout.
 constexpr absl::Duration kLeastTimeout = absl::Seconds(2);
+// Waits look this often whether the process ends.
+constexpr absl::Duration kTurn = absl::Milliseconds(250);
 constexpr std::string_view kCannotConnectNow = "57P03";
 
 absl::Status Wait(const PGconn* connection, short events, clock::SteadyTime deadline) {
   while (true) {
-    const absl::Duration left = deadline - clock::SteadyNow();
+    const absl::Duration left = std::min(deadline, exec::ProcessEnd::waits_until()) - clock::SteadyNow();
     if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("the database did not answer in time");
     pollfd poller{PQsocket(connection), events, 0};
-    const auto left_ms = std::min<int64_t>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))), 60'000);
-    const int ready = ::poll(&poller, 1, static_cast<int>(left_ms));
+    const absl::Duration turn = std::min(left, kTurn);
+    const int ready =
+        ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(turn, absl::Milliseconds(1)))));
     if (ready > 0) return absl::OkStatus();
     if (ready < 0 && errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
   }

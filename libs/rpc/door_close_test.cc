@@ -9,6 +9,7 @@
 #include "libs/rpc/server.h"
 #include "libs/rpc/tls_client_testing.h"
 #include "libs/status/testing.h"
+#include "pganalytics/query/v1/system_service.grpc.pb.h"
 
 namespace pga::rpc {
 namespace {
@@ -21,6 +22,7 @@ struct TlsDoor {
     Server::Options options;
     options.name = "close";
     options.listen = {"127.0.0.1:0"};
+    options.services = {&service};
     options.limits = DoorLimits::Outside();
     options.tls.enabled = true;
     options.tls.cert_pem = certificate.cert_pem;
@@ -30,6 +32,7 @@ struct TlsDoor {
     server = *std::move(started);
   }
   TestCa ca;
+  pganalytics::query::v1::SystemService::CallbackService service;
   std::unique_ptr<Server> server;
 };
 

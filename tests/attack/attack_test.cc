@@ -2,6 +2,7 @@
 // HTTP/2, silent and slow connections, large pushes, costly reads, readers that do not read. Meanwhile a signed-in
 // person and a collector are served, and no process is killed for its memory.
 //
+// PGA_ATTACK_KINDS leaves only some of them: "silent floods pushes reads slow".
 // PGA_ATTACK_SECONDS (8) is how long it lasts, PGA_ATTACK_CONNECTIONS (400) how many silent and slow connections there
 // are. With 30 s and more the times of answers are held to ten times those of calm.
 #include <arpa/inet.h>
@@ -25,6 +26,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/clock.h"
@@ -225,13 +227,11 @@ class Attackers {
  public:
   Attackers(const Suite* suite, bool tls, std::string token, clock::SteadyTime until)
       : suite_(suite), tls_(tls), token_(std::move(token)), until_(until) {
-    Silent(static_cast<int>(Setting("PGA_ATTACK_CONNECTIONS", 400)));
-    for (int i = 0; i < 6; ++i) Start([this, i] { Floods(i); });
-    for (int i = 0; i < 16; ++i) Start([this] { Push(); });
-    for (int i = 0; i < 24; ++i) Start([this, i] { CostlyRead(i); });
-    if (!tls_) {
-      for (int i = 0; i < 8; ++i) Start([this] { SlowReader(); });
-    }
+    if (Wanted("silent")) Silent(static_cast<int>(Setting("PGA_ATTACK_CONNECTIONS", 400)));
+    for (int i = 0; Wanted("floods") && i < 6; ++i) Start([this, i] { Floods(i); });
+    for (int i = 0; Wanted("pushes") && i < 16; ++i) Start([this] { Push(); });
+    for (int i = 0; Wanted("reads") && i < 24; ++i) Start([this, i] { CostlyRead(i); });
+    for (int i = 0; Wanted("slow") && !tls_ && i < 8; ++i) Start([this] { SlowReader(); });
   }
   void Join() {
     for (std::thread& thread : threads_) thread.join();
@@ -254,6 +254,10 @@ class Attackers {
     });
   }
   bool Going() const { return clock::SteadyNow() < until_; }
+  static bool Wanted(const std::string& kind) {
+    const char* const kinds = std::getenv("PGA_ATTACK_KINDS");
+    return kinds == nullptr || absl::StrContains(kinds, kind);
+  }
   void Count(const std::string& what) {
     absl::MutexLock lock(&mutex_);
     ++counts_[what];
@@ -308,12 +312,13 @@ class Attackers {
   }
   void CostlyRead(int number) {
     const std::string paths[] = {
-        "/api/v1/series?metric=statements&column=calls&hours=720&step=1&limit=1000",
-        "/api/v1/series?metric=statements&column=calls&hours=24&filter=datname~(.*)(.*)(.*)(.*)(.*)(.*)x$",
+        "/api/v1/series?metric=statements&column=calls&hours=24&step=60&limit=1000",
+        "/api/v1/series?metric=statements&column=calls&hours=24&filter=datname~(.*)(.*)(.*)(.*)(.*)(.*)x%24",
         "/api/v1/queries/top?hours=720&limit=1000", "/api/v1/state?metric=settings&hours=720&limit=10000"};
     while (Going()) {
       const auto answer = suite_->Send({.path = paths[number % 4], .headers = {{"Authorization", "Bearer " + token_}}});
-      Count(absl::StrCat("costly reads, ", answer.ok() ? absl::StrCat(answer->status) : answer.status().ToString()));
+      Count(absl::StrCat("costly reads ", number % 4, ", ",
+                         answer.ok() ? absl::StrCat(answer->status) : answer.status().ToString()));
     }
   }
   // Asks for a large answer and takes a kilobyte of it at a time.
@@ -385,9 +390,10 @@ class Combined : public ::testing::TestWithParam<Shape> {
     options.registration_secret = log::Secret(Suite::kRegistrationSecret);
     options.state_dir = dir_.path();
     options.collectors = 4;
+    options.first = 4 * deliveries_++;
     options.duration = duration;
     options.backlog = backlog;
-    options.speed = backlog ? 3600 / absl::ToDoubleSeconds(duration) : 20;
+    options.speed = backlog ? 900 : 20;
     options.fleet.statements = 500;
     options.fleet.changed_per_minute = 100;
     options.fleet.tables = 20;
@@ -398,6 +404,7 @@ class Combined : public ::testing::TestWithParam<Shape> {
   std::map<std::string, std::unique_ptr<MemoryGroup>> groups_;
   std::unique_ptr<Suite> suite_;
   testing::ScopedTempDir dir_;
+  int deliveries_ = 0;
 };
 
 INSTANTIATE_TEST_SUITE_P(All, Combined, ::testing::Values(Shape{Form::kOneProcess, false}, Shape{Form::kApart, true}),
@@ -408,8 +415,16 @@ INSTANTIATE_TEST_SUITE_P(All, Combined, ::testing::Values(Shape{Form::kOneProces
 TEST_P(Combined, AttackDisturbsNobodyForLong) {
   const absl::Duration lasts = absl::Seconds(Setting("PGA_ATTACK_SECONDS", 8));
   const std::string token = suite_->AdminToken();
+  // Who attacks by pushes and reads has an account, too.
+  const auto made = suite_->Post(
+      "/api/v1/users",
+      R"({"username":"mallory","email":"mallory@example.org","password":"Quarry-lantern-71-basil","role":"user"})",
+      token);
+  ASSERT_THAT(made.status(), status::IsOk());
+  ASSERT_EQ(made->status, 201) << made->body;
+  const std::string attacker = suite_->Login("mallory", "Quarry-lantern-71-basil");
   // An hour of data to read.
-  const auto stored = Deliver(absl::Seconds(2), /*backlog=*/true);
+  const auto stored = Deliver(absl::Seconds(4), /*backlog=*/true);
   ASSERT_THAT(stored.status(), status::IsOk());
   ASSERT_EQ(stored->pending_batches, 0);
 
@@ -422,7 +437,7 @@ TEST_P(Combined, AttackDisturbsNobodyForLong) {
   for (const std::string& name : suite_->names()) processes[name] = suite_->process(name).pid();
   Memory memory(processes);
   Person attacked(suite_.get(), token);
-  Attackers attackers(suite_.get(), GetParam().tls, token, clock::SteadyNow() + lasts);
+  Attackers attackers(suite_.get(), GetParam().tls, attacker, clock::SteadyNow() + lasts);
   const auto acks = Deliver(lasts);
   attacked.Stop();
   attackers.Join();

@@ -57,10 +57,11 @@ std::string NameOf(const std::string& url) {
 Databases FreshDatabases(testing::TempPostgres* postgres) {
   if (postgres == nullptr) postgres = testing::SharedPostgres();
   static std::mutex mutex;
-  static std::set<testing::TempPostgres*> with_logins;
+  // By folder: a server may have the address of one before it.
+  static std::set<std::string> with_logins;
   {
     const std::lock_guard lock(mutex);
-    if (with_logins.insert(postgres).second) MakeLogins(postgres);
+    if (with_logins.insert(postgres->data_dir()).second) MakeLogins(postgres);
   }
   Databases databases;
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
