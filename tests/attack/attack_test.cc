@@ -33,6 +33,7 @@
 #include "libs/clock/steady.h"
 #include "libs/rpc/http2_attacks_testing.h"
 #include "libs/status/testing.h"
+#include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "tests/attack/memory_group.h"
 #include "tests/integration/suite.h"
@@ -172,7 +173,7 @@ class Person {
       millis_.push_back(absl::ToDoubleMilliseconds(clock::SteadyNow() - begun));
       if (!answer.ok()) ++failures_[answer.status().ToString()];
       if (answer.ok() && answer->status != 200) ++failures_[absl::StrCat(answer->status, " ", answer->body)];
-      clock::SleepFor(absl::Milliseconds(5));
+      testing::WaitUntil([this] { return stop_.load(); }, absl::Milliseconds(5));
     }
   }
   std::atomic<bool> stop_{false};
@@ -188,7 +189,7 @@ class Memory {
       : processes_(std::move(processes)), before_(Now()), most_(before_), thread_([this] {
           while (!stop_) {
             for (const auto& [name, mib] : Now()) most_[name] = std::max(most_[name], mib);
-            clock::SleepFor(absl::Milliseconds(20));
+            testing::WaitUntil([this] { return stop_.load(); }, absl::Milliseconds(20));
           }
         }) {}
   ~Memory() { Stop(); }
@@ -205,12 +206,14 @@ class Memory {
   // Waits until every process holds about what it held before; seconds, or -1 after 60 s.
   double BackAfter() const {
     const clock::SteadyTime begun = clock::SteadyNow();
-    while (clock::SteadyNow() - begun < absl::Seconds(60)) {
-      bool back = true;
-      for (const auto& [name, mib] : Now()) back = back && mib <= before_.at(name) + kKeptMib;
-      if (back) return absl::ToDoubleSeconds(clock::SteadyNow() - begun);
-      clock::SleepFor(absl::Milliseconds(100));
-    }
+    const bool back = testing::WaitUntil(
+        [this] {
+          const auto now = Now();
+          return std::ranges::all_of(now,
+                                     [this](const auto& of) { return of.second <= before_.at(of.first) + kKeptMib; });
+        },
+        absl::Seconds(60));
+    if (back) return absl::ToDoubleSeconds(clock::SteadyNow() - begun);
     return -1;
   }
 
@@ -254,6 +257,9 @@ class Attackers {
     });
   }
   bool Going() const { return clock::SteadyNow() < until_; }
+  void Pause(absl::Duration duration) const {
+    testing::WaitUntil([this] { return !Going(); }, duration);
+  }
   static bool Wanted(const std::string& kind) {
     const char* const kinds = std::getenv("PGA_ATTACK_KINDS");
     return kinds == nullptr || absl::StrContains(kinds, kind);
@@ -280,7 +286,7 @@ class Attackers {
     Start([this] {
       while (Going()) {
         for (size_t i = 4; i < silent_.size(); i += 7) silent_[i]->SendRaw("x");
-        for (int i = 0; i < 100 && Going(); ++i) clock::SleepFor(absl::Milliseconds(10));
+        Pause(absl::Seconds(1));
       }
     });
   }
@@ -307,7 +313,7 @@ class Attackers {
                         .headers = {{"Authorization", "Bearer " + token_}, {"Content-Type", "application/json"}},
                         .body = body});
       Count(absl::StrCat("pushes, ", answer.ok() ? absl::StrCat(answer->status) : answer.status().ToString()));
-      if (answer.ok() && answer->status == 503) clock::SleepFor(absl::Milliseconds(500));
+      if (answer.ok() && answer->status == 503) Pause(absl::Milliseconds(500));
     }
   }
   void CostlyRead(int number) {
@@ -330,7 +336,7 @@ class Attackers {
                        "Host: localhost\r\nAuthorization: Bearer ",
                        token_, "\r\n\r\n"));
       Count("slow readers");
-      while (Going() && peer.Read(1024)) clock::SleepFor(absl::Milliseconds(100));
+      while (Going() && peer.Read(1024)) Pause(absl::Milliseconds(100));
     }
   }
 
