@@ -4,7 +4,8 @@
 //
 // PGA_ATTACK_KINDS leaves only some of them: "silent floods pushes reads slow".
 // PGA_ATTACK_SECONDS (8) is how long it lasts, PGA_ATTACK_CONNECTIONS (400) how many silent and slow connections there
-// are. With 30 s and more the times of answers are held to ten times those of calm.
+// are. With 30 s and more the rise of memory is held to 64 MiB of each process, and the times of answers to ten times
+// those of calm.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -47,7 +48,10 @@ using integration::HttpRequest;
 using integration::Suite;
 using integration::SuiteOptions;
 
+// Figures that are held to their targets; a shorter attack beside other work says little about them.
+constexpr absl::Duration kLong = absl::Seconds(30);
 constexpr int64_t kMostMib = 64;
+constexpr int64_t kMostMibOfMoments = 256;
 // Of what a process held before, when all is over; allocators keep a little.
 constexpr int64_t kKeptMib = 24;
 
@@ -318,9 +322,9 @@ class Attackers {
   }
   void CostlyRead(int number) {
     const std::string paths[] = {
-        "/api/v1/series?metric=statements&column=calls&hours=24&step=60&limit=1000",
+        "/api/v1/series?metric=statements&column=calls&hours=720&step=60&group_by=source&limit=1000",
         "/api/v1/series?metric=statements&column=calls&hours=24&filter=datname~(.*)(.*)(.*)(.*)(.*)(.*)x%24",
-        "/api/v1/queries/top?hours=720&limit=1000", "/api/v1/state?metric=settings&hours=720&limit=10000"};
+        "/api/v1/queries/top?hours=720&limit=1000", "/api/v1/freshness?hours=720"};
     while (Going()) {
       const auto answer = suite_->Send({.path = paths[number % 4], .headers = {{"Authorization", "Bearer " + token_}}});
       Count(absl::StrCat("costly reads ", number % 4, ", ",
@@ -332,7 +336,7 @@ class Attackers {
     while (Going()) {
       Peer peer("127.0.3.1", suite_->port(), false, 4096);
       peer.SendRaw(
-          absl::StrCat("GET /api/v1/series?metric=statements&column=calls&hours=1&step=1&limit=1000 HTTP/1.1\r\n"
+          absl::StrCat("GET /api/v1/queries/top?hours=24&limit=1000 HTTP/1.1\r\n"
                        "Host: localhost\r\nAuthorization: Bearer ",
                        token_, "\r\n\r\n"));
       Count("slow readers");
@@ -461,7 +465,7 @@ TEST_P(Combined, AttackDisturbsNobodyForLong) {
                 static_cast<long long>(before), static_cast<long long>(rise), static_cast<long long>(after.at(name)),
                 static_cast<long long>(group == groups_.end() ? 0 : group->second->limit() >> 20),
                 static_cast<long long>(kills));
-    EXPECT_LE(rise, kMostMib) << name;
+    EXPECT_LE(rise, lasts >= kLong ? kMostMib : kMostMibOfMoments) << name;
     EXPECT_EQ(kills, 0) << name;
     EXPECT_TRUE(suite_->process(name).running()) << name;
   }
@@ -480,7 +484,7 @@ TEST_P(Combined, AttackDisturbsNobodyForLong) {
               acks->ack_ms.size(), p(*acks, 0.99) / p(*calm_acks, 0.99));
   EXPECT_EQ(acks->pending_batches, 0) << "everything is stored";
   EXPECT_GT(acks->ack_ms.size(), 0u);
-  if (lasts >= absl::Seconds(30)) {
+  if (lasts >= kLong) {
     EXPECT_LE(attacked.At(0.99), 10 * calm.At(0.99));
     EXPECT_LE(p(*acks, 0.99), 10 * p(*calm_acks, 0.99));
   }
