@@ -3,7 +3,8 @@
 #   asan   every unit and integration test under the address and undefined-behaviour sanitizers
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
-#   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections
+#   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections; all attacks at once for 60 s against
+#          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
 #   bare   `make run` on a bare Debian 12 made by debootstrap (needs root)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,9 +47,12 @@ for step in "${steps[@]}"; do
       done <build/fuzz/fuzzers.txt
       ;;
     attack)
-      tools/build.sh dev rpc_hostile_peer_test
+      tools/build.sh dev rpc_hostile_peer_test attack_test paused_process_test
       ulimit -n "$(ulimit -Hn)"
-      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-30} PGA_ATTACK_CONNECTIONS=2000 build/dev/bin/rpc_hostile_peer_test --gtest_brief=1
+      export PGA_SOURCE_DIR=$PWD PGA_BINARY_DIR=$PWD/build/dev PGA_ATTACK_CONNECTIONS=2000
+      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-30} build/dev/bin/rpc_hostile_peer_test --gtest_brief=1
+      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-60} build/dev/bin/attack_test --gtest_brief=1
+      PGA_PAUSE_REQUEST_TIMEOUT=30 build/dev/bin/paused_process_test --gtest_brief=1
       ;;
     bare)
       tests/e2e/bare_debian.sh

@@ -156,6 +156,19 @@ TEST(ShutdownSignal, SignalWakesWaiters) {
   ShutdownSignal::ResetForTest();
 }
 
+TEST(ProcessEnd, LeavesTimeForTheEndItself) {
+  EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture());
+  const clock::SteadyTime begun = clock::SteadyNow();
+  const clock::SteadyTime until = ProcessEnd::Begin(absl::Seconds(30));
+  EXPECT_GE(until, begun + absl::Seconds(27));
+  EXPECT_LT(until, begun + absl::Seconds(30));
+  EXPECT_EQ(ProcessEnd::waits_until(), until);
+  const clock::SteadyTime soon = ProcessEnd::Begin(absl::Seconds(3));
+  EXPECT_LE(soon, clock::SteadyNow() + absl::Seconds(2));
+  ProcessEnd::ResetForTest();
+  EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture());
+}
+
 }  // namespace
 size_t ResidentFileBytes() {
   std::ifstream status("/proc/self/status");

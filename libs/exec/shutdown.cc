@@ -113,4 +113,22 @@ void ShutdownSignal::ResetForTest() {
   g_requested.store(false);
 }
 
+namespace {
+std::atomic<int64_t> waits_until_nanos{clock::SteadyTime::InfiniteFuture().nanos()};
+}  // namespace
+
+clock::SteadyTime ProcessEnd::Begin(absl::Duration timeout) {
+  const clock::SteadyTime until = clock::SteadyNow() + timeout - std::min(timeout / 3, absl::Seconds(3));
+  waits_until_nanos = until.nanos();
+  return until;
+}
+
+clock::SteadyTime ProcessEnd::waits_until() {
+  return clock::SteadyTime::FromNanos(waits_until_nanos);
+}
+
+void ProcessEnd::ResetForTest() {
+  waits_until_nanos = clock::SteadyTime::InfiniteFuture().nanos();
+}
+
 }  // namespace pga::exec

@@ -35,4 +35,16 @@ class ShutdownSignal {
   static void ResetForTest();
 };
 
+// When a process that was asked to end lets go of whatever does not answer. Thread-safe.
+class ProcessEnd {
+ public:
+  // The process is to be gone within `timeout`. Returns when running requests have to be done, a little earlier (a
+  // fifth of it, at most 2 s): then waits for a database end as well, whoever waits, so that nothing holds the end up.
+  static clock::SteadyTime Begin(absl::Duration timeout);
+  // What Begin returned; InfiniteFuture before it.
+  static clock::SteadyTime waits_until();
+  // Forgets Begin. Tests only.
+  static void ResetForTest();
+};
+
 }  // namespace pga::exec

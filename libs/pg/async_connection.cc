@@ -1,8 +1,6 @@
 #include "libs/pg/async_connection.h"
 
 #include <libpq-fe.h>
-#include <netdb.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "libs/exec/thread_pool.h"
+#include "libs/net/async_host_resolver.h"
 #include "libs/pg/errors.h"
 
 namespace pga::pg {
@@ -61,69 +59,7 @@ SteadyTime After(absl::Duration timeout) {
   return std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(std::max(timeout, absl::ZeroDuration()));
 }
 
-bool IsAddress(const std::string& host) {
-  addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST;
-  addrinfo* found = nullptr;
-  const bool numeric = getaddrinfo(host.c_str(), nullptr, &hints, &found) == 0;
-  if (found != nullptr) freeaddrinfo(found);
-  return numeric;
-}
-
-absl::StatusOr<std::vector<std::string>> LookUp(const std::string& host) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(host.c_str(), nullptr, &hints, &found);
-  if (error != 0) {
-    const std::string message = absl::StrCat("looking up host ", host, ": ", gai_strerror(error));
-    return error == EAI_AGAIN ? absl::UnavailableError(message) : absl::NotFoundError(message);
-  }
-  std::vector<std::string> addresses;
-  for (const addrinfo* item = found; item != nullptr && addresses.size() < 8; item = item->ai_next) {
-    char text[NI_MAXHOST];
-    if (getnameinfo(item->ai_addr, item->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0) continue;
-    if (std::find(addresses.begin(), addresses.end(), text) == addresses.end()) addresses.emplace_back(text);
-  }
-  freeaddrinfo(found);
-  if (addresses.empty()) return absl::NotFoundError(absl::StrCat("host ", host, " has no address"));
-  return addresses;
-}
-
 }  // namespace
-
-HostResolver::HostResolver(int threads, size_t max_queue)
-    : pool_(std::make_unique<exec::ThreadPool>("resolver", threads, max_queue)) {}
-
-HostResolver::~HostResolver() = default;
-
-asio::awaitable<absl::StatusOr<std::vector<std::string>>> HostResolver::Resolve(std::string host,
-                                                                                absl::Duration timeout) {
-  if (host.empty() || host[0] == '/' || IsAddress(host)) co_return std::vector<std::string>{host};
-  struct Answer {
-    explicit Answer(const asio::any_io_executor& executor) : timer(executor) {}
-    asio::steady_timer timer;
-    bool done = false;
-    absl::StatusOr<std::vector<std::string>> addresses = absl::DeadlineExceededError("looking up a host name");
-  };
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  auto answer = std::make_shared<Answer>(executor);
-  answer->timer.expires_at(After(timeout));
-  const bool queued = pool_->TrySubmit([answer, host, executor] {
-    auto addresses = LookUp(host);
-    asio::post(executor, [answer, addresses = std::move(addresses)] {
-      answer->addresses = addresses;
-      answer->done = true;
-      answer->timer.cancel();
-    });
-  });
-  if (!queued) co_return absl::ResourceExhaustedError("too many host names are being looked up");
-  while (!answer->done && answer->timer.expiry() > std::chrono::steady_clock::now()) {
-    co_await answer->timer.async_wait(asio::as_tuple(asio::use_awaitable));
-  }
-  co_return answer->addresses;
-}
 
 int AsyncRow::columns() const {
   return PQnfields(result_);
@@ -299,10 +235,14 @@ absl::Status AsyncConnection::ResultError(const PGresult* result) {
   return MakeError(state, message == nullptr ? "no message" : message);
 }
 
-asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnection::Connect(AsyncConnectOptions options,
-                                                                                           HostResolver* resolver) {
+asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnection::Connect(
+    AsyncConnectOptions options, net::HostResolver* resolver) {
   const SteadyTime deadline = After(options.connect_timeout);
-  auto addresses = co_await resolver->Resolve(options.host, options.connect_timeout);
+  const bool socket = !options.host.empty() && options.host[0] == '/';
+  absl::StatusOr<std::vector<std::string>> addresses = std::vector<std::string>{options.host};
+  if (!options.host.empty() && !socket) {
+    addresses = co_await net::ResolveAsync(resolver, options.host, options.connect_timeout);
+  }
   if (!addresses.ok()) co_return addresses.status();
 
   std::vector<const char*> keywords;
@@ -312,7 +252,6 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
     keywords.push_back(keyword);
     values.push_back(std::move(value));
   };
-  const bool socket = !options.host.empty() && options.host[0] == '/';
   const size_t count = addresses->size();
   add("host", absl::StrJoin(std::vector<std::string>(count, options.host), ","));
   if (!socket) add("hostaddr", absl::StrJoin(*addresses, ","));

@@ -1,6 +1,6 @@
 // Non-blocking libpq on a Boost.Asio executor: one connection, one statement at a time, every step with a deadline. For
-// the collector, which watches many servers from one thread. Host names are resolved in a small thread pool, because
-// libpq would block on them; cancelling a statement is its statement_timeout plus closing the socket.
+// the collector, which watches many servers from one thread. Host names are looked up by libs/net, because libpq
+// would block on them; cancelling a statement is its statement_timeout plus closing the socket.
 //
 // Everything of one connection runs on one executor (a single thread or a strand). Results arrive row by row in binary
 // form, so that a large result is never held in memory.
@@ -23,30 +23,11 @@
 struct pg_conn;
 struct pg_result;
 
-namespace pga::exec {
-class ThreadPool;
+namespace pga::net {
+class HostResolver;
 }
 
 namespace pga::pg {
-
-// Turns host names into addresses on threads of its own. Outlives the connections that use it.
-class HostResolver {
- public:
-  // `threads` names are looked up at a time, at most `max_queue` wait.
-  HostResolver(int threads, size_t max_queue);
-  // Waits for look-ups that run.
-  ~HostResolver();
-  HostResolver(const HostResolver&) = delete;
-  HostResolver& operator=(const HostResolver&) = delete;
-
-  // Numeric addresses of `host`, IPv6 and IPv4 in the system's order, at most 8. Addresses pass through without a
-  // look-up. NOT_FOUND when the name has none, UNAVAILABLE when the look-up failed for now, DEADLINE_EXCEEDED after
-  // `timeout`, RESOURCE_EXHAUSTED when too many wait.
-  boost::asio::awaitable<absl::StatusOr<std::vector<std::string>>> Resolve(std::string host, absl::Duration timeout);
-
- private:
-  std::unique_ptr<exec::ThreadPool> pool_;
-};
 
 struct AsyncConnectOptions {
   // Name, address, or folder of a unix socket.
@@ -107,7 +88,7 @@ class AsyncConnection {
   // carries the SQLSTATE when the server refuses (codes as in libs/pg/errors.h), else UNAVAILABLE with libpq's message;
   // DEADLINE_EXCEEDED after connect_timeout. `resolver` must outlive the call.
   static boost::asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> Connect(AsyncConnectOptions options,
-                                                                                          HostResolver* resolver);
+                                                                                          net::HostResolver* resolver);
   // Closes the socket; a statement that still runs on the server is left to its statement_timeout.
   ~AsyncConnection();
   AsyncConnection(const AsyncConnection&) = delete;

@@ -9,7 +9,10 @@
 #include <limits>
 #include <optional>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/synchronization/notification.h"
 #include "libs/clock/steady.h"
+#include "libs/net/host_resolver.h"
 #include "libs/pg/errors.h"
 #include "libs/status/testing.h"
 #include "libs/testing/loopback_listener.h"
@@ -65,7 +68,7 @@ class AsyncConnectionTest : public ::testing::Test {
   }
 
   asio::io_context loop_{1};
-  HostResolver resolver_{2, 8};
+  net::HostResolver resolver_{2, 8};
   AsyncConnectOptions options_;
 };
 
@@ -192,6 +195,23 @@ TEST_F(AsyncConnectionTest, NamesAreResolvedAndFailuresSaySo) {
   options_.host = "127.0.0.1";
   options_.port = 1;
   EXPECT_THAT(Run(AsyncConnection::Connect(options_, &resolver_)), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+// The look-up goes on when the coroutine, and even its loop, has gone.
+TEST_F(AsyncConnectionTest, NameThatIsNeverAnsweredEndsWithTheTimeout) {
+  auto never = std::make_shared<absl::Notification>();
+  net::HostResolver resolver(1, 8, [never](const std::string&) -> absl::StatusOr<net::HostResolver::Addresses> {
+    never->WaitForNotification();
+    return net::HostResolver::Addresses{"127.0.0.1"};
+  });
+  const absl::Cleanup end = [&] { never->Notify(); };
+  options_.host = "silent";
+  options_.connect_timeout = absl::Milliseconds(50);
+  EXPECT_THAT(Run(AsyncConnection::Connect(options_, &resolver)), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  options_.connect_timeout = absl::Hours(1);
+  asio::io_context short_lived;
+  asio::co_spawn(short_lived, AsyncConnection::Connect(options_, &resolver), [](std::exception_ptr, auto) {});
+  short_lived.poll();
 }
 
 TEST_F(AsyncConnectionTest, KilledBackendIsALostConnection) {

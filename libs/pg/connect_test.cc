@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "libs/clock/steady.h"
+#include "libs/net/host_resolver.h"
 #include "libs/pg/copy_connection.h"
 #include "libs/pg/errors.h"
 #include "libs/pg/pool.h"
@@ -104,6 +107,38 @@ TEST(OpenConnection, SilentHostLeavesTimeForTheNext) {
                      Soon())
           .status();
   EXPECT_EQ(SqlStateOf(refused), "3D000") << refused;
+}
+
+// Names that the resolver never answers cost their share of the time and no more, whoever asks.
+TEST(OpenConnection, NameThatIsNeverAnsweredEndsWithTheDeadline) {
+  auto server = testing::TempPostgres::Start({.tcp = true});
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto never = std::make_shared<absl::Notification>();
+  const absl::Cleanup end = [&] { never->Notify(); };
+  net::HostResolver resolver(2, 8, [never](const std::string& host) -> absl::StatusOr<net::HostResolver::Addresses> {
+    if (host == "server") return net::HostResolver::Addresses{"127.0.0.77", "127.0.0.1"};
+    never->WaitForNotification();
+    return absl::NotFoundError("late");
+  });
+  const std::string rest = absl::StrCat(" port=", (*server)->tcp_port(), " user=postgres dbname=postgres");
+  const clock::SteadyTime started = clock::SteadyNow();
+  const absl::Status silent = OpenConnection("host=silent" + rest, started + absl::Seconds(1), &resolver).status();
+  EXPECT_EQ(silent.code(), absl::StatusCode::kDeadlineExceeded) << silent;
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(10));
+  // connect_timeout bounds the look-up as well. Nothing listens at the first address of the next host.
+  const auto next = OpenConnection("host=silent,server connect_timeout=2" + rest, Soon(), &resolver);
+  EXPECT_EQ(SqlStateOf(next.status()), "28P01") << "the server wants a password: " << next.status();
+  EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(15));
+  const auto standby = OpenConnection("host=silent,server target_session_attrs=prefer-standby connect_timeout=3" + rest,
+                                      Soon(), &resolver);
+  EXPECT_EQ(SqlStateOf(standby.status()), "28P01") << standby.status();
+}
+
+TEST(OpenConnection, NameWithoutAddressIsUnavailable) {
+  net::HostResolver resolver(1, 8, [](const std::string&) { return absl::NotFoundError("no such host"); });
+  const absl::Status status = OpenConnection("host=nowhere dbname=x", Soon(), &resolver).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_EQ(SqlStateOf(status), "08001");
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/shutdown.h"
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
@@ -23,6 +24,8 @@ namespace pga::pg {
 namespace {
 
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
+// Other waits look this often whether the process ends.
+constexpr absl::Duration kTurn = absl::Milliseconds(250);
 
 struct ResultDeleter {
   void operator()(PGresult* result) const { PQclear(result); }
@@ -87,15 +90,15 @@ struct CopyConnection::Impl {
 
   absl::Status Wait(short events, clock::SteadyTime deadline) {
     while (true) {
-      const absl::Duration left = deadline - clock::SteadyNow();
+      const absl::Duration left = std::min(deadline, exec::ProcessEnd::waits_until()) - clock::SteadyNow();
       if (left <= absl::ZeroDuration()) {
         lost = true;
         return absl::DeadlineExceededError("the database did not answer in time");
       }
       pollfd poller{PQsocket(conn), events, 0};
-      const auto left_ms =
-          std::min<int64_t>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1))), 60'000);
-      const int ready = ::poll(&poller, 1, static_cast<int>(left_ms));
+      const absl::Duration turn = std::min(left, kTurn);
+      const int ready =
+          ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(turn, absl::Milliseconds(1)))));
       if (ready > 0) return absl::OkStatus();
       if (ready < 0 && errno != EINTR) {
         lost = true;

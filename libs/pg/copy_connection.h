@@ -39,7 +39,7 @@ struct CopyConnectionOptions {
 // happened.
 class CopyConnection {
  public:
-  // Names are resolved by the system's resolver, which `deadline` does not bound.
+  // Ends with `deadline`, the look-up of the host's name included.
   static absl::StatusOr<std::unique_ptr<CopyConnection>> Connect(const CopyConnectionOptions& options,
                                                                  clock::SteadyTime deadline);
   ~CopyConnection();

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/shutdown.h"
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
@@ -23,6 +24,8 @@ namespace {
 
 // What a silent server may take beyond the deadline before its socket is shut: statement_timeout gets its chance first.
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
+// Statements that run are looked at this often, whether the process ends.
+constexpr absl::Duration kTurn = absl::Milliseconds(250);
 constexpr absl::Duration kRollbackLimit = absl::Seconds(2);
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 
@@ -104,7 +107,8 @@ Result Convert(const pqxx::result& from) {
 
 namespace internal {
 
-// Shuts the sockets of statements whose time is long up. One thread per pool; it sleeps while nothing runs.
+// Shuts the sockets of statements whose time is long up, or when the process ends. One thread per pool; it sleeps while
+// nothing runs.
 class Watchdog {
  public:
   Watchdog() : thread_([this] { Run(); }) {}
@@ -147,9 +151,11 @@ class Watchdog {
     while (!stopping_) {
       next_ = clock::SteadyTime::InfiniteFuture();
       const clock::SteadyTime now = clock::SteadyNow();
+      const clock::SteadyTime end = exec::ProcessEnd::waits_until();
       for (Watched& watched : watched_) {
         if (watched.fired) continue;
-        if (watched.when <= now) {
+        next_ = std::min(next_, now + kTurn);
+        if (std::min(watched.when, end) <= now) {
           ::shutdown(watched.fd, SHUT_RDWR);
           watched.fired = true;
         } else {
@@ -333,7 +339,9 @@ class Session {
   absl::StatusOr<T> Watched(clock::SteadyTime deadline, Fn fn) {
     if (broken_ || !connection_.is_open()) return MakeError("08003", "the connection is closed");
     const clock::SteadyTime now = clock::SteadyNow();
-    if (deadline <= now) return absl::DeadlineExceededError("no time left for the statement");
+    if (std::min(deadline, exec::ProcessEnd::waits_until()) <= now) {
+      return absl::DeadlineExceededError("no time left for the statement");
+    }
     const clock::SteadyTime limit = std::min(deadline, now + options_->statement_timeout);
     const int64_t watch = watchdog_->Arm(connection_.sock(), limit + kWatchdogGrace);
     absl::StatusOr<T> outcome = absl::UnknownError("");

@@ -11,7 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/shutdown.h"
 #include "libs/pg/conninfo.h"
+#include "libs/pg/copy_connection.h"
 #include "libs/pg/errors.h"
 #include "libs/testing/loopback_listener.h"
 #include "libs/testing/subprocess.h"
@@ -300,6 +302,31 @@ TEST(PoolFaults, EveryCallEndsWhenTheServerIsPaused) {
     EXPECT_TRUE(pool->InTransaction(Soon(), body).ok());
     EXPECT_EQ(pool->stats().leased, 0);
   }
+}
+
+// A process that ends does not wait for a server that does not answer, however much time the callers gave.
+TEST(PoolFaults, TheEndOfTheProcessEndsEveryWait) {
+  auto started = testing::TempPostgres::Start();
+  ASSERT_TRUE(started.ok()) << started.status();
+  testing::TempPostgres& server = **started;
+  auto pool = MakePool(server.Url());
+  auto lease = pool->Acquire(Soon());
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  auto copy = CopyConnection::Connect({.url = server.Url()}, Soon());
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  server.Pause();
+  const clock::SteadyTime begun = clock::SteadyNow();
+  const clock::SteadyTime late = begun + absl::Seconds(50);
+  std::thread statement([&] { EXPECT_TRUE(absl::IsDeadlineExceeded(lease->Exec("SELECT 1", {}, late).status())); });
+  std::thread copying([&] { EXPECT_TRUE(absl::IsDeadlineExceeded((*copy)->Exec("SELECT 1", late).status())); });
+  std::thread connecting([&] { EXPECT_FALSE(CopyConnection::Connect({.url = server.Url()}, late).ok()); });
+  exec::ProcessEnd::Begin(absl::Seconds(1));
+  statement.join();
+  copying.join();
+  connecting.join();
+  EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(15));
+  exec::ProcessEnd::ResetForTest();
+  server.Resume();
 }
 
 TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {

@@ -25,6 +25,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/door/networks.h"
 #include "libs/log/log.h"
+#include "libs/net/host_resolver.h"
 #include "libs/rpc/door_connection.h"
 #include "libs/rpc/door_shared.h"
 #include "libs/rpc/door_tls.h"
@@ -44,6 +45,9 @@ constexpr int kReceiveBuffer = 256 << 10;
 constexpr int kSendBuffer = 256 << 10;
 // How long the end waits for handlers of cancelled calls.
 constexpr absl::Duration kSettle = absl::Seconds(60);
+
+// The name of an address to listen on is known within this time, or not at all.
+constexpr absl::Duration kLookUp = absl::Seconds(10);
 
 struct Peer {
   std::string text;
@@ -104,42 +108,56 @@ absl::StatusOr<int> ListenUnix(const std::string& name, const std::string& addre
   return fd;
 }
 
-// A listening socket; `port` is set to the bound one.
+// -1 with errno when it is not to be had.
+int Bind(const addrinfo& address, int* port) {
+  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -1;
+  const int on = 1, off = 0;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // "[::]:port" takes IPv4 as well.
+  if (address.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  // Before listen, so that accepted connections announce windows of this size.
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
+  if (bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, 1024) != 0) {
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+  }
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
+  *port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
+                                            : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
+  return fd;
+}
+
+// A listening socket; `port` is set to the bound one. An empty host is every address of the machine.
 absl::StatusOr<int> Listen(const std::string& name, const std::string& address, int* port) {
   if (address.starts_with("unix:")) return ListenUnix(name, address);
   const size_t colon = address.rfind(':');
   if (colon == std::string::npos) return CannotListen(name, address, "write host:port");
   std::string host = address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  absl::StatusOr<net::HostResolver::Addresses> hosts = net::HostResolver::Addresses{""};
+  if (!host.empty()) hosts = net::HostResolver::System().Resolve(host, clock::SteadyNow() + kLookUp);
+  if (!hosts.ok()) return CannotListen(name, address, std::string(hosts.status().message()));
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int failure =
-      getaddrinfo(host.empty() ? nullptr : host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
-  if (failure != 0) return CannotListen(name, address, gai_strerror(failure));
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICHOST;
   std::string why = "no address";
-  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
-    const int fd = socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) continue;
-    const int on = 1, off = 0;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // "[::]:port" takes IPv4 as well.
-    if (each->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    // Before listen, so that accepted connections announce windows of this size.
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
-    if (bind(fd, each->ai_addr, each->ai_addrlen) == 0 && listen(fd, 1024) == 0) {
-      sockaddr_storage bound{};
-      socklen_t size = sizeof bound;
-      getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
-      *port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
-                                                : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
-      return fd;
+  for (const std::string& numeric : *hosts) {
+    addrinfo* found = nullptr;
+    const int failure =
+        getaddrinfo(numeric.empty() ? nullptr : numeric.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
+    if (failure != 0) return CannotListen(name, address, gai_strerror(failure));
+    const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
+    for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+      const int fd = Bind(*each, port);
+      if (fd >= 0) return fd;
+      why = std::strerror(errno);
     }
-    why = std::strerror(errno);
-    close(fd);
   }
   return CannotListen(name, address, why);
 }

@@ -242,6 +242,13 @@ void DoorConnection::Flush() {
     Flush();
     return;
   }
+  if (lingering_ && tls_ != nullptr && !said_end_) {
+    // TLS has an end of its own: without it the last answer looks cut.
+    said_end_ = true;
+    tls_->Shutdown();
+    Flush();
+    return;
+  }
   if (lingering_ && !shut_) {
     shut_ = true;
     shutdown(socket_.native_handle(), SHUT_WR);

@@ -220,6 +220,8 @@ class DoorConnection : public std::enable_shared_from_this<DoorConnection> {
   Nanos busy_until_ = 0;
   Nanos lingers_since_ = 0;
   size_t lingered_bytes_ = 0;
+  // The end of TLS and of the socket's sending side are said.
+  bool said_end_ = false;
   bool shut_ = false;
   Nanos drains_since_ = 0;
 };

@@ -15,7 +15,8 @@ void RegisterOptions(config::Loader& loader, ApiConfig* config) {
   loader.String(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
                 "host:port of /metrics in Prometheus form; empty = none");
   loader.Duration(&config->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", config->shutdown_timeout,
-                  "how long running requests may take to finish", absl::Seconds(1), absl::Minutes(10));
+                  "how long a stop may take; running requests have all of it but a third, at most 3 s",
+                  absl::Seconds(1), absl::Minutes(10));
   loader.Duration(&config->startup_timeout, "STARTUP_TIMEOUT", "startup-timeout", config->startup_timeout,
                   "how long the start waits for the databases", absl::ZeroDuration(), absl::Hours(1));
   loader.String(&config->storage_layout, "STORAGE_LAYOUT", "storage-layout", config->storage_layout,

@@ -54,7 +54,7 @@ absl::Status Serve(const ApiConfig& config) {
   }
   exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   PGA_LOG(info, "pganalytics-api stops", {{"signal", exec::ShutdownSignal::signal()}});
-  suite->Drain(clock::SteadyNow() + config.shutdown_timeout);
+  suite->Drain(exec::ProcessEnd::Begin(config.shutdown_timeout));
   return absl::OkStatus();
 }
 

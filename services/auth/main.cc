@@ -1,4 +1,5 @@
 #include <grpcpp/channel.h>
+#include <malloc.h>
 
 #include <cstdio>
 #include <memory>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
+#include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -40,7 +42,7 @@ absl::Status Run(int argc, char** argv) {
   loader.String(&metrics_listen, "METRICS_LISTEN", "metrics-listen", "", "host:port of /metrics; empty = none");
   loader.String(&log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
   loader.Duration(&shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
-                  "how long running calls may take to finish");
+                  "how long a stop may take; running requests have all of it but a third, at most 3 s");
   loader.Bool(&tls.enabled, "GRPC_TLS_ENABLED", "grpc-tls-enabled", false, "serve gRPC over TLS");
   loader.String(&tls.cert_path, "GRPC_TLS_CERT_PATH", "grpc-tls-cert-path", "", "certificate chain, PEM");
   loader.String(&tls.key_path, "GRPC_TLS_KEY_PATH", "grpc-tls-key-path", "", "private key, PEM");
@@ -86,9 +88,13 @@ absl::Status Run(int argc, char** argv) {
           {{"port", grpc_server->ports().empty() ? 0 : grpc_server->ports().front()}, {"version", PGA_VERSION}});
   if (!server->has_people()) PGA_LOG(warn, "nobody can sign in; in this environment run: pga-auth admin create");
 
-  exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
+  {
+    // glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
+    const exec::PeriodicTask trim("malloc-trim", absl::Seconds(30), clock::Clock::Real(), [] { malloc_trim(0); });
+    exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
+  }
   PGA_LOG(info, "auth stops", {{"signal", exec::ShutdownSignal::signal()}});
-  const clock::SteadyTime deadline = clock::SteadyNow() + shutdown_timeout;
+  const clock::SteadyTime deadline = exec::ProcessEnd::Begin(shutdown_timeout);
   grpc_server->SetServing(false);
   server->PrepareDrain();
   grpc_server->Drain(deadline);

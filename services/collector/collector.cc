@@ -31,6 +31,7 @@
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
+#include "libs/net/host_resolver.h"
 #include "libs/rpc/server.h"
 #include "libs/status/status.h"
 #include "services/collector/credentials.h"
@@ -54,7 +55,6 @@ constexpr size_t kWriterQueue = 256;
 // Frames wait this long for company in a batch.
 constexpr std::chrono::milliseconds kLinger(200);
 constexpr std::chrono::seconds kHousekeeping(5);
-constexpr int kResolverThreads = 2;
 // How long the delivery thread waits for the event loop.
 constexpr absl::Duration kLoopPatience = absl::Seconds(5);
 
@@ -99,7 +99,6 @@ class Collector::Impl {
     trackers_ = std::make_unique<Trackers>(spool_->baselines());
     writer_ = std::make_unique<SpoolWriter>(spool_.get(), kWriterQueue);
     outbox_ = std::make_unique<Outbox>(&loop_, writer_.get(), kLinger);
-    resolver_ = std::make_unique<pg::HostResolver>(kResolverThreads, 64);
 
     IngestClientOptions client;
     client.backend = backend;
@@ -206,7 +205,7 @@ class Collector::Impl {
     context_.loop = &loop_;
     context_.clock = clock::Clock::Real();
     context_.catalog = catalog_;
-    context_.resolver = resolver_.get();
+    context_.resolver = &net::HostResolver::System();
     context_.outbox = outbox_.get();
     context_.trackers = trackers_.get();
     context_.metrics = &metrics_;
@@ -495,7 +494,6 @@ class Collector::Impl {
   metrics::Registry metrics_;
   Gauges gauges_;
   // Joined before what they use: the order of members is the order of construction.
-  std::unique_ptr<pg::HostResolver> resolver_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Trackers> trackers_;
   asio::io_context loop_{1};
@@ -541,14 +539,13 @@ int Collector::metrics_port() const {
 
 absl::StatusOr<bool> Collector::Check(const CollectorConfig& config) {
   PGA_ASSIGN_OR_RETURN(const auto catalog, LoadCatalog(config));
-  pg::HostResolver resolver(kResolverThreads, 64);
   metrics::Registry metrics(/*process_metrics=*/false);
   asio::io_context loop(1);
   RunnerContext context;
   context.loop = &loop;
   context.clock = clock::Clock::Real();
   context.catalog = catalog;
-  context.resolver = &resolver;
+  context.resolver = &net::HostResolver::System();
   context.metrics = &metrics;
   context.collector_id = config.collector_id;
   context.interval = config.collection_interval;

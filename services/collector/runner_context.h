@@ -12,7 +12,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
 #include "libs/metrics/registry.h"
-#include "libs/pg/async_connection.h"
+#include "libs/net/host_resolver.h"
 #include "services/collector/config.h"
 #include "services/collector/outbox.h"
 
@@ -22,7 +22,7 @@ struct RunnerContext {
   boost::asio::io_context* loop = nullptr;
   clock::Clock* clock = nullptr;
   std::shared_ptr<const catalog::Catalog> catalog;
-  pg::HostResolver* resolver = nullptr;
+  net::HostResolver* resolver = nullptr;
   Outbox* outbox = nullptr;
   Trackers* trackers = nullptr;
   metrics::Registry* metrics = nullptr;

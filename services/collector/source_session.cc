@@ -101,7 +101,7 @@ absl::StatusOr<std::string> PasswordNow(const SourceConfig& config) {
       absl::StrCat("password file ", config.password_file, ": ", password.status().message()));
 }
 
-asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostResolver* resolver, std::string database,
+asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, net::HostResolver* resolver, std::string database,
                                           SourceSession* session) {
   session->connection.reset();
   absl::StatusOr<std::string> password = PasswordNow(*config);

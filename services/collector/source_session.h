@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/net/host_resolver.h"
 #include "libs/pg/async_connection.h"
 #include "services/collector/config.h"
 #include "services/collector/delta_engine.h"
@@ -55,7 +56,7 @@ struct SourceSession {
 // Connects anew to `database`, with the password that its file holds now, and learns everything above.
 // FAILED_PRECONDITION if the server is older than PostgreSQL 13. After an error the session may hold a connection;
 // throw it away.
-boost::asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, pg::HostResolver* resolver,
+boost::asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, net::HostResolver* resolver,
                                                  std::string database, SourceSession* session);
 // Learns everything again: the server may have been promoted, a right granted, an extension created, updated or moved.
 boost::asio::awaitable<absl::Status> IdentifySession(SourceSession* session);

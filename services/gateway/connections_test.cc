@@ -12,6 +12,7 @@
 #include "libs/clock/steady.h"
 #include "libs/rpc/certificates_testing.h"
 #include "libs/rpc/deadline.h"
+#include "libs/rpc/tls_client_testing.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -179,6 +180,31 @@ TEST(OnePort, GarbageIsClosed) {
   const auto outcome = Curl({"-k", "https://localhost:" + std::to_string(gateway.port()) + "/"});
   EXPECT_NE(outcome.exit_code, 0);
   EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
+}
+
+// A client that sends all of its body first still hears the refusal, and the end of TLS after it.
+TEST(Tls, ClosingUnderUnreadBytesCutsNoAnswer) {
+  const TlsFiles files;
+  GatewayUnderTest::Options options = WithTls(files);
+  options.config.max_body_bytes = 4 << 20;
+  GatewayUnderTest gateway(options);
+  const std::string authorization = "Authorization: Bearer " + gateway.UserToken("user");
+  // Refused by the announced length, and after some of it came.
+  for (const bool chunked : {false, true}) {
+    const std::string length = chunked ? "Transfer-Encoding: chunked" : "Content-Length: 4194305";
+    SCOPED_TRACE(length);
+    rpc::TlsClient client(gateway.port(), files.ca.pem(), "http/1.1");
+    ASSERT_TRUE(client.connected());
+    client.Send("POST /api/v1/metrics/push HTTP/1.1\r\nHost: localhost\r\n" + authorization + "\r\n" + length +
+                "\r\n\r\n");
+    if (chunked) client.Send("400001\r\n");
+    const std::string body((4 << 20) + 1, 'x');
+    EXPECT_EQ(client.Send(body), body.size());
+    const rpc::TlsClient::Received received = client.ReadAll();
+    EXPECT_TRUE(received.whole) << "cut instead of ended";
+    EXPECT_THAT(received.bytes, ::testing::StartsWith("HTTP/1.1 413"));
+    EXPECT_THAT(received.bytes, ::testing::EndsWith("}"));
+  }
 }
 
 TEST(Tls, ANewCertificateIsPickedUpAndABrokenOneIsNot) {

@@ -45,6 +45,7 @@ constexpr size_t kLingerBytes = 256 * 1024;
 // Chunk lines and trailers that are not complete yet.
 constexpr size_t kMaxPendingBodyBytes = 32 * 1024;
 constexpr size_t kCompressFromBytes = 1024;
+constexpr int kDeadlineExceeded = 4;
 constexpr int kResourceExhausted = 8;
 constexpr int kUnauthenticated = 16;
 constexpr std::chrono::milliseconds kHangUpPoll(250);
@@ -459,7 +460,8 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   });
   WatchForHangUp(call_);
   const std::shared_ptr<UpstreamCall> call = call_;
-  UpstreamEvent first = co_await NextEvent(*call);
+  // A streamed answer may take long; that it begins may not.
+  UpstreamEvent first = co_await NextEvent(*call, clock::SteadyNow() + shared_->config->request_timeout);
   if (aborted_) {
     call->Cancel();
   } else if (first.kind == UpstreamEvent::Kind::kEnd && first.code == kResourceExhausted && first.details.empty() &&
@@ -479,12 +481,23 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   call_.reset();
 }
 
-asio::awaitable<UpstreamEvent> HttpSession::NextEvent(UpstreamCall& call) {
+asio::awaitable<UpstreamEvent> HttpSession::NextEvent(UpstreamCall& call, clock::SteadyTime until) {
   while (true) {
     std::optional<UpstreamEvent> event = call.Poll();
     if (event) co_return *std::move(event);
     if (aborted_) co_return UpstreamEvent();
-    wake_.expires_at(asio::steady_timer::time_point::max());
+    const absl::Duration left = until - clock::SteadyNow();
+    if (left <= absl::ZeroDuration()) {
+      call.Cancel();
+      UpstreamEvent late;
+      late.code = kDeadlineExceeded;
+      co_return late;
+    }
+    if (until.infinite()) {
+      wake_.expires_at(asio::steady_timer::time_point::max());
+    } else {
+      wake_.expires_after(absl::ToChronoNanoseconds(left));
+    }
     error_code ignored;
     co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }

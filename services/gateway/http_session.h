@@ -105,7 +105,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);
   boost::asio::awaitable<void> RelayUnary(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
   boost::asio::awaitable<void> RelayStream(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
-  boost::asio::awaitable<UpstreamEvent> NextEvent(UpstreamCall& call);
+  // DEADLINE_EXCEEDED, and the call cancelled, when nothing comes until then.
+  boost::asio::awaitable<UpstreamEvent> NextEvent(UpstreamCall& call,
+                                                  clock::SteadyTime until = clock::SteadyTime::InfiniteFuture());
   boost::asio::awaitable<void> AnswerError(Exchange& exchange, HttpError error);
   boost::asio::awaitable<void> Answer(Exchange& exchange, int code, const HeaderList& headers,
                                       std::string_view content_type, std::string body);

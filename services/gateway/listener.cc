@@ -20,11 +20,13 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "libs/clock/steady.h"
 #include "libs/door/connection_table.h"
 #include "libs/door/networks.h"
 #include "libs/door/proxy_header.h"
 #include "libs/log/log.h"
+#include "libs/net/async_host_resolver.h"
 #include "services/gateway/connection_sniffer.h"
 #include "services/gateway/tls_context.h"
 
@@ -350,13 +352,20 @@ class Listener::Impl {
     const std::string port = colon == std::string::npos ? "" : options_.splice_to.substr(colon + 1);
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
 
-    tcp::resolver resolver(connection->strand);
     beast::tcp_stream upstream(connection->strand);
     connection->spliced = {&client, &upstream.socket()};
-    const auto addresses = co_await resolver.async_resolve(host, port, asio::redirect_error(asio::use_awaitable, ec));
+    std::vector<tcp::endpoint> endpoints;
+    const auto addresses = co_await net::ResolveAsync(&net::HostResolver::System(), host, kConnectTimeout);
+    uint32_t number = 0;
+    if (!addresses.ok() || !absl::SimpleAtoi(port, &number) || number > 65'535) ec = asio::error::host_not_found;
+    for (const std::string& address : addresses.ok() ? *addresses : net::HostResolver::Addresses()) {
+      error_code not_one;
+      const auto parsed = asio::ip::make_address(address, not_one);
+      if (!not_one) endpoints.emplace_back(parsed, static_cast<uint16_t>(number));
+    }
     if (!ec && !connection->aborted) {
       upstream.expires_after(ToChrono(kConnectTimeout));
-      co_await upstream.async_connect(addresses, asio::redirect_error(asio::use_awaitable, ec));
+      co_await upstream.async_connect(endpoints, asio::redirect_error(asio::use_awaitable, ec));
       upstream.expires_never();
     }
     if (ec || connection->aborted) {

@@ -57,10 +57,11 @@ std::string NameOf(const std::string& url) {
 Databases FreshDatabases(testing::TempPostgres* postgres) {
   if (postgres == nullptr) postgres = testing::SharedPostgres();
   static std::mutex mutex;
-  static std::set<testing::TempPostgres*> with_logins;
+  // By folder: a server may have the address of one before it.
+  static std::set<std::string> with_logins;
   {
     const std::lock_guard lock(mutex);
-    if (with_logins.insert(postgres).second) MakeLogins(postgres);
+    if (with_logins.insert(postgres->data_dir()).second) MakeLogins(postgres);
   }
   Databases databases;
   databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
@@ -189,8 +190,10 @@ std::string Suite::ServiceAddress(const std::string& name, const std::string& ma
 void Suite::Start(const std::string& name, std::map<std::string, std::string> env) {
   if (options_.form == Form::kApart && name != "auth") env["SERVICE_SECRET_FILE"] = ServiceSecretFile(name);
   env_[name] = env;
+  std::vector<std::string> argv = {Program(name)};
+  if (options_.launch != nullptr) argv = options_.launch(name, std::move(argv));
   auto process = testing::Subprocess::Start(
-      {.argv = {Program(name)}, .env = std::move(env), .output_path = dir_ / (name + ".log")});
+      {.argv = std::move(argv), .env = std::move(env), .output_path = dir_ / (name + ".log")});
   if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
   processes_[name] = *std::move(process);
 }

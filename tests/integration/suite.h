@@ -1,6 +1,7 @@
 // The suite as real processes on a real PostgreSQL, either every service in a process of its own or all in one.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,6 +28,8 @@ struct SuiteOptions {
   bool peer_tls = true;
   // Added to the environment of every program.
   std::map<std::string, std::string> env = {};
+  // What is run for a program ("auth", "pganalytics-api") instead of its own arguments. Null = those.
+  std::function<std::vector<std::string>(const std::string& name, std::vector<std::string> argv)> launch = nullptr;
   // Where the databases are; must outlive the suite. Null = testing::SharedPostgres().
   testing::TempPostgres* postgres = nullptr;
 };
