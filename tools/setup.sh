@@ -6,7 +6,7 @@ set -euo pipefail
 mode=${1:-build}
 
 build_packages=(
-  g++ make cmake ninja-build ccache mold pkg-config git ca-certificates python3 openssl curl procps
+  g++ make cmake ninja-build util-linux ccache mold pkg-config git ca-certificates python3 openssl curl procps
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libpqxx-dev libpq-dev libpg-query-dev libre2-dev libnghttp2-dev libboost1.81-dev libssl-dev libjwt-dev libargon2-dev prometheus-cpp-dev
   libtomlplusplus-dev libspdlog-dev libzstd-dev zlib1g-dev libsimdjson-dev libyaml-cpp-dev libcurl4-openssl-dev
@@ -14,15 +14,16 @@ build_packages=(
   john-data
   postgresql-15 postgresql-client-15
 )
-test_packages=(clang-format-14 jq logrotate pgbouncer systemd python3-yaml python3-jsonschema yamllint)
+test_packages=(chromium clang-format-14 jq logrotate pgbouncer systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
 
 wanted=("${build_packages[@]}")
 [ "$mode" = build ] || wanted+=("${test_packages[@]}")
 [ "$mode" != check ] || wanted+=("${check_packages[@]}")
+# pip brings Node for the console (tools/fetch-node.sh).
+python3 -m pip --version >/dev/null 2>&1 || wanted+=(python3-pip)
 if [ "$mode" != build ]; then
   command -v npm >/dev/null 2>&1 || wanted+=(npm)
-  python3 -m pip --version >/dev/null 2>&1 || wanted+=(python3-pip)
   command -v go >/dev/null 2>&1 || wanted+=(golang-go)
 fi
 

@@ -29,6 +29,9 @@ void GatewayConfig::Register(config::Loader& loader) {
   loader.Int(&rate_limit_collector_per_minute, "RATE_LIMIT_COLLECTOR_PER_MINUTE", "rate-limit-collector-per-minute",
              rate_limit_collector_per_minute, "HTTP requests of one collector; 0 = no limit", "requests per minute", 0,
              1'000'000);
+  loader.Int(&rate_limit_console_per_minute, "RATE_LIMIT_CONSOLE_PER_MINUTE", "rate-limit-console-per-minute",
+             rate_limit_console_per_minute, "files of the console for one client address; 0 = no limit",
+             "requests per minute", 0, 1'000'000);
   loader.Duration(&request_timeout, "REQUEST_TIMEOUT", "request-timeout", request_timeout,
                   "longest time for the body of a request, and again for the service to answer it", absl::Seconds(1),
                   absl::Hours(1));

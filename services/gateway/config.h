@@ -31,6 +31,8 @@ struct GatewayConfig {
   int rate_limit_per_minute = 100;
   int rate_limit_user_per_minute = 3'000;
   int rate_limit_collector_per_minute = 1000;
+  // Files of the console, of one address.
+  int rate_limit_console_per_minute = 600;
 
   absl::Duration request_timeout = absl::Seconds(30);
   absl::Duration stream_timeout = absl::Minutes(5);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
+#include <utility>
 
 namespace pga::gateway {
 namespace {
@@ -77,8 +79,11 @@ std::string GzipWriter::Write(std::string_view piece, bool last) {
   return out;
 }
 
-bool AcceptsGzip(std::string_view accept_encoding) {
-  bool accepted = false;
+namespace {
+
+// Whether `wanted` is named and not with q=0; nullopt = it is not named, and the second says what `*` does.
+std::pair<std::optional<bool>, bool> Accepts(std::string_view accept_encoding, std::string_view wanted) {
+  bool any = false;
   while (!accept_encoding.empty()) {
     const size_t comma = std::min(accept_encoding.find(','), accept_encoding.size());
     std::string item;
@@ -89,12 +94,23 @@ bool AcceptsGzip(std::string_view accept_encoding) {
     const size_t semicolon = std::min(item.find(';'), item.size());
     const std::string coding = item.substr(0, semicolon);
     const std::string weight = item.substr(semicolon);
-    if (coding != "gzip" && coding != "*") continue;
+    if (coding != wanted && coding != "*") continue;
     const bool refused = weight.starts_with(";q=0") && weight.find_first_not_of("0.", 3) == std::string::npos;
-    if (coding == "gzip") return !refused;
-    accepted = !refused;
+    if (coding == wanted) return {!refused, any};
+    any = !refused;
   }
-  return accepted;
+  return {std::nullopt, any};
+}
+
+}  // namespace
+
+bool AcceptsGzip(std::string_view accept_encoding) {
+  const auto [named, any] = Accepts(accept_encoding, "gzip");
+  return named.value_or(any);
+}
+
+bool AcceptsBrotli(std::string_view accept_encoding) {
+  return Accepts(accept_encoding, "br").first.value_or(false);
 }
 
 }  // namespace pga::gateway

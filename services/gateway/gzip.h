@@ -36,5 +36,7 @@ class GzipWriter {
 
 // Whether an Accept-Encoding value takes gzip: named (or `*`) and not with q=0.
 bool AcceptsGzip(std::string_view accept_encoding);
+// The same for brotli, which has to be named: `*` alone is answered with gzip.
+bool AcceptsBrotli(std::string_view accept_encoding);
 
 }  // namespace pga::gateway

@@ -69,6 +69,8 @@ std::string_view ReasonPhrase(int http_code) {
       return "Accepted";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:

@@ -266,6 +266,8 @@ asio::awaitable<bool> HttpSession::ServeOne() {
   } else if (exchange.admission.options) {
     const HeaderList none;
     co_await Answer(exchange, 204, none, "", "");
+  } else if (exchange.admission.console_file != nullptr) {
+    co_await AnswerConsole(exchange);
   } else {
     std::string body;
     std::optional<HttpError> error;
@@ -679,6 +681,21 @@ asio::awaitable<void> HttpSession::Answer(Exchange& exchange, int code, const He
   if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string());
   co_await WriteAll(exchange, out);
   if (with_body && !body.empty() && transport_->tcp().socket().is_open()) co_await WriteAll(exchange, body);
+}
+
+asio::awaitable<void> HttpSession::AnswerConsole(Exchange& exchange) {
+  if (exchange.body_pending || shared_->draining) exchange.close = true;
+  const ConsoleFile& file = *exchange.admission.console_file;
+  ConsoleAnswer answer = AnswerConsoleFile(file, exchange.head);
+  exchange.code = answer.code;
+  HeaderList more;
+  if (answer.code != 304) {
+    more.emplace_back("Content-Type", file.content_type);
+    more.emplace_back("Content-Length", std::to_string(answer.body.size()));
+  }
+  std::string out = Head(exchange, answer.code, answer.headers, more);
+  if (exchange.head.method != "HEAD") out += answer.body;
+  co_await WriteAll(exchange, out);
 }
 
 // A failure closes the connection.

@@ -111,6 +111,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<void> AnswerError(Exchange& exchange, HttpError error);
   boost::asio::awaitable<void> Answer(Exchange& exchange, int code, const HeaderList& headers,
                                       std::string_view content_type, std::string body);
+  boost::asio::awaitable<void> AnswerConsole(Exchange& exchange);
   boost::asio::awaitable<void> WriteAll(Exchange& exchange, std::string_view bytes);
   boost::asio::awaitable<void> Linger(const Exchange* exchange);
   std::string Head(const Exchange& exchange, int code, const HeaderList& headers, const HeaderList& more) const;

@@ -128,7 +128,7 @@ Admission Pipeline::Admit(const RequestHead& head, std::string_view peer) {
   admission.scheme = https ? "https" : "http";
 
   admission.caller = "address:" + door::RateLimitKeyOf(admission.client_address);
-  if (!MayVerify(head, admission)) return admission;
+  if (AdmitConsole(head, admission) || !MayVerify(head, admission)) return admission;
   for (const char* name : {"authorization", "x-registration-secret"}) {
     // What would not reach the service must not count as nothing: a logout would say success and end no session.
     const std::string* value = head.Find(name);
@@ -262,12 +262,31 @@ bool Pipeline::ApplyRateLimit(Admission& admission) {
   admission.headers.emplace_back("X-RateLimit-Remaining", std::to_string(decision.remaining));
   admission.headers.emplace_back("X-RateLimit-Reset", Seconds(decision.reset));
   if (decision.allowed) return true;
+  Refuse(decision, admission);
+  return false;
+}
+
+void Pipeline::Refuse(const retry::RateLimiter::Decision& decision, Admission& admission) {
   too_many_->Increment();
   admission.refusal = Refusal(429, "RATE_LIMITED",
                               "More than " + std::to_string(decision.limit) + " requests a minute; try again in " +
                                   Seconds(decision.retry_after) + " s.");
   admission.refusal->retry_after = decision.retry_after;
-  return false;
+}
+
+bool Pipeline::AdmitConsole(const RequestHead& head, Admission& admission) {
+  if (head.method != "GET" && head.method != "HEAD") return false;
+  const ConsoleFile* const file = FindConsoleFile(head.path);
+  if (file == nullptr) return false;
+  const retry::RateLimiter::Decision decision =
+      rates_->Take("console:" + admission.caller, config_.rate_limit_console_per_minute);
+  if (decision.limit != 0 && !decision.allowed) {
+    Refuse(decision, admission);
+    return true;
+  }
+  admission.console_file = file;
+  std::erase_if(admission.headers, [](const auto& header) { return header.first == "Cache-Control"; });
+  return true;
 }
 
 void Pipeline::Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) {

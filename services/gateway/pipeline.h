@@ -20,6 +20,7 @@
 #include "libs/token/verifier.h"
 #include "services/gateway/api_surface.h"
 #include "services/gateway/config.h"
+#include "services/gateway/console_files.h"
 #include "services/gateway/http_error.h"
 #include "services/gateway/request_head.h"
 
@@ -38,6 +39,8 @@ struct Admission {
   std::optional<HttpError> refusal;
   // Answer 204 at once (CORS preflight, OPTIONS).
   bool options = false;
+  // Answer with this file of the console.
+  const ConsoleFile* console_file = nullptr;
   // Set when admitted; also set for refusals of a known route.
   const ApiRoute* route = nullptr;
   std::vector<PathMatcher::Binding> bindings;
@@ -79,6 +82,9 @@ class Pipeline {
   // Whether the token may be verified: a stranger's costs half a millisecond, and its address is asked first.
   bool MayVerify(const RequestHead& head, Admission& admission);
   bool ApplyRateLimit(Admission& admission);
+  void Refuse(const retry::RateLimiter::Decision& decision, Admission& admission);
+  // True when the request is for a file of the console: it needs no token and is counted apart.
+  bool AdmitConsole(const RequestHead& head, Admission& admission);
   void Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission);
 
   const GatewayConfig config_;

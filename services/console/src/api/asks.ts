@@ -1,0 +1,221 @@
+// Questions of the pages: each is one call, with the URL and the line of pgactl that give the same figures.
+
+import type { Range } from '../state/time.ts';
+import { iso } from '../state/time.ts';
+import { requestUrl } from './client.ts';
+import * as api from './generated.ts';
+
+export interface Ask<T> {
+  // The same for the same question.
+  key: string;
+  path: string;
+  pgactl: string;
+  run: (signal: AbortSignal) => Promise<T>;
+}
+
+function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function words(...parts: (string | undefined | false)[]): string {
+  return parts.filter(Boolean).join(' ');
+}
+
+function options(name: string, values: readonly string[] | undefined): string {
+  return (values ?? []).map((value) => `--${name} ${quote(value)}`).join(' ');
+}
+
+const ranged = (range: Range) => ({ start: iso(range.start), end: iso(range.end) });
+const rangeOptions = (range: Range) => `--from ${iso(range.start)} --to ${iso(range.end)}`;
+
+export function sources(): Ask<api.ListSourcesResponse> {
+  const path = '/api/v1/sources';
+  return { key: path, path, pgactl: 'pgactl sources', run: (signal) => api.listSources({}, { signal }) };
+}
+
+export interface SeriesQuestion {
+  metric: string;
+  column: string;
+  source?: string[];
+  filter?: string[];
+  step?: number;
+  aggregate?: api.Aggregate;
+  rate?: boolean;
+  groupBy?: string[];
+  limit?: number;
+}
+
+export function series(range: Range, question: SeriesQuestion): Ask<api.Series[]> {
+  const request: api.QuerySeriesRequest = {
+    metric: question.metric,
+    column: question.column,
+    ...ranged(range),
+    ...(question.source ? { source: question.source } : {}),
+    ...(question.filter ? { filter: question.filter } : {}),
+    ...(question.step ? { step: question.step } : {}),
+    ...(question.aggregate ? { aggregate: question.aggregate } : {}),
+    ...(question.rate ? { rate: true } : {}),
+    ...(question.groupBy ? { group_by: question.groupBy } : {}),
+    ...(question.limit ? { limit: question.limit } : {}),
+  };
+  const path = requestUrl('/api/v1/series', request);
+  const pgactl = words(
+    `pgactl series ${question.metric} ${question.column}`,
+    rangeOptions(range),
+    options('source', question.source),
+    options('filter', question.filter),
+    options('by', question.groupBy),
+    question.rate && '--rate',
+    question.aggregate && `--aggregate ${question.aggregate}`,
+    question.step ? `--step ${question.step}` : '',
+    question.limit ? `--limit ${question.limit}` : '',
+  );
+  return { key: path, path, pgactl, run: (signal) => api.querySeries(request, { signal }) };
+}
+
+export function top(
+  range: Range,
+  question: { source?: string[]; orderBy?: string; limit?: number; database?: string },
+): Ask<api.TopQueriesResponse> {
+  const request: api.TopQueriesRequest = {
+    ...ranged(range),
+    ...(question.source ? { source: question.source } : {}),
+    ...(question.orderBy ? { order_by: question.orderBy } : {}),
+    ...(question.limit ? { limit: question.limit } : {}),
+    ...(question.database ? { database: question.database } : {}),
+  };
+  const path = requestUrl('/api/v1/queries/top', request);
+  const pgactl = words(
+    'pgactl top',
+    rangeOptions(range),
+    options('source', question.source),
+    question.orderBy && `--by ${question.orderBy}`,
+    question.database && `--database ${quote(question.database)}`,
+    question.limit ? `--limit ${question.limit}` : '',
+  );
+  return { key: path, path, pgactl, run: (signal) => api.topQueries(request, { signal }) };
+}
+
+export function timeline(
+  range: Range,
+  question: { id: string; source?: string[]; step?: number },
+): Ask<api.QueryTimelineResponse> {
+  const request: api.QueryTimelineRequest = {
+    query_hash: question.id,
+    ...ranged(range),
+    ...(question.source ? { source: question.source } : {}),
+    ...(question.step ? { step: question.step } : {}),
+  };
+  const path = requestUrl('/api/v1/queries/{query_hash}/timeline', request);
+  const pgactl = words(
+    // A word that begins with a dash would be taken for an option.
+    'pgactl timeline',
+    rangeOptions(range),
+    options('source', question.source),
+    question.step ? `--step ${question.step}` : '',
+    question.id.startsWith('-') ? `-- ${question.id}` : question.id,
+  );
+  return { key: path, path, pgactl, run: (signal) => api.queryTimeline(request, { signal }) };
+}
+
+export function activityAt(at: number | undefined, source?: string[], limit = 1000): Ask<api.GetActivityResponse> {
+  const request: api.GetActivityRequest = {
+    ...(at === undefined ? {} : { at: iso(at) }),
+    ...(source ? { source } : {}),
+    limit,
+  };
+  const path = requestUrl('/api/v1/activity', request);
+  const pgactl = words(
+    'pgactl activity',
+    at !== undefined && `--at ${iso(at)}`,
+    options('source', source),
+    `--limit ${limit}`,
+  );
+  return { key: path, path, pgactl, run: (signal) => api.getActivity(request, { signal }) };
+}
+
+export function activityIn(range: Range, source?: string[], limit = 1000): Ask<api.GetActivityResponse> {
+  const request: api.GetActivityRequest = { ...ranged(range), ...(source ? { source } : {}), limit };
+  const path = requestUrl('/api/v1/activity', request);
+  const pgactl = words('pgactl activity', rangeOptions(range), options('source', source), `--limit ${limit}`);
+  return { key: path, path, pgactl, run: (signal) => api.getActivity(request, { signal }) };
+}
+
+export function stateOf(
+  range: Range,
+  question: { metric: string; source?: string[]; filter?: string[]; column?: string[]; limit?: number },
+): Ask<api.GetStateResponse> {
+  const request: api.GetStateRequest = {
+    metric: question.metric,
+    ...ranged(range),
+    ...(question.source ? { source: question.source } : {}),
+    ...(question.filter ? { filter: question.filter } : {}),
+    ...(question.column ? { column: question.column } : {}),
+    ...(question.limit ? { limit: question.limit } : {}),
+  };
+  const path = requestUrl('/api/v1/state', request);
+  const pgactl = words(
+    `pgactl state ${question.metric}`,
+    rangeOptions(range),
+    options('source', question.source),
+    options('filter', question.filter),
+    options('column', question.column),
+    question.limit ? `--limit ${question.limit}` : '',
+  );
+  return { key: path, path, pgactl, run: (signal) => api.getState(request, { signal }) };
+}
+
+export function freshness(range: Range, source?: string[]): Ask<api.GetFreshnessResponse> {
+  const request: api.GetFreshnessRequest = { ...ranged(range), ...(source ? { source } : {}) };
+  const path = requestUrl('/api/v1/freshness', request);
+  const pgactl = words('pgactl freshness', rangeOptions(range), options('source', source));
+  return { key: path, path, pgactl, run: (signal) => api.getFreshness(request, { signal }) };
+}
+
+// All pages of the list, one after the other.
+export function collectors(): Ask<api.Collector[]> {
+  const path = '/api/v1/collectors?page_size=100';
+  return {
+    key: path,
+    path,
+    pgactl: 'pgactl collectors',
+    run: async (signal) => {
+      const all: api.Collector[] = [];
+      for (let page = 1; ; page++) {
+        const answer = await api.listCollectors({ page, page_size: 100 }, { signal });
+        all.push(...answer.data);
+        if (page >= answer.total_pages) return all;
+      }
+    },
+  };
+}
+
+export function storage(): Ask<api.GetStorageResponse> {
+  const path = '/api/v1/storage';
+  return { key: path, path, pgactl: 'pgactl storage', run: (signal) => api.getStorage({}, { signal }) };
+}
+
+export function users(): Ask<api.User[]> {
+  const path = '/api/v1/users';
+  return { key: path, path, pgactl: 'pgactl users list', run: (signal) => api.listUsers({}, { signal }) };
+}
+
+export function tokens(): Ask<api.ListApiTokensResponse> {
+  const path = '/api/v1/tokens';
+  return { key: path, path, pgactl: 'pgactl tokens list', run: (signal) => api.listApiTokens({}, { signal }) };
+}
+
+export function secrets(): Ask<api.ListRegistrationSecretsResponse> {
+  const path = '/api/v1/registration-secrets';
+  return {
+    key: path,
+    path,
+    pgactl: 'pgactl secrets list',
+    run: (signal) => api.listRegistrationSecrets({}, { signal }),
+  };
+}
+
+// The line for a shell; the token is the caller's own.
+export function curlOf(ask: Pick<Ask<unknown>, 'path'>, origin: string): string {
+  return `curl -s ${quote(origin + ask.path)} -H "Authorization: Bearer $TOKEN"`;
+}

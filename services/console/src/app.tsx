@@ -1,0 +1,145 @@
+// The frame: who is signed in, which page, the bar with the range, keys.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import * as ask from './api/asks.ts';
+import { ApiError } from './api/client.ts';
+import { currentUser, onSession, sessionState, signOut, startSession } from './api/session.ts';
+import { AdminPage } from './pages/admin.tsx';
+import { CollectorPage, CollectorsPage } from './pages/collectors.tsx';
+import { FleetPage } from './pages/fleet.tsx';
+import { SignIn } from './pages/signin.tsx';
+import { SourcePage } from './pages/source.tsx';
+import { StatementPage } from './pages/statement.tsx';
+import { StoragePage } from './pages/storage.tsx';
+import { type Page, SourcesContext } from './state/page.ts';
+import { useAsk } from './state/query.ts';
+import { applyTheme, type Theme, theme } from './state/theme.ts';
+import { hrefTo, isRelative, onLinkClick, rangeOf, refreshNow, useView, zoneOf } from './state/url.ts';
+import { RangeBar } from './ui/bar.tsx';
+import { KeyHelp, useKeys } from './ui/keys.tsx';
+import { Menu } from './ui/panel.tsx';
+import { Search } from './ui/search.tsx';
+import { Empty, ErrorState } from './ui/states.tsx';
+
+export function App() {
+  const [session, see] = useState(sessionState());
+  useEffect(() => onSession(() => see(sessionState())), []);
+  if (session === 'starting') return <Starting />;
+  if (session === 'signed-out') return <SignIn />;
+  return <Frame />;
+}
+
+// While the first answer is awaited; with words when none comes.
+function Starting() {
+  const [away, setAway] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setAway(true), 1500);
+    return () => clearTimeout(timer);
+  }, []);
+  return (
+    <main class="starting">
+      {away && <ErrorState error={new ApiError(0, 'The session cannot be renewed.')} />}
+      {away && (
+        <button type="button" onClick={() => void startSession().catch(() => undefined)}>
+          Try again
+        </button>
+      )}
+    </main>
+  );
+}
+
+function Frame() {
+  const view = useView();
+  const page: Page = { view, range: rangeOf(view), zone: zoneOf(view) };
+  const sources = useAsk(ask.sources(), view.now);
+  const [dialog, setDialog] = useState<'keys' | 'search' | undefined>();
+  const main = useRef<HTMLElement>(null);
+  useKeys({ onHelp: () => setDialog('keys'), onSearch: () => setDialog('search') });
+
+  const seconds = Number(view.query.get('refresh') ?? '');
+  useEffect(() => {
+    if (!(seconds >= 5)) return;
+    const timer = setInterval(() => {
+      if (document.visibilityState === 'visible' && isRelative(view)) refreshNow();
+    }, seconds * 1000);
+    return () => clearInterval(timer);
+  }, [seconds, view]);
+
+  useEffect(() => {
+    document.addEventListener('click', onLinkClick);
+    return () => document.removeEventListener('click', onLinkClick);
+  }, []);
+
+  const parts = view.path.split('/').filter(Boolean).map(decodeURIComponent);
+  const user = currentUser();
+  const admin = user?.role === 'admin';
+  const at = (root: string) => (parts[0] === root ? 'page' : undefined);
+  const inFleet = parts.length === 0 || parts[0] === 's' || parts[0] === 'q';
+  return (
+    <SourcesContext.Provider value={sources}>
+      <a class="skip" href="#main">
+        Skip to the page
+      </a>
+      <header class="top">
+        <a class="brand" href={hrefTo('/')}>
+          pgAnalytics
+        </a>
+        <nav aria-label="Pages">
+          <a href={hrefTo('/')} aria-current={inFleet ? 'page' : undefined}>
+            Fleet
+          </a>
+          <a href={hrefTo('/collectors')} aria-current={at('collectors')}>
+            Collectors
+          </a>
+          <a href={hrefTo('/storage')} aria-current={at('storage')}>
+            Storage
+          </a>
+          {admin && (
+            <a href={hrefTo('/admin')} aria-current={at('admin')}>
+              Admin
+            </a>
+          )}
+        </nav>
+        <span class="space" />
+        <button type="button" class="quiet search-open" onClick={() => setDialog('search')} title="Search (/)">
+          Search <kbd>/</kbd>
+        </button>
+        <Menu label="Account and appearance" text={`${user?.username ?? 'account'} ▾`}>
+          {(['system', 'light', 'dark'] as Theme[]).map((name) => (
+            <button key={name} type="button" role="menuitem" onClick={() => applyTheme(name)}>
+              {name === 'system' ? 'Theme of the system' : name === 'light' ? 'Light' : 'Dark'}
+              {theme() === name ? ' ✓' : ''}
+            </button>
+          ))}
+          <button type="button" role="menuitem" onClick={() => setDialog('keys')}>
+            Keys (?)
+          </button>
+          <button type="button" role="menuitem" onClick={() => void signOut().catch(() => undefined)}>
+            Sign out
+          </button>
+        </Menu>
+      </header>
+      <RangeBar page={page} />
+      <main id="main" ref={main} tabIndex={-1}>
+        <Route parts={parts} page={page} />
+      </main>
+      {dialog === 'keys' && <KeyHelp onClose={() => setDialog(undefined)} />}
+      {dialog === 'search' && <Search page={page} onClose={() => setDialog(undefined)} />}
+    </SourcesContext.Provider>
+  );
+}
+
+function Route({ parts, page }: { parts: string[]; page: Page }) {
+  const [root, name, tab, id] = parts;
+  if (root === undefined) return <FleetPage page={page} />;
+  if (root === 's' && name && tab === 'q' && id)
+    return <StatementPage key={name + id} page={page} source={name} id={id} />;
+  if (root === 's' && name && parts.length <= 3)
+    return <SourcePage key={name} page={page} name={name} tab={tab ?? 'load'} />;
+  if (root === 'q' && name && parts.length === 2) return <StatementPage key={name} page={page} id={name} />;
+  if (root === 'collectors' && name) return <CollectorPage key={name} page={page} id={name} />;
+  if (root === 'collectors') return <CollectorsPage page={page} />;
+  if (root === 'storage') return <StoragePage page={page} />;
+  if (root === 'admin') return <AdminPage page={page} />;
+  return <Empty title="There is no such page.">The fleet is at the top left.</Empty>;
+}

@@ -1,0 +1,169 @@
+// Settings of the server and what of them changed. Asks: the state of the metric settings.
+
+import { useState } from 'preact/hooks';
+import * as ask from '../api/asks.ts';
+import type { StateChange, StateRow } from '../api/generated.ts';
+import { useAsk } from '../state/query.ts';
+import { dateTime, duration } from '../state/time.ts';
+import { settingText } from '../state/units.ts';
+import { Panel } from '../ui/panel.tsx';
+import { Empty } from '../ui/states.tsx';
+import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { TabProps } from './source.tsx';
+
+// Where a value comes from is NULL for those that are set anew for reading: the value decides.
+const isDefault = (row: StateRow) =>
+  row.values.source === 'default' ||
+  (row.values.source === undefined && row.values.setting_value === row.values.boot_value);
+
+export function SettingsTab({ page, name }: TabProps) {
+  const { view, range, zone } = page;
+  const [text, setText] = useState('');
+  const [all, setAll] = useState(false);
+  const question = ask.stateOf(range, { metric: 'settings', source: [name], limit: 10_000 });
+  const answer = useAsk(question, view.now);
+  const changes = answer.data?.changes ?? [];
+  const settings = (answer.data?.rows ?? [])
+    .filter((row) => all || !isDefault(row) || row.values.pending_restart === 'true')
+    .filter((row) => `${row.labels.setting_name} ${row.values.category}`.toLowerCase().includes(text.toLowerCase()));
+  const units = new Map(
+    (answer.data?.rows ?? []).map((row) => [row.labels.setting_name, row.values.setting_unit ?? '']),
+  );
+  const unitOf = (row: StateChange) =>
+    row.column === 'setting_value' ? (units.get(row.labels.setting_name) ?? '') : '';
+  const changeColumns: Column<StateChange>[] = [
+    {
+      key: 'seen_after',
+      title: 'Changed',
+      value: (row) => row.seen_after ?? '',
+      cell: (row) => (
+        <span title={row.seen_before ? `between ${dateTime(Date.parse(row.seen_before), zone)} and` : ''}>
+          {dateTime(Date.parse(row.seen_after ?? ''), zone)}
+        </span>
+      ),
+    },
+    { key: 'setting', title: 'Setting', value: (row) => row.labels.setting_name ?? '' },
+    { key: 'column', title: 'What', value: (row) => row.column || row.what },
+    {
+      key: 'before',
+      title: 'Before',
+      class: 'mono',
+      value: (row) => row.before ?? null,
+      cell: (row) => settingText(row.before, unitOf(row)),
+    },
+    {
+      key: 'after',
+      title: 'After',
+      class: 'mono grow',
+      value: (row) => row.after ?? null,
+      cell: (row) => settingText(row.after, unitOf(row)),
+    },
+  ];
+  const columns: Column<StateRow>[] = [
+    {
+      key: 'setting',
+      title: 'Setting',
+      value: (row) => row.labels.setting_name ?? '',
+      cell: (row) => <span class="strong">{row.labels.setting_name}</span>,
+    },
+    {
+      key: 'value',
+      title: 'Value',
+      class: 'mono grow',
+      value: (row) => row.values.setting_value ?? null,
+      cell: (row) => (
+        <span title={`${row.values.setting_value ?? 'NULL'} ${row.values.setting_unit ?? ''}`}>
+          {settingText(row.values.setting_value, row.values.setting_unit ?? '')}
+        </span>
+      ),
+    },
+    {
+      key: 'boot_value',
+      title: 'Default',
+      class: 'mono',
+      wide: true,
+      value: (row) => row.values.boot_value ?? null,
+      cell: (row) => settingText(row.values.boot_value ?? '', row.values.setting_unit ?? ''),
+    },
+    {
+      key: 'source',
+      title: 'Set by',
+      value: (row) => row.values.source ?? '',
+      cell: (row) => (
+        <span title={row.values.source_file ? `${row.values.source_file}, line ${row.values.source_line ?? ''}` : ''}>
+          {row.values.source ?? ''}
+        </span>
+      ),
+    },
+    { key: 'context', title: 'Takes', wide: true, value: (row) => row.values.context ?? '' },
+    {
+      key: 'pending_restart',
+      title: 'Restart',
+      value: (row) => row.values.pending_restart ?? '',
+      cell: (row) => (row.values.pending_restart === 'true' ? <span class="bad-text">waits for a restart</span> : ''),
+    },
+  ];
+  return (
+    <>
+      <Panel
+        title="Changes"
+        note={
+          answer.data &&
+          `${answer.data.changes_found} in ${duration(range.end - range.start)}; settings are read once in 60 intervals`
+        }
+        asks={[question]}
+        data={() => tableData(changeColumns, changes)}
+        error={answer.error}
+        loading={answer.loading}
+        skeleton={answer.data ? undefined : 96}
+      >
+        {changes.length > 0 ? (
+          <Table
+            caption="Changes"
+            columns={changeColumns}
+            rows={changes}
+            rowKey={(row) => `${row.labels.setting_name} ${row.column} ${row.seen_after}`}
+            sort="-seen_after"
+          />
+        ) : (
+          <Empty title="No setting changed in this range." />
+        )}
+      </Panel>
+      <Panel
+        title="Settings"
+        note={answer.data && `${settings.length} of ${answer.data.rows_found}`}
+        asks={[question]}
+        data={() => tableData(columns, settings)}
+        loading={answer.loading}
+        skeleton={answer.data || answer.error ? undefined : 240}
+        tools={
+          <>
+            <input
+              type="search"
+              aria-label="Filter settings"
+              placeholder="name, group"
+              value={text}
+              onInput={(event) => setText(event.currentTarget.value)}
+            />
+            <label class="check">
+              <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />
+              defaults too
+            </label>
+          </>
+        }
+      >
+        {settings.length > 0 ? (
+          <Table
+            caption="Settings"
+            columns={columns}
+            rows={settings}
+            rowKey={(row) => row.labels.setting_name ?? ''}
+            sort="setting"
+          />
+        ) : (
+          <Empty title="No setting to show." />
+        )}
+      </Panel>
+    </>
+  );
+}
