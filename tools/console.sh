@@ -44,7 +44,7 @@ case $command in
     cd "$console"
     node node_modules/typescript/bin/tsc -p tsconfig.json
     node node_modules/@biomejs/biome/bin/biome check --error-on-warnings .
-    node --test --test-reporter=spec "src/**/*.test.ts"
+    node --test --test-timeout=60000 --test-reporter=spec "src/**/*.test.ts"
     ;;
   node) exec node "$@" ;;
   *)

@@ -21,7 +21,7 @@ let session: Session | undefined;
 let renewing: Promise<string | undefined> | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<() => void>();
-const channel = typeof BroadcastChannel === 'undefined' ? undefined : new BroadcastChannel(lockName);
+const channel = typeof window === 'undefined' ? undefined : new BroadcastChannel(lockName);
 
 export type SessionState = 'starting' | 'signed-in' | 'signed-out';
 let state: SessionState = 'starting';
