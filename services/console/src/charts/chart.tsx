@@ -62,6 +62,9 @@ function hatching(context: CanvasRenderingContext2D, color: string): CanvasPatte
   return context.createPattern(tile, 'repeat') ?? color;
 }
 
+// What charts tell one another: where the cursor is, and not that a span was chosen in one of them.
+const isMove = (type: string) => type === 'mousemove' || type === 'mouseleave';
+
 // Steps of an axis of bytes.
 const binarySteps = Array.from({ length: 60 }, (_, power) => 2 ** power);
 
@@ -136,7 +139,7 @@ export function Chart(props: ChartProps) {
         y: false,
         points: { show: kind === 'line' },
         drag: { x: true, y: false, setScale: false, dist: 4 },
-        ...(props.sync ? { sync: { key: props.sync, setSeries: false } } : {}),
+        ...(props.sync ? { sync: { key: props.sync, setSeries: false, filters: { pub: isMove, sub: isMove } } } : {}),
       },
       select: { show: true, left: 0, top: 0, width: 0, height: 0 },
       scales: {

@@ -1,7 +1,7 @@
 // Collectors: state, version, certificate, and what they do not collect with the remedy. Asks: collectors; of one, its
 // configuration.
 
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import type { Collector, Source } from '../api/generated.ts';
 import { currentToken } from '../api/session.ts';
@@ -203,34 +203,38 @@ export function CollectorPage({ page, id }: { page: Page; id: string }) {
           <Empty title="Everything it should read is read." />
         )}
       </Panel>
-      <Config id={id} now={view.now} />
+      <Config id={id} />
     </>
   );
 }
 
-function Config({ id, now }: { id: string; now: number }) {
-  const [text, setText] = useState<string | undefined>();
+// Asked for on demand: many collectors have none here.
+function Config({ id }: { id: string }) {
+  const [answer, setAnswer] = useState<{ text: string } | { missing: true } | undefined>();
   const path = `/api/v1/config/${encodeURIComponent(id)}`;
-  useEffect(() => {
-    const abort = new AbortController();
-    currentToken()
-      .then((token) => fetch(path, { headers: { Authorization: `Bearer ${token}` }, signal: abort.signal }))
-      .then((response) => (response.ok ? response.text() : ''))
-      .then(setText, () => undefined);
-    return () => abort.abort();
-  }, [id, now]);
+  const load = async () => {
+    const token = await currentToken();
+    const response = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
+    setAnswer(response.ok ? { text: await response.text() } : { missing: true });
+  };
   return (
     <Panel
       title="Configuration"
       asks={[{ key: path, path, pgactl: `pgactl config get ${id}`, run: () => Promise.resolve() }]}
-      skeleton={text === undefined ? 96 : undefined}
+      tools={
+        <button type="button" onClick={() => void load().catch(() => setAnswer({ missing: true }))}>
+          Show
+        </button>
+      }
     >
-      {text ? (
-        <Copy text={text} label="Configuration" />
+      {answer === undefined ? (
+        <p class="muted">
+          What is stored here goes to the collector at once: <code>pgactl config put {id} FILE</code>.
+        </p>
+      ) : 'text' in answer ? (
+        <Copy text={answer.text} label="Configuration" />
       ) : (
-        <Empty title="No configuration is stored here; the collector uses its own.">
-          <code>pgactl config put {id} FILE</code> stores one, and the collector gets it at once.
-        </Empty>
+        <Empty title="No configuration is stored here; the collector uses its own." />
       )}
     </Panel>
   );

@@ -66,7 +66,7 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
   const found = (top.data?.queries ?? []).filter(
     (query) => text === '' || `${query.query_text} ${query.query_id}`.toLowerCase().includes(text.toLowerCase()),
   );
-  const ids = [...new Set((top.data?.queries ?? []).slice(0, compact ? 10 : 40).map((query) => query.query_id))];
+  const ids = withinFilter([...new Set((top.data?.queries ?? []).map((query) => query.query_id))]);
   const sparkAsk =
     ids.length > 0
       ? ask.series(range, {
@@ -182,6 +182,15 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
       )}
     </Panel>
   );
+}
+
+// The value of a filter has at most 1,024 bytes: the heaviest that fit.
+function withinFilter(ids: readonly string[]): string[] {
+  let left = 1000;
+  return ids.filter((id) => {
+    left -= id.length + 1;
+    return left >= 0;
+  });
 }
 
 const identity = (query: TopQuery) => `${query.query_id} ${query.database_name} ${query.user_name}`;
@@ -335,7 +344,12 @@ function columnsOf(of: {
       value: (query) => (of.comparable ? figure(query) - formerOf(query) : null),
       cell: (query) => (of.comparable ? changeOf(figure(query), formerOf(query)) : <span class="muted">unknown</span>),
     },
-    { key: 'database', title: 'Database', wide: true, value: (query) => query.database_name },
-    { key: 'user', title: 'User', wide: true, value: (query) => query.user_name },
+    {
+      key: 'on',
+      title: 'On',
+      wide: true,
+      hint: 'Database and user',
+      value: (query) => `${query.database_name} · ${query.user_name}`,
+    },
   ];
 }

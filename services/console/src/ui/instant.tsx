@@ -36,10 +36,10 @@ export function InstantBar({ page, at, label, chosen }: { page: Page; at: number
           onChange={(event) => choose(Number(event.currentTarget.value))}
         />
       </label>
-      <button type="button" class="quiet" onClick={() => choose(at - 1000)} aria-label="A second earlier">
+      <button type="button" class="quiet" onClick={() => choose(at - 1000)} title="A second earlier">
         −1 s
       </button>
-      <button type="button" class="quiet" onClick={() => choose(at + 1000)} aria-label="A second later">
+      <button type="button" class="quiet" onClick={() => choose(at + 1000)} title="A second later">
         +1 s
       </button>
       {chosen && (

@@ -129,7 +129,7 @@ function PlainTable({ data }: { data: TableData }) {
   );
 }
 
-export function Menu({ label, children, text = '⋯' }: { label: string; children: ComponentChildren; text?: string }) {
+export function Menu({ label, children, text }: { label: string; children: ComponentChildren; text?: string }) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -162,10 +162,11 @@ export function Menu({ label, children, text = '⋯' }: { label: string; childre
         class="quiet"
         aria-haspopup="menu"
         aria-expanded={open}
-        aria-label={label}
+        aria-label={text ? undefined : label}
+        title={label}
         onClick={() => setOpen(!open)}
       >
-        {text}
+        {text ?? '⋯'}
       </button>
       {open && (
         // A choice closes the menu, by the mouse and by the keyboard alike.

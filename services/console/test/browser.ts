@@ -1,0 +1,546 @@
+// The console in a real Chromium, against a real suite:  node test/browser.ts <empty|full|pictures>
+// Environment: URL, ADMIN_PASSWORD, VIEWER_PASSWORD (of user `viewer`), PICTURES (folder). Prints a line a check; exit code
+// 1 when one failed.
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { GetActivityResponse, ListSourcesResponse, Series, TopQueriesResponse } from '../src/api/generated.ts';
+import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
+import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
+
+const base = process.env.URL ?? '';
+const pictures = process.env.PICTURES ?? '';
+const mode = process.argv[2] ?? 'full';
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+mkdirSync(pictures, { recursive: true });
+
+let failed = 0;
+let passed = 0;
+function check(name: string, good: boolean, detail: unknown = '') {
+  if (good) passed++;
+  else failed++;
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${name}${good ? '' : `: ${String(detail).slice(0, 600)}`}`);
+}
+function equal(name: string, actual: unknown, expected: unknown) {
+  check(
+    name,
+    JSON.stringify(actual) === JSON.stringify(expected),
+    `page ${JSON.stringify(actual)}, API ${JSON.stringify(expected)}`,
+  );
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'],
+});
+
+// Whatever the browser complains of, and requests to other hosts, are failures of their own.
+const complaints: string[] = [];
+async function newContext(width = 1440, height = 900): Promise<BrowserContext> {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    deviceScaleFactor: 1,
+    timezoneId: 'UTC',
+    locale: 'en-GB',
+  });
+  context.on('page', (page) => {
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning')
+        complaints.push(`${page.url()}: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.message}`));
+    page.on('request', (request) => {
+      if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(base))
+        complaints.push(`request to ${request.url()}`);
+    });
+  });
+  return context;
+}
+
+async function signIn(page: Page, user: string, password: string) {
+  await page.goto(`${base}/`);
+  await page.fill('input[name=username]', user);
+  await page.fill('input[name=password]', password);
+  await page.click('button[type=submit]');
+  await page.waitForSelector('h1:has-text("Fleet")');
+}
+
+// Until every question of the page is answered.
+async function settled(page: Page) {
+  await page.waitForSelector('main h1, main .state');
+  await page.waitForFunction(() => document.querySelector('.skeleton, [aria-busy=true]') === null, undefined, {
+    timeout: 20_000,
+  });
+}
+
+async function open(page: Page, path: string) {
+  await page.goto(base + path);
+  await settled(page);
+}
+
+async function accessible(page: Page, name: string) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    // @ts-expect-error: axe is what was just evaluated.
+    const result = await window.axe.run(document, { resultTypes: ['violations'] });
+    return (
+      result.violations as { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[]
+    )
+      .filter((one) => one.impact === 'serious' || one.impact === 'critical')
+      .map(
+        (one) =>
+          `${one.id} at ${one.nodes
+            .slice(0, 3)
+            .map((node) => node.target.join(' '))
+            .join(', ')}: ${one.nodes[0]?.failureSummary}`,
+      );
+  });
+  check(`${name}: axe finds nothing serious`, found.length === 0, found.join('\n'));
+}
+
+async function picture(page: Page, name: string, fullPage = true) {
+  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage });
+}
+
+let token = '';
+async function ask<T>(path: string): Promise<T> {
+  const response = await fetch(base + path, { headers: { Authorization: `Bearer ${token}` } });
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  return (await response.json()) as T;
+}
+async function tokenOf(username: string, password: string): Promise<string> {
+  const response = await fetch(`${base}/api/v1/auth/login`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ username, password }),
+  });
+  return ((await response.json()) as { token: string }).token;
+}
+
+const password = process.env.ADMIN_PASSWORD ?? '';
+token = await tokenOf('admin', password);
+
+async function emptySuite() {
+  const context = await newContext();
+  const page = await context.newPage();
+  await page.goto(`${base}/`);
+  await accessible(page, 'sign-in');
+  await picture(page, 'sign-in-light');
+  await page.fill('input[name=username]', 'admin');
+  await page.fill('input[name=password]', 'not the password');
+  await page.click('button[type=submit]');
+  await page.waitForSelector('.error:not(:empty)');
+  check('a wrong password is said', ((await page.textContent('.error')) ?? '').length > 10);
+  // The browser itself notes the 401.
+  equal(
+    'and nothing else is complained of',
+    complaints.splice(0).filter((one) => !one.includes('401')),
+    [],
+  );
+  await signIn(page, 'admin', password);
+  await settled(page);
+  check(
+    'an empty fleet says the next command',
+    (await page.textContent('main'))?.includes('pgactl secrets create') ?? false,
+  );
+  for (const [path, words] of [
+    ['/collectors', 'No collector has registered'],
+    ['/storage', 'No blocks yet'],
+    ['/s/nothing', 'There is no source nothing'],
+    ['/q/12', 'did not run in the range'],
+  ] as const) {
+    await open(page, path);
+    check(
+      `empty ${path}: ${words}`,
+      (await page.textContent('main'))?.includes(words) ?? false,
+      await page.textContent('main'),
+    );
+    await accessible(page, `empty ${path}`);
+  }
+  complaints.splice(0, complaints.length, ...complaints.filter((one) => !one.includes('404')));
+  await context.close();
+}
+
+async function full() {
+  const { sources } = await ask<ListSourcesResponse>('/api/v1/sources');
+  const source = sources.find((one) => one.kind === 'server');
+  if (!source) throw new Error('no server is watched');
+  const home = `/s/${encodeURIComponent(source.name)}`;
+  // A range that has ended: page and API are asked the same.
+  const end = Math.floor(Date.now() / 1000) * 1000 - 4000;
+  const range = { start: end - 120_000, end };
+  const iso = (ms: number) => new Date(ms).toISOString().replace('.000Z', 'Z');
+  const fixed = `from=${iso(range.start)}&to=${iso(range.end)}&tz=utc`;
+  const asked = `start=${iso(range.start)}&end=${iso(range.end)}&source=${encodeURIComponent(source.name)}`;
+  const top = await ask<TopQueriesResponse>(`/api/v1/queries/top?${asked}&limit=200`);
+  const heavy = top.queries.find((query) => /pgbench_accounts/i.test(query.query_text)) ?? top.queries[0];
+  if (!heavy) throw new Error('no statement is known');
+
+  const context = await newContext();
+  const page = await context.newPage();
+  await signIn(page, 'admin', password);
+  const pages: Record<string, [path: string, words: string]> = {
+    fleet: ['/', source.name],
+    load: [home, 'Top statements'],
+    statements: [`${home}/statements`, 'pgbench_accounts'],
+    statement: [`${home}/q/${heavy.query_id}`, 'pgbench_accounts'],
+    'statement-fleet': [`/q/${heavy.query_id}`, source.name],
+    blocking: [`${home}/blocking`, 'waits'],
+    activity: [`${home}/activity`, 'Sessions by state'],
+    tables: [`${home}/tables`, 'pgbench_accounts'],
+    indexes: [`${home}/indexes`, 'pgbench_accounts_pkey'],
+    replication: [`${home}/replication`, 'kept_for_test'],
+    settings: [`${home}/settings`, 'shared_preload_libraries'],
+    host: [`${home}/host`, 'Memory'],
+    collectors: ['/collectors', 'console-test'],
+    collector: ['/collectors/console-test', 'Not collected'],
+    storage: ['/storage', 'frame'],
+    admin: ['/admin', 'viewer'],
+  };
+  for (const theme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
+    for (const [name, [path, words]] of Object.entries(pages)) {
+      const began = performance.now();
+      await open(page, `${path}?from=-15m&tz=utc`);
+      const took = Math.round(performance.now() - began);
+      const text = (await page.textContent('main')) ?? '';
+      check(`${name} ${theme}: shows ${words}, in ${took} ms`, text.includes(words), text);
+      equal(`${name} ${theme}: no error`, await page.locator('main [role=alert]:not(:empty)').allTextContents(), []);
+      await accessible(page, `${name} ${theme}`);
+      await picture(page, `${name}-${theme}`);
+    }
+  }
+  equal('no complaint of the browser on any page', complaints.splice(0), []);
+
+  // Figures of the page are those of the API.
+  await open(page, `${home}/statements?${fixed}`);
+  const cells = await page.$$eval('.table tbody tr', (rows) =>
+    rows.map((row) => ({
+      id: /\/q\/(-?\d+)/.exec(row.querySelector('a')?.getAttribute('href') ?? '')?.[1] ?? '',
+      texts: [...row.querySelectorAll('td')].map((cell) => cell.textContent ?? ''),
+    })),
+  );
+  const head = await page.$$eval('.table thead th', (all) =>
+    all.map((one) => (one.textContent ?? '').replace(/[↑↓ ]+$/, '')),
+  );
+  const place = (title: string) => head.indexOf(title);
+  const again = await ask<TopQueriesResponse>(`/api/v1/queries/top?${asked}&limit=200`);
+  const onPage = cells.map((row) =>
+    [
+      row.id,
+      row.texts[place('Time')],
+      row.texts[place('Calls')],
+      row.texts[place('Mean')],
+      row.texts[place('Rows')],
+      row.texts[place('On')],
+    ].join(' | '),
+  );
+  const byApi = again.queries.map((query) =>
+    [
+      query.query_id,
+      milliseconds(query.total_time),
+      count(query.calls),
+      query.calls > 0 ? milliseconds(query.mean_time) : '–',
+      count(query.rows),
+      `${query.database_name} · ${query.user_name}`,
+    ].join(' | '),
+  );
+  equal(`statements: ${byApi.length} rows with time, calls, mean, rows`, [...onPage].sort(), [...byApi].sort());
+  check(
+    'statements: the whole and its coverage',
+    ((await page.textContent('.panel header .note')) ?? '').includes(`in all ${withUnit(again.total, 'ms')}`),
+    await page.textContent('.panel header .note'),
+  );
+  check(
+    'statements: coverage',
+    ((await page.textContent('.panel header .note')) ?? '').includes(percent(again.completeness)),
+  );
+
+  await open(page, `${home}?${fixed}`);
+  const drawn = await page.$$eval('.panel[aria-label=Load] .legend li', (all) =>
+    all.map((one) => [one.querySelector('button, span')?.textContent ?? '', one.querySelector('b')?.textContent ?? '']),
+  );
+  const question = await byApiOf(page, 'Load');
+  const series = await ask<Series[]>(question);
+  const columns = toColumns(series, stepOf(series, 60), range);
+  for (const [label, shown] of drawn) {
+    const rows = series.flatMap((one, i) => {
+      const idle = (one.labels.state ?? '').startsWith('idle in transaction');
+      const name = idle ? 'idle in transaction' : one.labels.wait_event_type || 'CPU';
+      return name === label ? [columns.values[i] ?? []] : [];
+    });
+    const sum = columns.x.map((_, i) => rows.reduce((all, row) => all + (row[i] ?? 0), 0));
+    equal(`load: ${label} sessions`, shown, withUnit(average(sum, columns.coverage), 'sessions'));
+  }
+  check('load: classes are shown', drawn.length >= 2, JSON.stringify(drawn));
+
+  await open(page, `${home}/blocking?${fixed}`);
+  const waits = await ask<GetActivityResponse>(`/api/v1/activity?${asked}&limit=1000`);
+  const waited = waits.blocking.reduce((sum, edge) => sum + edge.blocked_seconds, 0);
+  check('blocking: there are waits', waits.blocking.length > 0);
+  check(
+    'blocking: their number and sum',
+    ((await page.textContent('.panel header .note')) ?? '').includes(
+      `${waits.blocking.length} waits, ${milliseconds(waited * 1000)}`,
+    ),
+    await page.textContent('.panel header .note'),
+  );
+  const root = waits.blocking[0]?.root;
+  check(
+    'blocking: the tree begins with the root',
+    ((await page.textContent('.tree > li > .tree-row')) ?? '').includes(String(root?.pid)),
+    await page.textContent('.tree'),
+  );
+
+  // Dragging over a chart is a new range for the page; the back button undoes it.
+  await open(page, `${home}?from=-15m`);
+  const plot = await page.locator('.u-over').first().boundingBox();
+  if (!plot) throw new Error('no chart');
+  await page.mouse.move(plot.x + plot.width * 0.8, plot.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(plot.x + plot.width * 0.95, plot.y + 40, { steps: 4 });
+  await page.mouse.up();
+  await page.waitForURL(/from=20/);
+  await settled(page);
+  const zoomed = new URL(page.url()).searchParams;
+  const width = Date.parse(zoomed.get('to') ?? '') - Date.parse(zoomed.get('from') ?? '');
+  check('a drag zooms to what was dragged over', Math.abs(width - 900_000 * 0.15) < 20_000, width);
+  await page.goBack();
+  await page.waitForURL(/from=-15m/);
+  check('back is the range before', true);
+  await page
+    .getByRole('button', { name: 'Only CPU' })
+    .click()
+    .catch(() => page.locator('.legend button.link', { hasText: 'CPU' }).click());
+  await page.waitForURL(/filter=wait_event_type=/);
+  await settled(page);
+  check('a click on a class is a filter, in the address', (await page.locator('button.chip').count()) === 1);
+
+  // Numbers leave: CSV, PNG, the lines for API and pgactl.
+  const [csv] = await Promise.all([page.waitForEvent('download'), menu(page, 'Load', 'Download CSV')]);
+  const lines = readFileSync(await csv.path(), 'utf8')
+    .trim()
+    .split('\r\n');
+  check('CSV of a chart', (lines[0] ?? '').startsWith('time,') && lines.length > 3, lines.slice(0, 2));
+  const [png] = await Promise.all([page.waitForEvent('download'), menu(page, 'Load', 'Download PNG')]);
+  check(
+    'PNG of a chart',
+    readFileSync(await png.path())
+      .subarray(1, 4)
+      .toString() === 'PNG',
+  );
+
+  // Keys.
+  await open(page, '/');
+  await page.keyboard.press('?');
+  check('? lists the keys', (await page.locator('dialog[open] kbd').count()) > 5);
+  await accessible(page, 'keys');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('/');
+  await page.keyboard.type(source.name.slice(0, 8));
+  await page.waitForSelector('.found a');
+  await accessible(page, 'search');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/s\//);
+  check('/ finds a source and Enter opens it', page.url().includes(home));
+  await page.keyboard.press('u');
+  check('u is UTC', page.url().includes('tz=utc'));
+
+  // A phone.
+  await page.setViewportSize({ width: 360, height: 740 });
+  for (const [name, path] of [
+    ['fleet', '/'],
+    ['load', home],
+    ['blocking', `${home}/blocking`],
+    ['statement', `${home}/q/${heavy.query_id}`],
+  ] as const) {
+    await open(page, `${path}?from=-15m`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    check(`${name} fits 360 px`, wide <= 360, wide);
+    await picture(page, `${name}-phone`);
+  }
+  await page.setViewportSize({ width: 1440, height: 900 });
+  equal('no complaint of the browser so far', complaints.splice(0), []);
+
+  // The server away: said, and over when it is back.
+  await open(page, `${home}?from=-15m`);
+  await page.route('**/api/**', (route) => route.abort());
+  await page.getByRole('button', { name: 'Refresh', exact: true }).click();
+  await page.waitForSelector('main [role=alert]');
+  check('a server that is away is said', ((await page.textContent('main')) ?? '').includes('The server is away'));
+  await picture(page, 'server-away-light', false);
+  await page.unroute('**/api/**');
+  await page.getByRole('button', { name: 'Refresh', exact: true }).click();
+  await page.waitForFunction(() => document.querySelector('main [role=alert]') === null);
+  check('and it is over when the server is back', true);
+  complaints.splice(0);
+
+  await tabs(context, page, home);
+  await signOutEverywhere(context);
+  await context.close();
+  await viewer(home);
+  await many(source.name);
+}
+
+// The question behind a panel, as the page itself says it.
+async function byApiOf(page: Page, title: string): Promise<string> {
+  await menu(page, title, 'By API');
+  const line = (await page.locator('dialog[open] pre').first().textContent()) ?? '';
+  const pgactl = (await page.locator('dialog[open] pre').nth(1).textContent()) ?? '';
+  check(
+    `${title}: by API has curl and pgactl`,
+    line.startsWith('curl -s ') && pgactl.startsWith('pgactl '),
+    line + pgactl,
+  );
+  check(`${title}: the line holds no token`, line.includes('$TOKEN') && !line.includes('eyJ'));
+  await page.locator('dialog[open] button[aria-label=Close]').click();
+  return new URL(line.replace(/^curl -s '?/, '').replace(/'? -H .*$/, '')).href.slice(base.length);
+}
+
+async function menu(page: Page, title: string, item: string) {
+  await page.getByRole('button', { name: `Numbers of ${title}` }).click();
+  await page.getByRole('menuitem', { name: item }).click();
+}
+
+// Two tabs share one session: each expiry is one renewal after the other, and nobody is signed out.
+async function tabs(context: BrowserContext, first: Page, home: string) {
+  const second = await context.newPage();
+  await second.goto(base + home);
+  await settled(second);
+  check('a second tab is signed in', (await second.locator('h1').count()) === 1);
+  let renewals = 0;
+  const refused: number[] = [];
+  for (const page of [first, second]) {
+    await page.clock.install();
+    page.on('response', (response) => {
+      if (!response.url().endsWith('/auth/refresh')) return;
+      renewals++;
+      if (response.status() !== 200) refused.push(response.status());
+    });
+    await page.reload();
+    await page.clock.fastForward(1000);
+    await settled(page);
+  }
+  const before = renewals;
+  const rounds = 100;
+  for (let i = 0; i < rounds; i++) {
+    const had = renewals;
+    await Promise.all([first, second].map((page) => page.clock.fastForward(24 * 3600 * 1000)));
+    for (let wait = 0; renewals === had && wait < 200; wait++) await new Promise((done) => setTimeout(done, 10));
+  }
+  check(
+    `${rounds} expiries in two tabs: ${renewals - before} renewals`,
+    renewals - before >= rounds,
+    renewals - before,
+  );
+  equal('none of them was refused', refused, []);
+  for (const page of [first, second]) {
+    await page.getByRole('button', { name: 'Refresh', exact: true }).click();
+    await page.clock.fastForward(500);
+    check('the tab is signed in', (await page.locator('input[name=password]').count()) === 0);
+  }
+  complaints.splice(0);
+}
+
+async function signOutEverywhere(context: BrowserContext) {
+  const [first, second] = context.pages();
+  if (!first || !second) return;
+  await first.locator('.top .menu button').click();
+  await first.getByRole('menuitem', { name: 'Sign out' }).click();
+  await first.waitForSelector('input[name=password]');
+  await second.waitForSelector('input[name=password]');
+  check('signing out in one tab is signing out in all', true);
+}
+
+// Who may less sees less, and is told so.
+async function viewer(home: string) {
+  const context = await newContext();
+  const page = await context.newPage();
+  await signIn(page, 'viewer', process.env.VIEWER_PASSWORD ?? '');
+  await settled(page);
+  check('a viewer has no link to Admin', (await page.locator('nav a', { hasText: 'Admin' }).count()) === 0);
+  await open(page, '/admin');
+  check('and is told who it is for', ((await page.textContent('main')) ?? '').includes('for administrators'));
+  await open(page, `${home}?from=-15m`);
+  check('a viewer sees the load', (await page.locator('.u-over').count()) > 0);
+  equal('no complaint of the browser for a viewer', complaints.splice(0), []);
+  await context.close();
+}
+
+// 500 sources: the answer of the API, repeated under other names.
+async function many(name: string) {
+  const context = await newContext();
+  const page = await context.newPage();
+  const answer = await ask<ListSourcesResponse>('/api/v1/sources');
+  const model = answer.sources.find((source) => source.name === name);
+  const states = ['up', 'up', 'up', 'up', 'up', 'up', 'incomplete', 'silent', 'down', 'up'];
+  const sources = Array.from({ length: 500 }, (_, i) => ({
+    ...model,
+    id: `${i}`.padStart(36, '0'),
+    name: `db-${i}`,
+    state: states[i % 10],
+    message: i % 10 === 8 ? 'connection refused' : '',
+  }));
+  await page.route('**/api/v1/sources', (route) => route.fulfill({ json: { sources, count: 500 } }));
+  await signIn(page, 'admin', password);
+  await settled(page);
+  const began = performance.now();
+  await page.getByRole('button', { name: 'Refresh', exact: true }).click();
+  await settled(page);
+  const took = Math.round(performance.now() - began);
+  check(`500 sources, refreshed in ${took} ms`, (await page.locator('.table tbody tr').count()) === 500);
+  equal(
+    'the worst come first',
+    await page.$$eval('.table tbody tr:nth-child(-n+3) .mark', (all) => all.map((one) => one.textContent)),
+    ['down', 'down', 'down'],
+  );
+  await page.fill('input[aria-label="Filter sources"]', 'db-499');
+  await page.waitForFunction(() => document.querySelectorAll('.table tbody tr').length === 1);
+  check('a filter is in the address', page.url().includes('source=db-499'));
+  await picture(page, 'fleet-500-light', false);
+  await context.close();
+}
+
+// Pictures for the README: a range of the last minutes, both themes.
+async function readme() {
+  const { sources } = await ask<ListSourcesResponse>('/api/v1/sources');
+  const source = sources.find((one) => one.kind === 'server');
+  if (!source) throw new Error('no server is watched');
+  const home = `/s/${encodeURIComponent(source.name)}`;
+  const context = await newContext(1280, 800);
+  const page = await context.newPage();
+  await signIn(page, 'admin', password);
+  for (const [name, path, theme] of [
+    ['console-load', home, 'light'],
+    ['console-blocking', `${home}/blocking`, 'dark'],
+  ] as const) {
+    await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
+    await open(page, `${path}?from=-15m&tz=utc`);
+    await picture(page, name, false);
+  }
+  // What pgactl printed, as it printed it.
+  const printed = readFileSync(process.env.TERMINAL ?? '', 'utf8');
+  await page.setContent('<pre id="t"></pre>');
+  await page.evaluate((text) => {
+    const pre = document.getElementById('t') as HTMLPreElement;
+    pre.textContent = text;
+    document.body.style.cssText = 'margin:0;background:#101215';
+    pre.style.cssText =
+      'margin:0;padding:16px 20px;display:inline-block;font:13px/19px "DejaVu Sans Mono",monospace;color:#e6e9ec';
+  }, printed);
+  await page.locator('#t').screenshot({ path: join(pictures, 'terminal.png') });
+  await context.close();
+}
+
+try {
+  if (mode === 'empty') await emptySuite();
+  else if (mode === 'pictures') await readme();
+  else await full();
+} catch (error) {
+  check('the run went on to its end', false, error instanceof Error ? error.stack : error);
+} finally {
+  await browser.close();
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);

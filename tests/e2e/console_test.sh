@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The console in a real Chromium on a real suite with a real collector: sign-in, every page in both themes, figures against
+# the API's, accessibility, keys, a phone, a server that is away, two tabs, a viewer, 500 sources.
+#   console_test.sh                      the checks; pictures of every page go to <build>/console-pictures
+#   console_test.sh pictures <folder>    the README's pictures
+. "$(dirname "$0")/lib/suite.sh"
+mode=${1:-test}
+export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
+[ -x "$CHROMIUM" ] || { echo "console: $CHROMIUM is not installed; run: tools/setup.sh test" >&2; exit 1; }
+start_postgres "track_io_timing = on
+wal_level = replica"
+prepare_suite
+start_api
+login
+export URL ADMIN_PASSWORD=$ADMIN_PASSWORD_TEXT VIEWER_PASSWORD=viewer-Password-1
+export PICTURES=${2:-${PGA_BINARY_DIR:-$ROOT/build/dev}/console-pictures}
+curl -fsS -o /dev/null -X POST "$URL/api/v1/users" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  -d "{\"username\":\"viewer\",\"email\":\"viewer@example.org\",\"password\":\"$VIEWER_PASSWORD\",\"role\":\"viewer\"}"
+browser() {
+  (cd "$ROOT/services/console" && timeout 240 "$ROOT/tools/console.sh" node test/browser.ts "$1") | tee "$WORK/browser-$1.log"
+}
+[ "$mode" = pictures ] || browser empty || fail "the console of an empty suite"
+
+start_collector console-test COLLECTOR_NAME=console-test STATEMENT_TEXT_INTERVAL=1 POSTGRES_DATABASES='*'
+export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGDATABASE=shop PGPORT=$PG_PORT
+createdb shop
+pgbench -i -s 1 -q >/dev/null 2>&1
+psql -X -q -d shop -c "SELECT pg_create_physical_replication_slot('kept_for_test', true)" >/dev/null
+# Work, and one session that holds others.
+PGAPPNAME=shop start pgbench pgbench -n -c 3 -j 1 -R 40 -T 600
+hold() {
+  PGAPPNAME=migration start holder psql -X -q -c "BEGIN; LOCK TABLE pgbench_branches IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep($1); COMMIT"
+}
+waited() { [ "$(api_get "/api/v1/activity?start=$(date -u -d '-2 min' +%FT%TZ)&end=$(date -u +%FT%TZ)" | jq '.blocking | length')" -ge 2 ]; }
+hold 6
+within "waits are known" 40 waited
+text_known() { api_get "/api/v1/queries/top?hours=1&limit=200" | jq -e '[.queries[].query_text | select(test("pgbench_accounts"))] | length > 1' >/dev/null; }
+within "texts are known" 40 text_known
+sizes_known() { [ "$(api_get "/api/v1/state?metric=index_stats" | jq '.rows | length')" -gt 3 ]; }
+within "indexes are known" 60 sizes_known
+# Until the readings of the fixed range that is compared have all been stored.
+readings() { [ "$(api_get "/api/v1/freshness" | jq '[.freshness[] | select(.metric == "activity") | .frames] | max // 0')" -ge "$1" ]; }
+if [ "$mode" = pictures ]; then
+  within "some minutes of readings" 300 readings 240
+  hold 8
+  within "some more" 60 readings 256
+  PGACTL_URL=$URL PGACTL_TOKEN=$TOKEN
+  export PGACTL_URL PGACTL_TOKEN COLUMNS=118 TZ=UTC TERMINAL=$WORK/terminal.txt
+  for command in "top --hours 1 --limit 6" "freshness --hours 1"; do
+    printf '$ pgactl %s\n' "$command"
+    # shellcheck disable=SC2086
+    "$BIN/pgactl" $command | head -n 14 | cut -c1-118
+    echo
+  done >"$TERMINAL"
+  browser pictures
+else
+  within "readings" 60 readings 20
+  browser full || fail "the console"
+fi
+finish
