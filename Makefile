@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check build test-backend test-integration bench format lint docs clean
+.PHONY: help run stop test check build test-backend test-integration bench format lint docs screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -42,5 +42,8 @@ lint:              ## Format, layer, proto and wording checks
 docs:              ## Write docs/metrics.md from the catalog
 	@tools/docs.sh
 
+screenshots:       ## Make the README's pictures from a real suite (some minutes)
+	@tools/screenshots.sh
+
 clean:             ## Remove build outputs; data of `make run` stays
-	rm -rf build pganalytics-api pganalytics-collector pgactl
+	rm -rf build services/console/node_modules services/console/src/api/generated.ts pganalytics-api pganalytics-collector pgactl

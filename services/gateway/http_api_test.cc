@@ -446,6 +446,50 @@ TEST(RateLimit, AHundredHealthChecksThen429AndLater200) {
   EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
 }
 
+TEST(Console, PagesNeedNoTokenAndTheApiIsNeverOne) {
+  const int port = Shared().port();
+  const HttpReply index = Fetch(port, "GET", "/");
+  EXPECT_EQ(index.code, 200);
+  EXPECT_EQ(index.Header("content-type"), "text/html; charset=utf-8");
+  EXPECT_EQ(index.Header("cache-control"), "no-cache");
+  EXPECT_THAT(index.Header("content-security-policy"), AllOf(HasSubstr("default-src 'self'"), Not(HasSubstr("unsafe"))));
+  EXPECT_EQ(index.Header("x-frame-options"), "DENY");
+  EXPECT_EQ(Fetch(port, "GET", "/s/orders/statements?from=-1h").body, index.body);
+  EXPECT_EQ(Fetch(port, "GET", "/", "", {"If-None-Match: " + index.Header("etag")}).code, 304);
+  const HttpReply packed = Fetch(port, "GET", "/", "", {"Accept-Encoding: gzip"});
+  EXPECT_EQ(packed.Header("content-encoding"), "gzip");
+  EXPECT_EQ(*Gunzip(packed.body, 1 << 20), index.body);
+  RawClient client(port);
+  client.Send(MakeRequest("HEAD", "/"));
+  const HttpReply head = client.Read(true);
+  EXPECT_EQ(head.code, 200);
+  EXPECT_EQ(head.Header("content-length"), std::to_string(index.body.size()));
+  for (const char* path : {"/api", "/api/", "/api/v1/nothing", "/nothing", "/assets/none.js"}) {
+    const HttpReply none = Fetch(port, "GET", path);
+    EXPECT_EQ(none.code, 404) << path;
+    EXPECT_THAT(none.body, HasSubstr("UNKNOWN_PATH")) << path;
+    EXPECT_EQ(none.Header("cache-control"), "no-store") << path;
+  }
+  EXPECT_EQ(Fetch(port, "POST", "/", "{}").code, 404);
+  // What a page sends with its requests is no business of its files.
+  EXPECT_EQ(Fetch(port, "GET", "/", "", {"Authorization: Bearer nonsense"}).code, 200);
+}
+
+TEST(Console, FilesAreCountedApartFromTheApi) {
+  GatewayUnderTest::Options options;
+  options.config.rate_limit_per_minute = 5;
+  options.config.rate_limit_console_per_minute = 20;
+  GatewayUnderTest gateway(options);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Fetch(gateway.port(), "GET", "/").code, 200) << i;
+  const HttpReply refused = Fetch(gateway.port(), "GET", "/");
+  EXPECT_EQ(refused.code, 429);
+  EXPECT_NE(refused.Header("retry-after"), "");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200) << i;
+  EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 429);
+  gateway.clock.Advance(absl::Minutes(1));
+  EXPECT_EQ(Fetch(gateway.port(), "GET", "/").code, 200);
+}
+
 TEST(RateLimit, KnownCallersHaveTheirOwnAllowance) {
   GatewayUnderTest gateway;
   const auto spend = [&](const std::string& token, int requests) {

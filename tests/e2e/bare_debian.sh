@@ -14,11 +14,21 @@ port=${PORT:-18080}
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk '$2 == "bookworm" {print $1; exit}')
 [ -n "$mirror" ] || { echo "bare_debian: this machine's package sources name no Debian 12 mirror" >&2; exit 1; }
 
+# How this machine reaches PyPI and npm: settings of pip and npm, and the certificates they name, at the same places.
+machine=()
+carried=(/etc/pip.conf)
+for name in PIP_CERT PIP_INDEX_URL NODE_EXTRA_CA_CERTS SSL_CERT_FILE; do
+  [ -z "${!name:-}" ] || machine+=("$name=${!name}")
+  [ ! -f "${!name:-}" ] || carried+=("${!name}")
+done
+registry=$(npm config get registry 2>/dev/null || true)
+[ -z "$registry" ] || machine+=("NPM_CONFIG_REGISTRY=$registry")
+
 in_bare() {  # user, checkout, command
   local home=/root
   [ "$1" = root ] || home=/home/$1
   chroot --userspec="$1:$1" "$target" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$home" \
-    USER="$1" CCACHE_DIR=/var/cache/ccache PORT="$port" /bin/bash -c "cd $2 && $3"
+    USER="$1" CCACHE_DIR=/var/cache/ccache PORT="$port" "${machine[@]}" /bin/bash -c "cd $2 && $3"
 }
 cleanup() {
   local code=$? mount
@@ -39,6 +49,9 @@ if [ ! -x "$target/usr/bin/git" ]; then
 fi
 apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) main' | sort -u | grep ' bookworm' >"$target/etc/apt/sources.list"
 cp /etc/resolv.conf /etc/hosts "$target/etc/" 2>/dev/null || true
+for file in "${carried[@]}"; do
+  [ ! -f "$file" ] || install -D -m 644 "$(readlink -f "$file")" "$target$file"
+done
 for mount in proc sys dev dev/pts; do
   mkdir -p "$target/$mount"
   mountpoint -q "$target/$mount" || mount --bind "/$mount" "$target/$mount"

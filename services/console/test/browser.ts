@@ -215,6 +215,7 @@ async function full() {
 
   // Figures of the page are those of the API.
   await open(page, `${home}/statements?${fixed}`);
+  await page.locator('button.more').click();
   const cells = await page.$$eval('.table tbody tr', (rows) =>
     rows.map((row) => ({
       id: /\/q\/(-?\d+)/.exec(row.querySelector('a')?.getAttribute('href') ?? '')?.[1] ?? '',

@@ -171,6 +171,7 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
           rows={found}
           rowKey={(query) => query.source_id + identity(query)}
           sort={`-${order.key}`}
+          most={50}
         />
       ) : text ? (
         <Empty title="No statement of the list has this word." />
