@@ -1,7 +1,7 @@
 #pragma once
 
-// The console's files, built once and embedded. Which request is for one of them, and in what form it is sent: no sockets
-// here. Pure, thread-safe.
+// The console's files, built once and embedded. Which request is for one of them, and in what form it is sent: no
+// sockets here. Pure, thread-safe.
 
 #include <cstddef>
 #include <span>

@@ -34,8 +34,8 @@ TEST(ConsoleFiles, PagesAreTheIndexAndTheApiNeverIs) {
   for (const char* page : {"/", "/s/orders", "/s/db.example:5432/q/-12", "/collectors", "/storage", "/admin", "/q/1"}) {
     EXPECT_EQ(FindConsoleFile(page), index) << page;
   }
-  for (const char* other : {"/api/v1/sources", "/api", "/version", "/nothing", "/sources", "/assets/none.js", "//", "/S",
-                            "/s%2f", "", "s", "/../s", "/index.html/"}) {
+  for (const char* other : {"/api/v1/sources", "/api", "/version", "/nothing", "/sources", "/assets/none.js", "//",
+                            "/S", "/s%2f", "", "s", "/../s", "/index.html/"}) {
     EXPECT_EQ(FindConsoleFile(other), nullptr) << other;
   }
 }
@@ -68,8 +68,8 @@ TEST(ConsoleFiles, NamesWithAHashAreKeptAndTheIndexIsAskedFor) {
     EXPECT_EQ(Header(answer, "Cache-Control"),
               file.path.starts_with("/assets/") ? "public, max-age=31536000, immutable" : "no-cache");
     EXPECT_EQ(Header(answer, "ETag"), file.etag);
-    for (const std::string& known :
-         {std::string(file.etag), "W/" + std::string(file.etag), "\"x\", " + std::string(file.etag), std::string("*")}) {
+    for (const std::string& known : {std::string(file.etag), "W/" + std::string(file.etag),
+                                     "\"x\", " + std::string(file.etag), std::string("*")}) {
       const ConsoleAnswer again = AnswerConsoleFile(file, Get(std::string(file.path), {{"if-none-match", known}}));
       EXPECT_EQ(again.code, 304) << known;
       EXPECT_EQ(again.body, "");

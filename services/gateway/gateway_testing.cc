@@ -433,7 +433,7 @@ HttpReply RawClient::Read(bool head) {
     std::string& value = reply.headers[name];
     value += (value.empty() ? "" : ", ") + line.substr(colon + 2);
   }
-  if (head || reply.code == 204 || reply.code == 100) {
+  if (head || reply.code == 204 || reply.code == 304 || reply.code == 100) {
     reply.complete = true;
     return reply;
   }

@@ -43,7 +43,8 @@ TEST(GzipTest, AcceptEncodingIsRead) {
   }
   for (const char* no : {"", "br", "gzip;q=0", "gzip;q=0.000", "identity", "*;q=0"})
     EXPECT_FALSE(AcceptsGzip(no)) << no;
-  for (const char* yes : {"br", "gzip, deflate, br, zstd", "gzip;q=0.5, BR;q=0.1"}) EXPECT_TRUE(AcceptsBrotli(yes)) << yes;
+  for (const char* yes : {"br", "gzip, deflate, br, zstd", "gzip;q=0.5, BR;q=0.1"})
+    EXPECT_TRUE(AcceptsBrotli(yes)) << yes;
   for (const char* no : {"", "gzip", "*", "br;q=0", "gzip, br;q=0.0"}) EXPECT_FALSE(AcceptsBrotli(no)) << no;
 }
 

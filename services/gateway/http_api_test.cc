@@ -452,7 +452,8 @@ TEST(Console, PagesNeedNoTokenAndTheApiIsNeverOne) {
   EXPECT_EQ(index.code, 200);
   EXPECT_EQ(index.Header("content-type"), "text/html; charset=utf-8");
   EXPECT_EQ(index.Header("cache-control"), "no-cache");
-  EXPECT_THAT(index.Header("content-security-policy"), AllOf(HasSubstr("default-src 'self'"), Not(HasSubstr("unsafe"))));
+  EXPECT_THAT(index.Header("content-security-policy"),
+              AllOf(HasSubstr("default-src 'self'"), Not(HasSubstr("unsafe"))));
   EXPECT_EQ(index.Header("x-frame-options"), "DENY");
   EXPECT_EQ(Fetch(port, "GET", "/s/orders/statements?from=-1h").body, index.body);
   EXPECT_EQ(Fetch(port, "GET", "/", "", {"If-None-Match: " + index.Header("etag")}).code, 304);

@@ -32,6 +32,8 @@ hold() {
   PGAPPNAME=migration start holder psql -X -q -c "BEGIN; LOCK TABLE pgbench_branches IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep($1); COMMIT"
 }
 waited() { [ "$(api_get "/api/v1/activity?start=$(date -u -d '-2 min' +%FT%TZ)&end=$(date -u +%FT%TZ)" | jq '.blocking | length')" -ge 2 ]; }
+sampled() { api_get /api/v1/activity | jq -e '[.sources[].sampled] | any' >/dev/null; }
+within "sessions are sampled" 60 sampled
 hold 6
 within "waits are known" 40 waited
 text_known() { api_get "/api/v1/queries/top?hours=1&limit=200" | jq -e '[.queries[].query_text | select(test("pgbench_accounts"))] | length > 1' >/dev/null; }
