@@ -340,7 +340,8 @@ async function full() {
   await page.keyboard.press('Escape');
   await page.keyboard.press('/');
   await page.keyboard.type(source.name.slice(0, 8));
-  await page.waitForSelector('.found a');
+  await page.waitForSelector('.found .chosen a');
+  check('what is typed goes into the field', (await page.inputValue('.search')) === source.name.slice(0, 8));
   await accessible(page, 'search');
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/s\//);
@@ -517,7 +518,7 @@ async function readme() {
     ['console-blocking', `${home}/blocking`, 'dark'],
   ] as const) {
     await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
-    await open(page, `${path}?from=-15m&tz=utc`);
+    await open(page, `${path}?from=-4m&tz=utc`);
     await picture(page, name, false);
   }
   // What pgactl printed, as it printed it.

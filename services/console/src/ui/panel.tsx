@@ -196,6 +196,8 @@ export function Dialog({
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     element.current?.showModal();
+    // The browser would take the button that closes.
+    element.current?.querySelector<HTMLElement>('input, select')?.focus();
   }, []);
   return (
     <dialog ref={element} class="dialog" aria-label={title} onClose={onClose}>

@@ -1,6 +1,6 @@
 // One field over sources and the heavy statements of the range.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import { type Page, refOf, sourceHref, statementHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
@@ -11,10 +11,8 @@ import { oneLine } from './sqltext.ts';
 export function Search({ page, onClose }: { page: Page; onClose: () => void }) {
   const [text, setText] = useState('');
   const [at, setAt] = useState(0);
-  const input = useRef<HTMLInputElement>(null);
   const sources = useSources().data?.sources ?? [];
   const top = useAsk(ask.top(page.range, { limit: 200 }), page.view.now);
-  useEffect(() => input.current?.focus(), []);
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const matches = (...texts: string[]) => words.every((word) => texts.some((one) => one.toLowerCase().includes(word)));
   const found = [
@@ -45,7 +43,6 @@ export function Search({ page, onClose }: { page: Page; onClose: () => void }) {
   return (
     <Dialog title="Search" onClose={onClose}>
       <input
-        ref={input}
         class="search"
         type="search"
         value={text}
