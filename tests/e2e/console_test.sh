@@ -17,6 +17,7 @@ export PICTURES=${2:-${PGA_BINARY_DIR:-$ROOT/build/dev}/console-pictures}
 curl -fsS -o /dev/null -X POST "$URL/api/v1/users" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
   -d "{\"username\":\"viewer\",\"email\":\"viewer@example.org\",\"password\":\"$VIEWER_PASSWORD\",\"role\":\"viewer\"}"
 browser() {
+  umask 022
   (cd "$ROOT/services/console" && timeout 600 "$ROOT/tools/console.sh" node test/browser.ts "$1") | tee "$WORK/browser-$1.log"
 }
 [ "$mode" = pictures ] || browser empty || fail "the console of an empty suite"

@@ -29,18 +29,16 @@ export function App() {
   return <Frame />;
 }
 
-// While the first answer is awaited; with words when none comes.
+// Until it is known who is signed in; with words when no answer comes.
 function Starting() {
   const [away, setAway] = useState(false);
-  useEffect(() => {
-    const timer = setTimeout(() => setAway(true), 1500);
-    return () => clearTimeout(timer);
-  }, []);
+  const start = () => void startSession().catch(() => setAway(true));
+  useEffect(start, []);
   return (
     <main class="starting">
       {away && <ErrorState error={new ApiError(0, 'The session cannot be renewed.')} />}
       {away && (
-        <button type="button" onClick={() => void startSession().catch(() => undefined)}>
+        <button type="button" onClick={start}>
           Try again
         </button>
       )}

@@ -68,7 +68,7 @@ async function signIn(page: Page, user: string, password: string) {
 
 // Until every question of the page is answered.
 async function settled(page: Page) {
-  await page.waitForSelector('main h1, main .state');
+  await page.waitForSelector('main:not(.starting) h1, main:not(.starting) .state');
   await page.waitForFunction(() => document.querySelector('.skeleton, [aria-busy=true]') === null, undefined, {
     timeout: 20_000,
   });

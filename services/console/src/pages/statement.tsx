@@ -164,7 +164,7 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
           <span class="mono">{id}</span>
           {timeline.data && (
             <>
-              <span>{count(total.calls)} calls</span>
+              <span>{total.calls === 1 ? '1 call' : `${count(total.calls)} calls`}</span>
               <span>{milliseconds(total.time)} in all</span>
               <span>{total.calls > 0 ? `${milliseconds(total.time / total.calls)} mean` : 'no calls'}</span>
               <span>{percent(covered(columns, range))} of the range covered</span>
