@@ -81,6 +81,11 @@ async function exchange(): Promise<string | undefined> {
   return exclusively(async () => {
     // Another tab was faster.
     if (session && session.token !== had && session.renewAt > Date.now()) return session.token;
+    // Another tab has signed out.
+    if (!localStorage.getItem(hint)) {
+      set(undefined);
+      return undefined;
+    }
     try {
       const answer = await call<LoginResponse>('POST', '/api/v1/auth/refresh', '*', {}, { anonymous: true });
       const next = sessionOf(answer);
@@ -89,8 +94,8 @@ async function exchange(): Promise<string | undefined> {
       channel?.postMessage({ kind: 'signed-in', session: next } satisfies News);
       return next.token;
     } catch (error) {
-      // Only a refusal ends the session: a server that is away, or busy, may come back.
-      if (error instanceof ApiError && (error.code === 401 || error.code === 403)) {
+      // Only a refusal ends the session (400: the cookie has ended): a server that is away, or busy, may come back.
+      if (error instanceof ApiError && [400, 401, 403].includes(error.code)) {
         set(undefined);
         channel?.postMessage({ kind: 'signed-out' } satisfies News);
         return undefined;
@@ -136,11 +141,14 @@ export async function signIn(username: string, password: string): Promise<void> 
   channel?.postMessage({ kind: 'signed-in', session: next } satisfies News);
 }
 
-export async function signOut(): Promise<void> {
-  try {
-    await exclusively(() => call('POST', '/api/v1/auth/logout', '*', {}));
-  } finally {
-    set(undefined);
-    channel?.postMessage({ kind: 'signed-out' } satisfies News);
-  }
+// By the cookie alone: a token that has to be renewed first would wait for the lock that is held here.
+export function signOut(): Promise<void> {
+  return exclusively(async () => {
+    try {
+      await call('POST', '/api/v1/auth/logout', '*', {}, { anonymous: true });
+    } finally {
+      set(undefined);
+      channel?.postMessage({ kind: 'signed-out' } satisfies News);
+    }
+  });
 }
