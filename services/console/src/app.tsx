@@ -23,7 +23,12 @@ import { Empty, ErrorState } from './ui/states.tsx';
 
 export function App() {
   const [session, see] = useState(sessionState());
-  useEffect(() => onSession(() => see(sessionState())), []);
+  useEffect(() => {
+    const stop = onSession(() => see(sessionState()));
+    // It may be known already: effects of the parts of a page come before its own.
+    see(sessionState());
+    return stop;
+  }, []);
   if (session === 'starting') return <Starting />;
   if (session === 'signed-out') return <SignIn />;
   return <Frame />;
