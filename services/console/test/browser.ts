@@ -497,10 +497,10 @@ async function many(name: string) {
     await page.$$eval('.table tbody tr:nth-child(-n+3) .mark', (all) => all.map((one) => one.textContent)),
     ['down', 'down', 'down'],
   );
+  await picture(page, 'fleet-500-light', false);
   await page.fill('input[aria-label="Filter sources"]', 'db-499');
   await page.waitForFunction(() => document.querySelectorAll('.table tbody tr').length === 1);
   check('a filter is in the address', page.url().includes('source=db-499'));
-  await picture(page, 'fleet-500-light', false);
   await context.close();
 }
 

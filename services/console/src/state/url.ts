@@ -19,12 +19,13 @@ const read = (): View => ({ path: location.pathname, query: new URLSearchParams(
 let view: View = read();
 const listeners = new Set<() => void>();
 
-function publish() {
-  view = read();
+// `sameInstant`: what is filtered or sorted in the page asks nothing anew.
+function publish(sameInstant = false) {
+  view = sameInstant ? { ...read(), now: view.now } : read();
   for (const listener of listeners) listener();
 }
 
-addEventListener('popstate', publish);
+addEventListener('popstate', () => publish());
 
 export function useView(): View {
   const [seen, see] = useState(view);
@@ -40,7 +41,7 @@ export function useView(): View {
 }
 
 // Ask everything again, relative ranges from now.
-export const refreshNow = publish;
+export const refreshNow = (): void => publish();
 
 type Changes = Record<string, string | readonly string[] | undefined>;
 
@@ -76,7 +77,7 @@ export function change(changes: Changes, how: 'push' | 'replace' = 'push') {
   const href = hrefWith(changes);
   if (how === 'push') history.pushState(null, '', href);
   else history.replaceState(null, '', href);
-  publish();
+  publish(how === 'replace');
 }
 
 export const rangeOf = (of: View): Range =>
