@@ -306,6 +306,21 @@ class MetricParser {
     for (const YAML::Node& item : node) metric_.add_unseen_resets(Sentence(item, "", "unseen_resets"));
   }
 
+  void ParseFunctions(const YAML::Node& node) {
+    if (!node.IsSequence() || node.size() == 0) {
+      Problem(LineOf(node), "functions must be a list of functions with their argument types, or be left out");
+      return;
+    }
+    for (const YAML::Node& item : node) {
+      const std::string function = Text(item, "", "functions").value_or("");
+      if (function.find('(') == std::string::npos || !function.ends_with(")")) {
+        Problem(LineOf(item), absl::StrCat("functions names \"", function,
+                                           "\"; want the argument types too, for example pg_ls_logdir()"));
+      }
+      metric_.add_functions(function);
+    }
+  }
+
   void ParseIdentity(const YAML::Node& node) {
     if (!node.IsSequence() || node.size() == 0) {
       Problem(LineOf(node), "identity must be a list of column names, or be left out");
@@ -518,6 +533,8 @@ class MetricParser {
             metric_.set_locate_by(Text(v, "", "locate_by").value_or(""));
           }},
          {"unseen_resets", [&](const YAML::Node& v) { ParseUnseenResets(v); }},
+         {"optional", [&](const YAML::Node& v) { metric_.set_optional(Bool(v, "", "optional")); }},
+         {"functions", [&](const YAML::Node& v) { ParseFunctions(v); }},
          {"retention", [&](const YAML::Node& v) { ParseRetention(v); }},
          {"queries", [&](const YAML::Node& v) { ParseQueries(v); }},
          {"columns", [&](const YAML::Node& v) { ParseColumns(v); }}});

@@ -12,15 +12,18 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "libs/catalog/catalog.h"
+#include "libs/catalog/coverage.h"
 #include "libs/catalog/guide_testing.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
 #include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
+#include "libs/status/status.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::catalog {
@@ -56,9 +59,28 @@ absl::Status Fill(TestServer& server) {
       "CREATE TABLE app.part (k int) PARTITION BY RANGE (k);"
       "CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);"
       "CREATE TABLE \"app\".\"Odd \"\"Name\" (v int)",
+      "GRANT EXECUTE ON FUNCTION pg_show_replication_origin_status(), pg_get_shmem_allocations() TO monitor;"
+      "CREATE EXTENSION pgstattuple SCHEMA extensions",
       "GRANT USAGE ON SCHEMA app TO monitor; GRANT SELECT ON app.job TO monitor; ANALYZE app.job",
+      // Functions that wait for the advisory lock 1 while somebody holds it, and tables whose work calls them.
+      "CREATE FUNCTION app.wait(v int) RETURNS int LANGUAGE sql IMMUTABLE AS "
+      "$$SELECT v FROM (SELECT pg_advisory_xact_lock_shared(1)) x$$;"
+      "CREATE TABLE app.slow (v int); INSERT INTO app.slow SELECT generate_series(1, 10);"
+      "CREATE TABLE app.clustered (v int); INSERT INTO app.clustered SELECT generate_series(1, 10);"
+      "CREATE INDEX clustered_wait ON app.clustered (app.wait(v));"
+      "CREATE TABLE app.analyzed (v int); INSERT INTO app.analyzed SELECT generate_series(1, 10);"
+      "CREATE INDEX ON app.analyzed (app.wait(v));"
+      "CREATE TABLE app.pinned (v int); INSERT INTO app.pinned SELECT generate_series(1, 10);"
+      "CREATE FUNCTION app.wait_for_row() RETURNS int LANGUAGE plpgsql AS "
+      "'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN 1; END';"
+      "CREATE TABLE app.copied (v int, w int DEFAULT app.wait_for_row());"
+      "CREATE SEQUENCE app.numbers; SELECT nextval('app.numbers'); GRANT SELECT ON app.numbers TO monitor;"
+      "CREATE FUNCTION app.counted(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'",
+      "SELECT app.counted(1), app.counted(2)",
       "SELECT pg_create_physical_replication_slot('physical', true)",
       "SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
+      // After the slots, which wait for transactions to end.
+      "BEGIN; CREATE TABLE app.prepared (v int); PREPARE TRANSACTION 'open one'",
       "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none' PUBLICATION pub WITH (connect = false)",
       "CHECKPOINT",
   };
@@ -74,8 +96,9 @@ absl::Status MakePair(const std::string& version, Pair* pair) {
   pga::testing::TempPostgresOptions options;
   options.version = version;
   options.preload_statements = true;
-  options.extra_conf = {"wal_level = logical", "max_wal_senders = 5", "hot_standby = on", "track_io_timing = on",
-                        "max_worker_processes = 4"};
+  options.extra_conf = {"wal_level = logical",  "max_wal_senders = 5",      "hot_standby = on",
+                        "track_io_timing = on", "max_worker_processes = 4", "max_prepared_transactions = 5",
+                        "track_functions = all"};
   auto primary = TestServer::Start(options);
   if (primary.status().code() == absl::StatusCode::kNotFound) {
     pair->missing = std::string(primary.status().message());
@@ -151,6 +174,17 @@ class MetricSession {
     std::vector<ResultColumn> columns;
     for (size_t i = 0; i < last_->columns(); ++i) columns.push_back({last_->column_name(i), last_->column_type_oid(i)});
     return columns;
+  }
+  // Rows of a result as text; every column is cast to it.
+  absl::StatusOr<std::vector<std::vector<std::string>>> Rows(const std::string& sql) {
+    const auto result = connection_->Exec(sql, Soon());
+    if (!result.ok()) return result.status();
+    std::vector<std::vector<std::string>> rows;
+    for (const pg::Row row : *result) {
+      std::vector<std::string>& texts = rows.emplace_back();
+      for (size_t i = 0; i < result->columns(); ++i) texts.emplace_back(row.Text(i));
+    }
+    return rows;
   }
   absl::Status Check(const v1::Metric& metric) {
     return CheckMetricOnServer(metric, facts_, [this](const std::string& sql) { return Describe(sql); });
@@ -337,6 +371,109 @@ TEST_P(MetricsOnServer, WrongCastIsNamedWithTheRightOne) {
   const absl::Status status = session.Check(*metric);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("datname has type OID 19; cast it: (...)::text"));
+}
+
+absl::StatusOr<Coverage> ReadCoverage() {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  if (root == nullptr) return absl::NotFoundError("PGA_SOURCE_DIR is not set; ctest sets it");
+  const std::filesystem::path path = std::filesystem::path(root) / "libs/catalog/coverage.yaml";
+  std::ifstream in(path);
+  return ParseCoverage(std::string(std::istreambuf_iterator<char>(in), {}), path.filename());
+}
+
+// Statements that wait for the advisory lock 1, so that what the server says of their progress stands still.
+class Blocked {
+ public:
+  explicit Blocked(TestServer& server) : server_(server) {}
+  ~Blocked() {
+    (void)holder_->Exec(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%/* blocked */%' "
+        "AND pid <> pg_backend_pid()",
+        Soon());
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  absl::Status Begin() {
+    PGA_ASSIGN_OR_RETURN(holder_, server_.Connect("postgres"));
+    PGA_RETURN_IF_ERROR(holder_->Exec("SELECT pg_advisory_lock(1)", Soon()).status());
+    // Keeps a page of app.pinned, so that VACUUM FREEZE waits for it.
+    return holder_->Exec("BEGIN; DECLARE c CURSOR FOR SELECT * FROM app.pinned; FETCH c", Soon()).status();
+  }
+
+  void Run(const std::string& sql) {
+    threads_.emplace_back([this, sql] {
+      auto connection = server_.Connect("postgres");
+      if (connection.ok()) (void)(*connection)->Exec(sql + " /* blocked */", clock::SteadyNow() + absl::Minutes(2));
+    });
+  }
+
+ private:
+  TestServer& server_;
+  std::unique_ptr<pg::CopyConnection> holder_;
+  std::vector<std::thread> threads_;
+};
+
+// Every column of every statistics view is stored or left out for a reason, and what is stored is what the view says.
+TEST_P(MetricsOnServer, EveryColumnOfTheViewsIsDecidedAndTrue) {
+  const auto catalog = *Catalog::Builtin();
+  const absl::StatusOr<Coverage> coverage = ReadCoverage();
+  if (absl::IsNotFound(coverage.status())) GTEST_SKIP() << coverage.status();
+  ASSERT_TRUE(coverage.ok()) << coverage.status();
+  Blocked blocked(*pair_->primary);
+  ASSERT_EQ(blocked.Begin(), absl::OkStatus());
+  // Not VACUUM FULL as well: both are shown by the same view.
+  const std::map<std::string, std::string> running = {
+      {"pg_stat_progress_create_index", "CREATE INDEX ON app.slow (app.wait(v))"},
+      {"pg_stat_progress_cluster", "CLUSTER app.clustered USING clustered_wait"},
+      {"pg_stat_progress_analyze", "ANALYZE app.analyzed"},
+      {"pg_stat_progress_vacuum", "VACUUM (FREEZE) app.pinned"},
+  };
+  for (const auto& [view, sql] : running) blocked.Run(sql);
+  if (GetParam() != "13") blocked.Run("COPY app.copied (v) FROM PROGRAM 'seq 3'");
+  ASSERT_TRUE(pga::testing::WaitUntil(
+      [&] {
+        const auto found = pair_->primary->Exec(
+            "postgres",
+            "SELECT (SELECT count(*) FROM pg_stat_progress_create_index) + (SELECT count(*) FROM "
+            "pg_stat_progress_cluster) + (SELECT count(*) FROM pg_stat_progress_analyze) + (SELECT count(*) FROM "
+            "pg_stat_progress_vacuum) + (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%blocked%' AND "
+            "wait_event = 'advisory'), "
+            // Transactions count as long after 5 seconds.
+            "(SELECT min(xact_start) < clock_timestamp() - interval '5 seconds' FROM pg_stat_activity)");
+        return found.ok() && (*found)[0].Int64(0) == (GetParam() == "13" ? 4 : 5) && (*found)[0].Bool(1);
+      },
+      absl::Seconds(20)));
+  std::map<std::string, int64_t> compared;
+  for (TestServer* server : {pair_->primary.get(), pair_->standby.get()}) {
+    MetricSession session(*server);
+    ASSERT_TRUE(session.status().ok()) << session.status();
+    const RowsFunction rows = [&](const std::string& sql) { return session.Rows(sql); };
+    const auto covered = CoverageOnServer(*coverage, *catalog, session.facts(), rows,
+                                          [&](const std::string& sql) { return session.Describe(sql); });
+    ASSERT_TRUE(covered.ok()) << covered.status();
+    std::map<std::string, std::vector<ColumnCoverage>> views;
+    for (const ColumnCoverage& one : *covered) {
+      views[one.view].push_back(one);
+      EXPECT_FALSE(one.metric.empty() && one.left_out.empty()) << one.view << "." << one.column << " is not decided";
+    }
+    for (const auto& [view, columns] : views) {
+      const auto sql = CompareSql(*coverage, *catalog, session.facts(), view, *covered, rows);
+      ASSERT_TRUE(sql.ok()) << sql.status();
+      if (sql->empty()) continue;
+      const auto differences = session.Rows(*sql);
+      ASSERT_TRUE(differences.ok()) << view << ": " << differences.status();
+      for (const auto& row : *differences) {
+        EXPECT_EQ(row[3], "0") << row[0] << "." << row[1] << ": " << row[4];
+        compared[view] = std::max(compared[view], static_cast<int64_t>(std::stoll(row[2])));
+      }
+    }
+  }
+  for (const auto& [view, rows] : compared) {
+    // A base backup is too short to be seen, and a subscription needs a second server.
+    if (view == "pg_stat_progress_basebackup" || view == "pg_stat_subscription") continue;
+    EXPECT_GT(rows, 0) << view << " had no row to compare";
+  }
+  EXPECT_GE(compared.size(), 20u);
 }
 
 INSTANTIATE_TEST_SUITE_P(PostgreSQL, MetricsOnServer, ::testing::ValuesIn(Versions()),

@@ -180,6 +180,8 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
   loader.String(&config->environment, "ENVIRONMENT", "environment", "development", "development or production");
   loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read processor, memory and filesystems");
   loader.List(&config->disabled_metrics, "DISABLED_METRICS", "disabled-metrics", "", "metrics that are not collected");
+  loader.List(&config->enabled_metrics, "ENABLED_METRICS", "enabled-metrics", "",
+              "optional metrics that are collected (docs/metrics.md names them)");
   loader.String(&config->config_file, "COLLECTOR_CONFIG", "config", "",
                 "YAML file with many sources; the POSTGRES_ variables are not used then");
   loader.Bool(&config->check_only, "COLLECTOR_CHECK", "check", false,
@@ -230,7 +232,7 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
           if (!metric.second.IsScalar() || !ParseSwitch(metric.second.Scalar(), &on)) {
             return AtLine(file, metric.first, "a metric is on or off");
           }
-          if (!on) config->disabled_metrics.push_back(metric.first.Scalar());
+          (on ? config->enabled_metrics : config->disabled_metrics).push_back(metric.first.Scalar());
         }
       } else if (key == "sources") {
         if (!value.IsSequence() || value.size() == 0) return AtLine(file, value, "sources must be a list of servers");
@@ -262,6 +264,15 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
   }
   if (config->sources.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": sources is missing"));
   return absl::OkStatus();
+}
+
+std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catalog::Catalog& catalog) {
+  std::set<std::string> disabled(config.disabled_metrics.begin(), config.disabled_metrics.end());
+  for (const auto& metric : catalog.metrics()) {
+    const auto& on = config.enabled_metrics;
+    if (metric.optional() && std::find(on.begin(), on.end(), metric.name()) == on.end()) disabled.insert(metric.name());
+  }
+  return disabled;
 }
 
 absl::Status FinishConfig(CollectorConfig* config) {
