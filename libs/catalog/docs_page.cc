@@ -13,7 +13,7 @@ namespace v1 = pganalytics::catalog::v1;
 namespace {
 
 constexpr int kFirstMajor = 13;
-constexpr int kLastMajor = 18;
+constexpr int kLastMajor = 19;
 
 std::string Cell(const std::string& text) {
   return absl::StrReplaceAll(text, {{"|", "\\|"}});

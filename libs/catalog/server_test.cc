@@ -59,6 +59,36 @@ absl::Status Fill(TestServer& server) {
       "CREATE TABLE app.part (k int) PARTITION BY RANGE (k);"
       "CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);"
       "CREATE TABLE \"app\".\"Odd \"\"Name\" (v int)",
+      "CREATE TABLE app.tuned (id int, n int, t text) WITH (autovacuum_vacuum_threshold = 100, "
+      "autovacuum_vacuum_scale_factor = 0.01, autovacuum_enabled = off, autovacuum_freeze_max_age = 1000000, "
+      "toast.autovacuum_vacuum_threshold = 7); INSERT INTO app.tuned SELECT n, n, 'x' FROM generate_series(1, 2000) n;"
+      "CREATE INDEX tuned_n ON app.tuned (n); CREATE INDEX twin ON app.tuned (n);"
+      "CREATE INDEX longer ON app.tuned (n, id); CREATE INDEX partial ON app.tuned (n) WHERE t = 'planted-condition';"
+      "CREATE INDEX broken ON app.tuned (t); UPDATE pg_index SET indisvalid = false WHERE indexrelid = "
+      "'app.broken'::regclass; ANALYZE app.tuned;"
+      "CREATE TABLE app.due (n int) WITH (autovacuum_enabled = on); INSERT INTO app.due SELECT generate_series(1, "
+      "2000)",
+      "CREATE TABLE app.small (id smallserial, s text DEFAULT 'planted-default' CHECK (s <> 'planted-check'));"
+      "SELECT setval('app.small_id_seq', 30000); GRANT SELECT ON app.small_id_seq TO monitor;"
+      "CREATE SEQUENCE app.secret_numbers; SELECT nextval('app.secret_numbers');"
+      "CREATE TABLE app.part_2 PARTITION OF app.part DEFAULT; INSERT INTO app.part SELECT generate_series(1, 20);"
+      "CREATE TABLE app.child (job_id int8 REFERENCES app.job ON DELETE CASCADE);"
+      "CREATE VIEW app.seen AS SELECT 'planted-view'::text AS s;"
+      "CREATE FUNCTION app.body() RETURNS text LANGUAGE sql AS $$SELECT 'planted-body'::text$$;"
+      "ALTER FUNCTION app.body() SET app.token = 'planted-option';"
+      "CREATE FUNCTION app.watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+      "CREATE TRIGGER watched BEFORE INSERT OR UPDATE ON app.child FOR EACH ROW EXECUTE FUNCTION "
+      "app.watch('planted-argument');"
+      "CREATE POLICY seen_by ON app.child USING (job_id::text <> 'planted-policy');"
+      "CREATE PUBLICATION jobs FOR TABLE app.job;"
+      "ALTER ROLE monitor SET work_mem = '8MB'; ALTER ROLE monitor SET app.password = 'planted-setting';"
+      "CREATE TABLE app.bloated (n int, t text); INSERT INTO app.bloated SELECT n, repeat('x', 60) FROM "
+      "generate_series(1, 50000) n; CREATE TABLE app.hidden AS SELECT * FROM app.bloated;"
+      "DELETE FROM app.bloated WHERE n <= 30000; ANALYZE app.bloated; ANALYZE app.hidden;"
+      "GRANT SELECT ON app.bloated TO monitor",
+      "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER far FOREIGN DATA WRAPPER none;"
+      "CREATE USER MAPPING FOR monitor SERVER far OPTIONS (password 'planted-mapping')",
+      "DELETE FROM app.due; ALTER ROLE postgres PASSWORD 'planted-password'",
       "GRANT EXECUTE ON FUNCTION pg_show_replication_origin_status(), pg_get_shmem_allocations() TO monitor;"
       "CREATE EXTENSION pgstattuple SCHEMA extensions",
       "GRANT USAGE ON SCHEMA app TO monitor; GRANT SELECT ON app.job TO monitor; ANALYZE app.job",
@@ -81,7 +111,8 @@ absl::Status Fill(TestServer& server) {
       "SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
       // After the slots, which wait for transactions to end.
       "BEGIN; CREATE TABLE app.prepared (v int); PREPARE TRANSACTION 'open one'",
-      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none' PUBLICATION pub WITH (connect = false)",
+      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none password=planted-conninfo' PUBLICATION pub WITH (connect = "
+      "false)",
       "CHECKPOINT",
   };
   for (const char* statement : statements) {
@@ -96,9 +127,9 @@ absl::Status MakePair(const std::string& version, Pair* pair) {
   pga::testing::TempPostgresOptions options;
   options.version = version;
   options.preload_statements = true;
-  options.extra_conf = {"wal_level = logical",  "max_wal_senders = 5",      "hot_standby = on",
-                        "track_io_timing = on", "max_worker_processes = 4", "max_prepared_transactions = 5",
-                        "track_functions = all"};
+  options.extra_conf = {"wal_level = logical",   "max_wal_senders = 5",       "hot_standby = on",
+                        "track_io_timing = on",  "max_worker_processes = 4",  "max_prepared_transactions = 5",
+                        "track_functions = all", "autovacuum_naptime = 86400"};
   auto primary = TestServer::Start(options);
   if (primary.status().code() == absl::StatusCode::kNotFound) {
     pair->missing = std::string(primary.status().message());
@@ -306,6 +337,103 @@ TEST_P(MetricsOnServer, NumbersAreThoseOfTheServer) {
   ASSERT_EQ(session.Check(*catalog->Find("statements")), absl::OkStatus());
   EXPECT_GT(session.last().rows(), 5u);
   for (size_t i = 0; i < session.last().columns(); ++i) EXPECT_NE(session.last().column_name(i), "query");
+}
+
+// Against what the statements in Fill did.
+TEST_P(MetricsOnServer, AdvisersSeeWhatIsThere) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  const struct {
+    const char* metric;
+    const char* key;
+    const char* value;
+    const char* column;
+    const char* expected;
+  } cells[] = {
+      // 100 + 0.01 * 2000 dead rows, the lesser of the table's and the server's age; analyze as the server's settings
+      // say.
+      {"vacuum_state", "relname", "tuned", "vacuum_threshold", "120"},
+      {"vacuum_state", "relname", "tuned", "insert_threshold", "1400"},
+      {"vacuum_state", "relname", "tuned", "analyze_threshold", "250"},
+      {"vacuum_state", "relname", "tuned", "freeze_max_age", "1000000"},
+      {"vacuum_state", "relname", "tuned", "is_autovacuum_enabled", "f"},
+      {"vacuum_state", "relname", "tuned", "is_vacuum_due", "f"},
+      {"vacuum_state", "toast_of", "tuned", "vacuum_threshold", "7"},
+      {"vacuum_state", "toast_of", "tuned", "is_autovacuum_enabled", "t"},
+      {"vacuum_state", "relname", "due", "is_vacuum_due", "t"},
+      {"index_definitions", "indexrelname", "twin", "duplicate_of", "tuned_n"},
+      {"index_definitions", "indexrelname", "tuned_n", "duplicate_of", "NULL"},
+      {"index_definitions", "indexrelname", "tuned_n", "prefix_of", "longer"},
+      {"index_definitions", "indexrelname", "partial", "duplicate_of", "NULL"},
+      {"index_definitions", "indexrelname", "broken", "is_valid", "f"},
+      {"index_definitions", "indexrelname", "job_pkey", "constraint_name", "job_pkey"},
+      // The column's type ends it, not the sequence's.
+      {"sequences", "relname", "small_id_seq", "limit_value", "32767"},
+      {"sequences", "relname", "small_id_seq", "last_value", "30000"},
+      {"sequences", "relname", "small_id_seq", "values_left", "2767"},
+      {"sequences", "relname", "small_id_seq", "owner_type", "smallint"},
+      {"sequences", "relname", "secret_numbers", "last_value", "NULL"},
+      {"partitioned_tables", "relname", "part", "partitions", "2"},
+      {"partitioned_tables", "relname", "part", "n_tup_ins", "20"},
+      {"partitioned_tables", "relname", "part", "strategy", "range"},
+      {"prepared_transactions", "gid", "open one", "datname", "postgres"},
+      {"xmin_holders", "holder", "open one", "holder_class", "prepared"},
+      {"xmin_holders", "holder", "logical", "holder_class", "slot"},
+      {"xmin_holders", "holder", "open one", "state", "prepared"},
+      {"functions", "funcname", "counted", "calls", "2"},
+      {"extensions", "extension_name", "pg_stat_statements", "schemaname", "extensions"},
+      {"tablespaces", "tablespace_name", "pg_default", "location", ""},
+      {"wraparound", "datname", "template0", "is_connectable", "f"},
+      {"databases", "datname", "template0", "is_template", "t"},
+      {"roles", "rolname", "monitor", "memberships", "pg_monitor"},
+      {"role_settings", "setting_name", "work_mem", "setting_value", "8MB"},
+      {"role_settings", "setting_name", "app.password", "setting_value", "(not shown)"},
+      {"schema_relations", "relname", "tuned", "relation_kind", "table"},
+      {"schema_relations", "relname", "summary", "relation_kind", "materialized view"},
+      {"schema_constraints", "constraint_name", "child_job_id_fkey", "referenced_table", "app.job"},
+      {"schema_constraints", "constraint_name", "child_job_id_fkey", "actions",
+       "on update no action, on delete cascade"},
+      {"schema_routines", "funcname", "counted", "arguments", "integer"},
+      {"schema_triggers", "object_name", "watched", "fires", "before insert update for each row"},
+      {"publications", "pubname", "jobs", "table_list", "app.job"},
+      {"connections", "application_name", "follower", "backend_type", "walsender"},
+  };
+  std::string checked;
+  for (const auto& cell : cells) {
+    if (checked != cell.metric) {
+      ASSERT_EQ(session.Check(*catalog->Find(cell.metric)), absl::OkStatus()) << cell.metric;
+    }
+    checked = cell.metric;
+    EXPECT_EQ(session.Cell(cell.key, cell.value, cell.column), cell.expected)
+        << cell.metric << " " << cell.value << "." << cell.column;
+  }
+  // Three of five pages are empty; an estimate may be off by a page or two.
+  ASSERT_EQ(session.Check(*catalog->Find("bloat_tables")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("relname", "bloated", "has_statistics"), "t");
+  const double share = std::stod(session.Cell("relname", "bloated", "bloat_percent"));
+  EXPECT_GT(share, 55);
+  EXPECT_LT(share, 65);
+  EXPECT_EQ(session.Cell("relname", "hidden", "has_statistics"), "f");
+  EXPECT_EQ(session.Cell("relname", "hidden", "bloat_bytes"), "NULL");
+}
+
+// What schemas are made of is read without the literals in it.
+TEST_P(MetricsOnServer, NothingThatIsReadHoldsAPlantedSecret) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  for (const v1::Metric& metric : catalog->metrics()) {
+    if (metric.queries().empty() || !session.Check(metric).ok()) continue;
+    for (const pg::Row row : session.last()) {
+      for (size_t i = 0; i < session.last().columns(); ++i) {
+        // The collector takes literals out of definitions.
+        if (row.IsNull(i) || session.last().column_name(i) == "definition") continue;
+        EXPECT_THAT(std::string(row.Text(i)), ::testing::Not(HasSubstr("planted")))
+            << metric.name() << "." << session.last().column_name(i);
+      }
+    }
+  }
 }
 
 TEST_P(MetricsOnServer, StandbyTellsHowFarItIs) {

@@ -210,6 +210,7 @@ class Collector::Impl {
     context_.trackers = trackers_.get();
     context_.metrics = &metrics_;
     context_.collector_id = config_.collector_id;
+    context_.host_root = config_.host_root;
     context_.interval = interval_;
     context_.activity_interval = activity_interval_;
     context_.statement_text_interval = config_.statement_text_interval;

@@ -178,7 +178,9 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                   "how long the last flush may take", absl::Seconds(1), absl::Minutes(5));
   loader.String(&config->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn, error");
   loader.String(&config->environment, "ENVIRONMENT", "environment", "development", "development or production");
-  loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read processor, memory and filesystems");
+  loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read what the collector's host does");
+  loader.String(&config->host_root, "HOST_ROOT", "host-root", "/",
+                "folder under which the host's /proc and /sys are; in a container a mount of the host's root");
   loader.List(&config->disabled_metrics, "DISABLED_METRICS", "disabled-metrics", "", "metrics that are not collected");
   loader.List(&config->enabled_metrics, "ENABLED_METRICS", "enabled-metrics", "",
               "optional metrics that are collected (docs/metrics.md names them)");

@@ -65,6 +65,8 @@ struct CollectorConfig {
   std::string log_level;
   std::string environment;
   bool host_metrics = true;
+  // Folder under which the watched host's /proc and /sys are mounted.
+  std::string host_root = "/";
   bool check_only = false;
   std::string config_file;
   // Metrics that are off, and optional ones that are on; what is in both is off.
