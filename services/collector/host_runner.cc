@@ -320,6 +320,8 @@ asio::awaitable<void> HostRunner::Run() {
       } else {
         status = FillFromFiles(files_, task->metric->probe(), task->reading.get());
       }
+      // What this kernel does not have is not missing.
+      if (absl::IsNotFound(status)) continue;
       if (status.ok() && !grant_.owned) break;
       if (status.ok()) status = Publish(*task->reading, item);
       if (!status.ok() &&

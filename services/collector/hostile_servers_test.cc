@@ -263,6 +263,26 @@ TEST_F(HostileServer, IdleServerStoresNoRowsOfItsTables) {
   EXPECT_EQ(ingest_.Rows("table_stats"), rows);
 }
 
+// A change of a table is a changed row of its state; literals of an index's condition stay on the server.
+TEST_F(HostileServer, ChangesOfSchemasAreSentWithoutLiterals) {
+  Sql("CREATE TABLE orders (id int PRIMARY KEY, state text DEFAULT 'planted-default')");
+  Sql("CREATE INDEX open_orders ON orders (state) WHERE state <> 'planted-condition'");
+  Start();
+  ASSERT_TRUE(Frames("schema_relations", 1)) << collector_->Output();
+  ASSERT_TRUE(Frames("index_definitions", 1)) << collector_->Output();
+  const auto columns = [&] { return ingest_.TextOf("schema_relations", "relname", "orders", "columns"); };
+  const std::string before = columns();
+  EXPECT_THAT(before, HasSubstr("id integer not null\nstate text default #"));
+  const std::string definition = ingest_.TextOf("index_definitions", "indexrelname", "open_orders", "definition");
+  EXPECT_THAT(definition, HasSubstr("ON public.orders USING btree (state) WHERE"));
+  EXPECT_THAT(definition, Not(HasSubstr("planted")));
+  Sql("ALTER TABLE orders ADD COLUMN amount numeric(10, 2) NOT NULL DEFAULT 0, ALTER state SET DEFAULT 'planted-too'");
+  EXPECT_TRUE(WaitUntil([&] { return columns() != before; }, absl::Seconds(90)));
+  EXPECT_THAT(columns(), HasSubstr("\namount numeric(10,2) not null default #"));
+  EXPECT_THAT(columns(), Not(HasSubstr("planted")));
+  EXPECT_NE(columns().substr(0, before.size()), before) << "the hash of a default changes with it";
+}
+
 TEST_F(HostileServer, APreparedTransactionThatBlocksIsNamed) {
   Sql("CREATE TABLE stock (id int, n int)");
   Sql("INSERT INTO stock VALUES (1, 1)");
