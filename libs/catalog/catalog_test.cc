@@ -221,7 +221,10 @@ TEST(Builtin, IsValidAndComplete) {
 
 TEST(Builtin, EverySupportedVersionHasSqlForBothRoles) {
   // Metrics that exist only for some servers.
-  const std::map<std::string, int> first_major = {{"io", 16}, {"statements_info", 14}};
+  const std::map<std::string, int> first_major = {
+      {"io", 16},          {"statements_info", 14},  {"progress_copy", 14},       {"recovery_prefetch", 15},
+      {"io_backends", 18}, {"wal_backends", 18},     {"replication_origins", 14}, {"shared_memory", 15},
+      {"lock_stats", 19},  {"autovacuum_scores", 19}};
   const std::set<std::string> standby_only = {"recovery"};
   const auto catalog = *Catalog::Builtin();
   for (const v1::Metric& metric : catalog->metrics()) {

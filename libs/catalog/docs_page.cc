@@ -13,7 +13,7 @@ namespace v1 = pganalytics::catalog::v1;
 namespace {
 
 constexpr int kFirstMajor = 13;
-constexpr int kLastMajor = 18;
+constexpr int kLastMajor = 19;
 
 std::string Cell(const std::string& text) {
   return absl::StrReplaceAll(text, {{"|", "\\|"}});
@@ -73,6 +73,10 @@ void AppendMetric(const v1::Metric& metric, std::string* page) {
   fact("PostgreSQL", Servers(metric));
   if (!metric.extension().empty()) fact("Extension", absl::StrCat("`", metric.extension(), "`"));
   if (!metric.privilege().empty()) fact("Needs", absl::StrCat("membership in `", metric.privilege(), "`"));
+  if (!metric.functions().empty()) {
+    fact("Calls", absl::StrCat("`", absl::StrJoin(metric.functions(), "`, `"), "`: the login needs EXECUTE on them"));
+  }
+  if (metric.optional()) fact("Off", "unless turned on by name: `ENABLED_METRICS`, or `on` under `metrics`");
   fact("A row is known by", Identity(metric));
   if (metric.skip_unchanged()) fact("Unchanged rows", "left out between two full frames");
   fact("Kept", Days(metric.retention()));

@@ -31,8 +31,9 @@ constexpr size_t kMaxSqlBytes = 32 << 10;
 constexpr std::array<std::string_view, 15> kUnits = {"1",     "bytes",   "us",    "ms",           "s",
                                                      "rows",  "blocks",  "pages", "xacts",        "percent",
                                                      "files", "records", "calls", "bytes_per_op", "segments"};
-constexpr std::array<std::string_view, 6> kProbes = {"activity",        "blocking",    "host_cpu",
-                                                     "host_filesystem", "host_memory", "statements"};
+constexpr std::array<std::string_view, 12> kProbes = {
+    "activity",        "blocking",    "host_cgroup",  "host_cpu",      "host_cpu_core", "host_disk",
+    "host_filesystem", "host_memory", "host_network", "host_pressure", "host_tcp",      "statements"};
 // What schema `readable` holds besides metrics, and the name under which pushed elements are counted.
 constexpr std::array<std::string_view, 2> kReservedMetricNames = {"statement_texts", "push"};
 constexpr std::array<std::string_view, 9> kReservedColumnNames = {
@@ -306,6 +307,21 @@ class MetricParser {
     for (const YAML::Node& item : node) metric_.add_unseen_resets(Sentence(item, "", "unseen_resets"));
   }
 
+  void ParseFunctions(const YAML::Node& node) {
+    if (!node.IsSequence() || node.size() == 0) {
+      Problem(LineOf(node), "functions must be a list of functions with their argument types, or be left out");
+      return;
+    }
+    for (const YAML::Node& item : node) {
+      const std::string function = Text(item, "", "functions").value_or("");
+      if (function.find('(') == std::string::npos || !function.ends_with(")")) {
+        Problem(LineOf(item), absl::StrCat("functions names \"", function,
+                                           "\"; want the argument types too, for example pg_ls_logdir()"));
+      }
+      metric_.add_functions(function);
+    }
+  }
+
   void ParseIdentity(const YAML::Node& node) {
     if (!node.IsSequence() || node.size() == 0) {
       Problem(LineOf(node), "identity must be a list of column names, or be left out");
@@ -518,6 +534,8 @@ class MetricParser {
             metric_.set_locate_by(Text(v, "", "locate_by").value_or(""));
           }},
          {"unseen_resets", [&](const YAML::Node& v) { ParseUnseenResets(v); }},
+         {"optional", [&](const YAML::Node& v) { metric_.set_optional(Bool(v, "", "optional")); }},
+         {"functions", [&](const YAML::Node& v) { ParseFunctions(v); }},
          {"retention", [&](const YAML::Node& v) { ParseRetention(v); }},
          {"queries", [&](const YAML::Node& v) { ParseQueries(v); }},
          {"columns", [&](const YAML::Node& v) { ParseColumns(v); }}});

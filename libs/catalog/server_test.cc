@@ -12,15 +12,18 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "libs/catalog/catalog.h"
+#include "libs/catalog/coverage.h"
 #include "libs/catalog/guide_testing.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
 #include "libs/clock/steady.h"
 #include "libs/pg/copy_connection.h"
+#include "libs/status/status.h"
 #include "libs/testing/temp_postgres.h"
 
 namespace pga::catalog {
@@ -56,10 +59,60 @@ absl::Status Fill(TestServer& server) {
       "CREATE TABLE app.part (k int) PARTITION BY RANGE (k);"
       "CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);"
       "CREATE TABLE \"app\".\"Odd \"\"Name\" (v int)",
+      "CREATE TABLE app.tuned (id int, n int, t text) WITH (autovacuum_vacuum_threshold = 100, "
+      "autovacuum_vacuum_scale_factor = 0.01, autovacuum_enabled = off, autovacuum_freeze_max_age = 1000000, "
+      "toast.autovacuum_vacuum_threshold = 7); INSERT INTO app.tuned SELECT n, n, 'x' FROM generate_series(1, 2000) n;"
+      "CREATE INDEX tuned_n ON app.tuned (n); CREATE INDEX twin ON app.tuned (n);"
+      "CREATE INDEX longer ON app.tuned (n, id); CREATE INDEX partial ON app.tuned (n) WHERE t = 'planted-condition';"
+      "CREATE INDEX broken ON app.tuned (t); UPDATE pg_index SET indisvalid = false WHERE indexrelid = "
+      "'app.broken'::regclass; ANALYZE app.tuned;"
+      "CREATE TABLE app.due (n int) WITH (autovacuum_enabled = on); INSERT INTO app.due SELECT generate_series(1, "
+      "2000)",
+      "CREATE TABLE app.small (id smallserial, s text DEFAULT 'planted-default' CHECK (s <> 'planted-check'));"
+      "SELECT setval('app.small_id_seq', 30000); GRANT SELECT ON app.small_id_seq TO monitor;"
+      "CREATE SEQUENCE app.secret_numbers; SELECT nextval('app.secret_numbers');"
+      "CREATE TABLE app.part_2 PARTITION OF app.part DEFAULT; INSERT INTO app.part SELECT generate_series(1, 20);"
+      "CREATE TABLE app.child (job_id int8 REFERENCES app.job ON DELETE CASCADE);"
+      "CREATE VIEW app.seen AS SELECT 'planted-view'::text AS s;"
+      "CREATE FUNCTION app.body() RETURNS text LANGUAGE sql AS $$SELECT 'planted-body'::text$$;"
+      "ALTER FUNCTION app.body() SET app.token = 'planted-option';"
+      "CREATE FUNCTION app.watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+      "CREATE TRIGGER watched BEFORE INSERT OR UPDATE ON app.child FOR EACH ROW EXECUTE FUNCTION "
+      "app.watch('planted-argument');"
+      "CREATE POLICY seen_by ON app.child USING (job_id::text <> 'planted-policy');"
+      "CREATE PUBLICATION jobs FOR TABLE app.job;"
+      "ALTER ROLE monitor SET work_mem = '8MB'; ALTER ROLE monitor SET app.password = 'planted-setting';"
+      "CREATE TABLE app.bloated (n int, t text); INSERT INTO app.bloated SELECT n, repeat('x', 60) FROM "
+      "generate_series(1, 50000) n; CREATE TABLE app.hidden AS SELECT * FROM app.bloated;"
+      "DELETE FROM app.bloated WHERE n <= 30000; ANALYZE app.bloated; ANALYZE app.hidden;"
+      "GRANT SELECT ON app.bloated TO monitor",
+      "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER far FOREIGN DATA WRAPPER none;"
+      "CREATE USER MAPPING FOR monitor SERVER far OPTIONS (password 'planted-mapping')",
+      "DELETE FROM app.due; ALTER ROLE postgres PASSWORD 'planted-password'",
+      "GRANT EXECUTE ON FUNCTION pg_show_replication_origin_status(), pg_get_shmem_allocations() TO monitor;"
+      "CREATE EXTENSION pgstattuple SCHEMA extensions",
       "GRANT USAGE ON SCHEMA app TO monitor; GRANT SELECT ON app.job TO monitor; ANALYZE app.job",
+      // Functions that wait for the advisory lock 1 while somebody holds it, and tables whose work calls them.
+      "CREATE FUNCTION app.wait(v int) RETURNS int LANGUAGE sql IMMUTABLE AS "
+      "$$SELECT v FROM (SELECT pg_advisory_xact_lock_shared(1)) x$$;"
+      "CREATE TABLE app.slow (v int); INSERT INTO app.slow SELECT generate_series(1, 10);"
+      "CREATE TABLE app.clustered (v int); INSERT INTO app.clustered SELECT generate_series(1, 10);"
+      "CREATE INDEX clustered_wait ON app.clustered (app.wait(v));"
+      "CREATE TABLE app.analyzed (v int); INSERT INTO app.analyzed SELECT generate_series(1, 10);"
+      "CREATE INDEX ON app.analyzed (app.wait(v));"
+      "CREATE TABLE app.pinned (v int); INSERT INTO app.pinned SELECT generate_series(1, 10);"
+      "CREATE FUNCTION app.wait_for_row() RETURNS int LANGUAGE plpgsql AS "
+      "'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN 1; END';"
+      "CREATE TABLE app.copied (v int, w int DEFAULT app.wait_for_row());"
+      "CREATE SEQUENCE app.numbers; SELECT nextval('app.numbers'); GRANT SELECT ON app.numbers TO monitor;"
+      "CREATE FUNCTION app.counted(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'",
+      "SELECT app.counted(1), app.counted(2)",
       "SELECT pg_create_physical_replication_slot('physical', true)",
       "SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
-      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none' PUBLICATION pub WITH (connect = false)",
+      // After the slots, which wait for transactions to end.
+      "BEGIN; CREATE TABLE app.prepared (v int); PREPARE TRANSACTION 'open one'",
+      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none password=planted-conninfo' PUBLICATION pub WITH (connect = "
+      "false)",
       "CHECKPOINT",
   };
   for (const char* statement : statements) {
@@ -74,8 +127,9 @@ absl::Status MakePair(const std::string& version, Pair* pair) {
   pga::testing::TempPostgresOptions options;
   options.version = version;
   options.preload_statements = true;
-  options.extra_conf = {"wal_level = logical", "max_wal_senders = 5", "hot_standby = on", "track_io_timing = on",
-                        "max_worker_processes = 4"};
+  options.extra_conf = {"wal_level = logical",   "max_wal_senders = 5",       "hot_standby = on",
+                        "track_io_timing = on",  "max_worker_processes = 4",  "max_prepared_transactions = 5",
+                        "track_functions = all", "autovacuum_naptime = 86400"};
   auto primary = TestServer::Start(options);
   if (primary.status().code() == absl::StatusCode::kNotFound) {
     pair->missing = std::string(primary.status().message());
@@ -151,6 +205,17 @@ class MetricSession {
     std::vector<ResultColumn> columns;
     for (size_t i = 0; i < last_->columns(); ++i) columns.push_back({last_->column_name(i), last_->column_type_oid(i)});
     return columns;
+  }
+  // Rows of a result as text; every column is cast to it.
+  absl::StatusOr<std::vector<std::vector<std::string>>> Rows(const std::string& sql) {
+    const auto result = connection_->Exec(sql, Soon());
+    if (!result.ok()) return result.status();
+    std::vector<std::vector<std::string>> rows;
+    for (const pg::Row row : *result) {
+      std::vector<std::string>& texts = rows.emplace_back();
+      for (size_t i = 0; i < result->columns(); ++i) texts.emplace_back(row.Text(i));
+    }
+    return rows;
   }
   absl::Status Check(const v1::Metric& metric) {
     return CheckMetricOnServer(metric, facts_, [this](const std::string& sql) { return Describe(sql); });
@@ -274,6 +339,103 @@ TEST_P(MetricsOnServer, NumbersAreThoseOfTheServer) {
   for (size_t i = 0; i < session.last().columns(); ++i) EXPECT_NE(session.last().column_name(i), "query");
 }
 
+// Against what the statements in Fill did.
+TEST_P(MetricsOnServer, AdvisersSeeWhatIsThere) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  const struct {
+    const char* metric;
+    const char* key;
+    const char* value;
+    const char* column;
+    const char* expected;
+  } cells[] = {
+      // 100 + 0.01 * 2000 dead rows, the lesser of the table's and the server's age; analyze as the server's settings
+      // say.
+      {"vacuum_state", "relname", "tuned", "vacuum_threshold", "120"},
+      {"vacuum_state", "relname", "tuned", "insert_threshold", "1400"},
+      {"vacuum_state", "relname", "tuned", "analyze_threshold", "250"},
+      {"vacuum_state", "relname", "tuned", "freeze_max_age", "1000000"},
+      {"vacuum_state", "relname", "tuned", "is_autovacuum_enabled", "f"},
+      {"vacuum_state", "relname", "tuned", "is_vacuum_due", "f"},
+      {"vacuum_state", "toast_of", "tuned", "vacuum_threshold", "7"},
+      {"vacuum_state", "toast_of", "tuned", "is_autovacuum_enabled", "t"},
+      {"vacuum_state", "relname", "due", "is_vacuum_due", "t"},
+      {"index_definitions", "indexrelname", "twin", "duplicate_of", "tuned_n"},
+      {"index_definitions", "indexrelname", "tuned_n", "duplicate_of", "NULL"},
+      {"index_definitions", "indexrelname", "tuned_n", "prefix_of", "longer"},
+      {"index_definitions", "indexrelname", "partial", "duplicate_of", "NULL"},
+      {"index_definitions", "indexrelname", "broken", "is_valid", "f"},
+      {"index_definitions", "indexrelname", "job_pkey", "constraint_name", "job_pkey"},
+      // The column's type ends it, not the sequence's.
+      {"sequences", "relname", "small_id_seq", "limit_value", "32767"},
+      {"sequences", "relname", "small_id_seq", "last_value", "30000"},
+      {"sequences", "relname", "small_id_seq", "values_left", "2767"},
+      {"sequences", "relname", "small_id_seq", "owner_type", "smallint"},
+      {"sequences", "relname", "secret_numbers", "last_value", "NULL"},
+      {"partitioned_tables", "relname", "part", "partitions", "2"},
+      {"partitioned_tables", "relname", "part", "n_tup_ins", "20"},
+      {"partitioned_tables", "relname", "part", "strategy", "range"},
+      {"prepared_transactions", "gid", "open one", "datname", "postgres"},
+      {"xmin_holders", "holder", "open one", "holder_class", "prepared"},
+      {"xmin_holders", "holder", "logical", "holder_class", "slot"},
+      {"xmin_holders", "holder", "open one", "state", "prepared"},
+      {"functions", "funcname", "counted", "calls", "2"},
+      {"extensions", "extension_name", "pg_stat_statements", "schemaname", "extensions"},
+      {"tablespaces", "tablespace_name", "pg_default", "location", ""},
+      {"wraparound", "datname", "template0", "is_connectable", "f"},
+      {"databases", "datname", "template0", "is_template", "t"},
+      {"roles", "rolname", "monitor", "memberships", "pg_monitor"},
+      {"role_settings", "setting_name", "work_mem", "setting_value", "8MB"},
+      {"role_settings", "setting_name", "app.password", "setting_value", "(not shown)"},
+      {"schema_relations", "relname", "tuned", "relation_kind", "table"},
+      {"schema_relations", "relname", "summary", "relation_kind", "materialized view"},
+      {"schema_constraints", "constraint_name", "child_job_id_fkey", "referenced_table", "app.job"},
+      {"schema_constraints", "constraint_name", "child_job_id_fkey", "actions",
+       "on update no action, on delete cascade"},
+      {"schema_routines", "funcname", "counted", "arguments", "integer"},
+      {"schema_triggers", "object_name", "watched", "fires", "before insert update for each row"},
+      {"publications", "pubname", "jobs", "table_list", "app.job"},
+      {"connections", "application_name", "follower", "backend_type", "walsender"},
+  };
+  std::string checked;
+  for (const auto& cell : cells) {
+    if (checked != cell.metric) {
+      ASSERT_EQ(session.Check(*catalog->Find(cell.metric)), absl::OkStatus()) << cell.metric;
+    }
+    checked = cell.metric;
+    EXPECT_EQ(session.Cell(cell.key, cell.value, cell.column), cell.expected)
+        << cell.metric << " " << cell.value << "." << cell.column;
+  }
+  // Three of five pages are empty; an estimate may be off by a page or two.
+  ASSERT_EQ(session.Check(*catalog->Find("bloat_tables")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("relname", "bloated", "has_statistics"), "t");
+  const double share = std::stod(session.Cell("relname", "bloated", "bloat_percent"));
+  EXPECT_GT(share, 55);
+  EXPECT_LT(share, 65);
+  EXPECT_EQ(session.Cell("relname", "hidden", "has_statistics"), "f");
+  EXPECT_EQ(session.Cell("relname", "hidden", "bloat_bytes"), "NULL");
+}
+
+// What schemas are made of is read without the literals in it.
+TEST_P(MetricsOnServer, NothingThatIsReadHoldsAPlantedSecret) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  for (const v1::Metric& metric : catalog->metrics()) {
+    if (metric.queries().empty() || !session.Check(metric).ok()) continue;
+    for (const pg::Row row : session.last()) {
+      for (size_t i = 0; i < session.last().columns(); ++i) {
+        // The collector takes literals out of definitions.
+        if (row.IsNull(i) || session.last().column_name(i) == "definition") continue;
+        EXPECT_THAT(std::string(row.Text(i)), ::testing::Not(HasSubstr("planted")))
+            << metric.name() << "." << session.last().column_name(i);
+      }
+    }
+  }
+}
+
 TEST_P(MetricsOnServer, StandbyTellsHowFarItIs) {
   MetricSession session(*pair_->standby);
   ASSERT_TRUE(session.status().ok()) << session.status();
@@ -337,6 +499,109 @@ TEST_P(MetricsOnServer, WrongCastIsNamedWithTheRightOne) {
   const absl::Status status = session.Check(*metric);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("datname has type OID 19; cast it: (...)::text"));
+}
+
+absl::StatusOr<Coverage> ReadCoverage() {
+  const char* root = std::getenv("PGA_SOURCE_DIR");
+  if (root == nullptr) return absl::NotFoundError("PGA_SOURCE_DIR is not set; ctest sets it");
+  const std::filesystem::path path = std::filesystem::path(root) / "libs/catalog/coverage.yaml";
+  std::ifstream in(path);
+  return ParseCoverage(std::string(std::istreambuf_iterator<char>(in), {}), path.filename());
+}
+
+// Statements that wait for the advisory lock 1, so that what the server says of their progress stands still.
+class Blocked {
+ public:
+  explicit Blocked(TestServer& server) : server_(server) {}
+  ~Blocked() {
+    (void)holder_->Exec(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%/* blocked */%' "
+        "AND pid <> pg_backend_pid()",
+        Soon());
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  absl::Status Begin() {
+    PGA_ASSIGN_OR_RETURN(holder_, server_.Connect("postgres"));
+    PGA_RETURN_IF_ERROR(holder_->Exec("SELECT pg_advisory_lock(1)", Soon()).status());
+    // Keeps a page of app.pinned, so that VACUUM FREEZE waits for it.
+    return holder_->Exec("BEGIN; DECLARE c CURSOR FOR SELECT * FROM app.pinned; FETCH c", Soon()).status();
+  }
+
+  void Run(const std::string& sql) {
+    threads_.emplace_back([this, sql] {
+      auto connection = server_.Connect("postgres");
+      if (connection.ok()) (void)(*connection)->Exec(sql + " /* blocked */", clock::SteadyNow() + absl::Minutes(2));
+    });
+  }
+
+ private:
+  TestServer& server_;
+  std::unique_ptr<pg::CopyConnection> holder_;
+  std::vector<std::thread> threads_;
+};
+
+// Every column of every statistics view is stored or left out for a reason, and what is stored is what the view says.
+TEST_P(MetricsOnServer, EveryColumnOfTheViewsIsDecidedAndTrue) {
+  const auto catalog = *Catalog::Builtin();
+  const absl::StatusOr<Coverage> coverage = ReadCoverage();
+  if (absl::IsNotFound(coverage.status())) GTEST_SKIP() << coverage.status();
+  ASSERT_TRUE(coverage.ok()) << coverage.status();
+  Blocked blocked(*pair_->primary);
+  ASSERT_EQ(blocked.Begin(), absl::OkStatus());
+  // Not VACUUM FULL as well: both are shown by the same view.
+  const std::map<std::string, std::string> running = {
+      {"pg_stat_progress_create_index", "CREATE INDEX ON app.slow (app.wait(v))"},
+      {"pg_stat_progress_cluster", "CLUSTER app.clustered USING clustered_wait"},
+      {"pg_stat_progress_analyze", "ANALYZE app.analyzed"},
+      {"pg_stat_progress_vacuum", "VACUUM (FREEZE) app.pinned"},
+  };
+  for (const auto& [view, sql] : running) blocked.Run(sql);
+  if (GetParam() != "13") blocked.Run("COPY app.copied (v) FROM PROGRAM 'seq 3'");
+  ASSERT_TRUE(pga::testing::WaitUntil(
+      [&] {
+        const auto found = pair_->primary->Exec(
+            "postgres",
+            "SELECT (SELECT count(*) FROM pg_stat_progress_create_index) + (SELECT count(*) FROM "
+            "pg_stat_progress_cluster) + (SELECT count(*) FROM pg_stat_progress_analyze) + (SELECT count(*) FROM "
+            "pg_stat_progress_vacuum) + (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%blocked%' AND "
+            "wait_event = 'advisory'), "
+            // Transactions count as long after 5 seconds.
+            "(SELECT min(xact_start) < clock_timestamp() - interval '5 seconds' FROM pg_stat_activity)");
+        return found.ok() && (*found)[0].Int64(0) == (GetParam() == "13" ? 4 : 5) && (*found)[0].Bool(1);
+      },
+      absl::Seconds(20)));
+  std::map<std::string, int64_t> compared;
+  for (TestServer* server : {pair_->primary.get(), pair_->standby.get()}) {
+    MetricSession session(*server);
+    ASSERT_TRUE(session.status().ok()) << session.status();
+    const RowsFunction rows = [&](const std::string& sql) { return session.Rows(sql); };
+    const auto covered = CoverageOnServer(*coverage, *catalog, session.facts(), rows,
+                                          [&](const std::string& sql) { return session.Describe(sql); });
+    ASSERT_TRUE(covered.ok()) << covered.status();
+    std::map<std::string, std::vector<ColumnCoverage>> views;
+    for (const ColumnCoverage& one : *covered) {
+      views[one.view].push_back(one);
+      EXPECT_FALSE(one.metric.empty() && one.left_out.empty()) << one.view << "." << one.column << " is not decided";
+    }
+    for (const auto& [view, columns] : views) {
+      const auto sql = CompareSql(*coverage, *catalog, session.facts(), view, *covered, rows);
+      ASSERT_TRUE(sql.ok()) << sql.status();
+      if (sql->empty()) continue;
+      const auto differences = session.Rows(*sql);
+      ASSERT_TRUE(differences.ok()) << view << ": " << differences.status();
+      for (const auto& row : *differences) {
+        EXPECT_EQ(row[3], "0") << row[0] << "." << row[1] << ": " << row[4];
+        compared[view] = std::max(compared[view], static_cast<int64_t>(std::stoll(row[2])));
+      }
+    }
+  }
+  for (const auto& [view, rows] : compared) {
+    // A base backup is too short to be seen, and a subscription needs a second server.
+    if (view == "pg_stat_progress_basebackup" || view == "pg_stat_subscription") continue;
+    EXPECT_GT(rows, 0) << view << " had no row to compare";
+  }
+  EXPECT_GE(compared.size(), 20u);
 }
 
 INSTANTIATE_TEST_SUITE_P(PostgreSQL, MetricsOnServer, ::testing::ValuesIn(Versions()),

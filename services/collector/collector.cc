@@ -210,6 +210,7 @@ class Collector::Impl {
     context_.trackers = trackers_.get();
     context_.metrics = &metrics_;
     context_.collector_id = config_.collector_id;
+    context_.host_root = config_.host_root;
     context_.interval = interval_;
     context_.activity_interval = activity_interval_;
     context_.statement_text_interval = config_.statement_text_interval;
@@ -222,7 +223,7 @@ class Collector::Impl {
   void UseLocalConfig() {
     interval_ = config_.collection_interval;
     activity_interval_ = config_.activity_interval;
-    disabled_ = {config_.disabled_metrics.begin(), config_.disabled_metrics.end()};
+    disabled_ = DisabledMetrics(config_, *catalog_);
   }
 
   // What registry said last holds until it says something else, also over restarts.
@@ -550,7 +551,7 @@ absl::StatusOr<bool> Collector::Check(const CollectorConfig& config) {
   context.collector_id = config.collector_id;
   context.interval = config.collection_interval;
   context.activity_interval = config.activity_interval;
-  context.disabled = {config.disabled_metrics.begin(), config.disabled_metrics.end()};
+  context.disabled = DisabledMetrics(config, *catalog);
   std::vector<std::unique_ptr<SourceRunner>> runners;
   bool complete = true;
   for (const SourceConfig& source : config.sources) {

@@ -178,8 +178,12 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                   "how long the last flush may take", absl::Seconds(1), absl::Minutes(5));
   loader.String(&config->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn, error");
   loader.String(&config->environment, "ENVIRONMENT", "environment", "development", "development or production");
-  loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read processor, memory and filesystems");
+  loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read what the collector's host does");
+  loader.String(&config->host_root, "HOST_ROOT", "host-root", "/",
+                "folder under which the host's /proc and /sys are; in a container a mount of the host's root");
   loader.List(&config->disabled_metrics, "DISABLED_METRICS", "disabled-metrics", "", "metrics that are not collected");
+  loader.List(&config->enabled_metrics, "ENABLED_METRICS", "enabled-metrics", "",
+              "optional metrics that are collected (docs/metrics.md names them)");
   loader.String(&config->config_file, "COLLECTOR_CONFIG", "config", "",
                 "YAML file with many sources; the POSTGRES_ variables are not used then");
   loader.Bool(&config->check_only, "COLLECTOR_CHECK", "check", false,
@@ -230,7 +234,7 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
           if (!metric.second.IsScalar() || !ParseSwitch(metric.second.Scalar(), &on)) {
             return AtLine(file, metric.first, "a metric is on or off");
           }
-          if (!on) config->disabled_metrics.push_back(metric.first.Scalar());
+          (on ? config->enabled_metrics : config->disabled_metrics).push_back(metric.first.Scalar());
         }
       } else if (key == "sources") {
         if (!value.IsSequence() || value.size() == 0) return AtLine(file, value, "sources must be a list of servers");
@@ -262,6 +266,15 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
   }
   if (config->sources.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": sources is missing"));
   return absl::OkStatus();
+}
+
+std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catalog::Catalog& catalog) {
+  std::set<std::string> disabled(config.disabled_metrics.begin(), config.disabled_metrics.end());
+  for (const auto& metric : catalog.metrics()) {
+    const auto& on = config.enabled_metrics;
+    if (metric.optional() && std::find(on.begin(), on.end(), metric.name()) == on.end()) disabled.insert(metric.name());
+  }
+  return disabled;
 }
 
 absl::Status FinishConfig(CollectorConfig* config) {

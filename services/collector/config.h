@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/catalog/catalog.h"
 #include "libs/config/config.h"
 
 namespace pga::collector {
@@ -63,15 +65,21 @@ struct CollectorConfig {
   std::string log_level;
   std::string environment;
   bool host_metrics = true;
+  // Folder under which the watched host's /proc and /sys are mounted.
+  std::string host_root = "/";
   bool check_only = false;
   std::string config_file;
-  // Metrics that are off.
+  // Metrics that are off, and optional ones that are on; what is in both is off.
   std::vector<std::string> disabled_metrics;
+  std::vector<std::string> enabled_metrics;
   std::vector<SourceConfig> sources;
 
   // The environment's own source.
   SourceConfig environment_source;
 };
+
+// Names of the metrics of `catalog` that are not read: those that are off, and optional ones that nobody turned on.
+std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catalog::Catalog& catalog);
 
 // Registers every setting; `config` outlives the loader.
 void RegisterOptions(config::Loader& loader, CollectorConfig* config);

@@ -7,12 +7,9 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
-#include <fstream>
-#include <sstream>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -30,13 +27,6 @@ namespace asio = boost::asio;
 constexpr int64_t kSecondNs = 1000000000;
 // Mounts that may hang at a time before filesystems are given up until they answer.
 constexpr size_t kMaxStuck = 8;
-
-std::string Slurp(const char* path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 std::vector<absl::string_view> Words(absl::string_view line) {
   return absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
@@ -62,77 +52,14 @@ std::string Unescape(absl::string_view text) {
 
 // Tells boots apart: counters of a host begin anew with each. The kernel's boot time (btime) does not tell them apart,
 // because it moves with the wall clock.
-int64_t BootNumber() {
-  const std::string id = Slurp("/proc/sys/kernel/random/boot_id");
+int64_t BootNumber(const HostFiles& files) {
+  const std::string id = files.Read("/proc/sys/kernel/random/boot_id");
   int64_t number = 0;
   const absl::string_view digits = absl::string_view(id).substr(0, 8);
   return absl::SimpleHexAtoi(digits, &number) && number != 0 ? number : 1;
 }
 
 }  // namespace
-
-absl::Status FillHostCpu(std::string_view stat, std::string_view loadavg, int64_t ticks_per_second, Reading* reading) {
-  const MetricShape& shape = reading->shape();
-  static constexpr const char* kColumns[] = {"user_us",   "nice_us", "system_us",  "idle_us",
-                                             "iowait_us", "irq_us",  "softirq_us", "steal_us"};
-  reading->AddRow();
-  bool found = false;
-  int64_t cpus = 0;
-  for (const absl::string_view line : absl::StrSplit(ToAbsl(stat), '\n')) {
-    const auto words = Words(line);
-    if (words.empty()) continue;
-    int64_t value = 0;
-    if (words[0] == "cpu") {
-      for (size_t i = 0; i < std::size(kColumns) && i + 1 < words.size(); ++i) {
-        if (!absl::SimpleAtoi(words[i + 1], &value)) return absl::InvalidArgumentError("/proc/stat: not a number");
-        reading->SetInt(shape.Find(kColumns[i]), value * (1000000 / ticks_per_second));
-      }
-      found = true;
-    } else if (absl::StartsWith(words[0], "cpu")) {
-      ++cpus;
-    } else if (words[0] == "ctxt" && words.size() == 2 && absl::SimpleAtoi(words[1], &value)) {
-      reading->SetInt(shape.Find("context_switches"), value);
-    }
-  }
-  if (!found) return absl::InvalidArgumentError("/proc/stat has no line `cpu`");
-  reading->SetInt(shape.Find("cpus"), cpus);
-  const auto words = Words(ToAbsl(loadavg));
-  static constexpr const char* kLoads[] = {"load_1m", "load_5m", "load_15m"};
-  for (size_t i = 0; i < std::size(kLoads) && i < words.size(); ++i) {
-    double value = 0;
-    if (absl::SimpleAtod(words[i], &value)) reading->SetDouble(shape.Find(kLoads[i]), value);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status FillHostMemory(std::string_view meminfo, std::string_view vmstat, Reading* reading) {
-  static constexpr std::pair<const char*, const char*> kColumns[] = {
-      {"MemTotal:", "total_bytes"},  {"MemFree:", "free_bytes"},         {"MemAvailable:", "available_bytes"},
-      {"Buffers:", "buffers_bytes"}, {"Cached:", "cached_bytes"},        {"Shmem:", "shared_bytes"},
-      {"Dirty:", "dirty_bytes"},     {"SwapTotal:", "swap_total_bytes"}, {"SwapFree:", "swap_free_bytes"}};
-  const MetricShape& shape = reading->shape();
-  reading->AddRow();
-  bool found = false;
-  for (const absl::string_view line : absl::StrSplit(ToAbsl(meminfo), '\n')) {
-    const auto words = Words(line);
-    int64_t value = 0;
-    if (words.size() < 2 || !absl::SimpleAtoi(words[1], &value)) continue;
-    for (const auto& [word, column] : kColumns) {
-      if (words[0] != word) continue;
-      reading->SetInt(shape.Find(column), value * 1024);
-      found = true;
-    }
-  }
-  for (const absl::string_view line : absl::StrSplit(ToAbsl(vmstat), '\n')) {
-    const auto words = Words(line);
-    int64_t value = 0;
-    if (words.size() != 2 || !absl::SimpleAtoi(words[1], &value)) continue;
-    if (words[0] == "pswpin") reading->SetInt(shape.Find("swap_in_pages"), value);
-    if (words[0] == "pswpout") reading->SetInt(shape.Find("swap_out_pages"), value);
-  }
-  if (!found) return absl::InvalidArgumentError("/proc/meminfo does not look as expected");
-  return absl::OkStatus();
-}
 
 std::vector<Mount> ParseMounts(std::string_view mounts) {
   static const std::set<std::string> kNoSpace = {
@@ -158,6 +85,23 @@ std::vector<Mount> ParseMounts(std::string_view mounts) {
   return found;
 }
 
+namespace {
+
+absl::Status FillFromFiles(const HostFiles& files, const std::string& probe, Reading* reading) {
+  const int64_t ticks = sysconf(_SC_CLK_TCK);
+  if (probe == "host_cpu") return FillHostCpu(files, ticks, reading);
+  if (probe == "host_cpu_core") return FillHostCpuCores(files, ticks, reading);
+  if (probe == "host_memory") return FillHostMemory(files, reading);
+  if (probe == "host_pressure") return FillHostPressure(files, reading);
+  if (probe == "host_disk") return FillHostDisks(files, reading);
+  if (probe == "host_network") return FillHostNetwork(files, reading);
+  if (probe == "host_tcp") return FillHostTcp(files, reading);
+  if (probe == "host_cgroup") return FillHostCgroup(files, reading);
+  return absl::UnimplementedError(absl::StrCat("there is no probe ", probe));
+}
+
+}  // namespace
+
 // Work that threads do for the lane. A thread that hangs keeps only this.
 struct HostRunner::FilesystemProbe {
   absl::Mutex mutex;
@@ -182,6 +126,7 @@ struct FilesystemAnswers {
 
 HostRunner::HostRunner(RunnerContext* context, std::string host_name)
     : context_(context),
+      files_(context->host_root),
       name_(absl::StrCat("host:", host_name)),
       host_(std::move(host_name)),
       since_us_(absl::ToUnixMicros(context->clock->Now())),
@@ -230,7 +175,7 @@ void HostRunner::Reconfigure() {
 bool HostRunner::Describe(registrypb::SourceReport* report) const {
   report->set_kind(registrypb::SOURCE_KIND_HOST);
   // The same for every collector on the host; a machine without an id tells nothing.
-  const std::string machine = Slurp("/etc/machine-id");
+  const std::string machine = files_.Read("/etc/machine-id");
   if (!machine.empty()) report->set_identifier(static_cast<int64_t>(StableHash(machine) >> 1));
   report->set_address(host_);
   report->set_up(true);
@@ -260,7 +205,7 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   observation.collected_at_us = absl::ToUnixMicros(context_->clock->Now());
   observation.boot_nanos = context_->clock->BoottimeNanos();
   // A boot is the epoch of a host's counters.
-  observation.epoch = {1, 1, BootNumber(), 0};
+  observation.epoch = {1, 1, BootNumber(files_), 0};
   observation.owner_epoch = grant_.owner_epoch;
   PGA_ASSIGN_OR_RETURN(Step step,
                        Advance(tracker.baseline.get(), reading, observation,
@@ -288,7 +233,7 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
 }
 
 asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
-  const std::vector<Mount> mounts = ParseMounts(Slurp("/proc/self/mounts"));
+  const std::vector<Mount> mounts = ParseMounts(files_.Read(files_.is_own() ? "/proc/self/mounts" : "/proc/1/mounts"));
   size_t stuck = 0;
   {
     absl::MutexLock lock(&filesystems_->mutex);
@@ -305,7 +250,7 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
   }
   auto round = std::make_shared<FilesystemAnswers>();
   // Detached on purpose: nothing can end a thread that hangs in the kernel, and it holds nothing but the shared state.
-  std::thread([probe = filesystems_, wanted, round] {
+  std::thread([probe = filesystems_, wanted, round, root = files_.root()] {
     for (const Mount& mount : wanted) {
       {
         absl::MutexLock lock(&probe->mutex);
@@ -313,7 +258,7 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
       }
       FilesystemAnswers::Answer answer;
       answer.mount = mount;
-      answer.ok = statvfs(mount.path.c_str(), &answer.info) == 0;
+      answer.ok = statvfs((root + mount.path).c_str(), &answer.info) == 0;
       {
         absl::MutexLock lock(&probe->mutex);
         probe->busy.erase(mount.path);
@@ -349,6 +294,7 @@ asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
     reading->SetInt(shape.Find("available_bytes"), bytes(answer.info.f_bavail));
     reading->SetInt(shape.Find("inodes_total"), static_cast<int64_t>(answer.info.f_files));
     reading->SetInt(shape.Find("inodes_free"), static_cast<int64_t>(answer.info.f_ffree));
+    reading->SetBool(shape.Find("is_read_only"), (answer.info.f_flag & ST_RDONLY) != 0);
   }
   co_return absl::OkStatus();
 }
@@ -369,15 +315,13 @@ asio::awaitable<void> HostRunner::Run() {
       const std::shared_ptr<Task> task = tasks_[static_cast<size_t>(item)];
       task->reading->Clear();
       absl::Status status;
-      if (task->metric->probe() == "host_cpu") {
-        status = FillHostCpu(Slurp("/proc/stat"), Slurp("/proc/loadavg"), sysconf(_SC_CLK_TCK), task->reading.get());
-      } else if (task->metric->probe() == "host_memory") {
-        status = FillHostMemory(Slurp("/proc/meminfo"), Slurp("/proc/vmstat"), task->reading.get());
-      } else if (task->metric->probe() == "host_filesystem") {
+      if (task->metric->probe() == "host_filesystem") {
         status = co_await FillFilesystems(task->reading.get());
       } else {
-        continue;
+        status = FillFromFiles(files_, task->metric->probe(), task->reading.get());
       }
+      // What this kernel does not have is not missing.
+      if (absl::IsNotFound(status)) continue;
       if (status.ok() && !grant_.owned) break;
       if (status.ok()) status = Publish(*task->reading, item);
       if (!status.ok() &&

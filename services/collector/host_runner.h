@@ -1,5 +1,5 @@
-// Figures of the collector's own host: processor and memory from /proc on the event loop, filesystems by statvfs on
-// threads of their own, because a hung mount blocks for ever.
+// Figures of the collector's own host: what the kernel shows in files on the event loop (host_files.h), filesystems by
+// statvfs on threads of their own, because a hung mount blocks for ever.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "services/collector/delta_engine.h"
+#include "services/collector/host_files.h"
 #include "services/collector/lane.h"
 #include "services/collector/ownership.h"
 #include "services/collector/reading.h"
@@ -19,17 +20,12 @@
 
 namespace pga::collector {
 
-// One row of host_cpu from /proc/stat and /proc/loadavg. INVALID_ARGUMENT if they do not look as expected.
-absl::Status FillHostCpu(std::string_view stat, std::string_view loadavg, int64_t ticks_per_second, Reading* reading);
-// One row of host_memory from /proc/meminfo and /proc/vmstat.
-absl::Status FillHostMemory(std::string_view meminfo, std::string_view vmstat, Reading* reading);
-
 struct Mount {
   std::string device;
   std::string path;
   std::string type;
 };
-// Mounts of real filesystems in /proc/self/mounts; every device once.
+// Mounts of real filesystems in a file such as /proc/self/mounts; every device once.
 std::vector<Mount> ParseMounts(std::string_view mounts);
 
 class HostRunner final : public OwnedByGrant {
@@ -62,6 +58,7 @@ class HostRunner final : public OwnedByGrant {
   void BuildTasks();
 
   RunnerContext* const context_;
+  const HostFiles files_;
   const std::string name_;
   const std::string host_;
   const int64_t since_us_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "libs/frame/limits.h"
 #include "libs/status/status.h"
@@ -16,15 +17,17 @@ namespace asio = boost::asio;
 
 // How a text of a column becomes valid UTF-8.
 enum class TextKind {
-  kOwn,     // a name of the database that is read
-  kShared,  // a name that all databases share
-  kQuery,   // a statement of a session of any database
+  kOwn,       // a name of the database that is read
+  kShared,    // a name that all databases share
+  kQuery,     // a statement of a session of any database
+  kOwnQuery,  // SQL of the database that is read
 };
 
 TextKind KindOf(const catalogpb::Metric& metric, std::string_view column) {
   for (const std::string_view query : {"query", "blocked_query", "blocking_query", "last_query"}) {
     if (column == query) return TextKind::kQuery;
   }
+  if (column == "definition") return TextKind::kOwnQuery;
   if (metric.scope() != catalogpb::SCOPE_DATABASE || column == "datname" || column == "username" ||
       column == "rolname" || column == "application_name" || column.ends_with("usename")) {
     return TextKind::kShared;
@@ -108,6 +111,9 @@ class RowReader {
       case TextKind::kQuery:
         text = redactor_->Redact(session_->shared_texts.DecodeShared(value, frame::kMaxTextBytes, &replaced));
         break;
+      case TextKind::kOwnQuery:
+        text = redactor_->Redact(session_->own_texts.Decode(value, frame::kMaxTextBytes, &replaced));
+        break;
     }
     reading_->SetText(column, text, replaced);
   }
@@ -150,6 +156,39 @@ asio::awaitable<absl::Status> ReadObjectsReset(SourceSession* session, int64_t* 
                                              "WHERE d.datname = current_database()",
                                              {}, absl::Seconds(5), std::move(sink));
   co_return status;
+}
+
+constexpr char kMayExecuteSql[] =
+    "SELECT coalesce(has_function_privilege(to_regprocedure($1), 'EXECUTE'), false), current_user::text";
+
+// PERMISSION_DENIED with the remedy if the login may not execute a function that the metric calls: asked before the
+// server would refuse the statement and write that into its log.
+asio::awaitable<absl::Status> CheckFunctions(SourceSession* session, const catalogpb::Metric* metric) {
+  if (metric->functions().empty()) co_return absl::OkStatus();
+  std::string schema;
+  if (const auto found = session->extensions.find(metric->extension()); found != session->extensions.end()) {
+    schema = QuoteIdentifier(found->second.schema);
+  }
+  std::string missing;
+  std::string login;
+  for (const std::string& name : metric->functions()) {
+    const std::string function = absl::StrReplaceAll(name, {{"@extschema@", schema}});
+    bool allowed = false;
+    pg::AsyncConnection::RowSink sink = [&allowed, &login](const pg::AsyncRow& row) -> absl::Status {
+      PGA_ASSIGN_OR_RETURN(allowed, row.Bool(0));
+      login = TextOf(row, 1);
+      return absl::OkStatus();
+    };
+    std::vector<std::string> params(1, function);
+    absl::Status status = co_await RunReadOnly(session->connection.get(), kMayExecuteSql, std::move(params),
+                                               absl::Seconds(5), std::move(sink));
+    if (!status.ok()) co_return status;
+    if (!allowed) absl::StrAppend(&missing, missing.empty() ? "" : ", ", function);
+  }
+  if (missing.empty()) co_return absl::OkStatus();
+  co_return absl::PermissionDeniedError(absl::StrCat("login ", login, " may not execute ", missing,
+                                                     "; run: GRANT EXECUTE ON FUNCTION ", missing, " TO ",
+                                                     QuoteIdentifier(login)));
 }
 
 }  // namespace
@@ -237,6 +276,8 @@ absl::StatusOr<std::string> SelectSql(const SourceSession& session, const catalo
 asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::Metric* metric, std::string sql,
                                        TextRedactor* redactor, Reading* reading) {
   reading->Clear();
+  absl::Status allowed = co_await CheckFunctions(session, metric);
+  if (!allowed.ok()) co_return allowed;
   RowReader reader(reading, session, redactor);
   const absl::Duration timeout = absl::Milliseconds(catalog::TimeoutMs(*metric));
   pg::AsyncConnection::RowSink sink = std::move(reader);

@@ -27,6 +27,8 @@ struct RunnerContext {
   Trackers* trackers = nullptr;
   metrics::Registry* metrics = nullptr;
   std::string collector_id;
+  // Folder under which the host's /proc and /sys are; empty or "/" for the collector's own.
+  std::string host_root;
   // A source's state has changed, so that registry should learn of it. May be empty.
   std::function<void()> on_state;
   absl::Duration interval;

@@ -326,7 +326,7 @@ class ServerMatrix : public ::testing::TestWithParam<std::string> {
   static std::set<std::string> Expected(int version_num, bool in_recovery) {
     std::set<std::string> names;
     for (const catalogpb::Metric& metric : catalog_->metrics()) {
-      if (metric.scope() == catalogpb::SCOPE_HOST) continue;
+      if (metric.scope() == catalogpb::SCOPE_HOST || metric.optional()) continue;
       const bool sampled = metric.probe() == "activity" || metric.probe() == "blocking";
       if (sampled || catalog::SelectQuery(metric, version_num, in_recovery, "9999") != nullptr) {
         names.insert(metric.name());
