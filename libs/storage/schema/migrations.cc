@@ -97,6 +97,7 @@ class Runner {
                "ON CONFLICT (name) DO NOTHING"));
     }
     PGA_RETURN_IF_ERROR(Exec(RolesSql(target_.database)));
+    if (target_.database == Database::kMetrics) PGA_RETURN_IF_ERROR(Exec(TakeFromPublicSql()));
     int count = 0;
     for (const EmbeddedMigration& file : target_.files) {
       if (applied.contains(file.version)) continue;

@@ -55,6 +55,29 @@ BEGIN
 END
 $$)sql";
 
+constexpr char kTakeFromPublic[] = R"sql(DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_database d
+             CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+             WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_has_role(d.datdba, 'USAGE')
+               AND a.grantee = 0 AND a.privilege_type = 'TEMPORARY') THEN
+    BEGIN
+      EXECUTE pg_catalog.format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
+    EXCEPTION
+      -- Somebody else changes the row of the database at this moment; the next migration takes the right away.
+      WHEN internal_error THEN
+        RAISE NOTICE 'everybody may make temporary tables in database %: %', pg_catalog.current_database(), SQLERRM;
+    END;
+  END IF;
+  IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+             CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+             WHERE n.nspname = 'public' AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')
+               AND a.grantee = 0 AND a.privilege_type = 'CREATE') THEN
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+  END IF;
+END
+$$)sql";
+
 std::string Literal(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}, {"\\", "\\\\"}}), "'");
 }
@@ -64,6 +87,10 @@ std::string Literal(const std::string& text) {
 std::string RolesSql(Database database) {
   const Roles& roles = RolesOf(database);
   return absl::StrReplaceAll(kMakeRoles, {{"@services@", Array(roles.services)}, {"@readers@", Array(roles.readers)}});
+}
+
+std::string TakeFromPublicSql() {
+  return kTakeFromPublic;
 }
 
 absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database database) {

@@ -15,6 +15,11 @@ namespace pga::storage {
 // login may not make them, a notice names each and what to run. Repeating it changes nothing.
 std::string RolesSql(Database database);
 
+// One DO statement that takes from PUBLIC what readers of the metrics database have no use for: temporary tables, which
+// everybody may make by default, and before PostgreSQL 15 tables in schema public. As far as the login owns these;
+// repeating it changes nothing. It is run outside of a larger transaction, since it locks the row of the database.
+std::string TakeFromPublicSql();
+
 // A script for psql, run by an administrator on the server of `url`: the roles, the login of `url` with leave to step
 // down to those that services use, and the database, owned by it. It holds no password. Repeating it changes nothing.
 // INVALID_ARGUMENT when `url` cannot be parsed or names no user or no database.

@@ -994,13 +994,6 @@ DECLARE
   member  text;
   view_of record;
 BEGIN
-  -- By default everybody may make temporary tables in a database and, before PostgreSQL 15, tables in schema public.
-  IF pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
-    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
-  END IF;
-  IF pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'public'), 'USAGE') THEN
-    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-  END IF;
   FOR member IN SELECT rolname FROM pg_roles WHERE rolname IN ('pganalytics_reader', 'pganalytics_reader_texts') LOOP
     EXECUTE format('GRANT USAGE ON SCHEMA metrics, readable TO %I', member);
     EXECUTE format('GRANT SELECT ON metrics.source, metrics.collector, metrics.catalog_metric, metrics.frame, metrics.block, '
