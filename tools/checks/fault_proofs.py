@@ -154,7 +154,8 @@ def build(targets):
 def run_test(tests, name, wanted):
     command, environment = tests[name]
     if wanted != "-":
-        command = [command[0], f"--gtest_filter={wanted}"]
+        # ctest tells no command of a program that is not built.
+        command = [str(BUILD / "bin" / name), f"--gtest_filter={wanted}"]
     status, said = run(command, BUILD, RUN_LIMIT, dict(os.environ, **environment))
     if wanted != "-" and not re.search(r"Running [1-9]\d* tests? from", said):
         return "no such test", said
