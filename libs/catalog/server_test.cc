@@ -49,6 +49,7 @@ absl::Status Fill(TestServer& server) {
   const char* statements[] = {
       "CREATE SCHEMA extensions; CREATE EXTENSION pg_stat_statements SCHEMA extensions",
       "CREATE ROLE monitor LOGIN IN ROLE pg_monitor; GRANT USAGE ON SCHEMA extensions TO monitor",
+      "CREATE ROLE nobody LOGIN; GRANT USAGE ON SCHEMA extensions TO nobody",
       "CREATE SCHEMA app;"
       "CREATE TABLE app.job (id int8 PRIMARY KEY, state text, payload text);"
       "CREATE INDEX job_state ON app.job (state);"
@@ -109,16 +110,22 @@ absl::Status Fill(TestServer& server) {
       "SELECT app.counted(1), app.counted(2)",
       "SELECT pg_create_physical_replication_slot('physical', true)",
       "SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
+      "SELECT pg_create_physical_replication_slot('never_used')",
       // After the slots, which wait for transactions to end.
       "BEGIN; CREATE TABLE app.prepared (v int); PREPARE TRANSACTION 'open one'",
       "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none password=planted-conninfo' PUBLICATION pub WITH (connect = "
       "false)",
-      "CHECKPOINT",
+      "CREATE DATABASE second",
   };
   for (const char* statement : statements) {
     if (const auto result = server.Exec("postgres", statement); !result.ok()) {
       return absl::Status(result.status().code(), absl::StrCat(statement, ": ", result.status().message()));
     }
+  }
+  const char* const in_second[] = {
+      "CREATE SUBSCRIPTION sub CONNECTION 'dbname=none' PUBLICATION pub WITH (connect = false)", "CHECKPOINT"};
+  for (const char* statement : in_second) {
+    if (const auto result = server.Exec("second", statement); !result.ok()) return result.status();
   }
   return absl::OkStatus();
 }
@@ -172,8 +179,8 @@ absl::Status MakePair(const std::string& version, Pair* pair) {
 // As the collector runs it: pg_monitor's rights, read-only, no schema but pg_catalog.
 class MetricSession {
  public:
-  explicit MetricSession(TestServer& server) {
-    auto connection = pg::CopyConnection::Connect({.url = server.UrlAs("monitor", "postgres")}, Soon());
+  explicit MetricSession(TestServer& server, const std::string& login = "monitor") {
+    auto connection = pg::CopyConnection::Connect({.url = server.UrlAs(login, "postgres")}, Soon());
     if (!connection.ok()) {
       status_ = connection.status();
       return;
@@ -442,6 +449,70 @@ TEST_P(MetricsOnServer, StandbyTellsHowFarItIs) {
   ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
   ASSERT_EQ(session.last().rows(), 1u);
   EXPECT_EQ(session.Cell("receiver_status", "streaming", "slot_name"), "physical");
+}
+
+TEST_P(MetricsOnServer, ASlotThatWasNeverUsedKeepsNothingThatIsKnown) {
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("replication_slots")), absl::OkStatus());
+  for (const char* column : {"restart_lsn", "retained_bytes", "confirmed_flush_lag_bytes"}) {
+    EXPECT_EQ(session.Cell("slot_name", "never_used", column), "NULL") << column;
+  }
+  EXPECT_NE(session.Cell("slot_name", "physical", "retained_bytes"), "NULL");
+}
+
+TEST_P(MetricsOnServer, SubscriptionsOfOneNameAreTwoRows) {
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("subscription")), absl::OkStatus());
+  EXPECT_EQ(session.last().rows(), 2u);
+}
+
+TEST_P(MetricsOnServer, SettingsAreThoseOfTheServerAndNotOfTheSession) {
+  MetricSession session(*pair_->primary);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("settings")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("setting_name", "lock_timeout", "setting_value"), "0");
+  EXPECT_EQ(session.Cell("setting_name", "default_transaction_read_only", "setting_value"), "off");
+  EXPECT_NE(session.Cell("setting_name", "search_path", "setting_value"), "pg_catalog");
+}
+
+TEST_P(MetricsOnServer, WhatALoginMayNotSeeIsUnknown) {
+  MetricSession session(*pair_->standby, "nobody");
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ASSERT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
+  EXPECT_EQ(session.Cell("is_paused", "f", "receiver_status"), "NULL") << "it streams";
+}
+
+// Nobody knows how far the primary has gone meanwhile.
+TEST_P(MetricsOnServer, AStandbyWithoutItsPrimaryKnowsNoBacklog) {
+  TestServer& standby = *pair_->standby;
+  const auto receivers = [&](const char* expected) {
+    return pga::testing::WaitUntil(
+        [&] {
+          const auto count =
+              standby.Exec("postgres", "SELECT count(*)::text FROM pg_stat_wal_receiver WHERE status = 'streaming'");
+          return count.ok() && (*count)[0].Text(0) == expected;
+        },
+        absl::Seconds(30));
+  };
+  ASSERT_TRUE(receivers("1"));
+  ASSERT_TRUE(standby.Exec("postgres", "ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'").ok());
+  ASSERT_TRUE(standby.Exec("postgres", "SELECT pg_reload_conf()").ok());
+  EXPECT_TRUE(receivers("0"));
+  MetricSession session(standby);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  const auto cell = [&](const char* column) {
+    EXPECT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
+    return session.Cell("is_paused", "f", column);
+  };
+  // What had arrived is replayed first.
+  EXPECT_TRUE(pga::testing::WaitUntil([&] { return cell("replay_backlog_bytes") == "NULL"; }, absl::Seconds(10)));
+  EXPECT_EQ(cell("replay_delay_us"), "NULL");
+  EXPECT_EQ(cell("receiver_status"), "not connected");
+  ASSERT_TRUE(standby.Exec("postgres", "ALTER SYSTEM RESET primary_conninfo").ok());
+  ASSERT_TRUE(standby.Exec("postgres", "SELECT pg_reload_conf()").ok());
+  EXPECT_TRUE(receivers("1"));
 }
 
 TEST_P(MetricsOnServer, SecretsInSettingsAreNotRead) {

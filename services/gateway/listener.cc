@@ -6,7 +6,6 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -123,7 +122,7 @@ class Listener::Impl {
     }
     if (ec) return absl::UnavailableError("cannot listen on " + where + ": " + ec.message());
     port_ = acceptor_.local_endpoint().port();
-    asio::co_spawn(accept_strand_, Accept(), asio::detached);
+    StartAccepting();
     for (int i = 0; i < options_.threads; ++i) {
       threads_.emplace_back([this, i] {
         const std::string name = "http-" + std::to_string(i);
@@ -187,6 +186,15 @@ class Listener::Impl {
       for (tcp::socket* socket : spliced) socket->close(ignored);
     }
   };
+
+  // Whatever ends it, connections are accepted until the listener drains.
+  void StartAccepting() {
+    asio::co_spawn(accept_strand_, Accept(), [this](const std::exception_ptr& failure) {
+      if (failure == nullptr) return;
+      PGA_LOG(error, "accepting connections failed by an exception; it begins again");
+      StartAccepting();
+    });
+  }
 
   asio::awaitable<void> Accept() {
     while (true) {

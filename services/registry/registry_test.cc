@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -392,6 +394,39 @@ TEST_F(SourcesTest, AnotherServerUnderTheNameAndNamesLikeIdsAreRefused) {
   EXPECT_EQ(id.standing(), pb::STANDING_REFUSED);
   EXPECT_THAT(id.message(), HasSubstr("look like an id"));
   EXPECT_EQ(Sources().count(), 1);
+}
+
+// Standbys have their primary's identifier; only one address under two names is one server twice.
+TEST_F(SourcesTest, AStandbyIsOfThePrimarysClusterAndAnotherServer) {
+  pb::ReportSourcesRequest request;
+  request.set_interval_ms(60'000);
+  const auto add = [&](const char* name, const char* address, bool in_recovery) {
+    pb::SourceReport* const report = request.add_sources();
+    report->set_name(name);
+    report->set_kind(pb::SOURCE_KIND_SERVER);
+    report->set_identifier(77);
+    report->set_server_version_num(150020);
+    report->set_address(address);
+    report->set_in_recovery(in_recovery);
+    report->set_up(true);
+  };
+  add("primary", "db1:5432", false);
+  add("standby", "db2:5432", true);
+  add("other standby", "db3:5432", true);
+  add("standby again", "db2:5432", true);
+  ASSERT_THAT(
+      rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::ReportSources, request, Options(CollectorToken("one"))),
+      IsOk());
+  const pb::ListSourcesResponse listed = Sources();
+  std::map<std::string, std::string> names;
+  for (const pb::Source& source : listed.sources()) names[source.id()] = source.name();
+  std::map<std::string, std::set<std::string>> same_server;
+  for (const pb::Source& source : listed.sources()) {
+    for (const std::string& id : source.same_server_as()) same_server[source.name()].insert(names[id]);
+    EXPECT_EQ(source.same_server_as_size() + source.same_cluster_as_size(), 3) << source.name();
+  }
+  EXPECT_EQ(same_server, (std::map<std::string, std::set<std::string>>{{"standby", {"standby again"}},
+                                                                       {"standby again", {"standby"}}}));
 }
 
 TEST_F(SourcesTest, RenamedMovedAndDeleted) {

@@ -76,6 +76,8 @@ def check_units() -> None:
         user, state = of["User"][0], "/var/lib/" + of["StateDirectory"][0]
         check(user in users and user not in taken, f"{unit.name}: user {user} is not made, or not its own")
         taken.add(user)
+        check(of.get("LimitCORE") == ["0"] and re.fullmatch(r"[1-9]\d*[MG]", of.get("MemoryMax", [""])[0]) is not None,
+              f"{unit.name}: a core dump holds secrets, and memory is bounded")
         check(users[user] == state and f"STATE_DIR={state}" in of["Environment"], f"{unit.name}: state folder")
         for key in ("StandardOutput", "StandardError"):
             for target in of.get(key, []):

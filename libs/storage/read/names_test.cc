@@ -83,6 +83,9 @@ TEST(ParseLabelFilter, SaysWhatToChange) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("whole number")));
   EXPECT_THAT(ParseLabelFilter(metric, "name~(a"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
+  // Only a matcher that tries every way could answer it: seconds of a core for one label.
+  EXPECT_THAT(ParseLabelFilter(metric, R"(name~(.*)(.*)(.*)\3\2\1x)"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
   EXPECT_THAT(FindValueColumn(metric, "callz"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calls, blocks, size")));
 }

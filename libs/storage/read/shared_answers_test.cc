@@ -96,7 +96,7 @@ TEST(SharedAnswers, AnotherLooksWhenTheFirstGivesUp) {
 TEST(SharedAnswers, ALookEndsOnlyWhenTheLastCallerHasGone) {
   SharedAnswers<int> answers;
   absl::Notification started;
-  std::atomic<bool> first_gone = false, second_gone = false, second_waits = false;
+  std::atomic<bool> first_gone = false, second_gone = false, second_waits = false, look_ended = false;
   std::atomic<int> seen_alive = 0;
   std::thread first([&] {
     EXPECT_THAT(answers.Get("k", {Soon(), [&] { return first_gone.load(); }},
@@ -106,6 +106,7 @@ TEST(SharedAnswers, ALookEndsOnlyWhenTheLastCallerHasGone) {
                                 if (first_gone) ++seen_alive;
                                 std::this_thread::yield();
                               }
+                              look_ended = true;
                               return limit.Check();
                             }),
                 StatusIs(absl::StatusCode::kCancelled));
@@ -123,7 +124,8 @@ TEST(SharedAnswers, ALookEndsOnlyWhenTheLastCallerHasGone) {
   });
   while (!second_waits) std::this_thread::yield();
   first_gone = true;
-  while (seen_alive < 100) std::this_thread::yield();
+  while (seen_alive < 100 && !look_ended) std::this_thread::yield();
+  EXPECT_FALSE(look_ended) << "somebody waits for the answer";
   second_gone = true;
   second.join();
   first.join();
