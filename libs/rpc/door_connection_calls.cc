@@ -412,7 +412,8 @@ void DoorConnection::OnEvent(int32_t id, DoorEvent event) {
       if (stream.headers_sent) nghttp2_session_resume_data(session_, id);
       break;
     case DoorEvent::Kind::kWritten:
-      stream.slot->Give(std::exchange(stream.writing, 0));
+      // The one message of a call is in memory until the service has answered it.
+      if (!stream.single_request) stream.slot->Give(std::exchange(stream.writing, 0));
       stream.write_running = false;
       Proceed(id, stream);
       break;

@@ -293,6 +293,31 @@ TEST(Bytes, OfOneCallerAreBoundedAndLeaveRoomForOthers) {
   EXPECT_THAT(world.Ask(World::Token(token::Principal::kCollector, "db-2")).status(), IsOk());
 }
 
+TEST(Bytes, AreHeldUntilTheServiceHasAnswered) {
+  absl::Notification go;
+  DoorLimits limits = Unlimited();
+  limits.bytes = {.wait_total = 8 << 20, .most_total = 12 << 20, .wait_each = 32 << 10, .most_each = 64 << 10};
+  World world(limits);
+  // Calls wait for a thread, with their messages.
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(world.pool.TrySubmit([&go] { go.WaitForNotification(); }));
+  const std::string token = Field("authorization", "Bearer " + World::Token(token::Principal::kCollector, "db-1"));
+  // A message of one unknown field.
+  const std::string message = std::string("\0\0\0\x3a\x9b\x7a\x98\x75", 8) + std::string(15'000, 'x');
+  Wire wire(world);
+  std::string bytes = Preface();
+  for (uint32_t id = 1; id < 20; id += 2) {
+    bytes += Headers(Request() + token, id, false) + Frame(kData, kEndStream, id, message);
+  }
+  wire.Send(bytes);
+  EXPECT_TRUE(Eventually([&] {
+    return world.metrics.Render().find("pga_door_calls_refused_total{reason=\"bytes\"") != std::string::npos;
+  }));
+  EXPECT_LE(world.server->held_bytes(), (64 << 10) + 16384) << "one frame beyond the second mark";
+  go.Notify();
+  EXPECT_TRUE(wire.Await("peer=127.0.0.1"));
+  EXPECT_TRUE(Eventually([&] { return world.server->held_bytes() == 0; }));
+}
+
 TEST(Bytes, AreGivenBackWithTheConnection) {
   World world(Unlimited());
   const std::string token = Field("authorization", "Bearer " + World::Token(token::Principal::kCollector, "db-1"));

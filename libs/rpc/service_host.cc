@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/heap.h"
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -159,6 +160,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
     return refuse(status::Annotate(secrets.status(), "SERVICE_SECRET"));
   }
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
+  exec::BoundHeap();
   exec::ShutdownSignal::Install();
   const Runtime grpc;
 

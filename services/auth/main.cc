@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
+#include "libs/exec/heap.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
@@ -55,6 +56,7 @@ absl::Status Run(int argc, char** argv) {
   if (!loader.positional().empty()) return RunAdminCommand(config, loader.positional(), Print);
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(log_level));
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
+  exec::BoundHeap();
   exec::ShutdownSignal::Install();
   config.serves_alone = true;
 

@@ -88,10 +88,11 @@ void Request(std::string_view input) {
   if (match.route == nullptr) return;
   const auto result =
       kTranscoder.Request(*match.route, match.bindings, target.substr(std::min(question + 1, target.size())),
-                          "text/plain", input.substr(std::min(line + 1, input.size())));
-  const auto* bytes = std::get_if<std::string>(&result);
-  if (bytes == nullptr) return;
-  Require(Api().NewMessage(*match.route->method->descriptor->input_type())->ParseFromString(*bytes));
+                          "text/plain", std::string(input.substr(std::min(line + 1, input.size()))));
+  const auto* payload = std::get_if<Transcoder::Payload>(&result);
+  if (payload == nullptr) return;
+  Require(
+      Api().NewMessage(*match.route->method->descriptor->input_type())->ParseFromString(payload->head + payload->body));
 }
 
 void Answer(std::string_view input) {

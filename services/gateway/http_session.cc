@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -422,8 +423,7 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   const std::string* content_type = exchange.head.Find("content-type");
   auto transcoded =
       shared_->transcoder->Request(*exchange.admission.route, exchange.admission.bindings, exchange.head.query,
-                                   content_type == nullptr ? "" : *content_type, body);
-  std::string().swap(body);
+                                   content_type == nullptr ? "" : *content_type, std::move(body));
   if (auto* refusal = std::get_if<HttpError>(&transcoded)) {
     co_await AnswerError(exchange, std::move(*refusal));
     co_return;
@@ -443,8 +443,10 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   exchange.call_slot = true;
   UpstreamRequest request;
   request.grpc_path = method.grpc_path;
-  request.payload = std::get<std::string>(std::move(transcoded));
-  const size_t sent_bytes = request.payload.size();
+  auto& payload = std::get<Transcoder::Payload>(transcoded);
+  const size_t sent_bytes = payload.head.size() + payload.body.size();
+  request.head = std::move(payload.head);
+  request.body = std::move(payload.body);
   request.metadata = shared_->pipeline->UpstreamMetadata(exchange.head, exchange.admission);
   if (shared_->service_token) {
     const std::string token = shared_->service_token();
@@ -549,12 +551,18 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
     co_await AnswerError(exchange, ErrorOfEvent(failure, shared_->config->request_timeout));
     co_return;
   }
-  // The service has done its work: what remains is the client's time.
-  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
   if (first.message.size() * kJsonFactor > kLargeAnswerBytes) {
     const int64_t bytes =
         std::min(static_cast<int64_t>(first.message.size()) * kJsonFactor, shared_->config->max_answer_bytes * 2 / 3);
-    if (!co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls)) {
+    // Who waits for room holds the message meanwhile; the caller's next call may not begin before.
+    const auto held = static_cast<int64_t>(first.message.size());
+    bool room = shared_->answers->Take(exchange.admission.caller, bytes);
+    if (!room && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
+      room = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
+      shared_->waiting_answers->Give(exchange.admission.caller, held);
+    }
+    if (!room) {
+      std::string().swap(first.message);
       HttpError busy = MakeError(503, "OVERLOADED", "Too many large answers wait for their readers; try again.");
       busy.retry_after = absl::Seconds(5);
       co_await AnswerError(exchange, std::move(busy));
@@ -562,6 +570,8 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
     }
     exchange.answer_bytes = bytes;
   }
+  // The service has done its work: what remains is the client's time.
+  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
   auto piece = shared_->transcoder->Response(*exchange.admission.route, first.message);
   std::string().swap(first.message);
   if (!piece.ok()) {
@@ -569,6 +579,11 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
             {{"request_id", exchange.admission.request_id}, {"cause", std::string(piece.status().message())}});
     co_await AnswerError(exchange, MakeError(502, "BAD_ANSWER", "The service's answer could not be read."));
     co_return;
+  }
+  // Charged by guess until here.
+  if (const int64_t spare = exchange.answer_bytes - static_cast<int64_t>(piece->data.size()); spare > 0) {
+    exchange.answer_bytes -= spare;
+    shared_->answers->Give(exchange.admission.caller, spare);
   }
   int code = exchange.admission.route->method->success_status;
   HeaderList headers;
@@ -724,12 +739,19 @@ asio::awaitable<void> HttpSession::Linger(const Exchange* exchange) {
   // A client that sends a body without waiting reads the refusal only after all of it.
   const bool body = exchange != nullptr && exchange->body_pending;
   const size_t most = kLingerBytes + (body ? static_cast<size_t>(shared_->config->max_body_bytes) : 0);
+  const auto begun = clock::SteadyNow();
   transport_->ExpireAfter(body ? kLingerForBody : kLingerTimeout);
   co_await transport_->EndWriting();
-  char scratch[4096];
+  const auto scratch = std::make_unique<std::array<char, kReadBytes>>();
   error_code error;
   for (size_t total = 0; total < most && !error;) {
-    total += co_await transport_->tcp().async_read_some(asio::buffer(scratch),
+    if (body) {
+      // As long as the body comes, at the pace that answers have to keep, too.
+      const absl::Duration whole =
+          kLingerForBody + absl::Seconds(1) * (static_cast<double>(total) / kSlowestBytesPerSecond);
+      transport_->ExpireAfter(std::clamp(whole - (clock::SteadyNow() - begun), absl::Milliseconds(1), kLingerForBody));
+    }
+    total += co_await transport_->tcp().async_read_some(asio::buffer(*scratch),
                                                         asio::redirect_error(asio::use_awaitable, error));
   }
 }

@@ -49,6 +49,8 @@ struct SessionShared {
   // Bytes of request bodies and of large answers, and calls, by caller.
   door::ByteBudget* bodies = nullptr;
   door::ByteBudget* answers = nullptr;
+  // Messages that wait for room among the answers.
+  door::ByteBudget* waiting_answers = nullptr;
   door::ByteBudget* calls_of_callers = nullptr;
   clock::Clock* clock = nullptr;
   // Channel of a method ("/package.Service/Method"); null if no service offers it.

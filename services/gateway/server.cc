@@ -52,6 +52,7 @@ struct GatewayService::Parts {
   std::unique_ptr<RequestMetrics> request_metrics;
   std::unique_ptr<door::ByteBudget> bodies;
   std::unique_ptr<door::ByteBudget> answers;
+  std::unique_ptr<door::ByteBudget> waiting_answers;
   std::unique_ptr<door::ByteBudget> calls_of_callers;
   door::TrustedProxies proxies;
   std::unique_ptr<TlsContext> tls;
@@ -93,6 +94,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
                     std::min(p.config.max_buffered_bytes,
                              std::max(p.config.max_buffered_bytes / 2, p.config.max_body_bytes + (64 << 10))));
   p.answers = budget(p.config.max_answer_bytes, p.config.max_answer_bytes * 2 / 3);
+  p.waiting_answers = budget(p.config.max_answer_bytes / 4, p.config.max_answer_bytes / 8);
   p.calls_of_callers = budget(int64_t{1} << 20, p.config.max_calls_per_caller);
   PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
   if (p.config.tls_enabled) {
@@ -106,6 +108,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.shared.request_metrics = p.request_metrics.get();
   p.shared.bodies = p.bodies.get();
   p.shared.answers = p.answers.get();
+  p.shared.waiting_answers = p.waiting_answers.get();
   p.shared.calls_of_callers = p.calls_of_callers.get();
   p.shared.clock = p.deps.clock;
   p.shared.service_token = p.deps.service_token;

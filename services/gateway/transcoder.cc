@@ -49,6 +49,37 @@ bool Overlap(const FieldPath& a, const FieldPath& b) {
   return std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(shared), b.begin());
 }
 
+// Whether the body becomes a google.api.HttpBody as it is.
+bool TakesRawBody(const ApiRoute& route) {
+  if (route.body == ApiRoute::Body::kWhole) return route.method->descriptor->input_type()->full_name() == kHttpBody;
+  if (route.body != ApiRoute::Body::kField) return false;
+  const FieldDescriptor* const field = route.body_field.back();
+  return !field->is_repeated() && field->message_type() != nullptr && field->message_type()->full_name() == kHttpBody;
+}
+
+void AppendVarint(uint64_t value, std::string& out) {
+  for (; value >= 0x80; value >>= 7) out += static_cast<char>((value & 0x7F) | 0x80);
+  out += static_cast<char>(value);
+}
+
+// Tag and length of a length-delimited field.
+std::string HeadOfField(int number, uint64_t size) {
+  std::string head;
+  AppendVarint(static_cast<uint64_t>(number) << 3 | 2, head);
+  AppendVarint(size, head);
+  return head;
+}
+
+// What comes before `size` bytes of HttpBody.data, within the messages that the body's field lies in.
+std::string HeadOfRawBody(const ApiRoute& route, size_t size) {
+  std::string head = HeadOfField(google::api::HttpBody::kDataFieldNumber, size);
+  if (route.body == ApiRoute::Body::kWhole) return head;
+  for (auto field = route.body_field.rbegin(); field != route.body_field.rend(); ++field) {
+    head.insert(0, HeadOfField((*field)->number(), head.size() + size));
+  }
+  return head;
+}
+
 std::string KnownParameters(const google::protobuf::Descriptor& type) {
   std::string text;
   for (int i = 0; i < type.field_count() && text.size() < 200; ++i) {
@@ -62,10 +93,10 @@ std::string KnownParameters(const google::protobuf::Descriptor& type) {
 
 Transcoder::Transcoder(const ApiSurface* api, Limits limits) : api_(api), limits_(limits) {}
 
-std::variant<std::string, HttpError> Transcoder::Request(const ApiRoute& route,
-                                                         const std::vector<PathMatcher::Binding>& path_bindings,
-                                                         std::string_view query, std::string_view content_type,
-                                                         std::string_view body) const {
+std::variant<Transcoder::Payload, HttpError> Transcoder::Request(const ApiRoute& route,
+                                                                 const std::vector<PathMatcher::Binding>& path_bindings,
+                                                                 std::string_view query, std::string_view content_type,
+                                                                 std::string body) const {
   const google::protobuf::Descriptor& type = *route.method->descriptor->input_type();
   const std::unique_ptr<Message> message = api_->NewMessage(type);
   if (const absl::Status status = ParseBody(route, content_type, body, *message); !status.ok()) {
@@ -130,7 +161,13 @@ std::variant<std::string, HttpError> Transcoder::Request(const ApiRoute& route,
     }
     if (const auto status = SetField(*message, path, value, api_->resolver()); !status.ok()) return BadRequest(status);
   }
-  return message->SerializeAsString();
+  Payload payload{.head = message->SerializeAsString(), .body = {}};
+  if (!body.empty() && TakesRawBody(route)) {
+    // Parsers merge messages that follow each other, and the last value of a field holds.
+    payload.head += HeadOfRawBody(route, body.size());
+    payload.body = std::move(body);
+  }
+  return payload;
 }
 
 absl::Status Transcoder::ParseBody(const ApiRoute& route, std::string_view content_type, std::string_view body,
@@ -166,7 +203,9 @@ absl::Status Transcoder::ParseBody(const ApiRoute& route, std::string_view conte
     const auto* reflection = target->GetReflection();
     reflection->SetString(target, type.FindFieldByNumber(google::api::HttpBody::kContentTypeFieldNumber),
                           text::IsUtf8(content_type) ? std::string(content_type) : std::string());
-    reflection->SetString(target, type.FindFieldByNumber(google::api::HttpBody::kDataFieldNumber), std::string(body));
+    // Stands for the bytes themselves, which Request adds.
+    reflection->SetString(target, type.FindFieldByNumber(google::api::HttpBody::kDataFieldNumber),
+                          std::string(body.substr(0, 1)));
     return absl::OkStatus();
   }
   if (IsBlank(body)) return absl::OkStatus();

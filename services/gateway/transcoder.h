@@ -21,6 +21,12 @@ class Transcoder {
     size_t query_parameters = 100;
     int json_depth = 100;
   };
+  // A serialised request message in two parts. The bytes of a google.api.HttpBody, which may be many, are the second
+  // part and never copied.
+  struct Payload {
+    std::string head;
+    std::string body;
+  };
   // One answer message as HTTP.
   struct Piece {
     // Not JSON: `data` is the body (google.api.HttpBody).
@@ -34,10 +40,10 @@ class Transcoder {
   explicit Transcoder(const ApiSurface* api) : Transcoder(api, Limits()) {}
 
   // The serialised request message, or a refusal (400) that says what to change.
-  std::variant<std::string, HttpError> Request(const ApiRoute& route,
-                                               const std::vector<PathMatcher::Binding>& path_bindings,
-                                               std::string_view query, std::string_view content_type,
-                                               std::string_view body) const;
+  std::variant<Payload, HttpError> Request(const ApiRoute& route,
+                                           const std::vector<PathMatcher::Binding>& path_bindings,
+                                           std::string_view query, std::string_view content_type,
+                                           std::string body) const;
 
   // Internal if the answer cannot be written, for example an Any of a type that nobody knows.
   absl::StatusOr<Piece> Response(const ApiRoute& route, const std::string& payload) const;

@@ -47,7 +47,8 @@ std::string Transcode(const std::string& method, const std::string& target, cons
   const auto result = transcoder.Request(*match.route, match.bindings, query, content_type, body);
   if (const auto* error = std::get_if<HttpError>(&result)) return std::to_string(error->code) + " " + error->message;
   const auto message = Library().NewMessage(*match.route->method->descriptor->input_type());
-  EXPECT_TRUE(message->ParseFromString(std::get<std::string>(result)));
+  const auto& payload = std::get<Transcoder::Payload>(result);
+  EXPECT_TRUE(message->ParseFromString(payload.head + payload.body));
   return message->ShortDebugString();
 }
 

@@ -23,12 +23,19 @@ std::string ToString(const grpc::ByteBuffer& buffer) {
   return out;
 }
 
+// Bytes that the slice owns.
+grpc::Slice SliceOf(std::string bytes) {
+  auto* const owned = new std::string(std::move(bytes));
+  return grpc::Slice(
+      owned->data(), owned->size(), [](void* string) { delete static_cast<std::string*>(string); }, owned);
+}
+
 class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   GrpcCall(UpstreamRequest request, UpstreamCalls* calls, std::function<void()> on_event)
       : grpc_path_(std::move(request.grpc_path)), calls_(calls), on_event_(std::move(on_event)) {
-    const grpc::Slice slice(request.payload);
-    request_ = grpc::ByteBuffer(&slice, 1);
+    const grpc::Slice slices[] = {grpc::Slice(request.head), SliceOf(std::move(request.body))};
+    request_ = grpc::ByteBuffer(slices, slices[1].size() > 0 ? 2 : 1);
     for (const auto& [key, value] : request.metadata) context_.AddMetadata(key, value);
     context_.set_deadline(rpc::GrpcDeadline(request.deadline));
   }
@@ -91,6 +98,9 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
     }
     on_event_();
   }
+
+  // The service has the message: a large one is not held until the answer.
+  void OnWriteDone(bool) override { request_.Clear(); }
 
   void OnReadDone(bool ok) override {
     bool wake = false;

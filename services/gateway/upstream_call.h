@@ -27,7 +27,9 @@ using MetadataList = std::vector<std::pair<std::string, std::string>>;
 struct UpstreamRequest {
   // /package.Service/Method
   std::string grpc_path;
-  std::string payload;
+  // The serialised message, in two parts; the second is not copied.
+  std::string head;
+  std::string body;
   // Keys lower case, values printable ASCII.
   MetadataList metadata;
   clock::SteadyTime deadline;

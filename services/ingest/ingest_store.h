@@ -106,7 +106,8 @@ struct AppliedMetric {
 struct PushedElement {
   int64_t time_us = 0;
   std::string type;
-  std::string json;
+  // Of the body that was parsed, which outlives the element.
+  std::string_view json;
 };
 
 class IngestStore {
@@ -144,7 +145,7 @@ class IngestStore {
   // Metrics that the database knows.
   virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) = 0;
 
-  // Stores the elements of one push, all or nothing.
+  // Stores the elements of one push, all or nothing, and makes the collector known.
   virtual absl::Status StorePush(std::string_view collector_id, std::string_view hostname,
                                  const std::vector<PushedElement>& elements, clock::SteadyTime deadline) = 0;
 

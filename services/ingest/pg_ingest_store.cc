@@ -91,10 +91,6 @@ constexpr char kTouchSources[] =
     "ORDER BY id FOR NO KEY UPDATE) AS k WHERE s.id = k.id";
 constexpr char kLoadCatalog[] = "SELECT id, schema_version, definition FROM metrics.catalog_metric ORDER BY id";
 
-constexpr char kInsertElements[] =
-    "INSERT INTO metrics.pushed_element (time, collector, hostname, type, element) SELECT timestamptz 'epoch' + "
-    "(e->>'t')::int8 * interval '1 us', $1::text, $2::text, e->>'k', e->'e' FROM jsonb_array_elements($3::jsonb) AS e";
-
 std::string UuidArray(const std::vector<std::string>& uuids) {
   storage::ArrayText text;
   for (const std::string& uuid : uuids) text.AddUuid(uuid);
@@ -329,18 +325,10 @@ absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(clock::Ste
 
 absl::Status PgIngestStore::StorePush(std::string_view collector_id, std::string_view hostname,
                                       const std::vector<PushedElement>& elements, clock::SteadyTime deadline) {
-  std::string json = "[";
-  for (const PushedElement& element : elements) {
-    absl::StrAppend(&json, json.size() > 1 ? "," : "", "{\"t\":", element.time_us, ",\"k\":");
-    log::AppendJsonString(element.type, &json);
-    absl::StrAppend(&json, ",\"e\":", element.json, "}");
-  }
-  json += "]";
-  return pool_->InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
-    PGA_RETURN_IF_ERROR(CollectorNumber(transaction, collector_id).status());
-    if (elements.empty()) return absl::OkStatus();
-    return transaction.Exec(kInsertElements, {collector_id, hostname, json}).status();
-  });
+  PGA_RETURN_IF_ERROR(pool_->InTransaction(
+      deadline, [&](pg::Transaction& transaction) { return CollectorNumber(transaction, collector_id).status(); }));
+  if (elements.empty()) return absl::OkStatus();
+  return pushes_->Write(collector_id, hostname, elements, deadline);
 }
 
 }  // namespace pga::ingest

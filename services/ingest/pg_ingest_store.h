@@ -7,13 +7,15 @@
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
 #include "services/ingest/ingest_store.h"
+#include "services/ingest/push_writer.h"
 
 namespace pga::ingest {
 
 class PgIngestStore final : public IngestStore {
  public:
-  // The pools must outlive the store; `reads` is for what Carry reads.
-  PgIngestStore(pg::Pool* pool, pg::ReadPool* reads) : pool_(pool), reads_(reads) {}
+  // All must outlive the store; `reads` is for what Carry reads.
+  PgIngestStore(pg::Pool* pool, pg::ReadPool* reads, PushWriter* pushes)
+      : pool_(pool), reads_(reads), pushes_(pushes) {}
 
   absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id, const std::vector<StreamClaim>& streams,
                                             clock::SteadyTime deadline) override;
@@ -34,6 +36,7 @@ class PgIngestStore final : public IngestStore {
  private:
   pg::Pool* const pool_;
   pg::ReadPool* const reads_;
+  PushWriter* const pushes_;
 };
 
 }  // namespace pga::ingest

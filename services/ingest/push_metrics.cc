@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "libs/frame/text.h"
 #include "libs/status/status.h"
 #include "libs/text/json.h"
@@ -21,6 +22,7 @@ constexpr size_t kMaxIdBytes = 255;
 constexpr size_t kMaxTypeBytes = 255;
 constexpr absl::Duration kMaxPast = absl::Hours(720);
 constexpr absl::Duration kMaxAhead = absl::Minutes(10);
+constexpr size_t kLargeBytes = size_t{1} << 20;
 
 absl::Status Wrong(absl::string_view what) {
   return status::WithReason(absl::InvalidArgumentError(what), "INVALID_PUSH");
@@ -62,14 +64,15 @@ struct Element {
   std::optional<absl::Time> time;
 };
 
-absl::StatusOr<Element> ReadElement(ondemand::value value, size_t index) {
+// `copy` is where the parser reads; the element keeps the same part of `body`.
+absl::StatusOr<Element> ReadElement(ondemand::value value, size_t index, std::string_view body, const char* copy) {
   ondemand::object object;
   std::string_view raw;
   if (value.get_object().get(object) != simdjson::SUCCESS || object.raw_json().get(raw) != simdjson::SUCCESS) {
     return Wrong(absl::StrCat("metrics[", index, "] must be an object"));
   }
   Element element;
-  element.pushed.json = std::string(raw);
+  element.pushed.json = body.substr(static_cast<size_t>(raw.data() - copy), raw.size());
   if (object.reset().error() != simdjson::SUCCESS) return Wrong(absl::StrCat("metrics[", index, "] is not valid JSON"));
   for (auto field : object) {
     std::string_view key;
@@ -102,6 +105,10 @@ absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const Push
   if (!text::JsonDepthWithin(json, limits.max_depth)) {
     return Wrong(absl::StrCat("the body is nested deeper than ", limits.max_depth));
   }
+  // The parser may take several times the size of the body: large ones take turns.
+  static auto* const large = new absl::Mutex;
+  std::optional<absl::MutexLock> turn;
+  if (json.size() > kLargeBytes) turn.emplace(large);
   const simdjson::padded_string padded(json);
   ondemand::parser parser;
   ondemand::document document;
@@ -137,7 +144,7 @@ absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const Push
         if (elements.size() >= limits.max_elements) {
           return Wrong(absl::StrCat("metrics has more than ", limits.max_elements, " elements"));
         }
-        PGA_ASSIGN_OR_RETURN(Element element, ReadElement(one, elements.size()));
+        PGA_ASSIGN_OR_RETURN(Element element, ReadElement(one, elements.size(), json, padded.data()));
         elements.push_back(std::move(element));
       }
     }

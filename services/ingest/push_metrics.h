@@ -24,6 +24,7 @@ struct Push {
   std::string collector_id;
   std::string hostname;  // may be empty
   std::optional<absl::Time> timestamp;
+  // Views into the parsed body.
   std::vector<PushedElement> elements;
 };
 

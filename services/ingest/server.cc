@@ -26,6 +26,7 @@
 #include "services/ingest/ingest_service.h"
 #include "services/ingest/owner_client.h"
 #include "services/ingest/pg_ingest_store.h"
+#include "services/ingest/push_writer.h"
 #include "services/ingest/source_directory.h"
 #include "services/ingest/stream_session.h"
 #include "services/ingest/write_queue.h"
@@ -39,6 +40,8 @@ constexpr absl::Duration kTouchEvery = absl::Seconds(60);
 constexpr absl::Duration kOwnersEvery = absl::Seconds(1);
 constexpr absl::Duration kCatalogEvery = absl::Seconds(15);
 constexpr absl::Duration kDurabilityEvery = absl::Minutes(1);
+// Pushes that are stored at a time.
+constexpr int kPushConnections = 2;
 
 class PgBatchWriter final : public BatchWriter {
  public:
@@ -62,6 +65,7 @@ struct IngestServer::Parts {
   std::unique_ptr<pg::Pool> pool;
   // For reading what is stored of sources that get another owner.
   std::unique_ptr<pg::ReadPool> reads;
+  std::unique_ptr<PushWriter> pushes;
   std::unique_ptr<PgIngestStore> store;
   std::unique_ptr<OwnerClient> owners;
   std::unique_ptr<retry::RateLimiter> hello_limiter;
@@ -208,7 +212,12 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
                                                        .application_name = "pga-ingest takeover",
                                                        .size = 2,
                                                        .role = "pganalytics_ingest"}));
-  p->store = std::make_unique<PgIngestStore>(p->pool.get(), p->reads.get());
+  p->pushes = std::make_unique<PushWriter>(pg::CopyConnectionOptions{.url = p->writable_url.Reveal(),
+                                                                     .application_name = "pga-ingest pushes",
+                                                                     .role = "pganalytics_ingest",
+                                                                     .lock_timeout = absl::Seconds(5)},
+                                           kPushConnections);
+  p->store = std::make_unique<PgIngestStore>(p->pool.get(), p->reads.get(), p->pushes.get());
   p->owners = std::make_unique<OwnerClient>(deps.registry, deps.identity, deps.metrics);
   p->catalog = std::make_unique<AppliedCatalog>(p->store.get());
   p->sources =

@@ -62,6 +62,10 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
 }
 
 // A read ends when its caller has gone.
+// Answers beyond the first share the second, each with twice its bytes.
+constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
+constexpr int64_t kRoomBytes = int64_t{48} << 20;
+
 pg::CallLimit Limit(const rpc::CallContext& call) {
   return {call.deadline, [&call] { return call.cancelled(); }};
 }
@@ -162,8 +166,9 @@ grpc::ServerUnaryReactor* QueryService::ReadShared(
     std::function<absl::Status(rpc::CallContext&, const pg::CallLimit&, const Request&, Response&)> handler) {
   return Read<Request, Response>(
       context, request, response,
-      [this, shared, handler = std::move(handler)](rpc::CallContext& call, const Request& asked,
-                                                   Response& answer) -> absl::Status {
+      // The part lives as long as the call.
+      [this, shared, part = std::make_shared<AnswerRoom::Part>(), handler = std::move(handler)](
+          rpc::CallContext& call, const Request& asked, Response& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
         PGA_ASSIGN_OR_RETURN(const auto found,
                              shared->Get(key, Limit(call), [&](const pg::CallLimit& limit) -> absl::StatusOr<Response> {
@@ -171,6 +176,9 @@ grpc::ServerUnaryReactor* QueryService::ReadShared(
                                PGA_RETURN_IF_ERROR(handler(call, limit, asked, own));
                                return own;
                              }));
+        // The call holds the answer twice, as a message and as bytes, until it is sent.
+        const auto bytes = static_cast<int64_t>((*found).ByteSizeLong());
+        if (bytes > kLargeAnswerBytes) PGA_RETURN_IF_ERROR(room_.Take(2 * bytes, Limit(call), part.get()));
         answer = *found;
         return absl::OkStatus();
       });
@@ -194,7 +202,8 @@ QueryService::QueryService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_di
       wide_dispatcher_(wide_dispatcher),
       authenticator_(authenticator),
       readers_(readers),
-      clock_(clock) {}
+      clock_(clock),
+      room_(kRoomBytes) {}
 
 absl::StatusOr<std::vector<std::string>> QueryService::Groups(const rpc::CallContext& call) const {
   PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));

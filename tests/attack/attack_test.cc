@@ -2,7 +2,7 @@
 // HTTP/2, silent and slow connections, large pushes, costly reads, readers that do not read. Meanwhile a signed-in
 // person and a collector are served, and no process is killed for its memory.
 //
-// PGA_ATTACK_KINDS leaves only some of them: "silent floods pushes reads slow".
+// PGA_ATTACK_KINDS leaves only some of them: "silent floods pushes reads slow large".
 // PGA_ATTACK_SECONDS (8) is how long it lasts, PGA_ATTACK_CONNECTIONS (400) how many silent and slow connections there
 // are. With 30 s and more the rise of memory is held to 64 MiB of each process, and the times of answers to ten times
 // those of calm.
@@ -32,6 +32,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
+#include "libs/pg/copy_connection.h"
 #include "libs/rpc/http2_attacks_testing.h"
 #include "libs/status/testing.h"
 #include "libs/testing/subprocess.h"
@@ -54,6 +55,10 @@ constexpr int64_t kMostMib = 64;
 constexpr int64_t kMostMibOfMoments = 256;
 // Of what a process held before, when all is over; allocators keep a little.
 constexpr int64_t kKeptMib = 24;
+
+constexpr char kLargeRead[] = "/api/v1/queries/top?hours=24&limit=1000";
+// With the texts that MakeAnswersLarge stores.
+constexpr size_t kLargeAnswerBytes = size_t{25} << 20;
 
 double Setting(const char* name, double otherwise) {
   const char* const text = std::getenv(name);
@@ -233,12 +238,24 @@ class Memory {
 class Attackers {
  public:
   Attackers(const Suite* suite, bool tls, std::string token, clock::SteadyTime until)
-      : suite_(suite), tls_(tls), token_(std::move(token)), until_(until) {
+      : suite_(suite), tls_(tls), token_(std::move(token)), until_(until) {}
+  void StartAll() {
     if (Wanted("silent")) Silent(static_cast<int>(Setting("PGA_ATTACK_CONNECTIONS", 400)));
     for (int i = 0; Wanted("floods") && i < 6; ++i) Start([this, i] { Floods(i); });
     for (int i = 0; Wanted("pushes") && i < 16; ++i) Start([this] { Push(); });
     for (int i = 0; Wanted("reads") && i < 24; ++i) Start([this, i] { CostlyRead(i); });
     for (int i = 0; Wanted("slow") && !tls_ && i < 8; ++i) Start([this] { SlowReader(); });
+  }
+  // Only those who ask for large answers and hardly read them, and those who push.
+  void StartSlowReaders(int count) {
+    for (int i = 0; i < count; ++i) Start([this] { SlowReader(); });
+  }
+  void StartPushes(int count) {
+    for (int i = 0; i < count; ++i) Start([this] { Push(); });
+  }
+  int Counted(const std::string& what) {
+    absl::MutexLock lock(&mutex_);
+    return counts_[what];
   }
   void Join() {
     for (std::thread& thread : threads_) thread.join();
@@ -317,12 +334,13 @@ class Attackers {
                         .headers = {{"Authorization", "Bearer " + token_}, {"Content-Type", "application/json"}},
                         .body = body});
       Count(absl::StrCat("pushes, ", answer.ok() ? absl::StrCat(answer->status) : answer.status().ToString()));
+      if (!answer.ok()) Count("pushes without an answer");
       if (answer.ok() && answer->status == 503) Pause(absl::Milliseconds(500));
     }
   }
   void CostlyRead(int number) {
     const std::string paths[] = {
-        "/api/v1/series?metric=statements&column=calls&hours=720&step=60&group_by=source&limit=1000",
+        "/api/v1/series?metric=statements&column=calls&hours=12&step=1&group_by=queryid&limit=1000",
         "/api/v1/series?metric=statements&column=calls&hours=24&filter=datname~(.*)(.*)(.*)(.*)(.*)(.*)x%24",
         "/api/v1/queries/top?hours=720&limit=1000", "/api/v1/freshness?hours=720"};
     while (Going()) {
@@ -335,10 +353,10 @@ class Attackers {
   void SlowReader() {
     while (Going()) {
       Peer peer("127.0.3.1", suite_->port(), false, 4096);
-      peer.SendRaw(
-          absl::StrCat("GET /api/v1/queries/top?hours=24&limit=1000 HTTP/1.1\r\n"
-                       "Host: localhost\r\nAuthorization: Bearer ",
-                       token_, "\r\n\r\n"));
+      peer.SendRaw(absl::StrCat("GET ", kLargeRead,
+                                " HTTP/1.1\r\n"
+                                "Host: localhost\r\nAuthorization: Bearer ",
+                                token_, "\r\n\r\n"));
       Count("slow readers");
       while (Going() && peer.Read(1024)) Pause(absl::Milliseconds(100));
     }
@@ -411,6 +429,45 @@ class Combined : public ::testing::TestWithParam<Shape> {
     return fleetsim::RunWire(**kCatalog, options);
   }
 
+  // Token of somebody with an account, and an hour of data to read.
+  std::string Prepare(const std::string& admin) {
+    const auto made = suite_->Post(
+        "/api/v1/users",
+        R"({"username":"mallory","email":"mallory@example.org","password":"Quarry-lantern-71-basil","role":"user"})",
+        admin);
+    EXPECT_THAT(made.status(), status::IsOk());
+    if (made.ok()) {
+      EXPECT_EQ(made->status, 201) << made->body;
+    }
+    const auto stored = Deliver(absl::Seconds(4), /*backlog=*/true);
+    EXPECT_THAT(stored.status(), status::IsOk());
+    if (stored.ok()) {
+      EXPECT_EQ(stored->pending_batches, 0);
+    }
+    return suite_->Login("mallory", "Quarry-lantern-71-basil");
+  }
+  // Prints what a process holds, and expects that it rose by no more than `most` MiB and that nothing was killed.
+  void Judge(const Memory& memory, int64_t most) {
+    const auto after = memory.Now();
+    for (const auto& [name, before] : memory.before()) {
+      const auto group = groups_.find(name);
+      const int64_t kills = group == groups_.end() ? 0 : group->second->Kills();
+      const int64_t rise = memory.most().at(name) - before;
+      std::printf("  %-16s %4lld MiB before, +%lld at most, %lld after; limit %lld MiB, %lld killed\n", name.c_str(),
+                  static_cast<long long>(before), static_cast<long long>(rise), static_cast<long long>(after.at(name)),
+                  static_cast<long long>(group == groups_.end() ? 0 : group->second->limit() >> 20),
+                  static_cast<long long>(kills));
+      EXPECT_LE(rise, most) << name;
+      EXPECT_EQ(kills, 0) << name;
+      EXPECT_TRUE(suite_->process(name).running()) << name;
+    }
+  }
+  std::map<std::string, pid_t> Pids() {
+    std::map<std::string, pid_t> pids;
+    for (const std::string& name : suite_->names()) pids[name] = suite_->process(name).pid();
+    return pids;
+  }
+
   std::map<std::string, std::unique_ptr<MemoryGroup>> groups_;
   std::unique_ptr<Suite> suite_;
   testing::ScopedTempDir dir_;
@@ -426,49 +483,27 @@ TEST_P(Combined, AttackDisturbsNobodyForLong) {
   const absl::Duration lasts = absl::Seconds(Setting("PGA_ATTACK_SECONDS", 8));
   const std::string token = suite_->AdminToken();
   // Who attacks by pushes and reads has an account, too.
-  const auto made = suite_->Post(
-      "/api/v1/users",
-      R"({"username":"mallory","email":"mallory@example.org","password":"Quarry-lantern-71-basil","role":"user"})",
-      token);
-  ASSERT_THAT(made.status(), status::IsOk());
-  ASSERT_EQ(made->status, 201) << made->body;
-  const std::string attacker = suite_->Login("mallory", "Quarry-lantern-71-basil");
-  // An hour of data to read.
-  const auto stored = Deliver(absl::Seconds(4), /*backlog=*/true);
-  ASSERT_THAT(stored.status(), status::IsOk());
-  ASSERT_EQ(stored->pending_batches, 0);
+  const std::string attacker = Prepare(token);
 
   Person calm(suite_.get(), token);
   const auto calm_acks = Deliver(std::min(lasts, absl::Seconds(10)));
   ASSERT_THAT(calm_acks.status(), status::IsOk());
   calm.Stop();
 
-  std::map<std::string, pid_t> processes;
-  for (const std::string& name : suite_->names()) processes[name] = suite_->process(name).pid();
-  Memory memory(processes);
+  Memory memory(Pids());
   Person attacked(suite_.get(), token);
   Attackers attackers(suite_.get(), GetParam().tls, attacker, clock::SteadyNow() + lasts);
+  attackers.StartAll();
   const auto acks = Deliver(lasts);
   attacked.Stop();
   attackers.Join();
   memory.Stop();
   const double back = memory.BackAfter();
 
+  EXPECT_EQ(attackers.Counted("pushes without an answer"), 0) << "refusals are read";
   std::printf("attack of %s, %s\n%s", absl::FormatDuration(lasts).c_str(),
               GetParam().form == Form::kApart ? "services apart, TLS" : "one process", attackers.Figures().c_str());
-  const auto after = memory.Now();
-  for (const auto& [name, before] : memory.before()) {
-    const auto group = groups_.find(name);
-    const int64_t kills = group == groups_.end() ? 0 : group->second->Kills();
-    const int64_t rise = memory.most().at(name) - before;
-    std::printf("  %-16s %4lld MiB before, +%lld at most, %lld after; limit %lld MiB, %lld killed\n", name.c_str(),
-                static_cast<long long>(before), static_cast<long long>(rise), static_cast<long long>(after.at(name)),
-                static_cast<long long>(group == groups_.end() ? 0 : group->second->limit() >> 20),
-                static_cast<long long>(kills));
-    EXPECT_LE(rise, lasts >= kLong ? kMostMib : kMostMibOfMoments) << name;
-    EXPECT_EQ(kills, 0) << name;
-    EXPECT_TRUE(suite_->process(name).running()) << name;
-  }
+  Judge(memory, lasts >= kLong ? kMostMib : kMostMibOfMoments);
   std::printf("  memory was back after %.1f s\n", back);
   EXPECT_GE(back, 0) << "memory is not back within 60 s";
   std::printf("  person: calm p50 %.1f p99 %.1f ms of %zu; attacked p50 %.1f p99 %.1f ms of %zu, %.1f times\n",
@@ -488,6 +523,39 @@ TEST_P(Combined, AttackDisturbsNobodyForLong) {
     EXPECT_LE(attacked.At(0.99), 10 * calm.At(0.99));
     EXPECT_LE(p(*acks, 0.99), 10 * p(*calm_acks, 0.99));
   }
+}
+
+// Answers of 30 MB whose readers take a kilobyte at a time, and pushes of 10 MB, all of one caller.
+TEST_P(Combined, LargeAnswersAndPushesAreBoundedInBytes) {
+  if (GetParam().tls) GTEST_SKIP() << "the readers speak plain HTTP";
+  const std::string token = suite_->AdminToken();
+  const std::string attacker = Prepare(token);
+  {
+    const auto deadline = clock::SteadyNow() + absl::Minutes(1);
+    auto database = pg::CopyConnection::Connect({.url = suite_->databases().metrics_url}, deadline);
+    ASSERT_THAT(database.status(), status::IsOk());
+    ASSERT_THAT((*database)->Exec("UPDATE metrics.query_text SET text = repeat('x', 30000)", deadline).status(),
+                status::IsOk());
+  }
+  Memory memory(Pids());
+  const auto answer = suite_->Get(kLargeRead, attacker);
+  ASSERT_THAT(answer.status(), status::IsOk());
+  ASSERT_EQ(answer->status, 200) << answer->body.substr(0, 500);
+  ASSERT_GE(answer->body.size(), kLargeAnswerBytes);
+
+  Person other(suite_.get(), token);
+  Attackers attackers(suite_.get(), false, attacker,
+                      clock::SteadyNow() + absl::Seconds(Setting("PGA_ATTACK_SECONDS", 8)));
+  attackers.StartSlowReaders(8);
+  attackers.StartPushes(16);
+  attackers.Join();
+  other.Stop();
+  memory.Stop();
+  std::printf("slow readers of %zu bytes, pushes\n%s", answer->body.size(), attackers.Figures().c_str());
+  Judge(memory, kMostMibOfMoments);
+  EXPECT_EQ(attackers.Counted("pushes without an answer"), 0) << "refusals are read";
+  for (const auto& [what, count] : other.failures()) ADD_FAILURE() << count << " answers to the person: " << what;
+  EXPECT_GE(memory.BackAfter(), 0) << "memory is not back within 60 s";
 }
 
 }  // namespace
