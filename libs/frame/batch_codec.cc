@@ -251,7 +251,7 @@ absl::Status CheckSource(const ingest_v1::SourceInfo& source) {
   if (source.name().empty() || source.name().size() > kMaxSourceNameBytes || !IsValidText(source.name())) {
     return Malformed("a source's name is empty, too long or not valid UTF-8");
   }
-  if (source.owner_epoch() < 0 || source.server_version_num() < 0) return Malformed("a source has a negative number");
+  if (source.owner_epoch() < 0) return Malformed("a source has a negative epoch");
   return absl::OkStatus();
 }
 
