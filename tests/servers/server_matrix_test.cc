@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -24,6 +23,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_pooler.h"
@@ -384,7 +384,7 @@ class ServerMatrix : public ::testing::TestWithParam<std::string> {
   }
 
   static inline const std::shared_ptr<const catalog::Catalog> catalog_ = *catalog::Catalog::Builtin();
-  const int64_t readings_ = Setting("PGA_MATRIX_READINGS", 3);
+  const int64_t readings_ = testing::Setting("PGA_MATRIX_READINGS", 3);
   ScopedTempDir state_;
   ScriptedIngest ingest_;
   int64_t cursor_ = 0;

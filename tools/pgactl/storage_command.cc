@@ -4,26 +4,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "tools/pgactl/command.h"
+#include "tools/pgactl/ranges.h"
 #include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
 namespace {
 
 namespace pb = ::pganalytics::compactor::v1;
-
-template <typename Timestamp>
-absl::Time FromProto(const Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
-
-// "2026-01-01 10:03" in the terminal's zone.
-std::string Minute(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M", time, absl::LocalTimeZone());
-}
 
 std::string PerRow(double bytes, double rows) {
   return rows > 0 ? absl::StrFormat("%.1f", bytes / rows) : "";

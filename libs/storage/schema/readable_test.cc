@@ -17,6 +17,7 @@
 #include "libs/storage/schema/readable_fixture_testing.h"
 #include "libs/storage/schema/readable_testing.h"
 #include "libs/storage/schema/schema_testing.h"
+#include "libs/testing/settings.h"
 
 namespace pga::storage {
 namespace {
@@ -387,8 +388,7 @@ TEST_P(ReadableTest, ReadersMayReadWhatIsListedAndNothingElse) {
 
 // Queries of docs/sql.md: each block ```sql.
 std::vector<std::string> DocumentedQueries() {
-  const char* root = std::getenv("PGA_SOURCE_DIR");
-  std::ifstream in(absl::StrCat(root != nullptr ? root : ".", "/docs/sql.md"));
+  std::ifstream in(testing::SourceDir() + "/docs/sql.md");
   std::vector<std::string> queries;
   bool inside = false;
   for (std::string line; std::getline(in, line);) {
