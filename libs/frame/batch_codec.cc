@@ -183,7 +183,7 @@ class ContentMeter {
     return values_ > limits_.max_values ? Over("values", limits_.max_values) : absl::OkStatus();
   }
 
-  // protobuf refuses bad UTF-8 in string fields too, but tells the process's stderr.
+  // protobuf refuses bad UTF-8 in string fields too, but writes that to the process's stderr.
   static absl::Status CheckString(std::string_view text) {
     return IsValidText(text) ? absl::OkStatus() : Malformed("a name is not valid UTF-8 or holds NUL");
   }

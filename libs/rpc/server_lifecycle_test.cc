@@ -75,7 +75,7 @@ TEST_P(BothForms, CallsOnADrainedPoolAreUnavailableAndQueuedOnesAreAnswered) {
   std::thread drain([&] { node.pool.Drain(clock::SteadyNow() + absl::Milliseconds(50)); });
   ASSERT_TRUE(pga::testing::WaitUntil([&] { return node.pool.draining(); }, kLimit));
   EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), StatusIs(absl::StatusCode::kUnavailable));
-  // The pool drops what waited when its time is over; the caller is told all the same.
+  // The pool drops what waited when its time is over; the caller gets an answer all the same.
   const clock::SteadyTime over = clock::SteadyNow() + absl::Milliseconds(100);
   EXPECT_TRUE(pga::testing::WaitUntil([&] { return clock::SteadyNow() > over; }, kLimit));
   release.Notify();

@@ -118,7 +118,7 @@ TEST_F(AuthTest, RegistrationSecretIsOfOneCollector) {
   const std::string for_a = make("for a", "a", false);
   EXPECT_EQ(use(for_a, "a", true), "ok") << "an administrator made it for this";
   EXPECT_EQ(use(for_a, "b"), "REGISTRATION_SECRET_OF_ANOTHER");
-  EXPECT_EQ(use("a guess", "a", true), "REGISTRATION_SECRET_INVALID") << "who is registered is told to nobody";
+  EXPECT_EQ(use("a guess", "a", true), "REGISTRATION_SECRET_INVALID") << "the answer does not show who is registered";
   v1::CreateRegistrationSecretRequest odd;
   odd.set_name("odd");
   odd.set_collector_id("..");
@@ -190,7 +190,7 @@ TEST_F(AuthTest, RegisteringAgainRevokesTheFormerCredentials) {
   const auto neighbour = Issue("db2", true);
   ASSERT_THAT(renewed, IsOk());
   EXPECT_FALSE(Revoked(first->token()));
-  // In the same microsecond, which is the hardest case: only ids tell the tokens apart.
+  // In the same microsecond, which is the hardest case: only ids distinguish the tokens.
   const auto second = Issue("db1", true);
   ASSERT_THAT(second, IsOk());
   const auto by_thumbprint = [&](const v1::IssueCollectorCredentialsResponse& issued, const std::string& id) {

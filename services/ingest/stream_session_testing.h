@@ -82,7 +82,7 @@ class FakeStore final : public IngestStore {
   std::string refusal;
 };
 
-// Commits in order like the real one, unless told otherwise.
+// Commits in order like the real one, unless a test sets another outcome.
 class FakeWriter final : public BatchWriter {
  public:
   struct Control {

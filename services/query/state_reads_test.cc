@@ -204,7 +204,7 @@ TEST(GetActivity, AddsUpARange) {
   EXPECT_NEAR(answer->rows(0).average_sessions(), 0.5, 1e-9);
 }
 
-std::string Told(const pb::GetStateResponse& answer) {
+std::string Shown(const pb::GetStateResponse& answer) {
   std::string text;
   const auto name = [](const auto& row) { return row.labels().begin()->second; };
   for (const pb::StateRow& row : answer.rows()) {
@@ -238,21 +238,21 @@ TEST(GetState, TellsTheNewestValuesAndWhatChanged) {
     request.clear_end();
     const auto now = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
     ASSERT_THAT(now, IsOk());
-    EXPECT_EQ(Told(*now),
+    EXPECT_EQ(Shown(*now),
               "port: pending_restart=false setting_value=5432\nwork_mem: pending_restart=false setting_value=65536\n");
     EXPECT_EQ(now->rows(0).source_name(), "prod");
     EXPECT_EQ(now->rows(0).collected_at().seconds(), absl::ToUnixSeconds(kHour + absl::Minutes(25)));
     *request.mutable_end() = Stamp(kHour + absl::Minutes(12));
     const auto then = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
     ASSERT_THAT(then, IsOk());
-    EXPECT_EQ(Told(*then),
+    EXPECT_EQ(Shown(*then),
               "ext.mode: pending_restart=false setting_value=fast\nport: pending_restart=false setting_value=5432\n"
               "work_mem: pending_restart=false setting_value=4096\n");
     request.clear_end();
     request.set_hours(1);
     const auto hour = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
     ASSERT_THAT(hour, IsOk());
-    EXPECT_EQ(Told(*hour).substr(Told(*now).size()),
+    EXPECT_EQ(Shown(*hour).substr(Shown(*now).size()),
               "20-25 ext.mode vanished  >\n15-20 work_mem changed setting_value 4096>65536\n"
               "5-10 ext.mode appeared  >\n");
     EXPECT_EQ(hour->changes_found(), 3);
@@ -268,7 +268,7 @@ TEST(GetState, RowsThatAreAllSentVanishWhenTheyAreNotThere) {
   request.set_hours(1);
   const auto answer = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
   ASSERT_THAT(answer, IsOk());
-  EXPECT_EQ(Told(*answer),
+  EXPECT_EQ(Shown(*answer),
             "standby: is_active=false\n4-5 backup vanished  >\n4-5 standby changed is_active true>false\n"
             "1-2 backup appeared  >\n");
 }
@@ -321,10 +321,10 @@ TEST(ForCaller, SaysWhatToAskInstead) {
                {absl::InvalidArgumentError("limit is 0"), kInvalid, "limit is 0"},
                {missing, missing.code(), "relation"}};
   for (const auto& c : cases) {
-    const absl::Status told = ForCaller(c.status);
-    EXPECT_EQ(told.code(), c.code) << c.status;
-    EXPECT_EQ(told.message().substr(0, c.message.size()), c.message);
-    EXPECT_EQ(told.message().find("CONTEXT"), absl::string_view::npos);
+    const absl::Status answered = ForCaller(c.status);
+    EXPECT_EQ(answered.code(), c.code) << c.status;
+    EXPECT_EQ(answered.message().substr(0, c.message.size()), c.message);
+    EXPECT_EQ(answered.message().find("CONTEXT"), absl::string_view::npos);
   }
 }
 

@@ -181,7 +181,7 @@ TEST_P(Running, CollectorsShareThePort) {
     ASSERT_THAT(with_certificate.status(), status::IsOk());
     EXPECT_EQ(with_certificate->toml(), put.body);
   }
-  // Its stream opens, and is told of a new configuration.
+  // Its stream opens, and gets a new configuration.
   auto ingest = ingestpb::IngestService::NewStub(*rpc::Connect(address, by_token));
   grpc::ClientContext context;
   context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + kLimit));
@@ -191,13 +191,13 @@ TEST_P(Running, CollectorsShareThePort) {
   hello.mutable_hello()->set_collector_version("3.2.0");
   ASSERT_TRUE(stream->Write(hello));
   ingestpb::StreamBatchesResponse response;
-  bool acknowledged = false, told = false;
-  while ((!acknowledged || !told) && stream->Read(&response)) {
+  bool acknowledged = false, configured = false;
+  while ((!acknowledged || !configured) && stream->Read(&response)) {
     acknowledged = acknowledged || response.has_hello_ack();
-    told = told || (response.has_config() && response.config().toml() == put.body);
+    configured = configured || (response.has_config() && response.config().toml() == put.body);
   }
   EXPECT_TRUE(acknowledged);
-  EXPECT_TRUE(told);
+  EXPECT_TRUE(configured);
   // Deleting the collector ends all of it.
   EXPECT_THAT(StatusOf(suite().Post("/api/v1/collectors/db-one", "", admin, "DELETE")), AnyOf(200, 204));
   EXPECT_TRUE(testing::WaitUntil(

@@ -126,7 +126,7 @@ class Fleet {
                           "log_min_messages = warning",
                           "track_io_timing = on",
                           "wal_receiver_status_interval = 1"};
-    // Where there is one: what is refused is told by codes, not by words.
+    // Where there is one: what is refused is distinguished by codes, not by words.
     options.messages = version_ == "15" ? "de_DE" : "";
     auto started = TempPostgres::Start(options);
     if (!started.ok() && !options.messages.empty()) {

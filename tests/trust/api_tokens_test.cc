@@ -83,7 +83,7 @@ TEST_F(ApiTokens, DoWhatTheirRoleAllowsUntilTheyAreRevoked) {
   EXPECT_TRUE(testing::WaitUntil(
       [&] { return Count(absl::StrCat("api_tokens WHERE id = '", grafana.id, "' AND last_used_at IS NOT NULL")) == 1; },
       absl::Seconds(40)))
-      << "the last use is told";
+      << "the last use is shown";
 
   EXPECT_EQ(Revoke(grafana.id, admin), 204);
   EXPECT_TRUE(EndsEverywhere(grafana.token));

@@ -69,18 +69,18 @@ TEST(PgactlStorage, NamesWhoHoldsASnapshot) {
   const Environment environment = {{"XDG_CONFIG_HOME", folder.path()},
                                    {"PGACTL_TOKEN", UserToken(absl::Hours(1))},
                                    {"PGACTL_COMPACTOR_ADDR", absl::StrCat("127.0.0.1:", server->ports()[0])}};
-  std::string told;
+  std::string shown;
   const auto storage = [&] {
     std::ostringstream out, err;
     RunPgactl({"storage"}, environment, out, err);
-    told = out.str() + err.str();
-    return told;
+    shown = out.str() + err.str();
+    return shown;
   };
   ASSERT_TRUE(
       pga::testing::WaitUntil([&] { return storage().find("Backlog: ") != std::string::npos; }, absl::Seconds(60)))
-      << told;
-  EXPECT_THAT(told, HasSubstr("merged frames take room as long as these stand:"));
-  EXPECT_THAT(told, ::testing::ContainsRegex(absl::StrCat("session +nightly_dump +", (*dump)->backend_pid(), " ")));
+      << shown;
+  EXPECT_THAT(shown, HasSubstr("merged frames take space as long as these stand:"));
+  EXPECT_THAT(shown, ::testing::ContainsRegex(absl::StrCat("session +nightly_dump +", (*dump)->backend_pid(), " ")));
   server->Drain(soon());
   compactor->Drain(soon());
 }

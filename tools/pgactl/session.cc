@@ -262,10 +262,10 @@ absl::Status Session::Logout() {
   PGA_RETURN_IF_ERROR(login.status());
   auth_pb::LogoutRequest request;
   request.set_refresh_token(login->refresh_token);
-  const absl::Status told = Call<auth_pb::MessageResponse>(kLogoutMethod, request).status();
+  const absl::Status revoked = Call<auth_pb::MessageResponse>(kLogoutMethod, request).status();
   const LoginStore::Lock lock(store_);
   PGA_RETURN_IF_ERROR(store_.Remove(endpoint()));
-  if (!told.ok()) return status::Annotate(told, "signed out here, but the server was not told");
+  if (!revoked.ok()) return status::Annotate(revoked, "signed out here, but not at the server");
   return absl::OkStatus();
 }
 

@@ -61,7 +61,7 @@ absl::Status PrintStored(const Context& context, const pb::GetStorageResponse& a
 // What keeps merged frames from being removed.
 void PrintHolders(const Context& context, const pb::Backlog& backlog) {
   if (backlog.held_by_size() == 0) return;
-  context.Say() << "About " << Number(backlog.dead_frames()) << " merged frames take room as long as these stand:\n";
+  context.Say() << "About " << Number(backlog.dead_frames()) << " merged frames take space as long as these stand:\n";
   Table holders({"HELD BY", "NAME", "PID", "USER", "CLIENT", "SINCE", "TRANSACTIONS"});
   for (const pb::SnapshotHolder& holder : backlog.held_by()) {
     holders.Add({holder.kind(), holder.name(), holder.pid() == 0 ? "" : absl::StrCat(holder.pid()), holder.user(),
