@@ -206,6 +206,12 @@ inline std::string Find(const Metadata& metadata, const std::string& key) {
 
 // ---- TLS ----
 
+// In process, or over TCP where the parameter is true.
+class BothForms : public ::testing::TestWithParam<bool> {
+ protected:
+  World world_;
+};
+
 class Tls : public ::testing::Test {
  protected:
   Tls() {

@@ -33,10 +33,6 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using token::Principal;
 
-class BothForms : public ::testing::TestWithParam<bool> {
- protected:
-  World world_;
-};
 INSTANTIATE_TEST_SUITE_P(All, BothForms, ::testing::Bool(),
                          [](const auto& param_info) { return param_info.param ? "Tcp" : "InProcess"; });
 

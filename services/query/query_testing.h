@@ -306,4 +306,15 @@ inline google::protobuf::Timestamp Stamp(absl::Time time) {
 
 using Stub = pb::QueryService::Stub;
 
+// Calls of statements from 12:00 to 12:40, in steps of ten minutes.
+inline pb::QuerySeriesRequest CallsSeries() {
+  pb::QuerySeriesRequest request;
+  request.set_metric("statements");
+  request.set_column("calls");
+  *request.mutable_start() = Stamp(kHour);
+  *request.mutable_end() = Stamp(kHour + absl::Minutes(40));
+  request.set_step(600);
+  return request;
+}
+
 }  // namespace pga::query

@@ -27,6 +27,8 @@ using status::IsOk;
 using status::StatusIs;
 using ::testing::HasSubstr;
 
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
 TEST(Groups, EnterEveryRead) {
   Suite& suite = Suite::Get();
   const std::vector<std::string> only_default = {"default"};

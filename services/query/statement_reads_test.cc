@@ -140,16 +140,6 @@ TEST(QueryTimeline, IsZeroWhereCoveredAndEmptyWhereNot) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("decimal")));
 }
 
-pb::QuerySeriesRequest CallsSeries() {
-  pb::QuerySeriesRequest request;
-  request.set_metric("statements");
-  request.set_column("calls");
-  *request.mutable_start() = Stamp(kHour);
-  *request.mutable_end() = Stamp(kHour + absl::Minutes(40));
-  request.set_step(600);
-  return request;
-}
-
 TEST(QuerySeries, SumsRatesAndGroups) {
   Suite& suite = Suite::Get();
   pb::QuerySeriesRequest request = CallsSeries();

@@ -173,11 +173,11 @@ TEST_P(Pgactl, TellsWhatIsStored) {
   // The first account may be taken before the compactor has made blocks of closed hours, or after.
   ASSERT_TRUE(pga::testing::WaitUntil([&] { return Run({"storage"}).out.find("frames") != std::string::npos; },
                                       absl::Seconds(60)));
-  const std::string told = Run({"storage", "--by-source"}).out;
-  EXPECT_THAT(told, AnyOf(HasSubstr("Backlog: 4 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 3 frames")),
+  const std::string shown = Run({"storage", "--by-source"}).out;
+  EXPECT_THAT(shown, AnyOf(HasSubstr("Backlog: 4 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 3 frames")),
                           AllOf(HasSubstr("prod"), HasSubstr("Backlog: 0 frames"))));
   for (const char* part : {"merge", "partitions", "Texts of statements: 1", "frame "}) {
-    EXPECT_THAT(told, HasSubstr(part));
+    EXPECT_THAT(shown, HasSubstr(part));
   }
   EXPECT_THAT(Run({"storage", "-o", "json"}).out, HasSubstr("\"complete\""));
   EXPECT_EQ(Run({"storage", "--sources", "x"}).code, 2);
