@@ -1,6 +1,6 @@
 // Kills everything that takes part in delivery, at random moments and in random combination, while collectors deliver:
 // ingest by SIGKILL and by SIGTERM, its database connections, the whole server by SIGKILL, a frozen server, two ingest
-// processes at once. The account is kept outside of all of them, row by row: what a collector was told is stored is
+// processes at once. The account is kept outside of all of them, row by row: what was acknowledged to a collector is
 // there exactly once at the end, and nothing else is.
 //
 // PGA_FAULT_SECONDS lengthens the campaign (default 25); PGA_FAULT_SEED repeats one (printed at the start).
