@@ -175,7 +175,7 @@ TEST_P(Pgactl, TellsWhatIsStored) {
                                       absl::Seconds(60)));
   const std::string shown = Run({"storage", "--by-source"}).out;
   EXPECT_THAT(shown, AnyOf(HasSubstr("Backlog: 4 frames"), AllOf(HasSubstr("prod"), HasSubstr("Backlog: 3 frames")),
-                          AllOf(HasSubstr("prod"), HasSubstr("Backlog: 0 frames"))));
+                           AllOf(HasSubstr("prod"), HasSubstr("Backlog: 0 frames"))));
   for (const char* part : {"merge", "partitions", "Texts of statements: 1", "frame "}) {
     EXPECT_THAT(shown, HasSubstr(part));
   }
