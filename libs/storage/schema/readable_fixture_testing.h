@@ -19,6 +19,7 @@
 #include "libs/clock/steady.h"
 #include "libs/columns/column.h"
 #include "libs/columns/int_codec.h"
+#include "libs/pg/copy_connection.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/testing/temp_postgres.h"
 
