@@ -45,10 +45,11 @@ TEST_P(BothForms, DrainLetsRunningCallsFinishAndRefusesNewOnes) {
   entered.WaitForNotification();
   std::thread drain([&] { node.server->Drain(clock::SteadyNow() + absl::Seconds(15)); });
   // The server says no to new calls while the old one still runs.
-  ASSERT_TRUE(Eventually([&] {
+  const auto refused = [&] {
     return absl::IsUnavailable(
         WhoAmI(channel, Within(absl::Seconds(2), world_.Token(Principal::kCollector, "a"))).status());
-  }));
+  };
+  ASSERT_TRUE(pga::testing::WaitUntil(refused, kLimit));
   release.Notify();
   drain.join();
   caller.join();
@@ -159,10 +160,11 @@ TEST(Channels, CallsGoToAllAddressesOfAName) {
   const auto channel =
       *Connect("ipv4:" + nodes[0].address() + "," + nodes[1].address(), {}, ChannelOptions{.all_addresses = true});
   // The second connection may stand a moment after the first.
-  EXPECT_TRUE(Eventually([&] {
+  const auto both_answer = [&] {
     EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), IsOk());
     return calls[0] > 0 && calls[1] > 0;
-  }));
+  };
+  EXPECT_TRUE(pga::testing::WaitUntil(both_answer, kLimit));
   const int before[2] = {calls[0], calls[1]};
   for (int i = 0; i < 10; ++i) EXPECT_THAT(GetVersion(channel, Within(kLimit)).status(), IsOk());
   EXPECT_EQ(calls[0], before[0] + 5);
@@ -171,6 +173,7 @@ TEST(Channels, CallsGoToAllAddressesOfAName) {
   nodes[0].server->Drain(clock::SteadyNow());
   EXPECT_TRUE(pga::testing::WaitUntil(
       [&] { return GetVersion(channel, Within(kLimit)).ok() && calls[1] > before[1] + 6; }, kLimit));
+}
 
 }  // namespace
 }  // namespace pga::rpc

@@ -19,6 +19,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/testing.h"
 #include "libs/testing/loopback_listener.h"
+#include "libs/testing/wait_until.h"
 
 namespace pga::rpc {
 namespace {
@@ -119,7 +120,8 @@ TEST_F(Tls, RenewedFilesComeIntoUse) {
   new_client.ca_pem = new_server_ca.pem();
   new_client.cert_pem = collector.cert_pem;
   new_client.key_pem = collector.key_pem;
-  EXPECT_TRUE(Eventually([&] { return WhoAmI(node.Channel(true, new_client), Within(absl::Seconds(2))).ok(); }));
+  EXPECT_TRUE(pga::testing::WaitUntil(
+      [&] { return WhoAmI(node.Channel(true, new_client), Within(absl::Seconds(2))).ok(); }, kLimit));
   std::filesystem::remove_all(dir);
 }
 

@@ -14,6 +14,7 @@
 #include "libs/token/pem.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 #include "services/auth/auth_testing.h"
+#include "services/auth/people_commands.h"
 #include "services/auth/refusals.h"
 
 namespace pga::auth {
