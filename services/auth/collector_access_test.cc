@@ -8,9 +8,11 @@
 
 #include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/peer_certificate.h"
 #include "libs/status/testing.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
+#include "services/auth/auth_store.h"
 #include "services/auth/auth_testing.h"
 
 namespace pga::auth {
