@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks that need no build: format, layers, protos, waits, wording.
+# The checks that need no build: format, layers, protos, waits, sizes of tests, wording.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh test
@@ -7,5 +7,6 @@ tools/format.sh
 python3 tools/checks/layer_check.py
 python3 tools/checks/proto_check.py
 python3 tools/checks/time_check.py
+python3 tools/checks/test_check.py
 python3 tools/checks/wording_check.py
 echo "lint: clean"

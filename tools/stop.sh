@@ -9,6 +9,6 @@ if [ ! -d "$state" ]; then
   echo "stop: nothing runs from $state"
   exit 0
 fi
-[ ! -d "$state/run" ] || : >"$state/run/stopping"  # tells the terminal of `make run` that this is no crash
+[ ! -d "$state/run" ] || : >"$state/run/stopping"  # shows the terminal of `make run` that this is no crash
 stop_suite "$state"
 echo "stop: all stopped; the data stays in $state"

@@ -1,6 +1,6 @@
 #pragma once
 
-// A clock that stands still until told otherwise. Thread-safe. For tests and for replaying recorded input.
+// A clock that stands still until it is set. Thread-safe. For tests and for replaying recorded input.
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -10,7 +10,7 @@ namespace pga::clock {
 
 class FakeClock final : public Clock {
  public:
-  // Starts at 2026-01-01 00:00:00 UTC unless told otherwise, so that printed times are readable.
+  // Starts at 2026-01-01 00:00:00 UTC unless another time is given, so that printed times are readable.
   explicit FakeClock(absl::Time start = absl::FromUnixSeconds(1'767'225'600)) : now_(start) {}
 
   absl::Time Now() override {

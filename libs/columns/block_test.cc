@@ -456,7 +456,7 @@ TEST(RollUp, AddsUpToTheUnitAndInPieces) {
           pieces.push_back(std::move(read));
         }
       }
-      // Which info is the newest known is told by rows, not by infos.
+      // Which info is the newest known follows from rows, not by infos.
       EXPECT_TRUE(Told(MergeAll(buckets, pieces), 7) == Told(rolled, 7));
     }
   }

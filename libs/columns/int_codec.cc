@@ -271,7 +271,7 @@ bool ReadExceptions(std::string_view* in, uint8_t head, int width, size_t count,
 // `zeros` is called for pieces that are 0, with where they begin and how many they are.
 template <typename Place, typename Zeros, typename Finish>
 bool ReadGroups(std::string_view* in, size_t count, const Place& place, const Zeros& zeros, const Finish& finish) {
-  // Room behind the packed bytes of one group for whole words.
+  // Space behind the packed bytes of one group for whole words.
   char padded[kGroupValues * 8 + 16];
   size_t at = 0;
   while (at < count) {

@@ -204,7 +204,7 @@ Value ValueOf(const Column* column, size_t row);
 std::vector<uint8_t> KeepRows(const std::vector<RowFilter>& filters, const RowSet& rows);
 
 // Sums of exact increases per group and bucket. An increase that crosses the edge of a cell is split by ShareBefore and
-// marked kInterpolatedFlag. A row without any of the increases that is not marked kUnknownFlag tells nothing.
+// marked kInterpolatedFlag. A row without any of the increases that is not marked kUnknownFlag says nothing.
 class CounterSums {
  public:
   // All must outlive this. Values of the rows: one per column.

@@ -490,7 +490,7 @@ TEST_F(CounterSumsOfOneFrame, BoundsAreToldWithTheNumbersFound) {
   grouping.by = {kName};
   grouping.max_groups = 2;
   const GroupRows rows = Sums(grouping, {});
-  EXPECT_EQ(rows.groups_found, 3u) << "a row that tells nothing makes no group";
+  EXPECT_EQ(rows.groups_found, 3u) << "a row that says nothing makes no group";
   EXPECT_TRUE(rows.rows.empty());
 }
 

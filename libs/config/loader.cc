@@ -294,7 +294,7 @@ absl::StatusOr<std::optional<std::string>> Loader::FindSecret(const Option& opti
     named_by = absl::StrCat("--", option.flag);
   } else {
     for (const std::string& env : option.envs) {
-      // A URL holds no blank, so that a remark can be told from it.
+      // A URL holds no blank, so that a remark is distinguished from it.
       std::optional<std::string> value = FindEnvironment(env);
       if (value.has_value() && absl::StrContains(*value, "://")) value = std::string(StripRemark(*value));
       if (value.has_value()) return value;

@@ -21,7 +21,7 @@ struct FrameLimits {
   // Largest payload of a frame: what our SETTINGS allow.
   uint32_t frame_bytes = 16384;
   // Of one header block: bytes as they travel, padding included, and CONTINUATION frames. More than the metadata that a
-  // call may have, so that a caller with a little too much is told so.
+  // call may have, so that a caller with a little too much gets an answer that says so.
   uint32_t header_block_bytes = 65536;
   int continuations = 4;
   // Calls: how many there may be a minute and at a time is counted elsewhere, with their callers.

@@ -1,5 +1,5 @@
 // The PROXY protocol, version 2: how a proxy that passes a connection on says whose it is. The gateway writes it before
-// what it splices to ingest; ingest reads it from the networks it is told to believe.
+// what it splices to ingest; ingest reads it from the networks it is configured to trust.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 #pragma once
 
-// First-in first-out queue between threads with a fixed capacity: producers never wait, they are told that it is full.
+// First-in first-out queue between threads with a fixed capacity: producers never wait, they get an answer when it is
+// full.
 
 #include <cstddef>
 #include <deque>

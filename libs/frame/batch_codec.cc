@@ -183,7 +183,7 @@ class ContentMeter {
     return values_ > limits_.max_values ? Over("values", limits_.max_values) : absl::OkStatus();
   }
 
-  // protobuf refuses bad UTF-8 in string fields too, but tells the process's stderr.
+  // protobuf refuses bad UTF-8 in string fields too, but writes that to the process's stderr.
   static absl::Status CheckString(std::string_view text) {
     return IsValidText(text) ? absl::OkStatus() : Malformed("a name is not valid UTF-8 or holds NUL");
   }
@@ -251,7 +251,7 @@ absl::Status CheckSource(const ingest_v1::SourceInfo& source) {
   if (source.name().empty() || source.name().size() > kMaxSourceNameBytes || !IsValidText(source.name())) {
     return Malformed("a source's name is empty, too long or not valid UTF-8");
   }
-  if (source.owner_epoch() < 0 || source.server_version_num() < 0) return Malformed("a source has a negative number");
+  if (source.owner_epoch() < 0) return Malformed("a source has a negative epoch");
   return absl::OkStatus();
 }
 

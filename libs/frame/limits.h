@@ -25,7 +25,7 @@ inline constexpr size_t kMaxQueryTextBytes = size_t{1} << 20;
 // Name of a source, bytes.
 inline constexpr size_t kMaxSourceNameBytes = 255;
 
-// A frame beyond these is cut by rows, so that a part fits a batch with room to spare, even if it does not compress.
+// A frame beyond these is cut by rows, so that a part fits a batch with space to spare, even if it does not compress.
 struct PartLimits {
   // Chunks and row flags.
   size_t max_bytes = size_t{2} << 20;

@@ -35,7 +35,8 @@ std::vector<double> LatencyBuckets();
 // Thread-safe. The same name and labels give the same object again, so two parts may share a metric.
 class Registry {
  public:
-  // Also registers the process_* metrics (resident memory, CPU, start time, descriptors, threads) unless told not to.
+  // Also registers the process_* metrics (resident memory, CPU, start time, descriptors, threads) unless
+  // `process_metrics` is false.
   explicit Registry(bool process_metrics = true);
   ~Registry();
   Registry(const Registry&) = delete;

@@ -32,7 +32,7 @@ class HostResolver {
   // `threads` names are looked up at a time, at most `max_waiting` callers wait; callers for the same name share one
   // look-up.
   HostResolver(int threads, size_t max_waiting, LookUp look_up = SystemLookUp);
-  // Does not wait for look-ups that run: their threads end by themselves, and tell nobody. Not to be called while
+  // Does not wait for look-ups that run: their threads end by themselves, and call nothing. Not to be called while
   // Resolve runs.
   ~HostResolver();
   HostResolver(const HostResolver&) = delete;

@@ -176,7 +176,7 @@ class Watchdog {
   std::thread thread_;
 };
 
-// libpqxx over a connection that is open already: its own way of connecting tells no SQLSTATE.
+// libpqxx over a connection that is open already: its own way of connecting gives no SQLSTATE.
 class OpenedConnection final : public pqxx::connection_base {
  public:
   explicit OpenedConnection(RawConnection raw) : pqxx::connection_base(policy_), policy_(std::move(raw)) { init(); }
@@ -508,7 +508,7 @@ absl::Status Lease::InTransaction(clock::SteadyTime deadline, const std::functio
   // Also when the body throws: the next user of the session must not find its transaction open.
   absl::Cleanup undo = [this] { session_->Rollback(clock::SteadyNow() + kRollbackLimit); };
   absl::Status status = body(transaction);
-  // A body that overlooks a failed statement must not be told that its work is there.
+  // A body that overlooks a failed statement must not get the answer that its work is stored.
   if (status.ok()) status = transaction.failure_;
   if (!status.ok()) return status;
   std::move(undo).Cancel();

@@ -18,7 +18,7 @@ namespace auth = pganalytics::auth::v1;
 constexpr absl::Duration kWatchFor = absl::Seconds(60);
 constexpr absl::Duration kTellUsesEvery = absl::Seconds(20);
 constexpr absl::Duration kKeysFor = absl::Minutes(5);
-// Revoked token ids are kept for as long as a token can live (collectors: 90 days, with room).
+// Revoked token ids are kept for as long as a token can live (collectors: 90 days, and some more).
 constexpr absl::Duration kKeepIds = absl::Hours(24 * 100);
 
 absl::Time FromProto(const google::protobuf::Timestamp& time) {
@@ -50,7 +50,7 @@ void RevocationWatcher::Run() {
   retry::Backoff backoff({.initial = absl::Milliseconds(200), .max = absl::Seconds(2)});
   bool reported = false;
   while (!canceller_.cancelled()) {
-    // At the start the service's own token comes first; that is no news of an outage (the identity tells of its own).
+    // At the start the service's own token comes first; that is no news of an outage (the identity logs its own).
     if (identity_->Token().empty()) {
       if (!sleeper_.Sleep(absl::Milliseconds(100))) break;
       continue;
@@ -146,9 +146,9 @@ std::unique_ptr<exec::PeriodicTask> TellTokenUses(std::shared_ptr<grpc::Channel>
     }
     if (request.uses_size() == 0) return;
     // A report that is lost costs the exact minute of a last use, no more.
-    const absl::Status told =
+    const absl::Status sent =
         Call(*stub, &auth::IdentityService::Stub::NoteTokenUse, request, OwnWork(absl::Seconds(5), identity)).status();
-    if (!told.ok()) PGA_LOG(debug, "uses of API tokens were not told", {{"status", told}});
+    if (!sent.ok()) PGA_LOG(debug, "uses of API tokens were not sent", {{"status", sent}});
   });
 }
 

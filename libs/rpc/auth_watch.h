@@ -1,5 +1,5 @@
 // What every service follows of auth while it runs: revocations, and the keys that verify tokens. Each watcher has one
-// thread, survives auth's absence, and tells by its target (RevocationSet, Verifier) how fresh that is.
+// thread, survives auth's absence, and shows by its target (RevocationSet, Verifier) how fresh that is.
 #pragma once
 
 #include <atomic>
@@ -73,7 +73,7 @@ class JwksWatcher {
   std::unique_ptr<exec::PeriodicTask> task_;
 };
 
-// Tells auth every 20 s which API tokens were let in. `authenticator` and `identity` outlive the task.
+// Reports to auth every 20 s which API tokens were let in. `authenticator` and `identity` outlive the task.
 std::unique_ptr<exec::PeriodicTask> TellTokenUses(std::shared_ptr<grpc::Channel> auth, ServiceIdentity* identity,
                                                   const Authenticator* authenticator,
                                                   clock::Clock* clock = clock::Clock::Real());

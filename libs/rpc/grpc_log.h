@@ -4,7 +4,7 @@
 namespace pga::rpc {
 
 // Routes them from now on; further calls do nothing. gRPC's errors become warnings (most are the other side's doing,
-// such as a failed handshake), at most 5 a second, the rest is counted and told with the next one.
+// such as a failed handshake), at most 5 a second, the rest is counted and reported with the next one.
 void RouteGrpcLog();
 
 }  // namespace pga::rpc

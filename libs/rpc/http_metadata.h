@@ -23,7 +23,7 @@ inline constexpr char kSession[] = "x-session";
 // Of a browser: the page that asks, and the cookies; of these the gateway passes on the session's alone.
 inline constexpr char kOrigin[] = "origin";
 inline constexpr char kCookie[] = "cookie";
-// What the client asked: host and port, http or https. With them auth tells its own pages from others'.
+// What the client asked: host and port, http or https. With them auth distinguishes its own pages from others'.
 inline constexpr char kForwardedHost[] = "x-forwarded-host";
 inline constexpr char kForwardedProto[] = "x-forwarded-proto";
 // Name of the cookie that holds a browser's refresh token.

@@ -52,7 +52,7 @@ class Server {
     // Largest message taken and sent.
     int max_receive_bytes = 1 << 20;
     int max_send_bytes = 64 << 20;
-    // Tells callers from outside apart (Door::Options); may be null.
+    // Distinguishes callers from outside (Door::Options); may be null.
     const Authenticator* authenticator = nullptr;
     // Counts of calls by the minute, shared with whatever else of the process counts by them; outlives the server. Null
     // = the server's own.

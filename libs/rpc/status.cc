@@ -35,7 +35,7 @@ bool IsGeneric(absl::StatusCode code) {
          code == absl::StatusCode::kDataLoss;
 }
 
-// What a caller is told of a database's failure: whether to repeat, and nothing of addresses, roles or SQL. Codes that
+// What a caller learns of a database's failure: whether to repeat, and nothing of addresses, roles or SQL. Codes that
 // speak of the caller's request elsewhere speak here of our own session with the database.
 absl::Status ForCaller(const absl::Status& status) {
   const absl::optional<absl::Cord> sqlstate = status.GetPayload(status::kSqlStateUrl);

@@ -1,4 +1,4 @@
-// A TLS client that sends exactly the bytes it is told, all of them before it reads anything. Tests only.
+// A TLS client that sends exactly the bytes it is given, all of them before it reads anything. Tests only.
 #pragma once
 
 #include <memory>

@@ -327,7 +327,7 @@ void Dispatcher::Execute(Ticket* ticket) {
         status = absl::InternalError("handler threw something that is no std::exception");
       }
     }
-    // What the caller is not told.
+    // What the caller does not learn.
     if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status) ||
         status.GetPayload(status::kSqlStateUrl).has_value()) {
       PGA_LOG(error, "call failed", {{"method", ticket->method_}, {"status", status}});

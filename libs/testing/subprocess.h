@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/wait_until.h"
 
 namespace pga::testing {
 
@@ -62,16 +63,5 @@ struct CommandOutcome {
   std::string output;
 };
 absl::StatusOr<CommandOutcome> RunCommand(SubprocessOptions options, absl::Duration limit = absl::Seconds(60));
-
-// Polls `condition` until it holds or `limit` is over; returns its last answer. For conditions that nothing signals.
-template <typename Condition>
-bool WaitUntil(Condition condition, absl::Duration limit = absl::Seconds(10)) {
-  const clock::SteadyTime deadline = clock::SteadyNow() + limit;
-  while (!condition()) {
-    if (clock::SteadyNow() > deadline) return condition();
-    clock::SleepFor(absl::Milliseconds(5));
-  }
-  return true;
-}
 
 }  // namespace pga::testing

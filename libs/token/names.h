@@ -1,4 +1,4 @@
-// Names that people tell apart by looking at them. Pure, thread-safe.
+// Names that people can distinguish by looking at them. Pure, thread-safe.
 #pragma once
 
 #include <string_view>

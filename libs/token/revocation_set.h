@@ -1,5 +1,5 @@
-// Which credentials were revoked, as far as auth has told this process. Bounded and thread-safe; every call takes
-// one short lock and never waits for anything else.
+// Which credentials were revoked, as far as auth has reported to this process. Bounded and thread-safe; every call
+// takes one short lock and never waits for anything else.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// When API tokens were used last, collected in a process until it tells auth. Bounded and thread-safe; takes one short
-// lock.
+// When API tokens were used last, collected in a process until it reports to auth. Bounded and thread-safe; takes one
+// short lock.
 #pragma once
 
 #include <algorithm>

@@ -97,7 +97,7 @@ struct JwtFree {
 using JwtPtr = std::unique_ptr<jwt_t, JwtFree>;
 
 // Reads claims of a payload whose signature was checked, and remembers whether one had another type than it must have.
-// (The typed getters of the C library tell a claim of another type from an absent one only for texts.)
+// (The typed getters of the C library distinguish a claim of another type from an absent one only for texts.)
 class Reader {
  public:
   explicit Reader(std::string_view json) {

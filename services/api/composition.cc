@@ -54,11 +54,11 @@ absl::Status AwaitDatabase(const char* variable, const log::Secret& url, storage
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<pg::Pool> pool,
                        pg::Pool::Create({.url = url.Reveal(), .application_name = "pganalytics-api", .size = 1}));
   absl::Status reached = pool->Ping(std::min(deadline, clock::SteadyNow() + absl::Seconds(5)));
-  bool told = false;
+  bool logged = false;
   while (!reached.ok() && clock::SteadyNow() < deadline && !exec::ShutdownSignal::requested()) {
     if (absl::IsPermissionDenied(reached) || absl::IsNotFound(reached) || absl::IsInvalidArgument(reached)) break;
-    if (!told) PGA_LOG(warn, "waiting for a database", {{"variable", variable}, {"reason", reached}});
-    told = true;
+    if (!logged) PGA_LOG(warn, "waiting for a database", {{"variable", variable}, {"reason", reached}});
+    logged = true;
     exec::ShutdownSignal::WaitUntil(std::min(deadline, clock::SteadyNow() + absl::Seconds(1)));
     reached = pool->Ping(clock::SteadyNow() + absl::Seconds(5));
   }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "libs/rpc/http_metadata.h"
+#include "libs/rpc/session_cookie.h"
 #include "libs/status/status.h"
 #include "services/auth/proto_time.h"
 #include "services/auth/session_cookie.h"
@@ -81,7 +82,7 @@ struct PresentedSession {
 };
 absl::StatusOr<PresentedSession> SessionOf(const rpc::CallContext& call, const std::string& refresh_token) {
   if (!refresh_token.empty()) return PresentedSession{refresh_token, false};
-  PresentedSession session{TokenOfCookie(call.Find(rpc::kCookie).value_or("")), true};
+  PresentedSession session{std::string(rpc::SessionOfCookies(call.Find(rpc::kCookie).value_or(""))), true};
   if (session.refresh_token.empty()) return PresentedSession();
   if (!IsSameOrigin(call.Find(rpc::kOrigin).value_or(""), IsHttps(call) ? "https" : "http",
                     call.Find(rpc::kForwardedHost).value_or(""))) {

@@ -1,9 +1,9 @@
 #pragma once
 
-// Tells everyone what was revoked: reads new rows from the database every second and at once after a revocation of this
-// replica, applies them to this process's RevocationSet, and hands them to subscribers. A subscriber that has nothing
-// new gets an empty batch, so it knows that it is up to date. While the database does not answer nobody is told
-// anything, and everyone notices.
+// Reports to all followers what was revoked: reads new rows from the database every second and at once after a
+// revocation of this replica, applies them to this process's RevocationSet, and hands them to subscribers. A subscriber
+// that has nothing new gets an empty batch, so it knows that it is up to date. While the database does not answer
+// nothing is sent anything, and everyone notices.
 
 #include <cstdint>
 #include <memory>

@@ -15,8 +15,8 @@ class SecretBox {
  public:
   // `key` is base64 (standard or URL-safe) or hexadecimal of 32 bytes; INVALID_ARGUMENT otherwise.
   static absl::StatusOr<SecretBox> FromText(std::string_view key);
-  // The key is derived from a secret that has another purpose: HKDF with SHA-256 (RFC 5869), so that neither tells the
-  // other. `secret` is not empty. INTERNAL when the crypto library fails.
+  // The key is derived from a secret that has another purpose: HKDF with SHA-256 (RFC 5869), so that neither gives away
+  // the other. `secret` is not empty. INTERNAL when the crypto library fails.
   static absl::StatusOr<SecretBox> Derive(std::string_view secret);
 
   // Names the key without telling it: 16 hexadecimal digits. INTERNAL when the crypto library fails.

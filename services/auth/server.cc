@@ -253,7 +253,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
   });
-  // Of the services that share this process; others tell by NoteTokenUse.
+  // Of the services that share this process; others report by NoteTokenUse.
   parts->token_uses = std::make_unique<exec::PeriodicTask>("token-uses", kNoteUsesPeriod, deps.clock, [raw] {
     const auto uses = raw->deps.authenticator->token_uses()->Take();
     const absl::Status noted = raw->store->NoteTokenUses(uses, clock::SteadyNow() + kStartStep);

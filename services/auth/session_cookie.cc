@@ -32,18 +32,6 @@ std::string EndedSessionCookie(bool secure) {
   return Cookie("", 0, secure);
 }
 
-std::string TokenOfCookie(std::string_view cookies) {
-  const std::string name = absl::StrCat(rpc::kSessionCookie, "=");
-  while (!cookies.empty()) {
-    const size_t end = std::min(cookies.find(';'), cookies.size());
-    std::string_view one = cookies.substr(0, end);
-    cookies.remove_prefix(std::min(end + 1, cookies.size()));
-    one.remove_prefix(std::min(one.find_first_not_of(' '), one.size()));
-    if (one.starts_with(name)) return std::string(one.substr(name.size()));
-  }
-  return "";
-}
-
 bool IsSameOrigin(std::string_view origin, std::string_view scheme, std::string_view host) {
   const size_t split = origin.find("://");
   if (split == std::string_view::npos || host.empty()) return false;

@@ -15,9 +15,6 @@ std::string SessionCookie(std::string_view refresh_token, absl::Duration lifetim
 // The same that makes a browser forget it.
 std::string EndedSessionCookie(bool secure);
 
-// The token in a header Cookie; empty without one.
-std::string TokenOfCookie(std::string_view cookies);
-
 // Whether a page of `origin` ("https://host:port", the header of that name) belongs to the host and scheme that were
 // asked. False without an origin: browsers name one with every request that changes something.
 bool IsSameOrigin(std::string_view origin, std::string_view scheme, std::string_view host);

@@ -2,17 +2,15 @@
 
 #include <signal.h>
 
-#include <cstdlib>
-
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/settings.h"
 
 namespace pga::collector {
 namespace {
 
 std::string Program() {
-  const char* binaries = std::getenv("PGA_BINARY_DIR");
-  return absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector");
+  return testing::Program("pganalytics-collector");
 }
 
 }  // namespace

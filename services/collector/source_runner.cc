@@ -149,9 +149,9 @@ void SourceRunner::Reconfigure() {
 bool SourceRunner::Describe(registrypb::SourceReport* report) const {
   if (state_since_us_ == 0) return false;
   report->set_kind(registrypb::SOURCE_KIND_SERVER);
-  report->set_identifier(info_.system_identifier());
-  report->set_server_version_num(info_.server_version_num());
-  report->set_in_recovery(info_.in_recovery());
+  report->set_identifier(server_.system_identifier);
+  report->set_server_version_num(server_.version_num);
+  report->set_in_recovery(server_.in_recovery);
   report->set_address(absl::StrCat(config_.host, ":", config_.port));
   report->set_up(up_now_);
   report->set_since_us(state_since_us_);
@@ -206,9 +206,7 @@ void SourceRunner::ForgetSentTexts() {
 }
 
 void SourceRunner::Learnt(const SourceSession& session) {
-  info_.set_system_identifier(session.epoch.system_identifier);
-  info_.set_server_version_num(session.connection->server_version());
-  info_.set_in_recovery(session.in_recovery);
+  server_ = {session.epoch.system_identifier, session.connection->server_version(), session.in_recovery};
 }
 
 bool SourceRunner::WatchesAll() const {

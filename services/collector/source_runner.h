@@ -124,8 +124,15 @@ class SourceRunner final : public OwnedByGrant {
   StatementTextSender texts_;
   bool any_texts_database_ = false;  // texts are read over a database in SQL_ASCII
   Troubles troubles_;
-  // What batches say about the source: learnt last, whichever lane it was.
+  // What batches say about the source.
   ingestpb::SourceInfo info_;
+  // What reports say about the server: learnt last, whichever lane it was. 0 = not known.
+  struct Server {
+    int64_t system_identifier = 0;
+    int version_num = 0;
+    bool in_recovery = false;
+  };
+  Server server_;
   // The database of the instance's session; empty while there is none.
   std::string home_;
   // Whether the server is reachable and since when, microseconds; 0 = not tried yet.

@@ -59,7 +59,7 @@ void GatewayConfig::Register(config::Loader& loader) {
              "requests of one caller that services work on at a time; more wait", "", 1, 10'000);
   loader.Bool(
       &ingest_proxy_protocol, "INGEST_PROXY_PROTOCOL", "ingest-proxy-protocol", ingest_proxy_protocol,
-      "tell ingest the addresses of the collectors whose connections are passed on (PROXY protocol, version 2); "
+      "pass on to ingest the addresses of the collectors whose connections are passed on (PROXY protocol, version 2); "
       "set COLLECTOR_PROXIES of pga-ingest as well");
   loader.Int(&io_threads, "HTTP_THREADS", "http-threads", io_threads, "threads that serve HTTP", "", 1, 64);
   loader.String(&descriptor_set_file, "DESCRIPTOR_SET_FILE", "descriptor-set-file", descriptor_set_file,

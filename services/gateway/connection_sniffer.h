@@ -1,6 +1,6 @@
 #pragma once
 
-// Tells from the first bytes of a connection who is calling, without answering anything: collectors speak gRPC and are
+// Finds from the first bytes of a connection who is calling, without answering anything: collectors speak gRPC and are
 // passed through untouched; browsers, curl and scripts are served here. A collector is recognised by the plaintext
 // HTTP/2 preface, or by a TLS ClientHello whose ALPN list is exactly `h2` or `grpc-exp,h2` (the list an Envoy filter
 // chain matcher takes). Pure; fuzzed.

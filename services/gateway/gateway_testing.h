@@ -1,7 +1,7 @@
 #pragma once
 
 // A gateway in front of small stand-ins of the real services, and a raw HTTP client that sends exactly the bytes it is
-// told. Tests only.
+// given. Tests only.
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>

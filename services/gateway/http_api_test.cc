@@ -341,7 +341,7 @@ TEST(HttpApi, NumbersOfEnumsAreThoseOfTheirNames) {
   }
 }
 
-// Of a browser's cookies the session's alone goes on, with what tells the own pages from others'.
+// Of a browser's cookies the session's alone goes on, with what distinguishes the own pages from others'.
 TEST(HttpApi, SessionCookieGoesOnAlone) {
   GatewayUnderTest gateway(Unlimited());
   Fetch(gateway.port(), "GET", "/api/v1/health", "",

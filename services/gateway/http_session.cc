@@ -30,7 +30,7 @@ constexpr int64_t kSlowestBytesPerSecond = 32 * 1024;
 constexpr absl::Duration kLingerTimeout = absl::Seconds(2);
 // With a refused body on its way.
 constexpr absl::Duration kLingerForBody = absl::Seconds(10);
-// How long a request waits for room in memory, and for the end of its caller's other requests.
+// How long a request waits for memory, and for the end of its caller's other requests.
 constexpr absl::Duration kWaitForRoom = absl::Seconds(2);
 constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
 constexpr std::chrono::milliseconds kAskAgain{10};

@@ -99,7 +99,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                         std::optional<HttpError>& error);
   boost::asio::awaitable<void> Forward(Exchange& exchange, std::string body);
-  // Takes from a budget, and waits a moment for room; false when there is none.
+  // Takes from a budget, and waits a moment for it; false when there is none.
   boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                     absl::Duration patience);
   uint64_t MaxBodyOf(const Exchange& exchange) const;

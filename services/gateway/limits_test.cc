@@ -1,4 +1,4 @@
-// What callers may take of the gateway's connections and memory, and how they are told no.
+// What callers may take of the gateway's connections and memory, and how they are refused.
 #include <memory>
 #include <string>
 #include <vector>
@@ -136,7 +136,7 @@ TEST(Calls, OfOneCallerWaitForEachOther) {
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 2; }, absl::Seconds(30)));
   const auto other = ask(2);
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 3; }, absl::Seconds(30)));
-  // A call that its client gives up makes room for the next.
+  // A call that its client gives up leaves its place to the next.
   mine[0]->Close();
   EXPECT_TRUE(testing::WaitUntil([&] { return observed.calls >= 4; }, absl::Seconds(30)));
 }

@@ -325,7 +325,7 @@ class Listener::Impl {
       const auto protocol = socket.local_endpoint(ec).protocol();
       const int fd = ec ? -1 : socket.release(ec);
       if (ec) co_return;
-      // A second descriptor of the same connection, never read or written: it tells when both ends have let go, so that
+      // A second descriptor of the same connection, never read or written: it shows when both ends have closed, so that
       // the connection counts as long as it lives.
       const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
       const absl::Status status = options_.hand_over(fd, std::move(bytes));

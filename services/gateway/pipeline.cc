@@ -8,6 +8,7 @@
 
 #include "libs/rpc/access.h"
 #include "libs/rpc/http_metadata.h"
+#include "libs/rpc/session_cookie.h"
 #include "libs/status/status.h"
 
 namespace pga::gateway {
@@ -37,19 +38,6 @@ HttpError Refusal(int code, std::string reason, std::string message) {
   error.reason = std::move(reason);
   error.message = std::move(message);
   return error;
-}
-
-// "pganalytics_session=..." of a header Cookie; empty without it. Other cookies of the host are nobody's business here.
-std::string SessionCookieOf(std::string_view cookies) {
-  const std::string name = std::string(rpc::kSessionCookie) + "=";
-  while (!cookies.empty()) {
-    const size_t end = std::min(cookies.find(';'), cookies.size());
-    std::string_view one = cookies.substr(0, end);
-    cookies.remove_prefix(std::min(end + 1, cookies.size()));
-    one.remove_prefix(std::min(one.find_first_not_of(' '), one.size()));
-    if (one.starts_with(name)) return std::string(one);
-  }
-  return "";
 }
 
 std::string WhoMay(const token::Access& access) {
@@ -335,9 +323,10 @@ std::vector<std::pair<std::string, std::string>> Pipeline::UpstreamMetadata(cons
   out.emplace_back(rpc::kForwardedProto, admission.scheme);
   for (const auto& [name, value] : head.headers) {
     if (name != "cookie") continue;
-    const std::string session = SessionCookieOf(value);
+    // Other cookies of the host are nobody's business here.
+    const std::string session(rpc::SessionOfCookies(value));
     if (!session.empty() && session.size() <= kMaxAuthorizationBytes && IsMetadataValue(session)) {
-      out.emplace_back(rpc::kCookie, session);
+      out.emplace_back(rpc::kCookie, std::string(rpc::kSessionCookie) + "=" + session);
     }
   }
   out.emplace_back(rpc::kRequestId, admission.request_id);

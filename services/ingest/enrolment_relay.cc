@@ -93,7 +93,7 @@ class EnrolmentRelay::Call final : public grpc::ServerUnaryReactor {
   }
 
  private:
-  // What registry is told besides the bytes: that ingest asks, for whom, and from where.
+  // What registry gets besides the bytes: that ingest asks, for whom, and from where.
   absl::Status Prepare() {
     const auto secret = call_.Find(rpc::kRegistrationSecret);
     const bool collector = call_.principal.kind == token::Principal::kCollector;

@@ -1,4 +1,4 @@
-// Bounds the rows and bytes of batches between arrival and commit, over all streams. A stream that gets no room is not
+// Bounds the rows and bytes of batches between arrival and commit, over all streams. A stream that gets no share is not
 // read on, so that its collector's spool fills instead of our memory.
 //
 // A batch larger than the whole budget would have to wait until all others are gone, and they behind it. It takes

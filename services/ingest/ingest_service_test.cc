@@ -400,7 +400,7 @@ TEST_F(IngestServiceTest, NewerConfigurationComesOverTheStream) {
   EXPECT_THAT(registry.Metadata(rpc::kAuthorization), HasSubstr("Bearer "));
 }
 
-// Streams are told at once that the service drains, whatever else it has under way.
+// Streams learn at once that the service drains, whatever else it has under way.
 TEST_F(IngestServiceTest, DrainIsToldWithoutWaiting) {
   FakeRegistry registry;
   registry.Hold(true);

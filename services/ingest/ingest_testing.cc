@@ -138,7 +138,6 @@ ingest_v1::Batch BatchMaker::Next(int rows) {
   source->set_source_id(frame::SourceUuid(source_owner, "main"));
   source->set_name("main");
   source->set_owner_epoch(owner_epoch);
-  source->set_server_version_num(150000);
   ingest_v1::Frame* frame = content.add_frames();
   frame::FrameBuilder builder(*metric, frame);
   frame->set_source_id(source->source_id());

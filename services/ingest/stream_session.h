@@ -174,7 +174,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   void Hello(pganalytics::ingest::v1::Hello hello);
   void ReportState(const pganalytics::ingest::v1::Hello& hello, const StreamPosition& position) const;
   void Work();
-  // False: the batch waits for room and Work goes on when it is granted.
+  // False: the batch waits for the budget and Work goes on when it is granted.
   bool Handle(std::unique_ptr<Arrival> arrival);
   void Granted();
   void OnResult(const std::string& stream_id, int64_t seq, int64_t generation, int64_t rows, int64_t bytes,
@@ -212,7 +212,7 @@ class StreamSession : public std::enable_shared_from_this<StreamSession> {
   const clock::SteadyTime started_ = clock::SteadyNow();
   int64_t unsettled_ ABSL_GUARDED_BY(mutex_) = 0;  // batches read and not settled; unsent rejects count besides
   std::deque<std::unique_ptr<Arrival>> inbox_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<Arrival> parked_ ABSL_GUARDED_BY(mutex_);  // waits for room
+  std::unique_ptr<Arrival> parked_ ABSL_GUARDED_BY(mutex_);  // waits for the budget
   absl::flat_hash_map<std::string, Progress> progress_ ABSL_GUARDED_BY(mutex_);
   std::optional<pganalytics::ingest::v1::HelloAck> hello_ack_ ABSL_GUARDED_BY(mutex_);
   std::deque<pganalytics::ingest::v1::Reject> rejects_ ABSL_GUARDED_BY(mutex_);

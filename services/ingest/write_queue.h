@@ -37,7 +37,7 @@ struct WriteQueueOptions {
   size_t max_queued_batches = 20'000;
   // After the database refused a batch, its collector's batches share no transaction for this long.
   absl::Duration alone_after_poison = absl::Minutes(1);
-  // How long a batch whose watermark is locked is tried before its collector is told to repeat it.
+  // How long a batch whose watermark is locked is tried before its collector is asked to repeat it.
   absl::Duration max_locked_wait = absl::Seconds(10);
 };
 

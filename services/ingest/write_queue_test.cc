@@ -28,7 +28,7 @@ std::unique_ptr<PreparedBatch> Batch(int32_t collector, int64_t seq, int32_t row
   return batch;
 }
 
-// Says what a test tells it, records the groups, and can be held up.
+// Answers what a test sets, records the groups, and can be held up.
 class ScriptedWriter final : public BatchWriter {
  public:
   struct Script {

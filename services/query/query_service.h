@@ -71,7 +71,7 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
                                               ::pganalytics::query::v1::CollectorActivityResponse* response) override;
 
  private:
-  // Runs a handler on the pool, and tells the caller of its failures what ForCaller says.
+  // Runs a handler on the pool, and answers its failures as ForCaller says.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const Request* request, Response* response,
                                  std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler);

@@ -7,7 +7,7 @@
 namespace pga::query {
 
 // DEADLINE_EXCEEDED says how to ask for less; a value of the request that the database refuses (a bad regular
-// expression) is told in the database's words. Everything else passes unchanged.
+// expression) is answered in the database's words. Everything else passes unchanged.
 absl::Status ForCaller(const absl::Status& status);
 
 }  // namespace pga::query

@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->wide_threads =
       std::make_unique<exec::ThreadPool>("query-wide", config.threads, static_cast<size_t>(config.queue));
   parts->system_threads = std::make_unique<exec::ThreadPool>("query-health", 4, 64);
-  // Deadlines of calls are points of real time, whatever clock ranges are told by.
+  // Deadlines of calls are points of real time, whatever clock ranges are measured by.
   clock::Clock* const real = clock::Clock::Real();
   rpc::Dispatcher::Options calls;
   calls.request_timeout = config.request_timeout;

@@ -127,10 +127,8 @@ absl::StatusOr<Standing> ReportOne(pg::Transaction& transaction, const std::stri
       break;
     }
     PGA_ASSIGN_OR_RETURN(const int64_t revision, NextRevision(transaction));
-    // A collector may have begun under the id that follows from its own and the name: nobody else can have that one.
-    const bool own_id = report.held_id == frame::SourceUuid(collector_id, report.name);
-    PGA_RETURN_IF_ERROR(transaction.Exec(kInsert, {frame::FormatUuid(own_id ? report.held_id : frame::RandomUuid()),
-                                                   report.name, group, report.host, collector_id, now_us, revision}));
+    PGA_RETURN_IF_ERROR(transaction.Exec(kInsert, {frame::FormatUuid(frame::RandomUuid()), report.name, group,
+                                                   report.host, collector_id, now_us, revision}));
   }
   if (!source) {
     PGA_ASSIGN_OR_RETURN(const pg::Result found, transaction.Exec(absl::StrCat("SELECT ", kColumns, " ", kFind),

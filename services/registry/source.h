@@ -1,4 +1,4 @@
-// A source in the words of the registry: what collectors report, what they are told, what people see.
+// A source in the words of the registry: what collectors report, what they are answered, what people see.
 #pragma once
 
 #include <cstdint>

@@ -100,7 +100,7 @@ TEST(Decide, AnotherServerUnderTheNameIsRefusedWithTheFirst) {
   EXPECT_THAT(decision.message, HasSubstr("db1:5432, which collector one watches"));
   // Its owner may have upgraded the server.
   EXPECT_EQ(Decide(source, "one", report, std::nullopt, kNow).kind, Standing::kOwner);
-  // A server that does not tell is taken by its word.
+  // What a server says of itself is believed where nothing contradicts it.
   report.identifier = 0;
   EXPECT_EQ(Decide(source, "two", report, For(absl::Hours(1)), kNow).kind, Standing::kOwner);
 }

@@ -321,12 +321,12 @@ class Bench {
     const double held = pass(hours, &held_wall);
     Must(upkeep->RunJob(UpkeepJob::kAccounting, true).status());
     const auto holders = upkeep->Usage()->holders;
-    if (holders.empty() || holders[0].name != "pg_dump") Must(absl::InternalError("the holder is not told"));
+    if (holders.empty() || holders[0].name != "pg_dump") Must(absl::InternalError("the holder is not reported"));
     Must(dump->Exec("COMMIT", Far()).status());
     (void)Must(connection->Exec("VACUUM metrics.frame", Far()));
     const double after = pass(1, &after_wall);
     Must(upkeep->RunJob(UpkeepJob::kAccounting, true).status());
-    if (!upkeep->Usage()->holders.empty()) Must(absl::InternalError("a holder is told that is gone"));
+    if (!upkeep->Usage()->holders.empty()) Must(absl::InternalError("a holder is reported that is gone"));
     Check(*connection, rows);
     const double growth = (held - free) / hours;
     std::printf(

@@ -159,7 +159,7 @@ def check_settings(helm: str) -> None:
 
 def check_secrets(helm: str) -> None:
     readme = (CHART / "README.md").read_text(encoding="utf-8")
-    told = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
+    made = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
             re.findall(r"create secret generic (\S+)((?:.*\\\n)+.*)", readme)}
     chart = Chart(helm, "migration.existingSecret=pganalytics-owner", "gateway.tls.existingSecret=pganalytics-tls",
                   "collector.enabled=true", "collector.postgres.host=db", "collector.postgres.passwordSecret=monitor")
@@ -169,7 +169,7 @@ def check_secrets(helm: str) -> None:
             if "items" in volume.get("secret", {}):
                 read.setdefault(volume["secret"]["secretName"], set()).update(i["key"] for i in volume["secret"]["items"])
     del read["monitor"]
-    check(read == told, f"the README makes Secrets {told}, the pods read {read}")
+    check(read == made, f"the README makes Secrets {made}, the pods read {read}")
     for name in sorted(NAMES | {"collector"}):
         kind = "StatefulSet" if name == "collector" else "Deployment"
         used = {v["secret"]["secretName"] for v in chart.pod(kind, name)["volumes"] if "secret" in v}
@@ -185,8 +185,8 @@ def check_services(helm: str) -> None:
     callers["ingest"].add("collector")
     for row in SERVICES:
         env, volumes = chart.env("Deployment", row.name), chart.pod("Deployment", row.name)["volumes"]
-        told = {name.removesuffix("_SERVICE_ADDR").lower() for name in env if name.endswith("_SERVICE_ADDR")}
-        check(told == set(row.calls), f"{row.name} is told the addresses of {told}")
+        named = {name.removesuffix("_SERVICE_ADDR").lower() for name in env if name.endswith("_SERVICE_ADDR")}
+        check(named == set(row.calls), f"{row.name} gets the addresses of {named}")
         items = {i["key"]: i["path"] for v in volumes if v["name"] == "secrets" for i in v["secret"]["items"]}
         held = {key: path for key, path in items.items() if key.startswith("service-secret")}
         if row.calls:

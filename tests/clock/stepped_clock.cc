@@ -200,7 +200,7 @@ int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, cl
 int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until) {
   static const auto next =
       Next<int (*)(pthread_cond_t*, pthread_mutex_t*, clockid_t, const timespec*)>("pthread_cond_clockwait");
-  // The condition's clock cannot be asked for; the time tells.
+  // The condition's clock cannot be asked for; the time decides.
   if (NanosOf(*until) < kWallBegins) return next(condition, mutex, CLOCK_MONOTONIC, until);
   Report("pthread_cond_timedwait", __builtin_return_address(0));
   timespec end{};

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/temp_dir.h"
 #include "tests/clock/stepped_clock.h"
 
@@ -36,9 +37,7 @@ class SteppedClock {
   int64_t waits() const { return state_->waits; }
 
   std::map<std::string, std::string> environment() const {
-    const char* binaries = std::getenv("PGA_BINARY_DIR");
-    return {{"LD_PRELOAD", std::string(binaries == nullptr ? "." : binaries) + "/bin/libpga_stepped_clock.so"},
-            {"PGA_STEPPED_CLOCK", path_}};
+    return {{"LD_PRELOAD", Program("libpga_stepped_clock.so")}, {"PGA_STEPPED_CLOCK", path_}};
   }
 
  private:

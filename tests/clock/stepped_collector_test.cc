@@ -5,12 +5,12 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -37,8 +37,7 @@ TEST(SteppedClock, CollectorGoesOnAndBendsNoInterval) {
   testing::SteppedClock clock;
   ScriptedIngest ingest;
   testing::SubprocessOptions options;
-  const char* binaries = std::getenv("PGA_BINARY_DIR");
-  options.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")};
+  options.argv = {testing::Program("pganalytics-collector")};
   options.env = clock.environment();
   options.env.insert({{"COLLECTOR_ID", "test"},
                       {"STATE_DIR", state.path()},

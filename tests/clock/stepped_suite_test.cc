@@ -1,12 +1,12 @@
 // The suite's services, each a process, while their wall clock is set by an hour and by a day, both ways: people can
 // sign in, a token that was ended is refused within a second by the services that learn of it, and upkeep goes on.
 #include <gtest/gtest.h>
-#include <simdjson.h>
 
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/json_value.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_postgres.h"
 #include "tests/clock/stepped_clock_testing.h"
@@ -23,11 +23,7 @@ int StatusOf(const absl::StatusOr<HttpAnswer>& answer) {
 std::string TryLogin(const Suite& suite) {
   const auto answer = suite.Post("/api/v1/auth/login",
                                  absl::StrCat(R"({"username":"admin","password":")", Suite::kAdminPassword, R"("})"));
-  if (StatusOf(answer) != 200) return "";
-  simdjson::dom::parser parser;
-  std::string_view token;
-  if (parser.parse(answer->body)["token"].get(token) != simdjson::SUCCESS) return "";
-  return std::string(token);
+  return StatusOf(answer) == 200 ? testing::JsonText(answer->body, "/token") : "";
 }
 
 TEST(SteppedClock, SuiteRefusesEndedTokensAndUpkeepGoesOn) {

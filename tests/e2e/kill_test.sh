@@ -39,25 +39,34 @@ READINGS="readable.statements(now() - interval '1 day', now() + interval '1 hour
 first_reading() { [ "$(in_metrics "SELECT count(*) FROM $READINGS WHERE kind = 'keyframe' AND queryid = $QUERY_ID")" -gt 0 ]; }
 within "first reading" 40 first_reading
 
+truth() { source_sql "SELECT sum(calls) FROM pg_stat_statements WHERE queryid = $QUERY_ID"; }
+counted() { [ "$(truth)" -ge "$1" ]; }
+some_calls() {  # at most; waits until a random number of calls more has been counted
+  await 20 counted $(($(truth) + RANDOM % $1))
+}
 for round in 1 2; do
   for victim in collector api postgres; do
     work 1000 &
     LOAD=$!
-    sleep 1.$((RANDOM % 9)) & wait $!
+    some_calls 600
     case $victim in
       collector)
         kill -KILL "$COLLECTOR_PID"
-        sleep 0.$((RANDOM % 9)) & wait $!
+        some_calls 300
         start_it
         ;;
       api)
         kill -KILL "$API_PID"
-        sleep 0.$((RANDOM % 9)) & wait $!
+        some_calls 300
         start_api >/dev/null
         ;;
       postgres)
-        kill -KILL "$(pg_running_pid)"
-        sleep 0.5 & wait $!
+        SERVER=$(pg_running_pid)
+        # Its children hold the shared memory until they have ended.
+        CHILDREN=$(pgrep -P "$SERVER")
+        kill -KILL "$SERVER"
+        # shellcheck disable=SC2086
+        await 20 gone "$SERVER" $CHILDREN
         # The dead server's lock files would name a process that nobody has reaped yet.
         rm -f "$METRICS_HOME/data/postmaster.pid" "$METRICS_HOME"/run/.s.PGSQL.*
         pg_start "$METRICS_PORT"
@@ -67,7 +76,6 @@ for round in 1 2; do
     pass "round $round: $victim killed under load"
   done
 done
-truth() { source_sql "SELECT sum(calls) FROM pg_stat_statements WHERE queryid = $QUERY_ID"; }
 stored() { in_metrics "SELECT $BASE + coalesce(sum(calls), 0) FROM $READINGS WHERE kind = 'delta' AND queryid = $QUERY_ID"; }
 same() { [ "$(truth)" = "$(stored)" ]; }
 within "stored increases meet the server's counter" 90 same

@@ -6,20 +6,19 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <random>
 #include <string>
 #include <thread>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
 #include "libs/storage/upkeep/upkeep.h"
 #include "libs/storage/upkeep/upkeep_testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -31,20 +30,13 @@ using storage::StoredSums;
 using storage::TestFrame;
 using storage::UpkeepDatabase;
 
-int64_t Setting(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  int64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-}
-
 class CompactorProcess {
  public:
   CompactorProcess(std::string url, std::string log) : url_(std::move(url)), log_(std::move(log)) {}
 
   void Start(const std::string& point, int64_t count) {
     testing::SubprocessOptions options;
-    options.argv = {absl::StrCat(std::getenv("PGA_BINARY_DIR"), "/bin/compactor_under_test"), url_, point,
-                    absl::StrCat(count)};
+    options.argv = {testing::Program("compactor_under_test"), url_, point, absl::StrCat(count)};
     options.output_path = absl::StrCat(log_, ".", ++starts_);
     auto process = testing::Subprocess::Start(options);
     ASSERT_TRUE(process.ok()) << process.status();
@@ -201,8 +193,8 @@ class Traffic {
 };
 
 TEST(CompactorCampaign, EverySnapshotHoldsWhatWasStored) {
-  const int64_t kills = Setting("PGA_COMPACTOR_KILLS", 40);
-  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
+  const int64_t kills = testing::Setting("PGA_COMPACTOR_KILLS", 40);
+  const int64_t seed = testing::Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
   std::printf("campaign of %ld kills with PGA_FAULT_SEED=%ld\n", static_cast<long>(kills), static_cast<long>(seed));
   std::mt19937_64 random(static_cast<uint64_t>(seed));
   auto database = UpkeepDatabase::Create({"first", "second"});

@@ -437,14 +437,14 @@ class Campaign {
     return {{metric, table, "n_tup_ins"}, {metric, table, "n_tup_upd"}, {metric, table, "n_tup_del"}};
   }
 
-  // What the server cannot tell, as the catalog says of the metric.
+  // What the server does not say, as the catalog says of the metric.
   bool Unseen(const Key& key) {
     if (key[0] != "statements") return false;
-    // 1.8 of the extension tells neither of resets nor of evictions.
+    // 1.8 of the extension shows neither resets nor of evictions.
     if (major_ < 14 && (evicted_ || all_statements_reset_)) return true;
-    // The reset of one entry is told by its own time, from 17 on, if it was read before.
+    // The reset of one entry is shown by its own time, from 17 on, if it was read before.
     if (touched_statements_.contains(key[1]) && (major_ < 17 || !there_before_.contains(key[1]))) return true;
-    // What began and ended between two readings was never there. From 17 on evictions are told entry by entry.
+    // What began and ended between two readings was never there. From 17 on evictions are shown entry by entry.
     if (evicted_ && major_ >= 17 && !there_before_.contains(key[1])) return true;
     if (!evicted_ && !all_statements_reset_ && !touched_statements_.contains(key[1])) return false;
     return !StatementsThere().contains(key[1]);
@@ -551,7 +551,7 @@ class Campaign {
   std::set<std::string> touched_statements_;
   std::set<std::string> there_before_;
   bool evicted_ = false;
-  // pg_stat_statements has no room since an eviction.
+  // pg_stat_statements is full since an eviction.
   bool full_ = false;
   bool all_statements_reset_ = false;
 };

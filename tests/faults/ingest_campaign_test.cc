@@ -1,21 +1,20 @@
 // Kills everything that takes part in delivery, at random moments and in random combination, while collectors deliver:
 // ingest by SIGKILL and by SIGTERM, its database connections, the whole server by SIGKILL, a frozen server, two ingest
-// processes at once. The account is kept outside of all of them, row by row: what a collector was told is stored is
+// processes at once. The account is kept outside of all of them, row by row: what was acknowledged to a collector is
 // there exactly once at the end, and nothing else is.
 //
 // PGA_FAULT_SECONDS lengthens the campaign (default 25); PGA_FAULT_SEED repeats one (printed at the start).
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <map>
 #include <random>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
 #include "libs/rpc/client.h"
 #include "libs/storage/write/writer_testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -24,12 +23,6 @@
 namespace pga {
 namespace {
 
-int64_t Setting(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  int64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-}
-
 class IngestProcess {
  public:
   IngestProcess(std::string url, std::string address, std::string log)
@@ -37,7 +30,7 @@ class IngestProcess {
 
   void Start() {
     testing::SubprocessOptions options;
-    options.argv = {absl::StrCat(std::getenv("PGA_BINARY_DIR"), "/bin/ingest_under_test"), url_, address_};
+    options.argv = {testing::Program("ingest_under_test"), url_, address_};
     options.output_path = absl::StrCat(log_, ".", ++starts_);
     auto process = testing::Subprocess::Start(options);
     ASSERT_TRUE(process.ok()) << process.status();
@@ -64,8 +57,8 @@ class IngestProcess {
 };
 
 TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
-  const int64_t seconds = Setting("PGA_FAULT_SECONDS", 25);
-  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
+  const int64_t seconds = testing::Setting("PGA_FAULT_SECONDS", 25);
+  const int64_t seed = testing::Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
   std::printf("campaign of %ld s with PGA_FAULT_SEED=%ld\n", static_cast<long>(seconds), static_cast<long>(seed));
   std::mt19937_64 random(static_cast<uint64_t>(seed));
 

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <thread>
@@ -21,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
 #include "tests/integration/suite.h"
@@ -34,13 +34,7 @@ constexpr absl::Duration kUnitStop = absl::Seconds(10);
 constexpr absl::Duration kSlack = absl::Seconds(2);
 
 absl::Duration RequestTimeout() {
-  const char* const text = std::getenv("PGA_PAUSE_REQUEST_TIMEOUT");
-  return absl::Seconds(text == nullptr ? 3 : std::atoi(text));
-}
-
-std::string Program(const std::string& name) {
-  const char* const dir = std::getenv("PGA_BINARY_DIR");
-  return absl::StrCat(dir == nullptr ? "." : dir, "/bin/", name);
+  return absl::Seconds(testing::Setting("PGA_PAUSE_REQUEST_TIMEOUT", 3));
 }
 
 void Row(const std::string& stopped, const std::string& what, absl::Duration deadline, absl::Duration took,
@@ -225,7 +219,7 @@ TEST_P(PausedPeer, DoesNotHoldTheCollectorUp) {
   ASSERT_THAT(watched.status(), status::IsOk());
   Suite suite({});
   testing::ScopedTempDir dir;
-  auto collector = testing::Subprocess::Start({.argv = {Program("pganalytics-collector")},
+  auto collector = testing::Subprocess::Start({.argv = {testing::Program("pganalytics-collector")},
                                                .env = {{"COLLECTOR_ID", "paused"},
                                                        {"STATE_DIR", dir / "state"},
                                                        {"BACKEND_URL", absl::StrCat("http://localhost:", suite.port())},
@@ -288,7 +282,7 @@ class SilentResolver : public ::testing::Test {
 };
 
 TEST_F(SilentResolver, TheStartOfTheUnitEndsInTime) {
-  auto api = testing::Subprocess::Start({.argv = With({Program("pganalytics-api")}),
+  auto api = testing::Subprocess::Start({.argv = With({testing::Program("pganalytics-api")}),
                                          .env = {{"DATABASE_URL", "postgresql://u:p@db.silent.test/pganalytics"},
                                                  {"TIMESCALE_URL", "postgresql://u:p@db.silent.test/metrics"},
                                                  {"JWT_SECRET", "Zk7w0QmXvT4bR9sLhJ2dYc8gNfPaEu3i"},
@@ -309,7 +303,7 @@ TEST_F(SilentResolver, TheStartOfTheUnitEndsInTime) {
 }
 
 TEST_F(SilentResolver, TheCollectorEnds) {
-  auto collector = testing::Subprocess::Start({.argv = With({Program("pganalytics-collector")}),
+  auto collector = testing::Subprocess::Start({.argv = With({testing::Program("pganalytics-collector")}),
                                                .env = {{"COLLECTOR_ID", "paused"},
                                                        {"STATE_DIR", dir_ / "state"},
                                                        {"BACKEND_URL", "http://backend.silent.test:8080"},

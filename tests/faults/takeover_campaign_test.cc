@@ -7,16 +7,15 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -28,17 +27,6 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(60);
 // Interval of the collectors; a lease lasts two seconds at least.
 constexpr int kIntervalSeconds = 2;
-
-int64_t Setting(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  int64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-}
-
-std::string BinaryDir() {
-  const char* dir = std::getenv("PGA_BINARY_DIR");
-  return absl::StrCat(dir == nullptr ? "." : dir, "/bin/");
-}
 
 class Campaign : public ::testing::Test {
  protected:
@@ -56,7 +44,7 @@ class Campaign : public ::testing::Test {
 
   void Start(int which) {
     auto started =
-        testing::Subprocess::Start({.argv = {BinaryDir() + "pganalytics-collector"},
+        testing::Subprocess::Start({.argv = {testing::Program("pganalytics-collector")},
                                     .env = {{"COLLECTOR_ID", absl::StrCat("collector-", which)},
                                             {"STATE_DIR", absl::StrCat(dir_ / "state", which)},
                                             {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", suite_.port())},
@@ -124,8 +112,8 @@ class Campaign : public ::testing::Test {
 };
 
 TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
-  const int64_t kills = Setting("PGA_TAKEOVER_KILLS", 3);
-  const int64_t unsent = Setting("PGA_TAKEOVER_UNSENT", 3);
+  const int64_t kills = testing::Setting("PGA_TAKEOVER_KILLS", 3);
+  const int64_t unsent = testing::Setting("PGA_TAKEOVER_UNSENT", 3);
   Start(0);
   ASSERT_TRUE(testing::WaitUntil([&] { return Frames() > 0; }, kPatience)) << Logs();
   Start(1);

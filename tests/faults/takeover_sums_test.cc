@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -13,7 +12,6 @@
 #include <set>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "google/protobuf/text_format.h"
@@ -22,6 +20,7 @@
 #include "libs/frame/frame_reader.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/takeover/counter_state.h"
+#include "libs/testing/settings.h"
 #include "services/collector/delta_engine.h"
 
 namespace pga {
@@ -31,12 +30,6 @@ namespace ingest_v1 = pganalytics::ingest::v1;
 using collector::Reading;
 
 constexpr int64_t kSecond = 1'000'000;
-
-int64_t Setting(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  int64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-}
 
 pganalytics::catalog::v1::Metric TableMetric(bool identity) {
   pganalytics::catalog::v1::Metric metric;
@@ -322,8 +315,8 @@ void Round(uint64_t seed, bool names, bool resets, Outcome* outcome) {
 }
 
 TEST(TakeoverSums, AreExactWhereNothingIsFlaggedAndNeverTooHigh) {
-  const int64_t rounds = Setting("PGA_TAKEOVER_ROUNDS", 100);
-  const int64_t seed = Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000'000);
+  const int64_t rounds = testing::Setting("PGA_TAKEOVER_ROUNDS", 100);
+  const int64_t seed = testing::Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000'000);
   Outcome outcome;
   for (int64_t round = 0; round < rounds && !::testing::Test::HasFailure(); ++round) {
     for (const bool names : {false, true}) {

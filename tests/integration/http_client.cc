@@ -51,7 +51,7 @@ class Connection {
     std::unique_ptr<X509, Free> ca(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
     X509_STORE_add_cert(SSL_CTX_get_cert_store(context_.get()), ca.get());
     SSL_CTX_set_verify(context_.get(), SSL_VERIFY_PEER, nullptr);
-    // Some servers end without close_notify when they are stopped in mid-answer; the length tells.
+    // Some servers end without close_notify when they are stopped in mid-answer; the length decides.
     SSL_CTX_set_options(context_.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
     ssl_.reset(SSL_new(context_.get()));
     SSL_set_tlsext_host_name(ssl_.get(), "localhost");

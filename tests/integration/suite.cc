@@ -1,7 +1,6 @@
 #include "tests/integration/suite.h"
 
 #include <signal.h>
-#include <simdjson.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/json_value.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/temp_postgres.h"
 #include "libs/token/keys.h"
 #include "libs/token/services.h"
@@ -23,9 +24,7 @@ namespace {
 constexpr absl::Duration kStartLimit = absl::Seconds(60);
 
 std::string Program(const std::string& name) {
-  const char* dir = std::getenv("PGA_BINARY_DIR");
-  const std::string program = name == "pganalytics-api" ? name : "pga-" + name;
-  return absl::StrCat(dir == nullptr ? "." : dir, "/bin/", program);
+  return testing::Program(name == "pganalytics-api" ? name : "pga-" + name);
 }
 
 std::string As(const std::string& login, const std::string& url) {
@@ -34,8 +33,7 @@ std::string As(const std::string& login, const std::string& url) {
 
 // The roles and logins that the chart's README has an administrator make.
 void MakeLogins(testing::TempPostgres* postgres) {
-  const char* source = std::getenv("PGA_SOURCE_DIR");
-  const auto readme = testing::ReadFile(absl::StrCat(source == nullptr ? "." : source, "/helm/pganalytics/README.md"));
+  const auto readme = testing::ReadFile(testing::SourceDir() + "/helm/pganalytics/README.md");
   const size_t begin = readme.ok() ? readme->find("CREATE ROLE") : std::string::npos;
   const absl::Status made =
       begin == std::string::npos
@@ -236,14 +234,13 @@ absl::StatusOr<HttpAnswer> Suite::Post(const std::string& path, const std::strin
 std::string Suite::Login(const std::string& username, const std::string& password) const {
   const auto answer =
       Post("/api/v1/auth/login", absl::StrCat(R"({"username":")", username, R"(","password":")", password, R"("})"));
-  simdjson::dom::parser parser;
-  std::string_view token;
-  if (!answer.ok() || answer->status != 200 ||
-      parser.parse(answer->body)["token"].get_string().get(token) != simdjson::SUCCESS) {
+  const std::string token =
+      answer.ok() && answer->status == 200 ? testing::JsonText(answer->body, "/token") : std::string();
+  if (token.empty()) {
     Die(absl::StrCat("login of ", username, ": ",
                      answer.ok() ? absl::StrCat(answer->status, " ", answer->body) : answer.status().ToString()));
   }
-  return std::string(token);
+  return token;
 }
 
 std::vector<std::string> Suite::names() const {

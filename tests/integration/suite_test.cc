@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <simdjson.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,6 +16,8 @@
 #include "libs/rpc/client.h"
 #include "libs/rpc/deadline.h"
 #include "libs/status/testing.h"
+#include "libs/testing/json_value.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
@@ -31,16 +32,6 @@ using ::testing::HasSubstr;
 
 constexpr absl::Duration kLimit = absl::Seconds(30);
 
-std::string Text(const std::string& json, const char* key) {
-  simdjson::dom::parser parser;
-  std::string_view value;
-  return parser.parse(json)[key].get_string().get(value) == simdjson::SUCCESS ? std::string(value) : "";
-}
-int64_t Number(const std::string& json, const char* key) {
-  simdjson::dom::parser parser;
-  int64_t value = 0;
-  return parser.parse(json)[key].get_int64().get(value) == simdjson::SUCCESS ? value : -1;
-}
 int StatusOf(const absl::StatusOr<HttpAnswer>& answer) {
   return answer.ok() ? answer->status : -1;
 }
@@ -82,31 +73,31 @@ TEST_P(Running, AnswersEveryServiceOverHttp) {
   const auto health = suite().Get("/api/v1/health");
   ASSERT_THAT(health.status(), status::IsOk());
   EXPECT_EQ(health->status, 200);
-  EXPECT_EQ(Text(health->body, "status"), "healthy");
-  EXPECT_EQ(Text(health->body, "version"), "3.2.0");
-  EXPECT_THAT(Text(health->body, "timestamp"), ::testing::EndsWith("Z"));
+  EXPECT_EQ(testing::JsonText(health->body, "/status"), "healthy");
+  EXPECT_EQ(testing::JsonText(health->body, "/version"), "3.2.0");
+  EXPECT_THAT(testing::JsonText(health->body, "/timestamp"), ::testing::EndsWith("Z"));
   const std::string admin = suite().AdminToken();
   // auth, registry, query, ingest.
   EXPECT_EQ(StatusOf(suite().Get("/api/v1/users", admin)), 200);
   const auto collectors = suite().Get("/api/v1/collectors", admin);
   EXPECT_EQ(StatusOf(collectors), 200);
-  EXPECT_GE(Number(collectors->body, "count"), 0);
+  EXPECT_GE(testing::JsonNumber(collectors->body, "/count"), 0);
   const auto before = suite().Get("/api/v1/metrics/count");
   ASSERT_EQ(StatusOf(before), 200);
   const auto pushed = suite().Post(
       "/api/v1/metrics/push",
       R"({"collector_id":"col_001","metrics":[{"type":"pg_stats","database":"postgres","tables":[]}]})", admin);
   ASSERT_EQ(StatusOf(pushed), 200) << (pushed.ok() ? pushed->body : "");
-  EXPECT_EQ(Number(pushed->body, "metrics_inserted"), 1);
+  EXPECT_EQ(testing::JsonNumber(pushed->body, "/metrics_inserted"), 1);
   // A count may be given again for up to a second.
   auto after = suite().Get("/api/v1/metrics/count");
   testing::WaitUntil(
       [&] {
         after = suite().Get("/api/v1/metrics/count");
-        return !after.ok() || Number(after->body, "count") != Number(before->body, "count");
+        return !after.ok() || testing::JsonNumber(after->body, "/count") != testing::JsonNumber(before->body, "/count");
       },
       absl::Seconds(5));
-  EXPECT_EQ(Number(after->body, "count"), Number(before->body, "count") + 1);
+  EXPECT_EQ(testing::JsonNumber(after->body, "/count"), testing::JsonNumber(before->body, "/count") + 1);
   EXPECT_EQ(StatusOf(suite().Get("/api/v1/nothing", admin)), 404);
 }
 
@@ -154,7 +145,7 @@ TEST_P(Running, CollectorsShareThePort) {
       .body = R"({"name":"db one","hostname":"db1","collector_id":"db-one"})"};
   const auto registered = suite().Send(request);
   ASSERT_THAT(StatusOf(registered), AnyOf(200, 201)) << (registered.ok() ? registered->body : "");
-  EXPECT_EQ(Text(registered->body, "collector_id"), "db-one");
+  EXPECT_EQ(testing::JsonText(registered->body, "/collector_id"), "db-one");
   request.headers[1].second = "wrong";
   EXPECT_EQ(StatusOf(suite().Send(request)), 401);
 
@@ -164,8 +155,8 @@ TEST_P(Running, CollectorsShareThePort) {
     by_token.enabled = true;
     by_token.ca_pem = suite().ca_pem();
     by_certificate = by_token;
-    by_certificate.cert_pem = Text(registered->body, "certificate");
-    by_certificate.key_pem = Text(registered->body, "private_key");
+    by_certificate.cert_pem = testing::JsonText(registered->body, "/certificate");
+    by_certificate.key_pem = testing::JsonText(registered->body, "/private_key");
   }
   const auto fetch = [&](const rpc::TlsOptions& tls, const std::string& token) {
     auto stub = registrypb::EnrolmentService::NewStub(*rpc::Connect(address, tls));
@@ -180,7 +171,7 @@ TEST_P(Running, CollectorsShareThePort) {
                   .body = "[collector]\ninterval = 30\n"};
   const auto stored = suite().Send(put);
   EXPECT_EQ(StatusOf(stored), 200) << (stored.ok() ? stored->body : "");
-  const auto with_token = fetch(by_token, Text(registered->body, "token"));
+  const auto with_token = fetch(by_token, testing::JsonText(registered->body, "/token"));
   ASSERT_THAT(with_token.status(), status::IsOk());
   EXPECT_EQ(with_token->toml(), put.body);
   EXPECT_THAT(fetch(by_token, admin).status(), status::StatusIs(absl::StatusCode::kPermissionDenied));
@@ -190,27 +181,27 @@ TEST_P(Running, CollectorsShareThePort) {
     ASSERT_THAT(with_certificate.status(), status::IsOk());
     EXPECT_EQ(with_certificate->toml(), put.body);
   }
-  // Its stream opens, and is told of a new configuration.
+  // Its stream opens, and gets a new configuration.
   auto ingest = ingestpb::IngestService::NewStub(*rpc::Connect(address, by_token));
   grpc::ClientContext context;
   context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + kLimit));
-  context.AddMetadata("authorization", "Bearer " + Text(registered->body, "token"));
+  context.AddMetadata("authorization", "Bearer " + testing::JsonText(registered->body, "/token"));
   auto stream = ingest->StreamBatches(&context);
   ingestpb::StreamBatchesRequest hello;
   hello.mutable_hello()->set_collector_version("3.2.0");
   ASSERT_TRUE(stream->Write(hello));
   ingestpb::StreamBatchesResponse response;
-  bool acknowledged = false, told = false;
-  while ((!acknowledged || !told) && stream->Read(&response)) {
+  bool acknowledged = false, configured = false;
+  while ((!acknowledged || !configured) && stream->Read(&response)) {
     acknowledged = acknowledged || response.has_hello_ack();
-    told = told || (response.has_config() && response.config().toml() == put.body);
+    configured = configured || (response.has_config() && response.config().toml() == put.body);
   }
   EXPECT_TRUE(acknowledged);
-  EXPECT_TRUE(told);
+  EXPECT_TRUE(configured);
   // Deleting the collector ends all of it.
   EXPECT_THAT(StatusOf(suite().Post("/api/v1/collectors/db-one", "", admin, "DELETE")), AnyOf(200, 204));
   EXPECT_TRUE(testing::WaitUntil(
-      [&] { return absl::IsUnauthenticated(fetch(by_token, Text(registered->body, "token")).status()); },
+      [&] { return absl::IsUnauthenticated(fetch(by_token, testing::JsonText(registered->body, "/token")).status()); },
       absl::Seconds(6)));
   if (GetParam().tls) {
     EXPECT_TRUE(testing::WaitUntil([&] { return absl::IsUnauthenticated(fetch(by_certificate, "").status()); },
@@ -230,7 +221,6 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
     ASSERT_THAT(testing::WriteFile(ca_path, suite().ca_pem()), status::IsOk());
   }
   const std::string scheme = GetParam().tls ? "https" : "http";
-  const char* binaries = std::getenv("PGA_BINARY_DIR");
   for (const bool enrolled : {false, true}) {
     SCOPED_TRACE(enrolled ? "started again" : "first start");
     if (enrolled && GetParam().tls) {
@@ -240,25 +230,25 @@ TEST_P(Running, ACollectorEnrolsAndDelivers) {
     }
     const auto before = suite().Get("/api/v1/metrics/count");
     ASSERT_EQ(StatusOf(before), 200);
-    auto collector = testing::Subprocess::Start(
-        {.argv = {absl::StrCat(binaries == nullptr ? "." : binaries, "/bin/pganalytics-collector")},
-         .env = {{"COLLECTOR_ID", "program"},
-                 {"STATE_DIR", dir / "state"},
-                 {"BACKEND_URL", absl::StrCat(scheme, "://localhost:", suite().port())},
-                 {"BACKEND_CA_FILE", ca_path},
-                 {"REGISTRATION_SECRET", enrolled ? "" : Suite::kRegistrationSecret},
-                 {"POSTGRES_HOST", testing::SharedPostgres()->socket_dir()},
-                 {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
-                 {"COLLECTION_INTERVAL", "1"},
-                 {"HOST_METRICS", "false"},
-                 {"METRICS_LISTEN", "off"}},
-         .output_path = dir / (enrolled ? "log of the second" : "log of the first")});
+    auto collector =
+        testing::Subprocess::Start({.argv = {testing::Program("pganalytics-collector")},
+                                    .env = {{"COLLECTOR_ID", "program"},
+                                            {"STATE_DIR", dir / "state"},
+                                            {"BACKEND_URL", absl::StrCat(scheme, "://localhost:", suite().port())},
+                                            {"BACKEND_CA_FILE", ca_path},
+                                            {"REGISTRATION_SECRET", enrolled ? "" : Suite::kRegistrationSecret},
+                                            {"POSTGRES_HOST", testing::SharedPostgres()->socket_dir()},
+                                            {"POSTGRES_PORT", absl::StrCat(testing::SharedPostgres()->port())},
+                                            {"COLLECTION_INTERVAL", "1"},
+                                            {"HOST_METRICS", "false"},
+                                            {"METRICS_LISTEN", "off"}},
+                                    .output_path = dir / (enrolled ? "log of the second" : "log of the first")});
     ASSERT_THAT(collector.status(), status::IsOk());
     EXPECT_TRUE(testing::WaitUntil(
         [&] {
           if ((*collector)->Output().find("stream to the backend is open") == std::string::npos) return false;
           const auto now = suite().Get("/api/v1/metrics/count");
-          return now.ok() && Number(now->body, "count") > Number(before->body, "count");
+          return now.ok() && testing::JsonNumber(now->body, "/count") > testing::JsonNumber(before->body, "/count");
         },
         kLimit))
         << (*collector)->Output();
@@ -374,7 +364,7 @@ TEST(Apart, AuthGoneRefusesPeopleKeepsCollectorsAndComesBack) {
       .body = R"({"name":"db one","hostname":"db1","collector_id":"db-one"})"};
   const auto registered = suite.Send(request);
   ASSERT_THAT(StatusOf(registered), AnyOf(200, 201));
-  const std::string collector = Text(registered->body, "token");
+  const std::string collector = testing::JsonText(registered->body, "/token");
   const std::string push =
       R"({"collector_id":"db-one","hostname":"db1","timestamp":"2030-01-01T00:00:00Z","metrics":[]})";
 
@@ -428,8 +418,7 @@ TEST(Apart, OtherServicesGoOnWithoutRegistryOrIngest) {
 // ---- What the program says when it cannot start ----
 
 testing::CommandOutcome Api(std::map<std::string, std::string> env, std::vector<std::string> words = {}) {
-  const char* dir = std::getenv("PGA_BINARY_DIR");
-  std::vector<std::string> argv = {absl::StrCat(dir == nullptr ? "." : dir, "/bin/pganalytics-api")};
+  std::vector<std::string> argv = {testing::Program("pganalytics-api")};
   argv.insert(argv.end(), words.begin(), words.end());
   testing::ScopedTempDir state;
   env.emplace("STATE_DIR", state.path());

@@ -17,6 +17,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -66,9 +67,9 @@ absl::Status Fill(TempPostgres& server, int64_t tables) {
 }
 
 TEST(IdleServers, HardlyARowIsStored) {
-  const int64_t seconds = Setting("PGA_IDLE_SECONDS", 12);
-  const int64_t interval = Setting("PGA_IDLE_INTERVAL", 1);
-  const int64_t tables = Setting("PGA_IDLE_TABLES", 200);
+  const int64_t seconds = testing::Setting("PGA_IDLE_SECONDS", 12);
+  const int64_t interval = testing::Setting("PGA_IDLE_INTERVAL", 1);
+  const int64_t tables = testing::Setting("PGA_IDLE_TABLES", 200);
   std::vector<Server> servers;
   std::string yaml = "sources:\n";
   for (const std::string& version : Versions("PGA_IDLE_VERSIONS", "all")) {

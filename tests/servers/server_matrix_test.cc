@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -24,6 +23,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_pooler.h"
@@ -126,7 +126,7 @@ class Fleet {
                           "log_min_messages = warning",
                           "track_io_timing = on",
                           "wal_receiver_status_interval = 1"};
-    // Where there is one: what is refused is told by codes, not by words.
+    // Where there is one: what is refused is distinguished by codes, not by words.
     options.messages = version_ == "15" ? "de_DE" : "";
     auto started = TempPostgres::Start(options);
     if (!started.ok() && !options.messages.empty()) {
@@ -384,7 +384,7 @@ class ServerMatrix : public ::testing::TestWithParam<std::string> {
   }
 
   static inline const std::shared_ptr<const catalog::Catalog> catalog_ = *catalog::Catalog::Builtin();
-  const int64_t readings_ = Setting("PGA_MATRIX_READINGS", 3);
+  const int64_t readings_ = testing::Setting("PGA_MATRIX_READINGS", 3);
   ScopedTempDir state_;
   ScriptedIngest ingest_;
   int64_t cursor_ = 0;
@@ -419,7 +419,7 @@ TEST_P(ServerMatrix, EveryMetricIsReadByEveryWay) {
       state_,
       collector::CollectorVariables(
           fleet.server(0), ingest_, state_,
-          {{"COLLECTOR_CONFIG", state_ / "fleet.yaml"}, {"HOST_METRICS", "false"}, {"COLLECTION_INTERVAL", "3"}}));
+          {{"COLLECTOR_CONFIG", state_ / "fleet.yaml"}, {"HOST_METRICS", "false"}, {"COLLECTION_INTERVAL", "6"}}));
   ASSERT_THAT(process, IsOk());
   collector_ = *std::move(process);
 

@@ -1,22 +1,13 @@
 // Settings of the tests with many servers, from the environment. Tests only.
 #pragma once
 
-#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 
 namespace pga::servers {
-
-// A whole number; `fallback` where it is not set or is none.
-inline int64_t Setting(const char* name, int64_t fallback) {
-  const char* text = std::getenv(name);
-  int64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : fallback;
-}
 
 // Major versions, separated by commas; "all" = 13 to 18.
 inline std::vector<std::string> Versions(const char* name, const std::string& fallback) {

@@ -2,9 +2,7 @@
 // everywhere at once.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <simdjson.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -12,6 +10,8 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "libs/status/testing.h"
+#include "libs/testing/json_value.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "tests/integration/suite.h"
 
@@ -21,13 +21,6 @@ namespace {
 using status::IsOk;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-std::string Text(const std::string& body, std::string_view pointer) {
-  simdjson::dom::parser parser;
-  std::string_view text;
-  if (parser.parse(body).at_pointer(pointer).get_string().get(text) != simdjson::SUCCESS) return "";
-  return std::string(text);
-}
 
 class ApiTokens : public ::testing::Test {
  protected:
@@ -42,7 +35,9 @@ class ApiTokens : public ::testing::Test {
   static Made Make(const std::string& name, const std::string& fields, const std::string& by) {
     const auto answer = suite().Post("/api/v1/tokens", absl::StrCat(R"({"name":")", name, "\"", fields, "}"), by);
     EXPECT_EQ(StatusOf(answer), 201) << (answer.ok() ? answer->body : answer.status().ToString());
-    return answer.ok() ? Made{Text(answer->body, "/api_token/id"), Text(answer->body, "/token")} : Made{};
+    return answer.ok()
+               ? Made{testing::JsonText(answer->body, "/api_token/id"), testing::JsonText(answer->body, "/token")}
+               : Made{};
   }
   static int StatusOf(const absl::StatusOr<HttpAnswer>& answer) { return answer.ok() ? answer->status : -1; }
   static int Get(const std::string& path, const std::string& token) { return StatusOf(suite().Get(path, token)); }
@@ -88,7 +83,7 @@ TEST_F(ApiTokens, DoWhatTheirRoleAllowsUntilTheyAreRevoked) {
   EXPECT_TRUE(testing::WaitUntil(
       [&] { return Count(absl::StrCat("api_tokens WHERE id = '", grafana.id, "' AND last_used_at IS NOT NULL")) == 1; },
       absl::Seconds(40)))
-      << "the last use is told";
+      << "the last use is shown";
 
   EXPECT_EQ(Revoke(grafana.id, admin), 204);
   EXPECT_TRUE(EndsEverywhere(grafana.token));
@@ -127,7 +122,7 @@ TEST_F(ApiTokens, MakeNoFurtherOnesAndRefuseOddFields) {
 TEST_F(ApiTokens, AreMadeAndRevokedByPgactl) {
   const std::string admin = suite().AdminToken();
   const auto pgactl = [&](std::vector<std::string> words) {
-    words.insert(words.begin(), std::string(std::getenv("PGA_BINARY_DIR")) + "/bin/pgactl");
+    words.insert(words.begin(), testing::Program("pgactl"));
     const auto done = testing::RunCommand(
         {.argv = words,
          .env = {{"PGACTL_URL", absl::StrCat("http://127.0.0.1:", suite().port())}, {"PGACTL_TOKEN", admin}}});
@@ -166,9 +161,8 @@ TEST_F(ApiTokens, EndWithTheRightsOfWhoMadeThem) {
       "/api/v1/users",
       R"({"username":"eve","email":"eve@example.com","password":"a-Password-of-eve-7","role":"admin"})", admin);
   ASSERT_EQ(StatusOf(created), 201) << created->body;
-  simdjson::dom::parser parser;
-  int64_t id = 0;
-  ASSERT_EQ(parser.parse(created->body)["id"].get_int64().get(id), simdjson::SUCCESS);
+  const int64_t id = testing::JsonNumber(created->body, "/id");
+  ASSERT_GT(id, 0);
   const std::string eve = suite().Login("eve", "a-Password-of-eve-7");
   const Made of_admin = Make("eves admin", R"(,"role":"admin")", eve);
   const Made of_viewer = Make("eves viewer", R"(,"role":"viewer")", eve);

@@ -1,13 +1,13 @@
 // A browser's session by cookie, over REST through the gateway.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <simdjson.h>
 
 #include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "libs/status/testing.h"
+#include "libs/testing/json_value.h"
 #include "tests/integration/suite.h"
 
 namespace pga::integration {
@@ -40,12 +40,6 @@ class ConsoleSessions : public ::testing::TestWithParam<bool> {
                 absl::StrCat(R"({"username":"admin","password":")", Suite::kAdminPassword, R"("})"),
                 std::move(headers));
   }
-  static std::string Field(const HttpAnswer& answer, std::string_view name) {
-    simdjson::dom::parser parser;
-    std::string_view text;
-    if (parser.parse(answer.body)[name].get_string().get(text) != simdjson::SUCCESS) return "";
-    return std::string(text);
-  }
   // "name=value" of Set-Cookie.
   static std::string CookieOf(const HttpAnswer& answer) {
     const auto found = answer.headers.find("set-cookie");
@@ -56,14 +50,14 @@ class ConsoleSessions : public ::testing::TestWithParam<bool> {
 TEST_P(ConsoleSessions, KeepTheRefreshTokenFromScripts) {
   const HttpAnswer signed_in = SignIn({{"X-Session", "cookie"}, {"Origin", Origin()}});
   ASSERT_EQ(signed_in.status, 200) << signed_in.body;
-  EXPECT_EQ(Field(signed_in, "refresh_token"), "");
-  EXPECT_NE(Field(signed_in, "token"), "");
+  EXPECT_EQ(testing::JsonText(signed_in.body, "/refresh_token"), "");
+  EXPECT_NE(testing::JsonText(signed_in.body, "/token"), "");
   const std::string set = signed_in.headers.at("set-cookie");
   EXPECT_THAT(set, AllOf(HasSubstr("pganalytics_session="), HasSubstr("; Path=/api/v1/auth;"), HasSubstr("; HttpOnly"),
                          HasSubstr("; SameSite=Strict"), ::testing::ContainsRegex("; Max-Age=(86399|86400);")));
   EXPECT_EQ(set.find("; Secure") != std::string::npos, GetParam()) << "over TLS alone";
   const HttpAnswer plain = SignIn({});
-  EXPECT_NE(Field(plain, "refresh_token"), "");
+  EXPECT_NE(testing::JsonText(plain.body, "/refresh_token"), "");
   EXPECT_FALSE(plain.headers.contains("set-cookie"));
 }
 
@@ -81,7 +75,7 @@ TEST_P(ConsoleSessions, AreRenewedByCookieFromTheSameOrigin) {
   }
   const HttpAnswer renewed = Post(refresh, "{}", {{"Cookie", "theme=dark; " + first + "; a=b"}, {"Origin", Origin()}});
   ASSERT_EQ(renewed.status, 200) << renewed.body;
-  EXPECT_EQ(Field(renewed, "refresh_token"), "");
+  EXPECT_EQ(testing::JsonText(renewed.body, "/refresh_token"), "");
   const std::string second = CookieOf(renewed);
   EXPECT_NE(second, first);
   ASSERT_NE(second, "");

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/token/services.h"
@@ -31,8 +31,7 @@ using status::StatusIs;
 
 // The sh blocks of the section, in order.
 std::vector<std::string> DocumentedCommands() {
-  const char* source = std::getenv("PGA_SOURCE_DIR");
-  const auto text = testing::ReadFile(absl::StrCat(source == nullptr ? "." : source, "/docs/operations.md"));
+  const auto text = testing::ReadFile(testing::SourceDir() + "/docs/operations.md");
   std::vector<std::string> commands;
   if (!text.ok()) return commands;
   const size_t begin = text->find("## Rotate a service's secret\n");

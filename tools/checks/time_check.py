@@ -36,11 +36,10 @@ ALLOWED = {
     "libs/rpc/runtime.cc": {"sleep": "gRPC can only be asked whether it is down"},
     "libs/storage/schema/migrations.cc": {"sleep": "a lock of the database is only asked for"},
     "libs/storage/write/group_writer.cc": {"sleep": "back-off of at most a second"},
-    "libs/testing/subprocess.h": {"sleep": "polls what nothing signals"},
+    "libs/testing/wait_until.h": {"sleep": "polls what nothing signals"},
     "libs/testing/temp_postgres.cc": {"sleep": "polls what nothing signals"},
     "libs/rpc/door_test.cc": {"sleep": "polls what nothing signals"},
     "libs/rpc/hostile_peer_test.cc": {"sleep": "polls what nothing signals"},
-    "libs/rpc/server_test.cc": {"sleep": "polls what nothing signals"},
     "services/collector/collector.cc": {"wall": "start time, sent to ingest",
                                         "sleep": "the spool's emptiness is only asked for"},
     "services/collector/credentials.h": {"wall": "expiry of a certificate"},
@@ -62,7 +61,12 @@ ALLOWED = {
     "tests/clock/stepped_waits_test.cc": {"now": "a wait on the wall clock is found", "sleep": "tests it"},
     "tests/faults/ingest_campaign_test.cc": {"sleep": "faults happen at random moments"},
     "tests/faults/compactor_campaign_test.cc": {"sleep": "faults happen at random moments"},
+    "tests/e2e/lib/suite.sh": {"shell": "polls with a limit"},
+    "tests/e2e/bare_debian.sh": {"shell": "polls with a limit, outside of the suite"},
+    "tests/bench/memory.sh": {"shell": "pace of a load"},
 }
+# Of the tests' scripts alone.
+SHELL_RULE = (r"^(?!\s*#).*\bsleep\b", "wait for the state, with a limit: await or within of tests/e2e/lib/suite.sh")
 
 
 def is_test(name: str) -> bool:
@@ -73,8 +77,18 @@ def is_test(name: str) -> bool:
 def main() -> int:
     names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.cc", "*.h"], cwd=ROOT,
                            capture_output=True, text=True, check=True).stdout.split()
+    scripts = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "tests/*.sh"], cwd=ROOT,
+                             capture_output=True, text=True, check=True).stdout.split()
     problems = []
     used = set()
+    for name in scripts:
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            if not re.search(SHELL_RULE[0], line):
+                continue
+            if "shell" in ALLOWED.get(name, {}):
+                used.add((name, "shell"))
+            else:
+                problems.append(f"{name}:{number}: shell: {line.strip()[:100]}: {SHELL_RULE[1]}")
     for name in names:
         path = ROOT / name
         if not path.is_file():

@@ -24,7 +24,7 @@ enum class Behaviour : uint8_t {
   kAge,
   // Instant of the last event of those that come every `scale` seconds; microseconds since 1970.
   kEvent,
-  // Instant of the newest of what counter `of` counts, as PostgreSQL tells it: it moves only in frames in which the
+  // Instant of the newest of what counter `of` counts, as PostgreSQL shows it: it moves only in frames in which the
   // counter does (pgstat_relation_flush_cb sets lastscan where numscans grows).
   kNewest,
   // Position that grows by `scale` bytes a second.

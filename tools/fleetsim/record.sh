@@ -22,7 +22,7 @@ run pgbench "${connect[@]}" -q -i -s 10 postgres >/dev/null 2>&1
 awk 'BEGIN {
   for (i = 0; i < 1500; i++) {
     tail = ""
-    # An entry is told by operators, not by constants.
+    # An entry is distinguished by operators, not by constants.
     for (bit = 0; bit < 11; bit++) tail = tail " AND aid " (int(i / 2 ^ bit) % 2 ? "<>" : ">") " -1"
     kind = i % 7
     if (kind < 3) text = "SELECT abalance FROM pgbench_accounts WHERE aid = :aid" tail

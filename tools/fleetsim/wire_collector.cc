@@ -88,13 +88,18 @@ void WireCollector::Close() {
 absl::Status WireCollector::Enrol() {
   collector::Credentials credentials(folder_, model_.collector(), model_.collector(), options_.registration_secret);
   PGA_RETURN_IF_ERROR(credentials.Load());
-  if (credentials.enrolled()) return absl::OkStatus();
+  const collector::GrantFile file(folder_);
+  std::map<std::string, collector::Grant> grants = file.Load();
+  if (const auto kept = grants.find(model_.name()); credentials.enrolled() && kept != grants.end()) {
+    grant_ = kept->second;
+    return absl::OkStatus();
+  }
   rpc::TlsOptions tls;
   tls.enabled = backend_.tls;
   tls.ca_path = options_.ca_file;
   PGA_ASSIGN_OR_RETURN(const auto channel, rpc::Connect(backend_.target, tls));
   rpc::Canceller canceller;
-  PGA_RETURN_IF_ERROR(credentials.Enrol(channel, &canceller));
+  if (!credentials.enrolled()) PGA_RETURN_IF_ERROR(credentials.Enrol(channel, &canceller));
   // Frames of a source that nobody granted would be refused.
   rpc::CallOptions call;
   call.deadline = clock::SteadyNow() + kReportLimit;
@@ -105,18 +110,19 @@ absl::Status WireCollector::Enrol() {
   if (answer.sources_size() != 1 || answer.sources(0).standing() != collector::registrypb::STANDING_OWNER) {
     return absl::FailedPreconditionError(absl::StrCat("the source ", model_.name(), " was not granted"));
   }
-  return absl::OkStatus();
+  grant_ = {answer.sources(0).source_id(), answer.sources(0).owner_epoch(), true};
+  grants[model_.name()] = grant_;
+  return file.Store(grants);
 }
 
-// The source is known by the id that follows from its collector and name, in its first epoch.
 collector::OwnershipClient::Request WireCollector::Report() const {
   collector::OwnershipClient::Request request;
   request.set_interval_ms(static_cast<int32_t>(options_.fleet.interval_us / 1000));
   auto* const report = request.add_sources();
   report->set_name(model_.name());
   report->set_kind(collector::registrypb::SOURCE_KIND_SERVER);
-  report->set_source_id(model_.uuid());
-  report->set_owner_epoch(1);
+  report->set_source_id(grant_.source_id);
+  report->set_owner_epoch(grant_.owner_epoch);
   report->set_server_version_num(model_.server_version_num());
   report->set_in_recovery(model_.in_recovery());
   report->set_up(true);
@@ -127,9 +133,9 @@ absl::StatusOr<std::vector<WireParcel>> WireCollector::Frames(int64_t from_us, i
   std::vector<WireParcel> parcels;
   for (const auto& metric : catalog_.metrics()) {
     std::vector<ingest_v1::Frame> frames;
-    PGA_RETURN_IF_ERROR(
-        ToFrames(metric, model_.uuid(), ingest_v1::FRAME_KIND_DELTA, model_.Deltas(metric, from_us, to_us), &frames));
-    PGA_RETURN_IF_ERROR(ToFrames(metric, model_.uuid(), ingest_v1::FRAME_KIND_KEYFRAME,
+    PGA_RETURN_IF_ERROR(ToFrames(metric, grant_.source_id, ingest_v1::FRAME_KIND_DELTA,
+                                 model_.Deltas(metric, from_us, to_us), &frames));
+    PGA_RETURN_IF_ERROR(ToFrames(metric, grant_.source_id, ingest_v1::FRAME_KIND_KEYFRAME,
                                  model_.Keyframes(metric, from_us, to_us), &frames));
     for (ingest_v1::Frame& frame : frames) {
       WireParcel& parcel = parcels.emplace_back();
@@ -146,6 +152,7 @@ absl::StatusOr<std::vector<WireParcel>> WireCollector::Frames(int64_t from_us, i
 WireParcel WireCollector::Texts(int64_t at_us) const {
   WireParcel parcel;
   parcel.texts = model_.Texts(at_us);
+  for (ingest_v1::QueryText& text : parcel.texts) text.set_source_id(grant_.source_id);
   return parcel;
 }
 
@@ -171,11 +178,9 @@ void WireCollector::AddDue() {
 
 void WireCollector::Add(WireParcel parcel) {
   collector::Outbox::Parcel out;
-  out.source.set_source_id(model_.uuid());
+  out.source.set_source_id(grant_.source_id);
   out.source.set_name(model_.name());
-  out.source.set_owner_epoch(1);
-  out.source.set_server_version_num(model_.server_version_num());
-  out.source.set_in_recovery(model_.in_recovery());
+  out.source.set_owner_epoch(grant_.owner_epoch);
   const WireCount count{.frames = parcel.metric.empty() ? 0 : 1, .rows = parcel.frame.row_count()};
   const auto texts = static_cast<int64_t>(parcel.texts.size());
   if (count.frames > 0) out.frames.push_back(std::move(parcel.frame));

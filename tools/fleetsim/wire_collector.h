@@ -23,6 +23,7 @@
 #include "services/collector/config.h"
 #include "services/collector/ingest_client.h"
 #include "services/collector/outbox.h"
+#include "services/collector/ownership.h"
 #include "services/collector/ownership_client.h"
 #include "services/collector/spool.h"
 #include "services/collector/spool_writer.h"
@@ -53,7 +54,8 @@ class WireCollector {
   WireCollector(const WireCollector&) = delete;
   WireCollector& operator=(const WireCollector&) = delete;
 
-  // Obtains credentials and the grant of the source, unless the folder holds credentials. Blocks for up to 40 s.
+  // Obtains credentials and the grant of the source, unless the folder holds both. Blocks for up to 40 s. To be called
+  // before Connect, Frames and Texts.
   absl::Status Enrol();
   // Starts delivery.
   void Connect() {
@@ -109,6 +111,7 @@ class WireCollector {
   const WireOptions options_;
   collector::BackendAddress backend_;
   const SourceModel model_;
+  collector::Grant grant_;  // not changed after Enrol
   std::string folder_;
   boost::asio::steady_timer timer_;
   std::deque<WireParcel> waiting_;

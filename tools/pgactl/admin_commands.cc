@@ -2,10 +2,10 @@
 #include <charconv>
 
 #include "absl/strings/str_join.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
 #include "tools/pgactl/command.h"
+#include "tools/pgactl/ranges.h"
 #include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
@@ -17,7 +17,7 @@ constexpr char kAuth[] = "pganalytics.auth.v1.AuthService.";
 
 std::optional<absl::Time> TimeOf(bool set, const google::protobuf::Timestamp& time) {
   if (!set) return std::nullopt;
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
+  return FromProto(time);
 }
 
 absl::StatusOr<std::vector<auth_pb::User>> LoadUsers(Session& session) {
@@ -143,8 +143,7 @@ absl::Status ListSecrets(Context& context) {
     const auto expires = TimeOf(secret.has_expires_at(), secret.expires_at());
     table.Add({secret.name(), secret.active() ? "yes" : "no", std::to_string(secret.total_registrations()),
                Ago(TimeOf(secret.has_last_used_at(), secret.last_used_at()), context.now),
-               expires ? absl::FormatTime("%Y-%m-%d %H:%M", *expires, absl::LocalTimeZone()) : "never",
-               secret.created_by_username(), secret.id(), secret.description()});
+               expires ? Minute(*expires) : "never", secret.created_by_username(), secret.id(), secret.description()});
   }
   return context.Print(table, "no registration secrets; make one with `pgactl secrets create NAME`");
 }
@@ -196,10 +195,6 @@ absl::Status DeleteSecret(Context& context) {
   return absl::OkStatus();
 }
 
-std::string Date(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M", time, absl::LocalTimeZone());
-}
-
 absl::Status ListTokens(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<auth_pb::ListApiTokensResponse>(
@@ -210,7 +205,7 @@ absl::Status ListTokens(Context& context) {
     const absl::Time expires = TimeOf(true, token.expires_at()).value_or(absl::UnixEpoch());
     table.Add({token.name(), token.role(), token.groups().empty() ? "all" : absl::StrJoin(token.groups(), ", "),
                token.query_texts() ? "yes" : "no",
-               Ago(TimeOf(token.has_last_used_at(), token.last_used_at()), context.now), Date(expires),
+               Ago(TimeOf(token.has_last_used_at(), token.last_used_at()), context.now), Minute(expires),
                token.has_revoked_at()  ? "revoked"
                : expires < context.now ? "expired"
                                        : "in force",
@@ -233,7 +228,7 @@ absl::Status CreateToken(Context& context) {
                        session->Call<auth_pb::CreateApiTokenResponse>(std::string(kAuth) + "CreateApiToken", request));
   if (context.json) return context.PrintJson(answer);
   *context.out << "API token " << name << " (" << answer.api_token().role() << ", until "
-               << Date(TimeOf(true, answer.api_token().expires_at()).value_or(context.now))
+               << Minute(TimeOf(true, answer.api_token().expires_at()).value_or(context.now))
                << "), shown once: " << answer.token() << "\n";
   return absl::OkStatus();
 }

@@ -41,7 +41,7 @@ absl::StatusOr<std::shared_ptr<const catalog::Catalog>> LoadCatalog(Context& con
 absl::Status List(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto catalog, LoadCatalog(context));
   if (context.json) return context.PrintJson(catalog->proto());
-  Table table({"METRIC", "SCOPE", "LABELS", "COUNTERS", "GAUGES", "RAW DAYS", "WHAT IT TELLS"});
+  Table table({"METRIC", "SCOPE", "LABELS", "COUNTERS", "GAUGES", "RAW DAYS", "MEANING"});
   for (const Metric& metric : catalog->metrics()) {
     std::vector<std::string> labels;
     int counters = 0;
@@ -78,7 +78,7 @@ absl::Status Show(Context& context) {
   if (!metric->extension().empty()) context.Say() << ", needs extension " << metric->extension();
   if (!metric->privilege().empty()) context.Say() << ", needs role " << metric->privilege();
   context.Say() << "\n\n";
-  Table table({"COLUMN", "TYPE", "KIND", "UNIT", "WHAT IT TELLS"});
+  Table table({"COLUMN", "TYPE", "KIND", "UNIT", "MEANING"});
   for (const Column& column : metric->columns()) {
     table.Add({column.name(), std::string(catalog::TypeWord(column.type())),
                std::string(catalog::KindWord(column.kind())), column.unit(), column.description()});

@@ -117,7 +117,7 @@ absl::Status Status(Context& context) {
                                                 : "missing";
       bad = bad || entry.changed;
       table.Add({target.name, std::to_string(entry.version), entry.name, state,
-                 entry.applied ? absl::FormatTime("%Y-%m-%d %H:%M", entry.applied_at, absl::LocalTimeZone()) : ""});
+                 entry.applied ? Minute(entry.applied_at) : ""});
       absl::StrAppend(&json, json.empty() ? "" : ",", "{\"database\":\"", target.name, "\",\"version\":", entry.version,
                       ",\"name\":\"", entry.name, "\",\"state\":\"", state, "\"}");
     }

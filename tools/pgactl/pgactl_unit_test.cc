@@ -211,7 +211,7 @@ TEST(RunPgactl, ChecksAConfigurationWithoutAServer) {
   std::ostringstream out;
   std::ostringstream err;
   EXPECT_EQ(RunPgactl({"config", "check", path}, {}, out, err), 1);
-  EXPECT_THAT(err.str(), HasSubstr("line 4: metric 'setings' is not known; did you mean settings?"));
+  EXPECT_THAT(err.str(), HasSubstr("line 4: metric 'setings' is not known; did you mean settings, role_settings?"));
 }
 
 TEST(Table, AlignsCutsAndCleans) {
@@ -281,6 +281,10 @@ TEST(Numbers, ReadWell) {
   EXPECT_EQ(Number(999), "999");
   EXPECT_EQ(Bytes(1536), "1.5 KiB");
   EXPECT_EQ(Millis(1500), "1.5 s");
+  EXPECT_EQ(Percent(0.12345), "12.3 %");
+  EXPECT_EQ(Percent(0.996, 0), "100 %");
+  EXPECT_EQ(Percent(-0.0001), "0 %");
+  EXPECT_EQ(Minute(absl::FromUnixSeconds(1767270630), absl::UTCTimeZone()), "2026-01-01 12:30");
   EXPECT_EQ(Ago(std::nullopt, absl::UnixEpoch()), "never");
   EXPECT_EQ(Ago(absl::UnixEpoch(), absl::UnixEpoch() + absl::Minutes(5)), "5 min ago");
 }

@@ -1,6 +1,5 @@
 // What pgactl shows of stored metrics, and signing in.
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -194,15 +193,15 @@ absl::Status Top(Context& context) {
                        session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request));
   if (context.json) return context.PrintJson(answer);
   context.Say() << RangeText(FromProto(answer.start()), FromProto(answer.end())) << ", "
-                << Number(std::round(answer.completeness() * 1000) / 10) << " % covered\n";
+                << Percent(answer.completeness()) << " covered\n";
   Table table(
       {"QUERY ID", "SOURCE", "DATABASE", "USER", "CALLS", "TOTAL", "SHARE", "MEAN", "ROWS", "READ", "WAL", "TEXT"},
       {"WAL", "READ", "ROWS", "USER", "DATABASE", "QUERY ID", "SOURCE"});
   for (const query_pb::TopQuery& q : answer.queries()) {
     table.Add({q.query_id(), q.source_name(), q.database_name(), q.user_name(),
                (q.lower_bound() ? "≥" : "") + Number(q.calls()), Millis(q.total_time()),
-               q.has_share() ? Number(std::round(q.share() * 1000) / 10) + " %" : "", Millis(q.mean_time()),
-               Number(q.rows()), Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()), q.query_text()});
+               q.has_share() ? Percent(q.share()) : "", Millis(q.mean_time()), Number(q.rows()),
+               Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()), q.query_text()});
   }
   return context.Print(
       table, "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`");
@@ -297,8 +296,7 @@ absl::Status Series(Context& context) {
     const double range_ms = absl::ToDoubleMilliseconds(StepOf(series)) * series.points_size();
     table.Add({Sparkline(values, graph), last ? InUnit(*last, series.unit()) : "-",
                highest ? InUnit(*highest, series.unit()) : "-",
-               range_ms > 0 ? Number(std::round(std::min(1.0, covered / range_ms) * 100)) + " %" : "",
-               label_text(series)});
+               range_ms > 0 ? Percent(std::min(1.0, covered / range_ms), 0) : "", label_text(series)});
   }
   const query_pb::Series& first = all[0];
   const absl::Duration point = StepOf(first);
@@ -386,8 +384,7 @@ absl::Status Freshness(Context& context) {
   Table table({"SOURCE", "METRIC", "NEWEST", "COVERED", "FRAMES", "ROWS", "LOST"});
   for (const query_pb::Freshness& entry : answer.freshness()) {
     table.Add({entry.source_name(), entry.metric(), Ago(FromProto(entry.last_collected_at()), context.now),
-               Number(std::round(entry.completeness() * 1000) / 10) + " %", Number(entry.frames()),
-               Number(entry.rows()), Number(entry.gaps())});
+               Percent(entry.completeness()), Number(entry.frames()), Number(entry.rows()), Number(entry.gaps())});
   }
   return context.Print(table, "nothing is stored yet");
 }

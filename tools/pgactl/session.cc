@@ -16,11 +16,11 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/clock/clock.h"
 #include "libs/config/values.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
+#include "tools/pgactl/ranges.h"
 
 namespace pga::pgactl {
 
@@ -45,10 +45,6 @@ absl::StatusOr<bool> Switch(const Environment& environment, const std::string& n
   absl::StatusOr<bool> value = config::ParseBool(text);
   if (!value.ok()) return status::Annotate(value.status(), name);
   return value;
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
 }
 
 StoredLogin FromAnswer(const auth_pb::LoginResponse& answer) {
@@ -266,10 +262,10 @@ absl::Status Session::Logout() {
   PGA_RETURN_IF_ERROR(login.status());
   auth_pb::LogoutRequest request;
   request.set_refresh_token(login->refresh_token);
-  const absl::Status told = Call<auth_pb::MessageResponse>(kLogoutMethod, request).status();
+  const absl::Status revoked = Call<auth_pb::MessageResponse>(kLogoutMethod, request).status();
   const LoginStore::Lock lock(store_);
   PGA_RETURN_IF_ERROR(store_.Remove(endpoint()));
-  if (!told.ok()) return status::Annotate(told, "signed out here, but the server was not told");
+  if (!revoked.ok()) return status::Annotate(revoked, "signed out here, but not at the server");
   return absl::OkStatus();
 }
 

@@ -44,7 +44,7 @@ absl::Status Timeline(Context& context) {
                known ? Millis(p.total_time()) : "-", p.has_mean_time() ? Millis(p.mean_time()) : "-",
                known ? Number(p.rows()) : "-", known ? Bytes(p.shared_blks_hit() * 8192) : "-",
                known ? Bytes(p.shared_blks_read() * 8192) : "-",
-               step_ms > 0 ? Number(std::round(std::min(1.0, p.covered_ms() / step_ms) * 100)) + " %" : ""});
+               step_ms > 0 ? Percent(std::min(1.0, p.covered_ms() / step_ms), 0) : ""});
   }
   return context.Print(table);
 }
@@ -204,15 +204,15 @@ absl::Status Compare(Context& context) {
   const char* const names[] = {"before: ", "after:  "};
   for (const int window : {0, 1}) {
     context.Say() << names[window] << RangeText(FromProto(windows[window].start()), FromProto(windows[window].end()))
-                  << ", " << Number(std::round(windows[window].completeness() * 1000) / 10) << " % covered, total "
+                  << ", " << Percent(windows[window].completeness()) << " covered, total "
                   << Millis(windows[window].total()) << "\n";
   }
   const auto change = [](double then, double now) {
     if (then == now) return std::string("0 %");
     if (then == 0) return std::string("new");
     if (now == 0) return std::string("gone");
-    const double percent = std::round((now - then) / then * 1000) / 10;
-    return (percent > 0 ? "+" : "") + Number(percent) + " %";
+    const std::string percent = Percent((now - then) / then);
+    return percent[0] == '-' || percent[0] == '0' ? percent : "+" + percent;
   };
   Table table({"QUERY ID", "SOURCE", "DATABASE", "TOTAL BEFORE", "AFTER", "CHANGE", "MEAN BEFORE", "MEAN AFTER",
                "CALLS BEFORE", "CALLS AFTER", "TEXT"},

@@ -4,26 +4,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "tools/pgactl/command.h"
+#include "tools/pgactl/ranges.h"
 #include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
 namespace {
 
 namespace pb = ::pganalytics::compactor::v1;
-
-template <typename Timestamp>
-absl::Time FromProto(const Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
-
-// "2026-01-01 10:03" in the terminal's zone.
-std::string Minute(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M", time, absl::LocalTimeZone());
-}
 
 std::string PerRow(double bytes, double rows) {
   return rows > 0 ? absl::StrFormat("%.1f", bytes / rows) : "";
@@ -71,7 +61,7 @@ absl::Status PrintStored(const Context& context, const pb::GetStorageResponse& a
 // What keeps merged frames from being removed.
 void PrintHolders(const Context& context, const pb::Backlog& backlog) {
   if (backlog.held_by_size() == 0) return;
-  context.Say() << "About " << Number(backlog.dead_frames()) << " merged frames take room as long as these stand:\n";
+  context.Say() << "About " << Number(backlog.dead_frames()) << " merged frames take space as long as these stand:\n";
   Table holders({"HELD BY", "NAME", "PID", "USER", "CLIENT", "SINCE", "TRANSACTIONS"});
   for (const pb::SnapshotHolder& holder : backlog.held_by()) {
     holders.Add({holder.kind(), holder.name(), holder.pid() == 0 ? "" : absl::StrCat(holder.pid()), holder.user(),

@@ -219,6 +219,15 @@ std::string InUnit(double value, std::string_view unit) {
   return Number(value) + " " + std::string(unit) + per;
 }
 
+std::string Percent(double share, int digits) {
+  const double scale = digits == 0 ? 1 : 10;
+  return Number(std::round(share * 100 * scale) / scale) + " %";
+}
+
+std::string Minute(absl::Time time, absl::TimeZone zone) {
+  return absl::FormatTime("%Y-%m-%d %H:%M", time, zone);
+}
+
 std::string Clock(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, zone);
 }

@@ -44,6 +44,10 @@ std::string Bytes(double bytes);
 std::string Millis(double ms);
 // A value of the catalog's unit, also with "/s": "9.9 min", "494.4 MiB", "1.2 KiB/s", "30 %", "12 rows".
 std::string InUnit(double value, std::string_view unit);
+// A share as "12.3 %", with at most `digits` (0 or 1) after the point.
+std::string Percent(double share, int digits = 1);
+// "2026-01-01 10:03" in the zone.
+std::string Minute(absl::Time time, absl::TimeZone zone = absl::LocalTimeZone());
 // "2026-01-01 10:03:00" in the zone, and what the zone is called there: "CET", "UTC", "+03".
 std::string Clock(absl::Time time, absl::TimeZone zone = absl::LocalTimeZone());
 std::string ZoneName(absl::Time time, absl::TimeZone zone = absl::LocalTimeZone());

@@ -1,4 +1,4 @@
-// Tells the thread sanitizer about absl::Mutex. Debian's Abseil is not instrumented, so the sanitizer sees neither
+// Makes the thread sanitizer see absl::Mutex. Debian's Abseil is not instrumented, so the sanitizer sees neither
 // locks nor waits and reports every guarded access as a race. Linked into each test of the tsan preset: these
 // definitions take the place of the library's (for calls inside the library too) and wrap it in the sanitizer's
 // annotations. Between a pre_ and a post_ annotation the thread's accesses are ignored, which covers conditions that

@@ -30,7 +30,7 @@ constexpr absl::Duration kTreeSaid = absl::Minutes(20);
 constexpr int64_t kSlackUs = 5'000'000;
 // Length of an interval where the only frame has none.
 constexpr int64_t kIntervalUs = 60'000'000;
-// Kinds of activity, and waits, that are told apart at most.
+// Kinds of activity, and waits, that are distinguished at most.
 constexpr size_t kMaxKinds = 500'000;
 constexpr size_t kMaxWaits = 100'000;
 

@@ -104,7 +104,7 @@ Shape Chosen(Shape shape, const std::vector<ColumnId>& wanted) {
   return shape;
 }
 
-// Neighbouring columns, brought as one slice of the bytes. Columns between two wanted ones that take little room come
+// Neighbouring columns, brought as one slice of the bytes. Columns between two wanted ones that take little space come
 // along: labels stand once per series.
 struct Run {
   ColumnId first = 0;

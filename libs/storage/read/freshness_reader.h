@@ -1,4 +1,4 @@
-// What the counts of frames and blocks tell: how many frames are stored, how fresh and how complete each metric of each
+// What the counts of frames and blocks show: how many frames are stored, how fresh and how complete each metric of each
 // source is, and what each collector delivered.
 #pragma once
 

@@ -201,7 +201,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
     PGA_ASSIGN_OR_RETURN(LabelFilter filter, ParseLabelFilter(*metric, text));
     read.filters.push_back(std::move(filter));
   }
-  // What is wrong with the range is told without the database, as far as it can be.
+  // What is wrong with the range is answered without the database, as far as it can be.
   PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), {query.range.time_zone, {}}, now));
 
   SeriesAnswer answer;
@@ -228,7 +228,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
                                             " points are given: use a larger step or a lower limit"));
     }
     if (!counter || !metric->skip_unchanged() || found >= query.limit) return absl::OkStatus();
-    // Series that did not change are 0, not missing, as far as there is room for them.
+    // Series that did not change are 0, not missing, as far as the limit of series allows.
     PGA_ASSIGN_OR_RETURN(unchanged, LoadKeyframeSeries(tx, read, grouping));
     std::set<GroupKey> all;
     for (const GroupRow& row : loaded.rows.rows) all.insert(KeyOf(row, apart.by_source));

@@ -201,7 +201,7 @@ TEST_F(SeriesReaderTest, AZoneThatIsSetLaterAnswersTheSame) {
   for (size_t i = 0; i < queries.size(); ++i) {
     Exec("UPDATE metrics.setting SET value = $1 WHERE name = 'time_zone'", {queries[i].range.time_zone});
     EXPECT_EQ(Read(queries[i]), before[i]) << queries[i].range.time_zone;
-    // It is the time of the change that tells: days of that zone are not there.
+    // The time of the change decides: days of that zone are not there.
     Exec("UPDATE metrics.setting SET value = '0' WHERE name = 'time_zone_since'");
     EXPECT_NE(Read(queries[i]), before[i]) << queries[i].range.time_zone;
   }
@@ -223,7 +223,7 @@ TEST_F(SeriesReaderTest, AnswersOverDaysDoNotChangeWhenFramesAreMerged) {
     add(column, 7200, "", absl::Hours(30));
     add(column, 300, "", absl::Hours(30));
   }
-  store_->Merge(start_);  // tells the zone of days, and nothing else
+  store_->Merge(start_);  // sets the zone of days, and nothing else
   store_->Store(frames);
   std::vector<std::string> before;
   for (const SeriesQuery& query : queries) before.push_back(Read(query));
@@ -279,7 +279,7 @@ TEST_F(SeriesReaderTest, AnswersOfAMetricWithoutHoursDoNotChangeEither) {
       queries.push_back(query);
     }
   }
-  sizes.Merge(start_);  // tells the zone of days, and nothing else
+  sizes.Merge(start_);  // sets the zone of days, and nothing else
   sizes.Store(frames);
   std::vector<std::string> before;
   for (const SeriesQuery& query : queries) before.push_back(Read(query));

@@ -21,7 +21,7 @@ using columns::ColumnId;
 using columns::Value;
 using internal::Cat;
 
-// Readings that are compared at most, and rows that are told apart.
+// Readings that are compared at most, and rows that are distinguished.
 constexpr size_t kMaxReadings = 500'000;
 
 struct Reading {
@@ -173,8 +173,8 @@ class History {
       if (was == nullptr || was->gone != now.gone) {
         if (was == nullptr) {
           // Known not to have been there only after a frame with every row.
-          const bool told = std::any_of(frames.begin(), frame, [](const auto& earlier) { return earlier.second; });
-          if (now.gone || !told) continue;
+          const bool seen = std::any_of(frames.begin(), frame, [](const auto& earlier) { return earlier.second; });
+          if (now.gone || !seen) continue;
         }
         change.what = now.gone ? StateChange::What::kVanished : StateChange::What::kAppeared;
         answer->changes.push_back(std::move(change));

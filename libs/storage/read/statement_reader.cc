@@ -18,7 +18,7 @@ using catalog_pb::Metric;
 using internal::Cat;
 
 constexpr char kMetric[] = "statements";
-// Statements that are told apart at most; their sums are in memory at a time.
+// Statements that are distinguished at most; their sums are in memory at a time.
 constexpr size_t kMaxStatements = 1'000'000;
 
 // Figure, its name in requests, and the catalog columns that are added up to it.

@@ -12,6 +12,7 @@
 #include "libs/clock/steady.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/schema/schema_testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 
@@ -41,7 +42,7 @@ clock::SteadyTime Soon() {
 class PgliteTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const std::string source = std::getenv("PGA_SOURCE_DIR") != nullptr ? std::getenv("PGA_SOURCE_DIR") : ".";
+    const std::string source = testing::SourceDir();
     const auto fetched = testing::RunCommand({.argv = {source + "/tools/fetch-pglite.sh"}}, absl::Minutes(4));
     ASSERT_TRUE(fetched.ok()) << fetched.status();
     if (fetched->exit_code == 3) GTEST_SKIP() << fetched->output;

@@ -26,7 +26,7 @@ constexpr char kDays[] =
     "FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'metrics.block'::regclass AND c.relname ~ '^block_p[0-9]{8}$' ORDER BY 1";
 constexpr char kAllDays[] = "SELECT d, '' FROM generate_series($1::int4, $1::int4 + 460) d";
-// How long a snapshot is held before it is told.
+// How long a snapshot is held before it is reported.
 constexpr absl::Duration kHeldFor = absl::Minutes(5);
 // Whose snapshots keep rows of this database: sessions (those of standbys, which have no database, too; VACUUM's does
 // not count), prepared transactions, slots. A login without pg_read_all_stats sees no start of others' transactions.

@@ -60,8 +60,8 @@ struct StorageUsage {
   // "frame".
   int64_t queue_frames = 0;
   int64_t queue_oldest_us = 0;
-  // Frames that are merged and still take room (about), and what keeps them: who has held a snapshot for more than five
-  // minutes that may still ask for them, the longest first, at most 20.
+  // Frames that are merged and still take space (about), and what keeps them: who has held a snapshot for more than
+  // five minutes that may still ask for them, the longest first, at most 20.
   int64_t queue_dead_frames = 0;
   struct Holder {
     // "session", "prepared transaction" or "replication slot".

@@ -75,7 +75,7 @@ absl::Status BlockCopy::Write(pg::CopyConnection& connection, const std::functio
 
 absl::Status TakeBlocks(pg::CopyConnection& connection, const columns::Shape& shape, const std::string& condition,
                         const std::function<void(const columns::RowSet&)>& sink, clock::SteadyTime deadline) {
-  // A bad block is told at the end, so that the connection stays usable.
+  // A bad block is reported at the end, so that the connection stays usable.
   absl::Status bad;
   PGA_RETURN_IF_ERROR(CopyOutRows(
       connection,

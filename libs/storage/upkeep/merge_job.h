@@ -35,13 +35,13 @@ struct MergeOutcome {
 // Not thread-safe.
 class MergeJob {
  public:
-  // Told of each transaction: what it did, and how it ended.
+  // Called for each transaction: what it did, and how it ended.
   using Observer = std::function<void(const SourceMetric&, const MergeOutcome&, const absl::Status&)>;
 
   MergeJob(MergeOptions options, clock::Clock* clock, Observer observer);
 
   // Works until nothing is due or the run is over. True: there is more to do at once. A failure of one source's metric
-  // lets that rest and is told to the observer; the returned error is one that concerns the server.
+  // lets that rest and is reported to the observer; the returned error is one that concerns the server.
   absl::StatusOr<bool> Run(const JobRun& run);
 
   // Of the last look at the queue: source's metrics with closed frames, and the oldest of these (us since 1970; 0 =

@@ -122,7 +122,7 @@ std::string_view NameOf(UpkeepJob job) {
 }
 
 struct Upkeep::Parts {
-  // A job's connection, kept between runs, and what is told of it.
+  // A job's connection, kept between runs, and what is logged of it.
   struct Lane {
     // Held by the run.
     absl::Mutex run_mutex;

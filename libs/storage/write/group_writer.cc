@@ -233,7 +233,7 @@ class GroupWriter::Impl {
     result.outcome = BatchOutcome::kRetry;
     result.poison = false;
     if (why.code() == absl::StatusCode::kResourceExhausted) {
-      result.status = absl::ResourceExhaustedError("the metrics database has no room or no connection left");
+      result.status = absl::ResourceExhaustedError("the metrics database has no space or no connection left");
       result.retry_after = absl::Seconds(5);
     } else {
       result.status = absl::UnavailableError("the metrics database cannot take the batch now");

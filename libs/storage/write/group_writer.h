@@ -5,7 +5,7 @@
 // connection, a server without resources, an aborted transaction. A batch that fails alone goes to quarantine in the
 // transaction that advances its watermark: at once when its data is refused (SQLSTATE class 22, 23 or 54), after
 // kMaxFailuresAlone attempts for any other reason. What may pass later is answered with kRetry or kSchema and leaves no
-// trace. Reasons are told by SQLSTATE, never by words, which are in the server's language.
+// trace. Reasons are distinguished by SQLSTATE, never by words, which are in the server's language.
 #pragma once
 
 #include <cstdint>
@@ -70,7 +70,7 @@ struct GroupWriterOptions {
   int max_attempts = 4;
   // Called on the writer's thread with every connection: which database it leads to. Another identity than before means
   // that the database may be an older or another one, so that what is remembered of it no longer holds. Empty when the
-  // server does not tell. May be null.
+  // server does not say. May be null.
   std::function<void(const std::string& identity)> on_database;
   // Called on the writer's thread; null outside tests.
   std::function<void(WritePoint)> on_point;

@@ -355,7 +355,7 @@ TEST_F(GroupWriterTest, OlderServerStateAsksForTheMissingBatches) {
 }
 
 // After a return to an older state numbers are missing, or given anew to somebody else: nothing is stored under them,
-// nothing put aside, and the collector is told to begin anew.
+// nothing put aside, and the collector is asked to begin anew.
 TEST_F(GroupWriterTest, NumbersOfAnotherDatabaseStateAreStale) {
   StreamMaker a(&db_, "a"), b(&db_, "b");
   auto writer = MakeWriter(db_.url());

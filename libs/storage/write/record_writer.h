@@ -2,7 +2,7 @@
 // receipt per batch, and the bytes of batches that are put aside.
 //
 // Used by one writer on its thread. Connections belong to the caller and are used during the call alone. Errors are
-// those of CopyConnection, so that the writer can tell what may pass later from what is refused for ever.
+// those of CopyConnection, so that the writer distinguishes what may pass later from what is refused for ever.
 #pragma once
 
 #include <array>

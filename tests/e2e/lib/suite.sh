@@ -37,14 +37,24 @@ check() {  # name, then a command that must succeed
 equals() {  # name, expected, actual
   if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: expected «$2», got «$3»"; fi
 }
-within() {  # name, seconds, then a condition
-  local name=$1 deadline=$((SECONDS + $2))
-  shift 2
+await() {  # seconds, then a condition; fails when it does not hold in time
+  local deadline=$((SECONDS + $1))
+  shift
   until "$@" >"$WORK/last.out" 2>&1; do
-    if [ $SECONDS -ge $deadline ]; then fail "$name: not within the time: $(head -c 400 "$WORK/last.out")"; return 0; fi
-    sleep 0.2
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.1
   done
-  pass "$name"
+}
+within() {  # name, seconds, then a condition
+  local name=$1
+  shift
+  if await "$@"; then pass "$name"; else fail "$name: not within the time: $(head -c 400 "$WORK/last.out")"; fi
+}
+gone() {  # process ids: whether all have ended, reaped or not
+  local pid
+  for pid in "$@"; do
+    case $(ps -o stat= -p "$pid") in '' | Z*) ;; *) return 1 ;; esac
+  done
 }
 finish() {
   echo "$PASSED passed, $FAILED failed"

@@ -96,7 +96,7 @@ CREATE TABLE pganalytics.collector_credentials (
 );
 CREATE INDEX collector_credentials_expires_at ON pganalytics.collector_credentials (expires_at);
 
--- Tokens of programs (Grafana, Prometheus, scripts). The token itself is shown once; its SHA-256 tells whose one is that
+-- Tokens of programs (Grafana, Prometheus, scripts). The token itself is shown once; its SHA-256 shows whose one is that
 -- was found somewhere.
 CREATE TABLE pganalytics.api_tokens (
   id           uuid PRIMARY KEY,

@@ -87,7 +87,7 @@ CREATE TABLE metrics.query_text (
   PRIMARY KEY (source_id, query_id, database_id)
 );
 
--- One row per stream of a collector, updated with every transaction: room in the page keeps the updates in place.
+-- One row per stream of a collector, updated with every transaction: free space in the page keeps the updates in place.
 CREATE TABLE metrics.ingest_watermark (
   collector_id int4 NOT NULL,
   stream_id    uuid NOT NULL,

@@ -1,7 +1,7 @@
 -- Frames as they came and blocks made of them, in columns. See libs/columns for the bytes of a column.
 
 -- What collectors sent in the last hours, every metric; the compactor takes closed hours out of it. Frames below the
--- target of 8160 bytes stay in the row. Room of deleted rows is used again only after a vacuum, hence so eager.
+-- target of 8160 bytes stay in the row. Space of deleted rows is used again only after a vacuum, hence so eager.
 CREATE TABLE metrics.frame (
   source_id      int4 NOT NULL,
   metric_id      int2 NOT NULL,
