@@ -33,6 +33,7 @@
 #include "absl/time/time.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -557,8 +558,8 @@ class Campaign {
 };
 
 TEST(CounterCampaign, NothingIsCountedThatWasNotDone) {
-  const auto seed = static_cast<uint64_t>(servers::Setting("PGA_FAULT_SEED", std::random_device()()));
-  const int64_t steps = servers::Setting("PGA_COUNTER_STEPS", 30);
+  const auto seed = static_cast<uint64_t>(testing::Setting("PGA_FAULT_SEED", std::random_device()()));
+  const int64_t steps = testing::Setting("PGA_COUNTER_STEPS", 30);
   std::printf("PGA_FAULT_SEED=%lu PGA_COUNTER_STEPS=%ld\n", static_cast<unsigned long>(seed), static_cast<long>(steps));
   std::fflush(stdout);
   const std::vector<std::string> versions = servers::Versions("PGA_COUNTER_VERSIONS", "15,18");
