@@ -333,11 +333,15 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   transport_->ExpireAfter(config.request_timeout);
   // Memory is counted as it comes, whatever was announced; what came with the head first.
   int64_t uncounted = exchange.body_pending ? static_cast<int64_t>(buffer_.size()) : 0;
+  // In all: a body that had to wait at each of its pieces would run out of its time and be cut without an answer.
+  absl::Duration patience = kWaitForRoom;
   while (!parser.is_done()) {
-    if (!co_await Take(*shared_->bodies, exchange, uncounted, kWaitForRoom)) {
+    const auto asked = clock::SteadyNow();
+    if (!co_await Take(*shared_->bodies, exchange, uncounted, patience)) {
       error = overloaded();
       co_return true;
     }
+    patience -= clock::SteadyNow() - asked;
     exchange.body_bytes += std::exchange(uncounted, 0);
     if (!buffer_.empty()) {
       ec = {};
