@@ -1,6 +1,6 @@
 import { defineConfig } from 'vite';
 
-// The folder of the output is said by the build (--outDir). Everything is a file of its own: the page's policy allows
+// The folder of the output is given by tools/console.sh (--outDir). Everything is a file of its own: the page's policy allows
 // nothing inline. Names carry a hash of what is in them, so that they may be kept for ever.
 export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },

@@ -1,6 +1,6 @@
 // The frame: who is signed in, which page, the bar with the range, keys.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import * as ask from './api/asks.ts';
 import { ApiError } from './api/client.ts';
 import { currentUser, onSession, sessionState, signOut, startSession } from './api/session.ts';
@@ -20,6 +20,15 @@ import { KeyHelp, useKeys } from './ui/keys.tsx';
 import { Menu } from './ui/panel.tsx';
 import { Search } from './ui/search.tsx';
 import { Empty, ErrorState } from './ui/states.tsx';
+
+// A part of the path; as it stands where it is no text in percent signs.
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
 
 export function App() {
   const [session, see] = useState(sessionState());
@@ -56,7 +65,6 @@ function Frame() {
   const page: Page = { view, range: rangeOf(view), zone: zoneOf(view) };
   const sources = useAsk(ask.sources(), view.now);
   const [dialog, setDialog] = useState<'keys' | 'search' | undefined>();
-  const main = useRef<HTMLElement>(null);
   useKeys({ onHelp: () => setDialog('keys'), onSearch: () => setDialog('search') });
 
   const seconds = Number(view.query.get('refresh') ?? '');
@@ -73,7 +81,7 @@ function Frame() {
     return () => document.removeEventListener('click', onLinkClick);
   }, []);
 
-  const parts = view.path.split('/').filter(Boolean).map(decodeURIComponent);
+  const parts = view.path.split('/').filter(Boolean).map(decoded);
   const user = currentUser();
   const admin = user?.role === 'admin';
   const at = (root: string) => (parts[0] === root ? 'page' : undefined);
@@ -123,7 +131,7 @@ function Frame() {
         </Menu>
       </header>
       <RangeBar page={page} />
-      <main id="main" ref={main} tabIndex={-1}>
+      <main id="main" tabIndex={-1}>
         <Route parts={parts} page={page} />
       </main>
       {dialog === 'keys' && <KeyHelp onClose={() => setDialog(undefined)} />}

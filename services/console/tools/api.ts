@@ -124,6 +124,7 @@ const short = (type: string) => type.slice(type.lastIndexOf('.') + 1);
 function typeOf(type: string): string {
   if (scalars[type]) return scalars[type];
   if (type === 'google.protobuf.Timestamp') return 'string';
+  if (type === 'google.api.HttpBody') return 'string';
   if (type.startsWith('google.')) return 'unknown';
   return short(type);
 }

@@ -172,6 +172,16 @@ export function freshness(range: Range, source?: string[]): Ask<api.GetFreshness
   return { key: path, path, pgactl, run: (signal) => api.getFreshness(request, { signal }) };
 }
 
+export function config(id: string): Ask<string> {
+  const path = `/api/v1/config/${encodeURIComponent(id)}`;
+  return {
+    key: path,
+    path,
+    pgactl: `pgactl config get ${id}`,
+    run: (signal) => api.getConfig({ collector_id: id }, { signal }),
+  };
+}
+
 // All pages of the list, one after the other.
 export function collectors(): Ask<api.Collector[]> {
   const path = '/api/v1/collectors?page_size=100';

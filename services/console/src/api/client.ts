@@ -70,7 +70,9 @@ export async function call<T>(
   if (response.status === 401 && !options.anonymous) response = await send(await renewToken());
   if (!response.ok) throw await errorOf(response);
   if (response.status === 204) return {} as T;
-  return (await response.json()) as T;
+  // A body that is no JSON is a text (google.api.HttpBody).
+  const json = response.headers.get('content-type')?.startsWith('application/json') ?? false;
+  return (await (json ? response.json() : response.text())) as T;
 }
 
 function pathFields(path: string, request: object): object {

@@ -4,7 +4,6 @@
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import type { Collector, Source } from '../api/generated.ts';
-import { currentToken } from '../api/session.ts';
 import { type Page, refOf, sourceHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
@@ -203,38 +202,37 @@ export function CollectorPage({ page, id }: { page: Page; id: string }) {
           <Empty title="Everything it should read is read." />
         )}
       </Panel>
-      <Config id={id} />
+      <Config page={page} id={id} />
     </>
   );
 }
 
 // Asked for on demand: many collectors have none here.
-function Config({ id }: { id: string }) {
-  const [answer, setAnswer] = useState<{ text: string } | { missing: true } | undefined>();
-  const path = `/api/v1/config/${encodeURIComponent(id)}`;
-  const load = async () => {
-    const token = await currentToken();
-    const response = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
-    setAnswer(response.ok ? { text: await response.text() } : { missing: true });
-  };
+function Config({ page, id }: { page: Page; id: string }) {
+  const [wanted, want] = useState(false);
+  const question = ask.config(id);
+  const answer = useAsk(wanted ? question : undefined, page.view.now);
+  const missing = answer.error?.code === 404;
   return (
     <Panel
       title="Configuration"
-      asks={[{ key: path, path, pgactl: `pgactl config get ${id}`, run: () => Promise.resolve() }]}
+      asks={[question]}
+      error={missing ? undefined : answer.error}
+      loading={answer.loading}
       tools={
-        <button type="button" onClick={() => void load().catch(() => setAnswer({ missing: true }))}>
+        <button type="button" onClick={() => want(true)}>
           Show
         </button>
       }
     >
-      {answer === undefined ? (
+      {missing ? (
+        <Empty title="No configuration is stored here; the collector uses its own." />
+      ) : answer.data !== undefined ? (
+        <Copy text={answer.data} label="Configuration" />
+      ) : (
         <p class="muted">
           What is stored here goes to the collector at once: <code>pgactl config put {id} FILE</code>.
         </p>
-      ) : 'text' in answer ? (
-        <Copy text={answer.text} label="Configuration" />
-      ) : (
-        <Empty title="No configuration is stored here; the collector uses its own." />
       )}
     </Panel>
   );

@@ -7,7 +7,7 @@ import type { Series } from '../api/generated.ts';
 import { Chart } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
 import { type Columns, covered } from '../charts/gaps.ts';
-import { findSource, type Page, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
+import { findSource, type Page, refOf, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { stepFor } from '../state/time.ts';
 import { count, milliseconds, percent } from '../state/units.ts';
@@ -36,14 +36,19 @@ function OverFleet({ page, id }: { page: Page; id: string }) {
   const callsAsk = ask.series(page.range, { ...question, column: 'calls' });
   const time = useAsk(timeAsk, page.view.now);
   const calls = useAsk(callsAsk, page.view.now);
-  const rows = sums([time.data, calls.data], (series) => series.source_name);
+  const rows = sums([time.data, calls.data], (series) => series.source_id);
+  const all = useSources().data?.sources ?? [];
+  const sourceOf = (row: SumRow) => all.find((source) => source.id === row.name);
   const columns: Column<SumRow>[] = [
     {
       key: 'source',
       title: 'Source',
       class: 'grow',
-      value: (row) => row.name,
-      cell: (row) => <a href={statementHref(row.name, id)}>{row.name}</a>,
+      value: (row) => sourceOf(row)?.name ?? row.name,
+      cell: (row) => {
+        const source = sourceOf(row);
+        return <a href={statementHref(source ? refOf(source, all) : row.name, id)}>{source?.name ?? row.name}</a>;
+      },
     },
     ...timeColumns(0, 1),
   ];

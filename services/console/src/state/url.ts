@@ -104,6 +104,8 @@ export function onLinkClick(event: MouseEvent) {
   const link = (event.target as Element | null)?.closest('a');
   if (!link || link.target || link.hasAttribute('download') || link.origin !== location.origin) return;
   if (link.pathname.startsWith('/api/')) return;
+  // A place on this page: the browser goes there, and gives it the focus.
+  if (link.getAttribute('href')?.startsWith('#')) return;
   event.preventDefault();
   go(link.pathname + link.search);
 }
