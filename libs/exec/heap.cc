@@ -2,6 +2,9 @@
 
 #include <malloc.h>
 
+#include "absl/time/time.h"
+#include "libs/clock/clock.h"
+
 namespace pga::exec {
 
 void BoundHeap() {
@@ -10,6 +13,10 @@ void BoundHeap() {
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   mallopt(M_TRIM_THRESHOLD, 2 << 20);
   mallopt(M_ARENA_MAX, 4);
+}
+
+std::unique_ptr<PeriodicTask> TrimHeap() {
+  return std::make_unique<PeriodicTask>("malloc-trim", absl::Seconds(30), clock::Clock::Real(), [] { malloc_trim(0); });
 }
 
 }  // namespace pga::exec

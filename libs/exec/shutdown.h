@@ -35,11 +35,15 @@ class ShutdownSignal {
   static void ResetForTest();
 };
 
+// Help of the setting SHUTDOWN_TIMEOUT, whose last part ProcessEnd takes.
+inline constexpr char kShutdownTimeoutHelp[] =
+    "how long a stop may take; its last third, at most 3 s, is not for running requests";
+
 // When a process that was asked to end lets go of whatever does not answer. Thread-safe.
 class ProcessEnd {
  public:
   // The process is to be gone within `timeout`. Returns when running requests have to be done, a little earlier (a
-  // fifth of it, at most 2 s): then waits for a database end as well, whoever waits, so that nothing holds the end up.
+  // third of it, at most 3 s): then waits for a database end as well, whoever waits, so that nothing holds the end up.
   static clock::SteadyTime Begin(absl::Duration timeout);
   // What Begin returned; InfiniteFuture before it.
   static clock::SteadyTime waits_until();

@@ -18,28 +18,14 @@
 #include "libs/net/host_resolver.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
+#include "libs/pg/wait.h"
 
 namespace pga::pg {
 namespace {
 
 // libpq's least connect_timeout.
 constexpr absl::Duration kLeastTimeout = absl::Seconds(2);
-// Waits look this often whether the process ends.
-constexpr absl::Duration kTurn = absl::Milliseconds(250);
 constexpr std::string_view kCannotConnectNow = "57P03";
-
-absl::Status Wait(const PGconn* connection, short events, clock::SteadyTime deadline) {
-  while (true) {
-    const absl::Duration left = std::min(deadline, exec::ProcessEnd::waits_until()) - clock::SteadyNow();
-    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("the database did not answer in time");
-    pollfd poller{PQsocket(connection), events, 0};
-    const absl::Duration turn = std::min(left, kTurn);
-    const int ready =
-        ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(turn, absl::Milliseconds(1)))));
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR) return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
-  }
-}
 
 // Without PGHOST and its like libpq would look a name up by itself, where nothing bounds it.
 absl::StatusOr<std::string> WithDefaultHost(const std::string& conninfo) {
@@ -66,7 +52,8 @@ absl::StatusOr<RawConnection> Attempt(const std::string& conninfo, clock::Steady
   PQsetErrorVerbosity(connection.get(), PQERRORS_VERBOSE);
   PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
   while (polling != PGRES_POLLING_OK) {
-    if (auto status = Wait(connection.get(), polling == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline);
+    if (auto status =
+            AwaitSocket(PQsocket(connection.get()), polling == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline);
         !status.ok()) {
       return status;
     }

@@ -19,13 +19,12 @@
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
+#include "libs/pg/wait.h"
 
 namespace pga::pg {
 namespace {
 
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
-// Other waits look this often whether the process ends.
-constexpr absl::Duration kTurn = absl::Milliseconds(250);
 
 struct ResultDeleter {
   void operator()(PGresult* result) const { PQclear(result); }
@@ -89,22 +88,9 @@ struct CopyConnection::Impl {
   }
 
   absl::Status Wait(short events, clock::SteadyTime deadline) {
-    while (true) {
-      const absl::Duration left = std::min(deadline, exec::ProcessEnd::waits_until()) - clock::SteadyNow();
-      if (left <= absl::ZeroDuration()) {
-        lost = true;
-        return absl::DeadlineExceededError("the database did not answer in time");
-      }
-      pollfd poller{PQsocket(conn), events, 0};
-      const absl::Duration turn = std::min(left, kTurn);
-      const int ready =
-          ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(turn, absl::Milliseconds(1)))));
-      if (ready > 0) return absl::OkStatus();
-      if (ready < 0 && errno != EINTR) {
-        lost = true;
-        return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
-      }
-    }
+    absl::Status status = AwaitSocket(PQsocket(conn), events, deadline);
+    if (!status.ok()) lost = true;
+    return status;
   }
 
   // Sends what libpq has buffered, reading meanwhile so that neither side blocks the other.

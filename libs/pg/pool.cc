@@ -18,14 +18,13 @@
 #include "libs/pg/connect.h"
 #include "libs/pg/conninfo.h"
 #include "libs/pg/errors.h"
+#include "libs/pg/wait.h"
 
 namespace pga::pg {
 namespace {
 
 // What a silent server may take beyond the deadline before its socket is shut: statement_timeout gets its chance first.
 constexpr absl::Duration kWatchdogGrace = absl::Seconds(1);
-// Statements that run are looked at this often, whether the process ends.
-constexpr absl::Duration kTurn = absl::Milliseconds(250);
 constexpr absl::Duration kRollbackLimit = absl::Seconds(2);
 constexpr absl::Duration kLeastTimeout = absl::Milliseconds(1);
 

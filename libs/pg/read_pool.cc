@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <list>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -258,11 +259,15 @@ absl::Status ReadTransaction::Together(size_t most, const Share& share) {
   std::vector<absl::Status> ended(workers);
   std::vector<std::thread> threads;
   for (size_t worker = 1; worker < workers; ++worker) {
-    threads.emplace_back([&, worker] {
-      const Open& open = others[worker - 1];
-      ReadTransaction transaction(pool_, open.connection.get(), limit_);
-      ended[worker] = core.End(limit_, share(transaction, worker, workers), open);
-    });
+    const Open& open = others[worker - 1];
+    try {
+      threads.emplace_back([&, worker] {
+        ReadTransaction transaction(pool_, open.connection.get(), limit_);
+        ended[worker] = core.End(limit_, share(transaction, worker, workers), open);
+      });
+    } catch (const std::system_error& error) {
+      ended[worker] = core.End(limit_, absl::ResourceExhaustedError("no thread for a read"), open);
+    }
   }
   ended[0] = share(*this, 0, workers);
   for (std::thread& thread : threads) thread.join();

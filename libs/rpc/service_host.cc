@@ -1,7 +1,6 @@
 #include "libs/rpc/service_host.h"
 
 #include <grpcpp/channel.h>
-#include <malloc.h>
 
 #include <cstdio>
 #include <functional>
@@ -74,9 +73,6 @@ absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(clock::SteadyTime dead
 }
 namespace {
 
-// glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
-constexpr absl::Duration kTrimPeriod = absl::Seconds(30);
-
 struct HostSettings {
   std::vector<std::string> listen;
   std::string metrics_listen;
@@ -122,7 +118,7 @@ void RegisterHostOptions(config::Loader& loader, const token::ServiceRow& row, H
                 "host:port of /metrics in Prometheus form; empty = none");
   loader.String(&settings->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
   loader.Duration(&settings->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
-                  "how long a stop may take; running requests have all of it but a third, at most 3 s");
+                  exec::kShutdownTimeoutHelp);
 }
 
 }  // namespace
@@ -219,7 +215,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
       {{"port", server == nullptr || server->ports().empty() ? 0 : server->ports().front()}, {"version", PGA_VERSION}});
 
   {
-    const exec::PeriodicTask trim("malloc-trim", kTrimPeriod, clock::Clock::Real(), [] { malloc_trim(0); });
+    const auto trim = exec::TrimHeap();
     exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   }
   PGA_LOG(info, "stops", {{"signal", exec::ShutdownSignal::signal()}});

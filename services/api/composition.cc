@@ -1,7 +1,6 @@
 #include "services/api/composition.h"
 
 #include <grpcpp/channel.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <functional>
@@ -14,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/heap.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
@@ -39,9 +39,6 @@
 namespace pga::api {
 
 namespace {
-
-// glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
-constexpr absl::Duration kTrimPeriod = absl::Seconds(30);
 
 absl::Status CheckGiven(const char* variable, const log::Secret& url) {
   if (!url.empty()) return absl::OkStatus();
@@ -247,7 +244,7 @@ struct Composition::Parts {
   Shared shared;
   std::vector<Running> running;
   std::unique_ptr<metrics::Exposer> exposer;
-  std::optional<exec::PeriodicTask> trim;
+  std::unique_ptr<exec::PeriodicTask> trim;
 };
 
 absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig& config) {
@@ -274,7 +271,7 @@ absl::StatusOr<std::unique_ptr<Composition>> Composition::Start(const ApiConfig&
   if (!config.metrics_listen.empty()) {
     PGA_ASSIGN_OR_RETURN(parts->exposer, metrics::Exposer::Start(config.metrics_listen, shared.metrics));
   }
-  parts->trim.emplace("malloc-trim", kTrimPeriod, clock::Clock::Real(), [] { malloc_trim(0); });
+  parts->trim = exec::TrimHeap();
   return std::unique_ptr<Composition>(new Composition(std::move(parts)));
 }
 

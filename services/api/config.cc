@@ -1,5 +1,7 @@
 #include "services/api/config.h"
 
+#include "libs/exec/shutdown.h"
+
 namespace pga::api {
 
 void RegisterOptions(config::Loader& loader, ApiConfig* config) {
@@ -15,8 +17,7 @@ void RegisterOptions(config::Loader& loader, ApiConfig* config) {
   loader.String(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
                 "host:port of /metrics in Prometheus form; empty = none");
   loader.Duration(&config->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", config->shutdown_timeout,
-                  "how long a stop may take; running requests have all of it but a third, at most 3 s",
-                  absl::Seconds(1), absl::Minutes(10));
+                  exec::kShutdownTimeoutHelp, absl::Seconds(1), absl::Minutes(10));
   loader.Duration(&config->startup_timeout, "STARTUP_TIMEOUT", "startup-timeout", config->startup_timeout,
                   "how long the start waits for the databases", absl::ZeroDuration(), absl::Hours(1));
   loader.String(&config->storage_layout, "STORAGE_LAYOUT", "storage-layout", config->storage_layout,

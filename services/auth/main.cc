@@ -1,5 +1,4 @@
 #include <grpcpp/channel.h>
-#include <malloc.h>
 
 #include <cstdio>
 #include <memory>
@@ -10,7 +9,6 @@
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
-#include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -43,7 +41,7 @@ absl::Status Run(int argc, char** argv) {
   loader.String(&metrics_listen, "METRICS_LISTEN", "metrics-listen", "", "host:port of /metrics; empty = none");
   loader.String(&log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
   loader.Duration(&shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
-                  "how long a stop may take; running requests have all of it but a third, at most 3 s");
+                  exec::kShutdownTimeoutHelp);
   loader.Bool(&tls.enabled, "GRPC_TLS_ENABLED", "grpc-tls-enabled", false, "serve gRPC over TLS");
   loader.String(&tls.cert_path, "GRPC_TLS_CERT_PATH", "grpc-tls-cert-path", "", "certificate chain, PEM");
   loader.String(&tls.key_path, "GRPC_TLS_KEY_PATH", "grpc-tls-key-path", "", "private key, PEM");
@@ -91,8 +89,7 @@ absl::Status Run(int argc, char** argv) {
   if (!server->has_people()) PGA_LOG(warn, "nobody can sign in; in this environment run: pga-auth admin create");
 
   {
-    // glibc keeps the pages of bursts unless asked: docs/adr/2026-11-23-process-memory.md.
-    const exec::PeriodicTask trim("malloc-trim", absl::Seconds(30), clock::Clock::Real(), [] { malloc_trim(0); });
+    const auto trim = exec::TrimHeap();
     exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());
   }
   PGA_LOG(info, "auth stops", {{"signal", exec::ShutdownSignal::signal()}});

@@ -3,7 +3,7 @@
 // Reports to all followers what was revoked: reads new rows from the database every second and at once after a
 // revocation of this replica, applies them to this process's RevocationSet, and hands them to subscribers. A subscriber
 // that has nothing new gets an empty batch, so it knows that it is up to date. While the database does not answer
-// nothing is sent anything, and everyone notices.
+// nothing is sent, so that every follower notices.
 
 #include <cstdint>
 #include <memory>

@@ -20,7 +20,7 @@ class IngestService final : public pganalytics::ingest::v1::IngestService::Callb
   struct Options {
     size_t max_streams = 10'000;
     PushLimits push;
-    // Answered to clients of the push.
+    // Sent to clients of the push.
     absl::Duration next_check_in = absl::Seconds(300);
   };
   // Everything outlives the service.

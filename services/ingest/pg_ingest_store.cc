@@ -198,10 +198,7 @@ absl::StatusOr<std::vector<ResolvedSource>> PgIngestStore::ResolveSources(int32_
       answer.former_until_us = row.Bool(5) || row.IsNull(7) ? INT64_MIN : row.Int64(7);
       continue;
     }
-    if (row.Int64(4) != answer.owner_epoch) {
-      answer.need = ResolvedSource::Need::kCarry;
-      continue;
-    }
+    if (row.Int64(4) != answer.owner_epoch) answer.need = ResolvedSource::Need::kCarry;
   }
   return answers;
 }

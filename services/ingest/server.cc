@@ -1,7 +1,5 @@
 #include "services/ingest/server.h"
 
-#include <malloc.h>
-
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -95,7 +93,6 @@ struct IngestServer::Parts {
   std::string database ABSL_GUARDED_BY(mutex);
   bool catalog_due ABSL_GUARDED_BY(mutex) = false;
   clock::SteadyTime touched ABSL_GUARDED_BY(mutex);
-  size_t last_streams ABSL_GUARDED_BY(mutex) = 0;
 
   void OnDatabase(const std::string& identity);
   void AskDurability();
@@ -174,15 +171,11 @@ void IngestServer::Parts::Upkeep() {
     PGA_LOG(warn, "the applied catalog was not read", {{"status", status}});
   }
   bool touch = false;
-  bool trim = false;
   {
     absl::MutexLock lock(&mutex);
     if (now - touched >= kTouchEvery) {
       touch = true;
       touched = now;
-      const size_t streams = sessions.size();
-      trim = streams < last_streams;
-      last_streams = streams;
     }
   }
   if (touch) {
@@ -190,8 +183,6 @@ void IngestServer::Parts::Upkeep() {
       PGA_LOG(debug, "last_seen of sources was not written", {{"status", status}});
     }
   }
-  // glibc keeps the pages of streams that have closed.
-  if (trim) malloc_trim(0);
 }
 
 absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestConfig& config, const IngestDeps& deps) {

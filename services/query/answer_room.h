@@ -1,7 +1,6 @@
 // How many bytes of large answers are on their way to callers at a time.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 

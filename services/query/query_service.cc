@@ -61,11 +61,11 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
   }
 }
 
-// A read ends when its caller has gone.
-// Answers beyond the first share the second, each with twice its bytes.
+// Answers larger than the first share the second; each counts with twice its bytes.
 constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
 constexpr int64_t kRoomBytes = int64_t{48} << 20;
 
+// A read ends when its caller has gone.
 pg::CallLimit Limit(const rpc::CallContext& call) {
   return {call.deadline, [&call] { return call.cancelled(); }};
 }

@@ -427,8 +427,7 @@ std::vector<Command> ReadCommands() {
       {"sources delete", "SOURCE", "remove it with all its data", {}, DeleteSource},
       {"freshness", "",
        "how fresh and complete each metric of each source is: COVERED is the share of the time that was read, LOST "
-       "counts "
-       "intervals that were read and lost on the way",
+       "counts intervals that were read and lost on the way",
        RangeOptions(), Freshness, true},
       {"top", "", "statements by what they cost",
        With(

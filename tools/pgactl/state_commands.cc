@@ -211,8 +211,8 @@ absl::Status Compare(Context& context) {
     if (then == now) return std::string("0 %");
     if (then == 0) return std::string("new");
     if (now == 0) return std::string("gone");
-    const std::string percent = Percent((now - then) / then);
-    return percent[0] == '-' || percent[0] == '0' ? percent : "+" + percent;
+    const double share = (now - then) / then;
+    return (std::round(share * 1000) > 0 ? "+" : "") + Percent(share);
   };
   Table table({"QUERY ID", "SOURCE", "DATABASE", "TOTAL BEFORE", "AFTER", "CHANGE", "MEAN BEFORE", "MEAN AFTER",
                "CALLS BEFORE", "CALLS AFTER", "TEXT"},

@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "libs/pg/conninfo.h"
+#include "libs/pg/value.h"
 #include "libs/status/status.h"
 
 namespace pga::storage {
@@ -78,8 +79,9 @@ BEGIN
 END
 $$)sql";
 
+// E'' reads backslashes whatever the server's settings are.
 std::string Literal(const std::string& text) {
-  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}, {"\\", "\\\\"}}), "'");
+  return absl::StrCat("E", pg::QuoteLiteral(absl::StrReplaceAll(text, {{"\\", "\\\\"}})));
 }
 
 }  // namespace
@@ -99,9 +101,9 @@ absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database data
   if (user.empty() || name.empty()) {
     return absl::InvalidArgumentError("the connection string names no user or no database");
   }
-  // format() quotes names; E'' reads backslashes whatever the server's settings are.
-  const std::string login = absl::StrCat("E", Literal(user));
-  const std::string target = absl::StrCat("E", Literal(name));
+  // format() quotes names.
+  const std::string login = Literal(user);
+  const std::string target = Literal(name);
   std::string sql = absl::StrCat(RolesSql(database), ";\n");
   absl::StrAppend(&sql, "SELECT format('CREATE ROLE %I LOGIN', ", login,
                   ") WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ", login, ") \\gexec\n");
