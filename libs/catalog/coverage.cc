@@ -320,10 +320,9 @@ std::string CoveragePage(const std::map<int, std::vector<ColumnCoverage>>& by_ma
   };
   struct Sum {
     std::set<std::string> views;
-    std::set<std::string> open_views;
+    std::set<std::string> covered_views;
     int columns = 0;
     int covered = 0;
-    int undecided = 0;
   };
   std::map<std::pair<std::string, std::string>, Line> lines;
   std::vector<std::pair<std::string, std::string>> order;
@@ -341,8 +340,7 @@ std::string CoveragePage(const std::map<int, std::vector<ColumnCoverage>>& by_ma
       sum.views.insert(one.view);
       ++sum.columns;
       sum.covered += covered ? 1 : 0;
-      if (!covered && one.left_out.empty()) ++sum.undecided;
-      if (covered) sum.open_views.insert(one.view);
+      if (covered) sum.covered_views.insert(one.view);
     }
   }
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -357,8 +355,8 @@ std::string CoveragePage(const std::map<int, std::vector<ColumnCoverage>>& by_ma
   for (const auto& [major, unused] : by_major) {
     const Sum& own = sums[{major, Kind::kStatistics}];
     const Sum& other = sums[{major, Kind::kOther}];
-    absl::StrAppend(&page, "| ", major, " | ", own.open_views.size(), " of ", own.views.size(), " | ", own.covered,
-                    " of ", own.columns, " | ", Percent(own.covered, own.columns), " % | ", other.open_views.size(),
+    absl::StrAppend(&page, "| ", major, " | ", own.covered_views.size(), " of ", own.views.size(), " | ", own.covered,
+                    " of ", own.columns, " | ", Percent(own.covered, own.columns), " % | ", other.covered_views.size(),
                     " of ", other.views.size(), " | ", other.covered, " of ", other.columns, " |\n");
   }
   for (const Kind kind : {Kind::kStatistics, Kind::kOther, Kind::kDuplicate}) {

@@ -43,7 +43,7 @@ class TempPostgres {
   static absl::StatusOr<std::unique_ptr<TempPostgres>> Start(Options options = {});
   // A hot standby that streams from `upstream`, which may be a standby itself, made of an online copy of its files.
   // Options.version is upstream's; the connection is made as user postgres under the name `standby`. Returns once it
-  // streams. Outlives upstream or not, as a real one would.
+  // streams. May outlive `upstream`.
   static absl::StatusOr<std::unique_ptr<TempPostgres>> StartStandby(const TempPostgres& upstream, Options options = {});
   ~TempPostgres();
 

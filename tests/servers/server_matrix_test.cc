@@ -44,7 +44,6 @@ using ::pga::testing::TempPooler;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 constexpr std::array<const char*, 3> kRoles = {"primary", "standby", "cascade"};
 constexpr std::array<const char*, 3> kWays = {"direct", "session", "transaction"};
@@ -64,7 +63,6 @@ std::vector<std::string> HostileSettings(int version, const std::string& way) {
                                        "\"TimeZone\" = 'Asia/Kathmandu'",
                                        "bytea_output = 'escape'",
                                        "extra_float_digits = -15",
-                                       "default_transaction_isolation = 'serializable'",
                                        "default_transaction_read_only = on",
                                        "default_transaction_deferrable = on",
                                        "statement_timeout = '250ms'",
@@ -108,6 +106,8 @@ class Fleet {
  public:
   explicit Fleet(std::string version) : version_(std::move(version)) {}
   ~Fleet() {
+    // They wait for what it holds.
+    Unblock();
     for (auto& waiter : waiters_) waiter.join();
   }
 
@@ -145,7 +145,6 @@ class Fleet {
     return absl::OkStatus();
   }
 
-  const std::string& version() const { return version_; }
   bool translated() const { return translated_; }
   TempPostgres& server(size_t role) { return *servers_[role]; }
 

@@ -22,7 +22,7 @@
 
 namespace pga::storage {
 
-// Moments inside jobs, for tests that fail there.
+// Moments inside jobs, for tests that cause failures there.
 enum class UpkeepPoint {
   kMergeBegun,
   kMergeTaken,        // the frames are deleted, nothing is written

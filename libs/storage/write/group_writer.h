@@ -54,7 +54,7 @@ struct BatchResult {
   bool poison = false;
 };
 
-// Moments inside WriteGroup, for tests that fail there.
+// Moments inside WriteGroup, for tests that cause failures there.
 enum class WritePoint { kConnected, kBegun, kLocked, kMidCopy, kBeforeCommit, kCommitted };
 
 struct GroupWriterOptions {

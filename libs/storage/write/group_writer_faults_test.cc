@@ -203,25 +203,35 @@ class UnknownCommitTest : public GroupWriterTest {
  protected:
   LossyProxy proxy_{testing::SharedPostgres()->socket_dir() + "/.s.PGSQL." +
                     absl::StrCat(testing::SharedPostgres()->port())};
+
+  // A writer through the proxy. Before its first COMMIT `hold` runs on the writer's thread, and then `act` on breaker_.
+  std::unique_ptr<GroupWriter> MakeBroken(std::function<void()> hold, std::function<void()> act,
+                                          absl::Duration lookup_timeout = absl::Seconds(10)) {
+    return MakeWriter(
+        proxy_.Url(db_.name()),
+        [this, hold = std::move(hold), act = std::move(act)](WritePoint point) {
+          if (!armed_ || point != WritePoint::kBeforeCommit) return;
+          armed_ = false;
+          hold();
+          breaker_ = std::thread(act);
+        },
+        lookup_timeout);
+  }
+  bool armed_ = true;
+  std::thread breaker_;
 };
 
 TEST_F(UnknownCommitTest, CommittedButUnanswered) {
   StreamMaker a(&db_, "a"), b(&db_, "b");
-  bool armed = true;
-  std::thread breaker;
-  auto writer = MakeWriter(proxy_.Url(db_.name()), [&](WritePoint point) {
-    if (!armed || point != WritePoint::kBeforeCommit) return;
-    armed = false;
-    proxy_.HoldReplies();
-    breaker = std::thread([&] {
-      EXPECT_TRUE(Eventually([&] { return Watermark(a) == 1; }));
-      proxy_.DropAll();
-    });
-  });
+  auto writer = MakeBroken([&] { proxy_.HoldReplies(); },
+                           [&] {
+                             EXPECT_TRUE(Eventually([&] { return Watermark(a) == 1; }));
+                             proxy_.DropAll();
+                           });
   auto one = a.Next();
   auto two = b.Next();
   const auto results = writer->WriteGroup({one.get(), two.get()});
-  breaker.join();
+  breaker_.join();
   EXPECT_THAT(Outcomes(results), ElementsAre(BatchOutcome::kCommitted, BatchOutcome::kCommitted));
   EXPECT_EQ(results[0].last_hash, one->hash);
   EXPECT_EQ(writer->stats().unknown_commits, 1);
@@ -232,20 +242,14 @@ TEST_F(UnknownCommitTest, CommittedButUnanswered) {
 
 TEST_F(UnknownCommitTest, NeverArrived) {
   StreamMaker a(&db_, "a");
-  bool armed = true;
-  std::thread breaker;
-  auto writer = MakeWriter(proxy_.Url(db_.name()), [&](WritePoint point) {
-    if (!armed || point != WritePoint::kBeforeCommit) return;
-    armed = false;
-    proxy_.HoldRequests();
-    breaker = std::thread([&] {
-      EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
-      proxy_.DropAll();
-    });
-  });
+  auto writer = MakeBroken([&] { proxy_.HoldRequests(); },
+                           [&] {
+                             EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
+                             proxy_.DropAll();
+                           });
   auto batch = a.Next();
   const BatchResult result = WriteOne(*writer, batch);
-  breaker.join();
+  breaker_.join();
   EXPECT_EQ(result.outcome, BatchOutcome::kRetry);
   EXPECT_EQ(writer->stats().unknown_commits, 1);
   EXPECT_EQ(WriteOne(*writer, batch).outcome, BatchOutcome::kCommitted);
@@ -255,26 +259,21 @@ TEST_F(UnknownCommitTest, NeverArrived) {
 // The old backend still lives behind a half-open connection; the look-up waits for its lock until COMMIT gets through.
 TEST_F(UnknownCommitTest, DecidedLateByTheOldBackend) {
   StreamMaker a(&db_, "a");
-  bool armed = true;
-  std::thread breaker;
-  auto writer = MakeWriter(proxy_.Url(db_.name()), [&](WritePoint point) {
-    if (!armed || point != WritePoint::kBeforeCommit) return;
-    armed = false;
-    proxy_.HoldRequests();
-    breaker = std::thread([&] {
-      EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
-      proxy_.DropClients();
-      EXPECT_TRUE(Eventually([&] {
-        return db_.Number(
-                   "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE "
-                   "'%ingest_watermark%'") > 0;
-      }));
-      proxy_.DeliverRequests();
-    });
-  });
+  auto writer =
+      MakeBroken([&] { proxy_.HoldRequests(); },
+                 [&] {
+                   EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
+                   proxy_.DropClients();
+                   EXPECT_TRUE(Eventually([&] {
+                     return db_.Number(
+                                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE "
+                                "'%ingest_watermark%'") > 0;
+                   }));
+                   proxy_.DeliverRequests();
+                 });
   auto batch = a.Next();
   const BatchResult result = WriteOne(*writer, batch);
-  breaker.join();
+  breaker_.join();
   EXPECT_EQ(result.outcome, BatchOutcome::kCommitted);
   EXPECT_EQ(result.last_seq, 1);
   ExpectExactly(a, 1, 1, 3);
@@ -283,24 +282,16 @@ TEST_F(UnknownCommitTest, DecidedLateByTheOldBackend) {
 // It does not decide in time: nothing is acknowledged.
 TEST_F(UnknownCommitTest, UndecidedIsNotAcknowledged) {
   StreamMaker a(&db_, "a");
-  bool armed = true;
-  std::thread breaker;
-  auto writer = MakeWriter(
-      proxy_.Url(db_.name()),
-      [&](WritePoint point) {
-        if (!armed || point != WritePoint::kBeforeCommit) return;
-        armed = false;
-        proxy_.HoldRequests();
-        breaker = std::thread([&] {
-          EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
-          proxy_.DropClients();
-        });
-      },
-      absl::Seconds(1));
+  auto writer = MakeBroken([&] { proxy_.HoldRequests(); },
+                           [&] {
+                             EXPECT_TRUE(proxy_.AwaitHeldRequest("COMMIT"));
+                             proxy_.DropClients();
+                           },
+                           absl::Seconds(1));
   auto batch = a.Next();
   const clock::SteadyTime started = clock::SteadyNow();
   const BatchResult result = WriteOne(*writer, batch);
-  breaker.join();
+  breaker_.join();
   EXPECT_EQ(result.outcome, BatchOutcome::kRetry);
   EXPECT_LT(clock::SteadyNow() - started, absl::Seconds(10));
   proxy_.DropAll();

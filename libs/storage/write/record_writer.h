@@ -22,7 +22,7 @@ namespace pga::storage {
 
 class RecordWriter {
  public:
-  // `on_mid_copy` is called when frames are sent and not yet stored, for tests that fail there.
+  // `on_mid_copy` is called when frames are sent and not yet stored, for tests that cause failures there.
   explicit RecordWriter(std::function<void()> on_mid_copy) : on_mid_copy_(std::move(on_mid_copy)) {}
 
   // The next call comes with another connection.

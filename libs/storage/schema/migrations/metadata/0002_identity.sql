@@ -96,8 +96,8 @@ CREATE TABLE pganalytics.collector_credentials (
 );
 CREATE INDEX collector_credentials_expires_at ON pganalytics.collector_credentials (expires_at);
 
--- Tokens of programs (Grafana, Prometheus, scripts). The token itself is shown once; its SHA-256 shows whose one is that
--- was found somewhere.
+-- Tokens of programs (Grafana, Prometheus, scripts). The token itself is shown once; by its SHA-256 the owner of a token
+-- that was found is known.
 CREATE TABLE pganalytics.api_tokens (
   id           uuid PRIMARY KEY,
   name         text NOT NULL,
