@@ -18,7 +18,7 @@ stop:              ## Stop what `make run` started (STATE=)
 test:              ## Install, build and run all tests
 	@tools/test.sh
 
-check:             ## The slow proofs: sanitizers, fuzzing, make run on a bare Debian 12 (needs root)
+check:             ## The slow proofs: sanitizers, fuzzing, attacks, faults put back, make run on a bare Debian 12 (needs root)
 	@tools/check.sh
 
 build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
@@ -36,7 +36,7 @@ bench:             ## Measured benchmarks, with figures and ratios
 format:            ## Format the C++ sources in place
 	@tools/format.sh --fix
 
-lint:              ## Format, layer, proto and wording checks
+lint:              ## Format, layers, protos, waits, sizes of tests, wording
 	@tools/lint.sh
 
 docs:              ## Write docs/metrics.md from the catalog

@@ -13,7 +13,7 @@ steps=("$@")
 [ $# -gt 0 ] || steps=(asan tsan fuzz attack faults bare)
 tools/setup.sh check
 if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " == *" bare "* ]]; then
-  echo "check: the step bare makes a Debian root and needs root: sudo make check, or tools/check.sh asan tsan fuzz" >&2
+  echo "check: the step bare makes a Debian root and needs root: sudo make check, or tools/check.sh asan tsan fuzz attack faults" >&2
   exit 2
 fi
 jobs=${JOBS:-$(nproc)}
