@@ -461,7 +461,9 @@ class Combined : public ::testing::TestWithParam<Shape> {
                   static_cast<long long>(before), static_cast<long long>(rise), static_cast<long long>(after.at(name)),
                   bound.c_str());
       EXPECT_LE(rise, most) << name;
-      if (limited) EXPECT_EQ(group->second->Kills(), 0) << name;
+      if (limited) {
+        EXPECT_EQ(group->second->Kills(), 0) << name;
+      }
       EXPECT_TRUE(suite_->process(name).running()) << name;
     }
   }
