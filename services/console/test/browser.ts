@@ -5,7 +5,13 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
-import type { GetActivityResponse, ListSourcesResponse, Series, TopQueriesResponse } from '../src/api/generated.ts';
+import type {
+  GetActivityResponse,
+  GetFreshnessResponse,
+  ListSourcesResponse,
+  Series,
+  TopQueriesResponse,
+} from '../src/api/generated.ts';
 import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
 import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
 
@@ -173,6 +179,18 @@ async function full() {
   const iso = (ms: number) => new Date(ms).toISOString().replace('.000Z', 'Z');
   const fixed = `from=${iso(range.start)}&to=${iso(range.end)}&tz=utc`;
   const asked = `start=${iso(range.start)}&end=${iso(range.end)}&source=${encodeURIComponent(source.name)}`;
+  // Everything of the range is stored, so that the answers do not change any more.
+  const stored = async () => {
+    const { freshness } = await ask<GetFreshnessResponse>(
+      `/api/v1/freshness?source=${encodeURIComponent(source.name)}`,
+    );
+    return ['statements', 'activity', 'database', 'wal'].every((metric) =>
+      freshness.some((one) => one.metric === metric && Date.parse(one.last_collected_at ?? '') > end),
+    );
+  };
+  for (const giveUp = Date.now() + 60_000; !(await stored()); await new Promise((go) => setTimeout(go, 100))) {
+    if (Date.now() > giveUp) throw new Error('the readings of the range did not arrive');
+  }
   const top = await ask<TopQueriesResponse>(`/api/v1/queries/top?${asked}&limit=200`);
   const heavy = top.queries.find((query) => /pgbench_accounts/i.test(query.query_text)) ?? top.queries[0];
   if (!heavy) throw new Error('no statement is known');
@@ -332,10 +350,12 @@ async function full() {
   // Keys.
   await open(page, '/');
   await page.keyboard.press('?');
+  await page.waitForSelector('dialog[open] kbd');
   check('? lists the keys', (await page.locator('dialog[open] kbd').count()) > 5);
   await accessible(page, 'keys');
   await page.keyboard.press('Escape');
   await page.keyboard.press('/');
+  await page.waitForSelector('.search:focus');
   await page.keyboard.type(source.name.slice(0, 8));
   await page.waitForSelector('.found .chosen a');
   check('what is typed goes into the field', (await page.inputValue('.search')) === source.name.slice(0, 8));
@@ -344,6 +364,7 @@ async function full() {
   await page.waitForURL(/\/s\//);
   check('/ finds a source and Enter opens it', page.url().includes(home));
   await page.keyboard.press('u');
+  await page.waitForURL(/tz=utc/);
   check('u is UTC', page.url().includes('tz=utc'));
 
   // A phone.
