@@ -19,6 +19,7 @@ fi
 jobs=${JOBS:-$(nproc)}
 export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=0
 export LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp:print_suppressions=0
+export TSAN_OPTIONS=suppressions=$PWD/tools/tsan.supp
 
 for step in "${steps[@]}"; do
   start=$(date +%s)

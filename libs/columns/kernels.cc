@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
+#include <set>
 #include <tuple>
 
 #include "libs/columns/rollup.h"
@@ -815,6 +817,30 @@ GroupRows CounterSums::Finish() const {
   for (size_t slot = 0; slot < slot_keys_.size(); ++slot) answer.rows.push_back(RowOf(slot));
   SortRows(&answer.rows, [](const GroupRow& a, const GroupRow& b) { return OrderOf(a) < OrderOf(b); });
   return answer;
+}
+
+GroupRows JoinRows(std::vector<GroupRows> parts, const Grouping& grouping) {
+  GroupRows joined;
+  bool all = true;
+  for (GroupRows& part : parts) {
+    all = all && part.groups_found <= grouping.max_groups && part.rows_found <= grouping.max_rows;
+    joined.rows_found += part.rows_found;
+    joined.groups_found =
+        grouping.by_source ? joined.groups_found + part.groups_found : std::max(joined.groups_found, part.groups_found);
+    joined.rows.insert(joined.rows.end(), std::make_move_iterator(part.rows.begin()),
+                       std::make_move_iterator(part.rows.end()));
+  }
+  if (all && !grouping.by_source) {
+    std::set<std::vector<Value>> distinct;
+    for (const GroupRow& row : joined.rows) distinct.insert(row.labels);
+    joined.groups_found = distinct.size();
+  }
+  if (!all || joined.groups_found > grouping.max_groups || joined.rows_found > grouping.max_rows) {
+    joined.rows.clear();
+    return joined;
+  }
+  SortRows(&joined.rows, [](const GroupRow& a, const GroupRow& b) { return OrderOf(a) < OrderOf(b); });
+  return joined;
 }
 
 std::vector<CounterSums::Ranked> CounterSums::RankedTop(const std::vector<int>& sum, int divisor, size_t limit) const {

@@ -78,6 +78,8 @@ struct GroupRows {
   // Empty when a bound was exceeded. In order of source, scope, labels, bucket.
   std::vector<GroupRow> rows;
 };
+// What one kernel would give for all of `parts`, each of which is of other sources.
+GroupRows JoinRows(std::vector<GroupRows> parts, const Grouping& grouping);
 
 namespace internal {
 

@@ -494,6 +494,40 @@ TEST_F(CounterSumsOfOneFrame, BoundsAreToldWithTheNumbersFound) {
   EXPECT_TRUE(rows.rows.empty());
 }
 
+TEST_F(CounterSumsOfOneFrame, PartsOfOtherSourcesJoinToWhatOneKernelGives) {
+  for (const bool by_source : {true, false}) {
+    for (const size_t max_groups : {2, 4, 8, 9}) {
+      Grouping grouping;
+      grouping.by = {kName};
+      grouping.by_source = by_source;
+      grouping.max_groups = max_groups;
+      CounterSums all(cells_, columns_, grouping, {});
+      std::vector<GroupRows> parts;
+      for (const std::vector<int32_t>& share : std::vector<std::vector<int32_t>>{{1, 3}, {2}, {}}) {
+        CounterSums part(cells_, columns_, grouping, {});
+        for (const int32_t source : share) {
+          part.Add(source, kQueue, Open(frame_));
+          all.Add(source, kQueue, Open(frame_));
+        }
+        parts.push_back(part.Finish());
+      }
+      const GroupRows joined = JoinRows(std::move(parts), grouping);
+      const GroupRows expected = all.Finish();
+      EXPECT_EQ(joined.groups_found > max_groups, expected.groups_found > max_groups);
+      if (expected.groups_found <= max_groups) {
+        EXPECT_EQ(joined.groups_found, expected.groups_found);
+        EXPECT_EQ(joined.rows_found, expected.rows_found);
+      }
+      ASSERT_EQ(joined.rows.size(), expected.rows.size()) << by_source << " " << max_groups;
+      for (size_t i = 0; i < joined.rows.size(); ++i) {
+        EXPECT_EQ(joined.rows[i].source, expected.rows[i].source);
+        EXPECT_EQ(joined.rows[i].labels, expected.rows[i].labels);
+        EXPECT_EQ(joined.rows[i].values, expected.rows[i].values);
+      }
+    }
+  }
+}
+
 TEST_F(CounterSumsOfOneFrame, TopIsOrderedByTheFigure) {
   Grouping grouping;
   grouping.by = {kName};

@@ -44,7 +44,7 @@ function(pga_test)
     set(A_LABELS unit)
   endif()
   add_executable(${A_NAME} ${A_SRCS})
-  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} GTest::gmock GTest::gtest_main)
+  target_link_libraries(${A_NAME} PRIVATE pga_options ${A_DEPS} GTest::gmock pga::test_main)
   # Tests are compiled once and run for seconds: what they test is optimised, they themselves need not be.
   target_compile_options(${A_NAME} PRIVATE ${PGA_TEST_FLAGS})
   if(PGA_SANITIZE MATCHES thread)

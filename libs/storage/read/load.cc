@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <set>
 #include <thread>
 
@@ -118,6 +119,40 @@ bool IsPositive(const columns::GroupRow& row, const TopOrder& by) {
   return by.divisor < 0 ? sum > 0 : sum * row.values[static_cast<size_t>(by.divisor)].value_or(0) > 0;
 }
 
+// Most workers for these sources.
+size_t WorkersFor(const std::vector<int32_t>& source_ids) {
+  return std::min<size_t>(source_ids.size() / kSourcesOfWorker, std::thread::hardware_concurrency());
+}
+
+std::vector<int32_t> ShareOf(const std::vector<int32_t>& source_ids, size_t worker, size_t workers) {
+  std::vector<int32_t> share;
+  for (size_t i = worker; i < source_ids.size(); i += workers) share.push_back(source_ids[i]);
+  return share;
+}
+
+// Reads many sources in shares at the same time and joins what each gives.
+absl::StatusOr<MetricRows> LoadShares(
+    pg::ReadTransaction& tx, const MetricRead& read, const columns::Grouping& grouping,
+    const std::function<absl::StatusOr<MetricRows>(pg::ReadTransaction&, const MetricRead&)>& load) {
+  const size_t most = WorkersFor(read.source_ids);
+  std::vector<MetricRows> parts(std::max<size_t>(most, 1));
+  PGA_RETURN_IF_ERROR(tx.Together(most, [&](pg::ReadTransaction& own, size_t worker, size_t workers) -> absl::Status {
+    MetricRead share = read;
+    share.source_ids = ShareOf(read.source_ids, worker, workers);
+    PGA_ASSIGN_OR_RETURN(parts[worker], load(own, share));
+    return absl::OkStatus();
+  }));
+  if (parts.size() == 1) return std::move(parts[0]);
+  MetricRows joined;
+  std::vector<columns::GroupRows> rows;
+  for (MetricRows& part : parts) {
+    joined.coverage.merge(part.coverage);
+    rows.push_back(std::move(part.rows));
+  }
+  joined.rows = columns::JoinRows(std::move(rows), grouping);
+  return joined;
+}
+
 std::vector<ColumnId> IdsOfColumns(const Metric& metric, const std::vector<const Column*>& columns) {
   std::vector<ColumnId> ids;
   for (const Column* column : columns) ids.push_back(IdOf(metric, *column));
@@ -162,10 +197,13 @@ absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRe
   const columns::Cells cells = CellsOfIncreases(read.plan, catalog::HasHours(*read.metric));
   const std::vector<ColumnId> ids = IdsOfColumns(*read.metric, columns);
   const std::vector<columns::RowFilter> filters = FiltersOf(read);
-  columns::CounterSums sums(cells, ids, grouping, filters);
-  columns::CoverageSums coverage(cells, read.plan.buckets());
-  PGA_RETURN_IF_ERROR(FetchIncreases(tx, read, cells, ids, grouping, &sums, &coverage));
-  return MetricRows{sums.Finish(), coverage.scopes()};
+  return LoadShares(tx, read, grouping,
+                    [&](pg::ReadTransaction& own, const MetricRead& share) -> absl::StatusOr<MetricRows> {
+                      columns::CounterSums sums(cells, ids, grouping, filters);
+                      columns::CoverageSums coverage(cells, read.plan.buckets());
+                      PGA_RETURN_IF_ERROR(FetchIncreases(own, share, cells, ids, grouping, &sums, &coverage));
+                      return MetricRows{sums.Finish(), coverage.scopes()};
+                    });
 }
 
 absl::StatusOr<TopRows> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
@@ -195,15 +233,14 @@ absl::StatusOr<TopRows> LoadTop(pg::ReadTransaction& tx, const MetricRead& read,
   for (const auto kind : {columns::SumKind::kOthersThanZero, columns::SumKind::kAll}) {
     ranking.sum_kind = kind;
     columns::CounterSums candidates(cells, ordering_ids, bare, filters);
-    const auto most = std::min<size_t>(read.source_ids.size() / kSourcesOfWorker, std::thread::hardware_concurrency());
+    const size_t most = WorkersFor(read.source_ids);
     std::deque<columns::CounterSums> of_others;
     for (size_t other = 1; other < most; ++other) of_others.emplace_back(cells, ordering_ids, bare, filters);
     PGA_RETURN_IF_ERROR(tx.Together(most, [&](pg::ReadTransaction& own, size_t worker, size_t workers) {
       columns::CounterSums* const sums = worker == 0 ? &candidates : &of_others[worker - 1];
       FetchSpec share = ranking;
       share.sums = sums;
-      share.source_ids.clear();
-      for (size_t i = worker; i < read.source_ids.size(); i += workers) share.source_ids.push_back(read.source_ids[i]);
+      share.source_ids = ShareOf(read.source_ids, worker, workers);
       return FetchRanking(own, share, by, static_cast<size_t>(limit), sums);
     }));
     for (columns::CounterSums& other : of_others) candidates.Join(std::move(other), static_cast<size_t>(limit));
@@ -275,19 +312,24 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
   spec.by_source = true;
   spec.instants = true;
 
-  columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale, absl::ToInt64Microseconds(hold),
-                                  column.absent_is_zero());
-  columns::CoverageSums coverage(cells, read.plan.buckets());
-  std::optional<int32_t> source;
-  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) {
-    if (source && *source != fetched.source_id) readings.FinishSource(*source);
-    source = fetched.source_id;
-    readings.Add(fetched.level, fetched.keyframes, fetched.rows);
-    if (!fetched.keyframes) coverage.Add(fetched.source_id, fetched.level, fetched.rows.frames);
-    return absl::OkStatus();
-  }));
-  if (source) readings.FinishSource(*source);
-  return MetricRows{readings.Finish(), coverage.scopes()};
+  return LoadShares(tx, read, grouping,
+                    [&](pg::ReadTransaction& own, const MetricRead& share) -> absl::StatusOr<MetricRows> {
+                      FetchSpec of_share = spec;
+                      of_share.source_ids = share.source_ids;
+                      columns::GaugeReadings readings(cells, id, labels, grouping, filters, scale,
+                                                      absl::ToInt64Microseconds(hold), column.absent_is_zero());
+                      columns::CoverageSums coverage(cells, read.plan.buckets());
+                      std::optional<int32_t> source;
+                      PGA_RETURN_IF_ERROR(FetchRows(own, of_share, [&](Fetched& fetched) {
+                        if (source && *source != fetched.source_id) readings.FinishSource(*source);
+                        source = fetched.source_id;
+                        readings.Add(fetched.level, fetched.keyframes, fetched.rows);
+                        if (!fetched.keyframes) coverage.Add(fetched.source_id, fetched.level, fetched.rows.frames);
+                        return absl::OkStatus();
+                      }));
+                      if (source) readings.FinishSource(*source);
+                      return MetricRows{readings.Finish(), coverage.scopes()};
+                    });
 }
 
 absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransaction& tx, const MetricRead& read,
