@@ -123,12 +123,11 @@ TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
       kPatience))
       << Logs();
 
-  std::atomic<bool> stop{false};
   std::atomic<int64_t> done{0};
-  std::thread worker([&] {
+  std::jthread worker([&](const std::stop_token& stop) {
     auto connection = server_->Connect();
     int64_t rows = 1;
-    while (!stop && connection.ok()) {
+    while (!stop.stop_requested() && connection.ok()) {
       rows = rows % 17 + 1;
       const auto worked =
           (*connection)
@@ -146,7 +145,8 @@ TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
     const int64_t epoch = Epoch();
     auto lock = testing::SharedPostgres()->Connect(metrics_);
     ASSERT_TRUE(lock.ok()) << lock.status();
-    for (const char* sql : {"BEGIN", "LOCK TABLE metrics.frame IN EXCLUSIVE MODE"}) {
+    for (const char* sql :
+         {"BEGIN", "SET LOCAL idle_in_transaction_session_timeout = 0", "LOCK TABLE metrics.frame IN EXCLUSIVE MODE"}) {
       ASSERT_TRUE((*lock)->Exec(sql, clock::SteadyNow() + kPatience).ok());
     }
     const int64_t worked = done;
@@ -168,7 +168,7 @@ TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
         kPatience))
         << Logs();
   }
-  stop = true;
+  worker.request_stop();
   worker.join();
   // The server shows the last rows once their session has ended.
   ASSERT_TRUE(testing::WaitUntil([&] { return Counted() == done; }, kPatience)) << Counted() << " of " << done;
