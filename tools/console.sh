@@ -2,11 +2,12 @@
 # The console's own tools, with the pinned Node: tools/console.sh <command>
 #   build <file.cc>   bundle, and the C++ file that the gateway embeds
 #   check             types, lint, unit tests
+#   typescript ...    the compiler
 #   node ...          that Node
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 console=$root/services/console
-command=${1:?usage: tools/console.sh build|check|node}
+command=${1:?usage: tools/console.sh build|check|typescript|node}
 shift
 bin=$("$root/tools/fetch-node.sh")
 export PATH="$bin:$PATH"
@@ -46,9 +47,13 @@ case $command in
     node node_modules/@biomejs/biome/bin/biome check --error-on-warnings .
     node --test --test-timeout=60000 --test-reporter=spec "src/**/*.test.ts"
     ;;
+  typescript)
+    packages
+    exec node "$console/node_modules/typescript/bin/tsc" "$@"
+    ;;
   node) exec node "$@" ;;
   *)
-    echo "usage: tools/console.sh build|check|node" >&2
+    echo "usage: tools/console.sh build|check|typescript|node" >&2
     exit 2
     ;;
 esac

@@ -248,6 +248,103 @@ TEST_F(SeriesReaderTest, AnswersOverDaysDoNotChangeWhenFramesAreMerged) {
   same("with everything in blocks");
 }
 
+// readable.table_stats(since, until, step): the same figures in SQL, from the same frames, blocks, hours and days.
+TEST_F(SeriesReaderTest, SqlInStepsSaysTheSame) {
+  const std::vector<StoredFrame> frames = Frames(absl::Hours(24 * 9), absl::Minutes(20));
+  const auto line = [](const std::string& source, const std::string& table, absl::Time time, double value) {
+    return absl::StrCat(source, " ", table, " ", absl::ToUnixSeconds(time), " ", static_cast<int64_t>(value));
+  };
+  struct Question {
+    absl::Time start, end;
+    int64_t step;
+  };
+  std::vector<Question> questions;
+  for (const int64_t step : {300, 3600, 7200, 86400}) {
+    const absl::Time start = start_ + absl::Seconds(step) * (step < 3600 ? 30 : 1);
+    questions.push_back({start, start + (step < 86400 ? absl::Hours(30) : absl::Hours(24 * 7)), step});
+  }
+  store_->Merge(start_);  // sets the zone of days, and nothing else
+  store_->Store(frames);
+  const auto of_reader = [&](const Question& question, const std::string& column, Aggregate aggregate) {
+    SeriesQuery query = Query(column, question.step);
+    query.range = {question.start, question.end, question.step, ""};
+    query.group_by = {"source", "relname"};
+    query.aggregate = aggregate;
+    const auto answer = reader_->Read(query, Deadline());
+    EXPECT_THAT(answer, IsOk());
+    std::vector<std::string> lines;
+    if (!answer.ok()) return lines;
+    for (const SeriesData& series : answer->series) {
+      for (const SeriesPoint& point : series.points) {
+        if (point.value.value_or(0) == 0) continue;
+        lines.push_back(line(series.source_uuid.substr(35), series.labels.at("relname"), point.time, *point.value));
+      }
+    }
+    std::sort(lines.begin(), lines.end());
+    return lines;
+  };
+  const auto ask = [&](const Question& question, const std::string& figure) {
+    std::vector<std::string> lines;
+    const auto rows = pool_->Exec(
+        absl::StrCat("SELECT right(source_id::text, 1), relname, extract(epoch FROM time)::int8, (", figure,
+                     ")::int8 FROM readable.table_stats(to_timestamp($1), to_timestamp($2), make_interval(secs => $3)) "
+                     "GROUP BY 1, 2, 3 HAVING (",
+                     figure, ") <> 0"),
+        {absl::ToUnixSeconds(question.start), absl::ToUnixSeconds(question.end), question.step}, Deadline());
+    EXPECT_THAT(rows, IsOk());
+    if (!rows.ok()) return lines;
+    for (const pg::Row row : *rows) {
+      lines.push_back(line(std::string(row.Text(0)), std::string(row.Text(1)), absl::FromUnixSeconds(row.Int64(2)),
+                           static_cast<double>(row.Int64(3))));
+    }
+    std::sort(lines.begin(), lines.end());
+    return lines;
+  };
+  const auto covered = [&](const Question& question) {
+    const auto row = pool_->Exec(
+        "SELECT string_agg(concat_ws('/', source_name, database_oid, extract(epoch FROM time)::int8, "
+        "round(seconds::numeric, 3), readings), ' ' ORDER BY source_name, database_oid, time) FROM "
+        "readable.covered('table_stats', to_timestamp($1), to_timestamp($2), make_interval(secs => $3))",
+        {absl::ToUnixSeconds(question.start), absl::ToUnixSeconds(question.end), question.step}, Deadline());
+    EXPECT_THAT(row, IsOk());
+    return row.ok() ? std::string((*row)[0].Text(0)) : std::string();
+  };
+  std::vector<std::vector<std::string>> sums, greatest;
+  std::vector<std::string> coverage;
+  for (const Question& question : questions) {
+    sums.push_back(of_reader(question, "seq_scan", Aggregate::kSum));
+    EXPECT_GT(sums.back().size(), 50U);
+    greatest.push_back(ask(question, "max(n_live_tup_max)"));
+    coverage.push_back(covered(question));
+  }
+  // A span that begins and ends within steps has, added up, what lies in it, wherever it is stored.
+  const Question uneven = {start_ + absl::Minutes(95), start_ + absl::Hours(24 * 8) - absl::Minutes(7), 86400};
+  const auto total = [&](int64_t step) {
+    int64_t sum = 0;
+    for (const std::string& text : ask({uneven.start, uneven.end, step}, "sum(seq_scan)")) {
+      sum += std::stoll(text.substr(text.rfind(' ')));
+    }
+    return sum;
+  };
+  const int64_t whole = total(300);
+  const auto same = [&](const std::string& when) {
+    for (size_t i = 0; i < questions.size(); ++i) {
+      EXPECT_EQ(ask(questions[i], "sum(seq_scan)"), sums[i]) << questions[i].step << " " << when;
+      EXPECT_EQ(ask(questions[i], "max(n_live_tup_max)"), greatest[i]) << questions[i].step << " " << when;
+      EXPECT_EQ(covered(questions[i]), coverage[i]) << questions[i].step << " " << when;
+      EXPECT_EQ(total(questions[i].step), whole) << questions[i].step << " " << when;
+    }
+  };
+  same("as frames");
+  store_->Merge(start_ + absl::Hours(50));
+  same("with two days in blocks");
+  store_->Merge(start_ + absl::Hours(24 * 12));
+  same("with everything in blocks");
+  // Hours answer, and not readings: these can no longer be opened.
+  Exec("UPDATE metrics.block SET data = '' WHERE level = 0");
+  EXPECT_EQ(ask(questions[1], "sum(seq_scan)"), sums[1]);
+}
+
 TEST_F(SeriesReaderTest, AnswersOfAMetricWithoutHoursDoNotChangeEither) {
   FrameStore sizes(pool_.get(), *catalog_->Find("table_size"));
   std::mt19937_64 random(18);

@@ -325,7 +325,7 @@ TEST_P(ReadableTest, ReadersAreLoginsWithLimits) {
         "(SELECT count(*) FROM pg_auth_members WHERE member = r.oid) FROM pg_roles r WHERE rolname = $1",
         {role});
     EXPECT_EQ(own[0].Text(0),
-              "statement_timeout=60s idle_in_transaction_session_timeout=60s default_transaction_read_only=on");
+              "statement_timeout=60s idle_in_transaction_session_timeout=60s default_transaction_read_only=on jit=off");
     EXPECT_TRUE(own[0].Bool(1)) << role << " may take every connection of the server";
     EXPECT_FALSE(own[0].Bool(2)) << role;
     EXPECT_EQ(own[0].Int64(3), 0) << role << " is a member of another role";

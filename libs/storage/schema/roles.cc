@@ -44,6 +44,8 @@ BEGIN
         EXECUTE format('ALTER ROLE %I SET statement_timeout = ''60s''', wanted);
         EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''60s''', wanted);
         EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', wanted);
+        -- Compiling a query of schema readable takes longer than most of them do.
+        EXECUTE format('ALTER ROLE %I SET jit = off', wanted);
       ELSE
         EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
       END IF;
