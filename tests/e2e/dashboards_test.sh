@@ -20,9 +20,15 @@ check "the history of simulated sources" "$BIN/fleetsim" load --url "$SUPER_URL/
 api_metrics=$(free_port $((33000 + RANDOM % 500)))
 METRICS_LISTEN=127.0.0.1:$api_metrics start_api
 login
+export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGPORT=$PG_PORT
+createdb shop
+export PGDATABASE=shop
+pgbench -i -s 1 -q >/dev/null 2>&1
+psql -X -q -c "CREATE TABLE orders (id serial PRIMARY KEY, note text); INSERT INTO orders (note) SELECT md5(g::text) FROM generate_series(1, 20000) g;
+  CREATE INDEX orders_note ON orders (note); ANALYZE orders" -c "GRANT SELECT ON SEQUENCE orders_id_seq TO pganalytics_monitor"
+
 # A standby of the watched server.
 standby_port=$(free_port $((26000 + RANDOM % 500)))
-export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGPORT=$PG_PORT
 pg_as env PGPASSWORD=superuser-password "$PG_BIN/pg_basebackup" -h 127.0.0.1 -p "$PG_PORT" -U postgres -D "$PG_HOME/standby" -R -C -S standby \
   -c fast >"$WORK/standby.log" 2>&1
 pg_as "$PG_BIN/pg_ctl" -D "$PG_HOME/standby" -l "$PG_HOME/standby.log" -o "-p $standby_port" -w -t 60 start >>"$WORK/standby.log" 2>&1
@@ -35,22 +41,33 @@ start_collector primary SOURCE_NAME=primary STATEMENT_TEXT_INTERVAL=1 POSTGRES_D
 COLLECTORS=("$COLLECTOR_PID")
 start_collector standby SOURCE_NAME=standby POSTGRES_PORT="$standby_port" METRICS_LISTEN=127.0.0.1:"$standby_metrics"
 COLLECTORS+=("$COLLECTOR_PID")
+# A server of a later version, where it is there (tools/fetch-postgres.sh): it has pg_stat_io.
+newer_bin=${PGA_PG_18_DIR:-$ROOT/build/postgres/18}/bin
+if [ -x "$newer_bin/postgres" ]; then
+  newer_port=$(free_port $((27000 + RANDOM % 500)))
+  pg_as "$newer_bin/initdb" -D "$PG_HOME/newer" -U postgres --auth=trust --no-sync >"$WORK/newer.log" 2>&1
+  pg_as "$newer_bin/pg_ctl" -D "$PG_HOME/newer" -l "$PG_HOME/newer.log" -w -t 60 start \
+    -o "-p $newer_port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c track_io_timing=on" >>"$WORK/newer.log" 2>&1
+  PIDS+=("$(pg_as head -n 1 "$PG_HOME/newer/postmaster.pid")")
+  psql -X -q -p "$newer_port" -d postgres -c "CREATE ROLE pganalytics_monitor LOGIN IN ROLE pg_monitor"
+  newer_metrics=$(free_port $((37000 + RANDOM % 500)))
+  start_collector newer SOURCE_NAME=newer POSTGRES_PORT="$newer_port" METRICS_LISTEN=127.0.0.1:"$newer_metrics"
+  COLLECTORS+=("$COLLECTOR_PID")
+  export NEWER=1
+else
+  echo "dashboards: no PostgreSQL 18 in ${newer_bin%/bin}; two panels are asked without it"
+fi
 cat >"$WORK/prometheus.yml" <<CONF
 global: {scrape_interval: 1s}
 scrape_configs:
   - {job_name: pganalytics, static_configs: [{targets: ['127.0.0.1:$api_metrics']}]}
-  - {job_name: pganalytics-collectors, static_configs: [{targets: ['127.0.0.1:$primary_metrics', '127.0.0.1:$standby_metrics']}]}
+  - {job_name: pganalytics-collectors, static_configs: [{targets: [$(printf "'127.0.0.1:%s', " "$primary_metrics" "$standby_metrics" ${newer_metrics:+"$newer_metrics"})]}]}
 CONF
 prometheus_port=$(free_port $((36000 + RANDOM % 500)))
 start prometheus "$PROMETHEUS_BIN" --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/prometheus" \
   --web.listen-address=127.0.0.1:"$prometheus_port" --log.level=warn
 
 # Work: transactions, sessions that hold others, one that stays open, temporary tables and files, a slow vacuum.
-createdb shop
-export PGDATABASE=shop
-pgbench -i -s 1 -q >/dev/null 2>&1
-psql -X -q -c "CREATE TABLE orders (id serial PRIMARY KEY, note text); INSERT INTO orders (note) SELECT md5(g::text) FROM generate_series(1, 20000) g;
-  CREATE INDEX orders_note ON orders (note); ANALYZE orders" -c "GRANT SELECT ON SEQUENCE orders_id_seq TO pganalytics_monitor"
 PGAPPNAME=shop start pgbench pgbench -n -c 3 -j 1 -R 30 -T 600
 PGAPPNAME=report start report psql -X -q -c "BEGIN" -c "SELECT count(*), txid_current() FROM orders" -c "SELECT pg_sleep(600)"
 cat >"$WORK/work.sql" <<'SQL'
@@ -81,10 +98,11 @@ hold 2
 END=$((START + 20))
 within "the end" 30 at "$((END + 2))"
 
-REAL=$(in_metrics "SELECT string_agg(uuid::text, ' ') FROM metrics.source WHERE name IN ('primary', 'standby') OR name LIKE 'host:%'")
+REAL=$(in_metrics "SELECT string_agg(uuid::text, ' ') FROM metrics.source WHERE name IN ('primary', 'standby', 'newer') OR name LIKE 'host:%'")
 ALL=$(in_metrics "SELECT string_agg(uuid::text, ' ') FROM metrics.source")
 export PROMETHEUS=http://127.0.0.1:$prometheus_port SCRAPE=1 URL TOKEN START END REAL ALL READER_PASSWORD=owner-password
-export METRICS="http://127.0.0.1:$api_metrics/metrics http://127.0.0.1:$primary_metrics/metrics http://127.0.0.1:$standby_metrics/metrics"
+METRICS=$(printf "http://127.0.0.1:%s/metrics " "$api_metrics" "$primary_metrics" "$standby_metrics" ${newer_metrics:+"$newer_metrics"})
+export METRICS
 unset PGPASSWORD PGUSER PGDATABASE
 python3 "$here/dashboards/panels_test.py" prometheus || fail "panels over Prometheus"
 # What is asked twice stands still.
