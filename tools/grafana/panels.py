@@ -1,4 +1,7 @@
 """Panels and dashboards as Grafana's JSON, from short descriptions."""
+import re
+
+from queries import Metric
 
 SCHEMA_VERSION = 41  # of Grafana 11.6
 SQL = {"type": "grafana-postgresql-datasource", "uid": "${datasource}"}
@@ -42,15 +45,21 @@ class Panel:
             targets.append(target)
         return targets
 
+    def _bridged(self):
+        readings = [Metric(name).every for query in self.queries if isinstance(query, str) and re.search(r"_(max|min|sum|count)\b", query)
+                    for name in re.findall(r"readable\.(\w+)\(", query) if name != "covered"]
+        return max(readings) * 180_000 if readings else False
+
     def json(self, number, x, y):
         defaults = {"unit": self.unit, "noValue": "unknown", "mappings": [], "color": {"mode": "palette-classic"}}
         if self.steps:
             defaults |= {"thresholds": _thresholds(self.steps), "color": {"mode": "thresholds"}}
         if self.kind == "timeseries":
             defaults["color"] = {"mode": "palette-classic"}
-            # A gap is drawn as a gap.
+            # A gap is drawn as a gap. Steps may be shorter than the time between two readings of a gauge: over three of these a
+            # line goes on.
             defaults["custom"] = {"drawStyle": "line", "lineWidth": 1, "fillOpacity": 25 if self.stack else 10,
-                                  "spanNulls": False, "showPoints": "auto", "axisSoftMin": 0,
+                                  "spanNulls": self._bridged(), "showPoints": "auto", "axisSoftMin": 0,
                                   "stacking": {"mode": "normal" if self.stack else "none", "group": "A"},
                                   "thresholdsStyle": {"mode": "dashed" if self.steps else "off"}}
         for name, value in (("min", self.lowest), ("max", self.highest), ("decimals", self.decimals)):

@@ -25,6 +25,7 @@ class Metric:
         self.name = name
         self.per_database = entry["scope"] == "database"
         self.leaves_out = bool(entry.get("skip_unchanged"))
+        self.every = entry.get("interval_factor", 1)  # collection intervals between two readings
         self.columns = {column["name"]: column["kind"] for column in entry["columns"]}
 
 
@@ -53,8 +54,47 @@ def _where(*conditions):
     return " AND ".join(f"({c})" if " OR " in c else c for c in (CHOSEN, *conditions) if c)
 
 
-def _label(by):
-    return f"concat_ws(' ', source_name, {by})" if by else "source_name"
+def _over_time(metric, values, figures, by, keep=None, divide=None, absent_is_zero=False):
+    """A chart's query: `values` is a query of time, source_id, with `by` label, and figures f0, f1, ..; `figures` are their names.
+
+    Rows stand for steps that have values, and, with NULL, for those in which no reading covers anything, so that the chart has a
+    gap there. `divide`: seconds or readings that cover the step."""
+    about = Metric(metric)
+    scope = ", database_oid" if about.per_database and divide else ""
+    keys = "time, source_id" + scope
+    covered = f"readable.covered('{metric}', {FROM}, {TO}, {step_of(metric)})"
+    parts = [f"v AS (\n{values})"]
+    if by:
+        first = f" ORDER BY sum(f0) DESC NULLS LAST LIMIT {keep}" if keep else ""
+        parts.append(f"l AS (\n  SELECT source_id{scope}, label FROM v GROUP BY source_id{scope}, label{first})")
+    if about.per_database and not divide:
+        covered = (f"(SELECT time, source_id, source_name, sum(seconds) AS seconds FROM {covered}\n"
+                   f"          WHERE {CHOSEN} GROUP BY 1, 2, 3)")
+    shown = []
+    for place, name in enumerate(figures):
+        value = f"v.f{place}"
+        if absent_is_zero:
+            value = f"CASE WHEN v.time IS NULL THEN 0 ELSE {value} END"
+        if divide:
+            value += f" / nullif(c.{divide}, 0)"
+        shown.append(f"{'sum(' + value + ')' if scope else value} AS \"{name}\"")
+    lines = ["WITH " + ",\n".join(parts),
+             f"SELECT c.time, {LABELLED if by else 'c.source_name'} AS metric, {', '.join(shown)}", f"  FROM {covered} c"]
+    if by:
+        lines.append(f"  JOIN l USING (source_id{scope})")
+    lines.append(f"  LEFT JOIN v USING ({keys}{', label' if by else ''})")
+    there = {"readings": "c.readings > 0"}.get(divide, "true") if absent_is_zero else "v.time IS NOT NULL"
+    lines.append(f"  WHERE c.{CHOSEN}" + (f" AND ({there} OR c.seconds = 0)" if there != "true" else ""))
+    if scope:
+        lines.append("  GROUP BY 1, 2")
+    return "\n".join([*lines, "  ORDER BY 1, 2"])
+
+
+def _values(metric, figures, by, where, scope=""):
+    sums = ", ".join(f"{sql} AS f{place}" for place, sql in enumerate(figures.values()))
+    label = f", {by} AS label" if by else ""
+    return (f"  SELECT time, source_id{scope}{label}, {sums}\n    FROM {stepped(metric)}\n    WHERE {_where(where)}\n"
+            f"    GROUP BY time, source_id{scope}{', label' if by else ''}")
 
 
 def rate(metric, figures, by=None, where=None, keep=None, per="seconds", absent_is_zero=None):
@@ -62,72 +102,38 @@ def rate(metric, figures, by=None, where=None, keep=None, per="seconds", absent_
     labels than that, those with most of the first figure. With `per="readings"` and sums of readings: the average over readings
     of what comes and goes. A row that is not there is 0 (`absent_is_zero`) where the metric leaves out what did not change."""
     about = Metric(metric)
-    absent_is_zero = about.leaves_out if absent_is_zero is None else absent_is_zero
-    step = step_of(metric)
-    scope = ", database_oid" if about.per_database else ""
-    keys = "time, source_id" + scope
-    label = f", {by} AS label" if by else ""
-    sums = ", ".join(f"{sql} AS f{place}" for place, sql in enumerate(figures.values()))
-    parts = [f"v AS (\n  SELECT {keys}{label}, {sums}\n    FROM {stepped(metric, step)}\n    WHERE {_where(where)}\n"
-             f"    GROUP BY {keys}{', label' if by else ''})"]
-    if by:
-        first = f" ORDER BY sum(f0) DESC NULLS LAST LIMIT {keep}" if keep else ""
-        parts.append(f"l AS (\n  SELECT source_id{scope}, label FROM v GROUP BY source_id{scope}, label{first})")
-    shown = []
-    for place, name in enumerate(figures):
-        value = f"CASE WHEN v.time IS NULL THEN 0 ELSE v.f{place} END" if absent_is_zero else f"v.f{place}"
-        value += f" / nullif(c.{per}, 0)"
-        shown.append(f"{'sum(' + value + ')' if about.per_database else value} AS \"{name}\"")
-    lines = ["WITH " + ",\n".join(parts),
-             f"SELECT c.time, {LABELLED if by else 'c.source_name'} AS metric, {', '.join(shown)}",
-             f"  FROM readable.covered('{metric}', {FROM}, {TO}, {step}) c"]
-    if by:
-        lines.append(f"  JOIN l USING (source_id{scope})")
-    lines.append(f"  {'LEFT ' if absent_is_zero or not by else ''}JOIN v USING ({keys}{', label' if by else ''})")
-    lines.append(f"  WHERE c.{CHOSEN}")
-    if about.per_database:
-        lines.append("  GROUP BY 1, 2")
-    return "\n".join([*lines, "  ORDER BY 1, 2"])
+    return _over_time(metric, _values(metric, figures, by, where, ", database_oid" if about.per_database else ""), figures, by, keep,
+                      per, about.leaves_out if absent_is_zero is None else absent_is_zero)
 
 
-def ratio(metric, name, part, whole, by=None, where=None):
-    """100 * part / whole of each step; NULL where the whole is 0."""
-    return (f"SELECT time, {_label(by)} AS metric, 100.0 * ({part}) / nullif({whole}, 0) AS \"{name}\"\n"
-            f"  FROM {stepped(metric)}\n  WHERE {_where(where)}\n  GROUP BY 1, 2\n  ORDER BY 1, 2")
+def increase(metric, figures, by=None, where=None):
+    """Figures of each step: sums of increases, or greatest and least readings like max(lag_us_max)."""
+    return _over_time(metric, _values(metric, figures, by, where), figures, by)
 
 
 def quotient(metric, name, part, whole, by=None, where=None):
     """part / whole of each step; NULL where the whole is 0."""
-    return (f"SELECT time, {_label(by)} AS metric, ({part}) / nullif({whole}, 0) AS \"{name}\"\n"
-            f"  FROM {stepped(metric)}\n  WHERE {_where(where)}\n  GROUP BY 1, 2\n  ORDER BY 1, 2")
-
-
-def increase(metric, figures, by=None, where=None):
-    """Increases of each step."""
-    sums = ", ".join(f'{sql} AS "{name}"' for name, sql in figures.items())
-    return (f"SELECT time, {_label(by)} AS metric, {sums}\n  FROM {stepped(metric)}\n  WHERE {_where(where)}\n"
-            f"  GROUP BY 1, 2\n  ORDER BY 1, 2")
+    return increase(metric, {name: f"({part}) / nullif({whole}, 0)"}, by, where)
 
 
 def average(metric, column, name, by=None, where=None, series="", scale=""):
     """Average of the readings of each series in a step, series added up per source and label. `series`: further labels that
     tell series apart."""
-    keys = "".join(f", {part}" for part in (series, by) if part)
-    label = f"concat_ws(' ', source_name, {by})" if by else "source_name"
-    return (f"SELECT time, {label} AS metric, sum(value){scale} AS \"{name}\"\n"
-            f"  FROM (SELECT time, source_id, source_name{keys}, sum({column}_sum) / nullif(sum({column}_count), 0)::float8 AS value\n"
-            f"          FROM {stepped(metric)}\n          WHERE {_where(where)}\n"
-            f"          GROUP BY time, source_id, source_name{keys}) s\n  GROUP BY 1, 2\n  ORDER BY 1, 2")
+    keys = "".join(f", {part}" for part in (series, f"{by} AS label" if by else "") if part)
+    group = "".join(f", {part}" for part in (series, "label" if by else "") if part)
+    values = (f"  SELECT time, source_id{', label' if by else ''}, sum(value){scale} AS f0\n"
+              f"    FROM (SELECT time, source_id{keys}, sum({column}_sum) / nullif(sum({column}_count), 0)::float8 AS value\n"
+              f"            FROM {stepped(metric)}\n            WHERE {_where(where)}\n"
+              f"            GROUP BY time, source_id{group}) s\n    GROUP BY time, source_id{', label' if by else ''}")
+    return _over_time(metric, values, [name], by)
 
 
 def counted(metric, name, what, where=None):
-    """How many different ones a step has; 0 where frames cover it and have none."""
-    step = step_of(metric)
-    return (f"SELECT c.time, c.source_name AS metric, count(DISTINCT v.what) AS \"{name}\"\n"
-            f"  FROM readable.covered('{metric}', {FROM}, {TO}, {step}) c\n"
-            f"  LEFT JOIN (SELECT time, source_id, {what} AS what FROM {stepped(metric, step)}\n"
-            f"               WHERE {_where('NOT gone', where)}) v USING (time, source_id)\n"
-            f"  WHERE c.{CHOSEN}\n  GROUP BY 1, 2\n  ORDER BY 1, 2")
+    """How many different ones a step has; 0 where a reading has none."""
+    values = (f"  SELECT time, source_id, count(DISTINCT {what}) AS f0\n    FROM {stepped(metric)}\n"
+              f"    WHERE {_where('NOT gone', where)}\n    GROUP BY time, source_id")
+    return (_over_time(metric, values, [name], None, divide="readings", absent_is_zero=True)
+            .replace(" / nullif(c.readings, 0)", ""))
 
 
 def latest(metric, labels, columns, hours=25, where=None, order=None, limit=None, outer=None):

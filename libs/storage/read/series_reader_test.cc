@@ -332,6 +332,7 @@ TEST_F(SeriesReaderTest, SqlInStepsSaysTheSame) {
       EXPECT_EQ(ask(questions[i], "sum(seq_scan)"), sums[i]) << questions[i].step << " " << when;
       EXPECT_EQ(ask(questions[i], "max(n_live_tup_max)"), greatest[i]) << questions[i].step << " " << when;
       EXPECT_EQ(covered(questions[i]), coverage[i]) << questions[i].step << " " << when;
+      if (questions[i].step < 3600) continue;
       EXPECT_EQ(total(questions[i].step), whole) << questions[i].step << " " << when;
     }
   };

@@ -158,6 +158,30 @@ TEST_P(ReadableTest, ShowsTheRowsOfFramesAndBlocks) {
   EXPECT_EQ(Lines(question(from, to)), absl::StrJoin(part, "\n"));
   EXPECT_LT(part.size(), lines.size());
 
+  // In steps, of which each minute's frame lies in one, it is the same rows; a step of half a minute has parts of
+  // increases.
+  const auto figures = [&](const std::string& arguments, const std::string& least, const std::string& readings) {
+    return Value(
+        absl::StrCat("SELECT concat_ws('|', sum(calls), sum(blocks), count(owner), count(since), count(is_on), count("
+                     "kind_value), max(\"order\"), min(",
+                     least, "), sum(", readings,
+                     ")) FROM readable.probe("
+                     "metrics.time_of(",
+                     day - 2 * kDay, "), metrics.time_of(", day + kDay, ")", arguments, ")"));
+  };
+  const std::string whole = figures("", "size", "CASE WHEN kind = 'delta' AND live IS NOT NULL THEN live END");
+  EXPECT_EQ(figures(", '7 minutes'", "size_min", "live_sum"), whole);
+  EXPECT_EQ(figures(", '30 seconds'", "size_min", "live_sum"), whole);
+  EXPECT_EQ(
+      Value(absl::StrCat("SELECT sum(seconds) FROM readable.covered('probe', metrics.time_of(", day - 2 * kDay,
+                         "), metrics.time_of(", day + kDay, "), '7 minutes')")),
+      Value(
+          "SELECT 60 * count(DISTINCT (source, \"timestamp\", database_oid)) FROM metrics m WHERE EXISTS (SELECT FROM "
+          "metrics.frame f WHERE f.kind = 1 AND f.collected_at = m.\"timestamp\" AND m.source = 'db' || f.source_id) "
+          "OR "
+          "\"timestamp\" < metrics.time_of($1)",
+          {day}));
+
   // View public.metrics counts each frame once, however many parts its block has.
   EXPECT_EQ(Value("SELECT count(*) FROM metrics"), absl::StrCat(frames));
   EXPECT_EQ(Value("SELECT (SELECT sum(frames) FROM metrics.block WHERE level = 0 AND part = 0) + (SELECT count(*) FROM "
@@ -188,6 +212,19 @@ TEST_P(ReadableTest, DecodesOnlyWhatAQueryNames) {
   EXPECT_EQ(decoded("queryid, sum(calls)", "GROUP BY queryid"), 4);
   EXPECT_EQ(decoded("sum(calls)", "WHERE source_name = 'db1'"), 2);
   EXPECT_GT(decoded("*"), 80);
+  // In steps: where frames, blocks, and hours and days are read. Nodes of the plan above the one that decodes show it
+  // too.
+  const auto stepped = [&](const std::string& columns) {
+    int calls = 0;
+    const std::string plan = Lines(absl::StrCat("EXPLAIN (VERBOSE, COSTS OFF) SELECT ", columns,
+                                                " FROM readable.statements('2026-01-01', '2026-01-02', '1 hour')"));
+    for (size_t at = 0; (at = plan.find("metrics.chunk_", at)) != std::string::npos; ++at) ++calls;
+    return calls;
+  };
+  EXPECT_EQ(stepped("count(*)"), 0);
+  EXPECT_GE(stepped("sum(calls)"), 3);
+  EXPECT_LT(stepped("sum(calls)"), 10);
+  EXPECT_GT(stepped("*"), 200);
   // The source is chosen before anything is decoded, and the call is no call any more but the query itself.
   const std::string plan = Lines(
       "EXPLAIN (VERBOSE, COSTS OFF) SELECT sum(calls) FROM readable.statements('2026-01-01', "
@@ -453,6 +490,8 @@ TEST_P(ReadableTest, TheDocumentedQueriesRun) {
     ASSERT_TRUE(StoreFrame(*connection_, 1, id, PlausibleFrame(metric, now - 2 * kMinute, now - kMinute), Soon()).ok());
   }
   ASSERT_EQ(Value("SELECT metrics.apply_readable()"), absl::StrCat(id));
+  EXPECT_EQ(Value("SELECT count(*) FROM pg_proc WHERE pronamespace = 'readable'::regnamespace AND pronargs = 3"),
+            absl::StrCat(id));
   for (int query = 1; query <= 5; ++query) {
     Exec(
         "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES (1, $1, $1, 'SELECT ' || "

@@ -1190,7 +1190,8 @@ $$;
 
 -- How many seconds of each step the frames of a metric cover, and how many readings lie in it, per source and, where it is
 -- read once per database, database: by this an increase is divided to get a rate, and the sum of readings of what comes and
--- goes to get an average. A step without a row is not known.
+-- goes to get an average. Of sources and databases that have any, every step of the span has a row; one without both is not
+-- known.
 CREATE FUNCTION readable.covered(metric text, since timestamptz, until timestamptz, step interval)
   RETURNS TABLE ("time" timestamptz, source_name text, source_id uuid, database_oid int8, seconds float8, readings int8)
   LANGUAGE plpgsql STABLE ROWS 1000
@@ -1212,14 +1213,15 @@ BEGIN
   whole_lo := metrics.whole_start(lo, hi, width, unit);
   whole_hi := metrics.whole_end(lo, hi, width, unit);
   RETURN QUERY EXECUTE format($q$
-SELECT metrics.time_of(c.bucket * $3), s.name, s.uuid, c.scope, (sum(c.covered) / 1e6)::float8, sum(c.readings)::int8
+WITH c AS (
+  SELECT c.bucket, c.source_id, c.scope, sum(c.covered) AS covered, sum(c.readings) AS readings
   FROM (
     SELECT f.source_id, f.scope_id AS scope, k.b AS bucket,
            least(f.end_us, $2, (k.b + 1) * $3) - greatest(f.start_us, $1, k.b * $3) AS covered,
            CASE WHEN f.end_us / $3 = k.b AND f.end_us < $2 THEN 1 ELSE 0 END AS readings
       FROM (SELECT f.source_id, f.scope_id, metrics.us_of(f.interval_start) AS start_us, metrics.us_of(f.collected_at) AS end_us
               FROM metrics.frame f
-              WHERE f.metric_id = $4 AND f.kind = 1 AND f.part = 0 AND f.collected_at > metrics.time_of($1)
+              WHERE f.metric_id = $4 AND f.kind = 1 AND f.part = 0 AND f.collected_at >= metrics.time_of($1)
                 AND f.interval_start < metrics.time_of($2)) f
       CROSS JOIN LATERAL generate_series(metrics.first_step(1::int2, f.start_us, f.end_us, $1, $3),
                                          metrics.last_step(1::int2, f.start_us, f.end_us, $1, $2, $3)) k(b)
@@ -1233,7 +1235,7 @@ SELECT metrics.time_of(c.bucket * $3), s.name, s.uuid, c.scope, (sum(c.covered) 
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -6), 0, b.frame_entries) AS counts
               FROM (VALUES ($1, $5), ($6, $2)) w(lo_us, hi_us)
-              JOIN metrics.block b ON b.last > metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
+              JOIN metrics.block b ON b.last >= metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
               WHERE w.lo_us < w.hi_us AND b.metric_id = $4 AND b.level = 0 AND b.kind = 1 AND b.part = 0
               OFFSET 0) d
       CROSS JOIN LATERAL generate_series(1, d.frame_entries) n(i)
@@ -1255,9 +1257,13 @@ SELECT metrics.time_of(c.bucket * $3), s.name, s.uuid, c.scope, (sum(c.covered) 
       CROSS JOIN LATERAL generate_series(1, d.frame_entries) n(i)
       WHERE d.ends[n.i] - d.width >= d.lo_us AND d.ends[n.i] <= d.hi_us
         AND (d.ends[n.i] <= d.not_from OR d.ends[n.i] > d.not_to)) c
-  JOIN (SELECT id, name, uuid FROM metrics.source) s ON s.id = c.source_id
   WHERE c.covered > 0 OR c.readings > 0
-  GROUP BY c.bucket, s.name, s.uuid, c.scope$q$,
+  GROUP BY c.bucket, c.source_id, c.scope)
+SELECT metrics.time_of(g.bucket * $3), s.name, s.uuid, w.scope, (coalesce(c.covered, 0) / 1e6)::float8, coalesce(c.readings, 0)::int8
+  FROM (SELECT DISTINCT c.source_id, c.scope FROM c) w
+  JOIN (SELECT id, name, uuid FROM metrics.source) s ON s.id = w.source_id
+  CROSS JOIN generate_series($1 / $3, ($2 - 1) / $3) g(bucket)
+  LEFT JOIN c ON c.bucket = g.bucket AND c.source_id = w.source_id AND c.scope = w.scope$q$,
     metrics.whole_windows(unit, '$7', '$8', '$9'))
   USING lo, hi, width, wanted, whole_lo, whole_hi, since, until, step;
 END
