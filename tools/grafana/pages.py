@@ -1,7 +1,8 @@
 """The dashboards: what each panel asks and says. Numbers in `contract` are those of the 59 panels of release 3.2.0."""
 from panels import (GREEN, PROMETHEUS, RED, TEXTS, YELLOW, bars, chart, dashboard, data_source_variable, gauge, interval_variable, pie,
                     query_variable, stat, table, text_variable)
-from queries import (CHOSEN, FROM, RANGE, TO, WHOLE, average, counted, increase, latest, over_range, quotient, rate, stepped, total)
+from queries import (CHOSEN, FROM, RANGE, SINCE, SPAN, TO, WHOLE, average, counted, covered, increase, latest, over_range, quotient, rate,
+                     stepped, total)
 
 # --- Variables
 
@@ -33,6 +34,7 @@ HIT = "100.0 * sum(shared_blks_hit) / nullif(sum(shared_blks_hit) + sum(shared_b
 DATABASE_HIT = "100.0 * sum(blks_hit) / nullif(sum(blks_hit) + sum(blks_read), 0)"
 READ_US = ("sum(shared_blk_read_time_us) + coalesce(sum(local_blk_read_time_us), 0) + coalesce(sum(temp_blk_read_time_us), 0)")
 WRITE_US = ("sum(shared_blk_write_time_us) + coalesce(sum(local_blk_write_time_us), 0) + coalesce(sum(temp_blk_write_time_us), 0)")
+HOURLY = "interval '1 hour'"
 MEASURED_IO = " The server measures it while track_io_timing is on; else it says 0."
 SINCE_RESET = " The server keeps these since its statistics were reset."
 # No wait is an empty text.
@@ -114,22 +116,22 @@ def overview():
     fleet = (f"WITH d AS (\n  SELECT source_id, source_name, max(read_at) AS newest, sum(xact_commit) AS commits, "
              f"sum(xact_rollback) AS rollbacks,\n         sum(blks_hit) AS hit, sum(blks_read) AS read, sum(deadlocks) AS deadlocks, "
              f"sum(temp_bytes) AS temp\n    FROM {over_range('database')}\n    WHERE {CHOSEN}\n    GROUP BY 1, 2),\n"
-             f"c AS (\n  SELECT source_id, sum(seconds) AS seconds FROM readable.covered('database', {FROM}, {TO}, {WHOLE})\n"
+             f"c AS (\n  SELECT source_id, sum(seconds) AS seconds FROM {covered('database', WHOLE)}\n"
              f"    WHERE {CHOSEN} GROUP BY 1)\n"
              "SELECT d.source_name AS \"source\", d.newest AS \"newest reading\", d.commits / nullif(c.seconds, 0) AS \"commits/s\",\n"
              "       100.0 * d.rollbacks / nullif(d.commits + d.rollbacks, 0) AS \"rollbacks\",\n"
              "       100.0 * d.hit / nullif(d.hit + d.read, 0) AS \"cache hits\", d.deadlocks AS \"deadlocks\", d.temp AS "
-             f"\"temporary files\",\n       100.0 * c.seconds / extract(epoch FROM {RANGE})::float8 AS \"covered\"\n"
+             f"\"temporary files\",\n       100.0 * c.seconds / extract(epoch FROM {SPAN})::float8 AS \"covered\"\n"
              "  FROM d LEFT JOIN c USING (source_id)\n  ORDER BY 1")
     commits = (f"SELECT sum(x / seconds) AS \"commits\"\n"
-               f"  FROM (SELECT source_id, sum(seconds) AS seconds FROM readable.covered('database', {FROM}, {TO}, {WHOLE})\n"
+               f"  FROM (SELECT source_id, sum(seconds) AS seconds FROM {covered('database', WHOLE)}\n"
                f"          WHERE {CHOSEN} GROUP BY 1) c\n"
                f"  JOIN (SELECT source_id, sum(xact_commit) AS x FROM {over_range('database')} WHERE {CHOSEN} GROUP BY 1) v "
                "USING (source_id)\n  WHERE seconds > 0")
     return dashboard("pga-overview", "pgAnalytics / Overview", "The chosen servers on one page.", {
         "Fleet": [
             stat("Servers with readings", "Chosen servers of which there are readings in the range.",
-                 f"SELECT count(DISTINCT source_id) AS \"servers\" FROM readable.covered('database', {FROM}, {TO}, {WHOLE}) "
+                 f"SELECT count(DISTINCT source_id) AS \"servers\" FROM {covered('database', WHOLE)} "
                  f"WHERE {CHOSEN}"),
             stat("Commits per second", "Transactions committed a second, all chosen servers, average of the range.", commits,
                  unit=PER_S),
@@ -301,9 +303,9 @@ def collectors():
                "               GROUP BY 1) x ON x.source_id = s.uuid\n"
                "  WHERE s.removed_at IS NULL AND s.uuid IN ($source)\n  ORDER BY 1, 2")
     freshness = ("SELECT source_name AS \"source\", metric_name AS \"metric\", sum(readings) AS \"readings\", 100.0 * sum(seconds) / "
-                 f"extract(epoch FROM {RANGE})::float8 AS \"covered\"\n"
+                 f"extract(epoch FROM {SPAN})::float8 AS \"covered\"\n"
                  "  FROM (VALUES ('database'), ('statements'), ('activity'), ('host_cpu')) m(metric_name)\n"
-                 f"  CROSS JOIN LATERAL readable.covered(m.metric_name, {FROM}, {TO}, {WHOLE})\n  WHERE {CHOSEN}\n"
+                 f"  CROSS JOIN LATERAL readable.covered(m.metric_name, {SINCE}, {TO}, {WHOLE})\n  WHERE {CHOSEN}\n"
                  "  GROUP BY source_id, source_name, metric_name\n  ORDER BY 4, 1, 2")
     return dashboard("pga-collectors", "pgAnalytics / Collectors", "What each collector delivers of its sources.", {
         "Collectors": [
@@ -402,8 +404,7 @@ def vacuum():
             stat("Oldest multixact", "Share of multixact ids used by the database that uses most.",
                  figure("wraparound", "used", "max(mxid_wraparound_percent_max)"), unit=PERCENT, steps=USED_STEPS),
             stat("Transaction ids used per second", "Average of the range.",
-                 f"SELECT sum(x / seconds) AS \"xids\"\n  FROM (SELECT source_id, sum(seconds) AS seconds FROM readable.covered('transaction_ids', "
-                 f"{FROM}, {TO}, {WHOLE})\n          WHERE {CHOSEN} GROUP BY 1) c\n  JOIN (SELECT source_id, sum(xids_assigned) AS x FROM "
+                 f"SELECT sum(x / seconds) AS \"xids\"\n  FROM (SELECT source_id, sum(seconds) AS seconds FROM {covered('transaction_ids', WHOLE)}\n          WHERE {CHOSEN} GROUP BY 1) c\n  JOIN (SELECT source_id, sum(xids_assigned) AS x FROM "
                  f"{over_range('transaction_ids')} WHERE {CHOSEN} GROUP BY 1) v USING (source_id)\n  WHERE seconds > 0", unit=PER_S),
             stat("Tables due for vacuum", "Tables beyond a limit of autovacuum as they were last read.",
                  f"SELECT count(*) AS \"due\"\n  FROM ({_due()}) s", steps=[GREEN, 10, YELLOW, 50, RED]),
@@ -543,7 +544,7 @@ def activity():
                   "  FROM (SELECT source_id, source_name, datname, query_id::text AS query, mode() WITHIN GROUP (ORDER BY coalesce(nullif(wait_event, ''), 'CPU')) AS wait,\n"
                   f"               sum(sessions_avg_sum) AS weighted\n          FROM {over_range('activity')}\n"
                   f"          WHERE {CHOSEN} AND state = 'active' AND query_id IS NOT NULL\n          GROUP BY 1, 2, 3, 4) v\n"
-                  f"  JOIN (SELECT source_id, sum(readings) AS readings FROM readable.covered('activity', {FROM}, {TO}, {WHOLE}) GROUP BY 1) c "
+                  f"  JOIN (SELECT source_id, sum(readings) AS readings FROM {covered('activity', WHOLE)} GROUP BY 1) c "
                   "USING (source_id)\n  ORDER BY 5 DESC NULLS LAST LIMIT 20", links=TEXT_LINK),
         ],
         "Locks": [
@@ -567,7 +568,7 @@ def _waits():
             "  FROM (SELECT source_id, source_name, coalesce(nullif(wait_event_type || ': ' || wait_event, ': '), 'CPU') AS wait, sum(sessions_avg_sum) AS weighted\n"
             f"          FROM {over_range('activity')}\n          WHERE {CHOSEN} AND state = 'active' AND backend_type = 'client backend'\n"
             f"          GROUP BY 1, 2, 3) v\n"
-            f"  JOIN (SELECT source_id, sum(readings) AS readings FROM readable.covered('activity', {FROM}, {TO}, {WHOLE}) GROUP BY 1) c "
+            f"  JOIN (SELECT source_id, sum(readings) AS readings FROM {covered('activity', WHOLE)} GROUP BY 1) c "
             "USING (source_id)\n  ORDER BY 2 DESC NULLS LAST LIMIT 15")
 
 
@@ -757,14 +758,14 @@ def checkpoints():
 
 def changes():
     # The range against the same span before it.
-    before = f"{FROM}::timestamptz - ({RANGE})"
+    before = f"({SINCE}) - {SPAN}"
     keys = "source_id, source_name, userid, dbid, queryid, toplevel"
 
     def span(since, until):
         return (f"  SELECT {keys}, max(coalesce(datname, '')) AS datname, sum(calls) AS calls,\n"
                 "         sum(total_exec_time_us)::float8 / nullif(sum(calls), 0) AS mean\n"
                 f"    FROM readable.statements({since}, {until}, {WHOLE})\n    WHERE {CHOSEN}\n    GROUP BY {keys}")
-    slower = (f"WITH now AS (\n{span(FROM, TO)}),\nbefore AS (\n{span(before, FROM)})\n"
+    slower = (f"WITH now AS (\n{span(SINCE, TO)}),\nbefore AS (\n{span(before, SINCE)})\n"
               "SELECT n.source_name AS \"source\", n.datname AS \"database\", n.queryid::text AS \"query\", n.calls AS \"calls\",\n"
               "       n.mean / 1000 AS \"mean\", b.mean / 1000 AS \"mean before\", n.mean / nullif(b.mean, 0) AS \"factor\",\n"
               "       n.calls * (n.mean - b.mean) / 1e6 AS \"cost\"\n"
@@ -784,9 +785,9 @@ def changes():
             table("Detected Workload Patterns", "Calls of statements a second by hour of the day (UTC), over the range.",
                   "SELECT extract(hour FROM c.time AT TIME ZONE 'UTC')::int AS \"hour\", c.source_name AS \"source\",\n"
                   "       sum(coalesce(v.calls, 0)) / sum(c.seconds) AS \"calls/s\", sum(coalesce(v.us, 0)) / 1e6 / sum(c.seconds) AS \"load\"\n"
-                  f"  FROM readable.covered('statements', {FROM}, {TO}, interval '1 hour') c\n"
+                  f"  FROM {covered('statements', HOURLY)} c\n"
                   "  LEFT JOIN (SELECT time, source_id, sum(calls) AS calls, sum(total_exec_time_us) AS us\n"
-                  f"               FROM readable.statements({FROM}, {TO}, interval '1 hour')\n               WHERE {CHOSEN} GROUP BY 1, 2) v "
+                  f"               FROM {stepped('statements', HOURLY)}\n               WHERE {CHOSEN} GROUP BY 1, 2) v "
                   "USING (time, source_id)\n"
                   f"  WHERE c.{CHOSEN} AND c.seconds > 0\n  GROUP BY 1, c.source_id, 2\n  ORDER BY 1, 2",
                   units={"calls/s": PER_S}, contract=["7.3"]),

@@ -10,6 +10,9 @@ CATALOG = pathlib.Path(__file__).resolve().parents[2] / "libs/catalog/metrics"
 FROM, TO = "$__timeFrom()", "$__timeTo()"
 CHOSEN = "source_id IN ($source)"
 RANGE = f"{TO}::timestamptz - {FROM}::timestamptz"
+# Where figures begin: at a full hour when the range is longer than three, so that no day of readings is decoded for a part of one.
+SINCE = f"CASE WHEN {RANGE} > interval '3 hours' THEN date_trunc('hour', {FROM}::timestamptz, 'UTC') ELSE {FROM}::timestamptz END"
+SPAN = f"({TO}::timestamptz - {SINCE})"
 LABELLED = "concat_ws(' ', c.source_name, l.label)"
 
 # Readings are decoded one by one up to so many hours times sources; beyond that whole hours answer.
@@ -43,7 +46,11 @@ WHOLE = f"CASE WHEN {RANGE} > interval '3 days' THEN interval '1 day' ELSE inter
 
 
 def stepped(metric, step=None):
-    return f"readable.{metric}({FROM}, {TO}, {step or step_of(metric)})"
+    return f"readable.{metric}({SINCE}, {TO}, {step or step_of(metric)})"
+
+
+def covered(metric, step=None):
+    return f"readable.covered('{metric}', {SINCE}, {TO}, {step or step_of(metric)})"
 
 
 def over_range(metric):
@@ -62,14 +69,14 @@ def _over_time(metric, values, figures, by, keep=None, divide=None, absent_is_ze
     about = Metric(metric)
     scope = ", database_oid" if about.per_database and divide else ""
     keys = "time, source_id" + scope
-    covered = f"readable.covered('{metric}', {FROM}, {TO}, {step_of(metric)})"
+    cover = covered(metric)
     parts = [f"v AS (\n{values})"]
     if by:
         first = f" ORDER BY sum(f0) DESC NULLS LAST LIMIT {keep}" if keep else ""
         parts.append(f"l AS (\n  SELECT source_id{scope}, label FROM v GROUP BY source_id{scope}, label{first})")
     if about.per_database and not divide:
-        covered = (f"(SELECT time, source_id, source_name, sum(seconds) AS seconds FROM {covered}\n"
-                   f"          WHERE {CHOSEN} GROUP BY 1, 2, 3)")
+        cover = (f"(SELECT time, source_id, source_name, sum(seconds) AS seconds FROM {cover}\n"
+                 f"          WHERE {CHOSEN} GROUP BY 1, 2, 3)")
     shown = []
     for place, name in enumerate(figures):
         value = f"v.f{place}"
@@ -79,7 +86,7 @@ def _over_time(metric, values, figures, by, keep=None, divide=None, absent_is_ze
             value += f" / nullif(c.{divide}, 0)"
         shown.append(f"{'sum(' + value + ')' if scope else value} AS \"{name}\"")
     lines = ["WITH " + ",\n".join(parts),
-             f"SELECT c.time, {LABELLED if by else 'c.source_name'} AS metric, {', '.join(shown)}", f"  FROM {covered} c"]
+             f"SELECT c.time, {LABELLED if by else 'c.source_name'} AS metric, {', '.join(shown)}", f"  FROM {cover} c"]
     if by:
         lines.append(f"  JOIN l USING (source_id{scope})")
     lines.append(f"  LEFT JOIN v USING ({keys}{', label' if by else ''})")
