@@ -27,12 +27,24 @@ pgbench -i -s 1 -q >/dev/null 2>&1
 psql -X -q -c "CREATE TABLE orders (id serial PRIMARY KEY, note text); INSERT INTO orders (note) SELECT md5(g::text) FROM generate_series(1, 20000) g;
   CREATE INDEX orders_note ON orders (note); ANALYZE orders" -c "GRANT SELECT ON SEQUENCE orders_id_seq TO pganalytics_monitor"
 
+# A server of a later version, where it is there (tools/fetch-postgres.sh): it has pg_stat_io.
+newer_bin=${PGA_PG_18_DIR:-$ROOT/build/postgres/18}/bin
+if [ -x "$newer_bin/postgres" ]; then
+  newer_port=$(free_port $((27000 + RANDOM % 500)))
+  {
+    pg_as "$newer_bin/initdb" -D "$PG_HOME/newer" -U postgres --auth=trust --no-sync &&
+      pg_as "$newer_bin/pg_ctl" -D "$PG_HOME/newer" -l "$PG_HOME/newer.log" -w -t 60 start \
+        -o "-p $newer_port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c track_io_timing=on"
+  } >"$WORK/newer.log" 2>&1 &
+  NEWER_PID=$!
+fi
 # A standby of the watched server.
 standby_port=$(free_port $((26000 + RANDOM % 500)))
 pg_as env PGPASSWORD=superuser-password "$PG_BIN/pg_basebackup" -h 127.0.0.1 -p "$PG_PORT" -U postgres -D "$PG_HOME/standby" -R -C -S standby \
   -c fast >"$WORK/standby.log" 2>&1
 pg_as "$PG_BIN/pg_ctl" -D "$PG_HOME/standby" -l "$PG_HOME/standby.log" -o "-p $standby_port" -w -t 60 start >>"$WORK/standby.log" 2>&1
 PIDS+=("$(pg_as head -n 1 "$PG_HOME/standby/postmaster.pid")")
+SERVERS=("${PIDS[-1]}")
 
 primary_metrics=$(free_port $((34000 + RANDOM % 500)))
 standby_metrics=$(free_port $((35000 + RANDOM % 500)))
@@ -41,14 +53,10 @@ start_collector primary SOURCE_NAME=primary STATEMENT_TEXT_INTERVAL=1 POSTGRES_D
 COLLECTORS=("$COLLECTOR_PID")
 start_collector standby SOURCE_NAME=standby POSTGRES_PORT="$standby_port" METRICS_LISTEN=127.0.0.1:"$standby_metrics"
 COLLECTORS+=("$COLLECTOR_PID")
-# A server of a later version, where it is there (tools/fetch-postgres.sh): it has pg_stat_io.
-newer_bin=${PGA_PG_18_DIR:-$ROOT/build/postgres/18}/bin
-if [ -x "$newer_bin/postgres" ]; then
-  newer_port=$(free_port $((27000 + RANDOM % 500)))
-  pg_as "$newer_bin/initdb" -D "$PG_HOME/newer" -U postgres --auth=trust --no-sync >"$WORK/newer.log" 2>&1
-  pg_as "$newer_bin/pg_ctl" -D "$PG_HOME/newer" -l "$PG_HOME/newer.log" -w -t 60 start \
-    -o "-p $newer_port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c track_io_timing=on" >>"$WORK/newer.log" 2>&1
+if [ -n "${NEWER_PID:-}" ]; then
+  check "the server of PostgreSQL 18" wait "$NEWER_PID"
   PIDS+=("$(pg_as head -n 1 "$PG_HOME/newer/postmaster.pid")")
+  SERVERS+=("${PIDS[-1]}")
   psql -X -q -p "$newer_port" -d postgres -c "CREATE ROLE pganalytics_monitor LOGIN IN ROLE pg_monitor"
   newer_metrics=$(free_port $((37000 + RANDOM % 500)))
   start_collector newer SOURCE_NAME=newer POSTGRES_PORT="$newer_port" METRICS_LISTEN=127.0.0.1:"$newer_metrics"
@@ -81,9 +89,9 @@ SQL
 PGAPPNAME=work start work pgbench -n -c 1 -R 2 -T 600 -f "$WORK/work.sql"
 PGAPPNAME=vacuum PGOPTIONS="-c vacuum_cost_delay=20 -c vacuum_cost_limit=1" start vacuum psql -X -q -c "VACUUM (DISABLE_PAGE_SKIPPING) pgbench_accounts"
 readings() { [ "$(in_metrics "SELECT count(*) FROM metrics.frame f JOIN metrics.source s ON s.id = f.source_id JOIN metrics.catalog_metric m ON m.id = f.metric_id WHERE s.name = '$1' AND m.name = 'activity'")" -ge "$2" ]; }
-within "readings of the primary" 60 readings primary 11
+within "readings of the primary" 60 readings primary 9
 within "readings of the standby" 60 readings standby 5
-START=$(($(date +%s) / 10 * 10 + 10))
+START=$(($(date +%s) / 5 * 5 + 5))
 hold() {
   PGAPPNAME=migration start "holder$1" psql -X -q -c "BEGIN; LOCK TABLE pgbench_branches IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep($1); COMMIT"
 }
@@ -92,10 +100,10 @@ at() {  # an instant; questions go on meanwhile
 }
 within "the start" 20 at "$((START + 1))"
 hold 3
-within "the middle" 20 at "$((START + 10))"
+within "the middle" 20 at "$((START + 7))"
 psql -X -q -c "VACUUM ANALYZE orders" -c CHECKPOINT
 hold 2
-END=$((START + 20))
+END=$((START + 15))
 within "the end" 30 at "$((END + 2))"
 
 REAL=$(in_metrics "SELECT string_agg(uuid::text, ' ') FROM metrics.source WHERE name IN ('primary', 'standby', 'newer') OR name LIKE 'host:%'")
@@ -108,4 +116,6 @@ python3 "$here/dashboards/panels_test.py" prometheus || fail "panels over Promet
 # What is asked twice stands still.
 for pid in "${COLLECTORS[@]}"; do stop_pid "$pid" || fail "a collector does not stop"; done
 python3 "$here/dashboards/panels_test.py" sql || fail "panels over SQL"
+# At once; asked to end they would wait for their sessions.
+kill -QUIT "${SERVERS[@]}"
 finish

@@ -399,9 +399,9 @@ def sql_panels():
                     "(source_id, dbid, queryid) WHERE t.query ~ 'UPDATE pgbench_accounts' GROUP BY 1 ORDER BY sum(s.calls) DESC NULLS "
                     "LAST LIMIT 1").rows[0][0]
 
-    answers = run_all("real", real, start, end, "10s", query, lambda uid, title: (uid, title) not in MAY_BE_WITHOUT_ROWS)
-    compare("real", answers, real, start, end, "10s")
-    compare_sessions("real", answers, real, start, end, "10s")
+    answers = run_all("real", real, start, end, "5s", query, lambda uid, title: (uid, title) not in MAY_BE_WITHOUT_ROWS)
+    compare("real", answers, real, start, end, "5s")
+    compare_sessions("real", answers, real, start, end, "5s")
     compare_top("real", real, start, end)
     compare_state("real", answers, real, end)
     compare_blocking("real", answers, real, start, end)
