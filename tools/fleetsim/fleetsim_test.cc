@@ -2,6 +2,7 @@
 // would have left.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <tuple>
@@ -20,6 +21,7 @@
 #include "libs/storage/upkeep/upkeep.h"
 #include "libs/storage/write/records.h"
 #include "tools/fleetsim/loader.h"
+#include "tools/fleetsim/metric_models.h"
 #include "tools/fleetsim/model.h"
 
 namespace pga::fleetsim {
@@ -107,6 +109,39 @@ TEST(SourceModel, FramesFitTheCatalog) {
     expected += metric.scope() == catalog_v1::SCOPE_DATABASE ? Small().databases : 1;
   }
   EXPECT_EQ(keyframes, expected);
+}
+
+// A metric without a model would be sent without rows, and its space would not be measured.
+TEST(MetricModels, EachMetricHasRowsOrAReasonForNone) {
+  std::map<std::string, int64_t> rows;
+  // Versions 15 and 17, a primary of each and a standby.
+  for (const int number : {0, 1, 4}) {
+    const SourceModel source(Builtin(), Small(), number);
+    for (const auto& metric : Builtin().metrics()) {
+      rows[metric.name()] += static_cast<int64_t>(source.Deltas(metric, kMonday, kMonday + 2 * kDayUs).rows());
+    }
+  }
+  for (const auto& metric : Builtin().metrics()) {
+    const bool modelled = metric.name() == "statements" || FindModel(metric.name()) != nullptr;
+    EXPECT_NE(modelled, !WhyEmpty(metric.name()).empty())
+        << metric.name() << " has "
+        << (modelled ? "a model and a reason for none" : "neither a model nor a reason for none");
+    EXPECT_EQ(rows[metric.name()] > 0, modelled) << metric.name();
+  }
+}
+
+TEST(MetricModels, ColumnsAreThoseOfTheCatalog) {
+  for (const auto& metric : Builtin().metrics()) {
+    const MetricModel* const model = FindModel(metric.name());
+    if (model == nullptr) continue;
+    for (const ColumnModel& column : model->columns) {
+      const auto& columns = metric.columns();
+      const auto found =
+          std::find_if(columns.begin(), columns.end(), [&](const auto& of) { return of.name() == column.name; });
+      ASSERT_NE(found, columns.end()) << metric.name() << "." << column.name;
+      EXPECT_NE(found->kind(), catalog_v1::COLUMN_KIND_LABEL) << metric.name() << "." << column.name;
+    }
+  }
 }
 
 TEST(SourceModel, AsManyStatementsChangeAsAsked) {

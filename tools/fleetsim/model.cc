@@ -121,6 +121,12 @@ struct SourceModel::State {
   const StatementModel statements;
   std::unordered_map<std::string, Generic> generic;
 
+  // The server's version has the view.
+  bool Reads(const catalog_v1::Metric& metric) const {
+    return metric.queries().empty() || std::any_of(metric.queries().begin(), metric.queries().end(),
+                                                   [&](const auto& q) { return q.min_version() <= version / 10'000; });
+  }
+
   bool Has(const MetricModel& model) const {
     switch (model.holder) {
       case Holder::kPrimary:
@@ -207,12 +213,15 @@ struct SourceModel::State {
     auto [at, made] = generic.try_emplace(metric.name());
     Generic& it = at->second;
     if (!made) return it;
-    const int count = model.series == 0    ? options.tables
-                      : model.series == -1 ? 3 * options.tables
-                      : model.series == -2 ? options.databases
-                                           : model.series;
+    const int count = (model.series == 0    ? options.tables
+                       : model.series == -1 ? 3 * options.tables
+                       : model.series == -2 ? options.databases
+                                            : model.series) +
+                      static_cast<int>(model.per_table * options.tables);
     const uint64_t metric_hash = Mix(hash, std::hash<std::string>()(metric.name()));
     struct Made {
+      // That of the label by which series are sorted.
+      std::string main;
       std::string key;
       Generic::Series series;
       std::vector<std::string> texts;
@@ -234,7 +243,6 @@ struct SourceModel::State {
         const bool used = rank < options.used_tables * count || metric.scope() != catalog_v1::SCOPE_DATABASE;
         if (!used) one.series.weight = 0;
         one.series.factor = Draw(one.series.hash + 1).LogNormal(0.8);
-        std::string main;
         for (const catalog_v1::Column& column : metric.columns()) {
           if (!IsLabel(column)) continue;
           std::string text;
@@ -246,19 +254,19 @@ struct SourceModel::State {
           } else {
             value = LabelInt(metric.name(), column.name(), hash, scope, number_in);
           }
-          if (column.name() == "relname") main = text;
+          if (column.name() == metric.locate_by()) one.main = text;
           absl::StrAppend(&one.key, text, "|", value, "|");
           one.texts.push_back(text);
           one.ints.push_back(value);
         }
-        one.key = absl::StrCat(main, "|", one.key);
         if (!seen.insert(one.key).second) continue;
         sum += one.series.weight;
         all.push_back(std::move(one));
       }
       for (size_t i = first; i < all.size(); ++i) all[i].series.weight /= std::max(sum, 1e-9);
     }
-    std::sort(all.begin(), all.end(), [](const Made& a, const Made& b) { return a.key < b.key; });
+    std::sort(all.begin(), all.end(),
+              [](const Made& a, const Made& b) { return std::tie(a.main, a.key) < std::tie(b.main, b.key); });
     for (const Made& one : all) it.series.push_back(one.series);
     size_t nth = 0;
     for (int i = 0; i < metric.columns_size(); ++i) {
@@ -286,6 +294,16 @@ struct SourceModel::State {
 
   double Value(const ColumnModel& model, const Generic::Series& series, const FrameSpan& span, double work,
                bool absolute, Draw* draw) const {
+    const double value = UnitsOf(model, series, span, work, absolute, draw);
+    if (model.unit == 1) return value;
+    // Counters count units; gauges are of their scale.
+    return model.unit * (model.behaviour == Behaviour::kCount || model.behaviour == Behaviour::kUniform
+                             ? value
+                             : std::floor(value / model.unit));
+  }
+
+  double UnitsOf(const ColumnModel& model, const Generic::Series& series, const FrameSpan& span, double work,
+                 bool absolute, Draw* draw) const {
     const uint64_t own = Mix(series.hash, std::hash<std::string_view>()(model.name));
     const int64_t at = span.info.end_us;
     switch (model.behaviour) {
@@ -300,7 +318,19 @@ struct SourceModel::State {
         return std::floor(model.scale) + (model.scale == 16'384 || model.scale == 40'000 || model.scale == 60'000
                                               ? static_cast<double>(series.number * 7)
                                               : 0);
+      case Behaviour::kStep: {
+        const auto every = static_cast<int64_t>(model.every * 1e6);
+        const int64_t step = (at + static_cast<int64_t>(own % static_cast<uint64_t>(every))) / every;
+        return std::floor(model.scale * (model.scale > 1e3 ? series.factor : 1) *
+                          (1 + model.spread * (2 * Draw(Mix(own, static_cast<uint64_t>(step))).Unit() - 1)));
+      }
+      case Behaviour::kTotal: {
+        // Faster and slower by two thirds, by the hour.
+        const double minutes = static_cast<double>(at - 1'600'000'000 * kSecondUs) / static_cast<double>(kMinuteUs);
+        return model.scale * series.weight * (minutes + 20 * Smooth(own, at, kHourUs));
+      }
       case Behaviour::kWalk: {
+        if (!Draw(own + 3).Chance(model.chance)) return 0;
         const double value = model.scale * (model.scale > 1e3 ? series.factor : 1) *
                              (1 + model.spread * 0.8 * Smooth(own, at, 30 * kMinuteUs) +
                               model.spread * 0.2 * Smooth(own + 1, at, options.interval_us));
@@ -313,8 +343,12 @@ struct SourceModel::State {
       case Behaviour::kAge: {
         const auto period = static_cast<int64_t>(model.spread * static_cast<double>(kDayUs));
         const int64_t since = (at + static_cast<int64_t>(own % static_cast<uint64_t>(period))) % period;
-        return std::floor(model.scale * (model.scale < 1 ? 400 * series.weight : 1) * static_cast<double>(since) / 1e6);
+        const double rate = model.scale * (model.scale > 0 && model.scale < 1 ? 400 * series.weight : 1);
+        return std::floor(rate * static_cast<double>(since) / 1e6);
       }
+      case Behaviour::kAgeShare:
+        return UnitsOf({model.name, Behaviour::kAge, 400, model.spread}, series, span, work, absolute, draw) /
+               model.scale;
       case Behaviour::kEvent: {
         const auto period = static_cast<int64_t>(model.scale * 1e6);
         const auto offset = static_cast<int64_t>(own % static_cast<uint64_t>(period));
@@ -389,6 +423,13 @@ struct SourceModel::State {
     size_t next_ = 0;
   };
 
+  // Whether anything happens to a row in the time of the frame.
+  static bool ChangesAtAll(const MetricModel& model, const FrameSpan& span, double work, Draw* draw) {
+    const double idle =
+        model.idle * static_cast<double>(span.info.end_us - span.info.start_us) / static_cast<double>(kMinuteUs);
+    return work + idle > 0 && draw->Chance(1 - std::exp(-work - idle));
+  }
+
   void Fill(const catalog_v1::Metric& metric, const MetricModel& model, const std::vector<FrameSpan>& spans,
             bool absolute, columns::RowSet* rows) {
     const Generic& it = Of(metric, model);
@@ -403,6 +444,8 @@ struct SourceModel::State {
       const ColumnModel* model;
       Column* column;
       bool counter;
+      // Of kOwnText: places of the texts.
+      std::map<std::string, int64_t> texts = {};
     };
     std::vector<Out> outs;
     for (int i = 0; i < metric.columns_size(); ++i) {
@@ -439,12 +482,12 @@ struct SourceModel::State {
         if (model.present > 0) {
           if (model.sometimes < 1 && !Draw(span.hash + 3).Chance(model.sometimes)) continue;
           if (!draw.Chance(std::min(1.0, model.present * series.weight))) continue;
-        } else if (!full[f] && !(work > 0 && draw.Chance(1 - std::exp(-work)))) {
+        } else if (!full[f] && !ChangesAtAll(model, span, work, &draw)) {
           ++rows->frames[f].unchanged_rows;
           continue;
         }
         const int64_t samples = 1 + static_cast<int64_t>(draw.Unit() * draw.Unit() * 59);
-        for (const Out& out : outs) {
+        for (Out& out : outs) {
           double value = 0;
           if (out.model == nullptr) {
             // Nothing happens here.
@@ -456,6 +499,11 @@ struct SourceModel::State {
             value = static_cast<double>(newest.At(*out.model, span.info.end_us));
           } else if (out.model->behaviour == Behaviour::kText) {
             value = static_cast<double>(Mix(series.hash, 17) % out.model->texts.size());
+          } else if (out.model->behaviour == Behaviour::kOwnText) {
+            const std::string text = OwnText(metric.name(), out.model->name, hash, series.scope, series.number);
+            const auto [place, is_new] = out.texts.emplace(text, static_cast<int64_t>(out.column->texts.size()));
+            if (is_new) out.column->texts.push_back(text);
+            value = static_cast<double>(place->second);
           } else if (out.model->behaviour == Behaviour::kChangingText) {
             const auto file =
                 static_cast<int64_t>(static_cast<double>(span.info.end_us / kMinuteUs) * out.model->scale);
@@ -467,7 +515,8 @@ struct SourceModel::State {
           }
           if (out.column->type == Type::kDouble) {
             out.column->doubles.push_back(std::round(value * 100) / 100);
-            if (out.model != nullptr && out.model->behaviour == Behaviour::kSampleShare) {
+            if (out.model != nullptr &&
+                (out.model->behaviour == Behaviour::kSampleShare || out.model->behaviour == Behaviour::kAgeShare)) {
               out.column->doubles.back() = value;
             }
           } else {
@@ -497,7 +546,7 @@ struct SourceModel::State {
     columns::RowSet rows;
     const MetricModel* const model = FindModel(metric.name());
     const bool statement = metric.name() == "statements";
-    if (model != nullptr && !Has(*model)) return rows;
+    if (!Reads(metric) || (model != nullptr && !Has(*model))) return rows;
     std::vector<FrameSpan> spans = Spans(metric, from_us, to_us);
     if (absolute) {
       if (!catalog::HasCounters(metric)) return rows;
