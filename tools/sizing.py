@@ -7,7 +7,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LEVELS = ("raw", "hours", "days")
-KEPT_DAYS = (30, 30, 400)
 
 
 def main() -> int:
@@ -24,20 +23,26 @@ def main() -> int:
     # Bytes per source and day of each metric and level.
     daily: dict[str, list[float]] = {}
     rows: dict[str, float] = {}
+    # Days that a metric's levels are kept.
+    kept_days: dict[str, list[int]] = {}
     for entry in space["metrics"]:
         level = entry["level"]
         if level >= len(LEVELS):
             continue
         daily.setdefault(entry["metric"], [0.0] * len(LEVELS))[level] += entry["bytes"] / sources / days
+        kept_days.setdefault(entry["metric"], [0] * len(LEVELS))[level] = entry["kept_days"]
         if level == 0:
             rows[entry["metric"]] = entry["rows"] / sources / days
     text = space["text_bytes"] / sources
 
-    def size(metric: str, kept: tuple[int, ...] = KEPT_DAYS) -> float:
+    # `raw_days` in place of the days that readings and hours are kept.
+    def size(metric: str, raw_days: int | None = None) -> float:
+        raw, hours, day_level = kept_days[metric]
+        kept = (raw, hours, day_level) if raw_days is None else (raw_days, raw_days, day_level)
         return sum(b * d for b, d in zip(daily[metric], kept))
 
-    def total(count: int, statements: float, kept: tuple[int, ...] = KEPT_DAYS) -> float:
-        return count * (text + sum(size(m, kept) * (statements if m == "statements" else 1) for m in daily)) / 1e9
+    def total(count: int, statements: float, raw_days: int | None = None) -> float:
+        return count * (text + sum(size(m, raw_days) * (statements if m == "statements" else 1) for m in daily)) / 1e9
 
     lines = [
         "# Sizing",
@@ -48,8 +53,8 @@ def main() -> int:
         f"({machine['processor']}), {machine['postgresql']}.",
         "",
         "## Disk of the metrics database",
-        "GB when raw rows and hours are kept 30 days and days 400 days, by sources and changed statements a minute. Other",
-        "numbers of sources and statements are scaled from the measured ones.",
+        "GB when raw rows and hours are kept 30 days and days 400 days, of states and momentary readings 30 days, by sources and",
+        "changed statements a minute. Other numbers of sources and statements are scaled from the measured ones.",
         "",
         "| sources | 100 | 300 | 1,000 |",
         "|---|---|---|---|",
@@ -65,7 +70,7 @@ def main() -> int:
         "|---|---|---|---|",
     ]
     for kept in (7, 14, 30, 60, 90):
-        cells = " | ".join(f"{total(50, changed / space['changed'], (kept, kept, 400)):.1f}" for changed in (100, 300, 1000))
+        cells = " | ".join(f"{total(50, changed / space['changed'], kept):.1f}" for changed in (100, 300, 1000))
         lines.append(f"| {kept} | {cells} |")
     lines += [
         "",

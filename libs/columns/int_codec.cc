@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -11,7 +12,15 @@
 namespace pga::columns {
 namespace {
 
-enum Transform : uint8_t { kMinimum = 0, kZigZag = 1, kDifference = 2, kStep = 3, kXor = 4, kZerosApart = 5 };
+enum Transform : uint8_t {
+  kMinimum = 0,
+  kZigZag = 1,
+  kDifference = 2,
+  kStep = 3,
+  kXor = 4,
+  kZerosApart = 5,
+  kUnit = 6
+};
 
 constexpr uint8_t kExceptions = 0x80;
 constexpr int kMaxWidth = 64;
@@ -445,6 +454,21 @@ bool AppendZerosApart(const int64_t* values, size_t count, bool bits, const Plan
   return true;
 }
 
+void AppendPlain(const int64_t* values, size_t count, bool bits, std::string* out) {
+  const Plan plan(values, count, bits);
+  if (!AppendZerosApart(values, count, bits, plan, out)) plan.Append(out);
+}
+
+// The greatest number that all values are multiples of; 1 when there is none, or all are 0.
+int64_t CommonUnit(const int64_t* values, size_t count) {
+  uint64_t unit = 0;
+  for (size_t i = 0; i < count && unit != 1; ++i) {
+    const uint64_t value = values[i] < 0 ? ~static_cast<uint64_t>(values[i]) + 1 : static_cast<uint64_t>(values[i]);
+    if (unit == 0 || value % unit != 0) unit = std::gcd(unit, value);
+  }
+  return unit == 0 || unit > static_cast<uint64_t>(INT64_MAX) ? 1 : static_cast<int64_t>(unit);
+}
+
 // A list of transforms 0 to 4.
 bool DecodeList(std::string_view* in, size_t count, int64_t* values) {
   if (count == 0) return true;
@@ -491,6 +515,29 @@ bool DecodeList(std::string_view* in, size_t count, int64_t* values) {
   }
 }
 
+// Without a unit.
+bool DecodePlain(std::string_view* in, size_t count, int64_t* values) {
+  if (in->empty()) return false;
+  if (static_cast<uint8_t>(in->front()) != kZerosApart) return DecodeList(in, count, values);
+  in->remove_prefix(1);
+  // What stands apart of a list is a plain list itself.
+  if (in->empty() || static_cast<uint8_t>(in->front()) > kXor) return false;
+  std::vector<uint8_t> is_other(count);
+  if (!DecodeBits(in, count, is_other.data())) return false;
+  size_t others = 0;
+  for (size_t i = 0; i < count; ++i) others += is_other[i];
+  std::vector<int64_t> apart(others);
+  if (!DecodeList(in, others, apart.data())) return false;
+  // Without a branch: which values are 0 is hard to foresee. The element behind the last stands in for a 0 at the end.
+  apart.push_back(0);
+  size_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = apart[next] & -static_cast<int64_t>(is_other[i]);
+    next += is_other[i];
+  }
+  return true;
+}
+
 }  // namespace
 
 void AppendVarint(uint64_t value, std::string* out) {
@@ -518,8 +565,17 @@ bool ReadVarint(std::string_view* in, uint64_t* value) {
 
 void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits) {
   if (count == 0) return;
-  const Plan plan(values, count, bits);
-  if (!AppendZerosApart(values, count, bits, plan, out)) plan.Append(out);
+  const size_t begin = out->size();
+  AppendPlain(values, count, bits, out);
+  const int64_t unit = bits ? 1 : CommonUnit(values, count);
+  if (unit == 1) return;
+  std::vector<int64_t> units(values, values + count);
+  for (int64_t& value : units) value /= unit;
+  std::string with_unit(1, static_cast<char>(kUnit));
+  AppendVarint(static_cast<uint64_t>(unit), &with_unit);
+  AppendPlain(units.data(), count, false, &with_unit);
+  const size_t bytes = out->size() - begin;
+  if (with_unit.size() < bytes - bytes / kWorthPart) out->replace(begin, bytes, with_unit);
 }
 
 bool DecodeBits(std::string_view* in, size_t count, uint8_t* bits) {
@@ -569,24 +625,15 @@ bool DecodeBits(std::string_view* in, size_t count, uint8_t* bits) {
 bool DecodeInts(std::string_view* in, size_t count, int64_t* values) {
   if (count == 0) return true;
   if (in->empty()) return false;
-  if (static_cast<uint8_t>(in->front()) != kZerosApart) return DecodeList(in, count, values);
-  in->remove_prefix(1);
-  // What stands apart of a list is no such list itself.
-  if (in->empty() || static_cast<uint8_t>(in->front()) == kZerosApart) return false;
-  std::vector<uint8_t> is_other(count);
-  if (!DecodeBits(in, count, is_other.data())) return false;
-  size_t others = 0;
-  for (size_t i = 0; i < count; ++i) others += is_other[i];
-  std::vector<int64_t> apart(others);
-  if (!DecodeList(in, others, apart.data())) return false;
-  // Without a branch: which values are 0 is hard to foresee. The element behind the last stands in for a 0 at the end.
-  apart.push_back(0);
-  size_t next = 0;
-  for (size_t i = 0; i < count; ++i) {
-    values[i] = apart[next] & -static_cast<int64_t>(is_other[i]);
-    next += is_other[i];
+  if (static_cast<uint8_t>(in->front()) == kUnit) {
+    in->remove_prefix(1);
+    uint64_t unit = 0;
+    if (!ReadVarint(in, &unit) || unit < 2 || unit > static_cast<uint64_t>(INT64_MAX)) return false;
+    if (!DecodePlain(in, count, values)) return false;
+    for (size_t i = 0; i < count; ++i) values[i] = static_cast<int64_t>(static_cast<uint64_t>(values[i]) * unit);
+    return true;
   }
-  return true;
+  return DecodePlain(in, count, values);
 }
 
 }  // namespace pga::columns

@@ -2,7 +2,9 @@
 // and with exceptions for the few values that are wider. The same form stands on the wire, in stored frames and in
 // blocks.
 //
-//   ints   := list | 0x05 list list                     the second: zeros apart
+//   ints   := plain | 0x06 unit:varint plain             the second: each value is that of `plain` times the unit, 2 to
+//                                                       2^63 - 1
+//   plain  := list | 0x05 list list                     the second: zeros apart
 //   list   := transform:u8  base:zigzag  [step:zigzag]  group*
 //   transform 0  u[i] = v[i] - base                       base = least value
 //             1  u[i] = zigzag(v[i])                      base is not written
@@ -21,7 +23,7 @@
 //
 // Zeros apart: a list of one 0 or 1 per value, 1 = the value is not 0, and a list of the values that are not 0, in
 // order (nothing when there are none). For columns whose zeros stand between others: a zero takes a bit in place of a
-// width.
+// width. A unit is for what comes in pages, milliseconds or ticks of a clock.
 //
 // The last group holds the values that are left. Arithmetic is modulo 2^64; varint is LEB128, zigzag is that of
 // protobuf's sint64. The number of values is known from the context and not written. Pure functions; thread-safe.
@@ -37,7 +39,8 @@ namespace pga::columns {
 inline constexpr size_t kGroupValues = 32;
 
 // Appends the smallest form of `count` values. `bits` says that they are bit patterns of doubles, for which differences
-// mean nothing, or 0 and 1: only transforms 0 and 4 are tried. Zeros apart are chosen when they save at least 2 %.
+// mean nothing, or 0 and 1: only transforms 0 and 4 are tried, and no unit. Zeros apart and a unit are chosen when they
+// save at least 2 %.
 void EncodeInts(const int64_t* values, size_t count, std::string* out, bool bits = false);
 
 // Reads `count` values off the front of `in`, which is moved behind them. False if the bytes are not such a form;

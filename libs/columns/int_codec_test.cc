@@ -43,6 +43,44 @@ TEST(IntCodec, GivesBackWhatWasPutIn) {
   }
 }
 
+TEST(IntCodec, MultiplesOfAUnitTakeWhatTheirFactorsTake) {
+  std::mt19937_64 random(5);
+  for (const int64_t unit : {int64_t{3}, int64_t{1000}, int64_t{4096}, int64_t{10'000'000}}) {
+    std::vector<int64_t> factors(4000), values(4000);
+    for (size_t i = 0; i < values.size(); ++i) {
+      factors[i] = static_cast<int64_t>(random() % 3 == 0 ? 0 : random() % 5000) - 700;
+      values[i] = factors[i] * unit;
+    }
+    ExpectRoundTrip(values);
+    EXPECT_LE(Encoded(values).size(), Encoded(factors).size() + 6);
+    EXPECT_EQ(Encoded(values)[0], 6);
+  }
+  ExpectRoundTrip({INT64_MIN, INT64_MIN, 0});
+  ExpectRoundTrip({INT64_MIN, INT64_MIN / 2, 0});
+  std::vector<int64_t> widest(40);
+  for (size_t i = 0; i < widest.size(); ++i)
+    widest[i] = i % 2 == 0 ? INT64_MIN : INT64_MIN / 4 * static_cast<int64_t>(i % 3);
+  ExpectRoundTrip(widest);
+  // Where nothing is won the shorter form stands.
+  EXPECT_NE(Encoded(std::vector<int64_t>(100, 8192))[0], 6);
+}
+
+TEST(IntCodec, UnitsAreChecked) {
+  std::vector<int64_t> values(4);
+  for (const std::string& bytes :
+       {std::string("\x06"), std::string("\x06\x01\x00\x02\x00\x01", 6), std::string("\x06\x00\x00\x02\x00\x01", 6),
+        // Units of units, and units in what says which are 0.
+        std::string("\x06\x02\x06\x02\x00\x02\x00\x01", 8), std::string("\x05\x06\x02\x00\x02\x00\x01\x00\x02", 9),
+        std::string("\x06\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x02\x00\x01", 15)}) {
+    std::string_view in = bytes;
+    EXPECT_FALSE(DecodeInts(&in, values.size(), values.data()));
+  }
+  const std::string good("\x06\x05\x00\x02\x00\x01", 6);
+  std::string_view in = good;
+  ASSERT_TRUE(DecodeInts(&in, values.size(), values.data()));
+  EXPECT_EQ(values, std::vector<int64_t>(4, 5));
+}
+
 TEST(IntCodec, GivesBackRandomValuesOfEveryWidth) {
   std::mt19937_64 random(1);
   for (int round = 0; round < 3000; ++round) {

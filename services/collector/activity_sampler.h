@@ -62,7 +62,7 @@ class ActivitySampler {
   int64_t TextId(std::string_view text, SourceSession* session);
   // Texts of these edges that were not sent for a while.
   std::vector<ingestpb::QueryText> TextsOf(const std::vector<BlockingEdge>& edges);
-  int64_t WallUs() const { return absl::ToUnixMicros(clock_->Now()); }
+  int64_t WallUs() const { return TimeOfReading(clock_->Now()); }
   int64_t BootNs() const { return clock_->BoottimeNanos(); }
 
   clock::Clock* const clock_;

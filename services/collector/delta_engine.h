@@ -37,6 +37,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "libs/frame/limits.h"
 #include "pganalytics/ingest/v1/frame.pb.h"
 #include "services/collector/reading.h"
@@ -63,9 +64,15 @@ struct Epoch {
 // restart in between or one that kept the statistics.
 bool Continues(const Epoch& before, const Epoch& now);
 
+// The time of a reading in microseconds, as of the millisecond that it is in: what is finer says nothing of a reading
+// that takes longer, and would be most of what an instant takes where it is stored.
+inline int64_t TimeOfReading(absl::Time now) {
+  return absl::ToUnixMillis(now) * 1'000;
+}
+
 // Circumstances of one reading.
 struct Observation {
-  // Wall clock, microseconds.
+  // Wall clock (TimeOfReading).
   int64_t collected_at_us = 0;
   // The same instant as clock::Clock::BoottimeNanos, which tells how long an interval was when the wall clock was set
   // within it. 0 = not known: it means nothing after a restart of the process and is not stored.

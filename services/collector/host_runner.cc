@@ -202,7 +202,7 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
   Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
   if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
   Observation observation;
-  observation.collected_at_us = absl::ToUnixMicros(context_->clock->Now());
+  observation.collected_at_us = TimeOfReading(context_->clock->Now());
   observation.boot_nanos = context_->clock->BoottimeNanos();
   // A boot is the epoch of a host's counters.
   observation.epoch = {1, 1, BootNumber(files_), 0};

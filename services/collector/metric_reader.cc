@@ -221,7 +221,7 @@ asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* tas
       status = co_await ReadObjectsReset(session, &reset_before);
       if (!status.ok()) co_return status;
     }
-    seen.collected_at_us = absl::ToUnixMicros(clock->Now());
+    seen.collected_at_us = TimeOfReading(clock->Now());
     seen.boot_nanos = clock->BoottimeNanos();
     status = co_await ReadRows(session, task->metric, *sql, redactor, &task->reading);
     if (!status.ok()) co_return status;

@@ -76,14 +76,16 @@ SELECT "table", sum(pg_relation_size(oid)) AS heap, sum(pg_relation_size(reltoas
        sum(pg_indexes_size(oid)) AS indexes, sum(space.bytes(oid)) AS total
 FROM space.part GROUP BY 1 HAVING sum(space.bytes(oid)) > 100000 ORDER BY 5 DESC;
 SQL
-# The days' level grows to 400 days, everything else to 30.
+# Everything grows to what the metric keeps: the days' level to 400 days, everything else to 30, where its file says
+# nothing else.
 detail=$(sql -At -v sources="$SOURCES" -v days="$DAYS" -v changed="$CHANGED" -v entries="$ENTRIES" -v wal="$wal" \
   -v load="$load" <<'SQL'
 WITH metric AS (
-  SELECT c.name, b.level, sum(octet_length(b.data))::numeric AS data, sum(b.rows) AS rows,
+  SELECT c.name, b.level, CASE WHEN b.level >= 2 THEN coalesce(c.daily_days_most, 400) ELSE coalesce(c.raw_days_most, 30) END AS kept_days,
+         sum(octet_length(b.data))::numeric AS data, sum(b.rows) AS rows,
          coalesce(sum(b.rows) FILTER (WHERE b.kind = 1), 0) AS delta_rows,
          coalesce(sum(octet_length(b.data)) FILTER (WHERE b.kind = 1), 0)::numeric AS delta_data
-  FROM metrics.block b JOIN metrics.catalog_metric c ON c.id = b.metric_id GROUP BY 1, 2
+  FROM metrics.block b JOIN metrics.catalog_metric c ON c.id = b.metric_id GROUP BY 1, 2, 3
 ), whole AS (
   SELECT sum(data) AS data FROM metric
 ), tables AS (
@@ -91,13 +93,13 @@ WITH metric AS (
   FROM space.part
 ), share AS (
   -- A metric's part of the tables is that of its bytes.
-  SELECT name, level, rows, delta_rows, data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS bytes,
+  SELECT name, level, kept_days, rows, delta_rows, data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS bytes,
          delta_data * (SELECT blocks FROM tables) / (SELECT data FROM whole) AS delta_bytes FROM metric
 ), loaded AS (
   SELECT key AS name, (value->>'stored')::numeric AS stored, (value->>'moving')::numeric AS moving
   FROM json_each((:'load'::json)->'values')
 ), kept AS (
-  SELECT name, bytes * 50 / :sources * CASE WHEN level >= 2 THEN 400 ELSE 30 END / :days AS bytes FROM share
+  SELECT name, bytes * 50 / :sources * kept_days / :days AS bytes FROM share
 )
 SELECT json_build_object(
   'bench', 'space', 'layout', metrics.layout(), 'sources', :sources, 'days', :days, 'changed', :changed, 'entries', :entries, 'load', :'load'::json,
@@ -108,7 +110,7 @@ SELECT json_build_object(
   -- Everything but blocks counts as often as there are sources.
   'fleet_gb', (SELECT round((sum(bytes) + (SELECT total - blocks FROM tables) * 50.0 / :sources) / 1e9, 3) FROM kept),
   'statements_gb', (SELECT round(sum(bytes) / 1e9, 3) FROM kept WHERE name = 'statements'),
-  'metrics', (SELECT json_agg(json_build_object('metric', name, 'level', level, 'rows', rows, 'bytes', round(bytes),
+  'metrics', (SELECT json_agg(json_build_object('metric', name, 'level', level, 'kept_days', kept_days, 'rows', rows, 'bytes', round(bytes),
                                                 'bytes_per_row', round(bytes / nullif(rows, 0), 2)) ORDER BY bytes DESC) FROM share),
   -- Of the raw level, keyframes apart; zeros that never change are stored values too.
   'values', (SELECT json_agg(json_build_object('metric', name, 'bytes_per_row', round(delta_bytes / delta_rows, 2),

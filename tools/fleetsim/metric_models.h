@@ -24,7 +24,7 @@ enum class Behaviour : uint8_t {
   kSize,
   // Grows by `scale` a second and falls back to 0 every `spread` days.
   kAge,
-  // kAge of 400 a second, as a share of `scale`, with all its digits.
+  // kAge of 400 a second, as a share of `scale`, with four decimals.
   kAgeShare,
   // Instant of the last event of those that come every `scale` seconds; microseconds since 1970.
   kEvent,

@@ -149,9 +149,11 @@ struct SourceModel::State {
   // When reading `tick` of the metric is done in the scope.
   int64_t Instant(const catalog_v1::Metric& metric, uint64_t metric_hash, int scope, int64_t tick) const {
     const int64_t interval = IntervalUs(metric);
-    const auto phase = static_cast<int64_t>(Mix(hash, 21) % static_cast<uint64_t>(options.interval_us));
-    const uint64_t late = Mix(Mix(metric_hash, static_cast<uint64_t>(scope)), static_cast<uint64_t>(tick)) % 25'000;
-    return tick * interval + phase + scope * 40'000 + static_cast<int64_t>(late);
+    // Collectors tell the time of a reading in milliseconds.
+    constexpr int64_t kMilli = 1'000;
+    const auto phase = static_cast<int64_t>(Mix(hash, 21) % static_cast<uint64_t>(options.interval_us / kMilli));
+    const uint64_t late = Mix(Mix(metric_hash, static_cast<uint64_t>(scope)), static_cast<uint64_t>(tick)) % 25;
+    return tick * interval + (phase + scope * 40 + static_cast<int64_t>(late)) * kMilli;
   }
   // The collector is away.
   bool Away(int64_t at_us) const {

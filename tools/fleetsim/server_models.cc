@@ -313,6 +313,7 @@ std::vector<MetricModel> ServerModels() {
                    {"sample_blks_scanned", kUniform, 3e4}}},
       // A base backup of an hour every night, an index built now and then, imports.
       {.metric = "progress_basebackup",
+       .present = 1,
        .sometimes = 0.04,
        .columns = {{"phase", kText, 0, 0, 1, {"streaming database files"}},
                    {"backup_total_bytes", kSize, 80 * kGb, 0.004},

@@ -24,7 +24,7 @@ INSTANTIATE_TEST_SUITE_P(PostgreSql, ReadableTest, ::testing::Values("13", "15",
 
 TEST_P(ReadableTest, IntegersAreReadBack) {
   std::mt19937_64 random(1);
-  std::array<int, 6> transforms{};
+  std::array<int, 7> transforms{};
   for (int round = 0; round < 400; ++round) {
     const std::vector<int64_t> values = RandomInts(random, 1 + random() % (round % 10 == 0 ? 2000 : 100));
     std::string bytes = "head";

@@ -96,7 +96,7 @@ class ReadableTest : public ::testing::TestWithParam<std::string> {
 
 // Lists of every form: each transform, runs, exceptions, all widths, sums that wrap.
 inline std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
-  const uint64_t form = random() % 11;
+  const uint64_t form = random() % 12;
   const int bits = static_cast<int>(random() % 64) + 1;
   const uint64_t mask = bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
   std::vector<int64_t> values(count);
@@ -133,6 +133,9 @@ inline std::vector<int64_t> RandomInts(std::mt19937_64& random, size_t count) {
         break;
       case 9:  // zeros between others
         value = random() % 2 == 0 ? 0 : static_cast<int64_t>(random() & mask);
+        break;
+      case 10:  // multiples
+        value = 1'000 * static_cast<int64_t>(random() % 4 == 0 ? 0 : random() & mask & 0xffff'ffff) - 3'000;
         break;
       default:  // wide walk
         value = last = static_cast<int64_t>(static_cast<uint64_t>(last) + (random() & mask));

@@ -71,6 +71,9 @@ BEGIN
   IF transform = 5 AND get_byte(data, p) < 5 THEN
     RETURN metrics.decode_zeros_apart(data, p, count);
   END IF;
+  IF transform = 6 THEN
+    RETURN metrics.decode_units(data, p, count);
+  END IF;
   IF transform > 4 THEN
     RAISE EXCEPTION 'integers have the unknown transform %', transform USING ERRCODE = 'data_corrupted';
   END IF;
@@ -298,6 +301,22 @@ BEGIN
 END
 $$;
 
+-- The `count` integers that are multiples of a unit, which stands at byte `at`.
+CREATE FUNCTION metrics.decode_units(data bytea, at int4, count int4) RETURNS int8[]
+  LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+  AS $$
+DECLARE
+  unit   record := metrics.read_varint(data, at);
+  result int8[];
+BEGIN
+  IF unit.value < 2 OR get_byte(data, unit.next) > 5 THEN
+    RAISE EXCEPTION 'the unit of integers is malformed' USING ERRCODE = 'data_corrupted';
+  END IF;
+  result := metrics.decode_ints(data, unit.next, count);
+  RETURN ARRAY(SELECT value * unit.value FROM unnest(result) WITH ORDINALITY r(value, place) ORDER BY place);
+END
+$$;
+
 -- The byte behind `count` integers that begin at byte `at`: reads the groups' heads alone, and which are 0 where zeros
 -- stand apart.
 CREATE FUNCTION metrics.ints_end(data bytea, at int4, count int4) RETURNS int4
@@ -319,6 +338,10 @@ BEGIN
   p := p + 1;
   IF transform = 5 AND get_byte(data, p) < 5 THEN
     RETURN metrics.ints_end(data, metrics.ints_end(data, p, count), metrics.count_ones(metrics.decode_ints(data, p, count)));
+  END IF;
+  IF transform = 6 THEN
+    number := metrics.read_varint(data, p);
+    RETURN metrics.ints_end(data, number.next, count);
   END IF;
   IF transform <> 1 THEN
     number := metrics.read_varint(data, p);
