@@ -135,6 +135,7 @@ void AddColumns() {
     });
     AddColumn("exceptions_" + std::to_string(form), Ints(values), Form({1, 0, 0, 0x82, form << 5 | 1}));
   }
+  AddColumn("units", Ints(Rows(70, [&](int) { return 4'096 * below(3'000); })), Form({1, 6}));
 }
 
 RowSet Readings(bool flags, bool gap) {
