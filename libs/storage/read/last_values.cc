@@ -68,6 +68,8 @@ void PutFixed(uint64_t value, std::string* out) {
 LastScopeBuilder::LastScopeBuilder(const LastWanted& wanted, size_t max_rows, std::shared_ptr<const LastScope> before)
     : wanted_(wanted), max_rows_(max_rows), identity_(catalog::IdentityColumns(*wanted.metric)) {
   if (before != nullptr) state_ = *before;
+  // Without counters there is nothing to be anchored.
+  state_.anchored = state_.anchored || !HasCounters(*wanted.metric);
   for (int i = 0; i < wanted.metric->columns_size(); ++i) {
     if (wanted.metric->columns(i).kind() == catalog_pb::COLUMN_KIND_LABEL) label_columns_.push_back(i);
   }
@@ -179,7 +181,6 @@ void LastScopeBuilder::Apply(const ReadingOrder& order, const ReadingOrder::Read
     if (StandsAlone(*wanted_.metric)) {
       state_.rows.clear();
       state_.beyond.clear();
-      state_.anchored = true;
     }
   }
   state_.newest_us = reading.end_us;

@@ -28,8 +28,9 @@ constexpr int64_t kHourUs = int64_t{3600} * 1'000'000;
 constexpr int64_t kDayUs = 24 * kHourUs;
 // Intervals that are apart by less touch (as in last_values.cc).
 constexpr int64_t kTouchUs = 1'000'000;
-// Rows that one read opens at most.
+// Rows that one read opens at most, and values of one source, which are in memory together (8 bytes each).
 constexpr size_t kMaxReadings = 20'000'000;
+constexpr size_t kMaxCells = 16'000'000;
 
 int64_t Millis(int64_t us) {
   return us >= 0 ? us / 1000 : -((-us + 999) / 1000);
@@ -382,9 +383,10 @@ absl::Status ReadAt(pg::ReadTransaction& tx, const SampleQuery& query, int16_t m
     }
     source = fetched.source_id;
     readings += fetched.rows.rows();
-    if (readings > kMaxReadings) {
-      return absl::InvalidArgumentError(Cat("the query reads more than ", kMaxReadings,
-                                            " rows; shorten its range, or choose fewer series by their labels"));
+    const size_t cells_of_row = query.labels.size() + query.values.size() + 2;
+    if (readings > kMaxReadings || (order.size() + fetched.rows.rows()) * cells_of_row > kMaxCells) {
+      return absl::InvalidArgumentError(
+          "the query reads more rows than fit in memory; shorten its range, or choose fewer metrics by name");
     }
     order.Add(&fetched, from_us);
     return absl::OkStatus();
