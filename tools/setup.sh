@@ -9,7 +9,7 @@ build_packages=(
   g++ make cmake ninja-build util-linux ccache mold pkg-config git ca-certificates python3 openssl curl procps
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libpqxx-dev libpq-dev libpg-query-dev libre2-dev libnghttp2-dev libboost1.81-dev libssl-dev libjwt-dev libargon2-dev prometheus-cpp-dev
-  libtomlplusplus-dev libspdlog-dev libzstd-dev zlib1g-dev libsimdjson-dev libyaml-cpp-dev libcurl4-openssl-dev
+  libtomlplusplus-dev libspdlog-dev libzstd-dev libsnappy-dev zlib1g-dev libsimdjson-dev libyaml-cpp-dev libcurl4-openssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev golang-github-gogo-googleapis-dev
   john-data
   postgresql-15 postgresql-client-15

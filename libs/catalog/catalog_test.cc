@@ -258,7 +258,8 @@ TEST(MetricsPage, OfTheRepositoryIsCurrent) {
   if (root == nullptr) GTEST_SKIP() << "PGA_SOURCE_DIR is not set; ctest sets it";
   std::ifstream in(std::filesystem::path(root) / "docs" / "metrics.md");
   const std::string stored((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  EXPECT_TRUE(stored == MetricsPage(**Catalog::Builtin())) << "docs/metrics.md is old: run tools/docs.sh";
+  const auto prometheus = *PrometheusNames::Create(*Catalog::Builtin());
+  EXPECT_TRUE(stored == MetricsPage(**Catalog::Builtin(), *prometheus)) << "docs/metrics.md is old: run tools/docs.sh";
 }
 
 // The examples of docs/adding-a-metric.md are files as they stand there.
@@ -421,12 +422,12 @@ TEST(PrometheusName, HasBaseUnitsAndTotals) {
     }
     return std::string("no such column");
   };
-  EXPECT_EQ(name("statements", "total_exec_time_us"), "pg_statements_total_exec_time_seconds_total");
-  EXPECT_EQ(name("database", "xact_commit"), "pg_database_xact_commit_total");
-  EXPECT_EQ(name("database", "temp_bytes"), "pg_database_temp_bytes_total");
-  EXPECT_EQ(name("database_size", "size_bytes"), "pg_database_size_size_bytes");
-  EXPECT_EQ(name("host_cpu", "user_us"), "host_cpu_user_seconds_total");
-  EXPECT_EQ(name("host_cpu", "load_1m"), "host_cpu_load_1m");
+  EXPECT_EQ(name("statements", "total_exec_time_us"), "pganalytics_statements_total_exec_time_seconds_total");
+  EXPECT_EQ(name("database", "xact_commit"), "pganalytics_database_xact_commit_total");
+  EXPECT_EQ(name("database", "temp_bytes"), "pganalytics_database_temp_bytes_total");
+  EXPECT_EQ(name("database_size", "size_bytes"), "pganalytics_database_size_size_bytes");
+  EXPECT_EQ(name("host_cpu", "user_us"), "pganalytics_host_cpu_user_seconds_total");
+  EXPECT_EQ(name("host_cpu", "load_1m"), "pganalytics_host_cpu_load_1m");
   EXPECT_EQ(name("database", "datname"), "");
   EXPECT_EQ(name("database", "stats_reset"), "");
 }

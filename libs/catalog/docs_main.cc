@@ -13,6 +13,11 @@ int main(int argc, char** argv) {
     std::cerr << catalog.status().message() << "\n";
     return 1;
   }
-  std::cout << pga::catalog::MetricsPage(**catalog);
+  const auto prometheus = pga::catalog::PrometheusNames::Create(*catalog);
+  if (!prometheus.ok()) {
+    std::cerr << prometheus.status().message() << "\n";
+    return 1;
+  }
+  std::cout << pga::catalog::MetricsPage(**catalog, **prometheus);
   return std::cout.good() ? 0 : 1;
 }

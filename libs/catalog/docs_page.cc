@@ -58,7 +58,17 @@ std::string Days(const v1::Retention& retention) {
                       days(retention.daily_days(), 400), " days");
 }
 
-void AppendMetric(const v1::Metric& metric, std::string* page) {
+// Names in Prometheus of one column of the metric.
+std::string NamesOf(const PrometheusMetric* metric, int column) {
+  std::vector<std::string> names;
+  if (metric == nullptr) return "";
+  for (const PrometheusSeries& series : metric->series) {
+    if (series.column == column) names.push_back(absl::StrCat("`", series.name, "`"));
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+void AppendMetric(const v1::Metric& metric, const PrometheusMetric* names, std::string* page) {
   absl::StrAppend(page, "\n## ", metric.name(), "\n\n", metric.description(), "\n\n");
   absl::StrAppend(page, "| | |\n|---|---|\n");
   const auto fact = [page](absl::string_view name, const std::string& value) {
@@ -86,11 +96,12 @@ void AppendMetric(const v1::Metric& metric, std::string* page) {
   }
   for (const std::string& reset : metric.unseen_resets()) fact("Not seen", reset);
   absl::StrAppend(page, "\n| column | type | kind | unit | Prometheus | |\n|---|---|---|---|---|---|\n");
-  for (const v1::Column& column : metric.columns()) {
-    const std::string prometheus = PrometheusName(metric, column);
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    const v1::Column& column = metric.columns(i);
+    const std::string prometheus = NamesOf(names, i);
     absl::StrAppend(page, "| `", column.name(), "` | ", Word(TypeWord(column.type())), " | ",
-                    Word(KindWord(column.kind())), " | ", column.unit(), " | ",
-                    prometheus.empty() ? "" : absl::StrCat("`", prometheus, "`"), " | ", Cell(column.description()));
+                    Word(KindWord(column.kind())), " | ", column.unit(), " | ", prometheus, " | ",
+                    Cell(column.description()));
     if (column.since_schema_version() > 1) {
       absl::StrAppend(page, " Since schema version ", column.since_schema_version(), ".");
     }
@@ -100,7 +111,7 @@ void AppendMetric(const v1::Metric& metric, std::string* page) {
 
 }  // namespace
 
-std::string MetricsPage(const Catalog& catalog) {
+std::string MetricsPage(const Catalog& catalog, const PrometheusNames& prometheus) {
   std::string page =
       "# Metrics\n\n"
       "Everything pgAnalytics collects. This page is written by `pga-catalog-docs` from the files in\n"
@@ -111,15 +122,15 @@ std::string MetricsPage(const Catalog& catalog) {
       "reading (rolled up as min, max, sum, count, last); a `counter` is stored as the exact increase since the "
       "reading\n"
       "before, so that sums over time are true counts; `info` describes. *Units*: `us` and `ms` are micro- and\n"
-      "milliseconds, `1` is a plain count; Prometheus names use seconds. A column that a server's version does not "
-      "have is\n"
-      "NULL.\n\n"
+      "milliseconds, `1` is a plain count. A column that a server's version does not have is NULL. *Prometheus*: the "
+      "names\n"
+      "under which scrapes and remote read have the column ([prometheus.md](prometheus.md)).\n\n"
       "| metric | read | PostgreSQL | what it tells |\n|---|---|---|---|\n";
   for (const v1::Metric& metric : catalog.metrics()) {
     absl::StrAppend(&page, "| [", metric.name(), "](#", metric.name(), ") | per ", Word(ScopeWord(metric.scope())),
                     ", ", Interval(metric), " | ", Servers(metric), " | ", Cell(metric.description()), " |\n");
   }
-  for (const v1::Metric& metric : catalog.metrics()) AppendMetric(metric, &page);
+  for (const v1::Metric& metric : catalog.metrics()) AppendMetric(metric, prometheus.Find(metric.name()), &page);
   return page;
 }
 

@@ -1,5 +1,6 @@
-# cmake -DOUTPUT=<file.cc> -DFILES=<a.yaml;b.yaml> -P embed_metrics.cmake: writes the files as raw strings.
-set(text "// Generated from libs/catalog/metrics; do not edit.\n#include \"libs/catalog/builtin_metrics.h\"\n\n")
+# cmake -DOUTPUT=<file.cc> -DFILES=<a.yaml;b.yaml> -DPROMETHEUS=<c.yaml> -P embed_metrics.cmake: writes the files as raw
+# strings.
+set(text "// Generated from the YAML files of libs/catalog; do not edit.\n#include \"libs/catalog/builtin_metrics.h\"\n\n")
 string(APPEND text "namespace pga::catalog {\n\nconst std::vector<BuiltinFile>& BuiltinFiles() {\n")
 string(APPEND text "  static const std::vector<BuiltinFile> files = {\n")
 foreach(path IN LISTS FILES)
@@ -7,5 +8,8 @@ foreach(path IN LISTS FILES)
   file(READ "${path}" yaml)
   string(APPEND text "      {\"${name}\", R\"pga_yaml(${yaml})pga_yaml\"},\n")
 endforeach()
-string(APPEND text "  };\n  return files;\n}\n\n}  // namespace pga::catalog\n")
+string(APPEND text "  };\n  return files;\n}\n\n")
+file(READ "${PROMETHEUS}" yaml)
+string(APPEND text "std::string_view BuiltinPrometheusNames() {\n  return R\"pga_yaml(${yaml})pga_yaml\";\n}\n\n")
+string(APPEND text "}  // namespace pga::catalog\n")
 file(WRITE "${OUTPUT}" "${text}")

@@ -188,12 +188,6 @@ std::string_view ScopeWord(v1::Scope scope) {
   }
 }
 
-double PrometheusScale(const v1::Column& column) {
-  if (column.unit() == "us") return 1e-6;
-  if (column.unit() == "ms") return 1e-3;
-  return 1;
-}
-
 std::string PrometheusName(const v1::Metric& metric, const v1::Column& column) {
   const bool counter = column.kind() == v1::COLUMN_KIND_COUNTER;
   if (!counter && column.kind() != v1::COLUMN_KIND_GAUGE) return "";
@@ -212,8 +206,7 @@ std::string PrometheusName(const v1::Metric& metric, const v1::Column& column) {
     absl::ConsumeSuffix(&stem, "_percent");
     unit = "percent";
   }
-  std::string name = metric.scope() == v1::SCOPE_HOST ? "" : "pg_";
-  absl::StrAppend(&name, metric.name(), "_", stem);
+  std::string name = absl::StrCat("pganalytics_", metric.name(), "_", stem);
   if (!unit.empty() && stem != unit) absl::StrAppend(&name, "_", unit);
   if (counter && !absl::EndsWith(name, "_total")) absl::StrAppend(&name, "_total");
   return name;

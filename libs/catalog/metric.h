@@ -70,12 +70,10 @@ std::string_view TypeWord(pganalytics::catalog::v1::ColumnType type);
 std::string_view KindWord(pganalytics::catalog::v1::ColumnKind kind);
 std::string_view ScopeWord(pganalytics::catalog::v1::Scope scope);
 
-// Prometheus name of a counter or gauge column, for example `pg_statements_total_exec_time_seconds_total`: prefix `pg_`
-// (`host_` metrics keep their own name), base units (us and ms become seconds), `_total` for counters. Empty for labels
-// and info columns.
+// Our own Prometheus name of a counter or gauge column, for example
+// `pganalytics_statements_total_plan_time_seconds_total`: base units (us and ms become seconds), `_total` for counters.
+// Empty for labels and info columns. Which columns have a name that other tools know instead is in prometheus.h.
 std::string PrometheusName(const pganalytics::catalog::v1::Metric& metric,
                            const pganalytics::catalog::v1::Column& column);
-// Factor from the column's unit to the unit in its Prometheus name: 1e-6 for us, 1e-3 for ms, else 1.
-double PrometheusScale(const pganalytics::catalog::v1::Column& column);
 
 }  // namespace pga::catalog

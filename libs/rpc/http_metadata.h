@@ -20,6 +20,8 @@ inline constexpr char kForwardedFor[] = "x-forwarded-for";
 inline constexpr char kCollectorId[] = "x-collector-id";
 // "cookie" at a sign-in: the refresh token goes into a cookie instead of the body.
 inline constexpr char kSession[] = "x-session";
+// Which media types the client takes, for methods that have a choice.
+inline constexpr char kAccept[] = "accept";
 // Of a browser: the page that asks, and the cookies; of these the gateway passes on the session's alone.
 inline constexpr char kOrigin[] = "origin";
 inline constexpr char kCookie[] = "cookie";
@@ -38,6 +40,8 @@ inline constexpr char kHttpCode[] = "x-http-code";
 inline constexpr char kConfigVersion[] = "x-config-version";
 // A cookie for the client; passed through as Set-Cookie.
 inline constexpr char kSetCookie[] = "set-cookie";
+// How the bytes of a google.api.HttpBody are packed; passed through as Content-Encoding.
+inline constexpr char kContentEncoding[] = "x-content-encoding";
 // Seconds after which repeating makes sense; passed through as Retry-After.
 inline constexpr char kRetryAfter[] = "retry-after";
 

@@ -9,6 +9,7 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
@@ -65,7 +66,7 @@ void LinkEveryService() {
   for (const google::protobuf::Descriptor* descriptor :
        {registry::GetCollectorRequest::descriptor(), registry::EnrolRequest::descriptor(),
         pganalytics::ingest::v1::PushMetricsRequest::descriptor(), query::CountMetricsRequest::descriptor(),
-        query::GetHealthRequest::descriptor()}) {
+        query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor()}) {
     if (descriptor == nullptr) std::abort();
   }
 }

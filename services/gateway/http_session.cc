@@ -55,8 +55,12 @@ constexpr size_t kSmallMessageBytes = size_t{1} << 20;
 
 // Response metadata that becomes headers, beside x-http-code.
 constexpr std::pair<std::string_view, std::string_view> kPassedHeaders[] = {
-    {rpc::kConfigVersion, "X-Config-Version"},      {rpc::kRetryAfter, "Retry-After"}, {rpc::kSetCookie, "Set-Cookie"},
-    {"content-disposition", "Content-Disposition"}, {"location", "Location"},
+    {rpc::kConfigVersion, "X-Config-Version"},
+    {rpc::kRetryAfter, "Retry-After"},
+    {rpc::kSetCookie, "Set-Cookie"},
+    {"content-disposition", "Content-Disposition"},
+    {"location", "Location"},
+    {rpc::kContentEncoding, "Content-Encoding"},
 };
 
 HttpError MakeError(int code, std::string reason, std::string message) {
@@ -118,7 +122,8 @@ HttpError ErrorOfEvent(const UpstreamEvent& event, absl::Duration timeout) {
 }
 
 bool MayCompress(std::string_view content_type) {
-  return content_type.starts_with("application/json") || content_type.starts_with("text/");
+  return content_type.starts_with("application/json") || content_type.starts_with("text/") ||
+         content_type.starts_with("application/openmetrics-text");
 }
 
 std::string Chunk(std::string_view data) {
@@ -370,6 +375,8 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   // RFC 9110, 8.4.1: names of codings are case-insensitive.
   const auto is = [encoding](std::string_view name) { return beast::iequals(*encoding, name); };
   if (encoding == nullptr || is("identity") || body.empty()) co_return true;
+  // Bytes that go on as they are may be packed in a way that only their reader knows.
+  if (is("snappy") && TakesRawBody(*exchange.admission.route)) co_return true;
   if (!is("gzip") && !is("x-gzip")) {
     error = MakeError(415, "ENCODING_NOT_SUPPORTED",
                       "Content-Encoding " + Excerpt(*encoding, 32) + " is not understood; send gzip or none.");

@@ -319,6 +319,7 @@ std::vector<std::pair<std::string, std::string>> Pipeline::UpstreamMetadata(cons
   pass("x-registration-secret", rpc::kRegistrationSecret);
   pass(rpc::kSession, rpc::kSession);
   pass(rpc::kOrigin, rpc::kOrigin);
+  pass(rpc::kAccept, rpc::kAccept);
   pass("host", rpc::kForwardedHost);
   out.emplace_back(rpc::kForwardedProto, admission.scheme);
   for (const auto& [name, value] : head.headers) {

@@ -49,14 +49,6 @@ bool Overlap(const FieldPath& a, const FieldPath& b) {
   return std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(shared), b.begin());
 }
 
-// Whether the body becomes a google.api.HttpBody as it is.
-bool TakesRawBody(const ApiRoute& route) {
-  if (route.body == ApiRoute::Body::kWhole) return route.method->descriptor->input_type()->full_name() == kHttpBody;
-  if (route.body != ApiRoute::Body::kField) return false;
-  const FieldDescriptor* const field = route.body_field.back();
-  return !field->is_repeated() && field->message_type() != nullptr && field->message_type()->full_name() == kHttpBody;
-}
-
 void AppendVarint(uint64_t value, std::string& out) {
   for (; value >= 0x80; value >>= 7) out += static_cast<char>((value & 0x7F) | 0x80);
   out += static_cast<char>(value);
@@ -90,6 +82,13 @@ std::string KnownParameters(const google::protobuf::Descriptor& type) {
 }
 
 }  // namespace
+
+bool TakesRawBody(const ApiRoute& route) {
+  if (route.body == ApiRoute::Body::kWhole) return route.method->descriptor->input_type()->full_name() == kHttpBody;
+  if (route.body != ApiRoute::Body::kField) return false;
+  const FieldDescriptor* const field = route.body_field.back();
+  return !field->is_repeated() && field->message_type() != nullptr && field->message_type()->full_name() == kHttpBody;
+}
 
 Transcoder::Transcoder(const ApiSurface* api, Limits limits) : api_(api), limits_(limits) {}
 

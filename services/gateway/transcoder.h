@@ -15,6 +15,9 @@
 
 namespace pga::gateway {
 
+// Whether the body becomes a google.api.HttpBody as it is.
+bool TakesRawBody(const ApiRoute& route);
+
 class Transcoder {
  public:
   struct Limits {

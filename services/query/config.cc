@@ -12,6 +12,12 @@ void RegisterOptions(config::Loader& loader, QueryConfig* config) {
              "reads that may wait for a thread; more are refused at once", "calls", 1, 100000);
   loader.Duration(&config->request_timeout, "REQUEST_TIMEOUT", "request-timeout", config->request_timeout,
                   "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
+  loader.Int(&config->prometheus_max_series, "PROMETHEUS_MAX_SERIES", "prometheus-max-series",
+             config->prometheus_max_series,
+             "series of one source in a scrape; what it has beyond is counted and left out", "series", 1, 10'000'000);
+  loader.Int(&config->prometheus_max_samples, "PROMETHEUS_MAX_SAMPLES", "prometheus-max-samples",
+             config->prometheus_max_samples, "samples in one answer of Prometheus' remote read", "samples", 1000,
+             2'000'000);
   loader.String(&config->catalog_folder, "CATALOG_DIR", "catalog-dir", "",
                 "folder with YAML files of custom metrics; empty = built-in metrics only");
 }

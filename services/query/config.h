@@ -19,6 +19,9 @@ struct QueryConfig {
   int queue = 128;
   // Longest time of a read whose caller names no deadline; statements end by the caller's deadline.
   absl::Duration request_timeout = absl::Seconds(30);
+  // Most series of one source in a scrape, and most samples of one answer of remote read.
+  int prometheus_max_series = 5000;
+  int prometheus_max_samples = 2'000'000;
   // Folder with custom metrics; empty = built-in ones only.
   std::string catalog_folder;
 };

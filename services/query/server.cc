@@ -11,6 +11,7 @@
 #include "libs/status/status.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
+#include "services/query/prometheus_service.h"
 #include "services/query/query_service.h"
 #include "services/query/system_service.h"
 
@@ -32,6 +33,8 @@ struct QueryServer::Parts {
   std::unique_ptr<storage::StatementReader> statements;
   std::unique_ptr<storage::ActivityReader> activity;
   std::unique_ptr<storage::StateReader> state;
+  std::unique_ptr<storage::LastValues> last;
+  std::unique_ptr<storage::SampleReader> samples;
   std::unique_ptr<IdentityClient> identity;
   std::unique_ptr<HealthProbe> metadata_health;
   std::unique_ptr<HealthProbe> metrics_health;
@@ -45,6 +48,7 @@ struct QueryServer::Parts {
   std::unique_ptr<rpc::Dispatcher> wide_dispatcher;
   std::unique_ptr<rpc::Dispatcher> system_dispatcher;
   std::unique_ptr<QueryService> query;
+  std::unique_ptr<PrometheusService> prometheus;
   std::unique_ptr<SystemService> system;
 };
 
@@ -88,6 +92,11 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->activity = std::make_unique<storage::ActivityReader>(read_db, parts->catalog);
   parts->state = std::make_unique<storage::StateReader>(read_db, parts->catalog, deps.clock);
 
+  parts->last =
+      std::make_unique<storage::LastValues>(read_db, deps.clock, static_cast<size_t>(config.prometheus_max_series));
+  parts->samples = std::make_unique<storage::SampleReader>(read_db, deps.clock);
+  PGA_ASSIGN_OR_RETURN(auto prometheus_names, catalog::PrometheusNames::Create(parts->catalog));
+
   parts->health_threads = std::make_unique<exec::ThreadPool>("query-ping", 2, 2);
   if (deps.auth != nullptr) parts->identity = std::make_unique<IdentityClient>(deps.auth, deps.identity);
   parts->metadata_health =
@@ -120,6 +129,12 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
                                      Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(),
                                              parts->statements.get(), parts->activity.get(), parts->state.get()},
                                      deps.clock);
+  PrometheusService::Options prometheus;
+  prometheus.max_series = config.prometheus_max_series;
+  prometheus.max_samples = config.prometheus_max_samples;
+  parts->prometheus = std::make_unique<PrometheusService>(
+      parts->wide_dispatcher.get(), deps.authenticator, std::move(prometheus_names), parts->sources.get(),
+      parts->last.get(), parts->samples.get(), deps.clock, prometheus);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);
   return std::unique_ptr<QueryServer>(new QueryServer(std::move(parts)));
@@ -132,7 +147,7 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(), parts_->system.get()};
+  return {parts_->query.get(), parts_->prometheus.get(), parts_->system.get()};
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {

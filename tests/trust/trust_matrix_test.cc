@@ -25,6 +25,7 @@
 #include "pganalytics/auth/v1/identity_service.pb.h"
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
@@ -76,6 +77,8 @@ constexpr const char* kMay[][2] = {
     {"query.v1.QueryService.GetFreshness", "viewer"},
     {"query.v1.QueryService.SourceActivity", "registry"},
     {"query.v1.QueryService.CollectorActivity", "registry"},
+    {"query.v1.PrometheusService.ExportMetrics", "viewer"},
+    {"query.v1.PrometheusService.RemoteRead", "viewer"},
     {"query.v1.SystemService.GetHealth", "anybody"},
     {"query.v1.SystemService.GetVersion", "anybody"},
     {"registry.v1.EnrolmentService.Enrol", "secret ingest"},
@@ -256,7 +259,8 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
-        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file()}) {
+        query::ExportMetricsRequest::descriptor()->file(), registry::EnrolRequest::descriptor()->file(),
+        registry::ListCollectorsRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         const std::string full_name = file->service(s)->method(m)->full_name();

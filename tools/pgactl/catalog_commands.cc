@@ -187,7 +187,8 @@ absl::Status Check(Context& context) {
 
 absl::Status Docs(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto catalog, LoadCatalog(context));
-  *context.out << catalog::MetricsPage(*catalog);
+  PGA_ASSIGN_OR_RETURN(const auto prometheus, catalog::PrometheusNames::Create(catalog));
+  *context.out << catalog::MetricsPage(*catalog, *prometheus);
   return absl::OkStatus();
 }
 

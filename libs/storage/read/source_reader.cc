@@ -19,7 +19,7 @@ using internal::Cat;
 constexpr char kGroupsSql[] = "SELECT DISTINCT group_name FROM metrics.source WHERE removed_at IS NULL ORDER BY 1";
 
 constexpr char kResolveSql[] =
-    "SELECT id, uuid::text, name FROM metrics.source WHERE group_name = ANY($1::text[]) AND removed_at IS "
+    "SELECT id, uuid::text, name, group_name FROM metrics.source WHERE group_name = ANY($1::text[]) AND removed_at IS "
     "NULL ORDER BY name, id";
 
 }  // namespace
@@ -45,7 +45,7 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
   std::vector<SourceRef> all;
   std::vector<std::string> names;
   for (const pg::Row& row : result) {
-    all.push_back({row.Int32(0), std::string(row.Text(1)), std::string(row.Text(2))});
+    all.push_back({row.Int32(0), std::string(row.Text(1)), std::string(row.Text(2)), std::string(row.Text(3))});
     names.push_back(all.back().name);
   }
   if (wanted.empty()) return all;

@@ -20,6 +20,7 @@ struct SourceRef {
   int32_t id = 0;
   std::string uuid;
   std::string name;
+  std::string group = {};
 };
 
 struct StoredOfSource {
