@@ -147,6 +147,7 @@ absl::StatusOr<MetricRows> LoadShares(
   std::vector<columns::GroupRows> rows;
   for (MetricRows& part : parts) {
     joined.coverage.merge(part.coverage);
+    joined.taken.merge(part.taken);
     rows.push_back(std::move(part.rows));
   }
   joined.rows = columns::JoinRows(std::move(rows), grouping);
@@ -202,7 +203,7 @@ absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRe
                       columns::CounterSums sums(cells, ids, grouping, filters);
                       columns::CoverageSums coverage(cells, read.plan.buckets());
                       PGA_RETURN_IF_ERROR(FetchIncreases(own, share, cells, ids, grouping, &sums, &coverage));
-                      return MetricRows{sums.Finish(), coverage.scopes()};
+                      return MetricRows{sums.Finish(), coverage.scopes(), {}};
                     });
 }
 
@@ -328,7 +329,7 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
                         return absl::OkStatus();
                       }));
                       if (source) readings.FinishSource(*source);
-                      return MetricRows{readings.Finish(), coverage.scopes()};
+                      return MetricRows{readings.Finish(), coverage.scopes(), coverage.taken()};
                     });
 }
 
