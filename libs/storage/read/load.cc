@@ -32,11 +32,17 @@ std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
   return filters;
 }
 
-// Keys of the only series that can pass the filters, when a filter names one.
+// Keys of the only series that can pass the filters, when a filter names them.
 std::optional<std::vector<FetchSpec::Located>> LocatedBy(const MetricRead& read) {
   const ColumnId locate_by = LocateBy(*read.metric);
   for (const LabelFilter& filter : read.filters) {
-    if (filter.op != LabelFilter::Op::kEquals || IdOf(*read.metric, *filter.label) != locate_by) continue;
+    if (IdOf(*read.metric, *filter.label) != locate_by) continue;
+    if (filter.op == LabelFilter::Op::kAmong) {
+      std::vector<FetchSpec::Located> located;
+      for (const int64_t number : filter.numbers) located.push_back({0, columns::LocateKey(number)});
+      return located;
+    }
+    if (filter.op != LabelFilter::Op::kEquals) continue;
     if (filter.label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
       return std::vector<FetchSpec::Located>{{0, columns::LocateKey(std::string_view(filter.value))}};
     }

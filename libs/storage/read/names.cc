@@ -97,8 +97,9 @@ absl::StatusOr<LabelFilter> ParseLabelFilter(const Metric& metric, std::string_v
               : text[at] == '~' ? LabelFilter::Op::kMatches
                                 : LabelFilter::Op::kNotEquals;
   filter.value = std::string(text.substr(at + (filter.op == LabelFilter::Op::kNotEquals ? 2 : 1)));
-  if (filter.value.size() > 1024) {
-    return absl::InvalidArgumentError("the value of a filter is longer than 1024 bytes; shorten it");
+  if (filter.value.size() > kMaxFilterBytes) {
+    return absl::InvalidArgumentError(
+        Cat("the value of a filter is longer than ", kMaxFilterBytes, " bytes; shorten it, or ask twice"));
   }
   const std::string_view name = text.substr(0, at);
   std::vector<std::string> names;
@@ -143,6 +144,11 @@ columns::RowFilter RowFilterOf(const Metric& metric, const LabelFilter& filter) 
     row.number = [pattern, type](std::optional<int64_t> value) {
       return value && RE2::PartialMatch(TextOf(*value, type), *pattern);
     };
+    return row;
+  }
+  if (filter.op == LabelFilter::Op::kAmong) {
+    row.text = [](std::optional<std::string_view>) { return false; };
+    row.number = [numbers = filter.numbers](std::optional<int64_t> value) { return value && numbers.contains(*value); };
     return row;
   }
   const bool wanted = filter.op == LabelFilter::Op::kEquals;

@@ -73,6 +73,26 @@ INSTANTIATE_TEST_SUITE_P(Filters, LabelFilterKeeps,
                                            FilterCase{"quoting", "name='; DROP TABLE metrics.frame; --", {}}),
                          [](const auto& test) { return test.param.name; });
 
+// A page of 200 statements asks for all of them at once.
+TEST(ParseLabelFilter, TakesTwoHundredIdsOfStatements) {
+  const auto metric = TestMetric();
+  std::string ids;
+  for (int64_t i = 0; i < 200; ++i) ids += (i == 0 ? "" : "|") + std::to_string(INT64_MIN + i);
+  const auto parsed = ParseLabelFilter(metric, "number~^(" + ids + ")$");
+  ASSERT_THAT(parsed, IsOk());
+  const columns::RowFilter filter = RowFilterOf(metric, *parsed);
+  EXPECT_TRUE(filter.number(INT64_MIN + 199));
+  EXPECT_FALSE(filter.number(INT64_MIN + 200));
+}
+
+TEST(LabelFilter, AmongNumbers) {
+  const auto metric = TestMetric();
+  const columns::RowFilter filter = RowFilterOf(metric, {&metric.columns(1), LabelFilter::Op::kAmong, "", {1, 12}});
+  EXPECT_TRUE(filter.number(12));
+  EXPECT_FALSE(filter.number(2));
+  EXPECT_FALSE(filter.number(std::nullopt));
+}
+
 TEST(ParseLabelFilter, SaysWhatToChange) {
   const auto metric = TestMetric();
   EXPECT_THAT(ParseLabelFilter(metric, "plain"),
@@ -86,6 +106,9 @@ TEST(ParseLabelFilter, SaysWhatToChange) {
   // Only a matcher that tries every way could answer it: seconds of a core for one label.
   EXPECT_THAT(ParseLabelFilter(metric, R"(name~(.*)(.*)(.*)\3\2\1x)"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
+  EXPECT_THAT(ParseLabelFilter(metric, "name=" + std::string(kMaxFilterBytes, 'x')), IsOk());
+  EXPECT_THAT(ParseLabelFilter(metric, "name=" + std::string(kMaxFilterBytes + 1, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8192 bytes")));
   EXPECT_THAT(FindValueColumn(metric, "callz"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calls, blocks, size")));
 }
