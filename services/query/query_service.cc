@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "services/query/read_errors.h"
@@ -65,7 +66,7 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
 constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
 constexpr int64_t kRoomBytes = int64_t{48} << 20;
 
-constexpr int kMostQueryIds = 1000;
+constexpr size_t kMostQueryIds = 1000;
 
 // A read ends when its caller has gone.
 pg::CallLimit Limit(const rpc::CallContext& call) {
@@ -317,12 +318,15 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         PGA_ASSIGN_OR_RETURN(query.order, storage::ParseStatementOrder(asked.order_by()));
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 20, 1000));
         query.database = asked.database();
-        if (asked.query_id_size() > kMostQueryIds) {
-          return absl::InvalidArgumentError("more than " + std::to_string(kMostQueryIds) + " statements are named");
+        for (const std::string& ids : asked.query_id()) {
+          const std::vector<std::string> pieces = absl::StrSplit(ids, ',');
+          for (const std::string& id : pieces) {
+            PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(id, "query_id"));
+            query.query_ids.insert(query_id);
+          }
         }
-        for (const std::string& id : asked.query_id()) {
-          PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(id, "query_id"));
-          query.query_ids.insert(query_id);
+        if (query.query_ids.size() > kMostQueryIds) {
+          return absl::InvalidArgumentError("more than " + std::to_string(kMostQueryIds) + " statements are named");
         }
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));

@@ -93,7 +93,7 @@ TEST(TopQueries, OfSomeStatementsAlone) {
   Suite& suite = Suite::Get();
   pb::TopQueriesRequest request;
   request.set_hours(1);
-  request.add_query_id("22");
+  request.add_query_id("22,-7");
   request.add_query_id("-5");
   const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
   ASSERT_THAT(answer, IsOk());

@@ -39,7 +39,7 @@ GRANT SELECT ON nearly_done TO pganalytics_monitor;
 SELECT pg_create_physical_replication_slot('kept_for_test', true);
 SQL
 mkdir "$WORK/received"
-PGAPPNAME=archive start receiver pg_receivewal -n -D "$WORK/received"
+PGAPPNAME=archive start receiver pg_receivewal -n --synchronous -D "$WORK/received"
 start_collector console-test COLLECTOR_NAME=console-test STATEMENT_TEXT_INTERVAL=1 POSTGRES_DATABASES='*'
 # Work, and one session that holds others.
 PGAPPNAME=shop start pgbench pgbench -n -c 3 -j 1 -R 40 -T 600

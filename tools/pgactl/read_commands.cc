@@ -435,7 +435,7 @@ std::vector<Command> ReadCommands() {
        With(
            {{"by", "FIGURE", "total_time (default), mean_time, calls, rows, shared_blks_read, wal_bytes, io_time, ..."},
             {"database", "NAME", "only this database"},
-            {"id", "QUERY_ID", "only this statement; may be repeated", true},
+            {"id", "QUERY_ID", "only this statement, or several with commas between; may be repeated", true},
             {"limit", "N", "how many (default 20)"}},
            RangeOptions()),
        Top, true},

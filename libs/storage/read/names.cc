@@ -7,6 +7,8 @@
 #include <charconv>
 #include <memory>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "libs/storage/read/text.h"
@@ -206,6 +208,10 @@ std::string TextOf(const columns::Value& value, catalog_pb::ColumnType type) {
   const auto* number = std::get_if<int64_t>(&value);
   if (number == nullptr) return "";
   if (type == catalog_pb::COLUMN_TYPE_BOOL) return *number != 0 ? "true" : "false";
+  if (type == catalog_pb::COLUMN_TYPE_PG_LSN) {
+    const auto position = static_cast<uint64_t>(*number);
+    return absl::AsciiStrToUpper(absl::StrCat(absl::Hex(position >> 32), "/", absl::Hex(position & 0xFFFFFFFF)));
+  }
   if (type == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ) {
     const char* const format = *number % 1'000'000 == 0 ? "%Y-%m-%d %H:%M:%S+00" : "%Y-%m-%d %H:%M:%E*S+00";
     return absl::FormatTime(format, absl::FromUnixMicros(*number), absl::UTCTimeZone());

@@ -85,6 +85,16 @@ TEST(ParseLabelFilter, TakesTwoHundredIdsOfStatements) {
   EXPECT_FALSE(filter.number(INT64_MIN + 200));
 }
 
+TEST(TextOf, IsAsPostgresqlWritesIt) {
+  using namespace pganalytics::catalog::v1;  // NOLINT: types of columns
+  EXPECT_EQ(TextOf(int64_t{0x1752EC0}, COLUMN_TYPE_PG_LSN), "0/1752EC0");
+  EXPECT_EQ(TextOf(int64_t{0x16B374D848}, COLUMN_TYPE_PG_LSN), "16/B374D848");
+  EXPECT_EQ(TextOf(int64_t{1}, COLUMN_TYPE_BOOL), "true");
+  EXPECT_EQ(TextOf(int64_t{1767268800000000}, COLUMN_TYPE_TIMESTAMPTZ), "2026-01-01 12:00:00+00");
+  EXPECT_EQ(TextOf(0.5, COLUMN_TYPE_FLOAT8), "0.5");
+  EXPECT_EQ(TextOf(std::monostate(), COLUMN_TYPE_INT8), "");
+}
+
 TEST(LabelFilter, AmongNumbers) {
   const auto metric = TestMetric();
   const columns::RowFilter filter = RowFilterOf(metric, {&metric.columns(1), LabelFilter::Op::kAmong, "", {1, 12}});

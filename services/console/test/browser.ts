@@ -424,7 +424,7 @@ async function full() {
   const tools = { base, source: source.name, check, settled };
   await walkTasks(page, tools);
   await rowsAreThoseOfTheApi(page, home, fixed, asked);
-  await watchMemory(page, tools, Number(process.env.REFRESHES ?? 200));
+  await watchMemory(context, tools, Number(process.env.REFRESHES ?? 200));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);
 

@@ -1,6 +1,6 @@
 // What a DBA comes for, walked from the fleet page by clicks alone: each has to be answered within three. Prints clicks and
 // seconds. And the memory of a tab that is refreshed over and over.
-import type { Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 
 export interface Tools {
   base: string;
@@ -90,7 +90,7 @@ const tasks: readonly Task[] = [
     from: '-15m',
     tab: 'Changes',
     panel: 'What changed',
-    answer: /work_mem.*4096.*8192/s,
+    answer: /work_mem.*4\u2009MiB.*8\u2009MiB/s,
   },
   { question: 'disk', from: '-15m', tab: 'Host', panel: 'Space available', answer: /[KMGT]iB/ },
   { question: 'deadlocks', from: '-15m', tab: 'Databases', panel: 'Deadlocks', answer: /shop[^–]*\d/ },
@@ -128,44 +128,52 @@ export async function walkTasks(page: Page, { base, source, check, settled }: To
   }
 }
 
-// Refreshes a page again and again, its answers taken from the first round so that it goes fast, and tells the heap of
-// scripts after a collection at the start and at the end.
-export async function watchMemory(page: Page, { base, source, check, settled }: Tools, refreshes: number) {
-  const kept = new Map<string, { status: number; body: string; contentType: string }>();
-  // The same question but for its instants.
-  const shape = (url: string) => url.replace(/([?&])(start|end|at)=[^&]*/g, '$1');
-  await page.route('**/api/v1/**', async (route) => {
-    const key = shape(route.request().url());
-    if (route.request().method() !== 'GET') return route.continue();
-    let answer = kept.get(key);
-    if (!answer) {
-      const response = await route.fetch();
-      answer = {
-        status: response.status(),
-        body: await response.text(),
-        contentType: response.headers()['content-type'] ?? '',
-      };
-      kept.set(key, answer);
-    }
-    return route.fulfill(answer);
+// Refreshes a page again and again, its answers kept from the first round so that it goes fast, and tells the heap of scripts
+// after a collection at the start and at the end.
+export async function watchMemory(context: BrowserContext, tools: Tools, refreshes: number) {
+  const { base, source, check, settled } = tools;
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    const real = window.fetch;
+    const kept = new Map<string, { status: number; body: string; type: string }>();
+    window.fetch = async (input, init) => {
+      if ((init?.method ?? 'GET') !== 'GET') return real(input, init);
+      // The same question but for its instants.
+      const key = String(input).replace(/([?&])(start|end|at)=[^&]*/g, '$1');
+      let answer = kept.get(key);
+      if (!answer) {
+        const response = await real(input, init);
+        answer = {
+          status: response.status,
+          body: await response.text(),
+          type: response.headers.get('content-type') ?? '',
+        };
+        kept.set(key, answer);
+      }
+      return new Response(answer.body, { status: answer.status, headers: { 'content-type': answer.type } });
+    };
   });
   await page.goto(`${base}/s/${encodeURIComponent(source)}?from=-15m`);
   await settled(page);
-  const session = await page.context().newCDPSession(page);
+  const session = await context.newCDPSession(page);
   const heap = async () => {
     await session.send('HeapProfiler.collectGarbage');
     const { usedSize } = (await session.send('Runtime.getHeapUsage')) as { usedSize: number };
     return usedSize / 2 ** 20;
   };
-  const refresh = async (times: number) => {
-    for (let i = 0; i < times; i++) {
-      await page.evaluate(() => {
-        const buttons = [...document.querySelectorAll<HTMLButtonElement>('.bar button')];
-        buttons.find((button) => button.textContent === 'Refresh')?.click();
-      });
-      await settled(page);
-    }
-  };
+  // One after the other, each when the page has drawn the one before.
+  const refresh = (times: number) =>
+    page.evaluate(async (rounds) => {
+      const button = [...document.querySelectorAll<HTMLButtonElement>('.bar button')].find(
+        (one) => one.textContent === 'Refresh',
+      );
+      const frame = () => new Promise((drawn) => requestAnimationFrame(drawn));
+      for (let round = 0; round < rounds; round++) {
+        button?.click();
+        do await frame();
+        while (document.querySelector('.skeleton, [aria-busy=true]'));
+      }
+    }, times);
   await refresh(20);
   const start = await heap();
   const began = performance.now();
@@ -177,6 +185,5 @@ export async function watchMemory(page: Page, { base, source, check, settled }: 
     end < start * 1.25 + 2,
     `${start} -> ${end}`,
   );
-  await session.detach();
-  await page.unroute('**/api/v1/**');
+  await page.close();
 }

@@ -83,7 +83,8 @@ export function top(
     ...(question.orderBy ? { order_by: question.orderBy } : {}),
     ...(question.limit ? { limit: question.limit } : {}),
     ...(question.database ? { database: question.database } : {}),
-    ...(question.id ? { query_id: question.id } : {}),
+    // In one value: the number of parameters of an address is bounded.
+    ...(question.id ? { query_id: [question.id.join(',')] } : {}),
   };
   const path = requestUrl('/api/v1/queries/top', request);
   const pgactl = words(
@@ -92,7 +93,7 @@ export function top(
     options('source', question.source),
     question.orderBy && `--by ${question.orderBy}`,
     question.database && `--database ${quote(question.database)}`,
-    options('id', question.id),
+    question.id && `--id ${question.id.join(',')}`,
     question.limit ? `--limit ${question.limit}` : '',
   );
   return { key: path, path, pgactl, run: (signal) => api.topQueries(request, { signal }) };

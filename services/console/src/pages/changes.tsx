@@ -5,6 +5,7 @@ import * as ask from '../api/asks.ts';
 import type { StateChange } from '../api/generated.ts';
 import { useAsks } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
+import { settingText } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -71,13 +72,24 @@ export function ChangesTab({ page, name }: TabProps) {
   const { view, range, zone } = page;
   const chosen = kinds.find((kind) => kind.key === view.query.get('kind'));
   const metrics: readonly string[] = chosen?.metrics ?? kinds.flatMap((kind) => kind.metrics);
-  const asks = metrics.map((metric) => ask.stateOf(range, { metric, source: [name], limit }));
+  const asks = metrics.map((metric) =>
+    // Of settings the units are wanted, which stand in their rows.
+    ask.stateOf(range, { metric, source: [name], limit: metric === 'settings' ? 1000 : limit }),
+  );
   const answers = useAsks(asks, view.now);
   const changes: Change[] = answers.flatMap((answer, i) =>
     (answer.data?.changes ?? [])
       .filter((one) => !repeated.has(one.column))
       .map((one) => ({ ...one, metric: metrics[i] ?? '' })),
   );
+  const units = new Map(
+    answers[metrics.indexOf('settings')]?.data?.rows.map((row) => [
+      row.labels.setting_name,
+      row.values.setting_unit ?? '',
+    ]),
+  );
+  const unitOf = (row: Change) =>
+    row.metric === 'settings' && row.column === 'setting_value' ? (units.get(row.labels.setting_name) ?? '') : '';
   const left = answers.reduce((sum, { data }) => sum + (data ? data.changes_found - data.changes.length : 0), 0);
   const unread = metrics.filter((_, i) => answers[i]?.data?.rows_found === 0);
   const columns: Column<Change>[] = [
@@ -110,14 +122,24 @@ export function ChangesTab({ page, name }: TabProps) {
     {
       key: 'what',
       title: 'What',
-      value: (row) => row.column.replace(/_hash$/, '') || row.what,
+      value: (row) => wordOf(row.column) || row.what,
       cell: (row) =>
-        row.column.replace(/_hash$/, '') || (
-          <span class={row.what === 'vanished' ? 'bad-text' : 'good-text'}>{row.what}</span>
-        ),
+        wordOf(row.column) || <span class={row.what === 'vanished' ? 'bad-text' : 'good-text'}>{row.what}</span>,
     },
-    { key: 'before', title: 'Before', class: 'mono cut', value: (row) => row.before ?? null, cell: textOf('before') },
-    { key: 'after', title: 'After', class: 'mono cut grow', value: (row) => row.after ?? null, cell: textOf('after') },
+    {
+      key: 'before',
+      title: 'Before',
+      class: 'mono cut',
+      value: (row) => row.before ?? null,
+      cell: textOf('before', unitOf),
+    },
+    {
+      key: 'after',
+      title: 'After',
+      class: 'mono cut grow',
+      value: (row) => row.after ?? null,
+      cell: textOf('after', unitOf),
+    },
   ];
   return (
     <TablePanel
@@ -161,13 +183,16 @@ export function ChangesTab({ page, name }: TabProps) {
   );
 }
 
+// A column as people say it.
+const wordOf = (column: string) => column.replace(/_hash$/, '').replace(/^setting_value$/, 'value');
+
 // A hash says only that something changed.
-function textOf(side: 'before' | 'after') {
+function textOf(side: 'before' | 'after', unitOf: (row: Change) => string) {
   return (row: Change) => {
     const value = row[side];
     if (row.column === '') return '';
     if (value === undefined) return 'NULL';
     if (row.column.endsWith('_hash')) return <span class="muted">{value.slice(0, 8)}</span>;
-    return <span title={value}>{value}</span>;
+    return <span title={value}>{settingText(value, unitOf(row))}</span>;
   };
 }

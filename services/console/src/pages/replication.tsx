@@ -24,8 +24,9 @@ export function ReplicationTab({ page, source, name, readings }: TabProps) {
     labelColumn('client_addr', 'Address'),
     textColumn('state', 'State'),
     textColumn('sync_state', 'Synchronous'),
-    figureColumn('replay_lag_bytes', 'Not replayed', 'bytes'),
+    figureColumn('write_lag_bytes', 'Not written', 'bytes', { wide: true }),
     figureColumn('flush_lag_bytes', 'Not flushed', 'bytes', { wide: true }),
+    figureColumn('replay_lag_bytes', 'Not replayed', 'bytes', { hint: 'Not known of a receiver that replays nothing' }),
     {
       ...figureColumn('replay_lag_us', 'Behind', 'us', {
         hint: 'Time between a flush here and the news that it was replayed there; nothing while nothing is written',
@@ -92,7 +93,7 @@ export function ReplicationTab({ page, source, name, readings }: TabProps) {
           unit="bytes"
           sync="replication"
           step={step}
-          empty="No receiver in this range."
+          empty="No receiver that replays in this range."
           parts={[
             {
               label: 'lag',

@@ -43,12 +43,21 @@ const share = (row: MetricRow, now: string, limit: string): number | null => {
   return a === undefined || b === undefined || b <= 0 ? null : a / b;
 };
 
+// Beyond a limit, whether autovacuum takes care of it or not.
+function beyond(row: MetricRow, now: string, limit: string): boolean {
+  const [a, b] = [figure(row, now), figure(row, limit)];
+  return a !== undefined && b !== undefined && a > b;
+}
+const wantsVacuum = (row: MetricRow) => beyond(row, 'dead_rows', 'vacuum_threshold');
+const wantsVacuumAfterInserts = (row: MetricRow) => beyond(row, 'inserted_rows', 'insert_threshold');
+const wantsAnalyze = (row: MetricRow) => beyond(row, 'modified_rows', 'analyze_threshold');
+
 function dueFor(row: MetricRow): string {
   return [
     holds(row, 'is_freeze_due') && 'freeze',
-    holds(row, 'is_vacuum_due') && 'vacuum',
-    holds(row, 'is_insert_vacuum_due') && 'vacuum after inserts',
-    holds(row, 'is_analyze_due') && 'analyze',
+    wantsVacuum(row) && 'vacuum',
+    wantsVacuumAfterInserts(row) && 'vacuum after inserts',
+    wantsAnalyze(row) && 'analyze',
   ]
     .filter(Boolean)
     .join(', ');
@@ -88,7 +97,13 @@ export function VacuumTab({ page, name }: TabProps) {
     figureColumn('xmin_age', 'Holds back', 'xacts', {
       hint: 'Transactions begun since the oldest one whose dead rows are kept for it',
     }),
-    figureColumn('catalog_xmin_age', 'in catalogs', 'xacts', { wide: true }),
+    figureColumn('catalog_xmin_age', 'in catalogs', 'xacts', {
+      wide: true,
+      cell: (row) => {
+        const age = figure(row, 'catalog_xmin_age');
+        return age === undefined ? '' : count(age);
+      },
+    }),
     {
       key: 'held_since',
       title: 'Since',
@@ -375,8 +390,8 @@ export function VacuumTab({ page, name }: TabProps) {
 function commandOf(row: MetricRow): string {
   const table = `${quoteIdent(label(row, 'schemaname'))}.${quoteIdent(label(row, 'relname'))}`;
   if (holds(row, 'is_freeze_due')) return `VACUUM (FREEZE) ${table}`;
-  if (holds(row, 'is_vacuum_due') || holds(row, 'is_insert_vacuum_due')) {
-    return `VACUUM ${holds(row, 'is_analyze_due') ? '(ANALYZE) ' : ''}${table}`;
+  if (wantsVacuum(row) || wantsVacuumAfterInserts(row)) {
+    return `VACUUM ${wantsAnalyze(row) ? '(ANALYZE) ' : ''}${table}`;
   }
   return `ANALYZE ${table}`;
 }
