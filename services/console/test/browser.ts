@@ -1,6 +1,6 @@
 // The console in a real Chromium, against a real suite:  node test/browser.ts <empty|full|pictures>
 // Environment: URL, ADMIN_PASSWORD, VIEWER_PASSWORD (of user `viewer`), PICTURES (folder), REFRESHES (of the tab whose memory
-// is watched, 200). Prints a line a check; exit code 1 when one failed.
+// is watched, 60). Prints a line a check; exit code 1 when one failed.
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -424,7 +424,7 @@ async function full() {
   const tools = { base, source: source.name, check, settled };
   await walkTasks(page, tools);
   await rowsAreThoseOfTheApi(page, home, fixed, asked);
-  await watchMemory(context, tools, Number(process.env.REFRESHES ?? 200));
+  await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);
 

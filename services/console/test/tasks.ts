@@ -133,6 +133,8 @@ export async function walkTasks(page: Page, { base, source, check, settled }: To
 export async function watchMemory(context: BrowserContext, tools: Tools, refreshes: number) {
   const { base, source, check, settled } = tools;
   const page = await context.newPage();
+  // Small: it is about memory, not about pixels.
+  await page.setViewportSize({ width: 400, height: 300 });
   await page.addInitScript(() => {
     const real = window.fetch;
     const kept = new Map<string, { status: number; body: string; type: string }>();
