@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=tools/node.requirements
-target=${PGA_NODE_DIR:-$PWD/build/tools/node}
+target=$PWD/build/tools/node
 mkdir -p "$(dirname "$target")"
 
 # One caller at a time; the others find the work done.

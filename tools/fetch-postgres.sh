@@ -27,7 +27,8 @@ give_up() {
   exit 0
 }
 [ "$(uname -sm)" = "Linux x86_64" ] || give_up "the package is for Linux on x86_64 only"
-command -v npm >/dev/null 2>&1 || give_up "npm is not installed"
+node=$(tools/fetch-node.sh) || give_up "Node cannot be had"
+export PATH="$node:$PATH"
 
 # One caller at a time; the others find the work done.
 exec 9>"$target/.lock"

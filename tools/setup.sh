@@ -20,10 +20,9 @@ check_packages=(clang-14 libclang-rt-14-dev)
 wanted=("${build_packages[@]}")
 [ "$mode" = build ] || wanted+=("${test_packages[@]}")
 [ "$mode" != check ] || wanted+=("${check_packages[@]}")
-# pip brings Node for the console (tools/fetch-node.sh).
+# pip brings Node (tools/fetch-node.sh) for the console, and for what tests take from npm.
 python3 -m pip --version >/dev/null 2>&1 || wanted+=(python3-pip)
 if [ "$mode" != build ]; then
-  command -v npm >/dev/null 2>&1 || wanted+=(npm)
   command -v go >/dev/null 2>&1 || wanted+=(golang-go)
 fi
 

@@ -1201,6 +1201,14 @@ GroupRows GaugeReadings::Finish() const {
 
 void CoverageSums::Add(int32_t source, int8_t level, const std::vector<FrameInfo>& frames) {
   for (const FrameInfo& frame : frames) {
+    if (frame.frames > 0) {
+      const int at = cells_.Holding(level > 0 ? frame.start_us : frame.end_us);
+      if (at >= 0 && cells_.Answers(at, level) && cells_.cells()[static_cast<size_t>(at)].bucket >= 0) {
+        std::vector<uint8_t>& taken = taken_[{source, frame.scope}];
+        taken.resize(buckets_);
+        taken[static_cast<size_t>(cells_.cells()[static_cast<size_t>(at)].bucket)] = 1;
+      }
+    }
     if (level <= 0 && frame.frames == 0) continue;
     const auto [first, last] = cells_.Reached(level, frame);
     for (int c = first; c <= last; ++c) {

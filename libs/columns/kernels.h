@@ -407,11 +407,16 @@ class CoverageSums {
   };
   using Key = std::pair<int32_t, int64_t>;
   const std::map<Key, Scope>& scopes() const { return scopes_; }
+  // Per bucket 1 where a reading of the scope was taken in it: a bucket that is shorter than the time between two
+  // readings may be covered and have none.
+  using Taken = std::map<Key, std::vector<uint8_t>>;
+  const Taken& taken() const { return taken_; }
 
  private:
   const internal::CellTable cells_;
   const size_t buckets_;
   std::map<Key, Scope> scopes_;
+  Taken taken_;
 };
 
 }  // namespace pga::columns

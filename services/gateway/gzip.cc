@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <optional>
 #include <utility>
 
 namespace pga::gateway {
@@ -81,8 +80,8 @@ std::string GzipWriter::Write(std::string_view piece, bool last) {
 
 namespace {
 
-// Whether `wanted` is named and not with q=0; nullopt = it is not named, and the second says what `*` does.
-std::pair<std::optional<bool>, bool> Accepts(std::string_view accept_encoding, std::string_view wanted) {
+// Whether `wanted` is named and not with q=0; with `by_star` a `*` names it too where nothing else does.
+bool Accepts(std::string_view accept_encoding, std::string_view wanted, bool by_star) {
   bool any = false;
   while (!accept_encoding.empty()) {
     const size_t comma = std::min(accept_encoding.find(','), accept_encoding.size());
@@ -96,21 +95,20 @@ std::pair<std::optional<bool>, bool> Accepts(std::string_view accept_encoding, s
     const std::string weight = item.substr(semicolon);
     if (coding != wanted && coding != "*") continue;
     const bool refused = weight.starts_with(";q=0") && weight.find_first_not_of("0.", 3) == std::string::npos;
-    if (coding == wanted) return {!refused, any};
-    any = !refused;
+    if (coding == wanted) return !refused;
+    any = by_star && !refused;
   }
-  return {std::nullopt, any};
+  return any;
 }
 
 }  // namespace
 
 bool AcceptsGzip(std::string_view accept_encoding) {
-  const auto [named, any] = Accepts(accept_encoding, "gzip");
-  return named.value_or(any);
+  return Accepts(accept_encoding, "gzip", true);
 }
 
 bool AcceptsBrotli(std::string_view accept_encoding) {
-  return Accepts(accept_encoding, "br").first.value_or(false);
+  return Accepts(accept_encoding, "br", false);
 }
 
 }  // namespace pga::gateway

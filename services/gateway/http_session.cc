@@ -687,41 +687,39 @@ asio::awaitable<void> HttpSession::AnswerError(Exchange& exchange, HttpError err
 
 asio::awaitable<void> HttpSession::Answer(Exchange& exchange, int code, const HeaderList& headers,
                                           std::string_view content_type, std::string body) {
-  if (exchange.body_pending || shared_->draining) exchange.close = true;
-  exchange.code = code;
-  HeaderList more;
-  if (code != 204) {
-    more.emplace_back("Content-Type", content_type);
+  HeaderList all = headers;
+  if (body.size() >= kCompressFromBytes && MayCompress(content_type)) {
+    all.emplace_back("Vary", "Accept-Encoding");
     const std::string* accept = exchange.head.Find("accept-encoding");
-    if (body.size() >= kCompressFromBytes && MayCompress(content_type)) {
-      more.emplace_back("Vary", "Accept-Encoding");
-      if (accept != nullptr && AcceptsGzip(*accept)) {
-        body = GzipWriter().Write(body, true);
-        more.emplace_back("Content-Encoding", "gzip");
-      }
+    if (accept != nullptr && AcceptsGzip(*accept)) {
+      body = GzipWriter().Write(body, true);
+      all.emplace_back("Content-Encoding", "gzip");
     }
-    more.emplace_back("Content-Length", std::to_string(body.size()));
   }
-  std::string out = Head(exchange, code, headers, more);
-  const bool with_body = code != 204 && exchange.head.method != "HEAD";
-  if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string());
-  co_await WriteAll(exchange, out);
-  if (with_body && !body.empty() && transport_->tcp().socket().is_open()) co_await WriteAll(exchange, body);
+  co_await Send(exchange, code, all, content_type, std::move(body));
 }
 
 asio::awaitable<void> HttpSession::AnswerConsole(Exchange& exchange) {
-  if (exchange.body_pending || shared_->draining) exchange.close = true;
   const ConsoleFile& file = *exchange.admission.console_file;
   ConsoleAnswer answer = AnswerConsoleFile(file, exchange.head);
-  exchange.code = answer.code;
+  co_await Send(exchange, answer.code, answer.headers, file.content_type, std::move(answer.body));
+}
+
+asio::awaitable<void> HttpSession::Send(Exchange& exchange, int code, const HeaderList& headers,
+                                        std::string_view content_type, std::string body) {
+  if (exchange.body_pending || shared_->draining) exchange.close = true;
+  exchange.code = code;
+  const bool bodiless = code == 204 || code == 304;
   HeaderList more;
-  if (answer.code != 304) {
-    more.emplace_back("Content-Type", file.content_type);
-    more.emplace_back("Content-Length", std::to_string(answer.body.size()));
+  if (!bodiless) {
+    more.emplace_back("Content-Type", content_type);
+    more.emplace_back("Content-Length", std::to_string(body.size()));
   }
-  std::string out = Head(exchange, answer.code, answer.headers, more);
-  if (exchange.head.method != "HEAD") out += answer.body;
+  std::string out = Head(exchange, code, headers, more);
+  const bool with_body = !bodiless && exchange.head.method != "HEAD";
+  if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string());
   co_await WriteAll(exchange, out);
+  if (with_body && !body.empty() && transport_->tcp().socket().is_open()) co_await WriteAll(exchange, body);
 }
 
 // A failure closes the connection.

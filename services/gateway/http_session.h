@@ -114,6 +114,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<void> Answer(Exchange& exchange, int code, const HeaderList& headers,
                                       std::string_view content_type, std::string body);
   boost::asio::awaitable<void> AnswerConsole(Exchange& exchange);
+  // A whole answer as it is given; no body and none of its headers for 204 and 304.
+  boost::asio::awaitable<void> Send(Exchange& exchange, int code, const HeaderList& headers,
+                                    std::string_view content_type, std::string body);
   boost::asio::awaitable<void> WriteAll(Exchange& exchange, std::string_view bytes);
   boost::asio::awaitable<void> Linger(const Exchange* exchange);
   std::string Head(const Exchange& exchange, int code, const HeaderList& headers, const HeaderList& more) const;

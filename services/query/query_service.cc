@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "services/query/read_errors.h"
@@ -64,6 +65,8 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
 // Answers larger than the first share the second; each counts with twice its bytes.
 constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
 constexpr int64_t kRoomBytes = int64_t{48} << 20;
+
+constexpr size_t kMostQueryIds = 1000;
 
 // A read ends when its caller has gone.
 pg::CallLimit Limit(const rpc::CallContext& call) {
@@ -315,6 +318,16 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         PGA_ASSIGN_OR_RETURN(query.order, storage::ParseStatementOrder(asked.order_by()));
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 20, 1000));
         query.database = asked.database();
+        for (const std::string& ids : asked.query_id()) {
+          const std::vector<std::string> pieces = absl::StrSplit(ids, ',');
+          for (const std::string& id : pieces) {
+            PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(id, "query_id"));
+            query.query_ids.insert(query_id);
+          }
+        }
+        if (query.query_ids.size() > kMostQueryIds) {
+          return absl::InvalidArgumentError("more than " + std::to_string(kMostQueryIds) + " statements are named");
+        }
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const storage::TopStatements top, readers_.statements->Top(query, limit));
@@ -367,6 +380,13 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
           point->set_rows(from.figures->Of(Figure::kRows));
           point->set_shared_blks_hit(from.figures->Of(Figure::kSharedBlksHit));
           point->set_shared_blks_read(from.figures->Of(Figure::kSharedBlksRead));
+          point->set_shared_blks_dirtied(from.figures->Of(Figure::kSharedBlksDirtied));
+          point->set_shared_blks_written(from.figures->Of(Figure::kSharedBlksWritten));
+          point->set_temp_blks_read(from.figures->Of(Figure::kTempBlksRead));
+          point->set_temp_blks_written(from.figures->Of(Figure::kTempBlksWritten));
+          point->set_wal_bytes(from.figures->Of(Figure::kWalBytes));
+          point->set_plan_time(Millis(from.figures->Of(Figure::kPlanTime)));
+          point->set_io_time(Millis(from.figures->Of(Figure::kIoTime)));
         }
         return absl::OkStatus();
       });
@@ -473,6 +493,54 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
         answer.set_changes_found(static_cast<int32_t>(found.changes_found));
         *answer.mutable_start() = ToProto(query.start);
         *answer.mutable_end() = ToProto(query.end);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* context, const pb::GetRowsRequest* request,
+                                                pb::GetRowsResponse* response) {
+  return ReadShared<pb::GetRowsRequest, pb::GetRowsResponse>(
+      context, request, response, &rows_,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetRowsRequest& asked,
+             pb::GetRowsResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        storage::RowsQuery query;
+        query.metric = asked.metric();
+        query.columns = Strings(asked.column());
+        query.filters = Strings(asked.filter());
+        query.start = range.start;
+        query.end = range.end;
+        query.sort = asked.sort();
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 1000, 10000));
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::RowsAnswer found, readers_.state->Rows(query, limit));
+        for (const auto* column : found.columns) {
+          using namespace ::pganalytics::catalog::v1;  // NOLINT: kinds of columns
+          pb::RowColumn* const to = answer.add_columns();
+          to->set_name(column->name());
+          to->set_kind(column->kind() == COLUMN_KIND_COUNTER ? "counter"
+                       : column->kind() == COLUMN_KIND_GAUGE ? "gauge"
+                                                             : "info");
+          to->set_unit(column->unit());
+        }
+        for (const storage::MetricRow& from : found.rows) {
+          pb::MetricRow* const row = answer.add_rows();
+          row->set_source_id(from.source.uuid);
+          row->set_source_name(from.source.name);
+          row->mutable_labels()->insert(from.labels.begin(), from.labels.end());
+          row->mutable_numbers()->insert(from.numbers.begin(), from.numbers.end());
+          row->mutable_texts()->insert(from.texts.begin(), from.texts.end());
+          *row->mutable_collected_at() = ToProto(from.collected_at);
+          row->set_lower_bound(from.lower_bound);
+        }
+        answer.set_rows_found(static_cast<int32_t>(found.rows_found));
+        *answer.mutable_start() = ToProto(found.start);
+        *answer.mutable_end() = ToProto(found.end);
+        PGA_ASSIGN_OR_RETURN(
+            const double completeness,
+            readers_.freshness->Completeness(query.metric, query.sources, found.start, found.end, limit));
+        answer.set_completeness(completeness);
         return absl::OkStatus();
       });
 }

@@ -60,6 +60,9 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   grpc::ServerUnaryReactor* GetState(grpc::CallbackServerContext* context,
                                      const ::pganalytics::query::v1::GetStateRequest* request,
                                      ::pganalytics::query::v1::GetStateResponse* response) override;
+  grpc::ServerUnaryReactor* GetRows(grpc::CallbackServerContext* context,
+                                    const ::pganalytics::query::v1::GetRowsRequest* request,
+                                    ::pganalytics::query::v1::GetRowsResponse* response) override;
   grpc::ServerUnaryReactor* SourceActivity(grpc::CallbackServerContext* context,
                                            const ::pganalytics::query::v1::SourceActivityRequest* request,
                                            ::pganalytics::query::v1::SourceActivityResponse* response) override;
@@ -107,6 +110,7 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   storage::SharedAnswers<::pganalytics::query::v1::QueryTimelineResponse> timelines_;
   storage::SharedAnswers<::pganalytics::query::v1::GetActivityResponse> activity_;
   storage::SharedAnswers<::pganalytics::query::v1::GetStateResponse> states_;
+  storage::SharedAnswers<::pganalytics::query::v1::GetRowsResponse> rows_;
   storage::SharedAnswers<storage::SeriesAnswer> series_;
 };
 

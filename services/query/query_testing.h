@@ -181,7 +181,14 @@ class Suite {
                                   flags};
       };
       frame.rows = {statement(11, 10, 20000, 30, 0)};
-      if (minute <= 10) frame.rows.push_back(statement(22, 1, 50000, 1, 1));
+      if (minute <= 10) {
+        frame.rows.push_back(statement(22, 1, 50000, 1, 1));
+        frame.rows.back().values.insert({{"wal_bytes", 100},
+                                         {"total_plan_time_us", 3000},
+                                         {"shared_blk_read_time_us", 1500},
+                                         {"temp_blk_write_time_us", 500},
+                                         {"temp_blks_written", 4}});
+      }
       statements.push_back(frame);
       if (minute == 1) frame.start = time;
       frame.rows = {{{{"datname", "shop"},

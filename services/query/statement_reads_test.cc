@@ -89,6 +89,24 @@ TEST(TopQueries, SharesAreOfTheWholeAndOfTheOrderedFigure) {
   EXPECT_FALSE(by_mean->queries(0).has_share());
 }
 
+TEST(TopQueries, OfSomeStatementsAlone) {
+  Suite& suite = Suite::Get();
+  pb::TopQueriesRequest request;
+  request.set_hours(1);
+  request.add_query_id("22,-7");
+  request.add_query_id("-5");
+  const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->count(), 1);
+  EXPECT_EQ(answer->queries(0).query_id(), "22");
+  EXPECT_EQ(answer->queries(0).calls(), 10);
+  EXPECT_EQ(answer->queries(0).query_text(), "UPDATE t SET x = $1");
+  EXPECT_EQ(answer->total(), 500);
+  request.add_query_id("abc");
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("query_id")));
+}
+
 TEST(TopQueries, KeepsTextsFromCallersWithoutTheRight) {
   Suite& suite = Suite::Get();
   pb::TopQueriesRequest request;
@@ -132,6 +150,10 @@ TEST(QueryTimeline, IsZeroWhereCoveredAndEmptyWhereNot) {
   EXPECT_THAT(calls, ElementsAre(0, 0, 5, 5, 0, 0));
   EXPECT_THAT(covered, ElementsAre(0, 0, 300000, 300000, 300000, 300000));
   EXPECT_EQ(answer->data(2).mean_time(), 50);
+  EXPECT_EQ(answer->data(2).wal_bytes(), 500);
+  EXPECT_EQ(answer->data(2).plan_time(), 15);
+  EXPECT_EQ(answer->data(2).io_time(), 10);
+  EXPECT_EQ(answer->data(2).temp_blks_written(), 20);
   request.set_query_hash("999");
   EXPECT_THAT(rpc::Call(suite.queries(), &Stub::QueryTimeline, request, suite.Options()),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("999")));

@@ -27,6 +27,7 @@ struct Collector {
   int32_t health_check_interval_seconds = 60;
   absl::Time created_at;
   absl::Time updated_at;
+  bool config_stored = false;
 };
 
 // What a collector says of itself when it registers.

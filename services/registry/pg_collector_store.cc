@@ -13,7 +13,8 @@ namespace {
 constexpr char kColumns[] =
     "id, name, description, hostname, address, version, pganalytics.micros(last_seen), certificate_thumbprint, "
     "pganalytics.micros(certificate_expires_at), config_version, metrics_count_total, metrics_count_24h, "
-    "health_check_interval, pganalytics.micros(created_at), pganalytics.micros(updated_at)";
+    "health_check_interval, pganalytics.micros(created_at), pganalytics.micros(updated_at), EXISTS (SELECT FROM "
+    "pganalytics.collector_config g WHERE g.collector_id = collectors.id)";
 
 // One registration at a time decides about the limit.
 constexpr char kLockRegistrations[] = "SELECT pg_advisory_xact_lock(hashtext('pganalytics.collectors.limit'))";
@@ -75,6 +76,7 @@ Collector FromRow(const pg::Row& row) {
   collector.health_check_interval_seconds = row.Int32(12);
   collector.created_at = absl::FromUnixMicros(row.Int64(13));
   collector.updated_at = absl::FromUnixMicros(row.Int64(14));
+  collector.config_stored = row.Bool(15);
   return collector;
 }
 

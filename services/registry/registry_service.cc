@@ -43,6 +43,7 @@ void ToProto(const Collector& from, absl::Time now, pb::Collector* to) {
   to->set_health_check_interval(from.health_check_interval_seconds);
   *to->mutable_created_at() = ToProto(from.created_at);
   *to->mutable_updated_at() = ToProto(from.updated_at);
+  to->set_config_stored(from.config_stored);
 }
 
 void ToProto(const Source& from, absl::Time now, pb::Source* to) {

@@ -295,7 +295,9 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
     return rpc::Call(*stub_, &pb::RegistryService::Stub::PutConfig, put, Options(bearer));
   };
   EXPECT_THAT(write(Person("user")), StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));
+  EXPECT_FALSE(List(1, 10)->data(0).config_stored());
   EXPECT_EQ(write(Person("admin"))->version(), 1);
+  EXPECT_TRUE(List(1, 10)->data(0).config_stored());
   EXPECT_EQ(write(Person("admin"))->version(), 2);
   EXPECT_THAT(read(CollectorToken("c1")), IsOk());
   EXPECT_THAT(read(CollectorToken("c2")), StatusIs(absl::StatusCode::kPermissionDenied, ::testing::_));

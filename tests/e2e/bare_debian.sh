@@ -21,7 +21,7 @@ for name in PIP_CERT PIP_INDEX_URL NODE_EXTRA_CA_CERTS SSL_CERT_FILE; do
   [ -z "${!name:-}" ] || machine+=("$name=${!name}")
   [ ! -f "${!name:-}" ] || carried+=("${!name}")
 done
-registry=$(npm config get registry 2>/dev/null || true)
+registry=$(PATH="$("$ROOT/tools/fetch-node.sh"):$PATH" npm config get registry 2>/dev/null || true)
 [ -z "$registry" ] || machine+=("NPM_CONFIG_REGISTRY=$registry")
 
 in_bare() {  # user, checkout, command

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The console in a real Chromium on a real suite with a real collector: sign-in, every page in both themes, figures against
 # the API's, accessibility, keys, a phone, a server that is away, two tabs, a viewer, 500 sources.
-#   console_test.sh                      the checks; pictures of every page go to <build>/console-pictures
+#   console_test.sh                      the checks; pictures of every page go to <build>/console-pictures;
+#                                        REFRESHES=20000 watches the memory of a tab for longer
 #   console_test.sh pictures <folder>    the README's pictures
 . "$(dirname "$0")/lib/suite.sh"
 mode=${1:-test}
@@ -22,11 +23,24 @@ browser() {
 }
 [ "$mode" = pictures ] || browser empty || fail "the console of an empty suite"
 
-start_collector console-test COLLECTOR_NAME=console-test STATEMENT_TEXT_INTERVAL=1 POSTGRES_DATABASES='*'
 export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGDATABASE=shop PGPORT=$PG_PORT
 createdb shop
 pgbench -i -s 1 -q >/dev/null 2>&1
-psql -X -q -d shop -c "SELECT pg_create_physical_replication_slot('kept_for_test', true)" >/dev/null
+# What a DBA looks for: an index that nobody uses and one that is there twice, a table that wants a vacuum, a sequence near
+# its end, a slot that nobody reads, a receiver of WAL.
+psql -X -q -v ON_ERROR_STOP=1 >/dev/null <<'SQL'
+CREATE INDEX never_used ON pgbench_accounts (abalance);
+CREATE INDEX accounts_again ON pgbench_accounts (aid);
+CREATE TABLE kept_rows WITH (autovacuum_enabled = false) AS SELECT g AS id FROM generate_series(1, 2000) g;
+UPDATE kept_rows SET id = id + 1;
+CREATE SEQUENCE nearly_done AS smallint;
+SELECT setval('nearly_done', 32000);
+GRANT SELECT ON nearly_done TO pganalytics_monitor;
+SELECT pg_create_physical_replication_slot('kept_for_test', true);
+SQL
+mkdir "$WORK/received"
+PGAPPNAME=archive start receiver pg_receivewal -n --synchronous -D "$WORK/received"
+start_collector console-test COLLECTOR_NAME=console-test STATEMENT_TEXT_INTERVAL=1 POSTGRES_DATABASES='*'
 # Work, and one session that holds others.
 PGAPPNAME=shop start pgbench pgbench -n -c 3 -j 1 -R 40 -T 600
 hold() {
@@ -36,6 +50,16 @@ waited() { [ "$(api_get "/api/v1/activity?start=$(date -u -d '-2 min' +%FT%TZ)&e
 sampled() { api_get /api/v1/activity | jq -e '[.sources[].sampled] | any' >/dev/null; }
 within "sessions are sampled" 60 sampled
 hold 6
+# An old snapshot, and a deadlock.
+PGAPPNAME=report start report psql -X -q -c "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(); SELECT pg_sleep(600)"
+for order in "1 2" "2 1"; do
+  # shellcheck disable=SC2086
+  set -- $order
+  start deadlock psql -X -q -c "BEGIN; SELECT pg_advisory_xact_lock($1); SELECT pg_sleep(1); SELECT pg_advisory_xact_lock($2); COMMIT"
+done
+settings_known() { [ "$(api_get "/api/v1/state?metric=settings&filter=setting_name%3Dwork_mem" | jq '.rows | length')" -gt 0 ]; }
+within "settings are known" 60 settings_known
+psql -X -q -c "ALTER SYSTEM SET work_mem = '8MB'" -c "SELECT pg_reload_conf()" >/dev/null
 within "waits are known" 40 waited
 text_known() { api_get "/api/v1/queries/top?hours=1&limit=200" | jq -e '[.queries[].query_text | select(test("pgbench_accounts"))] | length > 1' >/dev/null; }
 within "texts are known" 40 text_known

@@ -74,6 +74,7 @@ constexpr const char* kMay[][2] = {
     {"query.v1.QueryService.QueryTimeline", "viewer"},
     {"query.v1.QueryService.GetActivity", "viewer"},
     {"query.v1.QueryService.GetState", "viewer"},
+    {"query.v1.QueryService.GetRows", "viewer"},
     {"query.v1.QueryService.GetFreshness", "viewer"},
     {"query.v1.QueryService.SourceActivity", "registry"},
     {"query.v1.QueryService.CollectorActivity", "registry"},

@@ -152,6 +152,18 @@ TEST_P(Pgactl, ShowsSettingsAndWhatChanged) {
   EXPECT_THAT(Run({"state", "activity"}).err, HasSubstr("no info columns"));
 }
 
+TEST_P(Pgactl, ShowsRowsWithSeveralColumns) {
+  environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
+  const Outcome rows = Run({"rows", "statements", "--column", "calls", "--column", "total_exec_time_us", "--sort",
+                            "-calls", "--hours", "1"});
+  ASSERT_EQ(rows.code, 0) << rows.err;
+  EXPECT_THAT(rows.out, AllOf(HasSubstr("total_exec_time_us"), HasSubstr("queryid=42"), HasSubstr("1,234")));
+  EXPECT_THAT(Run({"rows", "settings", "--column", "setting_value", "--csv"}).out, HasSubstr("prod,work_mem,65536"));
+  EXPECT_THAT(Run({"rows", "settings", "--column", "value"}).err, HasSubstr("setting_value"));
+  EXPECT_THAT(Run({"top", "--id", "42", "--hours", "1", "--csv"}).out, HasSubstr("42,"));
+  EXPECT_THAT(Run({"top", "--id", "43", "--hours", "1"}).out, HasSubstr("no statements"));
+}
+
 TEST_P(Pgactl, ListsUsersFromAStream) {
   environment_["PGACTL_TOKEN"] = UserToken(absl::Hours(1));
   const Outcome outcome = Run({"users", "list"});

@@ -86,7 +86,8 @@ absl::Status Collectors(Context& context) {
               {"CONFIG", "VERSION", "ROWS", "HOST", "ROWS 24H"});
   for (const registry_pb::Collector& c : all.data()) {
     table.Add({c.id(), c.name(), c.status(), Ago(LastSeen(c), context.now), c.version(), Number(c.metrics_count_24h()),
-               Number(c.metrics_count_total()), std::to_string(c.config_version()), c.hostname()});
+               Number(c.metrics_count_total()), c.config_stored() ? std::to_string(c.config_version()) : "own",
+               c.hostname()});
   }
   return context.Print(table, "no collectors; register one with a registration secret (`pgactl secrets create`)");
 }
@@ -187,6 +188,7 @@ absl::Status Top(Context& context) {
   PGA_RETURN_IF_ERROR(FillRange(context, &request));
   request.set_order_by(context.arguments->Get("by", "total_time"));
   request.set_database(context.arguments->Get("database"));
+  for (const std::string& id : context.arguments->All("id")) request.add_query_id(id);
   PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 1000));
   request.set_limit(limit);
   PGA_ASSIGN_OR_RETURN(const auto answer,
@@ -433,6 +435,7 @@ std::vector<Command> ReadCommands() {
        With(
            {{"by", "FIGURE", "total_time (default), mean_time, calls, rows, shared_blks_read, wal_bytes, io_time, ..."},
             {"database", "NAME", "only this database"},
+            {"id", "QUERY_ID", "only this statement, or several with commas between; may be repeated", true},
             {"limit", "N", "how many (default 20)"}},
            RangeOptions()),
        Top, true},

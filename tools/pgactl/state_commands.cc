@@ -36,14 +36,15 @@ absl::Status Timeline(Context& context) {
   const bool whole = points > 1;
   const double step_ms =
       whole ? absl::ToDoubleMilliseconds(FromProto(answer.data(1).time()) - FromProto(answer.data(0).time())) : 0;
-  Table table({"TIME (" + zone + ")", "CALLS", "TOTAL", "MEAN", "ROWS", "HIT", "READ", "COVERED"},
-              {"HIT", "READ", "ROWS"});
+  Table table({"TIME (" + zone + ")", "CALLS", "TOTAL", "MEAN", "ROWS", "HIT", "READ", "I/O TIME", "WAL", "COVERED"},
+              {"HIT", "I/O TIME", "WAL", "READ", "ROWS"});
   for (const query_pb::TimelinePoint& p : answer.data()) {
     const bool known = p.covered_ms() > 0 || p.calls() > 0;
     table.Add({Clock(FromProto(p.time())), known ? (p.lower_bound() ? "≥" : "") + Number(p.calls()) : "-",
                known ? Millis(p.total_time()) : "-", p.has_mean_time() ? Millis(p.mean_time()) : "-",
                known ? Number(p.rows()) : "-", known ? Bytes(p.shared_blks_hit() * 8192) : "-",
-               known ? Bytes(p.shared_blks_read() * 8192) : "-",
+               known ? Bytes(p.shared_blks_read() * 8192) : "-", known ? Millis(p.io_time()) : "-",
+               known ? Bytes(p.wal_bytes()) : "-",
                step_ms > 0 ? Percent(std::min(1.0, p.covered_ms() / step_ms), 0) : ""});
   }
   return context.Print(table);
@@ -126,6 +127,50 @@ absl::Status State(Context& context) {
   }
   PGA_RETURN_IF_ERROR(context.Print(table, "nothing was read in the 25 hours before"));
   SayWhatIsMissing(context, answer);
+  return absl::OkStatus();
+}
+
+absl::Status Rows(Context& context) {
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  query_pb::GetRowsRequest request;
+  PGA_ASSIGN_OR_RETURN(const std::string metric, context.Word(0, "the metric"));
+  request.set_metric(metric);
+  PGA_RETURN_IF_ERROR(FillRange(context, &request));
+  for (const std::string& column : context.arguments->All("column")) request.add_column(column);
+  for (const std::string& filter : context.arguments->All("filter")) request.add_filter(filter);
+  request.set_sort(context.arguments->Get("sort"));
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 0, 1, 10000));
+  request.set_limit(limit);
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<query_pb::GetRowsResponse>(std::string(kQuery) + "GetRows", request));
+  if (context.json) return context.PrintJson(answer);
+  context.Say() << RangeText(FromProto(answer.start()), FromProto(answer.end())) << ", "
+                << Percent(answer.completeness()) << " covered\n";
+  std::vector<std::string> header = {"SOURCE", "ROW"};
+  for (const query_pb::RowColumn& column : answer.columns()) header.push_back(column.name());
+  Table table(header);
+  for (const query_pb::MetricRow& row : answer.rows()) {
+    std::vector<std::string> cells = {row.source_name(), LabelText(row.labels())};
+    for (const query_pb::RowColumn& column : answer.columns()) {
+      const auto number = row.numbers().find(column.name());
+      const auto text = row.texts().find(column.name());
+      if (text != row.texts().end()) {
+        cells.push_back(text->second);
+      } else if (number == row.numbers().end()) {
+        cells.emplace_back();
+      } else if (context.csv) {
+        cells.push_back(absl::StrCat(number->second));
+      } else {
+        const bool low = row.lower_bound() && column.kind() == "counter";
+        cells.push_back((low ? "≥" : "") + InUnit(number->second, column.unit()));
+      }
+    }
+    table.Add(std::move(cells));
+  }
+  PGA_RETURN_IF_ERROR(context.Print(table, "nothing was read in the 25 hours before"));
+  if (answer.rows_found() > answer.rows_size()) {
+    context.Say() << answer.rows_size() << " of " << answer.rows_found() << " rows; raise --limit or add --filter\n";
+  }
   return absl::OkStatus();
 }
 
@@ -251,6 +296,13 @@ std::vector<Command> StateCommands() {
              {"limit", "N", "most rows (default 1000)"}},
             RangeOptions()),
        State, true},
+      {"rows", "METRIC", "rows of a metric: columns as last read, counters added up over the range",
+       With({{"column", "NAME", "only this column; may be repeated", true},
+             filter,
+             {"sort", "COLUMN", "by this column or label; -COLUMN for the largest first"},
+             {"limit", "N", "most rows (default 1000)"}},
+            RangeOptions()),
+       Rows, true},
       {"settings", "", "settings that are not at their default",
        With({{"changed", "", "what changed in the range (default 7 days)"},
              {"all", "", "those at their default too"},

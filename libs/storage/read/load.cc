@@ -32,11 +32,17 @@ std::vector<columns::RowFilter> FiltersOf(const MetricRead& read) {
   return filters;
 }
 
-// Keys of the only series that can pass the filters, when a filter names one.
+// Keys of the only series that can pass the filters, when a filter names them.
 std::optional<std::vector<FetchSpec::Located>> LocatedBy(const MetricRead& read) {
   const ColumnId locate_by = LocateBy(*read.metric);
   for (const LabelFilter& filter : read.filters) {
-    if (filter.op != LabelFilter::Op::kEquals || IdOf(*read.metric, *filter.label) != locate_by) continue;
+    if (IdOf(*read.metric, *filter.label) != locate_by) continue;
+    if (filter.op == LabelFilter::Op::kAmong) {
+      std::vector<FetchSpec::Located> located;
+      for (const int64_t number : filter.numbers) located.push_back({0, columns::LocateKey(number)});
+      return located;
+    }
+    if (filter.op != LabelFilter::Op::kEquals) continue;
     if (filter.label->type() == catalog_pb::COLUMN_TYPE_TEXT) {
       return std::vector<FetchSpec::Located>{{0, columns::LocateKey(std::string_view(filter.value))}};
     }
@@ -147,6 +153,7 @@ absl::StatusOr<MetricRows> LoadShares(
   std::vector<columns::GroupRows> rows;
   for (MetricRows& part : parts) {
     joined.coverage.merge(part.coverage);
+    joined.taken.merge(part.taken);
     rows.push_back(std::move(part.rows));
   }
   joined.rows = columns::JoinRows(std::move(rows), grouping);
@@ -202,7 +209,7 @@ absl::StatusOr<MetricRows> LoadIncreases(pg::ReadTransaction& tx, const MetricRe
                       columns::CounterSums sums(cells, ids, grouping, filters);
                       columns::CoverageSums coverage(cells, read.plan.buckets());
                       PGA_RETURN_IF_ERROR(FetchIncreases(own, share, cells, ids, grouping, &sums, &coverage));
-                      return MetricRows{sums.Finish(), coverage.scopes()};
+                      return MetricRows{sums.Finish(), coverage.scopes(), {}};
                     });
 }
 
@@ -328,7 +335,7 @@ absl::StatusOr<MetricRows> LoadReadings(pg::ReadTransaction& tx, const MetricRea
                         return absl::OkStatus();
                       }));
                       if (source) readings.FinishSource(*source);
-                      return MetricRows{readings.Finish(), coverage.scopes()};
+                      return MetricRows{readings.Finish(), coverage.scopes(), coverage.taken()};
                     });
 }
 

@@ -47,6 +47,8 @@ struct MetricRead {
 struct MetricRows {
   columns::GroupRows rows;
   std::map<columns::CoverageSums::Key, columns::CoverageSums::Scope> coverage;
+  // Of readings alone.
+  columns::CoverageSums::Taken taken;
 };
 
 // Sums of increases of `columns` per group and bucket, and what is covered.

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <memory>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "libs/storage/read/text.h"
@@ -97,8 +99,9 @@ absl::StatusOr<LabelFilter> ParseLabelFilter(const Metric& metric, std::string_v
               : text[at] == '~' ? LabelFilter::Op::kMatches
                                 : LabelFilter::Op::kNotEquals;
   filter.value = std::string(text.substr(at + (filter.op == LabelFilter::Op::kNotEquals ? 2 : 1)));
-  if (filter.value.size() > 1024) {
-    return absl::InvalidArgumentError("the value of a filter is longer than 1024 bytes; shorten it");
+  if (filter.value.size() > kMaxFilterBytes) {
+    return absl::InvalidArgumentError(
+        Cat("the value of a filter is longer than ", kMaxFilterBytes, " bytes; shorten it, or ask twice"));
   }
   const std::string_view name = text.substr(0, at);
   std::vector<std::string> names;
@@ -143,6 +146,11 @@ columns::RowFilter RowFilterOf(const Metric& metric, const LabelFilter& filter) 
     row.number = [pattern, type](std::optional<int64_t> value) {
       return value && RE2::PartialMatch(TextOf(*value, type), *pattern);
     };
+    return row;
+  }
+  if (filter.op == LabelFilter::Op::kAmong) {
+    row.text = [](std::optional<std::string_view>) { return false; };
+    row.number = [numbers = filter.numbers](std::optional<int64_t> value) { return value && numbers.contains(*value); };
     return row;
   }
   const bool wanted = filter.op == LabelFilter::Op::kEquals;
@@ -200,6 +208,10 @@ std::string TextOf(const columns::Value& value, catalog_pb::ColumnType type) {
   const auto* number = std::get_if<int64_t>(&value);
   if (number == nullptr) return "";
   if (type == catalog_pb::COLUMN_TYPE_BOOL) return *number != 0 ? "true" : "false";
+  if (type == catalog_pb::COLUMN_TYPE_PG_LSN) {
+    const auto position = static_cast<uint64_t>(*number);
+    return absl::AsciiStrToUpper(absl::StrCat(absl::Hex(position >> 32), "/", absl::Hex(position & 0xFFFFFFFF)));
+  }
   if (type == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ) {
     const char* const format = *number % 1'000'000 == 0 ? "%Y-%m-%d %H:%M:%S+00" : "%Y-%m-%d %H:%M:%E*S+00";
     return absl::FormatTime(format, absl::FromUnixMicros(*number), absl::UTCTimeZone());

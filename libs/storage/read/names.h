@@ -1,6 +1,7 @@
 // What callers may name of a metric: labels, columns, filters. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,13 +16,18 @@ namespace pga::storage {
 
 namespace catalog_pb = ::pganalytics::catalog::v1;
 
+// Longest value of a filter.
+inline constexpr size_t kMaxFilterBytes = 8192;
+
 // A condition on a label or a descriptive text: `label=value`, `label!=value` or `label~regular expression`. The
 // expression is RE2's and has to match some part of the value.
 struct LabelFilter {
-  enum class Op { kEquals, kNotEquals, kMatches };
+  enum class Op { kEquals, kNotEquals, kMatches, kAmong };
   const catalog_pb::Column* label = nullptr;
   Op op = Op::kEquals;
   std::string value;
+  // Of kAmong, which no text says: a whole number is one of these.
+  std::set<int64_t> numbers = {};
 };
 
 // INVALID_ARGUMENT naming the labels that exist, or the form that is expected.

@@ -73,6 +73,36 @@ INSTANTIATE_TEST_SUITE_P(Filters, LabelFilterKeeps,
                                            FilterCase{"quoting", "name='; DROP TABLE metrics.frame; --", {}}),
                          [](const auto& test) { return test.param.name; });
 
+// A page of 200 statements asks for all of them at once.
+TEST(ParseLabelFilter, TakesTwoHundredIdsOfStatements) {
+  const auto metric = TestMetric();
+  std::string ids;
+  for (int64_t i = 0; i < 200; ++i) ids += (i == 0 ? "" : "|") + std::to_string(INT64_MIN + i);
+  const auto parsed = ParseLabelFilter(metric, "number~^(" + ids + ")$");
+  ASSERT_THAT(parsed, IsOk());
+  const columns::RowFilter filter = RowFilterOf(metric, *parsed);
+  EXPECT_TRUE(filter.number(INT64_MIN + 199));
+  EXPECT_FALSE(filter.number(INT64_MIN + 200));
+}
+
+TEST(TextOf, IsAsPostgresqlWritesIt) {
+  using namespace pganalytics::catalog::v1;  // NOLINT: types of columns
+  EXPECT_EQ(TextOf(int64_t{0x1752EC0}, COLUMN_TYPE_PG_LSN), "0/1752EC0");
+  EXPECT_EQ(TextOf(int64_t{0x16B374D848}, COLUMN_TYPE_PG_LSN), "16/B374D848");
+  EXPECT_EQ(TextOf(int64_t{1}, COLUMN_TYPE_BOOL), "true");
+  EXPECT_EQ(TextOf(int64_t{1767268800000000}, COLUMN_TYPE_TIMESTAMPTZ), "2026-01-01 12:00:00+00");
+  EXPECT_EQ(TextOf(0.5, COLUMN_TYPE_FLOAT8), "0.5");
+  EXPECT_EQ(TextOf(std::monostate(), COLUMN_TYPE_INT8), "");
+}
+
+TEST(LabelFilter, AmongNumbers) {
+  const auto metric = TestMetric();
+  const columns::RowFilter filter = RowFilterOf(metric, {&metric.columns(1), LabelFilter::Op::kAmong, "", {1, 12}});
+  EXPECT_TRUE(filter.number(12));
+  EXPECT_FALSE(filter.number(2));
+  EXPECT_FALSE(filter.number(std::nullopt));
+}
+
 TEST(ParseLabelFilter, SaysWhatToChange) {
   const auto metric = TestMetric();
   EXPECT_THAT(ParseLabelFilter(metric, "plain"),
@@ -86,6 +116,9 @@ TEST(ParseLabelFilter, SaysWhatToChange) {
   // Only a matcher that tries every way could answer it: seconds of a core for one label.
   EXPECT_THAT(ParseLabelFilter(metric, R"(name~(.*)(.*)(.*)\3\2\1x)"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
+  EXPECT_THAT(ParseLabelFilter(metric, "name=" + std::string(kMaxFilterBytes, 'x')), IsOk());
+  EXPECT_THAT(ParseLabelFilter(metric, "name=" + std::string(kMaxFilterBytes + 1, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8192 bytes")));
   EXPECT_THAT(FindValueColumn(metric, "callz"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calls, blocks, size")));
 }

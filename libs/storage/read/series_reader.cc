@@ -126,12 +126,22 @@ void FillCounterPoint(const Group& group, const Coverage& coverage, size_t bucke
   if (known && (!rate || covered > 0)) point.value = value;
 }
 
-void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket, Aggregate aggregate,
-                    bool absent_is_zero, SeriesPoint& point) {
+void FillGaugePoint(const Group& group, const Coverage& coverage, const columns::CoverageSums::Taken& taken,
+                    size_t bucket, Aggregate aggregate, bool absent_is_zero, SeriesPoint& point) {
   double covered = 0;
+  // Scopes that were read in the bucket, and those that were read before and after it alone.
+  bool read = false;
+  bool between = false;
   for (const ScopeKey& scope : group.scopes) {
     const auto covering = coverage.find(scope);
-    if (covering != coverage.end()) covered += static_cast<double>(covering->second.covered_us[bucket]) / 1000;
+    const double ms = covering == coverage.end() ? 0 : static_cast<double>(covering->second.covered_us[bucket]) / 1000;
+    covered += ms;
+    const auto reading = taken.find(scope);
+    if (reading != taken.end() && reading->second[bucket] != 0) {
+      read = true;
+    } else if (ms > 0) {
+      between = true;
+    }
   }
   point.covered_ms = group.scopes.empty() ? 0 : covered / static_cast<double>(group.scopes.size());
   double sum = 0;
@@ -149,8 +159,12 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, size_t bucket,
     if (row->values[kMax] && (!highest || *row->values[kMax] > *highest)) highest = row->values[kMax];
     last += row->values[kSumOfLast].value_or(0);
   }
+  // Between two readings nothing is known of the number.
+  if (count <= 0 && (!absent_is_zero || !read || covered <= 0)) return;
+  const bool added = aggregate != Aggregate::kAvg && aggregate != Aggregate::kMin && aggregate != Aggregate::kMax;
+  if (added && between) point.lower_bound = true;
   if (count <= 0) {
-    if (absent_is_zero && covered > 0) point.value = 0;
+    point.value = 0;
     return;
   }
   switch (aggregate) {
@@ -265,7 +279,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
       if (counter) {
         FillCounterPoint(group, coverage, bucket, query.rate, point);
       } else {
-        FillGaugePoint(group, coverage, bucket, query.aggregate, column->absent_is_zero(), point);
+        FillGaugePoint(group, coverage, loaded.taken, bucket, query.aggregate, column->absent_is_zero(), point);
       }
     }
     answer.series.push_back(std::move(series));

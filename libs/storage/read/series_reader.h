@@ -5,7 +5,8 @@
 //             which frames cover a source but nothing changed is 0, one that nothing covers is absent
 //   gauges    average = sum / count of readings, min, max, last; a reading holds on while frames say "unchanged";
 //             of what the catalog says that it is 0 when absent (sessions of a kind), the average is that over all
-//             frames
+//             frames; a bucket between two readings, in which none was taken, has no value, and a sum of joined
+//             series to which one of them brings none is a lower bound
 //   joined    values of joined series are added, unless another aggregate is asked for
 #pragma once
 

@@ -1,6 +1,8 @@
 #include "libs/storage/read/state_reader.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -23,6 +25,8 @@ using internal::Cat;
 
 // Readings that are compared at most, and rows that are distinguished.
 constexpr size_t kMaxReadings = 500'000;
+// Rows whose counters are added up at a time.
+constexpr size_t kMaxSummedRows = 200'000;
 
 struct Reading {
   bool gone = false;
@@ -108,20 +112,31 @@ class History {
     return absl::OkStatus();
   }
 
+  // Source, scope and labels.
+  using Key = std::tuple<int32_t, int64_t, std::vector<Value>>;
+
+  // Rows that were there at the end, each with its newest reading and the newest frame that says so.
+  void VisitThere(const std::function<void(const Key&, const Reading&, absl::Time)>& visit) const {
+    for (const auto& [key, readings] : series_) {
+      const int64_t newest = frames_.at({std::get<0>(key), std::get<1>(key)}).rbegin()->first;
+      const auto& [last_us, last] = *readings.rbegin();
+      if (last.gone || (!metric_.skip_unchanged() && last_us != newest)) continue;
+      visit(key, last, absl::FromUnixMicros(newest));
+    }
+  }
+
   StateAnswer Finish(const std::map<int32_t, SourceRef>& sources, int64_t start_us, int limit) const {
     StateAnswer answer;
-    for (const auto& [key, readings] : series_) {
-      const auto& [source_id, scope, values] = key;
-      const SourceRef& source = sources.at(source_id);
-      const Frames& frames = frames_.at({source_id, scope});
-      const StateValues labels = Texts(labels_, values);
-      const int64_t newest = frames.rbegin()->first;
-      const auto& [last_us, last] = *readings.rbegin();
-      const bool there = !last.gone && (metric_.skip_unchanged() || last_us == newest);
-      if (there) {
-        answer.rows.push_back({source, labels, Texts(infos_, last.values), absl::FromUnixMicros(newest)});
+    VisitThere([&](const Key& key, const Reading& last, absl::Time newest) {
+      answer.rows.push_back(
+          {sources.at(std::get<0>(key)), Texts(labels_, std::get<2>(key)), Texts(infos_, last.values), newest});
+    });
+    if (all_) {
+      for (const auto& [key, readings] : series_) {
+        const auto& [source_id, scope, values] = key;
+        AddChanges(sources.at(source_id), Texts(labels_, values), readings, frames_.at({source_id, scope}), start_us,
+                   &answer);
       }
-      if (all_) AddChanges(source, labels, readings, frames, start_us, &answer);
     }
     std::sort(answer.rows.begin(), answer.rows.end(), [](const StateRow& a, const StateRow& b) {
       return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
@@ -201,50 +216,221 @@ class History {
   const std::vector<const Column*> infos_;
   // Every reading counts, not only the newest.
   const bool all_;
-  std::map<std::tuple<int32_t, int64_t, std::vector<Value>>, Readings> series_;
+  std::map<Key, Readings> series_;
   std::map<std::pair<int32_t, int64_t>, Frames> frames_;
   size_t readings_ = 0;
+};
+
+absl::StatusOr<std::vector<LabelFilter>> ParseFilters(const Metric& metric, const std::vector<std::string>& texts) {
+  if (texts.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
+  std::vector<LabelFilter> filters;
+  for (const std::string& text : texts) {
+    PGA_ASSIGN_OR_RETURN(LabelFilter filter, ParseLabelFilter(metric, text));
+    filters.push_back(std::move(filter));
+  }
+  return filters;
+}
+
+// Reads what `history` remembers of `columns`, from 25 hours before `start` up to `end`.
+absl::Status FetchHistory(pg::ReadTransaction& tx, int16_t metric_id, const Metric& metric,
+                          const std::vector<SourceRef>& sources, const std::vector<LabelFilter>& filters,
+                          const std::vector<const Column*>& columns, absl::Time start, absl::Time end,
+                          History* history) {
+  std::vector<columns::RowFilter> row_filters;
+  std::set<ColumnId> ids;
+  for (const LabelFilter& filter : filters) {
+    row_filters.push_back(RowFilterOf(metric, filter));
+    ids.insert(IdOf(metric, *filter.label));
+  }
+  for (const Column* column : columns) ids.insert(IdOf(metric, *column));
+  for (const Column* label : LabelsOf(metric)) ids.insert(IdOf(metric, *label));
+  const int64_t until_us = absl::ToUnixMicros(end) + 1;
+  const columns::Cells cells = {{absl::ToUnixMicros(start - kHoldsFor), until_us, 0, 0}};
+  FetchSpec spec;
+  spec.metric = &metric;
+  spec.metric_ids = {metric_id};
+  spec.source_ids = IdsOf(sources);
+  spec.cells = &cells;
+  spec.raw.assign(ids.begin(), ids.end());
+  spec.keyframes = true;
+  return FetchRows(tx, spec, [&](Fetched& fetched) { return history->Add(row_filters, until_us, fetched); });
+}
+
+absl::Status CheckKept(const Metric& metric, absl::Time start, absl::Time now) {
+  const int kept = RetentionOf(metric).raw;
+  if (start >= now - absl::Hours(24) * kept) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Cat("readings of metric ", metric.name(), " are kept for ", kept, " days; begin later"));
+}
+
+// Columns that are asked for, apart by what is done with them.
+struct AskedColumns {
+  std::vector<const Column*> all;
+  // Gauges and infos, of which the newest is given, and counters, which are added up.
+  std::vector<const Column*> newest;
+  std::vector<const Column*> counters;
+};
+
+absl::StatusOr<AskedColumns> ColumnsAsked(const Metric& metric, const std::vector<std::string>& names) {
+  AskedColumns asked;
+  std::vector<std::string> known;
+  for (const Column& column : metric.columns()) {
+    if (column.kind() == catalog_pb::COLUMN_KIND_LABEL) continue;
+    known.push_back(column.name());
+    if (!names.empty() && std::find(names.begin(), names.end(), column.name()) == names.end()) continue;
+    asked.all.push_back(&column);
+    (column.kind() == catalog_pb::COLUMN_KIND_COUNTER ? asked.counters : asked.newest).push_back(&column);
+  }
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return absl::InvalidArgumentError(Cat("'", name.substr(0, 64), "' is no column of metric ", metric.name(),
+                                            " besides its labels; it has: ", absl::StrJoin(known, ", ")));
+    }
+  }
+  return asked;
+}
+
+// The order of rows by one label or column.
+class RowOrder {
+ public:
+  static absl::StatusOr<RowOrder> Parse(const Metric& metric, const AskedColumns& asked, const std::string& text) {
+    RowOrder order;
+    order.down_ = text.starts_with('-');
+    order.name_ = text.substr(order.down_ ? 1 : 0);
+    if (text.empty()) return order;
+    std::vector<const Column*> known = LabelsOf(metric);
+    known.insert(known.end(), asked.all.begin(), asked.all.end());
+    std::vector<std::string> names;
+    for (const Column* column : known) {
+      if (column->name() == order.name_) return order;
+      names.push_back(column->name());
+    }
+    return absl::InvalidArgumentError(Cat("sort '", text.substr(0, 64), "' is neither a label of metric ",
+                                          metric.name(), " nor asked for; use one of ", absl::StrJoin(names, ", "),
+                                          ", with a minus for the largest first"));
+  }
+
+  bool Before(const MetricRow& a, const MetricRow& b) const {
+    if (!name_.empty()) {
+      if (const auto less = Compare(a.numbers, b.numbers)) return *less;
+      if (const auto less = Compare(a.labels, b.labels)) return *less;
+      if (const auto less = Compare(a.texts, b.texts)) return *less;
+    }
+    return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
+  }
+
+ private:
+  // nullopt: these do not tell them apart.
+  template <typename Map>
+  std::optional<bool> Compare(const Map& a, const Map& b) const {
+    const auto left = a.find(name_);
+    const auto right = b.find(name_);
+    if ((left == a.end()) != (right == b.end())) return right == b.end();
+    if (left == a.end() || left->second == right->second) return std::nullopt;
+    return down_ ? left->second > right->second : left->second < right->second;
+  }
+
+  std::string name_;
+  bool down_ = false;
 };
 
 }  // namespace
 
 absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg::CallLimit& limit) {
   PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
-  PGA_ASSIGN_OR_RETURN(std::vector<const Column*> infos, InfoColumns(*metric, query.columns));
-  if (query.filters.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
-  std::vector<columns::RowFilter> filters;
-  std::set<ColumnId> ids;
-  for (const std::string& text : query.filters) {
-    PGA_ASSIGN_OR_RETURN(const LabelFilter filter, ParseLabelFilter(*metric, text));
-    filters.push_back(RowFilterOf(*metric, filter));
-    ids.insert(IdOf(*metric, *filter.label));
-  }
-  const int kept = RetentionOf(*metric).raw;
-  if (query.start < clock_->Now() - absl::Hours(24) * kept) {
-    return absl::InvalidArgumentError(
-        Cat("readings of metric ", metric->name(), " are kept for ", kept, " days; begin later"));
-  }
+  PGA_ASSIGN_OR_RETURN(const std::vector<const Column*> infos, InfoColumns(*metric, query.columns));
+  PGA_ASSIGN_OR_RETURN(const std::vector<LabelFilter> filters, ParseFilters(*metric, query.filters));
+  PGA_RETURN_IF_ERROR(CheckKept(*metric, query.start, clock_->Now()));
   if (query.sources.empty()) return StateAnswer();
-  for (const Column* column : infos) ids.insert(IdOf(*metric, *column));
-  for (const Column* label : LabelsOf(*metric)) ids.insert(IdOf(*metric, *label));
   std::map<int32_t, SourceRef> sources;
   for (const SourceRef& source : query.sources) sources[source.id] = source;
-
-  const int64_t until_us = absl::ToUnixMicros(query.end) + 1;
-  const columns::Cells cells = {{absl::ToUnixMicros(query.start - kHoldsFor), until_us, 0, 0}};
-  History history(*metric, std::move(infos), query.changes);
+  History history(*metric, infos, query.changes);
   PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
-    FetchSpec spec;
-    spec.metric = metric;
-    spec.metric_ids = {stored.id};
-    spec.source_ids = IdsOf(query.sources);
-    spec.cells = &cells;
-    spec.raw.assign(ids.begin(), ids.end());
-    spec.keyframes = true;
-    return FetchRows(tx, spec, [&](Fetched& fetched) { return history.Add(filters, until_us, fetched); });
+    return FetchHistory(tx, stored.id, *metric, query.sources, filters, infos, query.start, query.end, &history);
   }));
   return history.Finish(sources, absl::ToUnixMicros(query.start), query.limit);
+}
+
+absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
+  PGA_ASSIGN_OR_RETURN(const AskedColumns asked, ColumnsAsked(*metric, query.columns));
+  PGA_ASSIGN_OR_RETURN(const RowOrder order, RowOrder::Parse(*metric, asked, query.sort));
+  MetricRead read;
+  read.metric = metric;
+  read.source_ids = IdsOf(query.sources);
+  PGA_ASSIGN_OR_RETURN(read.filters, ParseFilters(*metric, query.filters));
+  const absl::Time now = clock_->Now();
+  PGA_RETURN_IF_ERROR(CheckKept(*metric, query.end, now));
+  PGA_ASSIGN_OR_RETURN(read.plan, PlanWholeRange(query.start, query.end, RetentionOf(*metric), now));
+  RowsAnswer answer;
+  answer.start = read.plan.start();
+  answer.end = read.plan.end();
+  answer.columns = asked.all;
+  if (query.sources.empty()) return answer;
+
+  columns::Grouping grouping;
+  grouping.max_groups = kMaxSummedRows;
+  const std::vector<const Column*> labels = LabelsOf(*metric);
+  for (const Column* label : labels) grouping.by.push_back(IdOf(*metric, *label));
+  MetricRows summed;
+  History history(*metric, asked.newest, false);
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
+    read.metric_id = stored.id;
+    PGA_RETURN_IF_ERROR(FetchHistory(tx, stored.id, *metric, query.sources, read.filters, asked.newest, query.end,
+                                     query.end, &history));
+    if (asked.counters.empty()) return absl::OkStatus();
+    PGA_ASSIGN_OR_RETURN(summed, LoadIncreases(tx, read, asked.counters, grouping));
+    if (summed.rows.groups_found <= grouping.max_groups && summed.rows.rows_found <= grouping.max_rows) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(Cat("metric ", metric->name(), " has ", summed.rows.groups_found,
+                                          " rows in the range; add a filter or name fewer sources"));
+  });
+  PGA_RETURN_IF_ERROR(done);
+
+  std::map<int32_t, SourceRef> sources;
+  for (const SourceRef& source : query.sources) sources[source.id] = source;
+  std::map<History::Key, const columns::GroupRow*> sums;
+  for (const columns::GroupRow& row : summed.rows.rows) sums[{row.source, row.scope, row.labels}] = &row;
+  history.VisitThere([&](const History::Key& key, const Reading& last, absl::Time newest) {
+    MetricRow row;
+    row.source = sources.at(std::get<0>(key));
+    row.labels = Texts(labels, std::get<2>(key));
+    row.collected_at = newest;
+    for (size_t i = 0; i < asked.newest.size() && i < last.values.size(); ++i) {
+      const Column& column = *asked.newest[i];
+      const Value& value = last.values[i];
+      const double scale = column.type() == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ ? 1e6 : 1;
+      if (std::holds_alternative<std::monostate>(value)) continue;
+      const auto* whole = std::get_if<int64_t>(&value);
+      const auto* real = std::get_if<double>(&value);
+      if (column.kind() == catalog_pb::COLUMN_KIND_INFO || (whole == nullptr && real == nullptr)) {
+        row.texts[column.name()] = TextOf(value, column.type());
+      } else {
+        row.numbers[column.name()] = (real != nullptr ? *real : static_cast<double>(*whole)) / scale;
+      }
+    }
+    const auto sum = sums.find(key);
+    const auto covered = summed.coverage.find({std::get<0>(key), std::get<1>(key)});
+    const bool known = covered != summed.coverage.end() && covered->second.covered_us[0] > 0;
+    row.lower_bound = known && covered->second.lower_bound[0] != 0;
+    if (sum != sums.end() && (sum->second->flags & kTooLowFlags) != 0) row.lower_bound = true;
+    for (size_t i = 0; i < asked.counters.size(); ++i) {
+      // Covered and without a row: it did not change.
+      const std::optional<double> value = sum != sums.end() ? sum->second->values[i]
+                                          : known           ? std::optional<double>(0)
+                                                            : std::nullopt;
+      if (value) row.numbers[asked.counters[i]->name()] = *value;
+    }
+    answer.rows.push_back(std::move(row));
+  });
+  answer.rows_found = static_cast<int64_t>(answer.rows.size());
+  std::stable_sort(answer.rows.begin(), answer.rows.end(),
+                   [&](const MetricRow& a, const MetricRow& b) { return order.Before(a, b); });
+  if (answer.rows.size() > static_cast<size_t>(query.limit)) answer.rows.resize(static_cast<size_t>(query.limit));
+  return answer;
 }
 
 }  // namespace pga::storage

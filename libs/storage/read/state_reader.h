@@ -68,6 +68,45 @@ struct StateAnswer {
   int64_t changes_found = 0;
 };
 
+struct RowsQuery {
+  std::string metric;
+  std::vector<SourceRef> sources;
+  // As SeriesQuery::filters.
+  std::vector<std::string> filters;
+  // Any but labels; empty = all of them.
+  std::vector<std::string> columns;
+  // Counters are added up over the range, widened to whole minutes; readings are those of its end, looked for in the 25
+  // hours before.
+  absl::Time start;
+  absl::Time end;
+  // A label or one of the columns, with a minus before it the largest first; what is not known comes last. Empty = by
+  // source and labels.
+  std::string sort;
+  int limit = 1000;
+};
+
+struct MetricRow {
+  SourceRef source;
+  StateValues labels;
+  // Gauges and counters; instants as seconds since 1970. What is not known is left out.
+  std::map<std::string, double> numbers;
+  // Info columns.
+  StateValues texts;
+  absl::Time collected_at;
+  // Sums are lower bounds.
+  bool lower_bound = false;
+};
+
+struct RowsAnswer {
+  // The range that was added up: whole minutes, or the days that are still kept.
+  absl::Time start;
+  absl::Time end;
+  // Those that were asked for, in the catalog's order; they live as long as the catalog.
+  std::vector<const ::pganalytics::catalog::v1::Column*> columns;
+  std::vector<MetricRow> rows;
+  int64_t rows_found = 0;
+};
+
 // Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class StateReader {
  public:
@@ -78,6 +117,9 @@ class StateReader {
   // INVALID_ARGUMENT says what to change: unknown metric, column or label, a metric that describes nothing, a range
   // before what is kept, too many readings. FAILED_PRECONDITION when the database does not know the metric yet.
   absl::StatusOr<StateAnswer> Read(const StateQuery& query, const pg::CallLimit& limit);
+
+  // Rows that were there at the end of a range, several columns side by side. Errors as those of Read.
+  absl::StatusOr<RowsAnswer> Rows(const RowsQuery& query, const pg::CallLimit& limit);
 
  private:
   pg::ReadPool* pool_;

@@ -130,6 +130,9 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
   if (!query.database.empty()) {
     read.filters.push_back({FindDimension(*metric, "datname"), LabelFilter::Op::kEquals, query.database});
   }
+  if (!query.query_ids.empty()) {
+    read.filters.push_back({FindDimension(*metric, "queryid"), LabelFilter::Op::kAmong, "", query.query_ids});
+  }
   TopStatements top{read.plan.start(), read.plan.end(), {}, std::nullopt};
   if (query.sources.empty()) return top;
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,8 @@ struct TopStatementsQuery {
   int limit = 20;
   // Only this database; empty = all.
   std::string database;
+  // Only these statements; empty = all.
+  std::set<int64_t> query_ids;
   bool with_texts = true;
 };
 
@@ -79,7 +82,7 @@ struct TopStatements {
   absl::Time start;
   absl::Time end;
   std::vector<TopStatement> statements;
-  // The figure of the order over all statements, also those beyond the limit; absent for mean time.
+  // The figure of the order over all statements that were asked for, also those beyond the limit; absent for mean time.
   std::optional<double> total;
 };
 

@@ -58,8 +58,8 @@ class PgliteTest : public ::testing::Test {
     std::filesystem::remove(dir_ / ".s.PGSQL.5432");
     const char* folder = std::getenv("PGA_PGLITE_DIR");
     auto node = testing::Subprocess::Start(
-        {.argv = {"node", dir_ / "server.mjs", folder != nullptr ? folder : source_ + "/build/pglite",
-                  dir_ / ".s.PGSQL.5432"},
+        {.argv = {source_ + "/build/tools/node/bin/node", dir_ / "server.mjs",
+                  folder != nullptr ? folder : source_ + "/build/pglite", dir_ / ".s.PGSQL.5432"},
          .output_path = dir_ / "log"});
     ASSERT_TRUE(node.ok()) << node.status();
     node_ = *std::move(node);

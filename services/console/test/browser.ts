@@ -1,6 +1,6 @@
 // The console in a real Chromium, against a real suite:  node test/browser.ts <empty|full|pictures>
-// Environment: URL, ADMIN_PASSWORD, VIEWER_PASSWORD (of user `viewer`), PICTURES (folder). Prints a line a check; exit code
-// 1 when one failed.
+// Environment: URL, ADMIN_PASSWORD, VIEWER_PASSWORD (of user `viewer`), PICTURES (folder), REFRESHES (of the tab whose memory
+// is watched, 60). Prints a line a check; exit code 1 when one failed.
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -8,12 +8,16 @@ import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import type {
   GetActivityResponse,
   GetFreshnessResponse,
+  GetRowsResponse,
+  GetStateResponse,
   ListSourcesResponse,
   Series,
   TopQueriesResponse,
 } from '../src/api/generated.ts';
 import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
+import { iso } from '../src/state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
+import { walkTasks, watchMemory } from './tasks.ts';
 
 const base = process.env.URL ?? '';
 const pictures = process.env.PICTURES ?? '';
@@ -43,6 +47,8 @@ const browser = await chromium.launch({
 
 // Whatever the browser complains of, and requests to other hosts, are failures of their own.
 const complaints: string[] = [];
+// Calls that the gateway refused because of their number.
+const refusals: string[] = [];
 async function newContext(width = 1440, height = 900): Promise<BrowserContext> {
   const context = await browser.newContext({
     viewport: { width, height },
@@ -56,6 +62,10 @@ async function newContext(width = 1440, height = 900): Promise<BrowserContext> {
         complaints.push(`${page.url()}: ${message.text()}`);
     });
     page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.message}`));
+    page.on('response', (response) => {
+      if (response.status() === 429 || response.status() === 503)
+        refusals.push(`${response.status()} ${response.url()}`);
+    });
     page.on('request', (request) => {
       if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(base))
         complaints.push(`request to ${request.url()}`);
@@ -176,7 +186,6 @@ async function full() {
   // A range that has ended: page and API are asked the same.
   const end = Math.floor(Date.now() / 1000) * 1000 - 4000;
   const range = { start: end - 120_000, end };
-  const iso = (ms: number) => new Date(ms).toISOString().replace('.000Z', 'Z');
   const fixed = `from=${iso(range.start)}&to=${iso(range.end)}&tz=utc`;
   const asked = `start=${iso(range.start)}&end=${iso(range.end)}&source=${encodeURIComponent(source.name)}`;
   // Everything of the range is stored, so that the answers do not change any more.
@@ -206,6 +215,12 @@ async function full() {
     'statement-fleet': [`/q/${heavy.query_id}`, source.name],
     blocking: [`${home}/blocking`, 'waits'],
     activity: [`${home}/activity`, 'Sessions by state'],
+    compare: [`${home}/compare`, 'windows'],
+    connections: [`${home}/connections`, 'max_connections'],
+    databases: [`${home}/databases`, 'hit ratio of all'],
+    vacuum: [`${home}/vacuum`, 'kept_rows'],
+    wal: [`${home}/wal`, 'By time'],
+    changes: [`${home}/changes`, 'What changed'],
     tables: [`${home}/tables`, 'pgbench_accounts'],
     indexes: [`${home}/indexes`, 'pgbench_accounts_pkey'],
     replication: [`${home}/replication`, 'kept_for_test'],
@@ -396,11 +411,57 @@ async function full() {
   check('and it is over when the server is back', true);
   complaints.splice(0);
 
+  // The setting that was changed is read once in 60 intervals.
+  const changed = async () => {
+    const { changes } = await ask<GetStateResponse>(
+      `/api/v1/state?metric=settings&hours=1&filter=setting_name%3Dwork_mem&source=${encodeURIComponent(source.name)}`,
+    );
+    return changes.length > 0;
+  };
+  for (const giveUp = Date.now() + 70_000; !(await changed()); await new Promise((go) => setTimeout(go, 250))) {
+    if (Date.now() > giveUp) throw new Error('the changed setting was not read');
+  }
+  const tools = { base, source: source.name, check, settled };
+  await walkTasks(page, tools);
+  await rowsAreThoseOfTheApi(page, home, fixed, asked);
+  await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
+  equal('no complaint of the browser in tasks', complaints.splice(0), []);
+  equal('no call was refused for being one too many', refusals, []);
+
   await tabs(context, page, home);
   await signOutEverywhere(context);
   await context.close();
   await viewer(home);
   await many(source.name);
+}
+
+// Tables that are put together from rows of a metric say what the API says.
+async function rowsAreThoseOfTheApi(page: Page, home: string, fixed: string, asked: string) {
+  const cells = async (panel: string, title: string) => {
+    const table = page.locator(`.panel[aria-label="${panel}"] table`);
+    const head = (await table.locator('thead th').allTextContents()).map((one) => one.replace(/[↑↓ ]+$/, ''));
+    const at = head.indexOf(title);
+    return table.locator('tbody tr').evaluateAll(
+      (rows, column) =>
+        rows.map((row) => {
+          const texts = [...row.querySelectorAll('td')].map((cell) => cell.textContent ?? '');
+          return `${texts[0]} ${texts[column]}`;
+        }),
+      at,
+    );
+  };
+  const cases = [
+    ['databases', 'Databases', 'Committed', 'database', 'datname', 'xact_commit', 'xacts'],
+    ['replication', 'Slots', 'WAL kept', 'replication_slots', 'slot_name', 'retained_bytes', 'bytes'],
+    ['vacuum', 'Distance from wraparound', 'Left', 'wraparound', 'datname', 'xids_left', 'xacts'],
+  ] as const;
+  for (const [tab, panel, title, metric, label, column, unit] of cases) {
+    await open(page, `${home}/${tab}?${fixed}`);
+    const { rows } = await ask<GetRowsResponse>(`/api/v1/rows?metric=${metric}&column=${column}&${asked}`);
+    const byApi = rows.map((row) => `${row.labels[label] || 'shared objects'} ${withUnit(row.numbers[column], unit)}`);
+    equal(`${panel}: ${title} of ${byApi.length} rows`, (await cells(panel, title)).sort(), byApi.sort());
+    check(`${panel}: there are rows`, byApi.length > 0);
+  }
 }
 
 // The question behind a panel, as the page itself says it.

@@ -75,7 +75,7 @@ export function series(range: Range, question: SeriesQuestion): Ask<api.Series[]
 
 export function top(
   range: Range,
-  question: { source?: string[]; orderBy?: string; limit?: number; database?: string },
+  question: { source?: string[]; orderBy?: string; limit?: number; database?: string; id?: string[] },
 ): Ask<api.TopQueriesResponse> {
   const request: api.TopQueriesRequest = {
     ...ranged(range),
@@ -83,6 +83,8 @@ export function top(
     ...(question.orderBy ? { order_by: question.orderBy } : {}),
     ...(question.limit ? { limit: question.limit } : {}),
     ...(question.database ? { database: question.database } : {}),
+    // In one value: the number of parameters of an address is bounded.
+    ...(question.id ? { query_id: [question.id.join(',')] } : {}),
   };
   const path = requestUrl('/api/v1/queries/top', request);
   const pgactl = words(
@@ -91,6 +93,7 @@ export function top(
     options('source', question.source),
     question.orderBy && `--by ${question.orderBy}`,
     question.database && `--database ${quote(question.database)}`,
+    question.id && `--id ${question.id.join(',')}`,
     question.limit ? `--limit ${question.limit}` : '',
   );
   return { key: path, path, pgactl, run: (signal) => api.topQueries(request, { signal }) };
@@ -163,6 +166,39 @@ export function stateOf(
     question.limit ? `--limit ${question.limit}` : '',
   );
   return { key: path, path, pgactl, run: (signal) => api.getState(request, { signal }) };
+}
+
+export interface RowsQuestion {
+  metric: string;
+  column?: string[];
+  source?: string[];
+  filter?: string[];
+  sort?: string;
+  limit?: number;
+}
+
+// Readings as of the end of the range, counters added up over it.
+export function rows(range: Range, question: RowsQuestion): Ask<api.GetRowsResponse> {
+  const request: api.GetRowsRequest = {
+    metric: question.metric,
+    ...(question.column ? { column: question.column } : {}),
+    ...ranged(range),
+    ...(question.source ? { source: question.source } : {}),
+    ...(question.filter ? { filter: question.filter } : {}),
+    ...(question.sort ? { sort: question.sort } : {}),
+    ...(question.limit ? { limit: question.limit } : {}),
+  };
+  const path = requestUrl('/api/v1/rows', request);
+  const pgactl = words(
+    `pgactl rows ${question.metric}`,
+    rangeOptions(range),
+    options('source', question.source),
+    options('filter', question.filter),
+    options('column', question.column),
+    question.sort && `--sort ${question.sort}`,
+    question.limit ? `--limit ${question.limit}` : '',
+  );
+  return { key: path, path, pgactl, run: (signal) => api.getRows(request, { signal }) };
 }
 
 export function freshness(range: Range, source?: string[]): Ask<api.GetFreshnessResponse> {

@@ -1,6 +1,10 @@
 // One call of the REST API: path and query from the request message, the token, errors as one shape.
 
+import { Queue } from './queue.ts';
 import { currentToken, renewToken } from './session.ts';
+
+// The gateway takes a few calls of a caller at a time and refuses more: one place is left for a renewal or another tab.
+const calls = new Queue(5);
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -66,8 +70,16 @@ export async function call<T>(
       throw new ApiError(0, 'The server does not answer.', 'AWAY');
     }
   };
-  let response = await send(options.anonymous ? undefined : await currentToken());
-  if (response.status === 401 && !options.anonymous) response = await send(await renewToken());
+  // Sign-in and renewal wait for nobody: what is queued may wait for them.
+  if (options.anonymous) return bodyOf<T>(await send(undefined));
+  return calls.run(async () => {
+    let response = await send(await currentToken());
+    if (response.status === 401) response = await send(await renewToken());
+    return bodyOf<T>(response);
+  }, options.signal);
+}
+
+async function bodyOf<T>(response: Response): Promise<T> {
   if (!response.ok) throw await errorOf(response);
   if (response.status === 204) return {} as T;
   // A body that is no JSON is a text (google.api.HttpBody).

@@ -23,7 +23,7 @@ export interface Marker {
   label: string;
 }
 
-export interface ChartProps {
+interface ChartProps {
   title: string;
   kind: 'area' | 'line';
   columns: Columns;

@@ -1,6 +1,6 @@
 // Colours of data. Wait classes keep theirs on every page; they differ in lightness as well, and their order is fixed.
 
-export interface WaitClass {
+interface WaitClass {
   // As the API names it; '' is running.
   key: string;
   name: string;
@@ -10,7 +10,7 @@ export interface WaitClass {
 export const idleInTransaction = 'idle in transaction';
 
 // From the bottom of the stack.
-export const waitClasses: readonly WaitClass[] = [
+const waitClasses: readonly WaitClass[] = [
   { key: '', name: 'CPU', color: '#2f9e5f' },
   { key: 'IO', name: 'IO', color: '#3b78d4' },
   { key: 'Lock', name: 'Lock', color: '#d23f3f' },
@@ -31,7 +31,7 @@ export function waitClass(key: string): WaitClass & { order: number } {
 }
 
 // For all else: told apart by colour-blind people, in this order.
-export const palette = [
+const palette = [
   '#3b78d4',
   '#ea8f2c',
   '#2f9e5f',

@@ -44,6 +44,16 @@ test('what no bucket speaks of is a gap too', () => {
   assert.deepEqual(gapsOf(toColumns([], 60, range(6)), range(6)), [{ from, until: from + 360 }]);
 });
 
+test('a covered bucket of which no series has a value is not known', () => {
+  const columns = toColumns([series([1, null, 3]), series([2, null, null])], 60, range(3));
+  assert.deepEqual(columns.coverage, [1, 0, 1]);
+  assert.deepEqual(gapsOf(columns, range(3)), [{ from: from + 60, until: from + 120 }]);
+  assert.deepEqual(stack(columns.values, columns.coverage), [
+    [1, null, 3],
+    [3, null, 3],
+  ]);
+});
+
 test('a bucket known in part is neither whole nor a gap', () => {
   const columns = toColumns([series([1, [2, 15_000], 3])], 60, range(3));
   assert.deepEqual(columns.coverage, [1, 0.25, 1]);

@@ -46,22 +46,28 @@ export function toColumns(
   const x = [...times].sort((a, b) => a - b);
   const index = new Map(x.map((time, i) => [time, i]));
   const covered = x.map(() => 0);
+  // A bucket of which no series knows a value is not known, whatever its readings cover: it may lie between two of them.
+  const told = x.map(() => false);
   const values = series.map((one) => {
     const row: (number | null)[] = x.map(() => null);
     for (const point of one.points) {
       const i = index.get(Date.parse(point.time ?? '') / 1000);
       if (i === undefined) continue;
       row[i] = point.value ?? null;
+      if (point.value !== undefined) told[i] = true;
       covered[i] = Math.max(covered[i] ?? 0, point.covered_ms);
     }
     return row;
   });
-  const coverage = covered.map((ms, i) => {
-    const start = Math.max((x[i] ?? 0) * 1000, range.start);
-    const end = Math.min(((x[i] ?? 0) + step) * 1000, range.end);
-    return end <= start ? 0 : Math.min(1, ms / (end - start));
-  });
+  const coverage = covered.map((ms, i) => (told[i] ? partOf(x[i] ?? 0, ms, step, range) : 0));
   return { x, values, coverage, step };
+}
+
+// The covered part, 0 to 1, of what lies within the range of a bucket that begins at `time`.
+export function partOf(time: number, coveredMs: number, step: number, range: { start: number; end: number }): number {
+  const start = Math.max(time * 1000, range.start);
+  const end = Math.min((time + step) * 1000, range.end);
+  return end <= start ? 0 : Math.min(1, coveredMs / (end - start));
 }
 
 // Spans of which nothing is known, joined; the range's edges where no bucket is.

@@ -2,18 +2,20 @@
 // activity at the instant.
 
 import * as ask from '../api/asks.ts';
-import type { ActivityRow } from '../api/generated.ts';
+import type { ActivityRow, MetricRow } from '../api/generated.ts';
 import { waitClass } from '../charts/colors.ts';
 import { statementHref } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
+import { holds, label, text } from '../state/rows.ts';
 import { dateTime } from '../state/time.ts';
 import { number } from '../state/units.ts';
 import { change } from '../state/url.ts';
+import { figureColumn, labelColumn, textColumn } from '../ui/cells.tsx';
 import { chosenInstant, InstantBar } from '../ui/instant.tsx';
-import { Panel } from '../ui/panel.tsx';
 import { Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import { LineChart } from './linechart.tsx';
 import type { TabProps } from './source.tsx';
 
@@ -104,14 +106,9 @@ export function ActivityTab({ page, name, readings }: TabProps) {
           },
         ]}
       />
-      <Panel
+      <TablePanel
         title={chosen === undefined ? 'Now' : 'At that instant'}
         note={time ? `interval that ended ${dateTime(Date.parse(time), zone)}` : undefined}
-        asks={[question]}
-        data={() => tableData(columns, rows)}
-        error={answer.error}
-        loading={answer.loading}
-        skeleton={answer.data ? undefined : 240}
         tools={
           <label class="check">
             <input
@@ -122,43 +119,113 @@ export function ActivityTab({ page, name, readings }: TabProps) {
             idle and background too
           </label>
         }
-      >
-        <InstantBar
-          page={page}
-          at={chosen ?? range.end}
-          chosen={chosen !== undefined}
-          label="Instant of the activity"
-        />
-        {rows.length > 0 ? (
-          <Table
-            key={chosen === undefined ? 'now' : 'then'}
-            caption="Sessions"
-            columns={columns}
-            rows={rows}
-            rowKey={(row) =>
-              [
-                row.database_name,
-                row.user_name,
-                row.application_name,
-                row.query_id,
-                row.state,
-                row.wait_event_type,
-                row.wait_event,
-                row.query_text,
-              ].join('\u0000')
-            }
-            sort="-average_sessions"
+        head={
+          <InstantBar
+            page={page}
+            at={chosen ?? range.end}
+            chosen={chosen !== undefined}
+            label="Instant of the activity"
           />
-        ) : all.length > 0 ? (
-          <Empty title="Every session was idle." />
-        ) : (
-          <Empty title="Nothing was sampled then.">
-            {sampled?.last_sampled_at
-              ? `The last sample is of ${dateTime(Date.parse(sampled.last_sampled_at), zone)}.`
-              : `Nothing was sampled in the 25 hours before.`}
-          </Empty>
-        )}
-      </Panel>
+        }
+        asks={[question]}
+        answers={[answer]}
+        columns={columns}
+        rows={rows}
+        rowKey={(row) =>
+          [
+            row.database_name,
+            row.user_name,
+            row.application_name,
+            row.query_id,
+            row.state,
+            row.wait_event_type,
+            row.wait_event,
+            row.query_text,
+          ].join('\u0000')
+        }
+        sort="-average_sessions"
+        tableKey={chosen === undefined ? 'now' : 'then'}
+        skeleton={240}
+        empty={
+          all.length > 0 ? (
+            <Empty title="Every session was idle." />
+          ) : (
+            <Empty title="Nothing was sampled then.">
+              {sampled?.last_sampled_at
+                ? `The last sample is of ${dateTime(Date.parse(sampled.last_sampled_at), zone)}.`
+                : `Nothing was sampled in the 25 hours before.`}
+            </Empty>
+          )
+        }
+      />
+      <LongTransactions page={page} name={name} at={chosen} />
     </>
+  );
+}
+
+// The oldest open transactions at the end of the range, or at the chosen instant.
+function LongTransactions({ page, name, at }: { page: TabProps['page']; name: string; at: number | undefined }) {
+  const { view, range, zone } = page;
+  const question = ask.rows(at === undefined ? range : { start: at - 1000, end: at }, {
+    metric: 'long_transactions',
+    source: [name],
+    sort: '-xact_age_us',
+  });
+  const answer = useAsk(question, view.now);
+  const rows = answer.data?.rows ?? [];
+  const read = rows[0]?.collected_at;
+  const columns: Column<MetricRow>[] = [
+    {
+      key: 'pid',
+      title: 'Process',
+      numeric: true,
+      value: (row) => Number(label(row, 'pid')),
+      cell: (row) => label(row, 'pid'),
+    },
+    figureColumn('xact_age_us', 'Open for', 'us'),
+    textColumn('state', 'State'),
+    figureColumn('state_age_us', 'for', 'us', { hint: 'Time in the state' }),
+    {
+      key: 'wait',
+      title: 'Waits for',
+      value: (row) => (row.texts.wait_event ? `${text(row, 'wait_event_type')}: ${text(row, 'wait_event')}` : ''),
+    },
+    labelColumn('usename', 'User'),
+    labelColumn('application_name', 'Application'),
+    labelColumn('datname', 'Database', { wide: true }),
+    {
+      key: 'has_xid',
+      title: 'Wrote',
+      wide: true,
+      hint: 'Has a transaction id of its own',
+      value: (row) => holds(row, 'has_xid'),
+      cell: (row) => (holds(row, 'has_xid') ? 'yes' : 'no'),
+    },
+    figureColumn('xmin_age', 'Holds back', 'xacts', { wide: true, hint: 'Transactions whose dead rows it keeps' }),
+    {
+      key: 'query_id',
+      title: 'Statement',
+      class: 'grow',
+      value: (row) => text(row, 'query_id'),
+      cell: (row) =>
+        row.texts.query_id && row.texts.query_id !== '0' ? (
+          <a href={statementHref(name, row.texts.query_id)}>{row.texts.query_id}</a>
+        ) : (
+          ''
+        ),
+    },
+  ];
+  return (
+    <TablePanel
+      title="Long transactions"
+      note={read ? `open for 5 s and more at ${dateTime(Date.parse(read), zone)}` : undefined}
+      asks={[question]}
+      answers={[answer]}
+      columns={columns}
+      rows={rows}
+      rowKey={(row) => label(row, 'pid')}
+      sort="-xact_age_us"
+      empty={<Empty title="No transaction was open for long at that time." />}
+    />
   );
 }

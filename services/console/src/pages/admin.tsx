@@ -10,9 +10,10 @@ import type { Page } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { refreshNow } from '../state/url.ts';
-import { Copy, Dialog, Panel } from '../ui/panel.tsx';
+import { Copy, Dialog } from '../ui/panel.tsx';
 import { Empty, ErrorState } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 
 // What a form is for, and what came of it.
 interface Shown {
@@ -146,21 +147,21 @@ function People({ page, run, show, onNew }: { page: Page; run: Run; show: (shown
     },
   ];
   return (
-    <Panel
+    <TablePanel
       title="People"
       asks={[question]}
-      data={() => tableData(columns.slice(0, -1), answer.data ?? [])}
-      error={answer.error}
-      loading={answer.loading}
-      skeleton={answer.data ? undefined : 96}
       tools={
         <button type="button" onClick={onNew}>
           New person
         </button>
       }
-    >
-      <Table caption="People" columns={columns} rows={answer.data ?? []} rowKey={(row) => String(row.id)} sort="user" />
-    </Panel>
+      answers={[answer]}
+      columns={columns}
+      rows={answer.data ?? []}
+      rowKey={(row) => String(row.id)}
+      sort="user"
+      empty={<Empty title="Nobody." />}
+    />
   );
 }
 
@@ -227,25 +228,21 @@ function Tokens({ page, run, onNew }: { page: Page; run: Run; onNew: () => void 
     },
   ];
   return (
-    <Panel
+    <TablePanel
       title="Tokens of programs"
-      asks={[question]}
-      data={() => tableData(columns.slice(0, -1), rows)}
-      error={answer.error}
-      loading={answer.loading}
-      skeleton={answer.data ? undefined : 96}
       tools={
         <button type="button" onClick={onNew}>
           New token
         </button>
       }
-    >
-      {rows.length > 0 ? (
-        <Table caption="Tokens" columns={columns} rows={rows} rowKey={(row) => row.id} sort="token" />
-      ) : (
-        <Empty title="No tokens.">Grafana, Prometheus and scripts sign in with one.</Empty>
-      )}
-    </Panel>
+      asks={[question]}
+      answers={[answer]}
+      columns={columns}
+      rows={rows}
+      rowKey={(row) => row.id}
+      sort="token"
+      empty={<Empty title="No tokens.">Grafana, Prometheus and scripts sign in with one.</Empty>}
+    />
   );
 }
 
@@ -313,25 +310,21 @@ function Secrets({ page, run, onNew }: { page: Page; run: Run; onNew: () => void
     },
   ];
   return (
-    <Panel
+    <TablePanel
       title="Registration secrets"
-      asks={[question]}
-      data={() => tableData(columns.slice(0, -1), rows)}
-      error={answer.error}
-      loading={answer.loading}
-      skeleton={answer.data ? undefined : 96}
       tools={
         <button type="button" onClick={onNew}>
           New secret
         </button>
       }
-    >
-      {rows.length > 0 ? (
-        <Table caption="Registration secrets" columns={columns} rows={rows} rowKey={(row) => row.id} sort="secret" />
-      ) : (
-        <Empty title="No secrets.">A collector registers with one, or with REGISTRATION_SECRET.</Empty>
-      )}
-    </Panel>
+      asks={[question]}
+      answers={[answer]}
+      columns={columns}
+      rows={rows}
+      rowKey={(row) => row.id}
+      sort="secret"
+      empty={<Empty title="No secrets.">A collector registers with one, or with REGISTRATION_SECRET.</Empty>}
+    />
   );
 }
 

@@ -10,7 +10,8 @@ import { Panel } from '../ui/panel.tsx';
 import { Sql } from '../ui/sql.tsx';
 import { oneLine } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import { type Column, tableData } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import { end, keyOf, lanesOf, type Node, nameOf, start, treeOf, waitsAt, worstInstant } from '../ui/waits.ts';
 import type { TabProps } from './source.tsx';
 
@@ -119,16 +120,17 @@ export function BlockingTab({ page, name }: TabProps) {
         </Panel>
       )}
       {edges.length > 0 && (
-        <Panel title="Waits" asks={[question]} data={() => tableData(columns, edges)}>
-          <Table
-            caption="Waits"
-            columns={columns}
-            rows={edges}
-            rowKey={(edge) => `${keyOf(edge.blocked)} ${keyOf(edge.blocking)} ${edge.from}`}
-            sort="-seconds"
-            most={50}
-          />
-        </Panel>
+        <TablePanel
+          title="Waits"
+          asks={[question]}
+          answers={[answer]}
+          columns={columns}
+          rows={edges}
+          rowKey={(edge) => `${keyOf(edge.blocked)} ${keyOf(edge.blocking)} ${edge.from}`}
+          sort="-seconds"
+          most={50}
+          empty={<Empty title="Nobody waited for a lock in this range." />}
+        />
       )}
     </>
   );

@@ -4,17 +4,16 @@
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import type { Collector, Source } from '../api/generated.ts';
-import { type Page, refOf, sourceHref, useSources } from '../state/page.ts';
+import { collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { count } from '../state/units.ts';
-import { hrefTo } from '../state/url.ts';
 import { State } from '../ui/marks.tsx';
 import { Copy, Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 
-const collectorHref = (id: string) => hrefTo(`/collectors/${encodeURIComponent(id)}`);
 const order: Record<string, number> = { error: 0, offline: 1, registered: 2, active: 3, deregistered: 4 };
 
 function ends(collector: Collector, now: number): string {
@@ -66,7 +65,15 @@ export function CollectorsPage({ page }: { page: Page }) {
       cell: (row) => (missing(row) > 0 ? <span class="warn-text">{missing(row)}</span> : '0'),
     },
     { key: 'version', title: 'Version', wide: true, value: (row) => row.version },
-    { key: 'config', title: 'Config', numeric: true, wide: true, value: (row) => row.config_version },
+    {
+      key: 'config',
+      title: 'Config',
+      numeric: true,
+      wide: true,
+      hint: 'Version of the configuration that is stored here',
+      value: (row) => (row.config_stored ? row.config_version : null),
+      cell: (row) => (row.config_stored ? row.config_version : <span class="muted">its own</span>),
+    },
     {
       key: 'last_seen',
       title: 'Seen',
@@ -103,24 +110,23 @@ export function CollectorsPage({ page }: { page: Page }) {
       <div class="head">
         <h1>Collectors</h1>
       </div>
-      <Panel
+      <TablePanel
         title="Collectors"
         note={answer.data && String(rows.length)}
         asks={[question]}
-        data={() => tableData(columns, rows)}
-        error={answer.error}
-        loading={answer.loading}
-        skeleton={answer.data ? undefined : 200}
-      >
-        {rows.length > 0 ? (
-          <Table caption="Collectors" columns={columns} rows={rows} rowKey={(row) => row.id} sort="state" />
-        ) : (
+        answers={[answer]}
+        columns={columns}
+        rows={rows}
+        rowKey={(row) => row.id}
+        sort="state"
+        skeleton={200}
+        empty={
           <Empty title="No collector has registered.">
             Make a secret with <code>pgactl secrets create NAME</code> and start <code>pganalytics-collector</code> with
             it.
           </Empty>
-        )}
-      </Panel>
+        }
+      />
     </>
   );
 }
@@ -170,19 +176,16 @@ export function CollectorPage({ page, id }: { page: Page; id: string }) {
           </p>
         )}
       </div>
-      <Panel
+      <TablePanel
         title="Sources"
         asks={[ask.sources()]}
-        data={() => tableData(columns, sources)}
-        error={answer.error}
-        skeleton={answer.data || answer.error ? undefined : 96}
-      >
-        {sources.length > 0 ? (
-          <Table caption="Sources" columns={columns} rows={sources} rowKey={(row) => row.id} sort="source" />
-        ) : (
-          <Empty title="It reads no source." />
-        )}
-      </Panel>
+        answers={[answer]}
+        columns={columns}
+        rows={sources}
+        rowKey={(row) => row.id}
+        sort="source"
+        empty={<Empty title="It reads no source." />}
+      />
       <Panel title="Not collected" asks={[ask.sources()]}>
         {parts.length > 0 ? (
           <ul class="reasons">

@@ -5,15 +5,15 @@ import * as ask from '../api/asks.ts';
 import type { Source } from '../api/generated.ts';
 import { average, covered, toColumns } from '../charts/gaps.ts';
 import { Spark } from '../charts/spark.tsx';
-import { type Page, refOf, sourceHref, useSources } from '../state/page.ts';
+import { collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration, stepFor } from '../state/time.ts';
 import { number, percent, serverVersion } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { State, severity } from '../ui/marks.tsx';
-import { Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 
 interface Row {
   source: Source;
@@ -129,9 +129,7 @@ export function FleetPage({ page }: { page: Page }) {
       title: 'Collector',
       wide: true,
       value: (row) => row.source.collector_id,
-      cell: (row) => (
-        <a href={`/collectors/${encodeURIComponent(row.source.collector_id)}`}>{row.source.collector_id}</a>
-      ),
+      cell: (row) => <a href={collectorHref(row.source.collector_id)}>{row.source.collector_id}</a>,
     },
     {
       key: 'last_seen',
@@ -179,26 +177,27 @@ export function FleetPage({ page }: { page: Page }) {
           hosts too
         </label>
       </div>
-      <Panel
+      <TablePanel
         title="Sources"
         note={`${rows.length} of ${all.length}`}
         asks={[ask.sources(), loadAsk]}
-        data={() => tableData(columns, rows)}
-        error={sources.error ?? load.error}
-        loading={load.loading}
-        skeleton={sources.data || sources.error ? undefined : 240}
-      >
-        {rows.length > 0 ? (
-          <Table caption="Sources" columns={columns} rows={rows} rowKey={(row) => row.source.id} sort="" />
-        ) : all.length > 0 ? (
-          <Empty title="No source matches the filter." />
-        ) : (
-          <Empty title="No source yet.">
-            A collector brings its sources. Make a secret with <code>pgactl secrets create NAME</code>, then start{' '}
-            <code>pganalytics-collector</code> beside the server; its <code>--check</code> says what the server lacks.
-          </Empty>
-        )}
-      </Panel>
+        answers={[sources, load]}
+        columns={columns}
+        rows={rows}
+        rowKey={(row) => row.source.id}
+        sort=""
+        skeleton={240}
+        empty={
+          all.length > 0 ? (
+            <Empty title="No source matches the filter." />
+          ) : (
+            <Empty title="No source yet.">
+              A collector brings its sources. Make a secret with <code>pgactl secrets create NAME</code>, then start{' '}
+              <code>pganalytics-collector</code> beside the server; its <code>--check</code> says what the server lacks.
+            </Empty>
+          )
+        }
+      />
     </>
   );
 }

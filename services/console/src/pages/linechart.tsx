@@ -37,6 +37,10 @@ interface Props {
   // Multiplies every value: for units of the axis.
   scale?: number;
   markers?: readonly Marker[];
+  // A level drawn across.
+  level?: { value: number; label: string };
+  // Draws the first part as a share of both.
+  share?: boolean;
   empty?: string;
 }
 
@@ -53,6 +57,8 @@ export function LineChart({
   height = 140,
   scale = 1,
   markers,
+  level,
+  share = false,
   empty,
 }: Props) {
   const { view, range, zone } = page;
@@ -79,8 +85,9 @@ export function LineChart({
     scale === 1
       ? columns.values
       : columns.values.map((row) => row.map((value) => (value === null ? null : value * scale)));
+  const drawn = share ? all.slice(0, 1) : all;
   const { kept, other, others } = keepLargest(
-    all.map((of, i) => ({ of, row: values[i] ?? [] })),
+    drawn.map((of, i) => ({ of, row: (share ? shareOf(values[0], values[1]) : values[i]) ?? [] })),
     columns.coverage,
     shownLines,
   );
@@ -102,7 +109,7 @@ export function LineChart({
       title={title}
       note={ready && known > 0 && known < 0.995 ? `${percent(known)} covered` : undefined}
       asks={[firstAsk, secondAsk]}
-      data={() => chartData(columns, lines, unit, range)}
+      data={() => chartData(columns, lines, unit)}
       canvas={canvas}
       error={first.error ?? second.error}
       loading={first.loading || second.loading}
@@ -122,6 +129,7 @@ export function LineChart({
           height={height}
           {...(sync ? { sync } : {})}
           {...(markers ? { markers } : {})}
+          {...(level ? { level } : {})}
           onZoom={setRange}
           onCanvas={(drawn) => {
             canvas.current = drawn;
@@ -130,4 +138,12 @@ export function LineChart({
       )}
     </Panel>
   );
+}
+
+// Nothing of nothing is not known.
+function shareOf(part: readonly (number | null)[] = [], rest: readonly (number | null)[] = []): (number | null)[] {
+  return part.map((value, i) => {
+    const other = rest[i] ?? null;
+    return value === null || other === null || value + other === 0 ? null : value / (value + other);
+  });
 }

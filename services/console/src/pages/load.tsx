@@ -98,7 +98,7 @@ export function LoadTab({ page, source, name, readings }: TabProps) {
         title="Load"
         note={load.data && `active sessions on average · ${percent(known)} covered`}
         asks={[loadAsk]}
-        data={() => chartData(columns, lines, 'sessions', range)}
+        data={() => chartData(columns, lines, 'sessions')}
         canvas={canvas}
         error={load.error}
         loading={load.loading}

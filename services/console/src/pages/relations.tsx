@@ -1,65 +1,43 @@
-// Tables and indexes: size, growth, use, vacuum. Figures come from series over the range, one question a column; sizes from
-// a day at least, because they are read every half hour.
+// Tables, sequences and indexes: size, growth, use, vacuum, definitions. Asks: the rows of each metric as of the end of the
+// range, counters added up over it; sizes once more as of a day before.
 
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { Series } from '../api/generated.ts';
+import type { MetricRow } from '../api/generated.ts';
 import type { Page } from '../state/page.ts';
-import { type Answer, useAsk } from '../state/query.ts';
-import { dateTime, duration, type Range, stepFor } from '../state/time.ts';
-import { bytes, count, number, percent } from '../state/units.ts';
+import { useAsk } from '../state/query.ts';
+import { byKey, figure, holds, keyOf, label, newest, qualified, quoteIdent, text } from '../state/rows.ts';
+import { duration, type Range } from '../state/time.ts';
+import { bytes, count, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
+import { Ago, known, labelColumn, Remedy, textColumn, Unknown } from '../ui/cells.tsx';
 import { Share } from '../ui/marks.tsx';
-import { Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
 
 const day = 86_400_000;
-const limit = 1000;
+const limit = 10_000;
 
-// At least the last day of the range, in as few points as can be.
-const aDay = (range: Range): Range => ({ start: Math.min(range.start, range.end - day), end: range.end });
+// Sizes are read every half hour: growth is that of a day at least.
+const growthOver = (range: Range): number => Math.max(range.end - range.start, day);
 
-type Figures = Map<
-  string,
-  { first: number | undefined; last: number | undefined; sum: number; labels: Record<string, string> }
->;
-
-function figuresOf(answer: Answer<Series[]>): Figures {
-  const out: Figures = new Map();
-  for (const series of answer.data ?? []) {
-    const known = series.points.filter((point) => point.value !== undefined).map((point) => point.value as number);
-    out.set(keyOf(series.labels), {
-      first: known[0],
-      last: known.at(-1),
-      sum: known.reduce((sum, value) => sum + value, 0),
-      labels: series.labels,
-    });
-  }
-  return out;
-}
-
-const keyOf = (labels: Record<string, string>) =>
-  [labels.datname, labels.schemaname, labels.relname, labels.indexrelname].join('\u0000');
-const nameOf = (labels: Record<string, string>, name: string | undefined) =>
-  (labels.schemaname === 'public' ? name : `${labels.schemaname}.${name}`) ?? '';
-
-function NameFilter({ page, label }: { page: Page; label: string }) {
-  const [text, setText] = useState(page.view.query.get('name') ?? '');
+function NameFilter({ page, label: said }: { page: Page; label: string }) {
+  const [typed, setTyped] = useState(page.view.query.get('name') ?? '');
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        change({ name: text }, 'replace');
+        change({ name: typed }, 'replace');
       }}
     >
       <input
         type="search"
-        aria-label={label}
+        aria-label={said}
         placeholder="part of the name, Enter"
-        value={text}
-        onInput={(event) => setText(event.currentTarget.value)}
+        value={typed}
+        onInput={(event) => setTyped(event.currentTarget.value)}
       />
     </form>
   );
@@ -67,105 +45,62 @@ function NameFilter({ page, label }: { page: Page; label: string }) {
 
 function nameFilter(page: Page): string[] {
   const name = page.view.query.get('name') ?? '';
-  return name ? [`relname~.*${name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}.*`] : [];
+  return name ? [`relname~${name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`] : [];
 }
 
+const growthText = (value: number) => (value === 0 ? '0' : `${value > 0 ? '+' : '−'}${bytes(Math.abs(value))}`);
+
 interface TableRow {
+  row: MetricRow;
   key: string;
-  labels: Record<string, string>;
   size: number | undefined;
   growth: number | undefined;
-  live: number | undefined;
-  dead: number | undefined;
   threshold: number | undefined;
-  sequential: number | undefined;
-  indexed: number | undefined;
-  vacuumed: number | undefined;
-  analyzed: number | undefined;
 }
 
 export function TablesTab({ page, name }: TabProps) {
   const { view, range, zone } = page;
   const filter = nameFilter(page);
-  const step = stepFor(range, 3600, 4);
-  const sizes = aDay(range);
-  const stats = (column: string) =>
-    ask.series(range, { metric: 'table_stats', column, source: [name], filter, step, limit });
-  const readings = (column: string) =>
-    ask.series(range, { metric: 'table_stats', column, source: [name], filter, aggregate: 'last', step, limit });
-  const asks = {
-    size: ask.series(sizes, {
-      metric: 'table_size',
-      column: 'total_bytes',
-      source: [name],
-      filter,
-      aggregate: 'last',
-      step: stepFor(sizes, 3600, 24),
-      limit,
-    }),
-    live: readings('n_live_tup'),
-    dead: readings('n_dead_tup'),
-    sequential: stats('seq_scan'),
-    indexed: stats('idx_scan'),
-    state: ask.stateOf(range, {
-      metric: 'table_stats',
-      source: [name],
-      filter,
-      column: ['last_vacuum', 'last_autovacuum', 'last_analyze', 'last_autoanalyze'],
-      limit: 10_000,
-    }),
-    settings: ask.stateOf(range, {
-      metric: 'settings',
-      source: [name],
-      filter: ['setting_name~^autovacuum_vacuum_(threshold|scale_factor)$'],
-      column: ['setting_value'],
-    }),
-  };
-  const size = useAsk(asks.size, view.now);
-  const live = useAsk(asks.live, view.now);
-  const dead = useAsk(asks.dead, view.now);
-  const sequential = useAsk(asks.sequential, view.now);
-  const indexed = useAsk(asks.indexed, view.now);
-  const state = useAsk(asks.state, view.now);
-  const settings = useAsk(asks.settings, view.now);
-  const setting = (wanted: string) =>
-    Number(settings.data?.rows.find((row) => row.labels.setting_name === wanted)?.values.setting_value ?? Number.NaN);
-  const threshold = setting('autovacuum_vacuum_threshold');
-  const scale = setting('autovacuum_vacuum_scale_factor');
-
-  const figures = {
-    size: figuresOf(size),
-    live: figuresOf(live),
-    dead: figuresOf(dead),
-    sequential: figuresOf(sequential),
-    indexed: figuresOf(indexed),
-  };
-  const states = new Map((state.data?.rows ?? []).map((row) => [keyOf(row.labels), row]));
-  const all = new Map<string, Record<string, string>>();
-  for (const map of Object.values(figures)) for (const [key, one] of map) all.set(key, one.labels);
-  for (const row of state.data?.rows ?? []) all.set(keyOf(row.labels), row.labels);
-  const latest = (...times: (string | undefined)[]) => {
-    const known = times
-      .filter(Boolean)
-      .map((time) => Date.parse((time as string).replace(' ', 'T').replace(/\+00$/, 'Z')));
-    return known.length > 0 ? Math.max(...known) : undefined;
-  };
-  const rows: TableRow[] = [...all].map(([key, labels]) => {
-    const bytesOf = figures.size.get(key);
-    const values = states.get(key)?.values ?? {};
-    const alive = figures.live.get(key)?.last;
+  const source = [name];
+  const span = growthOver(range);
+  const statsAsk = ask.rows(range, {
+    metric: 'table_stats',
+    source,
+    filter,
+    limit,
+    column: [
+      'seq_scan',
+      'idx_scan',
+      'n_live_tup',
+      'n_dead_tup',
+      'last_vacuum',
+      'last_autovacuum',
+      'last_analyze',
+      'last_autoanalyze',
+    ],
+  });
+  const size = { metric: 'table_size', source, filter, limit, column: ['total_bytes'] };
+  const sizesAsk = ask.rows(range, size);
+  const formerAsk = ask.rows({ start: range.end - span - 1000, end: range.end - span }, size);
+  const limitsAsk = ask.rows(range, { metric: 'vacuum_state', source, filter, limit, column: ['vacuum_threshold'] });
+  const stats = useAsk(statsAsk, view.now);
+  const sizes = useAsk(sizesAsk, view.now);
+  const former = useAsk(formerAsk, view.now);
+  const limits = useAsk(limitsAsk, view.now);
+  const sizeOf = byKey(sizes.data?.rows);
+  const formerOf = byKey(former.data?.rows);
+  const limitOf = byKey(limits.data?.rows);
+  const of = (map: Map<string, MetricRow>, key: string, column: string) => map.get(key)?.numbers[column];
+  const rows: TableRow[] = (stats.data?.rows ?? []).map((row) => {
+    const key = keyOf(row.labels);
+    const now = of(sizeOf, key, 'total_bytes');
+    const then = of(formerOf, key, 'total_bytes');
     return {
+      row,
       key,
-      labels,
-      size: bytesOf?.last,
-      growth: bytesOf?.first === undefined || bytesOf.last === undefined ? undefined : bytesOf.last - bytesOf.first,
-      live: alive,
-      dead: figures.dead.get(key)?.last,
-      threshold: alive !== undefined && !Number.isNaN(threshold + scale) ? threshold + scale * alive : undefined,
-      sequential: figures.sequential.get(key)?.sum,
-      indexed: figures.indexed.get(key)?.sum,
-      vacuumed: latest(values.last_vacuum, values.last_autovacuum),
-      analyzed: latest(values.last_analyze, values.last_autoanalyze),
+      size: now,
+      growth: now === undefined || then === undefined ? undefined : now - then,
+      threshold: of(limitOf, key, 'vacuum_threshold'),
     };
   });
   const columns: Column<TableRow>[] = [
@@ -173,250 +108,321 @@ export function TablesTab({ page, name }: TabProps) {
       key: 'table',
       title: 'Table',
       class: 'grow',
-      value: (row) => nameOf(row.labels, row.labels.relname),
-      cell: (row) => <span class="strong">{nameOf(row.labels, row.labels.relname)}</span>,
+      value: ({ row }) => qualified(row.labels, row.labels.relname),
+      cell: ({ row }) => <span class="strong">{qualified(row.labels, row.labels.relname)}</span>,
     },
-    { key: 'database', title: 'Database', value: (row) => row.labels.datname ?? '' },
+    { key: 'database', title: 'Database', value: ({ row }) => label(row, 'datname') },
     {
       key: 'size',
       title: 'Size',
       numeric: true,
-      value: (row) => row.size ?? null,
-      cell: (row) => known(row.size, bytes),
+      hint: 'With indexes and large values',
+      value: (one) => one.size ?? null,
+      cell: (one) => known(one.size, bytes),
     },
     {
       key: 'growth',
       title: 'Growth',
       numeric: true,
-      hint: `Between the first and the last reading of ${duration(sizes.end - sizes.start)}`,
-      value: (row) => row.growth ?? null,
-      cell: (row) =>
-        known(row.growth, (value) => (value === 0 ? '0' : `${value > 0 ? '+' : '−'}${bytes(Math.abs(value))}`)),
+      hint: `In ${duration(span)}`,
+      value: (one) => one.growth ?? null,
+      cell: (one) => known(one.growth, growthText),
     },
-    {
-      key: 'live',
-      title: 'Rows',
-      numeric: true,
-      wide: true,
-      value: (row) => row.live ?? null,
-      cell: (row) => known(row.live, count),
-    },
+    numberOf('n_live_tup', 'Rows', true),
     {
       key: 'dead',
       title: 'Dead rows',
       numeric: true,
-      hint: 'Against the number at which the server vacuums by its own settings',
-      value: (row) => (row.dead === undefined ? null : row.threshold ? row.dead / row.threshold : row.dead),
-      cell: (row) =>
-        row.dead === undefined ? (
-          'unknown'
-        ) : row.threshold === undefined ? (
-          count(row.dead)
-        ) : (
-          <Share share={row.dead / row.threshold} text={`${count(row.dead)} of ${count(row.threshold)}`} />
-        ),
+      hint: 'Against the number above which autovacuum vacuums the table',
+      value: ({ row, threshold }) => {
+        const dead = figure(row, 'n_dead_tup');
+        return dead === undefined ? null : threshold ? dead / threshold : dead;
+      },
+      cell: ({ row, threshold }) => {
+        const dead = figure(row, 'n_dead_tup');
+        if (dead === undefined) return <Unknown />;
+        if (threshold === undefined) return count(dead);
+        return <Share share={threshold > 0 ? dead / threshold : 1} text={`${count(dead)} of ${count(threshold)}`} />;
+      },
     },
     {
       key: 'vacuumed',
       title: 'Vacuumed',
       numeric: true,
       wide: true,
-      value: (row) => row.vacuumed ?? null,
-      cell: (row) => ago(row.vacuumed, view.now, zone),
+      value: ({ row }) => newest(row.texts.last_vacuum, row.texts.last_autovacuum) ?? null,
+      cell: ({ row }) => (
+        <Ago at={newest(row.texts.last_vacuum, row.texts.last_autovacuum)} now={view.now} zone={zone} />
+      ),
     },
     {
       key: 'analyzed',
       title: 'Analyzed',
       numeric: true,
       wide: true,
-      value: (row) => row.analyzed ?? null,
-      cell: (row) => ago(row.analyzed, view.now, zone),
+      value: ({ row }) => newest(row.texts.last_analyze, row.texts.last_autoanalyze) ?? null,
+      cell: ({ row }) => (
+        <Ago at={newest(row.texts.last_analyze, row.texts.last_autoanalyze)} now={view.now} zone={zone} />
+      ),
     },
-    {
-      key: 'sequential',
-      title: 'Seq. scans',
-      numeric: true,
-      wide: true,
-      value: (row) => row.sequential ?? null,
-      cell: (row) => known(row.sequential, count),
-    },
-    {
-      key: 'indexed',
-      title: 'Index scans',
-      numeric: true,
-      wide: true,
-      value: (row) => row.indexed ?? null,
-      cell: (row) => known(row.indexed, count),
-    },
+    numberOf('seq_scan', 'Seq. scans', true),
+    numberOf('idx_scan', 'Index scans', true),
   ];
-  const ready = state.data !== undefined || state.error !== undefined;
+  const sequencesAsk = ask.rows(range, { metric: 'sequences', source, filter, sort: '-used_percent', limit: 200 });
+  const sequences = useAsk(sequencesAsk, view.now);
   return (
-    <Panel
-      title="Tables"
-      note={`${rows.length} tables${Number.isNaN(threshold) ? '' : `; vacuum is due at ${number(threshold)} + ${percent(scale)} of the rows, settings of a table alone are not collected`}`}
-      tools={<NameFilter page={page} label="Filter tables" />}
-      asks={Object.values(asks)}
-      data={() => tableData(columns, rows)}
-      error={size.error ?? dead.error ?? state.error}
-      loading={[size, live, dead, sequential, indexed, state].some((one) => one.loading)}
-      skeleton={ready ? undefined : 320}
-    >
-      {rows.length > 0 ? (
-        <Table caption="Tables" columns={columns} rows={rows} rowKey={(row) => row.key} sort="-size" />
-      ) : (
-        <Empty title="No tables are known in this range.">
-          Tables are read in the databases of POSTGRES_DATABASES; <code>*</code> means all of them.
-        </Empty>
-      )}
-    </Panel>
+    <>
+      <TablePanel
+        title="Tables"
+        note={stats.data && `${rows.length} tables${cut(stats.data)}, ${percent(stats.data.completeness)} covered`}
+        tools={<NameFilter page={page} label="Filter tables" />}
+        asks={[statsAsk, sizesAsk, formerAsk, limitsAsk]}
+        answers={[stats, sizes, former, limits]}
+        columns={columns}
+        rows={rows}
+        rowKey={(one) => one.key}
+        sort="-size"
+        skeleton={320}
+        empty={
+          <Empty title="No tables are known in this range.">
+            Tables are read in the databases of POSTGRES_DATABASES; <code>*</code> means all of them.
+          </Empty>
+        }
+      />
+      <TablePanel
+        title="Sequences"
+        note="nearest to their end"
+        asks={[sequencesAsk]}
+        answers={[sequences]}
+        columns={sequenceColumns}
+        rows={sequences.data?.rows ?? []}
+        rowKey={(row) => keyOf(row.labels)}
+        sort="-used_percent"
+        most={20}
+        empty={<Empty title="No sequences are known in this range." />}
+      />
+    </>
   );
 }
 
-interface IndexRow {
-  key: string;
-  labels: Record<string, string>;
-  size: number | undefined;
-  scans: number | undefined;
-  read: number | undefined;
-  kind: string;
-  valid: boolean;
-  unused: boolean;
+const cut = (answer: { rows: readonly unknown[]; rows_found: number }) =>
+  answer.rows_found > answer.rows.length ? ` of ${answer.rows_found}` : '';
+
+function numberOf(key: string, title: string, wide = false): Column<{ row: MetricRow }> {
+  return {
+    key,
+    title,
+    numeric: true,
+    wide,
+    value: ({ row }) => figure(row, key) ?? null,
+    cell: ({ row }) => known(figure(row, key), count),
+  };
 }
+
+const sequenceColumns: Column<MetricRow>[] = [
+  {
+    key: 'sequence',
+    title: 'Sequence',
+    class: 'grow',
+    value: (row) => qualified(row.labels, label(row, 'relname')),
+    cell: (row) => <span class="strong">{qualified(row.labels, label(row, 'relname'))}</span>,
+  },
+  labelColumn('datname', 'Database'),
+  {
+    key: 'fills',
+    title: 'Fills',
+    wide: true,
+    value: (row) => (row.texts.owner_table ? `${text(row, 'owner_table')}.${text(row, 'owner_column')}` : ''),
+  },
+  textColumn('owner_type', 'Type', {
+    wide: true,
+    hint: 'Of that column: its end is the sequence’s where it is smaller',
+  }),
+  {
+    key: 'used_percent',
+    title: 'Used',
+    numeric: true,
+    value: (row) => figure(row, 'used_percent') ?? null,
+    cell: (row) => {
+      const used = figure(row, 'used_percent');
+      if (used === undefined) return <Unknown />;
+      return (
+        <span class={used >= 80 ? 'bad-text' : ''}>
+          <Share share={used / 100} text={percent(used / 100)} />
+        </span>
+      );
+    },
+  },
+  {
+    key: 'values_left',
+    title: 'Left',
+    numeric: true,
+    value: (row) => figure(row, 'values_left') ?? null,
+    cell: (row) =>
+      holds(row, 'is_cycling') ? 'begins anew' : known(figure(row, 'values_left'), (left) => withUnit(left, '1')),
+  },
+];
+
+interface IndexRow {
+  row: MetricRow;
+  // Of index_definitions.
+  made: MetricRow | undefined;
+  key: string;
+  size: number | undefined;
+  kind: string;
+  remark: string;
+}
+
+// What enforces something is needed without a scan.
+function kindOf(row: MetricRow, made: MetricRow | undefined): string {
+  if (holds(row, 'is_primary')) return 'primary key';
+  if (holds(row, 'is_constraint')) return 'constraint';
+  if (holds(row, 'is_unique')) return 'unique';
+  return made && holds(made, 'is_replica_identity') ? 'replica identity' : '';
+}
+
+function remarkOf(row: MetricRow, made: MetricRow | undefined, kind: string): string {
+  if (row.texts.is_valid === 'false' || made?.texts.is_valid === 'false') return 'invalid';
+  if (made?.texts.duplicate_of) return `same as ${made.texts.duplicate_of}`;
+  if (kind === '' && figure(row, 'idx_scan') === 0) return 'no scan in the range';
+  if (kind === '' && made?.texts.prefix_of) return `begins ${made.texts.prefix_of}`;
+  return '';
+}
+
+const remarks = [
+  { key: '', title: 'all' },
+  { key: 'unused', title: 'unused', fits: (one: IndexRow) => one.kind === '' && figure(one.row, 'idx_scan') === 0 },
+  {
+    key: 'double',
+    title: 'duplicate',
+    fits: (one: IndexRow) => Boolean(one.made?.texts.duplicate_of || one.made?.texts.prefix_of),
+  },
+  { key: 'invalid', title: 'invalid', fits: (one: IndexRow) => one.remark === 'invalid' },
+] as const;
 
 export function IndexesTab({ page, name }: TabProps) {
   const { view, range } = page;
   const filter = nameFilter(page);
-  const sizes = aDay(range);
-  const step = stepFor(range, 3600, 4);
-  const asks = {
-    size: ask.series(sizes, {
-      metric: 'index_size',
-      column: 'size_bytes',
-      source: [name],
-      filter,
-      aggregate: 'last',
-      step: stepFor(sizes, 3600, 24),
-      limit,
-    }),
-    scans: ask.series(range, { metric: 'index_stats', column: 'idx_scan', source: [name], filter, step, limit }),
-    read: ask.series(range, { metric: 'index_stats', column: 'idx_blks_read', source: [name], filter, step, limit }),
-    state: ask.stateOf(range, {
-      metric: 'index_stats',
-      source: [name],
-      filter,
-      column: ['is_unique', 'is_primary', 'is_valid', 'is_constraint'],
-      limit: 10_000,
-    }),
-  };
-  const size = useAsk(asks.size, view.now);
-  const scans = useAsk(asks.scans, view.now);
-  const read = useAsk(asks.read, view.now);
-  const state = useAsk(asks.state, view.now);
-  const figures = { size: figuresOf(size), scans: figuresOf(scans), read: figuresOf(read) };
-  const rows: IndexRow[] = (state.data?.rows ?? []).map((row) => {
-    const key = keyOf(row.labels);
-    const scanned = figures.scans.get(key)?.sum;
-    const needed =
-      row.values.is_constraint === 'true' || row.values.is_primary === 'true' || row.values.is_unique === 'true';
-    return {
-      key,
-      labels: row.labels,
-      size: figures.size.get(key)?.last,
-      scans: scanned,
-      read: figures.read.get(key)?.sum,
-      kind:
-        row.values.is_primary === 'true'
-          ? 'primary key'
-          : row.values.is_constraint === 'true'
-            ? 'constraint'
-            : row.values.is_unique === 'true'
-              ? 'unique'
-              : '',
-      valid: row.values.is_valid !== 'false',
-      unused: scanned === 0 && !needed,
-    };
+  const source = [name];
+  const chosen = remarks.find((one) => one.key === view.query.get('only')) ?? remarks[0];
+  const statsAsk = ask.rows(range, {
+    metric: 'index_stats',
+    source,
+    filter,
+    limit,
+    column: ['idx_scan', 'idx_blks_read', 'last_idx_scan', 'is_unique', 'is_primary', 'is_valid', 'is_constraint'],
   });
+  const sizesAsk = ask.rows(range, { metric: 'index_size', source, filter, limit, column: ['size_bytes'] });
+  const madeAsk = ask.rows(range, {
+    metric: 'index_definitions',
+    source,
+    filter,
+    limit,
+    column: ['definition', 'access_method', 'is_valid', 'is_replica_identity', 'duplicate_of', 'prefix_of'],
+  });
+  const stats = useAsk(statsAsk, view.now);
+  const sizes = useAsk(sizesAsk, view.now);
+  const definitions = useAsk(madeAsk, view.now);
+  const sizeOf = byKey(sizes.data?.rows);
+  const madeOf = byKey(definitions.data?.rows);
+  const all: IndexRow[] = (stats.data?.rows ?? []).map((row) => {
+    const key = keyOf(row.labels);
+    const made = madeOf.get(key);
+    const kind = kindOf(row, made);
+    return { row, made, key, kind, size: sizeOf.get(key)?.numbers.size_bytes, remark: remarkOf(row, made, kind) };
+  });
+  const rows = 'fits' in chosen ? all.filter(chosen.fits) : all;
   const columns: Column<IndexRow>[] = [
     {
       key: 'index',
       title: 'Index',
       class: 'grow',
-      value: (row) => nameOf(row.labels, row.labels.indexrelname),
-      cell: (row) => <span class="strong">{nameOf(row.labels, row.labels.indexrelname)}</span>,
+      value: ({ row }) => qualified(row.labels, label(row, 'indexrelname')),
+      cell: ({ row, made }) => (
+        <div>
+          <span class="strong">{qualified(row.labels, label(row, 'indexrelname'))}</span>
+          {made?.texts.definition && (
+            <div class="definition mono" title={made.texts.definition}>
+              {made.texts.definition.replace(/^CREATE (UNIQUE )?INDEX \S+ ON (ONLY )?/, '')}
+            </div>
+          )}
+        </div>
+      ),
     },
-    { key: 'table', title: 'Table', value: (row) => row.labels.relname ?? '' },
-    { key: 'database', title: 'Database', wide: true, value: (row) => row.labels.datname ?? '' },
+    { key: 'table', title: 'Table', value: ({ row }) => label(row, 'relname') },
+    { key: 'database', title: 'Database', wide: true, value: ({ row }) => label(row, 'datname') },
     {
       key: 'size',
       title: 'Size',
       numeric: true,
-      value: (row) => row.size ?? null,
-      cell: (row) => known(row.size, bytes),
+      value: (one) => one.size ?? null,
+      cell: (one) => known(one.size, bytes),
     },
-    {
-      key: 'scans',
-      title: 'Scans',
-      numeric: true,
-      hint: 'In the range',
-      value: (row) => row.scans ?? null,
-      cell: (row) => known(row.scans, count),
-    },
-    {
-      key: 'read',
-      title: 'Blocks read',
-      numeric: true,
-      wide: true,
-      value: (row) => row.read ?? null,
-      cell: (row) => known(row.read, count),
-    },
-    { key: 'kind', title: 'Is', value: (row) => row.kind },
+    { ...numberOf('idx_scan', 'Scans'), hint: 'In the range' },
+    numberOf('idx_blks_read', 'Blocks read', true),
+    { key: 'kind', title: 'Is', value: (one) => one.kind },
     {
       key: 'remark',
       title: 'Remark',
-      value: (row) => (!row.valid ? 'invalid' : row.unused ? 'no scan in the range' : ''),
-      cell: (row) =>
-        !row.valid ? (
-          <span class="bad-text">invalid: REINDEX or DROP it</span>
-        ) : row.unused ? (
-          <span class="muted">no scan in the range</span>
-        ) : (
-          ''
-        ),
+      value: (one) => one.remark,
+      cell: (one) => <span class={one.remark === 'invalid' ? 'bad-text' : 'warn-text'}>{one.remark}</span>,
+    },
+    {
+      key: 'command',
+      title: 'What to do',
+      wide: true,
+      value: commandOf,
+      cell: (one) => {
+        const command = commandOf(one);
+        return command ? <Remedy>{command}</Remedy> : '';
+      },
     },
   ];
-  const unused = rows.filter((row) => row.unused);
-  const waste = unused.reduce((sum, row) => sum + (row.size ?? 0), 0);
+  const unused = all.filter(remarks[1].fits);
+  const waste = unused.reduce((sum, one) => sum + (one.size ?? 0), 0);
   return (
-    <Panel
+    <TablePanel
       title="Indexes"
       note={
-        state.data &&
-        `${rows.length} indexes; ${unused.length} without a scan in ${duration(range.end - range.start)}, ${bytes(waste)}. Ask for 30 days before you drop one, and look at the standbys.`
+        stats.data &&
+        `${all.length} indexes${cut(stats.data)}; ${unused.length} without a scan in ${duration(range.end - range.start)}, ${bytes(waste)}. Ask for 30 days before you drop one, and look at the standbys.`
       }
-      tools={<NameFilter page={page} label="Filter by table" />}
-      asks={Object.values(asks)}
-      data={() => tableData(columns, rows)}
-      error={state.error ?? scans.error}
-      loading={[size, scans, read, state].some((one) => one.loading)}
-      skeleton={state.data || state.error ? undefined : 320}
-    >
-      {rows.length > 0 ? (
-        <Table caption="Indexes" columns={columns} rows={rows} rowKey={(row) => row.key} sort="-size" />
-      ) : (
-        <Empty title="No indexes are known in this range." />
-      )}
-    </Panel>
+      tools={
+        <>
+          <label>
+            <span class="note">show </span>
+            <select value={chosen.key} onChange={(event) => change({ only: event.currentTarget.value }, 'replace')}>
+              {remarks.map((one) => (
+                <option key={one.key} value={one.key}>
+                  {one.title}
+                </option>
+              ))}
+            </select>
+          </label>
+          <NameFilter page={page} label="Filter by table" />
+        </>
+      }
+      asks={[statsAsk, sizesAsk, madeAsk]}
+      answers={[stats, sizes, definitions]}
+      columns={columns}
+      rows={rows}
+      rowKey={(one) => one.key}
+      sort="-size"
+      tableKey={chosen.key}
+      skeleton={320}
+      empty={
+        all.length > 0 ? (
+          <Empty title={`No index is ${chosen.title}.`} />
+        ) : (
+          <Empty title="No indexes are known in this range." />
+        )
+      }
+    />
   );
 }
 
-function known(value: number | undefined, write: (value: number) => string) {
-  return value === undefined ? <span class="muted">unknown</span> : write(value);
-}
-
-function ago(at: number | undefined, now: number, zone: Page['zone']) {
-  return at === undefined ? (
-    <span class="muted">never seen</span>
-  ) : (
-    <span title={dateTime(at, zone)}>{duration(Math.max(now - at, 0))} ago</span>
-  );
+function commandOf(one: IndexRow): string {
+  if (!one.remark || one.remark.startsWith('begins')) return '';
+  const index = `${quoteIdent(label(one.row, 'schemaname'))}.${quoteIdent(label(one.row, 'indexrelname'))}`;
+  return one.remark === 'invalid' ? `REINDEX INDEX CONCURRENTLY ${index}` : `DROP INDEX CONCURRENTLY ${index}`;
 }

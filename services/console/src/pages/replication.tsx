@@ -1,90 +1,91 @@
-// Receivers, slots and the standby's own replay. Asks: state of receivers and of slots, lag, WAL kept, replay delay.
+// Receivers, slots and the standby's own replay. Asks: rows of receivers and of slots, lag, WAL kept, replay delay.
 
 import * as ask from '../api/asks.ts';
-import type { StateRow } from '../api/generated.ts';
+import type { MetricRow } from '../api/generated.ts';
 import { useAsk } from '../state/query.ts';
-import { Panel } from '../ui/panel.tsx';
+import { figure, holds, label } from '../state/rows.ts';
+import { bytes, milliseconds } from '../state/units.ts';
+import { figureColumn, labelColumn, textColumn } from '../ui/cells.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import { LineChart } from './linechart.tsx';
 import type { TabProps } from './source.tsx';
 
 export function ReplicationTab({ page, source, name, readings }: TabProps) {
   const { view, range } = page;
   const step = readings.step(120, 'replication_slots');
-  const receiversAsk = ask.stateOf(range, { metric: 'replication', source: [name] });
-  const slotsAsk = ask.stateOf(range, { metric: 'replication_slots', source: [name] });
+  const receiversAsk = ask.rows(range, { metric: 'replication', source: [name] });
+  const slotsAsk = ask.rows(range, { metric: 'replication_slots', source: [name], sort: '-retained_bytes' });
   const receivers = useAsk(receiversAsk, view.now);
   const slots = useAsk(slotsAsk, view.now);
-  const value = (key: string) => (row: StateRow) => row.values[key] ?? '';
-  const label = (key: string) => (row: StateRow) => row.labels[key] ?? '';
-  const receiverColumns: Column<StateRow>[] = [
-    { key: 'application_name', title: 'Receiver', class: 'grow', value: label('application_name') },
-    { key: 'client_addr', title: 'Address', value: label('client_addr') },
-    { key: 'state', title: 'State', value: value('state') },
-    { key: 'sync_state', title: 'Synchronous', value: value('sync_state') },
-    { key: 'slot_name', title: 'Slot', value: value('slot_name') },
-    { key: 'usename', title: 'User', wide: true, value: label('usename') },
-    { key: 'pid', title: 'Process', numeric: true, wide: true, value: label('pid') },
-  ];
-  const slotColumns: Column<StateRow>[] = [
-    { key: 'slot_name', title: 'Slot', class: 'grow', value: label('slot_name') },
-    { key: 'slot_type', title: 'Kind', value: value('slot_type') },
+  const receiverColumns: Column<MetricRow>[] = [
+    labelColumn('application_name', 'Receiver', { class: 'grow' }),
+    labelColumn('client_addr', 'Address'),
+    textColumn('state', 'State'),
+    textColumn('sync_state', 'Synchronous'),
+    figureColumn('write_lag_bytes', 'Not written', 'bytes', { wide: true }),
+    figureColumn('flush_lag_bytes', 'Not flushed', 'bytes', { wide: true }),
+    figureColumn('replay_lag_bytes', 'Not replayed', 'bytes', { hint: 'Not known of a receiver that replays nothing' }),
     {
-      key: 'is_active',
-      title: 'In use',
-      value: value('is_active'),
-      cell: (row) =>
-        row.values.is_active === 'true' ? 'yes' : <span class="bad-text">no: it keeps WAL for nobody</span>,
+      ...figureColumn('replay_lag_us', 'Behind', 'us', {
+        hint: 'Time between a flush here and the news that it was replayed there; nothing while nothing is written',
+      }),
+      cell: (row) => {
+        const lag = figure(row, 'replay_lag_us');
+        return lag === undefined ? <span class="muted">idle</span> : milliseconds(lag / 1000);
+      },
     },
-    { key: 'wal_status', title: 'WAL', value: value('wal_status') },
-    { key: 'plugin', title: 'Plugin', wide: true, value: value('plugin') },
-    { key: 'datname', title: 'Database', wide: true, value: value('datname') },
+    textColumn('slot_name', 'Slot', { wide: true }),
+    labelColumn('usename', 'User', { wide: true }),
+  ];
+  const slotColumns: Column<MetricRow>[] = [
+    labelColumn('slot_name', 'Slot', { class: 'grow' }),
+    textColumn('slot_type', 'Kind'),
+    {
+      ...textColumn('is_active', 'In use'),
+      cell: (row) => (holds(row, 'is_active') ? 'yes' : <span class="bad-text">no: it keeps WAL for nobody</span>),
+    },
+    figureColumn('retained_bytes', 'WAL kept', 'bytes'),
+    textColumn('wal_status', 'WAL'),
+    {
+      ...figureColumn('safe_wal_size_bytes', 'Safe for', 'bytes', {
+        wide: true,
+        hint: 'WAL that may be written before the slot is lost; no bound without max_slot_wal_keep_size',
+      }),
+      cell: (row) => {
+        const safe = figure(row, 'safe_wal_size_bytes');
+        return safe === undefined ? <span class="muted">no bound</span> : bytes(safe);
+      },
+    },
+    figureColumn('xmin_age', 'Holds back', 'xacts', { wide: true, hint: 'Transactions whose dead rows it keeps' }),
+    textColumn('plugin', 'Plugin', { wide: true }),
+    textColumn('datname', 'Database', { wide: true }),
   ];
   const receiverName = (series: { labels: Record<string, string> }) =>
     `${series.labels.application_name || series.labels.pid} ${series.labels.client_addr ?? ''}`.trim();
   return (
     <>
-      <Panel
+      <TablePanel
         title="Receivers"
         asks={[receiversAsk]}
-        data={() => tableData(receiverColumns, receivers.data?.rows ?? [])}
-        error={receivers.error}
-        loading={receivers.loading}
-        skeleton={receivers.data ? undefined : 96}
-      >
-        {(receivers.data?.rows ?? []).length > 0 ? (
-          <Table
-            caption="Receivers"
-            columns={receiverColumns}
-            rows={receivers.data?.rows ?? []}
-            rowKey={(row) => `${row.labels.pid} ${row.labels.application_name}`}
-            sort="application_name"
-          />
-        ) : (
-          <Empty title="Nobody receives WAL from this server." />
-        )}
-      </Panel>
-      <Panel
+        answers={[receivers]}
+        columns={receiverColumns}
+        rows={receivers.data?.rows ?? []}
+        rowKey={(row) => `${label(row, 'pid')} ${label(row, 'application_name')}`}
+        sort="-replay_lag_bytes"
+        empty={<Empty title="Nobody receives WAL from this server." />}
+      />
+      <TablePanel
         title="Slots"
         asks={[slotsAsk]}
-        data={() => tableData(slotColumns, slots.data?.rows ?? [])}
-        error={slots.error}
-        loading={slots.loading}
-        skeleton={slots.data ? undefined : 96}
-      >
-        {(slots.data?.rows ?? []).length > 0 ? (
-          <Table
-            caption="Slots"
-            columns={slotColumns}
-            rows={slots.data?.rows ?? []}
-            rowKey={(row) => row.labels.slot_name ?? ''}
-            sort="slot_name"
-          />
-        ) : (
-          <Empty title="There are no replication slots." />
-        )}
-      </Panel>
+        answers={[slots]}
+        columns={slotColumns}
+        rows={slots.data?.rows ?? []}
+        rowKey={(row) => label(row, 'slot_name')}
+        sort="-retained_bytes"
+        empty={<Empty title="There are no replication slots." />}
+      />
       <div class="grid">
         <LineChart
           page={page}
@@ -92,7 +93,7 @@ export function ReplicationTab({ page, source, name, readings }: TabProps) {
           unit="bytes"
           sync="replication"
           step={step}
-          empty="No receiver in this range."
+          empty="No receiver that replays in this range."
           parts={[
             {
               label: 'lag',

@@ -6,9 +6,9 @@ import type { StateChange, StateRow } from '../api/generated.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { settingText } from '../state/units.ts';
-import { Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
 
 // Where a value comes from is NULL for those that are set anew for reading: the value decides.
@@ -105,37 +105,23 @@ export function SettingsTab({ page, name }: TabProps) {
   ];
   return (
     <>
-      <Panel
+      <TablePanel
         title="Changes"
         note={
           answer.data &&
           `${answer.data.changes_found} in ${duration(range.end - range.start)}; settings are read once in 60 intervals`
         }
         asks={[question]}
-        data={() => tableData(changeColumns, changes)}
-        error={answer.error}
-        loading={answer.loading}
-        skeleton={answer.data ? undefined : 96}
-      >
-        {changes.length > 0 ? (
-          <Table
-            caption="Changes"
-            columns={changeColumns}
-            rows={changes}
-            rowKey={(row) => `${row.labels.setting_name} ${row.column} ${row.seen_after}`}
-            sort="-seen_after"
-          />
-        ) : (
-          <Empty title="No setting changed in this range." />
-        )}
-      </Panel>
-      <Panel
+        answers={[answer]}
+        columns={changeColumns}
+        rows={changes}
+        rowKey={(row) => `${row.labels.setting_name} ${row.column} ${row.seen_after}`}
+        sort="-seen_after"
+        empty={<Empty title="No setting changed in this range." />}
+      />
+      <TablePanel
         title="Settings"
         note={answer.data && `${settings.length} of ${answer.data.rows_found}`}
-        asks={[question]}
-        data={() => tableData(columns, settings)}
-        loading={answer.loading}
-        skeleton={answer.data || answer.error ? undefined : 240}
         tools={
           <>
             <input
@@ -151,19 +137,15 @@ export function SettingsTab({ page, name }: TabProps) {
             </label>
           </>
         }
-      >
-        {settings.length > 0 ? (
-          <Table
-            caption="Settings"
-            columns={columns}
-            rows={settings}
-            rowKey={(row) => row.labels.setting_name ?? ''}
-            sort="setting"
-          />
-        ) : (
-          <Empty title="No setting to show." />
-        )}
-      </Panel>
+        asks={[question]}
+        answers={[answer]}
+        columns={columns}
+        rows={settings}
+        rowKey={(row) => row.labels.setting_name ?? ''}
+        sort="setting"
+        skeleton={240}
+        empty={<Empty title="No setting to show." />}
+      />
     </>
   );
 }

@@ -10,22 +10,34 @@ import { Skeleton } from '../ui/panel.tsx';
 import { Empty, ErrorState } from '../ui/states.tsx';
 import { ActivityTab } from './activity.tsx';
 import { BlockingTab } from './blocking.tsx';
+import { ChangesTab } from './changes.tsx';
+import { CompareTab } from './compare.tsx';
+import { ConnectionsTab } from './connections.tsx';
+import { DatabasesTab } from './databases.tsx';
 import { HostTab } from './host.tsx';
 import { LoadTab } from './load.tsx';
 import { IndexesTab, TablesTab } from './relations.tsx';
 import { ReplicationTab } from './replication.tsx';
 import { SettingsTab } from './settings.tsx';
 import { StatementsTab } from './statements.tsx';
+import { VacuumTab } from './vacuum.tsx';
+import { WalTab } from './wal.tsx';
 
 const tabs: readonly { key: string; title: string; view: (props: TabProps) => preact.JSX.Element }[] = [
   { key: 'load', title: 'Load', view: LoadTab },
   { key: 'statements', title: 'Statements', view: StatementsTab },
+  { key: 'compare', title: 'Compare', view: CompareTab },
   { key: 'blocking', title: 'Blocking', view: BlockingTab },
   { key: 'activity', title: 'Activity', view: ActivityTab },
+  { key: 'connections', title: 'Connections', view: ConnectionsTab },
+  { key: 'databases', title: 'Databases', view: DatabasesTab },
   { key: 'tables', title: 'Tables', view: TablesTab },
   { key: 'indexes', title: 'Indexes', view: IndexesTab },
+  { key: 'vacuum', title: 'Vacuum', view: VacuumTab },
   { key: 'replication', title: 'Replication', view: ReplicationTab },
+  { key: 'wal', title: 'WAL', view: WalTab },
   { key: 'settings', title: 'Settings', view: SettingsTab },
+  { key: 'changes', title: 'Changes', view: ChangesTab },
   { key: 'host', title: 'Host', view: HostTab },
 ];
 
@@ -74,7 +86,7 @@ export function SourcePage({ page, name, tab }: { page: Page; name: string; tab:
   );
 }
 
-export function SourceHead({ page, source, readings }: { page: Page; source: Source; readings: Readings }) {
+function SourceHead({ page, source, readings }: { page: Page; source: Source; readings: Readings }) {
   const { zone, view } = page;
   const activity = readings.freshness.data?.freshness.find(
     (one) => one.metric === (source.kind === 'host' ? 'host_cpu' : 'activity'),

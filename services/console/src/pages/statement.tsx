@@ -1,23 +1,25 @@
-// One statement: its text, its figures on one time axis, by database and user. Asks: the timeline, WAL, I/O time, and the
-// three figures by database and user.
+// One statement: its text, its figures on one time axis, by database and user. Asks: the timeline, and the figures by
+// database and user of the range and of the span before it.
 
 import { useRef } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { Series } from '../api/generated.ts';
+import type { TopQuery } from '../api/generated.ts';
 import { Chart } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
-import { type Columns, covered } from '../charts/gaps.ts';
+import { type Columns, covered, partOf } from '../charts/gaps.ts';
 import { findSource, type Page, refOf, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
-import { stepFor } from '../state/time.ts';
-import { count, milliseconds, percent } from '../state/units.ts';
+import { before } from '../state/time.ts';
+import { count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { setRange } from '../state/url.ts';
+import { Unknown } from '../ui/cells.tsx';
 import { Copy, chartData, Panel } from '../ui/panel.tsx';
 import { Sql } from '../ui/sql.tsx';
 import { format } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
-import { LineChart } from './linechart.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
+import { identity } from './statements.tsx';
 
 export function StatementPage({ page, source: name, id }: { page: Page; source?: string; id: string }) {
   return name ? <OfSource page={page} name={name} id={id} /> : <OverFleet page={page} id={id} />;
@@ -25,88 +27,61 @@ export function StatementPage({ page, source: name, id }: { page: Page; source?:
 
 // The same statement on every source that runs it.
 function OverFleet({ page, id }: { page: Page; id: string }) {
-  const question = {
-    metric: 'statements',
-    filter: [`queryid=${id}`],
-    groupBy: ['source'],
-    step: stepFor(page.range, 60, 60),
-    limit: 1000,
-  };
-  const timeAsk = ask.series(page.range, { ...question, column: 'total_exec_time_us' });
-  const callsAsk = ask.series(page.range, { ...question, column: 'calls' });
-  const time = useAsk(timeAsk, page.view.now);
-  const calls = useAsk(callsAsk, page.view.now);
-  const rows = sums([time.data, calls.data], (series) => series.source_id);
+  const question = ask.top(page.range, { id: [id], limit: 1000 });
+  const answer = useAsk(question, page.view.now);
   const all = useSources().data?.sources ?? [];
-  const sourceOf = (row: SumRow) => all.find((source) => source.id === row.name);
-  const columns: Column<SumRow>[] = [
+  const columns: Column<TopQuery>[] = [
     {
       key: 'source',
       title: 'Source',
       class: 'grow',
-      value: (row) => sourceOf(row)?.name ?? row.name,
+      value: (row) => row.source_name,
       cell: (row) => {
-        const source = sourceOf(row);
-        return <a href={statementHref(source ? refOf(source, all) : row.name, id)}>{source?.name ?? row.name}</a>;
+        const source = all.find((one) => one.id === row.source_id);
+        return <a href={statementHref(source ? refOf(source, all) : row.source_id, id)}>{row.source_name}</a>;
       },
     },
-    ...timeColumns(0, 1),
+    ...partColumns,
   ];
   return (
     <>
       <div class="head">
         <h1>Statement {id}</h1>
       </div>
-      <Panel
+      <TablePanel
         title="By source"
-        asks={[timeAsk, callsAsk]}
-        data={() => tableData(columns, rows)}
-        error={time.error}
-        loading={time.loading}
-        skeleton={time.data ? undefined : 200}
-      >
-        {rows.length > 0 ? (
-          <Table caption="By source" columns={columns} rows={rows} rowKey={(row) => row.name} sort="-time" />
-        ) : (
-          <Empty title="This statement did not run in the range." />
-        )}
-      </Panel>
+        note={answer.data && `${percent(answer.data.completeness)} covered`}
+        asks={[question]}
+        answers={[answer]}
+        columns={columns}
+        rows={answer.data?.queries ?? []}
+        rowKey={(row) => `${row.source_id} ${row.database_name} ${row.user_name}`}
+        sort="-time"
+        skeleton={200}
+        empty={<Empty title="This statement did not run in the range." />}
+      />
     </>
   );
 }
 
 function OfSource({ page, name, id }: { page: Page; name: string; id: string }) {
-  const { view, range, zone } = page;
+  const { view, range } = page;
   const readings = useReadings(page, name);
   const sources = useSources();
   const source = findSource(name, sources.data?.sources ?? []);
   const step = readings.step(120, 'statements');
   const timelineAsk = step ? ask.timeline(range, { id, source: [name], step }) : undefined;
   const timeline = useAsk(timelineAsk, view.now);
-  const by = {
-    metric: 'statements',
-    source: [name],
-    filter: [`queryid=${id}`],
-    groupBy: ['datname', 'username'],
-    ...(step ? { step } : {}),
-    limit: 200,
-  };
-  const timeAsk = step ? ask.series(range, { ...by, column: 'total_exec_time_us' }) : undefined;
-  const callsAsk = step ? ask.series(range, { ...by, column: 'calls' }) : undefined;
-  const rowsAsk = step ? ask.series(range, { ...by, column: 'rows' }) : undefined;
-  const time = useAsk(timeAsk, view.now);
-  const calls = useAsk(callsAsk, view.now);
-  const rows = useAsk(rowsAsk, view.now);
+  const partsAsk = ask.top(range, { source: [name], id: [id], limit: 200 });
+  const thenAsk = ask.top(before(range), { source: [name], id: [id], limit: 200 });
+  const parts = useAsk(partsAsk, view.now);
+  const then = useAsk(thenAsk, view.now);
 
   const points = timeline.data?.data ?? [];
   const columns: Columns = {
     x: points.map((point) => Date.parse(point.time ?? '') / 1000),
     values: [],
-    coverage: points.map((point) => {
-      const start = Math.max(Date.parse(point.time ?? ''), range.start);
-      const end = Math.min(Date.parse(point.time ?? '') + (step ?? 60) * 1000, range.end);
-      return end > start ? Math.min(1, point.covered_ms / (end - start)) : 0;
-    }),
+    coverage: points.map((point) => partOf(Date.parse(point.time ?? '') / 1000, point.covered_ms, step ?? 60, range)),
     step: step ?? 60,
   };
   // Rates divide by covered time; a bucket that nothing covers has none.
@@ -130,6 +105,35 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
         { label: 'read', values: rate((point) => point.shared_blks_read) },
       ],
     },
+    {
+      title: 'Time for I/O and planning',
+      unit: 'ms/s',
+      lines: [
+        { label: 'reading and writing blocks', values: rate((point) => point.io_time) },
+        { label: 'planning', values: rate((point) => point.plan_time) },
+      ],
+    },
+    {
+      title: 'WAL written',
+      unit: 'bytes/s',
+      lines: [{ label: 'WAL', values: rate((point) => point.wal_bytes) }],
+    },
+    {
+      title: 'Temporary blocks',
+      unit: 'blocks/s',
+      lines: [
+        { label: 'written', values: rate((point) => point.temp_blks_written) },
+        { label: 'read', values: rate((point) => point.temp_blks_read) },
+      ],
+    },
+    {
+      title: 'Blocks changed',
+      unit: 'blocks/s',
+      lines: [
+        { label: 'dirtied', values: rate((point) => point.shared_blks_dirtied) },
+        { label: 'written by itself', values: rate((point) => point.shared_blks_written) },
+      ],
+    },
   ];
   const total = points.reduce(
     (sum, point) => ({
@@ -144,20 +148,40 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
     },
   );
   const text = timeline.data?.query_text ?? '';
-  const parts = sums(
-    [time.data, calls.data, rows.data],
-    (series) => `${series.labels.datname ?? ''}\u0000${series.labels.username ?? ''}`,
-  );
-  const partColumns: Column<SumRow>[] = [
-    { key: 'database', title: 'Database', class: 'grow', value: (row) => row.name.split('\u0000')[0] || 'dropped' },
-    { key: 'user', title: 'User', value: (row) => row.name.split('\u0000')[1] ?? '' },
-    ...timeColumns(0, 1),
+  const compareHref = sourceHref(name, 'compare');
+  const former = new Map((then.data?.queries ?? []).map((row) => [identity(row), row]));
+  const comparable = (then.data?.completeness ?? 0) > 0.5;
+  const columnsOfParts: Column<TopQuery>[] = [
+    { key: 'database', title: 'Database', class: 'grow', value: (row) => row.database_name || 'dropped' },
+    { key: 'user', title: 'User', value: (row) => row.user_name },
+    ...partColumns,
     {
-      key: 'rows',
-      title: 'Rows',
+      key: 'mean_before',
+      title: 'Mean before',
       numeric: true,
-      value: (row) => row.sums[2] ?? 0,
-      cell: (row) => count(row.sums[2] ?? 0),
+      hint: 'In the span before of the same length',
+      value: (row) => former.get(identity(row))?.mean_time ?? null,
+      cell: (row) => {
+        const found = former.get(identity(row));
+        if (!comparable) return <Unknown />;
+        return found && found.calls > 0 ? milliseconds(found.mean_time) : 'no call';
+      },
+    },
+    {
+      key: 'io_time',
+      title: 'I/O time',
+      numeric: true,
+      wide: true,
+      value: (row) => row.io_time,
+      cell: (row) => milliseconds(row.io_time),
+    },
+    {
+      key: 'wal_bytes',
+      title: 'WAL',
+      numeric: true,
+      wide: true,
+      value: (row) => row.wal_bytes,
+      cell: (row) => withUnit(row.wal_bytes, 'bytes'),
     },
   ];
   return (
@@ -195,79 +219,28 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
         )}
       </Panel>
       <div class="grid">
-        {charts.map((chart, i) => (
+        {charts.map((chart) => (
           <TimelineChart
             key={chart.title}
             {...chart}
-            color={i}
             page={page}
             columns={columns}
             ask={timelineAsk}
             ready={timeline.data !== undefined}
           />
         ))}
-        <LineChart
-          page={page}
-          title="WAL written"
-          unit="bytes/s"
-          sync="statement"
-          step={step}
-          parts={[
-            {
-              label: 'WAL',
-              question: {
-                metric: 'statements',
-                column: 'wal_bytes',
-                source: [name],
-                filter: [`queryid=${id}`],
-                groupBy: ['none'],
-                rate: true,
-              },
-            },
-          ]}
-        />
-        <LineChart
-          page={page}
-          title="Time reading blocks"
-          unit="ms/s"
-          scale={0.001}
-          sync="statement"
-          step={step}
-          parts={[
-            {
-              label: 'reading',
-              question: {
-                metric: 'statements',
-                column: 'shared_blk_read_time_us',
-                source: [name],
-                filter: [`queryid=${id}`],
-                groupBy: ['none'],
-                rate: true,
-              },
-            },
-          ]}
-        />
       </div>
-      <Panel
+      <TablePanel
         title="By database and user"
-        asks={[timeAsk, callsAsk, rowsAsk]}
-        data={() => tableData(partColumns, parts)}
-        error={time.error ?? calls.error ?? rows.error}
-        loading={time.loading}
-        skeleton={time.data ? undefined : 96}
-      >
-        {parts.length > 0 ? (
-          <Table
-            caption="By database and user"
-            columns={partColumns}
-            rows={parts}
-            rowKey={(row) => row.name}
-            sort="-time"
-          />
-        ) : (
-          <Empty title={`It did not run in this range${zone === 'utc' ? ' (UTC)' : ''}.`} />
-        )}
-      </Panel>
+        tools={<a href={compareHref}>compare two windows</a>}
+        asks={[partsAsk, thenAsk]}
+        answers={[parts, then]}
+        columns={columnsOfParts}
+        rows={parts.data?.queries ?? []}
+        rowKey={identity}
+        sort="-time"
+        empty={<Empty title="It did not run in this range." />}
+      />
     </>
   );
 }
@@ -293,7 +266,6 @@ interface TimelineChartProps {
   title: string;
   unit: string;
   lines: { label: string; values: (number | null)[] }[];
-  color: number;
   page: Page;
   columns: Columns;
   ask: ask.Ask<unknown> | undefined;
@@ -307,7 +279,7 @@ function TimelineChart({ title, unit, lines, page, columns, ask: question, ready
     <Panel
       title={title}
       asks={[question]}
-      data={() => chartData(columns, lines, unit, page.range)}
+      data={() => chartData(columns, lines, unit)}
       canvas={canvas}
       skeleton={ready ? undefined : 180}
     >
@@ -330,36 +302,21 @@ function TimelineChart({ title, unit, lines, page, columns, ask: question, ready
   );
 }
 
-interface SumRow {
-  name: string;
-  sums: number[];
-}
-
-// Sums of whole series, side by side by a name.
-function sums(answers: readonly (readonly Series[] | undefined)[], nameOf: (series: Series) => string): SumRow[] {
-  const rows = new Map<string, number[]>();
-  answers.forEach((answer, i) => {
-    for (const series of answer ?? []) {
-      const row = rows.get(nameOf(series)) ?? answers.map(() => 0);
-      row[i] = (row[i] ?? 0) + series.points.reduce((sum, point) => sum + (point.value ?? 0), 0);
-      rows.set(nameOf(series), row);
-    }
-  });
-  return [...rows].map(([name, values]) => ({ name, sums: values }));
-}
-
-function timeColumns(time: number, calls: number): Column<SumRow>[] {
-  const ms = (row: SumRow) => (row.sums[time] ?? 0) / 1000;
-  const many = (row: SumRow) => row.sums[calls] ?? 0;
-  return [
-    { key: 'time', title: 'Time', numeric: true, value: ms, cell: (row) => milliseconds(ms(row)) },
-    { key: 'calls', title: 'Calls', numeric: true, value: many, cell: (row) => count(many(row)) },
-    {
-      key: 'mean',
-      title: 'Mean',
-      numeric: true,
-      value: (row) => (many(row) > 0 ? ms(row) / many(row) : null),
-      cell: (row) => (many(row) > 0 ? milliseconds(ms(row) / many(row)) : '–'),
-    },
-  ];
-}
+const partColumns: Column<TopQuery>[] = [
+  {
+    key: 'time',
+    title: 'Time',
+    numeric: true,
+    value: (row) => row.total_time,
+    cell: (row) => milliseconds(row.total_time),
+  },
+  { key: 'calls', title: 'Calls', numeric: true, value: (row) => row.calls, cell: (row) => count(row.calls) },
+  {
+    key: 'mean',
+    title: 'Mean',
+    numeric: true,
+    value: (row) => (row.calls > 0 ? row.mean_time : null),
+    cell: (row) => (row.calls > 0 ? milliseconds(row.mean_time) : '–'),
+  },
+  { key: 'rows', title: 'Rows', numeric: true, value: (row) => row.rows, cell: (row) => count(row.rows) },
+];

@@ -12,10 +12,10 @@ import { before, type Range, stepFor } from '../state/time.ts';
 import { change as changeOf, count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { Share } from '../ui/marks.tsx';
-import { Panel } from '../ui/panel.tsx';
 import { Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
 
 const orders = [
@@ -32,11 +32,20 @@ const orders = [
 
 type Order = (typeof orders)[number];
 
-const spans = [
+export const spans = [
   { key: 'before', title: 'the span before', back: undefined },
   { key: '-1d', title: 'a day earlier', back: 86_400_000 },
   { key: '-7d', title: 'a week earlier', back: 7 * 86_400_000 },
 ] as const;
+
+// The window that `range` is compared with: one of the spans, or one of equal length from an instant on.
+export function earlierOf(range: Range, key: string): Range {
+  const length = range.end - range.start;
+  const at = Date.parse(key);
+  if (!Number.isNaN(at)) return { start: at, end: at + length };
+  const back = spans.find((span) => span.key === key)?.back;
+  return back === undefined ? before(range) : { start: range.start - back, end: range.end - back };
+}
 
 export function StatementsTab({ page, name }: TabProps) {
   return <StatementsPanel page={page} name={name} title="Statements" limit={200} />;
@@ -56,17 +65,16 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
   const order = orders.find((one) => one.key === view.query.get('order')) ?? orders[0];
   const against = spans.find((one) => one.key === view.query.get('against')) ?? spans[0];
   const [text, setText] = useState('');
-  const earlier: Range =
-    against.back === undefined ? before(range) : { start: range.start - against.back, end: range.end - against.back };
+  const earlier = earlierOf(range, against.key);
   const source = name ? [name] : [];
   const topAsk = ask.top(range, { source, orderBy: order.key, limit });
-  const formerAsk = ask.top(earlier, { source, orderBy: order.key, limit: 1000 });
   const top = useAsk(topAsk, view.now);
+  const ids = [...new Set((top.data?.queries ?? []).map((query) => query.query_id))];
+  const formerAsk = ids.length > 0 ? ask.top(earlier, { source, orderBy: order.key, id: ids, limit: 1000 }) : undefined;
   const former = useAsk(formerAsk, view.now);
   const found = (top.data?.queries ?? []).filter(
     (query) => text === '' || `${query.query_text} ${query.query_id}`.toLowerCase().includes(text.toLowerCase()),
   );
-  const ids = withinFilter([...new Set((top.data?.queries ?? []).map((query) => query.query_id))]);
   const sparkAsk =
     ids.length > 0
       ? ask.series(range, {
@@ -145,7 +153,7 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
     </>
   );
   return (
-    <Panel
+    <TablePanel
       title={title}
       note={
         top.data && (
@@ -158,43 +166,29 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
       }
       tools={tools}
       asks={[topAsk, formerAsk, sparkAsk]}
-      data={() => tableData(columns, found)}
-      error={top.error}
-      loading={top.loading}
-      skeleton={top.data ? undefined : 320}
-    >
-      {found.length > 0 ? (
-        <Table
-          key={order.key}
-          caption={title}
-          columns={columns}
-          rows={found}
-          rowKey={(query) => query.source_id + identity(query)}
-          sort={`-${order.key}`}
-          most={50}
-        />
-      ) : text ? (
-        <Empty title="No statement of the list has this word." />
-      ) : (
-        <Empty title="No statements in this range.">
-          Either nothing ran, or pg_stat_statements is not loaded there. <code>pganalytics-collector --check</code>{' '}
-          beside the server says which, with the line that mends it.
-        </Empty>
-      )}
-    </Panel>
+      answers={[top]}
+      columns={columns}
+      rows={found}
+      rowKey={(query) => query.source_id + identity(query)}
+      sort={`-${order.key}`}
+      most={50}
+      tableKey={order.key}
+      skeleton={320}
+      empty={
+        text ? (
+          <Empty title="No statement of the list has this word." />
+        ) : (
+          <Empty title="No statements in this range.">
+            Either nothing ran, or pg_stat_statements is not loaded there. <code>pganalytics-collector --check</code>{' '}
+            beside the server says which, with the line that mends it.
+          </Empty>
+        )
+      }
+    />
   );
 }
 
-// The value of a filter has at most 1,024 bytes: the heaviest that fit.
-function withinFilter(ids: readonly string[]): string[] {
-  let left = 1000;
-  return ids.filter((id) => {
-    left -= id.length + 1;
-    return left >= 0;
-  });
-}
-
-const identity = (query: TopQuery) => `${query.query_id} ${query.database_name} ${query.user_name}`;
+export const identity = (query: TopQuery) => `${query.query_id} ${query.database_name} ${query.user_name}`;
 
 function columnsOf(of: {
   name: string | undefined;

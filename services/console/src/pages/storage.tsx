@@ -6,9 +6,9 @@ import type { Page } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { bytes, count, milliseconds, number } from '../state/units.ts';
-import { Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
-import { type Column, Table, tableData } from '../ui/table.tsx';
+import type { Column } from '../ui/table.tsx';
+import { TablePanel } from '../ui/tablepanel.tsx';
 
 interface Sum {
   name: string;
@@ -125,76 +125,51 @@ export function StoragePage({ page }: { page: Page }) {
         </p>
       ))}
       <div class="grid">
-        <Panel
+        <TablePanel
           title="By source"
           note={data?.as_of && `as of ${dateTime(Date.parse(data.as_of), zone)}`}
           asks={[question]}
-          data={() => tableData(columns('source'), bySource)}
-          error={answer.error}
-          loading={answer.loading}
-          skeleton={data ? undefined : 160}
-        >
-          {bySource.length > 0 ? (
-            <Table
-              caption="By source"
-              columns={columns('Source')}
-              rows={bySource}
-              rowKey={(row) => row.name}
-              sort="-bytes"
-            />
-          ) : (
-            <Empty title="No blocks yet.">Frames are merged into blocks after some two hours.</Empty>
-          )}
-        </Panel>
-        <Panel
+          answers={[answer]}
+          columns={columns('Source')}
+          rows={bySource}
+          rowKey={(row) => row.name}
+          sort="-bytes"
+          skeleton={160}
+          empty={<Empty title="No blocks yet.">Frames are merged into blocks after some two hours.</Empty>}
+        />
+        <TablePanel
           title="By metric"
           asks={[question]}
-          data={() => tableData(columns('metric'), byMetric)}
-          loading={answer.loading}
-          skeleton={data || answer.error ? undefined : 160}
-        >
-          {byMetric.length > 0 ? (
-            <Table
-              caption="By metric"
-              columns={columns('Metric')}
-              rows={byMetric}
-              rowKey={(row) => row.name}
-              sort="-bytes"
-            />
-          ) : (
-            <Empty title="No blocks yet." />
-          )}
-        </Panel>
-        <Panel
+          answers={[answer]}
+          columns={columns('Metric')}
+          rows={byMetric}
+          rowKey={(row) => row.name}
+          sort="-bytes"
+          skeleton={160}
+          empty={<Empty title="No blocks yet." />}
+        />
+        <TablePanel
           title="Tables of the metrics database"
           asks={[question]}
-          data={() => tableData(tableColumns, data?.tables ?? [])}
-          skeleton={data || answer.error ? undefined : 160}
-        >
-          {(data?.tables ?? []).length > 0 ? (
-            <Table
-              caption="Tables"
-              columns={tableColumns}
-              rows={data?.tables ?? []}
-              rowKey={(row) => row.name}
-              sort="-bytes"
-            />
-          ) : (
-            <Empty title="They are shown to those who may see every group." />
-          )}
-        </Panel>
-        <Panel
+          answers={[answer]}
+          columns={tableColumns}
+          rows={data?.tables ?? []}
+          rowKey={(row) => row.name}
+          sort="-bytes"
+          skeleton={160}
+          empty={<Empty title="They are shown to those who may see every group." />}
+        />
+        <TablePanel
           title="Jobs"
           asks={[question]}
-          data={() => tableData(jobColumns, data?.jobs ?? [])}
-          skeleton={data || answer.error ? undefined : 160}
-        >
-          {(data?.jobs ?? []).length > 0 ? (
-            <Table caption="Jobs" columns={jobColumns} rows={data?.jobs ?? []} rowKey={(row) => row.name} sort="job" />
-          ) : (
-            <Empty title="No job is known." />
-          )}
-        </Panel>
+          answers={[answer]}
+          columns={jobColumns}
+          rows={data?.jobs ?? []}
+          rowKey={(row) => row.name}
+          sort="job"
+          skeleton={160}
+          empty={<Empty title="No job is known." />}
+        />
       </div>
     </>
   );

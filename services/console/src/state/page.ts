@@ -32,6 +32,7 @@ export function findSource(ref: string, all: readonly Source[]): Source | undefi
 
 export const sourceHref = (ref: string, tab = ''): string =>
   hrefTo(`/s/${encodeURIComponent(ref)}${tab ? `/${tab}` : ''}`);
+export const collectorHref = (id: string): string => hrefTo(`/collectors/${encodeURIComponent(id)}`);
 export const statementHref = (ref: string, id: string): string => hrefTo(`/s/${encodeURIComponent(ref)}/q/${id}`);
 
 export interface Readings {

@@ -48,6 +48,32 @@ export function useAsk<T>(ask: Ask<T> | undefined, at: number): Answer<T> {
   };
 }
 
+// The same for any number of questions that are alike; the answers in their order.
+export function useAsks<T>(asks: readonly Ask<T>[], at: number): Answer<T>[] {
+  const [answers, set] = useState<ReadonlyMap<string, { at: number; data?: T; error?: ApiError }>>(new Map());
+  const keys = asks.map((ask) => ask.key).join('\n');
+  useEffect(() => {
+    const abort = new AbortController();
+    const keep = (key: string, answer: { data?: T; error?: ApiError }) => {
+      if (abort.signal.aborted) return;
+      // What is no longer asked is forgotten.
+      const wanted = new Set(asks.map((ask) => ask.key));
+      set((all) => new Map([...all].filter(([one]) => wanted.has(one))).set(key, { at, ...answer }));
+    };
+    for (const ask of asks) {
+      ask.run(abort.signal).then(
+        (data) => keep(ask.key, { data }),
+        (error) => keep(ask.key, { error }),
+      );
+    }
+    return () => abort.abort();
+  }, [keys, at]);
+  return asks.map((ask) => {
+    const found = answers.get(ask.key);
+    return { data: found?.data, error: found?.error, loading: found?.at !== at };
+  });
+}
+
 // The question without its range.
 function shapeOf(key: string): string {
   return key.replace(/([?&])(start|end|at|step)=[^&]*/g, '$1');

@@ -12,28 +12,28 @@ export function theme(): Theme {
   return kept === 'light' || kept === 'dark' ? kept : 'system';
 }
 
-export function applyTheme(next: Theme) {
-  if (next === 'system') {
-    localStorage.removeItem(key);
-    delete document.documentElement.dataset.theme;
-  } else {
-    localStorage.setItem(key, next);
-    document.documentElement.dataset.theme = next;
-  }
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const isDark = (): boolean => theme() === 'dark' || (theme() === 'system' && dark.matches);
+
+// The style sheet knows `light` and `dark`; which of them the system says is decided here.
+function show() {
+  document.documentElement.dataset.theme = isDark() ? 'dark' : 'light';
   for (const listener of listeners) listener();
 }
 
-const dark = matchMedia('(prefers-color-scheme: dark)');
-dark.addEventListener('change', () => {
-  for (const listener of listeners) listener();
-});
+dark.addEventListener('change', show);
+
+export function applyTheme(next: Theme) {
+  if (next === 'system') localStorage.removeItem(key);
+  else localStorage.setItem(key, next);
+  show();
+}
 
 // Whether the page is dark now: what is drawn on a canvas has to know.
 export function useDark(): boolean {
-  const now = () => theme() === 'dark' || (theme() === 'system' && dark.matches);
-  const [is, set] = useState(now());
+  const [is, set] = useState(isDark());
   useEffect(() => {
-    const listener = () => set(now());
+    const listener = () => set(isDark());
     listeners.add(listener);
     return () => {
       listeners.delete(listener);

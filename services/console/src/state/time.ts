@@ -13,7 +13,7 @@ const day = 24 * hour;
 const unitMs: Record<string, number> = { s: 1000, m: minute, h: hour, d: day, w: 7 * day };
 
 // What the API refuses beyond.
-export const maxSpan = 400 * day;
+const maxSpan = 400 * day;
 
 export const presets = [
   { from: '-15m', label: '15 min' },

@@ -92,15 +92,6 @@ export function withUnit(value: number | undefined | null, unit: string): string
   }
 }
 
-// What stands at the axis.
-export function axisName(unit: string): string {
-  const rate = unit.endsWith('/s');
-  const base = rate ? unit.slice(0, -2) : unit;
-  const per = rate ? '/s' : '';
-  const names: Record<string, string> = { '1': '', us: 'time', ms: 'time', s: 'time', share: '%', bytes: 'bytes' };
-  return `${names[base] ?? base}${per}`;
-}
-
 // A value of pg_settings in its unit: 16384 8kB is 128 MiB. As it stands where it has none, or says something else than a size
 // or a time.
 export function settingText(value: string | undefined, unit: string): string {

@@ -2,7 +2,7 @@
 // links work because nothing of this is kept elsewhere.
 
 import { useEffect, useState } from 'preact/hooks';
-import { type Range, resolveRange, type Zone } from './time.ts';
+import { iso, type Range, resolveRange, type Zone } from './time.ts';
 
 export interface View {
   path: string;
@@ -63,7 +63,7 @@ export function hrefTo(path: string, changes: Changes = {}): string {
 }
 
 // This page with other words in its query.
-export const hrefWith = (changes: Changes): string => view.path + merged(view.query, changes);
+const hrefWith = (changes: Changes): string => view.path + merged(view.query, changes);
 
 export function go(href: string, how: 'push' | 'replace' = 'push') {
   if (how === 'push') history.pushState(null, '', href);
@@ -93,8 +93,7 @@ export const refreshChoices = [
 ] as const;
 
 export function setRange(range: Range) {
-  const text = (ms: number) => new Date(ms).toISOString().replace('.000Z', 'Z');
-  change({ from: text(range.start), to: text(range.end) });
+  change({ from: iso(range.start), to: iso(range.end) });
 }
 
 // Where a click on a link inside the console goes; clicks for new tabs and to other places are the browser's.

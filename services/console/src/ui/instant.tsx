@@ -1,7 +1,7 @@
 // An instant within the range, chosen by dragging or with the arrow keys; part of the address.
 
 import type { Page } from '../state/page.ts';
-import { dateTime } from '../state/time.ts';
+import { dateTime, iso } from '../state/time.ts';
 import { change } from '../state/url.ts';
 
 export function chosenInstant(page: Page): number | undefined {
@@ -11,10 +11,7 @@ export function chosenInstant(page: Page): number | undefined {
 }
 
 export function choose(at: number | undefined) {
-  change(
-    { at: at === undefined ? undefined : new Date(Math.floor(at / 1000) * 1000).toISOString().replace('.000Z', 'Z') },
-    'replace',
-  );
+  change({ at: at === undefined ? undefined : iso(Math.floor(at / 1000) * 1000) }, 'replace');
 }
 
 export function InstantBar({ page, at, label, chosen }: { page: Page; at: number; label: string; chosen: boolean }) {

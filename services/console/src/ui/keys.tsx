@@ -1,5 +1,5 @@
 import { useEffect, useRef } from 'preact/hooks';
-import { zoomOut } from '../state/time.ts';
+import { presets, zoomOut } from '../state/time.ts';
 import { change, go, hrefTo, rangeOf, refreshNow, setRange, useView } from '../state/url.ts';
 import { Dialog } from './panel.tsx';
 
@@ -15,8 +15,6 @@ const keys: readonly [string, string][] = [
   ['g s', 'storage'],
   ['Esc', 'close what is open'],
 ];
-
-const ranges = ['-15m', '-1h', '-6h', '-24h', '-7d', '-30d'];
 
 export function useKeys({ onHelp, onSearch }: { onHelp: () => void; onSearch: () => void }) {
   const view = useView();
@@ -39,7 +37,7 @@ export function useKeys({ onHelp, onSearch }: { onHelp: () => void; onSearch: ()
       else if (event.key === '-') setRange(zoomOut(rangeOf(view), Date.now()));
       else if (event.key === 'u') change({ tz: view.query.get('tz') === 'utc' ? undefined : 'utc' }, 'replace');
       else if (event.key === 'g') going.current = Date.now();
-      else if (/^[1-6]$/.test(event.key)) change({ from: ranges[Number(event.key) - 1], to: undefined });
+      else if (/^[1-6]$/.test(event.key)) change({ from: presets[Number(event.key) - 1]?.from, to: undefined });
       else return;
       event.preventDefault();
     };

@@ -4,7 +4,6 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { type Ask, curlOf } from '../api/asks.ts';
 import type { ApiError } from '../api/client.ts';
-import type { Range } from '../state/time.ts';
 import { type Cell, fileName, save, toCsv } from './csv.ts';
 import { ErrorState } from './states.tsx';
 
@@ -256,7 +255,6 @@ export function chartData(
   columns: { x: number[]; coverage: number[]; step: number },
   lines: readonly { label: string; values: (number | null)[] }[],
   unit: string,
-  _range: Range,
 ): TableData {
   return {
     header: ['time', ...lines.map((line) => (unit ? `${line.label} (${unit})` : line.label)), 'covered'],

@@ -67,7 +67,7 @@ export function worstInstant(edges: readonly BlockingEdge[]): number | undefined
   return at;
 }
 
-export interface Lane {
+interface Lane {
   key: string;
   label: string;
   // Statement of who held.
