@@ -280,13 +280,16 @@ class Session {
   }
 
   void Rollback(clock::SteadyTime deadline) {
-    Guarded<bool>(deadline,
-                  [](pqxx::transaction_base& work) {
-                    work.abort();
-                    return true;
-                  })
-        .status()
-        .IgnoreError();
+    const auto undone = Guarded<bool>(deadline, [](pqxx::transaction_base& work) {
+      work.abort();
+      return true;
+    });
+    if (!undone.ok() && transaction_ != nullptr && connection_.is_open()) {
+      // There was no time for it, as at the end of the process: the transaction's destructor would send ROLLBACK
+      // without a limit.
+      ::shutdown(connection_.sock(), SHUT_RDWR);
+      broken_ = true;
+    }
     // SET inside an aborted transaction is undone with it.
     timeout_ms_ = -1;
     transaction_.reset();
