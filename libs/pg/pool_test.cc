@@ -320,20 +320,18 @@ TEST(PoolFaults, TheEndOfTheProcessEndsEveryWait) {
   auto other = pool->Acquire(Soon());
   ASSERT_TRUE(other.ok()) << other.status();
   const clock::SteadyTime late = clock::SteadyNow() + absl::Seconds(50);
-  absl::Notification in_transaction;
+  absl::Notification in_transaction, rolled_back;
   // Fails at its own pace, when the time for a ROLLBACK is over.
+  const auto fail_late = [&](Transaction& tx) -> absl::Status {
+    EXPECT_TRUE(tx.Exec("SELECT 1").ok());
+    in_transaction.Notify();
+    EXPECT_TRUE(
+        testing::WaitUntil([] { return clock::SteadyNow() >= exec::ProcessEnd::waits_until(); }, absl::Seconds(30)));
+    return absl::DataLossError("no");
+  };
   std::thread transaction([&] {
-    EXPECT_FALSE(other
-                     ->InTransaction(late,
-                                     [&](Transaction& tx) -> absl::Status {
-                                       EXPECT_TRUE(tx.Exec("SELECT 1").ok());
-                                       in_transaction.Notify();
-                                       EXPECT_TRUE(testing::WaitUntil(
-                                           [] { return clock::SteadyNow() >= exec::ProcessEnd::waits_until(); },
-                                           absl::Seconds(30)));
-                                       return absl::DataLossError("no");
-                                     })
-                     .ok());
+    EXPECT_FALSE(other->InTransaction(late, fail_late).ok());
+    rolled_back.Notify();
   });
   in_transaction.WaitForNotification();
   server.Pause();
@@ -346,7 +344,8 @@ TEST(PoolFaults, TheEndOfTheProcessEndsEveryWait) {
   std::thread copying([&] { EXPECT_TRUE(absl::IsDeadlineExceeded((*copy)->Exec("SELECT 1", late).status())); });
   std::thread connecting([&] { EXPECT_FALSE(CopyConnection::Connect({.url = server.Url()}, late).ok()); });
   exec::ProcessEnd::Begin(absl::Seconds(1));
-  transaction.join();
+  EXPECT_TRUE(testing::WaitUntil([&] { return rolled_back.HasBeenNotified(); }, absl::Seconds(15)))
+      << "a ROLLBACK waits for the server";
   statement.join();
   query.join();
   copying.join();
@@ -354,6 +353,7 @@ TEST(PoolFaults, TheEndOfTheProcessEndsEveryWait) {
   EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(15));
   exec::ProcessEnd::ResetForTest();
   server.Resume();
+  transaction.join();
 }
 
 TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {

@@ -30,6 +30,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
+#include "libs/testing/wait_until.h"
 #include "libs/token/signer.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
@@ -182,12 +183,7 @@ class Wire {
 };
 
 bool Eventually(const std::function<bool()>& condition) {
-  const clock::SteadyTime until = clock::SteadyNow() + kLimit;
-  while (!condition()) {
-    if (clock::SteadyNow() > until) return false;
-    clock::SleepFor(absl::Milliseconds(5));
-  }
-  return true;
+  return testing::WaitUntil(condition, kLimit);
 }
 
 const std::string& EmptyMessage() {
