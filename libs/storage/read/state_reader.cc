@@ -1,6 +1,7 @@
 #include "libs/storage/read/state_reader.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -23,6 +24,8 @@ using internal::Cat;
 
 // Readings that are compared at most, and rows that are distinguished.
 constexpr size_t kMaxReadings = 500'000;
+// Texts of these.
+constexpr size_t kMaxReadingBytes = size_t{96} << 20;
 
 struct Reading {
   bool gone = false;
@@ -55,7 +58,7 @@ absl::StatusOr<std::vector<const Column*>> InfoColumns(const Metric& metric, con
   return infos;
 }
 
-StateValues Texts(const std::vector<const Column*>& columns, const std::vector<Value>& values) {
+StateValues LabelTexts(const std::vector<const Column*>& columns, const std::vector<Value>& values) {
   StateValues texts;
   for (size_t i = 0; i < columns.size(); ++i) {
     if (i < values.size() && !std::holds_alternative<std::monostate>(values[i])) {
@@ -65,11 +68,30 @@ StateValues Texts(const std::vector<const Column*>& columns, const std::vector<V
   return texts;
 }
 
+size_t BytesOf(const StateValues& texts) {
+  size_t bytes = 0;
+  for (const auto& [name, text] : texts) bytes += name.size() + text.size();
+  return bytes;
+}
+
+// Leaves `limit` entries, and less where their labels take more than kMostLabelBytes.
+template <typename Entry>
+void Cut(size_t limit, std::vector<Entry>* entries) {
+  size_t bytes = 0;
+  size_t kept = 0;
+  while (kept < std::min(limit, entries->size())) {
+    bytes += BytesOf((*entries)[kept].labels);
+    if (bytes > kMostLabelBytes) break;
+    ++kept;
+  }
+  entries->resize(kept);
+}
+
 // What the rows of one metric say over time.
 class History {
  public:
-  History(const Metric& metric, std::vector<const Column*> infos, bool all)
-      : metric_(metric), labels_(LabelsOf(metric)), infos_(std::move(infos)), all_(all) {}
+  History(const Metric& metric, std::vector<const Column*> infos, bool all, int64_t text_length)
+      : metric_(metric), labels_(LabelsOf(metric)), infos_(std::move(infos)), all_(all), text_length_(text_length) {}
 
   absl::Status Add(const std::vector<columns::RowFilter>& filters, int64_t until_us, const Fetched& fetched) {
     const columns::RowSet& rows = fetched.rows;
@@ -88,6 +110,7 @@ class History {
       if (!all_ && !series->empty()) {
         // A keyframe says what the other frame of its instant says.
         if (series->begin()->first >= instant) continue;
+        bytes_ -= BytesOf(series->begin()->second);
         series->clear();
         --readings_;
       }
@@ -99,10 +122,19 @@ class History {
           reading.values.push_back(columns::ValueOf(value == rows.values.end() ? nullptr : &value->second, row));
         }
       }
-      if (series->emplace(instant, std::move(reading)).second) ++readings_;
+      const size_t bytes = BytesOf(reading);
+      if (series->emplace(instant, std::move(reading)).second) {
+        ++readings_;
+        bytes_ += bytes;
+      }
       if (readings_ > kMaxReadings) {
         return absl::InvalidArgumentError(
             Cat("there are more than ", kMaxReadings, " readings to compare; add a filter or shorten the range"));
+      }
+      if (bytes_ > kMaxReadingBytes) {
+        return absl::InvalidArgumentError(Cat("there are more than ", kMaxReadingBytes >> 20,
+                                              " MiB of texts to compare; name columns or sources, add a filter or "
+                                              "shorten the range"));
       }
     }
     return absl::OkStatus();
@@ -110,33 +142,93 @@ class History {
 
   StateAnswer Finish(const std::map<int32_t, SourceRef>& sources, int64_t start_us, int limit) const {
     StateAnswer answer;
+    std::vector<Found> rows;
+    std::vector<Change> changes;
     for (const auto& [key, readings] : series_) {
       const auto& [source_id, scope, values] = key;
       const SourceRef& source = sources.at(source_id);
       const Frames& frames = frames_.at({source_id, scope});
-      const StateValues labels = Texts(labels_, values);
+      const StateValues labels = LabelTexts(labels_, values);
       const int64_t newest = frames.rbegin()->first;
       const auto& [last_us, last] = *readings.rbegin();
       const bool there = !last.gone && (metric_.skip_unchanged() || last_us == newest);
-      if (there) {
-        answer.rows.push_back({source, labels, Texts(infos_, last.values), absl::FromUnixMicros(newest)});
-      }
-      if (all_) AddChanges(source, labels, readings, frames, start_us, &answer);
+      if (there) rows.push_back({source, labels, &last, newest});
+      if (all_) AddChanges(source, labels, readings, frames, start_us, &changes);
     }
-    std::sort(answer.rows.begin(), answer.rows.end(), [](const StateRow& a, const StateRow& b) {
+    std::sort(rows.begin(), rows.end(), [](const Found& a, const Found& b) {
       return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
     });
-    std::stable_sort(answer.changes.begin(), answer.changes.end(), [](const StateChange& a, const StateChange& b) {
-      return std::tie(b.seen_after, a.source.name, a.labels) < std::tie(a.seen_after, b.source.name, b.labels);
+    std::stable_sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
+      return std::tie(b.seen_after_us, a.source.name, a.labels) < std::tie(a.seen_after_us, b.source.name, b.labels);
     });
-    answer.rows_found = static_cast<int64_t>(answer.rows.size());
-    answer.changes_found = static_cast<int64_t>(answer.changes.size());
-    if (answer.rows.size() > static_cast<size_t>(limit)) answer.rows.resize(static_cast<size_t>(limit));
-    if (answer.changes.size() > static_cast<size_t>(limit)) answer.changes.resize(static_cast<size_t>(limit));
+    answer.rows_found = static_cast<int64_t>(rows.size());
+    answer.changes_found = static_cast<int64_t>(changes.size());
+    Cut(static_cast<size_t>(limit), &rows);
+    Cut(static_cast<size_t>(limit), &changes);
+    for (Found& found : rows) answer.rows.push_back(RowOf(std::move(found)));
+    for (Change& change : changes) answer.changes.push_back(ChangeOf(std::move(change)));
     return answer;
   }
 
  private:
+  // A row of the answer before its values are texts.
+  struct Found {
+    SourceRef source;
+    StateValues labels;
+    const Reading* reading = nullptr;
+    int64_t newest_us = 0;
+  };
+  struct Change {
+    StateChange::What what = StateChange::What::kChanged;
+    SourceRef source;
+    StateValues labels;
+    int64_t seen_before_us = 0;
+    int64_t seen_after_us = 0;
+    // Of kChanged: the column, and where it changed.
+    size_t info = 0;
+    Value before;
+    Value after;
+  };
+
+  static size_t BytesOf(const Reading& reading) {
+    size_t bytes = 0;
+    for (const Value& value : reading.values) {
+      if (const auto* text = std::get_if<std::string>(&value)) bytes += text->size();
+    }
+    return bytes;
+  }
+
+  std::optional<CutText> ValueText(size_t info, const Value& value) const {
+    if (std::holds_alternative<std::monostate>(value)) return std::nullopt;
+    if (const auto* text = std::get_if<std::string>(&value)) return CutText::Of(*text, text_length_);
+    return CutText{TextOf(value, infos_[info]->type()), false};
+  }
+
+  StateRow RowOf(Found found) const {
+    StateRow row{std::move(found.source), std::move(found.labels), {}, {}, absl::FromUnixMicros(found.newest_us)};
+    for (size_t i = 0; i < std::min(infos_.size(), found.reading->values.size()); ++i) {
+      std::optional<CutText> value = ValueText(i, found.reading->values[i]);
+      if (!value) continue;
+      if (value->truncated) row.truncated.push_back(infos_[i]->name());
+      row.values[infos_[i]->name()] = std::move(value->text);
+    }
+    return row;
+  }
+
+  StateChange ChangeOf(Change from) const {
+    StateChange change;
+    change.what = from.what;
+    change.source = std::move(from.source);
+    change.labels = std::move(from.labels);
+    change.seen_before = absl::FromUnixMicros(from.seen_before_us);
+    change.seen_after = absl::FromUnixMicros(from.seen_after_us);
+    if (from.what != StateChange::What::kChanged) return change;
+    change.column = infos_[from.info]->name();
+    change.before = ValueText(from.info, from.before);
+    change.after = ValueText(from.info, from.after);
+    return change;
+  }
+
   Readings& Find(int32_t source, const columns::RowSet& rows, uint32_t number) {
     std::vector<Value> labels;
     for (const Column* label : labels_) {
@@ -157,7 +249,7 @@ class History {
   }
 
   void AddChanges(const SourceRef& source, const StateValues& labels, const Readings& sent, const Frames& frames,
-                  int64_t start_us, StateAnswer* answer) const {
+                  int64_t start_us, std::vector<Change>* changes) const {
     const Reading* before = nullptr;
     const Readings with_absences = metric_.skip_unchanged() ? Readings() : WithAbsences(sent, frames);
     for (const auto& [instant, now] : metric_.skip_unchanged() ? sent : with_absences) {
@@ -165,11 +257,11 @@ class History {
       if (instant <= start_us) continue;
       const auto frame = frames.find(instant);
       if (frame == frames.end() || frame == frames.begin()) continue;
-      StateChange change;
+      Change change;
       change.source = source;
       change.labels = labels;
-      change.seen_before = absl::FromUnixMicros(std::prev(frame)->first);
-      change.seen_after = absl::FromUnixMicros(instant);
+      change.seen_before_us = std::prev(frame)->first;
+      change.seen_after_us = instant;
       if (was == nullptr || was->gone != now.gone) {
         if (was == nullptr) {
           // Known not to have been there only after a frame with every row.
@@ -177,21 +269,17 @@ class History {
           if (now.gone || !seen) continue;
         }
         change.what = now.gone ? StateChange::What::kVanished : StateChange::What::kAppeared;
-        answer->changes.push_back(std::move(change));
+        changes->push_back(std::move(change));
         continue;
       }
       if (now.gone) continue;
       for (size_t i = 0; i < infos_.size(); ++i) {
         if (was->values[i] == now.values[i]) continue;
-        StateChange one = change;
-        one.column = infos_[i]->name();
-        const auto text = [&](const Value& value) -> std::optional<std::string> {
-          if (std::holds_alternative<std::monostate>(value)) return std::nullopt;
-          return TextOf(value, infos_[i]->type());
-        };
-        one.before = text(was->values[i]);
-        one.after = text(now.values[i]);
-        answer->changes.push_back(std::move(one));
+        Change one = change;
+        one.info = i;
+        one.before = was->values[i];
+        one.after = now.values[i];
+        changes->push_back(std::move(one));
       }
     }
   }
@@ -204,6 +292,9 @@ class History {
   std::map<std::tuple<int32_t, int64_t, std::vector<Value>>, Readings> series_;
   std::map<std::pair<int32_t, int64_t>, Frames> frames_;
   size_t readings_ = 0;
+  // Of their texts.
+  size_t bytes_ = 0;
+  const int64_t text_length_;
 };
 
 }  // namespace
@@ -232,7 +323,7 @@ absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg:
 
   const int64_t until_us = absl::ToUnixMicros(query.end) + 1;
   const columns::Cells cells = {{absl::ToUnixMicros(query.start - kHoldsFor), until_us, 0, 0}};
-  History history(*metric, std::move(infos), query.changes);
+  History history(*metric, std::move(infos), query.changes, query.text_length);
   PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     FetchSpec spec;

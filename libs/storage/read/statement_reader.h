@@ -15,6 +15,7 @@
 #include "libs/clock/clock.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/cut_text.h"
 #include "libs/storage/read/range.h"
 #include "libs/storage/read/source_reader.h"
 
@@ -58,7 +59,7 @@ struct TopStatement {
   std::string database;
   std::string user;
   // Empty when not known, or not wanted.
-  std::string text;
+  CutText text;
   StatementFigures figures;
   bool lower_bound = false;
 };
@@ -72,6 +73,8 @@ struct TopStatementsQuery {
   // Only this database; empty = all.
   std::string database;
   bool with_texts = true;
+  // Most characters of each text.
+  int64_t text_length = 500;
 };
 
 struct TopStatements {
@@ -92,6 +95,7 @@ struct StatementPoint {
 };
 
 struct StatementTimeline {
+  // Whole.
   std::string text;
   std::vector<StatementPoint> points;
 };
