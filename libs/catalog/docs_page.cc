@@ -114,7 +114,7 @@ std::string MetricsPage(const Catalog& catalog) {
       "milliseconds, `1` is a plain count; Prometheus names use seconds. A column that a server's version does not "
       "have is\n"
       "NULL.\n\n"
-      "| metric | read | PostgreSQL | what it tells |\n|---|---|---|---|\n";
+      "| metric | read | PostgreSQL | what it shows |\n|---|---|---|---|\n";
   for (const v1::Metric& metric : catalog.metrics()) {
     absl::StrAppend(&page, "| [", metric.name(), "](#", metric.name(), ") | per ", Word(ScopeWord(metric.scope())),
                     ", ", Interval(metric), " | ", Servers(metric), " | ", Cell(metric.description()), " |\n");

@@ -385,9 +385,9 @@ class PoolCore {
       {
         absl::MutexLock lock(&mu_);
         ++waiting_;
-        clock::AwaitUntil(mu_, absl::Condition(this, &PoolCore::HasRoom), deadline);
+        clock::AwaitUntil(mu_, absl::Condition(this, &PoolCore::HasFree), deadline);
         --waiting_;
-        if (!HasRoom()) {
+        if (!HasFree()) {
           return absl::ResourceExhaustedError(absl::StrCat("all ", options_.size, " database connections are in use"));
         }
         ++leased_;
@@ -430,7 +430,7 @@ class PoolCore {
   const PoolOptions& options() const { return options_; }
 
  private:
-  bool HasRoom() const { return leased_ < options_.size; }
+  bool HasFree() const { return leased_ < options_.size; }
 
   absl::StatusOr<std::unique_ptr<Session>> Open(clock::SteadyTime deadline) {
     if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left to connect to the database");

@@ -1,4 +1,4 @@
-// What a door does for callers: who they are to the services, how much they may send, and how they are told no. Calls
+// What a door does for callers: who they are to the services, how much they may send, and how they are refused. Calls
 // in general are tested in server_test.cc, attacks in hostile_peer_test.cc.
 #include "libs/rpc/door.h"
 
@@ -382,7 +382,7 @@ TEST(Slowness, SettingsHaveToBeAcknowledged) {
   EXPECT_THAT(world.metrics.Render(), HasSubstr("reason=\"settings_ack\""));
 }
 
-// Ends a stream as it is told, whatever the client still has to say.
+// Ends a stream as it is asked to, whatever the client still has to say.
 class Streams final : public pganalytics::ingest::v1::IngestService::CallbackService {
  public:
   using Request = pganalytics::ingest::v1::StreamBatchesRequest;

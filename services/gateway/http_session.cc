@@ -34,7 +34,7 @@ constexpr absl::Duration kLingerTimeout = absl::Seconds(2);
 // With a refused body on its way.
 constexpr absl::Duration kLingerForBody = absl::Seconds(10);
 // How long a request waits for memory, and for the end of its caller's other requests.
-constexpr absl::Duration kWaitForRoom = absl::Seconds(2);
+constexpr absl::Duration kWaitForMemory = absl::Seconds(2);
 constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
 constexpr std::chrono::milliseconds kAskAgain{10};
 // Bodies of requests without a good token, and of methods that take none.
@@ -341,7 +341,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   // Memory is counted as it comes, whatever was announced; what came with the head first.
   int64_t uncounted = exchange.body_pending ? static_cast<int64_t>(buffer_.size()) : 0;
   // In all: a body that had to wait at each of its pieces would run out of its time and be cut without an answer.
-  absl::Duration patience = kWaitForRoom;
+  absl::Duration patience = kWaitForMemory;
   while (!parser.is_done()) {
     const auto asked = clock::SteadyNow();
     if (!co_await Take(*shared_->bodies, exchange, uncounted, patience)) {
@@ -388,7 +388,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   co_await Work(body.size() * kMostGzipFactor, [&] { plain = Gunzip(body, max_body); });
   if (plain.ok()) {
     const auto more = static_cast<int64_t>(plain->size());
-    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForRoom)) {
+    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForMemory)) {
       error = overloaded();
       co_return true;
     }
@@ -606,14 +606,14 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
   if (first.message.size() * kJsonFactor > kLargeAnswerBytes) {
     const int64_t bytes =
         std::min(static_cast<int64_t>(first.message.size()) * kJsonFactor, shared_->config->max_answer_bytes * 2 / 3);
-    // Who waits for room holds the message meanwhile; the caller's next call may not begin before.
+    // A call that waits for memory holds its message meanwhile; the caller's next call may not begin before.
     const auto held = static_cast<int64_t>(first.message.size());
-    bool room = shared_->answers->Take(exchange.admission.caller, bytes);
-    if (!room && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
-      room = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
+    bool taken = shared_->answers->Take(exchange.admission.caller, bytes);
+    if (!taken && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
+      taken = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
       shared_->waiting_answers->Give(exchange.admission.caller, held);
     }
-    if (!room) {
+    if (!taken) {
       std::string().swap(first.message);
       HttpError busy = MakeError(503, "OVERLOADED", "Too many large answers wait for their readers; try again.");
       busy.retry_after = absl::Seconds(5);

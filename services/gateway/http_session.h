@@ -50,7 +50,7 @@ struct SessionShared {
   // Bytes of request bodies and of large answers, and calls, by caller.
   door::ByteBudget* bodies = nullptr;
   door::ByteBudget* answers = nullptr;
-  // Messages that wait for room among the answers.
+  // Messages that wait for memory among the answers.
   door::ByteBudget* waiting_answers = nullptr;
   door::ByteBudget* calls_of_callers = nullptr;
   // Where large messages become JSON and back, and are packed: a thread of the event loop that does it holds up every
