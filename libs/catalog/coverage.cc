@@ -95,7 +95,7 @@ absl::StatusOr<std::vector<ViewColumn>> ViewsOf(const Coverage& coverage, const 
   for (const auto& [name, view] : coverage) {
     if (view.kind == Kind::kOther) others.push_back(absl::StrCat("'", name, "'"));
   }
-  // Where each version has its statistics; views of extensions are told by their names.
+  // Where each version has its statistics; views of extensions are recognised by their names.
   PGA_ASSIGN_OR_RETURN(
       const auto found,
       rows(absl::StrCat("SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM "
@@ -293,7 +293,7 @@ absl::StatusOr<std::string> CompareSql(const Coverage& coverage, const Catalog& 
   }
   std::vector<std::string> joins;
   for (const std::string& name : view.match) {
-    // Versions without the column have nothing else to tell the rows apart by.
+    // Versions without the column have nothing else that distinguishes the rows.
     if (!known.contains(name)) continue;
     joins.push_back(absl::StrCat("m.", name, " IS NOT DISTINCT FROM s.", name));
   }

@@ -33,7 +33,7 @@ struct CoveredView {
   Kind kind = Kind::kStatistics;
   // Metric of all columns that name none.
   std::string metric;
-  // Columns of the metric that tell its rows apart; the view's rows are found by them.
+  // Columns of the metric that distinguish its rows; the view's rows are found by them.
   std::vector<std::string> match;
   // SQL condition over the view `v`: rows that the metric keeps; empty = every one.
   std::string rows;

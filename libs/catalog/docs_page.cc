@@ -125,7 +125,7 @@ std::string MetricsPage(const Catalog& catalog, const PrometheusNames& prometheu
       "milliseconds, `1` is a plain count. A column that a server's version does not have is NULL. *Prometheus*: the "
       "names\n"
       "under which scrapes and remote read have the column ([prometheus.md](prometheus.md)).\n\n"
-      "| metric | read | PostgreSQL | what it tells |\n|---|---|---|---|\n";
+      "| metric | read | PostgreSQL | what it shows |\n|---|---|---|---|\n";
   for (const v1::Metric& metric : catalog.metrics()) {
     absl::StrAppend(&page, "| [", metric.name(), "](#", metric.name(), ") | per ", Word(ScopeWord(metric.scope())),
                     ", ", Interval(metric), " | ", Servers(metric), " | ", Cell(metric.description()), " |\n");

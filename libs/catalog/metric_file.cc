@@ -542,7 +542,7 @@ class MetricParser {
     CheckWhole(schema_version_line, reset_line, identity_line, locate_line);
   }
 
-  // What one key alone cannot tell.
+  // What one key alone cannot show.
   void CheckWhole(int schema_version_line, int reset_line, int identity_line, int locate_line) {
     const auto missing = [this](absl::string_view key) { Problem(1, absl::StrCat(key, " is missing")); };
     if (metric_.name().empty() && problems_.empty()) missing("name");

@@ -737,8 +737,8 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
   if (kind == SumKind::kAll) CountOfSeries(sums);
   sums->columns.resize(columns.size());
   // Rows without any value.
-  sums->untold.clear();
-  bool all_told = false;
+  sums->absent.clear();
+  bool all_present = false;
   for (size_t c = 0; c < columns.size(); ++c) {
     SeriesSums::Sums& into = sums->columns[c];
     const std::string_view* const section = shape.Find(columns[c]) == nullptr ? nullptr : opened.Find(columns[c]);
@@ -757,40 +757,40 @@ absl::StatusOr<bool> SumBlock(const Shape& shape, const BlockBytes& block, const
       continue;
     }
     if (nulls.empty()) {
-      all_told = true;
-    } else if (sums->untold.empty()) {
-      sums->untold = nulls;
+      all_present = true;
+    } else if (sums->absent.empty()) {
+      sums->absent = nulls;
     } else {
-      for (size_t row = 0; row < count; ++row) sums->untold[row] &= nulls[row];
+      for (size_t row = 0; row < count; ++row) sums->absent[row] &= nulls[row];
     }
     FindOthers(nulls, *sums, &into.known);
   }
   sums->flags.assign(series, 0);
   if (kind != SumKind::kAll) {
-    sums->told.assign(series, 0);
+    sums->present.assign(series, 0);
     for (const SeriesSums::Sums& of : sums->columns) {
-      for (size_t s = 0; s < series; ++s) sums->told[s] |= of.known[s];
+      for (size_t s = 0; s < series; ++s) sums->present[s] |= of.known[s];
     }
     return true;
   }
-  if (all_told) {
-    sums->untold.clear();
-  } else if (sums->untold.empty()) {
-    sums->untold.assign(count, 1);
+  if (all_present) {
+    sums->absent.clear();
+  } else if (sums->absent.empty()) {
+    sums->absent.assign(count, 1);
   }
   SeriesOf of_cut(sums->counts);
   for (const uint32_t row : sums->cut_rows) {
-    const bool told = sums->untold.empty() || sums->untold[row] == 0 ||
-                      (!sums->row_flags.empty() && (sums->row_flags[row] & kUnknownFlag) != 0);
-    if (told) sums->flags[of_cut.At(row)] |= kInterpolatedFlag;
+    const bool present = sums->absent.empty() || sums->absent[row] == 0 ||
+                         (!sums->row_flags.empty() && (sums->row_flags[row] & kUnknownFlag) != 0);
+    if (present) sums->flags[of_cut.At(row)] |= kInterpolatedFlag;
   }
   SeriesOf of_flags(sums->counts);
   ForOthers(sums->row_flags, [&](size_t row, uint8_t bits) {
-    if ((bits & kUnknownFlag) != 0 && !sums->untold.empty()) sums->untold[row] = 0;
+    if ((bits & kUnknownFlag) != 0 && !sums->absent.empty()) sums->absent[row] = 0;
     if (!all && sums->row_counts[row] == 0) return;
-    if (sums->untold.empty() || sums->untold[row] == 0) sums->flags[of_flags.At(row)] |= bits & ~kGoneFlag;
+    if (sums->absent.empty() || sums->absent[row] == 0) sums->flags[of_flags.At(row)] |= bits & ~kGoneFlag;
   });
-  FindOthers(sums->untold, *sums, &sums->told);
+  FindOthers(sums->absent, *sums, &sums->present);
   return true;
 }
 

@@ -122,7 +122,7 @@ struct FrameUse {
 // Sums of integers per series of a block, over the rows of the frames that count.
 struct SeriesSums {
   // One per series: some row counts that has a value or kUnknownFlag; only then the rest says anything.
-  std::vector<uint8_t> told;
+  std::vector<uint8_t> present;
   // Joined flags of these rows, kInterpolatedFlag for parts of frames; without kGoneFlag.
   std::vector<uint8_t> flags;
   // Per column: one sum per series, and whether there is a value.
@@ -135,7 +135,7 @@ struct SeriesSums {
   // Of use to one call after the other.
   Column values;
   std::vector<int64_t> counts, counted, gaps;
-  std::vector<uint8_t> row_flags, untold;
+  std::vector<uint8_t> row_flags, absent;
   std::vector<uint32_t> row_frame, found;
   // FrameUse::Part of each row's frame; empty = all count. And the rows of frames with kPart.
   std::vector<uint8_t> row_counts;

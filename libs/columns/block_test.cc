@@ -125,10 +125,10 @@ std::string ValueText(const Column& column, size_t row) {
 }
 
 // Everything a row set says, in a form that does not depend on numbering: columns without any value are left out.
-std::map<std::string, std::string> Told(const RowSet& rows, ColumnId without = 0) {
-  std::map<std::string, std::string> told;
+std::map<std::string, std::string> Contents(const RowSet& rows, ColumnId without = 0) {
+  std::map<std::string, std::string> contents;
   for (const FrameInfo& frame : rows.frames) {
-    told["frame " + std::to_string(frame.end_us) + " " + std::to_string(frame.scope)] =
+    contents["frame " + std::to_string(frame.end_us) + " " + std::to_string(frame.scope)] =
         std::to_string(frame.start_us) + " " + std::to_string(frame.flags) + " " + std::to_string(frame.frames) + " " +
         std::to_string(frame.unchanged_rows) + " " + std::to_string(frame.covered_us) + " " +
         std::to_string(frame.collector);
@@ -144,9 +144,9 @@ std::map<std::string, std::string> Told(const RowSet& rows, ColumnId without = 0
     for (const auto& [id, column] : rows.values) {
       if (!column.IsNull(row) && id != without) value += " " + std::to_string(id) + "=" + ValueText(column, row);
     }
-    EXPECT_TRUE(told.emplace(key, value).second) << key;
+    EXPECT_TRUE(contents.emplace(key, value).second) << key;
   }
-  return told;
+  return contents;
 }
 
 BlockBytes BytesOf(const Block& block) {
@@ -186,7 +186,7 @@ TEST(Block, GivesBackWhatWasPutIn) {
       opened.push_back(Open(shape, frame));
     }
     const RowSet rows = MergeAll(shape, opened);
-    const std::map<std::string, std::string> told = Told(rows);
+    const std::map<std::string, std::string> contents = Contents(rows);
     for (const uint32_t most : {1000U, 7U, 1U}) {
       std::vector<RowSet> again;
       int64_t count = 0;
@@ -215,7 +215,7 @@ TEST(Block, GivesBackWhatWasPutIn) {
         again.push_back(std::move(read));
       }
       EXPECT_EQ(count, static_cast<int64_t>(rows.rows()));
-      EXPECT_TRUE(Told(MergeAll(shape, again)) == told) << most;
+      EXPECT_TRUE(Contents(MergeAll(shape, again)) == contents) << most;
     }
   }
 }
@@ -227,11 +227,11 @@ TEST(Block, IsTheSameWhicheverWayFramesAreJoined) {
     std::vector<StoredFrame> frames = RandomFrames(random, kStart, kStart + kHour);
     std::vector<RowSet> opened;
     for (const StoredFrame& frame : frames) opened.push_back(Open(shape, frame));
-    const auto told = Told(MergeAll(shape, opened));
+    const auto contents = Contents(MergeAll(shape, opened));
     std::shuffle(opened.begin(), opened.end(), random);
     const std::vector<RowSet> first(opened.begin(), opened.begin() + static_cast<ptrdiff_t>(opened.size() / 2));
     const std::vector<RowSet> second(opened.begin() + static_cast<ptrdiff_t>(opened.size() / 2), opened.end());
-    EXPECT_TRUE(Told(MergeAll(shape, {MergeAll(shape, first), MergeAll(shape, second)})) == told);
+    EXPECT_TRUE(Contents(MergeAll(shape, {MergeAll(shape, first), MergeAll(shape, second)})) == contents);
   }
 }
 
@@ -457,7 +457,7 @@ TEST(RollUp, AddsUpToTheUnitAndInPieces) {
         }
       }
       // Which info is the newest known follows from rows, not by infos.
-      EXPECT_TRUE(Told(MergeAll(buckets, pieces), 7) == Told(rolled, 7));
+      EXPECT_TRUE(Contents(MergeAll(buckets, pieces), 7) == Contents(rolled, 7));
     }
   }
 }

@@ -492,7 +492,7 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
   internal::Groups::Rows groups(&groups_, source, rows);
   const uint8_t* const row_flags = rows.row_flags.empty() ? nullptr : rows.row_flags.data();
   const bool infos = !grouping_.infos.empty();
-  uint32_t told = UINT32_MAX;
+  uint32_t last = UINT32_MAX;
   uint32_t group = internal::Groups::kNone;
   // The slot of the last row, and its bucket.
   size_t slot = 0;
@@ -502,7 +502,7 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     const int32_t bucket = bucket_of[rows.row_frame[row]];
     if (bucket == kNowhere || (filtered && kept[row] == 0)) continue;
     const uint32_t series = rows.row_series[row];
-    const bool again = series == told && !groups.by_row();
+    const bool again = series == last && !groups.by_row();
     if (again && group == internal::Groups::kNone) continue;
     const int bits = row_flags == nullptr ? 0 : row_flags[row];
     bool known = (bits & kUnknownFlag) != 0;
@@ -510,7 +510,7 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
     if (!known) continue;
     if (!again) {
       group = groups.Of(series, row);
-      told = series;
+      last = series;
       slot_bucket = -1;
       if (group == internal::Groups::kNone) continue;
     }
@@ -526,10 +526,10 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
       }
       flags_[slot] |= flags;
       __int128* const sum = &sums_[slot * values.size()];
-      uint8_t* const told_columns = &known_[slot * values.size()];
+      uint8_t* const known_columns = &known_[slot * values.size()];
       for (size_t i = 0; i < values.size(); ++i) {
         if (!values[i].Has(row)) continue;
-        told_columns[i] = 1;
+        known_columns[i] = 1;
         sum[i] += values[i].ints[row];
       }
       continue;
@@ -559,7 +559,7 @@ void CounterSums::Add(int32_t source, int8_t level, const RowSet& rows) {
 void CounterSums::AddFrames(int32_t source, const RowSet& rows, const std::vector<Values>& values,
                             std::vector<int32_t>* bucket_of) {
   struct OfFrame {
-    uint8_t told = 0;
+    uint8_t present = 0;
     uint8_t flags = 0;
   };
   const size_t count = rows.rows(), frames = rows.frames.size();
@@ -598,16 +598,16 @@ void CounterSums::AddFrames(int32_t source, const RowSet& rows, const std::vecto
     for (size_t f = 0; f < frames; ++f) sum[f] = small[f];
   }
   for (size_t i = 0; i < values.size(); ++i) {
-    for (size_t f = 0; f < frames; ++f) of[f].told |= known[i * frames + f];
+    for (size_t f = 0; f < frames; ++f) of[f].present |= known[i * frames + f];
   }
   if (!rows.row_flags.empty()) {
     for (size_t row = 0; row < count; ++row) {
       const uint8_t bits = rows.row_flags[row];
       if (bits == 0) continue;
-      bool tells = (bits & kUnknownFlag) != 0;
-      for (size_t i = 0; i < values.size() && !tells; ++i) tells = values[i].Has(row);
-      if (!tells) continue;
-      of[frame[row]].told = 1;
+      bool is_present = (bits & kUnknownFlag) != 0;
+      for (size_t i = 0; i < values.size() && !is_present; ++i) is_present = values[i].Has(row);
+      if (!is_present) continue;
+      of[frame[row]].present = 1;
       of[frame[row]].flags |= static_cast<uint8_t>(bits & ~kGoneFlag);
     }
   }
@@ -616,7 +616,7 @@ void CounterSums::AddFrames(int32_t source, const RowSet& rows, const std::vecto
     const int32_t bucket = (*bucket_of)[f];
     if (bucket < 0) continue;
     (*bucket_of)[f] = kNowhere;
-    if (of[f].told == 0) continue;
+    if (of[f].present == 0) continue;
     if (group == internal::Groups::kNone) group = groups_.Of(source, rows.series_scope[0], {});
     if (group == internal::Groups::kNone) continue;
     if (groups_.full() || rows_found_ > grouping_.max_rows) continue;
@@ -677,7 +677,7 @@ void CounterSums::AddWanted(int32_t source, const RowSet& rows, const SeriesSums
 void CounterSums::AddSeries(int32_t source, RowSet* rows, SeriesSums* sums) {
   if (rows->series() == 0) return;
   if (threshold_ <= 0) {
-    AddWanted(source, *rows, *sums, sums->told);
+    AddWanted(source, *rows, *sums, sums->present);
     return;
   }
   if (pending_series_ > kMostPending) AddAllPending();
@@ -685,14 +685,14 @@ void CounterSums::AddSeries(int32_t source, RowSet* rows, SeriesSums* sums) {
   Pending& pending = pending_[pending_count_++];
   pending.source = source;
   std::swap(pending.rows, *rows);
-  std::swap(pending.sums.told, sums->told);
+  std::swap(pending.sums.present, sums->present);
   std::swap(pending.sums.flags, sums->flags);
   std::swap(pending.sums.columns, sums->columns);
   pending_series_ += pending.rows.series();
   pending.places = PlacesOf(pending.rows);
   if (sketch_.empty()) sketch_.assign(size_t{1} << kPlaceBits, 0);
   for (size_t series = 0; series < pending.places.size(); ++series) {
-    if (pending.sums.told[series] == 0) continue;
+    if (pending.sums.present[series] == 0) continue;
     Sketch(pending.places[series], [&](int i) { return pending.sums.columns[static_cast<size_t>(i)].sums[series]; });
   }
 }
@@ -770,12 +770,12 @@ void CounterSums::AddPending() {
     std::vector<uint8_t> dropped(pending.places.size());
     for (size_t series = 0; series < pending.places.size(); ++series) {
       const auto kept = static_cast<uint8_t>(sketch_[pending.places[series]] >= least);
-      dropped[series] = pending.sums.told[series] & static_cast<uint8_t>(kept ^ 1);
-      pending.sums.told[series] &= kept;
-      any = any || pending.sums.told[series] != 0;
+      dropped[series] = pending.sums.present[series] & static_cast<uint8_t>(kept ^ 1);
+      pending.sums.present[series] &= kept;
+      any = any || pending.sums.present[series] != 0;
     }
     AddForgotten(pending, std::move(dropped));
-    if (any) AddWanted(pending.source, pending.rows, pending.sums, pending.sums.told);
+    if (any) AddWanted(pending.source, pending.rows, pending.sums, pending.sums.present);
   }
   pending_count_ = pending_series_ = 0;
   sketch_.clear();
@@ -783,7 +783,7 @@ void CounterSums::AddPending() {
 
 void CounterSums::AddAllPending() {
   for (size_t i = 0; i < pending_count_; ++i) {
-    AddWanted(pending_[i].source, pending_[i].rows, pending_[i].sums, pending_[i].sums.told);
+    AddWanted(pending_[i].source, pending_[i].rows, pending_[i].sums, pending_[i].sums.present);
   }
   pending_count_ = pending_series_ = 0;
   sketch_.clear();

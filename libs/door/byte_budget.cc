@@ -2,13 +2,13 @@
 
 namespace pga::door {
 
-ByteBudget::Room ByteBudget::Judge(int64_t each) const {
-  if (used_ > limits_.most_total || each > limits_.most_each) return Room::kOver;
-  return used_ > limits_.wait_total || each > limits_.wait_each ? Room::kWait : Room::kFree;
+ByteBudget::Level ByteBudget::Judge(int64_t each) const {
+  if (used_ > limits_.most_total || each > limits_.most_each) return Level::kOver;
+  return used_ > limits_.wait_total || each > limits_.wait_each ? Level::kWait : Level::kFree;
 }
 
-ByteBudget::Room ByteBudget::Charge(const std::string& key, int64_t bytes) {
-  if (bytes == 0) return RoomOf(key);
+ByteBudget::Level ByteBudget::Charge(const std::string& key, int64_t bytes) {
+  if (bytes == 0) return LevelOf(key);
   absl::MutexLock lock(&mutex_);
   used_ += bytes;
   return Judge(each_[key] += bytes);
@@ -34,7 +34,7 @@ void ByteBudget::Give(const std::string& key, int64_t bytes) {
   if (found->second <= 0) each_.erase(found);
 }
 
-ByteBudget::Room ByteBudget::RoomOf(const std::string& key) const {
+ByteBudget::Level ByteBudget::LevelOf(const std::string& key) const {
   absl::MutexLock lock(&mutex_);
   const auto found = each_.find(key);
   return Judge(found == each_.end() ? 0 : found->second);

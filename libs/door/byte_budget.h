@@ -21,24 +21,24 @@ class ByteBudget {
     int64_t wait_each = 0;
     int64_t most_each = 0;
   };
-  enum class Room { kFree, kWait, kOver };
+  enum class Level { kFree, kWait, kOver };
 
   explicit ByteBudget(const Limits& limits) : limits_(limits) {}
 
   // Charges always, and says where that leads to; the caller gives the bytes back in every case.
-  Room Charge(const std::string& key, int64_t bytes);
+  Level Charge(const std::string& key, int64_t bytes);
   // Charges only where the first marks still hold afterwards.
   bool Take(const std::string& key, int64_t bytes);
   // Gives bytes back that were charged or taken for this key.
   void Give(const std::string& key, int64_t bytes);
   // Where `key` stands now.
-  Room RoomOf(const std::string& key) const;
+  Level LevelOf(const std::string& key) const;
 
   int64_t used() const;
   size_t keys() const;
 
  private:
-  Room Judge(int64_t each) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Level Judge(int64_t each) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Limits limits_;
   mutable absl::Mutex mutex_;

@@ -5,26 +5,26 @@
 namespace pga::door {
 namespace {
 
-using Room = ByteBudget::Room;
+using Level = ByteBudget::Level;
 
 constexpr ByteBudget::Limits kLimits{.wait_total = 100, .most_total = 120, .wait_each = 40, .most_each = 60};
 
 TEST(ByteBudget, SaysWhenOneCallerShouldWaitAndWhenItIsOver) {
   ByteBudget budget(kLimits);
-  EXPECT_EQ(budget.Charge("a", 40), Room::kFree);
-  EXPECT_EQ(budget.Charge("a", 1), Room::kWait);
-  EXPECT_EQ(budget.Charge("a", 20), Room::kOver);
-  EXPECT_EQ(budget.RoomOf("b"), Room::kFree) << "one caller does not fill the others' room";
+  EXPECT_EQ(budget.Charge("a", 40), Level::kFree);
+  EXPECT_EQ(budget.Charge("a", 1), Level::kWait);
+  EXPECT_EQ(budget.Charge("a", 20), Level::kOver);
+  EXPECT_EQ(budget.LevelOf("b"), Level::kFree) << "one caller does not use the others' memory";
   budget.Give("a", 21);
-  EXPECT_EQ(budget.RoomOf("a"), Room::kFree);
+  EXPECT_EQ(budget.LevelOf("a"), Level::kFree);
 }
 
 TEST(ByteBudget, BoundsAllCallersTogether) {
   ByteBudget budget(kLimits);
-  EXPECT_EQ(budget.Charge("a", 40), Room::kFree);
-  EXPECT_EQ(budget.Charge("b", 40), Room::kFree);
-  EXPECT_EQ(budget.Charge("c", 30), Room::kWait);
-  EXPECT_EQ(budget.Charge("d", 11), Room::kOver);
+  EXPECT_EQ(budget.Charge("a", 40), Level::kFree);
+  EXPECT_EQ(budget.Charge("b", 40), Level::kFree);
+  EXPECT_EQ(budget.Charge("c", 30), Level::kWait);
+  EXPECT_EQ(budget.Charge("d", 11), Level::kOver);
   EXPECT_EQ(budget.used(), 121);
 }
 

@@ -156,6 +156,18 @@ TEST(ShutdownSignal, SignalWakesWaiters) {
   ShutdownSignal::ResetForTest();
 }
 
+TEST(ProcessEnd, AStartThatIsToEndWaitsForNothing) {
+  ShutdownSignal::ResetForTest();
+  {
+    const ProcessStart start;
+    EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture());
+    ShutdownSignal::Request();
+    EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfinitePast());
+  }
+  EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture()) << "who serves has its time";
+  ShutdownSignal::ResetForTest();
+}
+
 TEST(ProcessEnd, LeavesTimeForTheEndItself) {
   EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture());
   const clock::SteadyTime begun = clock::SteadyNow();

@@ -115,7 +115,16 @@ void ShutdownSignal::ResetForTest() {
 
 namespace {
 std::atomic<int64_t> waits_until_nanos{clock::SteadyTime::InfiniteFuture().nanos()};
+std::atomic<int> starting{0};
 }  // namespace
+
+ProcessStart::ProcessStart() {
+  ++starting;
+}
+
+ProcessStart::~ProcessStart() {
+  --starting;
+}
 
 clock::SteadyTime ProcessEnd::Begin(absl::Duration timeout) {
   const clock::SteadyTime until = clock::SteadyNow() + timeout - std::min(timeout / 3, absl::Seconds(3));
@@ -124,6 +133,7 @@ clock::SteadyTime ProcessEnd::Begin(absl::Duration timeout) {
 }
 
 clock::SteadyTime ProcessEnd::waits_until() {
+  if (starting > 0 && ShutdownSignal::requested()) return clock::SteadyTime::InfinitePast();
   return clock::SteadyTime::FromNanos(waits_until_nanos);
 }
 

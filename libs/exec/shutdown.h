@@ -39,13 +39,23 @@ class ShutdownSignal {
 inline constexpr char kShutdownTimeoutHelp[] =
     "how long a stop may take; its last third, at most 3 s, is not for running requests";
 
+// While one lives the process starts and serves nobody: a shutdown that is asked for meanwhile ends every wait for a
+// database at once.
+class ProcessStart {
+ public:
+  ProcessStart();
+  ~ProcessStart();
+  ProcessStart(const ProcessStart&) = delete;
+  ProcessStart& operator=(const ProcessStart&) = delete;
+};
+
 // When a process that was asked to end lets go of whatever does not answer. Thread-safe.
 class ProcessEnd {
  public:
   // The process is to be gone within `timeout`. Returns when running requests have to be done, a little earlier (a
   // third of it, at most 3 s): then waits for a database end as well, whoever waits, so that nothing holds the end up.
   static clock::SteadyTime Begin(absl::Duration timeout);
-  // What Begin returned; InfiniteFuture before it.
+  // What Begin returned; InfiniteFuture before it. InfinitePast when a process that starts was asked to end.
   static clock::SteadyTime waits_until();
   // Forgets Begin. Tests only.
   static void ResetForTest();

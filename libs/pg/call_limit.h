@@ -1,7 +1,8 @@
-// Until when a call may take, and whether its caller still waits for it.
+// Until when a call may take, whose it is, and whether its caller still waits for it.
 #pragma once
 
 #include <functional>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -14,10 +15,14 @@ struct CallLimit {
   clock::SteadyTime deadline = clock::SteadyTime::InfinitePast();
   // True once the caller has gone; empty = it never goes. Called often, from the threads that do the work.
   std::function<bool()> cancelled = {};
+  // On whose behalf: calls of different callers take turns where they have to wait. Calls that name nobody are of one
+  // caller.
+  std::string caller = {};
 
   CallLimit() = default;
   CallLimit(clock::SteadyTime until) : deadline(until) {}  // NOLINT(google-explicit-constructor)
-  CallLimit(clock::SteadyTime until, std::function<bool()> gone) : deadline(until), cancelled(std::move(gone)) {}
+  CallLimit(clock::SteadyTime until, std::function<bool()> gone, std::string of = {})
+      : deadline(until), cancelled(std::move(gone)), caller(std::move(of)) {}
 
   // CANCELLED or DEADLINE_EXCEEDED.
   absl::Status Check() const {

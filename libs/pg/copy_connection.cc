@@ -143,6 +143,7 @@ struct CopyConnection::Impl {
   absl::Status WaitInterruptibly(short events, const CallLimit& limit) {
     while (true) {
       if (absl::Status status = limit.Check(); !status.ok()) return status;
+      if (clock::SteadyNow() >= exec::ProcessEnd::waits_until()) return absl::DeadlineExceededError("the process ends");
       const absl::Duration left = std::min(limit.deadline - clock::SteadyNow(), kCancelPoll);
       pollfd poller{PQsocket(conn), events, 0};
       const int ready =

@@ -280,13 +280,16 @@ class Session {
   }
 
   void Rollback(clock::SteadyTime deadline) {
-    Guarded<bool>(deadline,
-                  [](pqxx::transaction_base& work) {
-                    work.abort();
-                    return true;
-                  })
-        .status()
-        .IgnoreError();
+    const auto undone = Guarded<bool>(deadline, [](pqxx::transaction_base& work) {
+      work.abort();
+      return true;
+    });
+    if (!undone.ok() && transaction_ != nullptr && connection_.is_open()) {
+      // There was no time for it, as at the end of the process: the transaction's destructor would send ROLLBACK
+      // without a limit.
+      ::shutdown(connection_.sock(), SHUT_RDWR);
+      broken_ = true;
+    }
     // SET inside an aborted transaction is undone with it.
     timeout_ms_ = -1;
     transaction_.reset();
@@ -382,9 +385,9 @@ class PoolCore {
       {
         absl::MutexLock lock(&mu_);
         ++waiting_;
-        clock::AwaitUntil(mu_, absl::Condition(this, &PoolCore::HasRoom), deadline);
+        clock::AwaitUntil(mu_, absl::Condition(this, &PoolCore::HasFree), deadline);
         --waiting_;
-        if (!HasRoom()) {
+        if (!HasFree()) {
           return absl::ResourceExhaustedError(absl::StrCat("all ", options_.size, " database connections are in use"));
         }
         ++leased_;
@@ -427,7 +430,7 @@ class PoolCore {
   const PoolOptions& options() const { return options_; }
 
  private:
-  bool HasRoom() const { return leased_ < options_.size; }
+  bool HasFree() const { return leased_ < options_.size; }
 
   absl::StatusOr<std::unique_ptr<Session>> Open(clock::SteadyTime deadline) {
     if (deadline <= clock::SteadyNow()) return absl::DeadlineExceededError("no time left to connect to the database");

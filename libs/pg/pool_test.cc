@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/shutdown.h"
 #include "libs/pg/conninfo.h"
@@ -314,19 +315,45 @@ TEST(PoolFaults, TheEndOfTheProcessEndsEveryWait) {
   ASSERT_TRUE(lease.ok()) << lease.status();
   auto copy = CopyConnection::Connect({.url = server.Url()}, Soon());
   ASSERT_TRUE(copy.ok()) << copy.status();
+  auto reading = CopyConnection::Connect({.url = server.Url()}, Soon());
+  ASSERT_TRUE(reading.ok()) << reading.status();
+  auto other = pool->Acquire(Soon());
+  ASSERT_TRUE(other.ok()) << other.status();
+  const clock::SteadyTime late = clock::SteadyNow() + absl::Seconds(50);
+  absl::Notification in_transaction, rolled_back;
+  // Fails at its own pace, when the time for a ROLLBACK is over.
+  const auto fail_late = [&](Transaction& tx) -> absl::Status {
+    EXPECT_TRUE(tx.Exec("SELECT 1").ok());
+    in_transaction.Notify();
+    EXPECT_TRUE(
+        testing::WaitUntil([] { return clock::SteadyNow() >= exec::ProcessEnd::waits_until(); }, absl::Seconds(30)));
+    return absl::DataLossError("no");
+  };
+  std::thread transaction([&] {
+    EXPECT_FALSE(other->InTransaction(late, fail_late).ok());
+    rolled_back.Notify();
+  });
+  in_transaction.WaitForNotification();
   server.Pause();
   const clock::SteadyTime begun = clock::SteadyNow();
-  const clock::SteadyTime late = begun + absl::Seconds(50);
   std::thread statement([&] { EXPECT_TRUE(absl::IsDeadlineExceeded(lease->Exec("SELECT 1", {}, late).status())); });
+  std::thread query([&] {
+    EXPECT_TRUE(absl::IsDeadlineExceeded((*reading)->Query(
+        "SELECT 1", {}, [](const BinaryRow&) { return absl::OkStatus(); }, CallLimit(late))));
+  });
   std::thread copying([&] { EXPECT_TRUE(absl::IsDeadlineExceeded((*copy)->Exec("SELECT 1", late).status())); });
   std::thread connecting([&] { EXPECT_FALSE(CopyConnection::Connect({.url = server.Url()}, late).ok()); });
   exec::ProcessEnd::Begin(absl::Seconds(1));
+  EXPECT_TRUE(testing::WaitUntil([&] { return rolled_back.HasBeenNotified(); }, absl::Seconds(15)))
+      << "a ROLLBACK waits for the server";
   statement.join();
+  query.join();
   copying.join();
   connecting.join();
   EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(15));
   exec::ProcessEnd::ResetForTest();
   server.Resume();
+  transaction.join();
 }
 
 TEST(PoolFaults, BodyThatThrowsLeavesNoTransactionOpen) {

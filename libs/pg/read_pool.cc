@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <list>
+#include <map>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -29,6 +30,9 @@ struct Open {
   bool used = false;
   // Of the transaction.
   int64_t backend_pid = 0;
+  // As it was leased.
+  Width width = Width::kNarrow;
+  std::string caller = {};
 };
 
 }  // namespace
@@ -41,15 +45,34 @@ struct ReadPool::Core {
     return std::clamp(processors, 1, std::max(1, options.size - 1));
   }
 
-  // A read that waits for a connection; of wide ones the first in `wide_waiting` is the next.
+  // A read that waits for a connection. Of wide ones the next is the one whose caller has fewest under way, of equal
+  // ones the first.
   struct Turn {
     const Core* core = nullptr;
     Width width = Width::kNarrow;
+    const std::string* caller = nullptr;
     bool Comes() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
       if (core->leased >= core->options.size) return false;
-      return width == Width::kNarrow || (core->wide < core->most_wide && core->wide_waiting.front() == this);
+      return width == Width::kNarrow || (core->MayBegin(*caller) && core->NextWide() == this);
     }
   };
+
+  int WideOf(const std::string& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const auto found = wide_of.find(caller);
+    return found == wide_of.end() ? 0 : found->second;
+  }
+
+  // Who has no wide read under way need not wait for others' to end: it may be one too many, if it leaves a connection.
+  bool MayBegin(const std::string& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (wide < most_wide) return true;
+    return WideOf(caller) == 0 && wide == most_wide && leased < options.size - 1;
+  }
+
+  const Turn* NextWide() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const auto fewer = [this](const Turn* a, const Turn* b)
+                           ABSL_NO_THREAD_SAFETY_ANALYSIS { return WideOf(*a->caller) < WideOf(*b->caller); };
+    return *std::min_element(wide_waiting.begin(), wide_waiting.end(), fewer);
+  }
 
   absl::Status AwaitTurn(const CallLimit& limit, const Turn& turn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     while (!turn.Comes()) {
@@ -63,23 +86,25 @@ struct ReadPool::Core {
     return absl::OkStatus();
   }
 
-  void GiveBack(Width width) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  void GiveBack(const Open& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     --leased;
-    if (width == Width::kWide) --wide;
+    if (open.width != Width::kWide) return;
+    --wide;
+    if (--wide_of[open.caller] == 0) wide_of.erase(open.caller);
   }
 
   absl::StatusOr<Open> Acquire(const CallLimit& limit, Width width) {
     Open open;
     {
       absl::MutexLock lock(&mutex);
-      const Turn turn{this, width};
+      const Turn turn{this, width, &limit.caller};
       if (width == Width::kWide) wide_waiting.push_back(&turn);
       const absl::Status came = AwaitTurn(limit, turn);
       if (width == Width::kWide) wide_waiting.remove(&turn);
       if (!came.ok()) return came;
-      open = Lease(width);
+      open = Lease(width, limit.caller);
     }
-    return Connected(std::move(open), limit, width);
+    return Connected(std::move(open), limit);
   }
 
   // A connection for wide reads that is free now.
@@ -88,35 +113,42 @@ struct ReadPool::Core {
     {
       absl::MutexLock lock(&mutex);
       if (leased >= options.size || wide >= most_wide || !wide_waiting.empty()) return std::nullopt;
-      open = Lease(Width::kWide);
+      open = Lease(Width::kWide, limit.caller);
     }
-    auto connected = Connected(std::move(open), limit, Width::kWide);
+    auto connected = Connected(std::move(open), limit);
     if (!connected.ok()) return std::nullopt;
     return *std::move(connected);
   }
 
   // Counts a connection in; an idle one, if there is any.
-  Open Lease(Width width) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  Open Lease(Width width, const std::string& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Open open;
     ++leased;
-    if (width == Width::kWide) ++wide;
+    if (width == Width::kWide) {
+      ++wide;
+      ++wide_of[caller];
+    }
     while (open.connection == nullptr && !idle.empty()) {
       open = std::move(idle.back());
       idle.pop_back();
       if (clock::SteadyNow() - open.since > options.max_lifetime) open = Open();
     }
+    open.width = width;
+    open.caller = caller;
     return open;
   }
 
-  absl::StatusOr<Open> Connected(Open open, const CallLimit& limit, Width width) {
+  absl::StatusOr<Open> Connected(Open open, const CallLimit& limit) {
     if (open.connection != nullptr) return open;
     auto connection = Connect(options.role, std::min(limit.deadline, clock::SteadyNow() + options.connect_timeout));
     if (!connection.ok()) {
       absl::MutexLock lock(&mutex);
-      GiveBack(width);
+      GiveBack(open);
       return connection.status();
     }
-    return Open{*std::move(connection), clock::SteadyNow(), false, 0};
+    open.connection = *std::move(connection);
+    open.since = clock::SteadyNow();
+    return open;
   }
 
   // Begins a transaction; with a snapshot it sees what that one's sees.
@@ -153,9 +185,9 @@ struct ReadPool::Core {
     return status;
   }
 
-  void Return(Open open, Width width) {
+  void Return(Open open) {
     absl::MutexLock lock(&mutex);
-    GiveBack(width);
+    GiveBack(open);
     open.used = true;
     if (open.connection->ok() && !open.connection->in_transaction()) idle.push_back(std::move(open));
   }
@@ -192,6 +224,8 @@ struct ReadPool::Core {
   int leased ABSL_GUARDED_BY(mutex) = 0;
   // Of these for wide reads.
   int wide ABSL_GUARDED_BY(mutex) = 0;
+  // And by caller; only those with any.
+  std::map<std::string, int> wide_of ABSL_GUARDED_BY(mutex);
   std::list<const Turn*> wide_waiting ABSL_GUARDED_BY(mutex);
   std::vector<Open> idle ABSL_GUARDED_BY(mutex);
   absl::Mutex cancel_mutex;
@@ -222,13 +256,13 @@ absl::Status ReadPool::Read(const CallLimit& limit, Width width,
     if (absl::Status begun = core_->Begin(limit, "", &open); !begun.ok()) {
       // After a restart of the server all that were idle are of no use.
       const bool again = open.used && !open.connection->ok() && absl::IsUnavailable(begun);
-      core_->Return(std::move(open), width);
+      core_->Return(std::move(open));
       if (again) continue;
       return begun;
     }
     ReadTransaction transaction(this, open.connection.get(), limit);
     absl::Status status = core_->End(limit, body(transaction), open);
-    core_->Return(std::move(open), width);
+    core_->Return(std::move(open));
     return status;
   }
 }
@@ -243,14 +277,14 @@ absl::Status ReadTransaction::Together(size_t most, const Share& share) {
     if (snapshot.empty()) {
       auto exported = connection_->Exec("SELECT pg_catalog.pg_export_snapshot()", limit_.deadline);
       if (!exported.ok()) {
-        core.Return(*std::move(open), Width::kWide);
+        core.Return(*std::move(open));
         return exported.status();
       }
       snapshot = std::string((*exported)[0].Text(0));
     }
     const absl::Status begun = core.Begin(limit_, snapshot, &*open);
     if (!begun.ok()) {
-      core.Return(*std::move(open), Width::kWide);
+      core.Return(*std::move(open));
       break;
     }
     others.push_back(*std::move(open));
@@ -271,7 +305,7 @@ absl::Status ReadTransaction::Together(size_t most, const Share& share) {
   }
   ended[0] = share(*this, 0, workers);
   for (std::thread& thread : threads) thread.join();
-  for (Open& open : others) core.Return(std::move(open), Width::kWide);
+  for (Open& open : others) core.Return(std::move(open));
   for (absl::Status& status : ended) {
     if (!status.ok()) return std::move(status);
   }

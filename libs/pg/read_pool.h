@@ -33,9 +33,10 @@ struct ReadPoolOptions {
   absl::Duration max_lifetime = absl::Minutes(30);
 };
 
-// How much a read asks for. Wide ones take turns in the order in which they came: more of them at once than there are
-// processors would only make each other late, and narrow ones too. Where a pool has more than one connection, one is
-// left for narrow ones.
+// How much a read asks for. Wide ones take turns: more of them at once than there are processors would only make each
+// other late, and narrow ones too. The next is of the caller (CallLimit) who has fewest under way, and of its own the
+// first that came; who has none under way need not wait until one of the others ends. Where a pool has more than one
+// connection, one is left for narrow ones.
 enum class Width { kNarrow, kWide };
 
 class ReadPool;

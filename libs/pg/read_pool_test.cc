@@ -12,6 +12,7 @@
 #include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
 #include "libs/testing/temp_postgres.h"
+#include "libs/testing/wait_until.h"
 
 namespace pga::pg {
 namespace {
@@ -183,6 +184,41 @@ TEST_F(ReadPoolTest, WideReadsLeaveAConnectionToNarrowOnes) {
   gone = true;
   for (std::thread& caller : callers) caller.join();
   EXPECT_TRUE(pool_->Read(Soon(), Width::kWide, nothing).ok());
+}
+
+// One who asks for much, and much at once, does not make others wait until all of it is done.
+TEST_F(ReadPoolTest, CallersTakeTurns) {
+  const int processors = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+  auto made = ReadPool::Create({.url = url_, .application_name = "reads", .size = processors + 3});
+  ASSERT_TRUE(made.ok()) << made.status();
+  ReadPool& pool = **made;
+  std::atomic<bool> gone = false;
+  std::atomic<int> begun = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < processors + 4; ++i) {
+    callers.emplace_back([&] {
+      const CallLimit limit(
+          Soon(), [&] { return gone.load(); }, "greedy");
+      EXPECT_TRUE(absl::IsCancelled(pool.Read(limit, Width::kWide, [&](ReadTransaction& tx) {
+        ++begun;
+        return tx.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+      })));
+    });
+  }
+  ASSERT_TRUE(testing::WaitUntil([&] { return Active() == processors; }));
+  const auto ask = [&](const char* caller) {
+    return pool.Read(CallLimit(Soon(), nullptr, caller), Width::kWide, [&](ReadTransaction&) {
+      EXPECT_EQ(begun, processors) << "a further read of the greedy one came first";
+      return absl::OkStatus();
+    });
+  };
+  EXPECT_TRUE(ask("modest").ok());
+  EXPECT_TRUE(ask("other").ok());
+  gone = true;
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_TRUE(
+      pool.Read(CallLimit(Soon(), nullptr, "greedy"), Width::kWide, [](ReadTransaction&) { return absl::OkStatus(); })
+          .ok());
 }
 
 TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {

@@ -108,7 +108,7 @@ class Door {
     int threads = 1;
     // Where calls go on: a channel inside the process, which must outlive the door.
     std::shared_ptr<grpc::Channel> channel;
-    // Tells callers apart, for the limits; what a caller may do the services decide. Null = no caller is known, and
+    // Distinguishes callers, for the limits; what a caller may do the services decide. Null = no caller is known, and
     // every connection counts as known from its first call on.
     const Authenticator* authenticator = nullptr;
     // Counts of calls by the minute, shared with other doors of the process; outlives the door. Null = one of its own.
@@ -133,7 +133,7 @@ class Door {
   // FAILED_PRECONDITION after Drain.
   absl::Status Accept(int fd, std::string already_read);
 
-  // Closes the listeners, tells clients to begin nothing more (GOAWAY), lets calls finish until the deadline, then
+  // Closes the listeners, asks clients to begin nothing more (GOAWAY), lets calls finish until the deadline, then
   // cancels them and waits for their handlers to return. Repeating is safe.
   void Drain(clock::SteadyTime deadline);
 

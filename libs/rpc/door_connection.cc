@@ -188,7 +188,7 @@ bool DoorConnection::Handshaken() {
     case DoorTls::State::kMore:
       return false;
     case DoorTls::State::kFailed:
-      // The alert tells the client why.
+      // The alert says to the client why.
       EndWriting();
       return false;
     case DoorTls::State::kReady:

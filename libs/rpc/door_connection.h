@@ -166,7 +166,7 @@ class DoorConnection : public std::enable_shared_from_this<DoorConnection> {
   void TakeData(int32_t id, Stream& stream, std::string_view bytes);
   // Goes on with what was held, and ends the request when all of it is taken.
   void Proceed(int32_t id, Stream& stream);
-  // Opens the flow-control windows again by what was taken, if there is room for more.
+  // Opens the flow-control windows again by what was taken, if more may be held.
   void Consume(int32_t id, Stream& stream);
   void WriteMessage(Stream& stream, bool last);
   // The deadlines of one stream; false when the connection ends for it.

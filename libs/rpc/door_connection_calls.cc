@@ -20,7 +20,7 @@ namespace pga::rpc {
 namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
-constexpr absl::Duration kWaitForRoom = absl::Seconds(10);
+constexpr absl::Duration kWaitForMemory = absl::Seconds(10);
 constexpr size_t kMaxTimeoutDigits = 8;
 
 nghttp2_nv Field(std::string_view name, std::string_view value) {
@@ -180,13 +180,13 @@ int DoorConnection::OnData(nghttp2_session* session, uint8_t, int32_t id, const 
     return 0;
   }
   stream->unconsumed += size;
-  const door::ByteBudget::Room room = stream->slot->Charge(static_cast<int64_t>(size));
-  if (room == door::ByteBudget::Room::kOver) {
+  const door::ByteBudget::Level level = stream->slot->Charge(static_cast<int64_t>(size));
+  if (level == door::ByteBudget::Level::kOver) {
     connection->shared_->CountCall("bytes");
     connection->Refuse(id, *stream, Exhausted("too many bytes are on their way", "TOO_MANY_BYTES"));
     return 0;
   }
-  if (room == door::ByteBudget::Room::kWait && stream->waits_since == 0) {
+  if (level == door::ByteBudget::Level::kWait && stream->waits_since == 0) {
     stream->waits_since = connection->shared_->Now();
   }
   connection->TakeData(id, *stream, {reinterpret_cast<const char*>(data), size});
@@ -200,12 +200,12 @@ bool DoorConnection::TickStream(int32_t id, Stream& stream, Nanos now) {
            static_cast<Nanos>(bytes) * 1'000'000'000 / std::max(limits.slowest_bytes_per_second, 1);
   };
   if (stream.waits_since != 0) {
-    if (stream.slot->room() == door::ByteBudget::Room::kFree) {
+    if (stream.slot->level() == door::ByteBudget::Level::kFree) {
       // The wait was ours, not the client's.
       stream.message_since += now - stream.waits_since;
       stream.waits_since = 0;
       Consume(id, stream);
-    } else if (now - stream.waits_since > NanosOf(kWaitForRoom)) {
+    } else if (now - stream.waits_since > NanosOf(kWaitForMemory)) {
       shared_->CountCall("bytes");
       Refuse(id, stream, Exhausted("too many bytes are on their way", "TOO_MANY_BYTES"));
     }

@@ -1,5 +1,5 @@
-// What a door tells the services about a caller, as metadata of the in-process call. Outside callers cannot set it: a
-// door drops these keys from what it forwards, and they count only beside a proof that never leaves the process.
+// What a door passes to the services about a caller, as metadata of the in-process call. Outside callers cannot set it:
+// a door drops these keys from what it forwards, and they count only beside a proof that never leaves the process.
 #pragma once
 
 #include <string>

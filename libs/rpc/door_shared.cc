@@ -85,14 +85,14 @@ std::shared_ptr<DoorShared::Slot> DoorShared::TakeSlot(const Caller& caller,
   absl::MutexLock lock(&mutex_);
   const auto found = calls_by_key_.find(caller.key);
   const int of_caller = found == calls_by_key_.end() ? 0 : found->second;
-  bool room = calls_ < limits.calls_total;
+  bool free = calls_ < limits.calls_total;
   if (caller.known) {
-    room = room && (caller.service || of_caller < limits.calls_per_caller);
+    free = free && (caller.service || of_caller < limits.calls_per_caller);
   } else if (options_.authenticator != nullptr) {
-    room = room && of_connection->load() < limits.unknown_calls && of_caller < limits.unknown_calls_per_address &&
+    free = free && of_connection->load() < limits.unknown_calls && of_caller < limits.unknown_calls_per_address &&
            unknown_calls_ < limits.unknown_calls_total;
   }
-  if (!room) {
+  if (!free) {
     *status = Busy("too many calls at once", "TOO_MANY_CALLS", absl::Seconds(1));
     return nullptr;
   }
@@ -111,7 +111,7 @@ door::ByteBudget* DoorShared::Slot::budget() const {
   return known_ || shared_->options_.authenticator == nullptr ? &shared_->bytes_ : &shared_->unknown_bytes_;
 }
 
-door::ByteBudget::Room DoorShared::Slot::Charge(int64_t bytes) {
+door::ByteBudget::Level DoorShared::Slot::Charge(int64_t bytes) {
   charged_.fetch_add(bytes);
   return budget()->Charge(key_, bytes);
 }
@@ -122,8 +122,8 @@ void DoorShared::Slot::Give(int64_t bytes) {
   budget()->Give(key_, bytes);
 }
 
-door::ByteBudget::Room DoorShared::Slot::room() const {
-  return budget()->RoomOf(key_);
+door::ByteBudget::Level DoorShared::Slot::level() const {
+  return budget()->LevelOf(key_);
 }
 
 DoorShared::Slot::~Slot() {

@@ -52,9 +52,9 @@ class DoorShared {
     Slot(const Slot&) = delete;
     Slot& operator=(const Slot&) = delete;
     // Charges bytes to the caller, or gives them back.
-    door::ByteBudget::Room Charge(int64_t bytes);
+    door::ByteBudget::Level Charge(int64_t bytes);
     void Give(int64_t bytes);
-    door::ByteBudget::Room room() const;
+    door::ByteBudget::Level level() const;
     int64_t charged() const { return charged_.load(); }
     bool known() const { return known_; }
 

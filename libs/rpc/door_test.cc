@@ -1,4 +1,4 @@
-// What a door does for callers: who they are to the services, how much they may send, and how they are told no. Calls
+// What a door does for callers: who they are to the services, how much they may send, and how they are refused. Calls
 // in general are tested in server_test.cc, attacks in hostile_peer_test.cc.
 #include "libs/rpc/door.h"
 
@@ -30,6 +30,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
+#include "libs/testing/wait_until.h"
 #include "libs/token/signer.h"
 #include "pganalytics/ingest/v1/ingest_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
@@ -182,12 +183,7 @@ class Wire {
 };
 
 bool Eventually(const std::function<bool()>& condition) {
-  const clock::SteadyTime until = clock::SteadyNow() + kLimit;
-  while (!condition()) {
-    if (clock::SteadyNow() > until) return false;
-    clock::SleepFor(absl::Milliseconds(5));
-  }
-  return true;
+  return testing::WaitUntil(condition, kLimit);
 }
 
 const std::string& EmptyMessage() {
@@ -386,7 +382,7 @@ TEST(Slowness, SettingsHaveToBeAcknowledged) {
   EXPECT_THAT(world.metrics.Render(), HasSubstr("reason=\"settings_ack\""));
 }
 
-// Ends a stream as it is told, whatever the client still has to say.
+// Ends a stream as it is asked to, whatever the client still has to say.
 class Streams final : public pganalytics::ingest::v1::IngestService::CallbackService {
  public:
   using Request = pganalytics::ingest::v1::StreamBatchesRequest;

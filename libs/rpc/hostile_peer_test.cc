@@ -29,6 +29,7 @@
 #include "libs/rpc/server.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/testing.h"
+#include "libs/testing/wait_until.h"
 #include "libs/token/signer.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
 
@@ -136,6 +137,8 @@ class Watch {
   }
   double P99() const { return millis_.empty() ? 0 : millis_[millis_.size() * 99 / 100]; }
   size_t answers() const { return millis_.size(); }
+  // Questions answered so far.
+  int asked() const { return asked_; }
   int failures() const { return failures_; }
   int64_t rise_mib() const { return most_mib_ - before_mib_; }
   int64_t before_mib() const { return before_mib_; }
@@ -149,12 +152,14 @@ class Watch {
         std::fprintf(stderr, "the collector was refused: %s\n", status.ToString().c_str());
       }
       millis_.push_back(absl::ToDoubleMilliseconds(clock::SteadyNow() - begun));
+      ++asked_;
       most_mib_ = std::max(most_mib_, ResidentMib());
     }
   }
   const int64_t before_mib_;
   int64_t most_mib_ = 0;
   std::atomic<bool> stop_{false};
+  std::atomic<int> asked_{0};
   std::vector<double> millis_;
   int failures_ = 0;
   std::thread thread_;
@@ -218,13 +223,15 @@ class Peer {
 
 // What is left of the peer is cleared away soon after it has gone; the allocator gives pages back when asked.
 int64_t KeptMib(int64_t before) {
-  const clock::SteadyTime by = clock::SteadyNow() + absl::Seconds(60);
-  while (true) {
-    malloc_trim(0);
-    const int64_t kept = ResidentMib() - before;
-    if (kept < 16 || clock::SteadyNow() > by) return kept;
-    clock::SleepFor(absl::Milliseconds(50));
-  }
+  int64_t kept = 0;
+  testing::WaitUntil(
+      [&] {
+        malloc_trim(0);
+        kept = ResidentMib() - before;
+        return kept < 16;
+      },
+      absl::Seconds(60));
+  return kept;
 }
 
 class HostilePeer : public ::testing::TestWithParam<Attack> {};
@@ -276,6 +283,9 @@ std::vector<Siege> Sieges() {
   };
 }
 
+// Enough for a percentile of calm.
+constexpr int kCalmAnswers = 200;
+
 class Sieged : public ::testing::TestWithParam<Siege> {};
 INSTANTIATE_TEST_SUITE_P(All, Sieged, ::testing::ValuesIn(Sieges()),
                          [](const auto& param_info) { return std::string(param_info.param.name); });
@@ -287,8 +297,7 @@ TEST_P(Sieged, DoesNotDisturbOthers) {
   int64_t calm_rise = 0;
   {
     Watch watch;
-    const clock::SteadyTime until = clock::SteadyNow() + std::min(seconds, absl::Seconds(6));
-    while (clock::SteadyNow() < until) clock::SleepFor(absl::Milliseconds(10));
+    EXPECT_TRUE(testing::WaitUntil([&] { return watch.asked() >= kCalmAnswers; }, absl::Seconds(60)));
     watch.Stop();
     calm = watch.P99();
     calm_rise = watch.rise_mib();

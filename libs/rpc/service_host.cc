@@ -2,6 +2,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <map>
@@ -20,6 +21,12 @@
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
 namespace pga::rpc {
+namespace {
+
+// A start that is asked to end meanwhile notices it after this.
+constexpr absl::Duration kAskForCa = absl::Seconds(2);
+
+}  // namespace
 
 // Members in the order they are built; they go in reverse.
 struct ServiceHost::Parts {
@@ -64,12 +71,17 @@ std::string ServiceHost::address(std::string_view service) {
 absl::StatusOr<std::string> ServiceHost::FetchCollectorCa(clock::SteadyTime deadline) {
   const auto stub = pganalytics::auth::v1::IdentityService::NewStub(channel("auth"));
   CallOptions options;
-  options.deadline = deadline;
   options.wait_for_ready = true;
-  auto answer = Call(*stub, &pganalytics::auth::v1::IdentityService::Stub::GetCollectorCa,
-                     pganalytics::auth::v1::GetCollectorCaRequest(), options);
-  if (!answer.ok()) return status::Annotate(answer.status(), "asking auth for the collectors' CA");
-  return answer->ca_pem();
+  while (true) {
+    options.deadline = std::min(deadline, clock::SteadyNow() + kAskForCa);
+    auto answer = Call(*stub, &pganalytics::auth::v1::IdentityService::Stub::GetCollectorCa,
+                       pganalytics::auth::v1::GetCollectorCaRequest(), options);
+    if (answer.ok()) return answer->ca_pem();
+    const bool again = absl::IsDeadlineExceeded(answer.status()) && clock::SteadyNow() < deadline;
+    if (!again || exec::ShutdownSignal::requested()) {
+      return status::Annotate(answer.status(), "asking auth for the collectors' CA");
+    }
+  }
 }
 namespace {
 
@@ -160,6 +172,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   exec::ShutdownSignal::Install();
   const Runtime grpc;
 
+  std::optional<exec::ProcessStart> starting(std::in_place);
   ServiceHost host;
   ServiceHost::Parts& parts = *host.parts_;
   parts.addresses = settings.addresses;
@@ -214,6 +227,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
       info, "serves",
       {{"port", server == nullptr || server->ports().empty() ? 0 : server->ports().front()}, {"version", PGA_VERSION}});
 
+  starting.reset();
   {
     const auto trim = exec::TrimHeap();
     exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());

@@ -31,6 +31,16 @@ TEST(Utf8, AnInvalidPartIsSkippedAsAWhole) {
   EXPECT_EQ(skip, 1U);
 }
 
+TEST(Utf8, TheBeginningIsWholeCharacters) {
+  const std::string text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z";
+  const size_t ends[] = {0, 1, 3, 6, 10, 11, 11};
+  for (size_t most = 0; most < std::size(ends); ++most) {
+    EXPECT_EQ(FirstCharacters(text, most), text.substr(0, ends[most])) << most;
+  }
+  EXPECT_EQ(FirstCharacters("ab\xc3", 3), "ab");
+  EXPECT_EQ(FirstCharacters("", 3), "");
+}
+
 TEST(Json, DepthIsCountedOutsideOfStrings) {
   EXPECT_TRUE(JsonDepthWithin(R"({"a": [1, {"b": "]}]}[[[["}]})", 3));
   EXPECT_FALSE(JsonDepthWithin(R"({"a": [1, {"b": 1}]})", 2));

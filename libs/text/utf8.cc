@@ -43,4 +43,14 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+std::string_view FirstCharacters(std::string_view text, size_t most) {
+  size_t end = 0;
+  for (; most > 0 && end < text.size(); --most) {
+    const size_t length = CharacterLength(text.substr(end));
+    if (length == 0) break;
+    end += length;
+  }
+  return text.substr(0, end);
+}
+
 }  // namespace pga::text

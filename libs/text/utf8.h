@@ -13,4 +13,7 @@ size_t CharacterLength(std::string_view text, size_t* skip = nullptr);
 // Whether all of `text` is UTF-8. NUL is a character like others.
 bool IsUtf8(std::string_view text);
 
+// The first `most` characters of `text`; less where something is no character.
+std::string_view FirstCharacters(std::string_view text, size_t most);
+
 }  // namespace pga::text

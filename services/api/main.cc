@@ -2,7 +2,9 @@
 // the databases.
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -42,7 +44,9 @@ absl::Status Serve(const ApiConfig& config) {
   exec::BoundHeap();
   exec::ShutdownSignal::Install();
   const rpc::Runtime grpc;
+  std::optional<exec::ProcessStart> starting(std::in_place);
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<Composition> suite, Composition::Start(config));
+  starting.reset();
   PGA_LOG(info, "pganalytics-api serves",
           {{"address", config.gateway.ListenAddress()},
            {"port", suite->port()},

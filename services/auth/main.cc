@@ -2,7 +2,9 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -61,6 +63,7 @@ absl::Status Run(int argc, char** argv) {
   metrics::Registry metrics;
   token::Verifier verifier;
   token::RevocationSet revocations;
+  std::optional<exec::ProcessStart> starting(std::in_place);
   AuthServer* auth_server = nullptr;  // set before the first call is served
   rpc::Authenticator authenticator(
       &verifier, &revocations,
@@ -88,6 +91,7 @@ absl::Status Run(int argc, char** argv) {
           {{"port", grpc_server->ports().empty() ? 0 : grpc_server->ports().front()}, {"version", PGA_VERSION}});
   if (!server->has_people()) PGA_LOG(warn, "nobody can sign in; in this environment run: pga-auth admin create");
 
+  starting.reset();
   {
     const auto trim = exec::TrimHeap();
     exec::ShutdownSignal::WaitUntil(clock::SteadyTime::InfiniteFuture());

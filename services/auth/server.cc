@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
+#include "libs/exec/shutdown.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
 #include "libs/pg/pool.h"
@@ -38,6 +39,14 @@ constexpr char kCaName[] = "collector-ca";
 constexpr absl::Duration kUpkeepPeriod = absl::Hours(1);
 constexpr absl::Duration kNoteUsesPeriod = absl::Seconds(20);
 constexpr absl::Duration kStartStep = absl::Seconds(10);
+
+// Waits that a shutdown ends.
+class UntilShutdown final : public retry::Sleeper {
+ public:
+  bool Sleep(absl::Duration duration) override {
+    return !exec::ShutdownSignal::WaitUntil(clock::SteadyNow() + duration);
+  }
+};
 
 absl::StatusOr<std::unique_ptr<token::Signer>> MakeSigner(const AuthConfig& config, token::Verifier* verifier) {
   std::string secret = config.jwt_secret.Reveal();
@@ -189,7 +198,7 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   start.max_attempts = 0;
   start.deadline = clock::SteadyNow() + config.startup_timeout;
   start.backoff.max = absl::Seconds(2);
-  retry::InterruptibleSleeper sleeper;
+  UntilShutdown sleeper;
   const auto may_come_up = [](const absl::Status& status) {
     return retry::IsTransient(status) || absl::IsDeadlineExceeded(status);
   };

@@ -5,7 +5,7 @@
 namespace pga::collector {
 namespace {
 
-// Beyond this many kinds of sessions in one interval, statements are no longer told apart.
+// Beyond this many kinds of sessions in one interval, statements are no longer distinguished.
 constexpr size_t kMaxKinds = 5000;
 
 }  // namespace

@@ -55,7 +55,7 @@ class ActivitySampler {
  private:
   // `pids` wait for a lock, comma-separated. `say`: the tree is published even if it is the same as before.
   boost::asio::awaitable<absl::Status> ReadBlocking(SourceSession* session, std::string pids, bool say);
-  // Adds an edge as the server tells it.
+  // Adds an edge as the server reports it.
   absl::Status AddEdge(const pg::AsyncRow& row, SourceSession* session, int64_t now_us,
                        std::vector<BlockingEdge>* edges);
   // The id under which the redacted text goes out, 0 for none.

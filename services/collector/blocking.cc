@@ -86,22 +86,22 @@ void BlockingTree::Sample(std::vector<BlockingEdge> edges, int64_t now_us) {
   std::map<Pair, BlockingEdge> before = std::exchange(edges_, {});
   for (BlockingEdge& edge : edges) {
     const Pair pids(edge.blocked, edge.blocking);
-    const int64_t told = edge.wait_start_us == 0 ? now_us : std::min(edge.wait_start_us, now_us);
-    edge.since_us = told;
+    const int64_t reported_us = edge.wait_start_us == 0 ? now_us : std::min(edge.wait_start_us, now_us);
+    edge.since_us = reported_us;
     const auto was = before.find(pids);
-    if (was != before.end() && (edge.wait_start_us == 0 || told <= sampled_us_)) {
+    if (was != before.end() && (edge.wait_start_us == 0 || reported_us <= sampled_us_)) {
       // The same wait: it began before the last sample, and was there in it.
       edge.since_us = was->second.since_us;
       before.erase(was);
     } else if (follows) {
-      edge.since_us = std::max(told, sampled_us_);
+      edge.since_us = std::max(reported_us, sampled_us_);
     }
     edge.until_us = now_us;
     edges_.emplace(pids, std::move(edge));
   }
   std::erase_if(ended_, [&](const BlockingEdge& edge) { return edges_.contains({edge.blocked, edge.blocking}); });
   for (auto& [pids, edge] : before) {
-    // Of a pair that waits anew the new wait is told; it says that the other one is over.
+    // Of a pair that waits anew the new wait is stored; it says that the other one is over.
     if (edges_.contains(pids) || ended_.size() >= kMaxEnded) continue;
     std::erase_if(ended_, [&](const BlockingEdge& other) { return Pair(other.blocked, other.blocking) == pids; });
     edge.ended = true;
@@ -131,7 +131,7 @@ void BlockingTree::FindRoots() {
       waits = true;
       for (const int64_t to : next->second) {
         if (own.contains(to)) continue;
-        // The longest chain tells; of equal ones that with the least number.
+        // The longest chain counts; of equal ones that with the least number.
         const End& end = ends[components.Of(to)];
         if (!end.root) continue;
         if (!ends[i].root || end.depth + 1 > ends[i].depth ||

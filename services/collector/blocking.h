@@ -16,9 +16,9 @@ struct BlockingEdge {
   int64_t blocked = 0;
   // Process; of a prepared transaction its transaction id, negative.
   int64_t blocking = 0;
-  // When the waiting began as far as the server tells, microseconds since 1970; 0 = not told.
+  // When the waiting began as far as the server reports it, microseconds since 1970; 0 = not reported.
   int64_t wait_start_us = 0;
-  // What else the sample tells: number in the metric's columns, value.
+  // What else the sample holds: number in the metric's columns, value.
   std::vector<std::pair<int, int64_t>> numbers;
   std::vector<std::pair<int, std::string>> texts;
   bool text_replaced = false;

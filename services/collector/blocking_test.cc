@@ -93,7 +93,7 @@ TEST(BlockingTree, FindsRootAndDepth) {
   EXPECT_EQ(Find(rows, 5, 4)->root, 1);
   EXPECT_EQ(Find(rows, 5, 2)->depth, 3);
   EXPECT_EQ(Find(rows, 5, 2)->root, -77);
-  EXPECT_EQ(Find(rows, 6, 5)->root, -77) << "the longest chain tells";
+  EXPECT_EQ(Find(rows, 6, 5)->root, -77) << "the longest chain counts";
   EXPECT_EQ(Find(rows, 6, 5)->depth, 4);
   for (const BlockingEdge& edge : rows) EXPECT_FALSE(edge.cycle);
 }

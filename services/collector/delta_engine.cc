@@ -717,8 +717,9 @@ class Comparison {
                   int* flags) {
     const bool row_reset = was.reset_us != now.reset_us;
     // A time that appears or vanishes may come from an upgraded extension as well as from a reset: the smaller claim.
-    const bool told = view_reset_ || (row_reset && was.reset_us != 0 && now.reset_us != 0 && !shape_.partial_resets());
-    bool backwards = row_reset && !told;
+    const bool reported =
+        view_reset_ || (row_reset && was.reset_us != 0 && now.reset_us != 0 && !shape_.partial_resets());
+    bool backwards = row_reset && !reported;
     // What is lower than before has begun at 0 since.
     const bool began_anew = evicting_ || objects_reset_ || (row_reset && shape_.partial_resets());
     bool moved = false;
@@ -730,7 +731,7 @@ class Comparison {
       }
       const int64_t before = was.counters[place];
       const int64_t after = now.counters[c];
-      if (told) {
+      if (reported) {
         (*deltas)[c] = after;
       } else if (after < before) {
         // Otherwise all it has may be older than the last reading (a restored entry).
@@ -742,7 +743,7 @@ class Comparison {
       }
       moved = moved || (*deltas)[c] != 0;
     }
-    if (told || backwards) {
+    if (reported || backwards) {
       *flags |= ingestpb::FRAME_FLAG_LOWER_BOUND;
       ++resets_;
       if (evicting_ && !view_reset_ && !objects_reset_) ++evicted_rows_;

@@ -121,7 +121,7 @@ class IngestClient::Session : public grpc::ClientBidiReactor<StreamBatchesReques
   }
 
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Ended> ended = ended_;  // this object may go as soon as the delivery thread is told
+    const std::shared_ptr<Ended> ended = ended_;  // this object may go as soon as the delivery thread is notified
     ended->status = status;
     ended->done.Notify();
   }

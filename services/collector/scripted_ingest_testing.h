@@ -68,7 +68,7 @@ class ScriptedIngest {
   std::vector<Interval> Intervals(const std::string& metric) const;
   std::set<std::string> Metrics() const;
   // The frames of all batches that were stored since `*cursor` (0 = all), in the order in which they came, opened;
-  // moves the cursor on. Batches that GoBack() takes away are not told apart.
+  // moves the cursor on. Batches that GoBack() takes away are not distinguished.
   using FrameVisitor =
       std::function<void(const pganalytics::ingest::v1::Frame& frame, const frame::FrameReader& columns)>;
   void Visit(int64_t* cursor, const FrameVisitor& visit) const;

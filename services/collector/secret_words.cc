@@ -105,7 +105,7 @@ std::string WithoutEscapes(std::string_view text, bool unicode) {
       }
     } else if (kind == 'x' || kind == 'u') {
       ++at;
-      // \U has eight digits, of which the first are zeros for ASCII; in lower case it cannot be told from \u.
+      // \U has eight digits, of which the first are zeros for ASCII; in lower case it cannot be distinguished from \u.
       const size_t digits = at;
       value = kind == 'x' ? Digits(text, &at, 16, 1, 2) : Digits(text, &at, 16, 4, 4);
       if (kind == 'u' && value == 0) {

@@ -139,7 +139,7 @@ class Spool {
   int64_t Rewind(const std::string& stream_id, int64_t last_seq);
 
   // Moves every batch of the stream from `from_seq` on into the live stream (its own if it was the live one gets a
-  // successor) and forgets the old numbers: the answer to FORK. What is lost of them is told in a gap record behind
+  // successor) and forgets the old numbers: the answer to FORK. What is lost of them is recorded as a gap behind
   // them. Blocks on the disk. Returns the number of batches.
   absl::StatusOr<int64_t> Restamp(const std::string& stream_id, int64_t from_seq);
 

@@ -87,7 +87,7 @@ TEST_F(SpoolTest, RestampKeepsWhatWasLostBeforeTheFork) {
   Open();
   EXPECT_THAT(spool_->Restamp(old, 29), IsOkAndHolds(2));
   EXPECT_EQ(GapOf(*spool_->Load(old, 1)).lost_size(), lost);
-  // And of what was dropped, the part that is moved is told where it is moved to.
+  // And of what was dropped, the part that is moved is reported where it is moved to.
   EXPECT_THAT(spool_->Restamp(old, 3), IsOkAndHolds(28 - lost));
   EXPECT_EQ(GapOf(*spool_->Load(old, 1)).lost_size(), 2);
   const std::string live = spool_->live_stream_id();

@@ -216,7 +216,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
 
 void Spool::RecoverPatches(Scan* scan) {
   // What a lost patch brought may be stored already, and would be counted again from the baseline before it. Which
-  // trackers it had cannot be told: those of which no later patch shows that none is missing begin with key frames.
+  // trackers it had is not known: those of which no later patch shows that none is missing begin with key frames.
   std::map<std::string, std::shared_ptr<const Baseline>> doubtful;
   // In the order of the log; records that a later end mark made void are not among them.
   for (const Scan::Patch& patch : scan->patches) {

@@ -151,7 +151,7 @@ TEST_F(SpoolTest, LimitRefusesNewBatchesAndKeepsOldOnes) {
   EXPECT_GT(accepted, 5);
   EXPECT_EQ(Pending().size(), static_cast<size_t>(accepted));
   EXPECT_EQ(spool_->stats().refused_batches, 1);
-  // Room comes from acknowledged batches, even within the replay window.
+  // Space comes from acknowledged batches, even within the replay window.
   EXPECT_TRUE(spool_->Ack(spool_->live_stream_id(), accepted, ""));
   EXPECT_THAT(AppendOne(Make(200, 1000)), IsOk());
   EXPECT_EQ(Pending(), std::vector<int64_t>{200});

@@ -71,7 +71,7 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
     TextDecoder& decoder = session->encoding == "SQL_ASCII"
                                ? decoders.try_emplace(TextOf(row, 3), TextOf(row, 3)).first->second
                                : session->own_texts;
-    // Decoded before it is redacted, because only whole characters can be told apart from literals.
+    // Decoded before it is redacted, because only whole characters can be distinguished from literals.
     const std::string clean = decoder.Decode(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
     text.set_text(redactor_->Redact(clean));
     parcels->back().second.push_back(id);

@@ -27,7 +27,7 @@ struct Trouble {
 
 class Troubles {
  public:
-  // `interval_ns` is the distance of readings; rests are told in it.
+  // `interval_ns` is the distance of readings; rests are counted in it.
   explicit Troubles(int64_t interval_ns) : interval_ns_(interval_ns) {}
 
   // Notes what became of `what`. True when that is news: it failed for another reason than before, or works again.

@@ -11,6 +11,9 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cmath>
+#include <exception>
+#include <utility>
+#include <variant>
 
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
@@ -31,7 +34,7 @@ constexpr absl::Duration kLingerTimeout = absl::Seconds(2);
 // With a refused body on its way.
 constexpr absl::Duration kLingerForBody = absl::Seconds(10);
 // How long a request waits for memory, and for the end of its caller's other requests.
-constexpr absl::Duration kWaitForRoom = absl::Seconds(2);
+constexpr absl::Duration kWaitForMemory = absl::Seconds(2);
 constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
 constexpr std::chrono::milliseconds kAskAgain{10};
 // Bodies of requests without a good token, and of methods that take none.
@@ -40,6 +43,10 @@ constexpr uint64_t kSmallBodyBytes = 64 * 1024;
 constexpr size_t kLargeAnswerBytes = 256 * 1024;
 // JSON of a message has about so many times its size.
 constexpr int64_t kJsonFactor = 3;
+// What a thread of the event loop works on itself.
+constexpr size_t kSmallWorkBytes = 64 * 1024;
+// Packed bytes may become so many times more.
+constexpr size_t kMostGzipFactor = 1'000;
 constexpr size_t kReadBytes = 16 * 1024;
 constexpr size_t kWriteBytes = 64 * 1024;
 constexpr size_t kLingerBytes = 256 * 1024;
@@ -339,7 +346,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   // Memory is counted as it comes, whatever was announced; what came with the head first.
   int64_t uncounted = exchange.body_pending ? static_cast<int64_t>(buffer_.size()) : 0;
   // In all: a body that had to wait at each of its pieces would run out of its time and be cut without an answer.
-  absl::Duration patience = kWaitForRoom;
+  absl::Duration patience = kWaitForMemory;
   while (!parser.is_done()) {
     const auto asked = clock::SteadyNow();
     if (!co_await Take(*shared_->bodies, exchange, uncounted, patience)) {
@@ -384,10 +391,11 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   }
   // Some clients announce gzip and send plain text: the bytes decide.
   if (!LooksLikeGzip(body)) co_return true;
-  auto plain = Gunzip(body, max_body);
+  absl::StatusOr<std::string> plain;
+  co_await Work(body.size() * kMostGzipFactor, [&] { plain = Gunzip(body, max_body); });
   if (plain.ok()) {
     const auto more = static_cast<int64_t>(plain->size());
-    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForRoom)) {
+    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForMemory)) {
       error = overloaded();
       co_return true;
     }
@@ -421,6 +429,43 @@ asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange
   co_return true;
 }
 
+asio::awaitable<void> HttpSession::Work(size_t bytes, std::function<void()> work) {
+  if (bytes <= kSmallWorkBytes) {
+    work();
+    co_return;
+  }
+  struct Job {
+    std::function<void()> work;
+    std::exception_ptr failure;
+    // On the strand.
+    bool done = false;
+  };
+  const auto job = std::make_shared<Job>();
+  job->work = std::move(work);
+  const bool aside = shared_->large_messages->TrySubmit([self = shared_from_this(), job] {
+    try {
+      job->work();
+    } catch (...) {
+      job->failure = std::current_exception();
+    }
+    asio::post(self->transport_->tcp().get_executor(), [self, job] {
+      job->done = true;
+      self->wake_.cancel();
+    });
+  });
+  if (!aside) {
+    job->work();
+    co_return;
+  }
+  // Also when the connection is aborted: the work goes on with what this coroutine holds.
+  while (!job->done) {
+    wake_.expires_at(asio::steady_timer::time_point::max());
+    error_code ignored;
+    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (job->failure != nullptr) std::rethrow_exception(job->failure);
+}
+
 // What the request held is free for others.
 void HttpSession::Release(Exchange& exchange) {
   const std::string& caller = exchange.admission.caller;
@@ -432,9 +477,12 @@ void HttpSession::Release(Exchange& exchange) {
 asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body) {
   const ApiMethod& method = *exchange.admission.route->method;
   const std::string* content_type = exchange.head.Find("content-type");
-  auto transcoded =
-      shared_->transcoder->Request(*exchange.admission.route, exchange.admission.bindings, exchange.head.query,
-                                   content_type == nullptr ? "" : *content_type, std::move(body));
+  std::variant<Transcoder::Payload, HttpError> transcoded;
+  co_await Work(body.size(), [&] {
+    transcoded =
+        shared_->transcoder->Request(*exchange.admission.route, exchange.admission.bindings, exchange.head.query,
+                                     content_type == nullptr ? "" : *content_type, std::move(body));
+  });
   if (auto* refusal = std::get_if<HttpError>(&transcoded)) {
     co_await AnswerError(exchange, std::move(*refusal));
     co_return;
@@ -565,14 +613,14 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
   if (first.message.size() * kJsonFactor > kLargeAnswerBytes) {
     const int64_t bytes =
         std::min(static_cast<int64_t>(first.message.size()) * kJsonFactor, shared_->config->max_answer_bytes * 2 / 3);
-    // Who waits for room holds the message meanwhile; the caller's next call may not begin before.
+    // A call that waits for memory holds its message meanwhile; the caller's next call may not begin before.
     const auto held = static_cast<int64_t>(first.message.size());
-    bool room = shared_->answers->Take(exchange.admission.caller, bytes);
-    if (!room && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
-      room = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
+    bool taken = shared_->answers->Take(exchange.admission.caller, bytes);
+    if (!taken && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
+      taken = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
       shared_->waiting_answers->Give(exchange.admission.caller, held);
     }
-    if (!room) {
+    if (!taken) {
       std::string().swap(first.message);
       HttpError busy = MakeError(503, "OVERLOADED", "Too many large answers wait for their readers; try again.");
       busy.retry_after = absl::Seconds(5);
@@ -583,7 +631,9 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
   }
   // The service has done its work: what remains is the client's time.
   if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
-  auto piece = shared_->transcoder->Response(*exchange.admission.route, first.message);
+  absl::StatusOr<Transcoder::Piece> piece;
+  co_await Work(first.message.size(),
+                [&] { piece = shared_->transcoder->Response(*exchange.admission.route, first.message); });
   std::string().swap(first.message);
   if (!piece.ok()) {
     PGA_LOG(warn, "answer not written",
@@ -636,7 +686,8 @@ asio::awaitable<void> HttpSession::RelayStream(Exchange& exchange, UpstreamCall&
     if (last) {
       data = raw ? "" : "]";
     } else {
-      auto piece = shared_->transcoder->Response(route, event.message);
+      absl::StatusOr<Transcoder::Piece> piece;
+      co_await Work(event.message.size(), [&] { piece = shared_->transcoder->Response(route, event.message); });
       if (!piece.ok()) {
         PGA_LOG(warn, "streamed answer cut",
                 {{"request_id", exchange.admission.request_id}, {"cause", std::string(piece.status().message())}});
@@ -662,7 +713,7 @@ asio::awaitable<void> HttpSession::RelayStream(Exchange& exchange, UpstreamCall&
       }
     }
     if (!head_only) {
-      if (gzip != nullptr) data = gzip->Write(data, last);
+      if (gzip != nullptr) co_await Work(data.size(), [&] { data = gzip->Write(data, last); });
       out += http11 ? Chunk(data) : data;
       if (last && http11) out += "0\r\n\r\n";
     }
@@ -692,7 +743,7 @@ asio::awaitable<void> HttpSession::Answer(Exchange& exchange, int code, const He
     all.emplace_back("Vary", "Accept-Encoding");
     const std::string* accept = exchange.head.Find("accept-encoding");
     if (accept != nullptr && AcceptsGzip(*accept)) {
-      body = GzipWriter().Write(body, true);
+      co_await Work(body.size(), [&] { body = GzipWriter().Write(body, true); });
       all.emplace_back("Content-Encoding", "gzip");
     }
   }

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "libs/door/byte_budget.h"
+#include "libs/exec/thread_pool.h"
 #include "libs/metrics/registry.h"
 #include "services/gateway/config.h"
 #include "services/gateway/gzip.h"
@@ -49,9 +50,12 @@ struct SessionShared {
   // Bytes of request bodies and of large answers, and calls, by caller.
   door::ByteBudget* bodies = nullptr;
   door::ByteBudget* answers = nullptr;
-  // Messages that wait for room among the answers.
+  // Messages that wait for memory among the answers.
   door::ByteBudget* waiting_answers = nullptr;
   door::ByteBudget* calls_of_callers = nullptr;
+  // Where large messages become JSON and back, and are packed: a thread of the event loop that does it holds up every
+  // other connection meanwhile.
+  exec::ThreadPool* large_messages = nullptr;
   clock::Clock* clock = nullptr;
   // Channel of a method ("/package.Service/Method"); null if no service offers it.
   std::function<std::shared_ptr<grpc::Channel>(std::string_view grpc_path)> channel_of;
@@ -102,6 +106,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   // Takes from a budget, and waits a moment for it; false when there is none.
   boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                     absl::Duration patience);
+  // Does work on `bytes` bytes: here, or on a thread for large messages while this coroutine waits. What `work` refers
+  // to must live until then.
+  boost::asio::awaitable<void> Work(size_t bytes, std::function<void()> work);
   uint64_t MaxBodyOf(const Exchange& exchange) const;
   void Release(Exchange& exchange);
   boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);

@@ -151,8 +151,13 @@ class Listener::Impl {
     ForEachConnection([](Connection& connection) { connection.Abort(); });
     // What was aborted ends with its next turn on the loop, and a cancelled call with gRPC's: these waits are for
     // processor time, not for anybody outside, and the loop must not go away before.
-    AwaitNone(clock::SteadyNow() + kSettleTimeout);
-    options_.shared->calls->AwaitIdle(clock::SteadyNow() + kSettleTimeout);
+    const clock::SteadyTime settled = clock::SteadyNow() + kSettleTimeout;
+    if (!AwaitNone(settled)) PGA_LOG(error, "aborted connections do not end", {{"connections", connections()}});
+    if (!options_.shared->calls->AwaitIdle(settled)) {
+      PGA_LOG(error, "cancelled calls do not end", {{"calls", options_.shared->calls->running()}});
+    }
+    // Nothing of it may be left when the loop goes.
+    options_.shared->large_messages->Drain(clock::SteadyNow());
     work_.reset();
     io_.stop();
     for (auto& thread : threads_) thread.join();
@@ -226,6 +231,8 @@ class Listener::Impl {
   }
 
   asio::awaitable<void> Handle(tcp::socket socket, std::shared_ptr<Connection> connection) {
+    // The drain may have come before the first turn.
+    if (connection->aborted) co_return;
     error_code ec;
     const tcp::endpoint remote = socket.remote_endpoint(ec);
     const std::string peer = ec ? std::string("unknown") : remote.address().to_string();
@@ -488,9 +495,13 @@ class Listener::Impl {
     absl::MutexLock lock(&mutex_);
     clock::AwaitUntil(mutex_, absl::Condition(this, &Impl::NoHttp), deadline);
   }
-  void AwaitNone(clock::SteadyTime deadline) {
+  bool AwaitNone(clock::SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
-    clock::AwaitUntil(mutex_, absl::Condition(this, &Impl::None), deadline);
+    return clock::AwaitUntil(mutex_, absl::Condition(this, &Impl::None), deadline);
+  }
+  size_t connections() {
+    absl::MutexLock lock(&mutex_);
+    return connections_.size();
   }
 
   const Options options_;

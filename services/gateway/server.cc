@@ -6,6 +6,7 @@
 #include "libs/clock/steady.h"
 #include "libs/door/byte_budget.h"
 #include "libs/door/networks.h"
+#include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 #include "services/gateway/api_surface.h"
@@ -54,6 +55,7 @@ struct GatewayService::Parts {
   std::unique_ptr<door::ByteBudget> answers;
   std::unique_ptr<door::ByteBudget> waiting_answers;
   std::unique_ptr<door::ByteBudget> calls_of_callers;
+  std::unique_ptr<exec::ThreadPool> large_messages;
   door::TrustedProxies proxies;
   std::unique_ptr<TlsContext> tls;
   UpstreamCalls calls;
@@ -96,6 +98,8 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.answers = budget(p.config.max_answer_bytes, p.config.max_answer_bytes * 2 / 3);
   p.waiting_answers = budget(p.config.max_answer_bytes / 4, p.config.max_answer_bytes / 8);
   p.calls_of_callers = budget(int64_t{1} << 20, p.config.max_calls_per_caller);
+  // A connection has one message at a time.
+  p.large_messages = std::make_unique<exec::ThreadPool>("http-large", 1, static_cast<size_t>(p.config.max_connections));
   PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
   if (p.config.tls_enabled) {
     PGA_ASSIGN_OR_RETURN(p.tls, TlsContext::Create(p.config.tls_cert_path, p.config.tls_key_path, p.deps.clock));
@@ -110,6 +114,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.shared.answers = p.answers.get();
   p.shared.waiting_answers = p.waiting_answers.get();
   p.shared.calls_of_callers = p.calls_of_callers.get();
+  p.shared.large_messages = p.large_messages.get();
   p.shared.clock = p.deps.clock;
   p.shared.service_token = p.deps.service_token;
   p.shared.channel_of = [&p](std::string_view grpc_path) {

@@ -47,7 +47,6 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
     stub.PrepareBidiStreamingCall(&context_, grpc_path_, {}, this);
     // Reads are started by the caller too, outside gRPC's callbacks: the hold keeps OnDone away until the last one.
     AddHold();
-    read_running_ = true;
     StartWriteLast(&request_, grpc::WriteOptions());
     StartRead(&response_);
     StartCall();
@@ -66,23 +65,15 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   }
 
   void Next() override {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (!held_ || read_running_) return;
-      read_running_ = true;
-    }
-    StartRead(&response_);
+    absl::MutexLock lock(&mutex_);
+    if (held_) StartRead(&response_);
   }
 
+  // A read that still runs keeps OnDone away by itself. Whether it ends with a message or without one must not decide
+  // whether the hold is released: a message may be on its way already.
   void Cancel() override {
     context_.TryCancel();
-    bool release = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      release = held_ && !read_running_;
-      if (release) held_ = false;
-    }
-    if (release) RemoveHold();
+    Release();
   }
 
   void OnReadInitialMetadataDone(bool ok) override {
@@ -103,25 +94,21 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   void OnWriteDone(bool) override { request_.Clear(); }
 
   void OnReadDone(bool ok) override {
+    if (!ok) {
+      Release();
+      return;
+    }
+    UpstreamEvent event;
+    event.kind = UpstreamEvent::Kind::kMessage;
+    event.message = ToString(response_);
+    response_.Clear();
     bool wake = false;
-    bool release = false;
     {
       absl::MutexLock lock(&mutex_);
-      read_running_ = false;
-      if (ok) {
-        UpstreamEvent event;
-        event.kind = UpstreamEvent::Kind::kMessage;
-        event.message = ToString(response_);
-        response_.Clear();
-        events_.push_back(std::move(event));
-        wake = initial_known_;
-      } else if (held_) {
-        held_ = false;
-        release = true;
-      }
+      events_.push_back(std::move(event));
+      wake = initial_known_;
     }
     if (wake) on_event_();
-    if (release) RemoveHold();
   }
 
   void OnDone(const grpc::Status& status) override {
@@ -148,6 +135,15 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   }
 
  private:
+  void Release() {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!held_) return;
+      held_ = false;
+    }
+    RemoveHold();
+  }
+
   const std::string grpc_path_;
   UpstreamCalls* const calls_;
   std::function<void()> on_event_;
@@ -158,8 +154,8 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   std::shared_ptr<GrpcCall> self_;
 
   absl::Mutex mutex_;
+  // Reads may be started: gRPC does not call OnDone meanwhile.
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
-  bool read_running_ ABSL_GUARDED_BY(mutex_) = false;
   bool initial_known_ ABSL_GUARDED_BY(mutex_) = false;
   bool initial_given_ ABSL_GUARDED_BY(mutex_) = false;
   MetadataList initial_ ABSL_GUARDED_BY(mutex_);

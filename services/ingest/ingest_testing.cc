@@ -19,6 +19,9 @@ namespace ingest_v1 = pganalytics::ingest::v1;
 
 namespace {
 
+// How long a call may take to end.
+constexpr absl::Duration kMostForEnd = absl::Seconds(30);
+
 constexpr char kSecret[] = "the secret of tests, of which everybody knows";
 
 [[noreturn]] void Die(const absl::Status& status) {
@@ -224,6 +227,11 @@ bool CollectorCall::AwaitAck(const std::string& stream_id, int64_t seq, absl::Du
 
 grpc::Status CollectorCall::Finish() {
   if (!finished_) {
+    {
+      // A call that the service does not end is cancelled: the test fails by its status and does not hang.
+      absl::MutexLock lock(&mutex_);
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&ended_), kMostForEnd)) context_.TryCancel();
+    }
     reader_.join();
     status_ = stream_->Finish();
     finished_ = true;

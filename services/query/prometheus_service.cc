@@ -19,14 +19,14 @@ namespace {
 namespace pb = ::pganalytics::query::v1;
 
 // Answers of remote read that are on their way at a time, each counted twice: as a message and as bytes.
-constexpr int64_t kRoomBytes = int64_t{96} << 20;
+constexpr int64_t kAnswerBytes = int64_t{96} << 20;
 // What a sample takes as a message and as bytes.
 constexpr int64_t kSampleBytes = 64;
 constexpr int kMaxQueries = 16;
 constexpr char kPacked[] = "snappy";
 
 pg::CallLimit Limit(const rpc::CallContext& call) {
-  return {call.deadline, [&call] { return call.cancelled(); }};
+  return {call.deadline, [&call] { return call.cancelled(); }, call.principal.subject};
 }
 
 absl::StatusOr<std::vector<const catalog::PrometheusMetric*>> Chosen(
@@ -70,7 +70,7 @@ PrometheusService::PrometheusService(rpc::Dispatcher* dispatcher, const rpc::Aut
       samples_(samples),
       clock_(clock),
       options_(options),
-      room_(kRoomBytes) {}
+      budget_(kAnswerBytes) {}
 
 absl::StatusOr<std::vector<storage::SourceRef>> PrometheusService::Sources(
     const rpc::CallContext& call, const std::vector<std::string>& wanted) const {
@@ -127,7 +127,7 @@ grpc::ServerWriteReactor<google::api::HttpBody>* PrometheusService::ExportMetric
 grpc::ServerUnaryReactor* PrometheusService::RemoteRead(grpc::CallbackServerContext* context,
                                                         const pb::RemoteReadRequest* request,
                                                         google::api::HttpBody* response) {
-  const auto read = [this](rpc::CallContext& call, const pb::RemoteReadRequest& asked, AnswerRoom::Part* part,
+  const auto read = [this](rpc::CallContext& call, const pb::RemoteReadRequest& asked, AnswerBudget::Part* part,
                            google::api::HttpBody& answer) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const prometheus::ReadRequest queries, ParseReadRequest(asked.body().data()));
     if (queries.queries_size() > kMaxQueries) {
@@ -148,7 +148,7 @@ grpc::ServerUnaryReactor* PrometheusService::RemoteRead(grpc::CallbackServerCont
         AddSeries(question, sources, std::move(series), result);
       }
     }
-    PGA_RETURN_IF_ERROR(room_.Take(std::max<int64_t>(samples * kSampleBytes, 1), Limit(call), part));
+    PGA_RETURN_IF_ERROR(budget_.Take(std::max<int64_t>(samples * kSampleBytes, 1), Limit(call), part));
     answer.set_content_type("application/x-protobuf");
     answer.set_data(PackReadResponse(found));
     call.SetResponseMetadata(rpc::kContentEncoding, kPacked);
@@ -157,7 +157,7 @@ grpc::ServerUnaryReactor* PrometheusService::RemoteRead(grpc::CallbackServerCont
   // The part lives as long as the call.
   return dispatcher_->Unary<pb::RemoteReadRequest, google::api::HttpBody>(
       context, request, response,
-      [read, part = std::make_shared<AnswerRoom::Part>()](rpc::CallContext& call, const pb::RemoteReadRequest& asked,
+      [read, part = std::make_shared<AnswerBudget::Part>()](rpc::CallContext& call, const pb::RemoteReadRequest& asked,
                                                           google::api::HttpBody& answer) {
         return ForCaller(read(call, asked, part.get(), answer));
       });

@@ -16,7 +16,7 @@
 #include "libs/storage/read/sample_reader.h"
 #include "libs/storage/read/source_reader.h"
 #include "pganalytics/query/v1/prometheus_service.grpc.pb.h"
-#include "services/query/answer_room.h"
+#include "services/query/answer_budget.h"
 
 namespace pga::query {
 
@@ -53,7 +53,7 @@ class PrometheusService final : public ::pganalytics::query::v1::PrometheusServi
   storage::SampleReader* const samples_;
   clock::Clock* const clock_;
   const Options options_;
-  AnswerRoom room_;
+  AnswerBudget budget_;
 };
 
 }  // namespace pga::query

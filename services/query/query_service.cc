@@ -62,15 +62,28 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
   }
 }
 
+// Characters of texts and of values in a list, where the caller says nothing.
+constexpr int kTextLength = 500;
+constexpr int kValueLength = 1000;
+
 // Answers larger than the first share the second; each counts with twice its bytes.
 constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
-constexpr int64_t kRoomBytes = int64_t{48} << 20;
+constexpr int64_t kLargeAnswersBytes = int64_t{32} << 20;
+
+constexpr int64_t kPointBytes = sizeof(storage::SeriesPoint);
+
+// Of an answer of series.
+int64_t MostBytes(const storage::SeriesQuery& query) {
+  const auto seconds = static_cast<int64_t>(absl::ToDoubleSeconds(query.range.end - query.range.start));
+  const int64_t points = query.range.step_seconds > 0 ? seconds / query.range.step_seconds + 2 : 400;
+  return std::min(points * query.limit, storage::kMostSeriesPoints) * kPointBytes;
+}
 
 constexpr size_t kMostQueryIds = 1000;
 
 // A read ends when its caller has gone.
 pg::CallLimit Limit(const rpc::CallContext& call) {
-  return {call.deadline, [&call] { return call.cancelled(); }};
+  return {call.deadline, [&call] { return call.cancelled(); }, call.principal.subject};
 }
 
 double Millis(double micros) {
@@ -85,7 +98,8 @@ void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
   to->set_query_id(std::to_string(from.query_id));
   to->set_database_name(from.database);
   to->set_user_name(from.user);
-  to->set_query_text(from.text);
+  to->set_query_text(from.text.text);
+  to->set_query_text_truncated(from.text.truncated);
   to->set_calls(figures.Of(Figure::kCalls));
   to->set_total_time(Millis(figures.Of(Figure::kTotalTime)));
   if (to->calls() > 0) to->set_mean_time(to->total_time() / to->calls());
@@ -109,7 +123,8 @@ void Fill(const storage::BlockingParty& from, pb::BlockingParty* to) {
   to->set_application(from.application);
   to->set_state(from.state);
   to->set_query_id(IdText(from.query_id));
-  to->set_query_text(from.query_text);
+  to->set_query_text(from.query_text.text);
+  to->set_query_text_truncated(from.query_text.truncated);
   if (from.transaction_start) *to->mutable_transaction_start() = ToProto(*from.transaction_start);
 }
 
@@ -170,7 +185,7 @@ grpc::ServerUnaryReactor* QueryService::ReadShared(
   return Read<Request, Response>(
       context, request, response,
       // The part lives as long as the call.
-      [this, shared, part = std::make_shared<AnswerRoom::Part>(), handler = std::move(handler)](
+      [this, shared, part = std::make_shared<AnswerBudget::Part>(), handler = std::move(handler)](
           rpc::CallContext& call, const Request& asked, Response& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
         PGA_ASSIGN_OR_RETURN(const auto found,
@@ -181,7 +196,7 @@ grpc::ServerUnaryReactor* QueryService::ReadShared(
                              }));
         // The call holds the answer twice, as a message and as bytes, until it is sent.
         const auto bytes = static_cast<int64_t>((*found).ByteSizeLong());
-        if (bytes > kLargeAnswerBytes) PGA_RETURN_IF_ERROR(room_.Take(2 * bytes, Limit(call), part.get()));
+        if (bytes > kLargeAnswerBytes) PGA_RETURN_IF_ERROR(large_answers_.Take(2 * bytes, Limit(call), part.get()));
         answer = *found;
         return absl::OkStatus();
       });
@@ -206,7 +221,7 @@ QueryService::QueryService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_di
       authenticator_(authenticator),
       readers_(readers),
       clock_(clock),
-      room_(kRoomBytes) {}
+      large_answers_(kLargeAnswersBytes) {}
 
 absl::StatusOr<std::vector<std::string>> QueryService::Groups(const rpc::CallContext& call) const {
   PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));
@@ -275,9 +290,17 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
+        // Before it is read: how many series there are is known only then.
+        AnswerBudget::Part part;
+        if (const int64_t most = MostBytes(query); most > kLargeAnswerBytes) {
+          PGA_RETURN_IF_ERROR(large_answers_.Take(most, Limit(call), &part));
+        }
         PGA_ASSIGN_OR_RETURN(const auto answer, series_.Get(key, Limit(call), [&](const pg::CallLimit& limit) {
           return readers_.series->Read(query, limit);
         }));
+        int64_t points = 0;
+        for (const storage::SeriesData& data : answer->series) points += static_cast<int64_t>(data.points.size());
+        part.Shrink(points * kPointBytes);
         std::map<std::string, std::string> names;
         for (const storage::SourceRef& source : query.sources) names[source.uuid] = source.name;
         for (const storage::SeriesData& data : answer->series) {
@@ -317,6 +340,7 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
         query.end = range.end;
         PGA_ASSIGN_OR_RETURN(query.order, storage::ParseStatementOrder(asked.order_by()));
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 20, 1000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kTextLength));
         query.database = asked.database();
         for (const std::string& ids : asked.query_id()) {
           const std::vector<std::string> pieces = absl::StrSplit(ids, ',');
@@ -414,6 +438,7 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
           query.end = range.end;
         }
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 200, 1000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kTextLength));
         query.with_texts = call.principal.query_texts;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const storage::ActivityAnswer found, readers_.activity->Read(query, limit));
@@ -433,7 +458,8 @@ grpc::ServerUnaryReactor* QueryService::GetActivity(grpc::CallbackServerContext*
           row->set_wait_event(from.wait_event);
           row->set_samples(from.samples);
           row->set_average_sessions(from.average_sessions);
-          row->set_query_text(from.query_text);
+          row->set_query_text(from.query_text.text);
+          row->set_query_text_truncated(from.query_text.truncated);
         }
         for (const storage::BlockingEntry& from : found.blocking) Fill(from, answer.add_blocking());
         answer.set_blocking_found(static_cast<int32_t>(found.blocking_found));
@@ -464,6 +490,7 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
         query.start = query.changes ? range.start : range.end;
         query.end = range.end;
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 1000, 10000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kValueLength));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const storage::StateAnswer found, readers_.state->Read(query, limit));
         for (const storage::StateRow& from : found.rows) {
@@ -472,6 +499,7 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
           row->set_source_name(from.source.name);
           row->mutable_labels()->insert(from.labels.begin(), from.labels.end());
           row->mutable_values()->insert(from.values.begin(), from.values.end());
+          row->mutable_truncated()->Add(from.truncated.begin(), from.truncated.end());
           *row->mutable_collected_at() = ToProto(from.collected_at);
         }
         answer.set_rows_found(static_cast<int32_t>(found.rows_found));
@@ -481,8 +509,9 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
           change->set_source_name(from.source.name);
           change->mutable_labels()->insert(from.labels.begin(), from.labels.end());
           change->set_column(from.column);
-          if (from.before) change->set_before(*from.before);
-          if (from.after) change->set_after(*from.after);
+          if (from.before) change->set_before(from.before->text);
+          if (from.after) change->set_after(from.after->text);
+          change->set_truncated((from.before && from.before->truncated) || (from.after && from.after->truncated));
           *change->mutable_seen_before() = ToProto(from.seen_before);
           *change->mutable_seen_after() = ToProto(from.seen_after);
           using What = storage::StateChange::What;
@@ -513,6 +542,7 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
         query.end = range.end;
         query.sort = asked.sort();
         PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 1000, 10000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kValueLength));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const storage::RowsAnswer found, readers_.state->Rows(query, limit));
         for (const auto* column : found.columns) {
@@ -531,6 +561,7 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
           row->mutable_labels()->insert(from.labels.begin(), from.labels.end());
           row->mutable_numbers()->insert(from.numbers.begin(), from.numbers.end());
           row->mutable_texts()->insert(from.texts.begin(), from.texts.end());
+          row->mutable_truncated()->Add(from.truncated.begin(), from.truncated.end());
           *row->mutable_collected_at() = ToProto(from.collected_at);
           row->set_lower_bound(from.lower_bound);
         }

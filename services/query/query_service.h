@@ -20,7 +20,7 @@
 #include "libs/storage/read/state_reader.h"
 #include "libs/storage/read/statement_reader.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
-#include "services/query/answer_room.h"
+#include "services/query/answer_budget.h"
 
 namespace pga::query {
 
@@ -105,7 +105,7 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   const rpc::Authenticator* const authenticator_;
   const Readers readers_;
   clock::Clock* const clock_;
-  AnswerRoom room_;
+  AnswerBudget large_answers_;
   storage::SharedAnswers<::pganalytics::query::v1::TopQueriesResponse> top_;
   storage::SharedAnswers<::pganalytics::query::v1::QueryTimelineResponse> timelines_;
   storage::SharedAnswers<::pganalytics::query::v1::GetActivityResponse> activity_;

@@ -1,5 +1,6 @@
 #include "services/query/request_rules.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace pga::query {
@@ -33,6 +34,20 @@ absl::StatusOr<int> ResolveLimit(int limit, int fallback, int max) {
     return absl::InvalidArgumentError("limit is " + std::to_string(limit) + "; use 1 to " + std::to_string(max));
   }
   return limit;
+}
+
+absl::StatusOr<int> ResolveTextLength(int text_length, int limit, int fallback) {
+  const int most = kMostTextCharacters / limit;
+  if (text_length == 0) return std::min(fallback, most);
+  if (text_length < 1 || text_length > kMostTextLength) {
+    return absl::InvalidArgumentError("text_length is " + std::to_string(text_length) + "; use 1 to " +
+                                      std::to_string(kMostTextLength));
+  }
+  if (text_length > most) {
+    return absl::InvalidArgumentError("limit times text_length is more than " + std::to_string(kMostTextCharacters) +
+                                      "; ask for fewer entries or shorter texts");
+  }
+  return text_length;
 }
 
 absl::StatusOr<int64_t> ParseId(std::string_view text, std::string_view what) {

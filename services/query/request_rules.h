@@ -27,6 +27,14 @@ absl::StatusOr<Range> ResolveRange(std::optional<absl::Time> start, std::optiona
 // 0 means `fallback`; INVALID_ARGUMENT outside 1..max.
 absl::StatusOr<int> ResolveLimit(int limit, int fallback, int max);
 
+// Characters of a text in an answer, and of all texts of one answer.
+inline constexpr int kMostTextLength = 65'536;
+inline constexpr int kMostTextCharacters = 1'000'000;
+
+// How many characters of each text an answer of at most `limit` entries holds. 0 means `fallback`, or less with many
+// entries; INVALID_ARGUMENT outside 1..kMostTextLength, and where all entries could exceed kMostTextCharacters.
+absl::StatusOr<int> ResolveTextLength(int text_length, int limit, int fallback);
+
 // A 64-bit id in decimal text, as they stand in answers.
 absl::StatusOr<int64_t> ParseId(std::string_view text, std::string_view what);
 

@@ -162,6 +162,7 @@ TEST(GetActivity, TellsEachWaitFromItsBeginningToItsEnd) {
   EXPECT_EQ(first.lock_mode(), "ShareLock");
   EXPECT_EQ(first.relation(), "public.orders");
   EXPECT_EQ(first.blocked().query_text(), "SELECT $1");
+  EXPECT_FALSE(first.blocked().query_text_truncated());
   const pb::BlockingEdge& second = answer->blocking(1);
   EXPECT_EQ(second.blocked().pid(), 101);
   EXPECT_EQ(second.blocking().pid(), 100);
@@ -186,6 +187,18 @@ TEST(GetActivity, TellsEachWaitFromItsBeginningToItsEnd) {
   ASSERT_EQ(longest->blocking_size(), 1);
   EXPECT_EQ(longest->blocking(0).blocking().gid(), "payment-7");
   EXPECT_EQ(longest->blocking_found(), 3);
+
+  // The text that a session showed is cut as that of a statement.
+  request.clear_limit();
+  request.set_text_length(4);
+  const auto cut = rpc::Call(suite.queries(), &Stub::GetActivity, request, suite.Options());
+  ASSERT_THAT(cut, IsOk());
+  EXPECT_EQ(cut->blocking(0).blocked().query_text(), "SELE");
+  EXPECT_TRUE(cut->blocking(0).blocked().query_text_truncated());
+  EXPECT_EQ(cut->blocking(1).root().query_text(), "LOCK");
+  EXPECT_TRUE(cut->blocking(1).root().query_text_truncated());
+  EXPECT_EQ(cut->rows(0).query_text(), "SELE");
+  EXPECT_TRUE(cut->rows(0).query_text_truncated());
 
   // At an instant, the waits there were then; without the right to texts, none of these.
   pb::GetActivityRequest instant;
@@ -263,6 +276,34 @@ TEST(GetState, TellsTheNewestValuesAndWhatChanged) {
               "5-10 ext.mode appeared  >\n");
     EXPECT_EQ(hour->changes_found(), 3);
   }
+}
+
+TEST(GetState, HoldsTheBeginningOfLongValues) {
+  Suite& suite = Suite::Get();
+  pb::GetStateRequest request;
+  request.set_metric("settings");
+  request.add_source("prod");
+  request.add_column("setting_value");
+  request.add_column("setting_unit");
+  request.add_filter("setting_name=work_mem");
+  request.set_hours(1);
+  request.set_text_length(2);
+  const auto cut = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+  ASSERT_THAT(cut, IsOk());
+  ASSERT_EQ(cut->rows_size(), 1);
+  EXPECT_EQ(cut->rows(0).values().at("setting_value"), "65");
+  EXPECT_EQ(cut->rows(0).values().at("setting_unit"), "kB");
+  EXPECT_THAT(cut->rows(0).truncated(), ::testing::ElementsAre("setting_value"));
+  ASSERT_EQ(cut->changes_size(), 1);
+  EXPECT_EQ(cut->changes(0).before(), "40");
+  EXPECT_EQ(cut->changes(0).after(), "65");
+  EXPECT_TRUE(cut->changes(0).truncated());
+  request.set_text_length(5);
+  const auto whole = rpc::Call(suite.queries(), &Stub::GetState, request, suite.Options());
+  ASSERT_THAT(whole, IsOk());
+  EXPECT_EQ(whole->rows(0).values().at("setting_value"), "65536");
+  EXPECT_EQ(whole->rows(0).truncated_size(), 0);
+  EXPECT_FALSE(whole->changes(0).truncated());
 }
 
 TEST(GetState, RowsThatAreAllSentVanishWhenTheyAreNotThere) {

@@ -117,6 +117,49 @@ TEST(TopQueries, KeepsTextsFromCallersWithoutTheRight) {
   EXPECT_EQ(answer->queries(0).query_text(), "");
 }
 
+// A list holds the beginning of each text; the statement's own answer holds it whole.
+TEST(TopQueries, HoldsTheBeginningOfLongTexts) {
+  Suite& suite = Suite::Get();
+  // 40,000 characters of two and three bytes.
+  suite.Exec("UPDATE metrics.query_text SET text = repeat('é€', 20000) WHERE query_id = 11");
+  pb::TopQueriesRequest request;
+  request.set_hours(1);
+  const auto text = [](int64_t characters) {
+    std::string out;
+    for (int64_t i = 0; i < characters; ++i) out += i % 2 == 0 ? "é" : "€";
+    return out;
+  };
+  for (const int length : {0, 1, 7, 39'999, 40'000, 65'536}) {
+    SCOPED_TRACE(length);
+    request.set_text_length(length);
+    request.set_limit(10);
+    const auto answer = rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options());
+    ASSERT_THAT(answer, IsOk());
+    const int64_t most = std::min(length == 0 ? 500 : length, 40'000);
+    EXPECT_EQ(answer->queries(0).query_text(), text(most));
+    EXPECT_EQ(answer->queries(0).query_text_truncated(), most < 40'000);
+    EXPECT_EQ(answer->queries(1).query_text_truncated(), length == 1 || length == 7);
+  }
+  pb::QueryTimelineRequest statement;
+  statement.set_query_hash("11");
+  statement.set_hours(1);
+  const auto whole = rpc::Call(suite.queries(), &Stub::QueryTimeline, statement, suite.Options());
+  ASSERT_THAT(whole, IsOk());
+  EXPECT_EQ(whole->query_text(), text(40'000));
+  suite.Exec("UPDATE metrics.query_text SET text = 'SELECT $1' WHERE query_id = 11");
+
+  // All texts of one answer are bounded.
+  request.set_limit(1000);
+  request.set_text_length(1'000);
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options()), IsOk());
+  request.set_text_length(1'001);
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1000000")));
+  request.set_text_length(-1);
+  EXPECT_THAT(rpc::Call(suite.queries(), &Stub::TopQueries, request, suite.Options()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("65536")));
+}
+
 TEST(TopQueries, CutsTheRangeAndSaysHowMuchIsCovered) {
   Suite& suite = Suite::Get();
   pb::TopQueriesRequest request;

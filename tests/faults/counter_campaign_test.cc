@@ -570,7 +570,7 @@ TEST(CounterCampaign, NothingIsCountedThatWasNotDone) {
   }
   for (std::thread& thread : threads) thread.join();
   std::printf("%-8s %6s %9s %7s %9s %8s %10s %10s %8s %9s\n", "version", "steps", "compared", "equal", "flagged",
-              "untold", "done", "stored", "rows", "flagged");
+              "unseen", "done", "stored", "rows", "flagged");
   for (const Summary& summary : summaries) {
     if (!summary.missing.empty()) {
       std::printf("%-8s left out: %s\n", summary.version.c_str(), summary.missing.c_str());

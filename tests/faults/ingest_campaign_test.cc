@@ -91,15 +91,19 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
     for (const auto& collector : collectors) sum += collector->acked();
     return sum;
   };
+  const auto made = [&] {
+    int64_t sum = 0;
+    for (const auto& collector : collectors) sum += collector->made();
+    return sum;
+  };
   ASSERT_TRUE(testing::WaitUntil([&] { return acked() > 20; }, absl::Seconds(30))) << ingest[0].output();
 
   std::map<std::string, int> faults;
   const clock::SteadyTime end = clock::SteadyNow() + absl::Seconds(seconds);
   while (clock::SteadyNow() < end) {
-    // A fault while deliveries are under way: after some progress, at a random offset.
-    const int64_t before = acked();
-    testing::WaitUntil([&] { return acked() > before + 3; }, absl::Seconds(15));
-    clock::SleepFor(absl::Microseconds(random() % 100'000));
+    // A fault while deliveries are under way: after progress of a random length.
+    const int64_t next = acked() + 4 + static_cast<int64_t>(random() % 40);
+    testing::WaitUntil([&] { return acked() >= next; }, absl::Seconds(15));
     IngestProcess& victim = ingest[random() % 2];
     switch (random() % 7) {
       case 0:
@@ -131,7 +135,11 @@ TEST(IngestCampaign, WhatWasAcknowledgedIsThereOnce) {
         break;
       case 6:
         (*server)->Pause();
-        clock::SleepFor(absl::Milliseconds(random() % 300));
+        {
+          // At a random filling of the collectors' windows.
+          const auto under_way = static_cast<int64_t>(random() % 48);
+          testing::WaitUntil([&] { return made() - acked() >= under_way; }, absl::Milliseconds(300));
+        }
         victim.Kill();
         (*server)->Resume();
         victim.Start();

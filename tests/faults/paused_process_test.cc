@@ -12,13 +12,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <memory>
+#include <set>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "libs/clock/steady.h"
+#include "libs/pg/copy_connection.h"
+#include "libs/status/status.h"
 #include "libs/status/testing.h"
 #include "libs/testing/settings.h"
 #include "libs/testing/temp_dir.h"
@@ -45,6 +53,40 @@ void Row(const std::string& stopped, const std::string& what, absl::Duration dea
 
 std::string Outcome(const absl::StatusOr<HttpAnswer>& answer) {
   return answer.ok() ? absl::StrCat(answer->status) : std::string(answer.status().message());
+}
+
+// Bytes that lie unread, and connections not accepted, at a TCP port of this machine: of a stopped process, what others
+// wait for.
+int64_t UnreadAt(int port) {
+  int64_t unread = 0;
+  for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(path);
+    std::string line;
+    while (std::getline(file, line)) {
+      const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
+      if (fields.size() < 5) continue;
+      const auto number = [](const std::string& pair) {
+        return std::strtoll(pair.substr(pair.find(':') + 1).c_str(), nullptr, 16);
+      };
+      if (number(fields[1]) == port) unread += number(fields[4]);
+    }
+  }
+  return unread;
+}
+
+// A server that is reached over TCP, without a password.
+absl::StatusOr<std::unique_ptr<testing::TempPostgres>> StartServer() {
+  PGA_ASSIGN_OR_RETURN(auto server, testing::TempPostgres::Start({.tcp = true}));
+  const std::string path = server->data_dir() + "/pg_hba.conf";
+  PGA_ASSIGN_OR_RETURN(const std::string rules, testing::ReadFile(path));
+  PGA_RETURN_IF_ERROR(testing::WriteFile(path, "host all all 127.0.0.1/32 trust\n" + rules));
+  PGA_RETURN_IF_ERROR(server->Exec("postgres", "SELECT pg_reload_conf()").status());
+  // The postmaster takes it in its own time.
+  const auto taken = [&] {
+    return pg::CopyConnection::Connect({.url = server->TcpUrl()}, clock::SteadyNow() + absl::Seconds(5)).ok();
+  };
+  if (!testing::WaitUntil(taken, absl::Seconds(30))) return absl::DeadlineExceededError("pg_hba.conf is not read");
+  return server;
 }
 
 // Stopped as long as it lives.
@@ -105,7 +147,7 @@ const std::vector<Call>& Calls() {
       {"auth: sign-in", "POST", "/api/v1/auth/login", R"({"username":"admin","password":"integration-Password-1"})"},
       {"registry: collectors", "GET", "/api/v1/collectors", ""},
       {"registry: sources", "GET", "/api/v1/sources", ""},
-      {"registry, auth: enrolment", "POST", "/api/v1/collectors/register", R"({"hostname":"paused"})"},
+      {"registry, auth: enrolment", "POST", "/api/v1/collectors/register", R"({"name":"paused","hostname":"paused"})"},
       {"query: top", "GET", "/api/v1/queries/top?hours=1", ""},
       {"query: count", "GET", "/api/v1/metrics/count", ""},
       {"ingest: push", "POST", "/api/v1/metrics/push",
@@ -133,6 +175,9 @@ void CallEverything(const Suite& suite, const std::string& token, const std::str
     took[i] = clock::SteadyNow() - begun;
     outcomes[i] = Outcome(answer);
     EXPECT_THAT(answer.status(), status::IsOk()) << call.name << " while " << stopped << " is stopped";
+    if (answer.ok()) {
+      EXPECT_NE(answer->status, 400) << call.name << " is not what the service takes: " << answer->body;
+    }
   };
   // Of one caller's calls only six run at once.
   for (size_t first = 0; first < Calls().size(); first += 5) {
@@ -146,8 +191,9 @@ void CallEverything(const Suite& suite, const std::string& token, const std::str
   }
 }
 
-// SIGTERM to all but the stopped one, while calls to it are under way and clients hang.
-void EndEverything(Suite& suite, const std::string& token, const std::string& stopped) {
+// SIGTERM to all but the stopped one, which listens on `port`, while calls to it are under way and clients hang.
+void EndEverything(Suite& suite, const std::string& token, const std::string& stopped, int port) {
+  const int64_t unread = UnreadAt(port);
   const StoppedClients clients(suite.port(), token);
   std::vector<std::thread> callers;
   for (size_t i = 0; i < Calls().size(); ++i) {
@@ -157,8 +203,7 @@ void EndEverything(Suite& suite, const std::string& token, const std::string& st
       (void)suite.Send(request);
     });
   }
-  // So that calls are under way.
-  testing::WaitUntil([] { return false; }, absl::Milliseconds(300));
+  EXPECT_TRUE(testing::WaitUntil([&] { return UnreadAt(port) > unread; })) << "nobody calls " << stopped;
   const clock::SteadyTime begun = clock::SteadyNow();
   std::map<std::string, std::thread> ends;
   for (const std::string& name : suite.names()) {
@@ -183,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(All, PausedService,
                          [](const auto& test) { return test.param; });
 
 TEST_P(PausedService, EveryWaitEndsAndSoDoesEveryProcess) {
-  auto server = testing::TempPostgres::Start();
+  auto server = StartServer();
   ASSERT_THAT(server.status(), status::IsOk());
   Suite suite({.form = Form::kApart,
                .env = {{"REQUEST_TIMEOUT", absl::StrCat(absl::ToInt64Seconds(RequestTimeout()))}},
@@ -192,21 +237,46 @@ TEST_P(PausedService, EveryWaitEndsAndSoDoesEveryProcess) {
   std::unique_ptr<Paused> paused = GetParam() == "postgres" ? std::make_unique<Paused>(**server)
                                                             : std::make_unique<Paused>(suite.process(GetParam()));
   CallEverything(suite, token, GetParam());
-  EndEverything(suite, token, GetParam());
+  int port = (*server)->tcp_port();
+  if (GetParam() != "postgres") {
+    const std::string address = suite.GrpcAddress(GetParam());
+    ASSERT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port)) << address;
+  }
+  EndEverything(suite, token, GetParam(), port);
   if (HasFailure()) std::fprintf(stderr, "%s\n", suite.Outputs().c_str());
 }
 
 // The whole in one process, as the unit runs it.
 TEST(PausedPostgres, TheUnitAnswersAndEnds) {
-  auto server = testing::TempPostgres::Start();
+  auto server = StartServer();
   ASSERT_THAT(server.status(), status::IsOk());
   Suite suite(
       {.env = {{"REQUEST_TIMEOUT", absl::StrCat(absl::ToInt64Seconds(RequestTimeout()))}}, .postgres = server->get()});
   const std::string token = suite.AdminToken();
   Paused paused(**server);
   CallEverything(suite, token, "postgres");
-  EndEverything(suite, token, "postgres");
+  EndEverything(suite, token, "postgres", (*server)->tcp_port());
   if (HasFailure()) std::fprintf(stderr, "%s\n", suite.Outputs().c_str());
+}
+
+// A service that waits for its database at its start ends when it is asked to.
+TEST(PausedPostgres, AStartEnds) {
+  auto server = StartServer();
+  ASSERT_THAT(server.status(), status::IsOk());
+  Suite suite({.form = Form::kApart, .postgres = server->get()});
+  suite.process("auth").Signal(SIGTERM);
+  ASSERT_THAT(suite.process("auth").Wait(clock::SteadyNow() + absl::Seconds(60)), status::IsOkAndHolds(0));
+  Paused paused(**server);
+  const int64_t unread = UnreadAt((*server)->tcp_port());
+  suite.StartAgain("auth");
+  ASSERT_TRUE(testing::WaitUntil([&] { return UnreadAt((*server)->tcp_port()) > unread; }));
+  const clock::SteadyTime begun = clock::SteadyNow();
+  suite.process("auth").Signal(SIGTERM);
+  const auto code = suite.process("auth").Wait(begun + absl::Seconds(120));
+  const absl::Duration took = clock::SteadyNow() - begun;
+  Row("postgres", "SIGTERM of auth at its start", kSlack, took, code.ok() ? absl::StrCat("exit ", *code) : "runs");
+  EXPECT_THAT(code.status(), status::IsOk());
+  EXPECT_LE(took, kSlack) << suite.Outputs();
 }
 
 // A collector, by whatever it waits for: the server that it watches, and the backend.
@@ -215,7 +285,7 @@ INSTANTIATE_TEST_SUITE_P(OfCollector, PausedPeer, ::testing::Values("watched", "
                          [](const auto& test) { return test.param; });
 
 TEST_P(PausedPeer, DoesNotHoldTheCollectorUp) {
-  auto watched = testing::TempPostgres::Start();
+  auto watched = StartServer();
   ASSERT_THAT(watched.status(), status::IsOk());
   Suite suite({});
   testing::ScopedTempDir dir;
@@ -224,8 +294,8 @@ TEST_P(PausedPeer, DoesNotHoldTheCollectorUp) {
                                                        {"STATE_DIR", dir / "state"},
                                                        {"BACKEND_URL", absl::StrCat("http://localhost:", suite.port())},
                                                        {"REGISTRATION_SECRET", Suite::kRegistrationSecret},
-                                                       {"POSTGRES_HOST", (*watched)->socket_dir()},
-                                                       {"POSTGRES_PORT", absl::StrCat((*watched)->port())},
+                                                       {"POSTGRES_HOST", "127.0.0.1"},
+                                                       {"POSTGRES_PORT", absl::StrCat((*watched)->tcp_port())},
                                                        {"COLLECTION_INTERVAL", "1"},
                                                        {"METRICS_LISTEN", "off"}},
                                                .output_path = dir / "log"});
@@ -234,8 +304,8 @@ TEST_P(PausedPeer, DoesNotHoldTheCollectorUp) {
               status::IsOk());
   std::unique_ptr<Paused> paused = GetParam() == "watched" ? std::make_unique<Paused>(**watched)
                                                            : std::make_unique<Paused>(suite.process("pganalytics-api"));
-  // Readings and batches are under way.
-  testing::WaitUntil([] { return false; }, absl::Seconds(2));
+  const int port = GetParam() == "watched" ? (*watched)->tcp_port() : suite.port();
+  ASSERT_TRUE(testing::WaitUntil([&] { return UnreadAt(port) > 0; }, absl::Seconds(30))) << "nothing is under way";
   const clock::SteadyTime begun = clock::SteadyNow();
   (*collector)->Signal(SIGTERM);
   const auto code = (*collector)->Wait(begun + absl::Seconds(60));
@@ -273,12 +343,23 @@ class SilentResolver : public ::testing::Test {
     out.insert(out.end(), argv.begin(), argv.end());
     return out;
   }
-  bool Asked() {
+  // Whether somebody has asked for the name.
+  bool Asked(const std::string& name) {
     char buffer[512];
-    return recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT) > 0;
+    for (ssize_t size = 0; (size = recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT)) > 0;) {
+      // The labels of the question, each after its length, behind a head of 12 bytes.
+      std::string asked;
+      for (ssize_t at = 12; at < size && buffer[at] != 0; at += 1 + buffer[at]) {
+        const auto length = static_cast<size_t>(std::min<ssize_t>(buffer[at], size - at - 1));
+        absl::StrAppend(&asked, asked.empty() ? "" : ".", std::string(buffer + at + 1, length));
+      }
+      asked_.insert(asked);
+    }
+    return asked_.contains(name);
   }
   testing::ScopedTempDir dir_;
   int socket_ = -1;
+  std::set<std::string> asked_;
 };
 
 TEST_F(SilentResolver, TheStartOfTheUnitEndsInTime) {
@@ -297,7 +378,7 @@ TEST_F(SilentResolver, TheStartOfTheUnitEndsInTime) {
   const absl::Duration took = clock::SteadyNow() - begun;
   Row("resolver", "start of pganalytics-api", absl::Seconds(3) + kUnitStop, took,
       code.ok() ? absl::StrCat("exit ", *code) : "runs");
-  EXPECT_TRUE(Asked()) << (*api)->Output();
+  EXPECT_TRUE(Asked("db.silent.test")) << (*api)->Output();
   EXPECT_THAT(code, status::IsOkAndHolds(1)) << (*api)->Output();
   EXPECT_LE(took, absl::Seconds(3) + kUnitStop) << (*api)->Output();
 }
@@ -314,8 +395,9 @@ TEST_F(SilentResolver, TheCollectorEnds) {
                                                        {"METRICS_LISTEN", "off"}},
                                                .output_path = dir_ / "log"});
   ASSERT_THAT(collector.status(), status::IsOk());
-  ASSERT_TRUE(testing::WaitUntil([&] { return Asked(); }, absl::Seconds(20))) << (*collector)->Output();
-  testing::WaitUntil([] { return false; }, absl::Seconds(1));
+  for (const char* name : {"backend.silent.test", "db.silent.test"}) {
+    ASSERT_TRUE(testing::WaitUntil([&] { return Asked(name); }, absl::Seconds(30))) << name << (*collector)->Output();
+  }
   const clock::SteadyTime begun = clock::SteadyNow();
   (*collector)->Signal(SIGTERM);
   const auto code = (*collector)->Wait(begun + absl::Seconds(120));

@@ -46,8 +46,13 @@ void MakeLogins(testing::TempPostgres* postgres) {
 
 // The database that the URL names.
 std::string NameOf(const std::string& url) {
-  const size_t name = url.find("@/") + 2;
-  return url.substr(name, url.find('?') - name);
+  const std::string address = url.substr(0, url.find('?'));
+  return address.substr(address.rfind('/') + 1);
+}
+
+std::string FreshDatabase(testing::TempPostgres* postgres, const std::string& prefix) {
+  const std::string url = *postgres->CreateFreshDatabase(prefix);
+  return postgres->tcp_port() == 0 ? url : postgres->TcpUrl(NameOf(url));
 }
 
 }  // namespace
@@ -62,8 +67,8 @@ Databases FreshDatabases(testing::TempPostgres* postgres) {
     if (with_logins.insert(postgres->data_dir()).second) MakeLogins(postgres);
   }
   Databases databases;
-  databases.metadata_url = *postgres->CreateFreshDatabase("pganalytics");
-  databases.metrics_url = *postgres->CreateFreshDatabase("metrics");
+  databases.metadata_url = FreshDatabase(postgres, "pganalytics");
+  databases.metrics_url = FreshDatabase(postgres, "metrics");
   for (const std::string& url : {databases.metadata_url, databases.metrics_url}) {
     const auto owned =
         postgres->Exec("postgres", absl::StrCat("ALTER DATABASE ", NameOf(url), " OWNER TO pganalytics_owner"));

@@ -30,7 +30,8 @@ struct SuiteOptions {
   std::map<std::string, std::string> env = {};
   // What is run for a program ("auth", "pganalytics-api") instead of its own arguments. Null = those.
   std::function<std::vector<std::string>(const std::string& name, std::vector<std::string> argv)> launch = nullptr;
-  // Where the databases are; must outlive the suite. Null = testing::SharedPostgres().
+  // Where the databases are, reached over TCP where it listens; must outlive the suite. Null =
+  // testing::SharedPostgres().
   testing::TempPostgres* postgres = nullptr;
 };
 

@@ -14,6 +14,7 @@ FORBIDDEN = [
     (r"registry\.npm" + r"js|pypi\.o" + r"rg|proxy\.gol" + r"ang|deb\.deb" + r"ian\.org|crat" + r"es\.io",
      "host of a package registry"),
     (r"\b(fare" + r"well|de" + r"ar|str" + r"ikes?|gr" + r"eet(s|ings?)?|roo" + r"ms)\b", "an image; say plainly what happens"),
+    (r"(?<![\w-])(un)?to" + r"ld(?![\w-])|\bRo" + r"om\b|\bRoom" + r"Of\b|\bHasRoo" + r"m\b", "an image; say plainly what happens"),
     (r"GTEST_SK" + r"IP\(\)\s*;", "a skipped test must say why"),
 ]
 SKIP = {".png", ".svg", ".pb"}

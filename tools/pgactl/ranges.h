@@ -26,6 +26,14 @@ std::string RangeText(absl::Time start, absl::Time end, absl::TimeZone zone = ab
 const std::vector<OptionSpec>& RangeOptions();
 std::vector<OptionSpec> With(std::vector<OptionSpec> options, const std::vector<OptionSpec>& more);
 
+// --text-length, of commands whose answers hold many texts.
+template <typename Request>
+absl::Status SetTextLength(const Context& context, Request* request) {
+  PGA_ASSIGN_OR_RETURN(const int length, context.arguments->Int("text-length", 0, 1, 65'536));
+  request->set_text_length(length);
+  return absl::OkStatus();
+}
+
 // Fills hours, start, end and source of a request from these options.
 template <typename Request>
 absl::Status FillRange(const Context& context, Request* request) {

@@ -191,6 +191,7 @@ absl::Status Top(Context& context) {
   for (const std::string& id : context.arguments->All("id")) request.add_query_id(id);
   PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 1000));
   request.set_limit(limit);
+  PGA_RETURN_IF_ERROR(SetTextLength(context, &request));
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request));
   if (context.json) return context.PrintJson(answer);
@@ -203,7 +204,8 @@ absl::Status Top(Context& context) {
     table.Add({q.query_id(), q.source_name(), q.database_name(), q.user_name(),
                (q.lower_bound() ? "≥" : "") + Number(q.calls()), Millis(q.total_time()),
                q.has_share() ? Percent(q.share()) : "", Millis(q.mean_time()), Number(q.rows()),
-               Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()), q.query_text()});
+               Bytes(q.shared_blks_read() * 8192), Bytes(q.wal_bytes()),
+               Shown(q.query_text(), q.query_text_truncated())});
   }
   return context.Print(
       table, "no statements in this range; is pg_stat_statements installed? See `pgactl doctor --server URL`");
@@ -328,6 +330,7 @@ absl::Status Activity(Context& context) {
   for (const std::string& source : context.arguments->All("source")) request.add_source(source);
   PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 0, 1, 1000));
   request.set_limit(limit);
+  PGA_RETURN_IF_ERROR(SetTextLength(context, &request));
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::GetActivityResponse>(std::string(kQuery) + "GetActivity", request));
   if (context.json) return context.PrintJson(answer);
@@ -347,7 +350,8 @@ absl::Status Activity(Context& context) {
   for (const query_pb::ActivityRow& row : answer.rows()) {
     table.Add({row.source_name(), Clock(FromProto(row.time())), Number(row.average_sessions()), row.state(),
                row.wait_event_type().empty() ? "" : row.wait_event_type() + ":" + row.wait_event(), row.database_name(),
-               row.user_name(), row.application_name(), row.query_id(), row.query_text()});
+               row.user_name(), row.application_name(), row.query_id(),
+               Shown(row.query_text(), row.query_text_truncated())});
   }
   for (const std::string& line : silent) context.Say() << line << "\n";
   if (!table.empty() || context.csv) PGA_RETURN_IF_ERROR(context.Print(table));
@@ -366,7 +370,8 @@ absl::Status Activity(Context& context) {
                   (edge.lasts() ? "≥ " : "") + Millis(edge.blocked_seconds() * 1000), std::to_string(edge.depth()),
                   party(edge.blocked()), edge.blocked().user(), party(edge.blocking()), edge.blocking().user(),
                   edge.blocking().state(), root, edge.root().user(), edge.root().application(), edge.relation(),
-                  edge.lock_type() + " " + edge.lock_mode(), edge.root().query_text()});
+                  edge.lock_type() + " " + edge.lock_mode(),
+                  Shown(edge.root().query_text(), edge.root().query_text_truncated())});
   }
   context.Say() << "\nBlocking:\n";
   PGA_RETURN_IF_ERROR(context.Print(blocking));
@@ -436,7 +441,8 @@ std::vector<Command> ReadCommands() {
            {{"by", "FIGURE", "total_time (default), mean_time, calls, rows, shared_blks_read, wal_bytes, io_time, ..."},
             {"database", "NAME", "only this database"},
             {"id", "QUERY_ID", "only this statement, or several with commas between; may be repeated", true},
-            {"limit", "N", "how many (default 20)"}},
+            {"limit", "N", "how many (default 20)"},
+            {"text-length", "N", "most characters of each text (default 500); pgactl timeline has it whole"}},
            RangeOptions()),
        Top, true},
       {"series", "METRIC COLUMN", "a column of a metric over time",
@@ -457,7 +463,8 @@ std::vector<Command> ReadCommands() {
         {"from", "TIME", "or a range: its start"},
         {"to", "TIME", "and its end"},
         {"source", "NAME", "only this source (name or id); may be repeated", true},
-        {"limit", "N", "most rows (default 200)"}},
+        {"limit", "N", "most rows (default 200)"},
+        {"text-length", "N", "most characters of each text (default 500)"}},
        Activity,
        true},
   };

@@ -66,7 +66,8 @@ absl::Status PrintChanges(Context& context, const query_pb::GetStateResponse& an
   for (const query_pb::StateChange& change : answer.changes()) {
     table.Add({Clock(FromProto(change.seen_after())), Clock(FromProto(change.seen_before())), change.source_name(),
                LabelText(change.labels()), change.column().empty() ? change.what() : change.column(),
-               change.has_before() ? change.before() : "", change.has_after() ? change.after() : ""});
+               change.has_before() ? Shown(change.before(), change.truncated()) : "",
+               change.has_after() ? Shown(change.after(), change.truncated()) : ""});
   }
   PGA_RETURN_IF_ERROR(
       context.Print(table, "nothing changed, " + RangeText(FromProto(answer.start()), FromProto(answer.end()))));
@@ -93,6 +94,7 @@ absl::StatusOr<query_pb::GetStateResponse> AskState(Context& context, const std:
   for (const std::string& column : columns) request.add_column(column);
   PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 0, 1, 10000));
   request.set_limit(limit);
+  PGA_RETURN_IF_ERROR(SetTextLength(context, &request));
   return session->Call<query_pb::GetStateResponse>(std::string(kQuery) + "GetState", request);
 }
 
@@ -121,7 +123,8 @@ absl::Status State(Context& context) {
     std::vector<std::string> cells = {row.source_name(), LabelText(row.labels())};
     for (const std::string& column : shown) {
       const auto value = row.values().find(column);
-      cells.push_back(value == row.values().end() ? "" : value->second);
+      const bool truncated = std::find(row.truncated().begin(), row.truncated().end(), column) != row.truncated().end();
+      cells.push_back(value == row.values().end() ? "" : Shown(value->second, truncated));
     }
     table.Add(std::move(cells));
   }
@@ -293,7 +296,8 @@ std::vector<Command> StateCommands() {
        With({{"changed", "", "what changed in the range (default 7 days)"},
              {"column", "NAME", "only this info column; may be repeated", true},
              filter,
-             {"limit", "N", "most rows (default 1000)"}},
+             {"limit", "N", "most rows (default 1000)"},
+             {"text-length", "N", "most characters of each value (default 1000)"}},
             RangeOptions()),
        State, true},
       {"rows", "METRIC", "rows of a metric: columns as last read, counters added up over the range",
@@ -307,7 +311,8 @@ std::vector<Command> StateCommands() {
        With({{"changed", "", "what changed in the range (default 7 days)"},
              {"all", "", "those at their default too"},
              filter,
-             {"limit", "N", "most rows (default 1000)"}},
+             {"limit", "N", "most rows (default 1000)"},
+             {"text-length", "N", "most characters of each value (default 1000)"}},
             RangeOptions()),
        Settings, true},
   };

@@ -37,6 +37,10 @@ size_t Characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
+std::string Shown(const std::string& text, bool truncated) {
+  return truncated ? text + "…" : text;
+}
+
 std::string OneLine(std::string_view text) {
   std::string out;
   for (char c : text) {

@@ -57,6 +57,9 @@ std::string TimeAxis(absl::Time start, absl::Time end, size_t width, absl::TimeZ
 std::string Ago(std::optional<absl::Time> time, absl::Time now);
 // One line, without control characters.
 std::string OneLine(std::string_view text);
+
+// A text of a list as it is shown: one that the server cut ends with an ellipsis.
+std::string Shown(const std::string& text, bool truncated);
 // Characters of UTF-8 text.
 size_t Characters(std::string_view text);
 

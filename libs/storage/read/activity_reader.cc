@@ -401,7 +401,7 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
 
   std::map<Kind, Seen> kinds;
   std::map<int32_t, int64_t> frames_of;
-  std::map<std::pair<int32_t, int64_t>, std::string> texts;
+  std::map<std::pair<int32_t, int64_t>, CutText> texts;
   std::vector<std::pair<Kind, Seen>> ranked;
   std::vector<TreeRow> waits;
   const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
@@ -520,13 +520,13 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
         }
       }
     }
-    PGA_ASSIGN_OR_RETURN(texts, LoadStatementTexts(tx, wanted));
+    PGA_ASSIGN_OR_RETURN(texts, LoadStatementTexts(tx, wanted, query.text_length));
     return absl::OkStatus();
   });
   PGA_RETURN_IF_ERROR(done);
   const auto text_of = [&](int32_t source, int64_t id) {
     const auto text = texts.find({source, id});
-    return text == texts.end() ? std::string() : text->second;
+    return text == texts.end() ? CutText() : text->second;
   };
   for (auto& [kind, seen] : ranked) {
     ActivityEntry entry;
@@ -549,7 +549,8 @@ absl::StatusOr<ActivityAnswer> ActivityReader::Read(const ActivityQuery& query, 
     const auto add_text = [&](BlockingParty& party) {
       // The whole text of pg_stat_statements is better than what the server shows of a session.
       if (party.query_id != 0) party.query_text = text_of(entry.source.id, party.query_id);
-      if (party.query_text.empty() && party.text_id != 0) party.query_text = text_of(entry.source.id, party.text_id);
+      if (party.query_text.text.empty() && party.text_id != 0)
+        party.query_text = text_of(entry.source.id, party.text_id);
     };
     add_text(entry.blocked);
     add_text(entry.blocking);

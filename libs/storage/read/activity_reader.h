@@ -13,6 +13,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/cut_text.h"
 #include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
@@ -33,7 +34,7 @@ struct ActivityEntry {
   double samples = 0;
   // Mean over the intervals of the range, those without such a session included.
   double average_sessions = 0;
-  std::string query_text;
+  CutText query_text;
 };
 
 // A session, or a prepared transaction, that waits or is waited for.
@@ -48,7 +49,7 @@ struct BlockingParty {
   int64_t query_id = 0;
   // The text that was sampled, where pg_stat_statements has none; 0 = not known.
   int64_t text_id = 0;
-  std::string query_text;
+  CutText query_text;
   std::optional<absl::Time> transaction_start;
 };
 
@@ -103,6 +104,8 @@ struct ActivityQuery {
   // Most rows of each kind.
   int limit = 200;
   bool with_texts = true;
+  // Most characters of each text.
+  int64_t text_length = 500;
 };
 
 // Thread-safe; blocks until the deadline at most, or until the caller has gone.

@@ -396,9 +396,9 @@ absl::StatusOr<std::map<columns::CoverageSums::Key, columns::CoverageSums::Scope
   return coverage.scopes();
 }
 
-absl::StatusOr<std::map<std::pair<int32_t, int64_t>, std::string>> LoadStatementTexts(
-    pg::ReadTransaction& tx, const std::vector<std::pair<int32_t, int64_t>>& statements) {
-  std::map<std::pair<int32_t, int64_t>, std::string> texts;
+absl::StatusOr<std::map<std::pair<int32_t, int64_t>, CutText>> LoadStatementTexts(
+    pg::ReadTransaction& tx, const std::vector<std::pair<int32_t, int64_t>>& statements, int64_t most) {
+  std::map<std::pair<int32_t, int64_t>, CutText> texts;
   if (statements.empty()) return texts;
   std::vector<int32_t> sources;
   std::vector<int64_t> queries;
@@ -407,13 +407,13 @@ absl::StatusOr<std::map<std::pair<int32_t, int64_t>, std::string>> LoadStatement
     queries.push_back(query);
   }
   PGA_RETURN_IF_ERROR(tx.Query(
-      "SELECT DISTINCT ON (t.source_id, t.query_id) t.source_id, t.query_id, t.text FROM metrics.query_text t WHERE "
-      "(t.source_id, t.query_id) IN (SELECT s, q FROM unnest($1::int4[], $2::int8[]) AS k(s, q)) ORDER BY "
-      "t.source_id, t.query_id, t.last_seen DESC",
-      {ArrayOf(sources), ArrayOf(queries)}, [&](const pg::BinaryRow& row) -> absl::Status {
+      "SELECT DISTINCT ON (t.source_id, t.query_id) t.source_id, t.query_id, left(t.text, $3::int4 + 1) FROM "
+      "metrics.query_text t WHERE (t.source_id, t.query_id) IN (SELECT s, q FROM unnest($1::int4[], $2::int8[]) AS "
+      "k(s, q)) ORDER BY t.source_id, t.query_id, t.last_seen DESC",
+      {ArrayOf(sources), ArrayOf(queries), most}, [&](const pg::BinaryRow& row) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t source, row.Int(0));
         PGA_ASSIGN_OR_RETURN(const int64_t query, row.Int(1));
-        texts[{static_cast<int32_t>(source), query}] = std::string(row.Bytes(2));
+        texts[{static_cast<int32_t>(source), query}] = CutText::Of(row.Bytes(2), most);
         return absl::OkStatus();
       }));
   return texts;

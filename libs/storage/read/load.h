@@ -13,6 +13,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/columns/kernels.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/cut_text.h"
 #include "libs/storage/read/names.h"
 #include "libs/storage/read/range.h"
 
@@ -84,9 +85,9 @@ absl::StatusOr<std::vector<columns::GroupRow>> LoadKeyframeSeries(pg::ReadTransa
 absl::StatusOr<std::map<columns::CoverageSums::Key, columns::CoverageSums::Scope>> LoadCoverage(pg::ReadTransaction& tx,
                                                                                                 const MetricRead& read);
 
-// Texts of statements by (source, query id); the newest of each.
-absl::StatusOr<std::map<std::pair<int32_t, int64_t>, std::string>> LoadStatementTexts(
-    pg::ReadTransaction& tx, const std::vector<std::pair<int32_t, int64_t>>& statements);
+// Texts of statements by (source, query id), the newest of each; of longer ones the first `most` characters.
+absl::StatusOr<std::map<std::pair<int32_t, int64_t>, CutText>> LoadStatementTexts(
+    pg::ReadTransaction& tx, const std::vector<std::pair<int32_t, int64_t>>& statements, int64_t most);
 
 // INVALID_ARGUMENT with the numbers found when `rows` says that a bound of `grouping` was exceeded.
 absl::Status CheckBounds(const columns::GroupRows& rows, const columns::Grouping& grouping);

@@ -23,7 +23,6 @@ using columns::Value;
 using ScopeKey = columns::CoverageSums::Key;
 using Coverage = std::map<ScopeKey, columns::CoverageSums::Scope>;
 
-constexpr int64_t kMaxPoints = 1000000;
 // Values of columns::GaugeReadings.
 enum GaugeValue { kMin, kMax, kSum, kCount, kSumOfAverages, kSumOfLast, kGaugeValues };
 
@@ -236,9 +235,9 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
     }
     PGA_RETURN_IF_ERROR(CheckBounds(loaded.rows, grouping));
     const auto found = static_cast<int64_t>(loaded.rows.groups_found);
-    if (found * read.plan.buckets() > kMaxPoints) {
+    if (found * read.plan.buckets() > kMostSeriesPoints) {
       return absl::InvalidArgumentError(Cat("the answer has ", found, " series of ", read.plan.buckets(),
-                                            " points; at most ", kMaxPoints,
+                                            " points; at most ", kMostSeriesPoints,
                                             " points are given: use a larger step or a lower limit"));
     }
     if (!counter || !metric->skip_unchanged() || found >= query.limit) return absl::OkStatus();
@@ -248,7 +247,7 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
     for (const GroupRow& row : loaded.rows.rows) all.insert(KeyOf(row, apart.by_source));
     for (const GroupRow& row : unchanged) all.insert(KeyOf(row, apart.by_source));
     const auto together = static_cast<int64_t>(all.size());
-    if (together > query.limit || together * read.plan.buckets() > kMaxPoints) unchanged.clear();
+    if (together > query.limit || together * read.plan.buckets() > kMostSeriesPoints) unchanged.clear();
     return absl::OkStatus();
   });
   PGA_RETURN_IF_ERROR(done);

@@ -72,6 +72,9 @@ struct SeriesAnswer {
   std::vector<SeriesData> series;
 };
 
+// Of all series of an answer.
+inline constexpr int64_t kMostSeriesPoints = 300'000;
+
 // Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class SeriesReader {
  public:

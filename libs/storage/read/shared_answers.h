@@ -42,14 +42,17 @@ class SharedAnswers {
         if (!mine) ++entry->waiting;
       }
       if (mine) {
-        const pg::CallLimit shared(limit.deadline, [&] {
-          if (!limit.cancelled || !limit.cancelled()) return false;
-          absl::MutexLock lock(&mutex_);
-          if (entry->waiting > 0) return false;
-          // Nobody joins a look that is given up.
-          Forget(key, *entry);
-          return true;
-        });
+        const pg::CallLimit shared(
+            limit.deadline,
+            [&] {
+              if (!limit.cancelled || !limit.cancelled()) return false;
+              absl::MutexLock lock(&mutex_);
+              if (entry->waiting > 0) return false;
+              // Nobody joins a look that is given up.
+              Forget(key, *entry);
+              return true;
+            },
+            limit.caller);
         absl::StatusOr<T> found = read(shared);
         absl::MutexLock lock(&mutex_);
         Forget(key, *entry);

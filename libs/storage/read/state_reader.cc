@@ -25,6 +25,8 @@ using internal::Cat;
 
 // Readings that are compared at most, and rows that are distinguished.
 constexpr size_t kMaxReadings = 500'000;
+// Texts of these.
+constexpr size_t kMaxReadingBytes = size_t{96} << 20;
 // Rows whose counters are added up at a time.
 constexpr size_t kMaxSummedRows = 200'000;
 
@@ -59,7 +61,7 @@ absl::StatusOr<std::vector<const Column*>> InfoColumns(const Metric& metric, con
   return infos;
 }
 
-StateValues Texts(const std::vector<const Column*>& columns, const std::vector<Value>& values) {
+StateValues LabelTexts(const std::vector<const Column*>& columns, const std::vector<Value>& values) {
   StateValues texts;
   for (size_t i = 0; i < columns.size(); ++i) {
     if (i < values.size() && !std::holds_alternative<std::monostate>(values[i])) {
@@ -69,11 +71,30 @@ StateValues Texts(const std::vector<const Column*>& columns, const std::vector<V
   return texts;
 }
 
+size_t BytesOf(const StateValues& texts) {
+  size_t bytes = 0;
+  for (const auto& [name, text] : texts) bytes += name.size() + text.size();
+  return bytes;
+}
+
+// Leaves `limit` entries, and less where their labels take more than kMostLabelBytes.
+template <typename Entry>
+void Cut(size_t limit, std::vector<Entry>* entries) {
+  size_t bytes = 0;
+  size_t kept = 0;
+  while (kept < std::min(limit, entries->size())) {
+    bytes += BytesOf((*entries)[kept].labels);
+    if (bytes > kMostLabelBytes) break;
+    ++kept;
+  }
+  entries->resize(kept);
+}
+
 // What the rows of one metric say over time.
 class History {
  public:
-  History(const Metric& metric, std::vector<const Column*> infos, bool all)
-      : metric_(metric), labels_(LabelsOf(metric)), infos_(std::move(infos)), all_(all) {}
+  History(const Metric& metric, std::vector<const Column*> infos, bool all, int64_t text_length)
+      : metric_(metric), labels_(LabelsOf(metric)), infos_(std::move(infos)), all_(all), text_length_(text_length) {}
 
   absl::Status Add(const std::vector<columns::RowFilter>& filters, int64_t until_us, const Fetched& fetched) {
     const columns::RowSet& rows = fetched.rows;
@@ -92,6 +113,7 @@ class History {
       if (!all_ && !series->empty()) {
         // A keyframe says what the other frame of its instant says.
         if (series->begin()->first >= instant) continue;
+        bytes_ -= BytesOf(series->begin()->second);
         series->clear();
         --readings_;
       }
@@ -103,10 +125,19 @@ class History {
           reading.values.push_back(columns::ValueOf(value == rows.values.end() ? nullptr : &value->second, row));
         }
       }
-      if (series->emplace(instant, std::move(reading)).second) ++readings_;
+      const size_t bytes = BytesOf(reading);
+      if (series->emplace(instant, std::move(reading)).second) {
+        ++readings_;
+        bytes_ += bytes;
+      }
       if (readings_ > kMaxReadings) {
         return absl::InvalidArgumentError(
             Cat("there are more than ", kMaxReadings, " readings to compare; add a filter or shorten the range"));
+      }
+      if (bytes_ > kMaxReadingBytes) {
+        return absl::InvalidArgumentError(Cat("there are more than ", kMaxReadingBytes >> 20,
+                                              " MiB of texts to compare; name columns or sources, add a filter or "
+                                              "shorten the range"));
       }
     }
     return absl::OkStatus();
@@ -116,42 +147,103 @@ class History {
   using Key = std::tuple<int32_t, int64_t, std::vector<Value>>;
 
   // Rows that were there at the end, each with its newest reading and the newest frame that says so.
-  void VisitThere(const std::function<void(const Key&, const Reading&, absl::Time)>& visit) const {
+  void VisitThere(const std::function<void(const Key&, const Reading&, int64_t newest_us)>& visit) const {
     for (const auto& [key, readings] : series_) {
       const int64_t newest = frames_.at({std::get<0>(key), std::get<1>(key)}).rbegin()->first;
       const auto& [last_us, last] = *readings.rbegin();
       if (last.gone || (!metric_.skip_unchanged() && last_us != newest)) continue;
-      visit(key, last, absl::FromUnixMicros(newest));
+      visit(key, last, newest);
     }
   }
 
   StateAnswer Finish(const std::map<int32_t, SourceRef>& sources, int64_t start_us, int limit) const {
     StateAnswer answer;
-    VisitThere([&](const Key& key, const Reading& last, absl::Time newest) {
-      answer.rows.push_back(
-          {sources.at(std::get<0>(key)), Texts(labels_, std::get<2>(key)), Texts(infos_, last.values), newest});
+    std::vector<Found> rows;
+    std::vector<Change> changes;
+    VisitThere([&](const Key& key, const Reading& last, int64_t newest_us) {
+      rows.push_back({sources.at(std::get<0>(key)), LabelTexts(labels_, std::get<2>(key)), &last, newest_us});
     });
     if (all_) {
       for (const auto& [key, readings] : series_) {
         const auto& [source_id, scope, values] = key;
-        AddChanges(sources.at(source_id), Texts(labels_, values), readings, frames_.at({source_id, scope}), start_us,
-                   &answer);
+        AddChanges(sources.at(source_id), LabelTexts(labels_, values), readings, frames_.at({source_id, scope}),
+                   start_us, &changes);
       }
     }
-    std::sort(answer.rows.begin(), answer.rows.end(), [](const StateRow& a, const StateRow& b) {
+    std::sort(rows.begin(), rows.end(), [](const Found& a, const Found& b) {
       return std::tie(a.source.name, a.source.uuid, a.labels) < std::tie(b.source.name, b.source.uuid, b.labels);
     });
-    std::stable_sort(answer.changes.begin(), answer.changes.end(), [](const StateChange& a, const StateChange& b) {
-      return std::tie(b.seen_after, a.source.name, a.labels) < std::tie(a.seen_after, b.source.name, b.labels);
+    std::stable_sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
+      return std::tie(b.seen_after_us, a.source.name, a.labels) < std::tie(a.seen_after_us, b.source.name, b.labels);
     });
-    answer.rows_found = static_cast<int64_t>(answer.rows.size());
-    answer.changes_found = static_cast<int64_t>(answer.changes.size());
-    if (answer.rows.size() > static_cast<size_t>(limit)) answer.rows.resize(static_cast<size_t>(limit));
-    if (answer.changes.size() > static_cast<size_t>(limit)) answer.changes.resize(static_cast<size_t>(limit));
+    answer.rows_found = static_cast<int64_t>(rows.size());
+    answer.changes_found = static_cast<int64_t>(changes.size());
+    Cut(static_cast<size_t>(limit), &rows);
+    Cut(static_cast<size_t>(limit), &changes);
+    for (Found& found : rows) answer.rows.push_back(RowOf(std::move(found)));
+    for (Change& change : changes) answer.changes.push_back(ChangeOf(std::move(change)));
     return answer;
   }
 
  private:
+  // A row of the answer before its values are texts.
+  struct Found {
+    SourceRef source;
+    StateValues labels;
+    const Reading* reading = nullptr;
+    int64_t newest_us = 0;
+  };
+  struct Change {
+    StateChange::What what = StateChange::What::kChanged;
+    SourceRef source;
+    StateValues labels;
+    int64_t seen_before_us = 0;
+    int64_t seen_after_us = 0;
+    // Of kChanged: the column, and where it changed.
+    size_t info = 0;
+    Value before;
+    Value after;
+  };
+
+  static size_t BytesOf(const Reading& reading) {
+    size_t bytes = 0;
+    for (const Value& value : reading.values) {
+      if (const auto* text = std::get_if<std::string>(&value)) bytes += text->size();
+    }
+    return bytes;
+  }
+
+  std::optional<CutText> ValueText(size_t info, const Value& value) const {
+    if (std::holds_alternative<std::monostate>(value)) return std::nullopt;
+    if (const auto* text = std::get_if<std::string>(&value)) return CutText::Of(*text, text_length_);
+    return CutText{TextOf(value, infos_[info]->type()), false};
+  }
+
+  StateRow RowOf(Found found) const {
+    StateRow row{std::move(found.source), std::move(found.labels), {}, {}, absl::FromUnixMicros(found.newest_us)};
+    for (size_t i = 0; i < std::min(infos_.size(), found.reading->values.size()); ++i) {
+      std::optional<CutText> value = ValueText(i, found.reading->values[i]);
+      if (!value) continue;
+      if (value->truncated) row.truncated.push_back(infos_[i]->name());
+      row.values[infos_[i]->name()] = std::move(value->text);
+    }
+    return row;
+  }
+
+  StateChange ChangeOf(Change from) const {
+    StateChange change;
+    change.what = from.what;
+    change.source = std::move(from.source);
+    change.labels = std::move(from.labels);
+    change.seen_before = absl::FromUnixMicros(from.seen_before_us);
+    change.seen_after = absl::FromUnixMicros(from.seen_after_us);
+    if (from.what != StateChange::What::kChanged) return change;
+    change.column = infos_[from.info]->name();
+    change.before = ValueText(from.info, from.before);
+    change.after = ValueText(from.info, from.after);
+    return change;
+  }
+
   Readings& Find(int32_t source, const columns::RowSet& rows, uint32_t number) {
     std::vector<Value> labels;
     for (const Column* label : labels_) {
@@ -172,7 +264,7 @@ class History {
   }
 
   void AddChanges(const SourceRef& source, const StateValues& labels, const Readings& sent, const Frames& frames,
-                  int64_t start_us, StateAnswer* answer) const {
+                  int64_t start_us, std::vector<Change>* changes) const {
     const Reading* before = nullptr;
     const Readings with_absences = metric_.skip_unchanged() ? Readings() : WithAbsences(sent, frames);
     for (const auto& [instant, now] : metric_.skip_unchanged() ? sent : with_absences) {
@@ -180,11 +272,11 @@ class History {
       if (instant <= start_us) continue;
       const auto frame = frames.find(instant);
       if (frame == frames.end() || frame == frames.begin()) continue;
-      StateChange change;
+      Change change;
       change.source = source;
       change.labels = labels;
-      change.seen_before = absl::FromUnixMicros(std::prev(frame)->first);
-      change.seen_after = absl::FromUnixMicros(instant);
+      change.seen_before_us = std::prev(frame)->first;
+      change.seen_after_us = instant;
       if (was == nullptr || was->gone != now.gone) {
         if (was == nullptr) {
           // Known not to have been there only after a frame with every row.
@@ -192,21 +284,17 @@ class History {
           if (now.gone || !seen) continue;
         }
         change.what = now.gone ? StateChange::What::kVanished : StateChange::What::kAppeared;
-        answer->changes.push_back(std::move(change));
+        changes->push_back(std::move(change));
         continue;
       }
       if (now.gone) continue;
       for (size_t i = 0; i < infos_.size(); ++i) {
         if (was->values[i] == now.values[i]) continue;
-        StateChange one = change;
-        one.column = infos_[i]->name();
-        const auto text = [&](const Value& value) -> std::optional<std::string> {
-          if (std::holds_alternative<std::monostate>(value)) return std::nullopt;
-          return TextOf(value, infos_[i]->type());
-        };
-        one.before = text(was->values[i]);
-        one.after = text(now.values[i]);
-        answer->changes.push_back(std::move(one));
+        Change one = change;
+        one.info = i;
+        one.before = was->values[i];
+        one.after = now.values[i];
+        changes->push_back(std::move(one));
       }
     }
   }
@@ -219,6 +307,9 @@ class History {
   std::map<Key, Readings> series_;
   std::map<std::pair<int32_t, int64_t>, Frames> frames_;
   size_t readings_ = 0;
+  // Of their texts.
+  size_t bytes_ = 0;
+  const int64_t text_length_;
 };
 
 absl::StatusOr<std::vector<LabelFilter>> ParseFilters(const Metric& metric, const std::vector<std::string>& texts) {
@@ -344,7 +435,7 @@ absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg:
   if (query.sources.empty()) return StateAnswer();
   std::map<int32_t, SourceRef> sources;
   for (const SourceRef& source : query.sources) sources[source.id] = source;
-  History history(*metric, infos, query.changes);
+  History history(*metric, infos, query.changes, query.text_length);
   PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     return FetchHistory(tx, stored.id, *metric, query.sources, filters, infos, query.start, query.end, &history);
@@ -374,7 +465,7 @@ absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::C
   const std::vector<const Column*> labels = LabelsOf(*metric);
   for (const Column* label : labels) grouping.by.push_back(IdOf(*metric, *label));
   MetricRows summed;
-  History history(*metric, asked.newest, false);
+  History history(*metric, asked.newest, false, query.text_length);
   const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     read.metric_id = stored.id;
@@ -394,11 +485,11 @@ absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::C
   for (const SourceRef& source : query.sources) sources[source.id] = source;
   std::map<History::Key, const columns::GroupRow*> sums;
   for (const columns::GroupRow& row : summed.rows.rows) sums[{row.source, row.scope, row.labels}] = &row;
-  history.VisitThere([&](const History::Key& key, const Reading& last, absl::Time newest) {
+  history.VisitThere([&](const History::Key& key, const Reading& last, int64_t newest_us) {
     MetricRow row;
     row.source = sources.at(std::get<0>(key));
-    row.labels = Texts(labels, std::get<2>(key));
-    row.collected_at = newest;
+    row.labels = LabelTexts(labels, std::get<2>(key));
+    row.collected_at = absl::FromUnixMicros(newest_us);
     for (size_t i = 0; i < asked.newest.size() && i < last.values.size(); ++i) {
       const Column& column = *asked.newest[i];
       const Value& value = last.values[i];
@@ -406,7 +497,11 @@ absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::C
       if (std::holds_alternative<std::monostate>(value)) continue;
       const auto* whole = std::get_if<int64_t>(&value);
       const auto* real = std::get_if<double>(&value);
-      if (column.kind() == catalog_pb::COLUMN_KIND_INFO || (whole == nullptr && real == nullptr)) {
+      if (const auto* text = std::get_if<std::string>(&value)) {
+        CutText cut = CutText::Of(*text, query.text_length);
+        if (cut.truncated) row.truncated.push_back(column.name());
+        row.texts[column.name()] = std::move(cut.text);
+      } else if (column.kind() == catalog_pb::COLUMN_KIND_INFO) {
         row.texts[column.name()] = TextOf(value, column.type());
       } else {
         row.numbers[column.name()] = (real != nullptr ? *real : static_cast<double>(*whole)) / scale;
@@ -429,7 +524,7 @@ absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::C
   answer.rows_found = static_cast<int64_t>(answer.rows.size());
   std::stable_sort(answer.rows.begin(), answer.rows.end(),
                    [&](const MetricRow& a, const MetricRow& b) { return order.Before(a, b); });
-  if (answer.rows.size() > static_cast<size_t>(query.limit)) answer.rows.resize(static_cast<size_t>(query.limit));
+  Cut(static_cast<size_t>(query.limit), &answer.rows);
   return answer;
 }
 

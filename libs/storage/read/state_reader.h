@@ -15,6 +15,7 @@
 #include "libs/clock/clock.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/cut_text.h"
 #include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
@@ -30,9 +31,12 @@ struct StateQuery {
   absl::Time start;
   absl::Time end;
   bool changes = false;
-  // Most rows and changes.
+  // Most rows and changes. Fewer where their labels take more than kMostLabelBytes.
   int limit = 1000;
+  // Most characters of each value.
+  int64_t text_length = 1000;
 };
+inline constexpr size_t kMostLabelBytes = size_t{4} << 20;
 
 // Texts are as PostgreSQL writes values; NULL is left out.
 using StateValues = std::map<std::string, std::string>;
@@ -41,6 +45,8 @@ struct StateRow {
   SourceRef source;
   StateValues labels;
   StateValues values;
+  // Columns whose value is cut, by name.
+  std::vector<std::string> truncated;
   // Newest frame of its database that says so.
   absl::Time collected_at;
 };
@@ -52,8 +58,8 @@ struct StateChange {
   StateValues labels;
   // Empty unless kChanged.
   std::string column;
-  std::optional<std::string> before;
-  std::optional<std::string> after;
+  std::optional<CutText> before;
+  std::optional<CutText> after;
   // Last reading with the value before, first one with that after.
   absl::Time seen_before;
   absl::Time seen_after;
@@ -82,7 +88,10 @@ struct RowsQuery {
   // A label or one of the columns, with a minus before it the largest first; what is not known comes last. Empty = by
   // source and labels.
   std::string sort;
+  // Most rows. Fewer where their labels take more than kMostLabelBytes.
   int limit = 1000;
+  // Most characters of each text.
+  int64_t text_length = 1000;
 };
 
 struct MetricRow {
@@ -92,6 +101,8 @@ struct MetricRow {
   std::map<std::string, double> numbers;
   // Info columns.
   StateValues texts;
+  // Those whose text is cut, by name.
+  std::vector<std::string> truncated;
   absl::Time collected_at;
   // Sums are lower bounds.
   bool lower_bound = false;

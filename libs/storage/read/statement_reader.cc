@@ -177,7 +177,7 @@ absl::StatusOr<TopStatements> StatementReader::Top(const TopStatementsQuery& que
       top.statements.push_back(std::move(entry));
     }
     if (!query.with_texts) return absl::OkStatus();
-    PGA_ASSIGN_OR_RETURN(auto texts, LoadStatementTexts(tx, wanted));
+    PGA_ASSIGN_OR_RETURN(auto texts, LoadStatementTexts(tx, wanted, query.text_length));
     for (TopStatement& entry : top.statements) entry.text = texts[{entry.source.id, entry.query_id}];
     return absl::OkStatus();
   }));

@@ -16,6 +16,7 @@
 #include "libs/clock/clock.h"
 #include "libs/pg/call_limit.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/cut_text.h"
 #include "libs/storage/read/range.h"
 #include "libs/storage/read/source_reader.h"
 
@@ -59,7 +60,7 @@ struct TopStatement {
   std::string database;
   std::string user;
   // Empty when not known, or not wanted.
-  std::string text;
+  CutText text;
   StatementFigures figures;
   bool lower_bound = false;
 };
@@ -75,6 +76,8 @@ struct TopStatementsQuery {
   // Only these statements; empty = all.
   std::set<int64_t> query_ids;
   bool with_texts = true;
+  // Most characters of each text.
+  int64_t text_length = 500;
 };
 
 struct TopStatements {
@@ -95,6 +98,7 @@ struct StatementPoint {
 };
 
 struct StatementTimeline {
+  // Whole.
   std::string text;
   std::vector<StatementPoint> points;
 };

@@ -377,12 +377,13 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
     const int64_t reset_us = at.Reset(reset_column_);
     has_resets = has_resets || reset_us != 0;
     int flags = opening.RowFlags(row) & ingest_v1::FRAME_FLAG_TEXT_REPLACED;
-    const bool told = was != nullptr && (view_reset || (Differ(was->reset_us, reset_us) && !metric_->partial_resets()));
+    const bool reported =
+        was != nullptr && (view_reset || (Differ(was->reset_us, reset_us) && !metric_->partial_resets()));
     // What is lower than before has begun at 0 since.
     const bool began_anew =
         evicting || objects_reset || (was != nullptr && was->reset_us != reset_us && metric_->partial_resets());
     // A time that appears or vanishes may come from an upgraded extension as well as from a reset.
-    bool lower = was != nullptr && (told || was->uncertain || was->reset_us != reset_us);
+    bool lower = was != nullptr && (reported || was->uncertain || was->reset_us != reset_us);
     if (was == nullptr && evicting) lower = true;
     size_t unknown = 0;
     bool moved = was == nullptr;
@@ -396,7 +397,7 @@ absl::StatusOr<std::vector<ingest_v1::Frame>> CounterState::IncreaseTo(const fra
       const int64_t after = at.Int(column);
       const catalog_v1::Column& of = metric_->columns(column);
       int64_t increase = after;
-      if (was != nullptr && !told) {
+      if (was != nullptr && !reported) {
         if (after >= was->counters[i]) {
           increase = after - was->counters[i];
         } else if (metric_->scope() == catalog_v1::SCOPE_HOST || of.position()) {

@@ -534,7 +534,7 @@ async function signOutEverywhere(context: BrowserContext) {
   check('signing out in one tab is signing out in all', true);
 }
 
-// Who may less sees less, and is told so.
+// Who may less sees less, and the page says so.
 async function viewer(home: string) {
   const context = await newContext();
   const page = await context.newPage();
@@ -542,7 +542,7 @@ async function viewer(home: string) {
   await settled(page);
   check('a viewer has no link to Admin', (await page.locator('nav a', { hasText: 'Admin' }).count()) === 0);
   await open(page, '/admin');
-  check('and is told who it is for', ((await page.textContent('main')) ?? '').includes('for administrators'));
+  check('and learns who it is for', ((await page.textContent('main')) ?? '').includes('for administrators'));
   await open(page, `${home}?from=-15m`);
   check('a viewer sees the load', (await page.locator('.u-over').count()) > 0);
   equal('no complaint of the browser for a viewer', complaints.splice(0), []);

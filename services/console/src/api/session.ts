@@ -1,5 +1,5 @@
 // Who is signed in. The access token lives in memory; the refresh token in a cookie that scripts cannot read. All tabs of
-// a browser share one refresh: it runs under one lock, and its outcome is told to the others.
+// a browser share one refresh: it runs under one lock, and its outcome is passed to the others.
 
 import { ApiError, call } from './client.ts';
 import type { LoginResponse, User } from './generated.ts';

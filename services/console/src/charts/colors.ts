@@ -30,7 +30,7 @@ export function waitClass(key: string): WaitClass & { order: number } {
   return byKey.get(key) ?? { key, name: key, color: '#5f7f95', order: waitClasses.length };
 }
 
-// For all else: told apart by colour-blind people, in this order.
+// For all else: distinguished by colour-blind people, in this order.
 const palette = [
   '#3b78d4',
   '#ea8f2c',
