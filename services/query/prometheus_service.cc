@@ -158,7 +158,7 @@ grpc::ServerUnaryReactor* PrometheusService::RemoteRead(grpc::CallbackServerCont
   return dispatcher_->Unary<pb::RemoteReadRequest, google::api::HttpBody>(
       context, request, response,
       [read, part = std::make_shared<AnswerBudget::Part>()](rpc::CallContext& call, const pb::RemoteReadRequest& asked,
-                                                          google::api::HttpBody& answer) {
+                                                            google::api::HttpBody& answer) {
         return ForCaller(read(call, asked, part.get(), answer));
       });
 }
