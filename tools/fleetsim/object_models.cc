@@ -7,7 +7,7 @@ namespace {
 using enum Behaviour;
 
 constexpr double kMb = 1024.0 * 1024.0;
-// Whole millions of transactions, in which ages of tables are told.
+// Whole millions of transactions, in which ages of tables are given.
 constexpr double kMillion = 1e6;
 // Steps of a million at 400 transactions a second.
 constexpr double kAgeSteps = 400 * 60 / kMillion;

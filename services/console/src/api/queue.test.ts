@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Queue } from './queue.ts';
 
-// Work that ends when it is told to.
+// Work that ends when the test says so.
 function held() {
   const ends: (() => void)[] = [];
   const begun: number[] = [];

@@ -47,19 +47,19 @@ export function toColumns(
   const index = new Map(x.map((time, i) => [time, i]));
   const covered = x.map(() => 0);
   // A bucket of which no series knows a value is not known, whatever its readings cover: it may lie between two of them.
-  const told = x.map(() => false);
+  const known = x.map(() => false);
   const values = series.map((one) => {
     const row: (number | null)[] = x.map(() => null);
     for (const point of one.points) {
       const i = index.get(Date.parse(point.time ?? '') / 1000);
       if (i === undefined) continue;
       row[i] = point.value ?? null;
-      if (point.value !== undefined) told[i] = true;
+      if (point.value !== undefined) known[i] = true;
       covered[i] = Math.max(covered[i] ?? 0, point.covered_ms);
     }
     return row;
   });
-  const coverage = covered.map((ms, i) => (told[i] ? partOf(x[i] ?? 0, ms, step, range) : 0));
+  const coverage = covered.map((ms, i) => (known[i] ? partOf(x[i] ?? 0, ms, step, range) : 0));
   return { x, values, coverage, step };
 }
 

@@ -359,7 +359,7 @@ export function VacuumTab({ page, name }: TabProps) {
       />
       <div class="grid">
         <TablePanel
-          title="Room in tables"
+          title="Bloat of tables"
           note="estimated"
           asks={[bloatAsk]}
           answers={[bloat]}
@@ -371,7 +371,7 @@ export function VacuumTab({ page, name }: TabProps) {
           empty={<Empty title="No table above 1 MiB is known." />}
         />
         <TablePanel
-          title="Room in indexes"
+          title="Bloat of indexes"
           note="estimated"
           asks={[indexBloatAsk]}
           answers={[indexBloat]}
