@@ -59,6 +59,12 @@ size_t TlsClient::Send(std::string_view bytes) {
   return sent;
 }
 
+bool TlsClient::Answered() {
+  char first = 0;
+  ERR_clear_error();
+  return SSL_peek(ssl_, &first, 1) == 1;
+}
+
 TlsClient::Received TlsClient::ReadAll(absl::Duration limit) {
   const clock::SteadyTime until = clock::SteadyNow() + limit;
   Received received;

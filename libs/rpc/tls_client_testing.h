@@ -22,6 +22,8 @@ class TlsClient {
   bool connected() const { return connected_; }
   // Bytes that could be sent: all, unless the server has reset the connection.
   size_t Send(std::string_view bytes);
+  // Waits for the first byte of the server, which stays to be read; false when there is none.
+  bool Answered();
   struct Received {
     std::string bytes;
     // The server said the end of TLS; else the connection was cut, or the time was over.

@@ -12,6 +12,7 @@ const party = (pid: number): BlockingParty => ({
   state: 'active',
   query_id: '',
   query_text: `q${pid}`,
+  query_text_truncated: false,
 });
 function edge(blocked: number, blocking: number, from: number, until: number, root = blocking): BlockingEdge {
   return {
