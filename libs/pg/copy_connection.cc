@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -144,15 +143,11 @@ struct CopyConnection::Impl {
     while (true) {
       if (absl::Status status = limit.Check(); !status.ok()) return status;
       if (clock::SteadyNow() >= exec::ProcessEnd::waits_until()) return absl::DeadlineExceededError("the process ends");
-      const absl::Duration left = std::min(limit.deadline - clock::SteadyNow(), kCancelPoll);
-      pollfd poller{PQsocket(conn), events, 0};
-      const int ready =
-          ::poll(&poller, 1, static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)))));
-      if (ready > 0) return absl::OkStatus();
-      if (ready < 0 && errno != EINTR) {
-        lost = true;
-        return absl::InternalError(absl::StrCat("poll: ", std::strerror(errno)));
-      }
+      absl::Status ready =
+          AwaitSocket(PQsocket(conn), events, std::min(limit.deadline, clock::SteadyNow() + kCancelPoll));
+      if (absl::IsDeadlineExceeded(ready)) continue;
+      if (!ready.ok()) lost = true;
+      return ready;
     }
   }
 

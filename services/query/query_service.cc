@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/time_util.h"
+#include "libs/catalog/metric.h"
 #include "libs/status/status.h"
 #include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
@@ -546,12 +547,9 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const storage::RowsAnswer found, readers_.state->Rows(query, limit));
         for (const auto* column : found.columns) {
-          using namespace ::pganalytics::catalog::v1;  // NOLINT: kinds of columns
           pb::RowColumn* const to = answer.add_columns();
           to->set_name(column->name());
-          to->set_kind(column->kind() == COLUMN_KIND_COUNTER ? "counter"
-                       : column->kind() == COLUMN_KIND_GAUGE ? "gauge"
-                                                             : "info");
+          to->set_kind(std::string(catalog::KindWord(column->kind())));
           to->set_unit(column->unit());
         }
         for (const storage::MetricRow& from : found.rows) {

@@ -7,15 +7,8 @@ namespace {
 
 using enum Behaviour;
 
-constexpr double kMb = 1024.0 * 1024.0;
-constexpr double kGb = 1024.0 * kMb;
 constexpr double kTick = 10'000;
 constexpr double kPage = 4'096;
-
-ColumnModel In(double unit, ColumnModel model) {
-  model.unit = unit;
-  return model;
-}
 
 }  // namespace
 

@@ -1,7 +1,6 @@
 #include "tools/fleetsim/metric_models.h"
 
 #include <algorithm>
-#include <array>
 #include <iterator>
 #include <map>
 #include <utility>

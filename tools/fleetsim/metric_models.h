@@ -62,6 +62,13 @@ struct ColumnModel {
   double unit = 1;
   double every = 0;
 };
+inline ColumnModel In(double unit, ColumnModel model) {
+  model.unit = unit;
+  return model;
+}
+
+inline constexpr double kMb = 1024.0 * 1024.0;
+inline constexpr double kGb = 1024.0 * kMb;
 
 // Who has the metric.
 enum class Holder : uint8_t { kAll, kPrimary, kStandby, kSince16 };

@@ -516,11 +516,10 @@ struct SourceModel::State {
             value = Value(*out.model, series, span, work, absolute && out.counter, &draw);
           }
           if (out.column->type == Type::kDouble) {
-            out.column->doubles.push_back(std::round(value * 100) / 100);
-            if (out.model != nullptr &&
-                (out.model->behaviour == Behaviour::kSampleShare || out.model->behaviour == Behaviour::kAgeShare)) {
-              out.column->doubles.back() = value;
-            }
+            const Behaviour behaviour = out.model == nullptr ? Behaviour::kConstant : out.model->behaviour;
+            const double digits = behaviour == Behaviour::kAgeShare ? 1e4 : 100;
+            out.column->doubles.push_back(behaviour == Behaviour::kSampleShare ? value
+                                                                               : std::round(value * digits) / digits);
           } else {
             out.column->ints.push_back(static_cast<int64_t>(value));
           }

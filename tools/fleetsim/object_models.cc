@@ -6,7 +6,6 @@ namespace {
 
 using enum Behaviour;
 
-constexpr double kMb = 1024.0 * 1024.0;
 // Whole millions of transactions, in which ages of tables are given.
 constexpr double kMillion = 1e6;
 // Steps of a million at 400 transactions a second.
@@ -14,10 +13,6 @@ constexpr double kAgeSteps = 400 * 60 / kMillion;
 // Seconds between two vacuums or analyzes of a table that is used.
 constexpr double kVacuumEvery = 20'000;
 
-ColumnModel In(double unit, ColumnModel model) {
-  model.unit = unit;
-  return model;
-}
 // Stays until the table is vacuumed or analyzed again.
 ColumnModel UntilVacuum(std::string_view name, double scale, double spread) {
   return {name, kStep, scale, spread, 1, {}, {}, 1, kVacuumEvery};

@@ -6,14 +6,6 @@ namespace {
 
 using enum Behaviour;
 
-constexpr double kMb = 1024.0 * 1024.0;
-constexpr double kGb = 1024.0 * kMb;
-
-ColumnModel In(double unit, ColumnModel model) {
-  model.unit = unit;
-  return model;
-}
-
 }  // namespace
 
 std::vector<MetricModel> ServerModels() {
@@ -212,7 +204,6 @@ std::vector<MetricModel> ServerModels() {
                    {"freeze_max_age", kConstant, 200'000'000},
                    {"mxid_freeze_max_age", kConstant, 400'000'000},
                    {"failsafe_age", kConstant, 1'600'000'000},
-                   // Doubles of all their digits, as the server divides them.
                    {"freeze_percent", kAgeShare, 2e6, 4},
                    {"wraparound_percent", kAgeShare, 2.144e7, 4},
                    {"mxid_wraparound_percent", kAgeShare, 4.3e9, 4}}},

@@ -7,8 +7,6 @@ namespace {
 
 using enum Behaviour;
 
-constexpr double kMb = 1024.0 * 1024.0;
-constexpr double kGb = 1024.0 * kMb;
 // Changes a minute of all rows of a scope: one in five days.
 constexpr double kRare = 1.0 / (5 * 1'440);
 

@@ -1,11 +1,5 @@
 """The 59 panels of release 3.2.0, by dashboard and place."""
 
-DASHBOARDS = {
-    1: "PostgreSQL Query Performance Monitoring", 2: "PostgreSQL Query Performance Monitor",
-    3: "PostgreSQL Query Performance by Hostname", 4: "Multi-Collector PostgreSQL Monitor",
-    5: "PostgreSQL Replication Health Monitor", 6: "PostgreSQL Replication Advanced Analytics",
-    7: "Advanced Features Analysis", 8: "System Metrics Breakdown", 9: "Infrastructure Statistics",
-}
 TITLES = {
     1: ["Top 10 Queries by Total Execution Time", "Average Query Execution Time Trend", "Top 20 Slowest Queries",
         "Query Execution Frequency Trend", "Buffer Cache Hit Ratio Trend", "Top 20 Most Frequent Queries", "I/O Read Time Trend",

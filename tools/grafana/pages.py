@@ -462,7 +462,7 @@ def tables():
               f"  FROM readable.table_size({TO}::timestamptz - greatest({RANGE}, interval '25 hours'), {TO}, {WHOLE})\n"
               f"  WHERE {CHOSEN} AND {OF_DATABASE} AND total_bytes IS NOT NULL\n  GROUP BY source_id, 1, 2, 3, 4\n"
               "  ORDER BY 6 DESC NULLS LAST LIMIT 20")
-    return dashboard("pga-tables", "pgAnalytics / Tables and bloat", "Sizes, scans and room that could be had back.", {
+    return dashboard("pga-tables", "pgAnalytics / Tables and bloat", "Sizes, scans and space that could be freed.", {
         "Size": [
             pie("Top 15 Tables by Size", "With indexes and TOAST, as last read.",
                 latest("table_size", size_keys, {"name": table_label, "size": "total_bytes"}, where=OF_DATABASE,

@@ -21,15 +21,14 @@ class Panel:
     """A panel without its place. `contract`: numbers of the 3.2.0 panels that it answers, like 1.3."""
 
     def __init__(self, kind, title, description, query, *, unit="short", contract=(), width=12, height=8, steps=None, source=SQL,
-                 units=None, options=None, stack=False, legend=None, lowest=None, highest=None, links=None, decimals=None,
-                 instant=False, order=None, per_row=False):
+                 units=None, options=None, stack=False, lowest=None, highest=None, links=None, instant=False, per_row=False):
         self.kind, self.title, self.description, self.contract = kind, title, description, tuple(contract)
         self.width, self.height = width, height
         self.queries = query if isinstance(query, list) else [query]
         self.source, self.unit, self.units = source, unit, units or {}
-        self.steps, self.options, self.stack, self.legend = steps, options or {}, stack, legend
-        self.lowest, self.highest, self.links, self.decimals, self.instant = lowest, highest, links or {}, decimals, instant
-        self.order, self.per_row = order, per_row
+        self.steps, self.options, self.stack = steps, options or {}, stack
+        self.lowest, self.highest, self.links = lowest, highest, links or {}
+        self.instant, self.per_row = instant, per_row
 
     def _targets(self):
         targets = []
@@ -62,7 +61,7 @@ class Panel:
                                   "spanNulls": self._bridged(), "showPoints": "auto", "axisSoftMin": 0,
                                   "stacking": {"mode": "normal" if self.stack else "none", "group": "A"},
                                   "thresholdsStyle": {"mode": "dashed" if self.steps else "off"}}
-        for name, value in (("min", self.lowest), ("max", self.highest), ("decimals", self.decimals)):
+        for name, value in (("min", self.lowest), ("max", self.highest)):
             if value is not None:
                 defaults[name] = value
         overrides = []
@@ -95,8 +94,6 @@ class Panel:
                          "sizing": "auto", "minVizWidth": 8, "minVizHeight": 16, "maxVizHeight": 300,
                          "legend": {"showLegend": False, "displayMode": "hidden", "placement": "bottom", "calcs": []}},
         }[self.kind]
-        if self.kind == "table" and self.order:
-            options = options | {"sortBy": [{"displayName": self.order, "desc": True}]}
         return {"id": number, "type": self.kind, "title": self.title, "description": self.description,
                 "datasource": self.source, "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
                 "targets": self._targets(), "options": options, "transparent": False,

@@ -64,10 +64,13 @@ absl::Status PrintChanges(Context& context, const query_pb::GetStateResponse& an
   Table table({"SEEN (" + zone + ")", "BEFORE THAT AT", "SOURCE", "ROW", "WHAT", "BEFORE", "AFTER"},
               {"BEFORE THAT AT", "SOURCE"});
   for (const query_pb::StateChange& change : answer.changes()) {
+    // Said of both values: the cut one is never the shorter one.
+    const size_t before = Characters(change.before());
+    const size_t after = Characters(change.after());
     table.Add({Clock(FromProto(change.seen_after())), Clock(FromProto(change.seen_before())), change.source_name(),
                LabelText(change.labels()), change.column().empty() ? change.what() : change.column(),
-               change.has_before() ? Shown(change.before(), change.truncated()) : "",
-               change.has_after() ? Shown(change.after(), change.truncated()) : ""});
+               change.has_before() ? Shown(change.before(), change.truncated() && before >= after) : "",
+               change.has_after() ? Shown(change.after(), change.truncated() && after >= before) : ""});
   }
   PGA_RETURN_IF_ERROR(
       context.Print(table, "nothing changed, " + RangeText(FromProto(answer.start()), FromProto(answer.end()))));
@@ -103,6 +106,12 @@ void SayWhatIsMissing(const Context& context, const query_pb::GetStateResponse& 
   context.Say() << answer.rows_size() << " of " << answer.rows_found() << " rows; raise --limit or add --filter\n";
 }
 
+// Of a row of either answer.
+template <typename Row>
+bool IsTruncated(const Row& row, const std::string& column) {
+  return std::find(row.truncated().begin(), row.truncated().end(), column) != row.truncated().end();
+}
+
 absl::Status State(Context& context) {
   PGA_ASSIGN_OR_RETURN(const std::string metric, context.Word(0, "the metric"));
   const std::vector<std::string> columns = context.arguments->All("column");
@@ -123,8 +132,7 @@ absl::Status State(Context& context) {
     std::vector<std::string> cells = {row.source_name(), LabelText(row.labels())};
     for (const std::string& column : shown) {
       const auto value = row.values().find(column);
-      const bool truncated = std::find(row.truncated().begin(), row.truncated().end(), column) != row.truncated().end();
-      cells.push_back(value == row.values().end() ? "" : Shown(value->second, truncated));
+      cells.push_back(value == row.values().end() ? "" : Shown(value->second, IsTruncated(row, column)));
     }
     table.Add(std::move(cells));
   }
@@ -144,6 +152,7 @@ absl::Status Rows(Context& context) {
   request.set_sort(context.arguments->Get("sort"));
   PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 0, 1, 10000));
   request.set_limit(limit);
+  PGA_RETURN_IF_ERROR(SetTextLength(context, &request));
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::GetRowsResponse>(std::string(kQuery) + "GetRows", request));
   if (context.json) return context.PrintJson(answer);
@@ -158,7 +167,7 @@ absl::Status Rows(Context& context) {
       const auto number = row.numbers().find(column.name());
       const auto text = row.texts().find(column.name());
       if (text != row.texts().end()) {
-        cells.push_back(text->second);
+        cells.push_back(Shown(text->second, IsTruncated(row, column.name())));
       } else if (number == row.numbers().end()) {
         cells.emplace_back();
       } else if (context.csv) {
@@ -297,14 +306,15 @@ std::vector<Command> StateCommands() {
              {"column", "NAME", "only this info column; may be repeated", true},
              filter,
              {"limit", "N", "most rows (default 1000)"},
-             {"text-length", "N", "most characters of each value (default 1000)"}},
+             {"text-length", "N", "most characters of each value (default 1000, or less with a larger limit)"}},
             RangeOptions()),
        State, true},
       {"rows", "METRIC", "rows of a metric: columns as last read, counters added up over the range",
        With({{"column", "NAME", "only this column; may be repeated", true},
              filter,
              {"sort", "COLUMN", "by this column or label; -COLUMN for the largest first"},
-             {"limit", "N", "most rows (default 1000)"}},
+             {"limit", "N", "most rows (default 1000)"},
+             {"text-length", "N", "most characters of each text (default 1000, or less with a larger limit)"}},
             RangeOptions()),
        Rows, true},
       {"settings", "", "settings that are not at their default",
@@ -312,7 +322,7 @@ std::vector<Command> StateCommands() {
              {"all", "", "those at their default too"},
              filter,
              {"limit", "N", "most rows (default 1000)"},
-             {"text-length", "N", "most characters of each value (default 1000)"}},
+             {"text-length", "N", "most characters of each value (default 1000, or less with a larger limit)"}},
             RangeOptions()),
        Settings, true},
   };

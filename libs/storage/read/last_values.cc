@@ -1,7 +1,7 @@
 #include "libs/storage/read/last_values.h"
 
+#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -19,6 +19,7 @@
 namespace pga::storage {
 namespace {
 
+using catalog::HasCounters;
 using columns::ColumnId;
 
 constexpr int64_t kMinuteUs = 60'000'000;
@@ -34,11 +35,6 @@ constexpr int64_t kLookBackUs = 10 * kMinuteUs;
 constexpr int64_t kHolePatienceUs = kHourUs;
 constexpr int64_t kForgetAfterUs = kHourUs;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
-bool HasCounters(const catalog_pb::Metric& metric) {
-  return std::any_of(metric.columns().begin(), metric.columns().end(),
-                     [](const auto& column) { return column.kind() == catalog_pb::COLUMN_KIND_COUNTER; });
-}
 
 // Each reading says all there is.
 bool StandsAlone(const catalog_pb::Metric& metric) {
@@ -302,7 +298,9 @@ absl::Status LastValues::Refresh(pg::ReadTransaction& tx, const LastWanted& want
     Source& source = (*states)[ref.id];
     source.used_us = now_us;
     std::erase_if(source.scopes, [&](const auto& entry) {
-      return entry.second.shown == nullptr || entry.second.shown->newest_us < now_us - hold_us;
+      // A collector may read it more rarely than every minute.
+      const LastScope& shown = *entry.second.shown;
+      return shown.newest_us < now_us - std::max(hold_us, 2 * shown.interval_us() + kMinuteUs);
     });
     if (source.scopes.empty()) {
       fresh.push_back(ref.id);

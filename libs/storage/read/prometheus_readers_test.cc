@@ -188,6 +188,27 @@ TEST_F(PrometheusReadersTest, LastCountersAreTheKeyFrameAndWhatCameSince) {
   EXPECT_EQ(Commits(&last), "shop=114");
 }
 
+TEST_F(PrometheusReadersTest, WhatIsReadRarelyIsKeptUntilItsNextReadingIsLate) {
+  FrameStore& store = Store("database_size");
+  const auto size = [](int minute, int64_t bytes) {
+    StoredFrame frame;
+    frame.start = At(minute - 100);
+    frame.end = At(minute);
+    frame.rows.push_back({{{"datname", std::string("shop")}, {"datid", int64_t{5}}, {"size_bytes", bytes}}, 0});
+    return frame;
+  };
+  LastValues last(reads_.get(), &clock_, 100);
+  const auto seen = [&](int minute) {
+    SetNow(At(minute));
+    return Last(&last, "database_size", "datname", "size_bytes");
+  };
+  store.Store({size(0, 1000)});
+  for (const int minute : {1, 40, 80, 99}) EXPECT_EQ(seen(minute), "shop=1000") << minute;
+  store.Store({size(100, 2000)});
+  for (const int minute : {101, 150, 200, 250, 300}) EXPECT_EQ(seen(minute), "shop=2000") << minute;
+  EXPECT_EQ(seen(302), "");
+}
+
 TEST_F(PrometheusReadersTest, FramesThatComeLateAreWaitedFor) {
   FrameStore& store = Store("database");
   store.Store({Database(0, {{"shop", 100}}, true), Database(1, {{"shop", 1}})});

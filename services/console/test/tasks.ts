@@ -93,7 +93,7 @@ const tasks: readonly Task[] = [
     answer: /work_mem.*4\u2009MiB.*8\u2009MiB/s,
   },
   { question: 'disk', from: '-15m', tab: 'Host', panel: 'Space available', answer: /[KMGT]iB/ },
-  { question: 'deadlocks', from: '-15m', tab: 'Databases', panel: 'Deadlocks', answer: /shop[^–]*\d/ },
+  { question: 'deadlocks', from: '-15m', tab: 'Databases', panel: 'Deadlocks', answer: /shop[\d.]*[1-9]/ },
   {
     question: 'a sequence near its end',
     from: '-15m',

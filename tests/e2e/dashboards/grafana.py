@@ -43,7 +43,7 @@ def variables_into(text, values, list_of):
 
 def sql(text, start, end, interval, values):
     text = variables_into(text, values, lambda value: ",".join(literal(one) for one in value))
-    text = text.replace("$__interval_ms", str(int(seconds_of(interval) * 1000))).replace("$__interval", interval)
+    text = text.replace("$__interval", interval)
 
     def macro(match):
         name, arguments = match.group(1), [part.strip() for part in match.group(2).split(",")]
@@ -51,13 +51,10 @@ def sql(text, start, end, interval, values):
             return literal(rfc3339(start))
         if name == "timeTo":
             return literal(rfc3339(end))
-        if name == "timeFilter":
-            return f"{arguments[0]} BETWEEN {literal(rfc3339(start))} AND {literal(rfc3339(end))}"
-        if name in ("timeGroup", "timeGroupAlias"):
+        if name == "timeGroup":
             width = seconds_of(arguments[1].strip("'"))
             width = int(width) if width == int(width) else width
-            group = f"floor(extract(epoch from {arguments[0]})/{width})*{width}"
-            return group + (' AS "time"' if name == "timeGroupAlias" else "")
+            return f"floor(extract(epoch from {arguments[0]})/{width})*{width}"
         raise ValueError(f"macro $__{name} is none of those of the data source that these dashboards use")
     text = MACRO.sub(macro, text)
     if "$" in re.sub(r"'[^']*'", "", text):

@@ -12,7 +12,7 @@ import { number } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { figureColumn, labelColumn, textColumn } from '../ui/cells.tsx';
 import { chosenInstant, InstantBar } from '../ui/instant.tsx';
-import { Sql } from '../ui/sql.tsx';
+import { cutText, Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -70,14 +70,14 @@ export function ActivityTab({ page, name, readings }: TabProps) {
       key: 'statement',
       title: 'Statement',
       class: 'grow text',
-      value: (row) => row.query_text || row.query_id,
+      value: (row) => cutText(row.query_text, row.query_text_truncated) || row.query_id,
       cell: (row) =>
         row.query_id && row.query_id !== '0' ? (
           <a href={statementHref(name, row.query_id)}>
-            {row.query_text ? <Sql text={row.query_text} /> : row.query_id}
+            {row.query_text ? <Sql text={row.query_text} truncated={row.query_text_truncated} /> : row.query_id}
           </a>
         ) : (
-          <Sql text={row.query_text} />
+          <Sql text={row.query_text} truncated={row.query_text_truncated} />
         ),
     },
   ];

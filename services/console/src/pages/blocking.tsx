@@ -7,7 +7,7 @@ import { clockTime, dateTime, duration } from '../state/time.ts';
 import { milliseconds } from '../state/units.ts';
 import { choose, chosenInstant, InstantBar } from '../ui/instant.tsx';
 import { Panel } from '../ui/panel.tsx';
-import { Sql } from '../ui/sql.tsx';
+import { cutText, Sql } from '../ui/sql.tsx';
 import { oneLine } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
 import { type Column, tableData } from '../ui/table.tsx';
@@ -158,7 +158,7 @@ function Branch({ node, at, zone }: { node: Node; at: number; zone: TabProps['pa
       </div>
       {party.query_text && (
         <div class="tree-text">
-          <Sql text={party.query_text} />
+          <Sql text={party.query_text} truncated={party.query_text_truncated} />
         </div>
       )}
       {node.children.length > 0 && (
@@ -219,8 +219,10 @@ function columnsOf(zone: TabProps['page']['zone']): Column<BlockingEdge>[] {
       title: 'What waited',
       wide: true,
       class: 'grow text',
-      value: (edge) => edge.blocked?.query_text ?? '',
-      cell: (edge) => <Sql text={edge.blocked?.query_text ?? ''} />,
+      value: (edge) => cutText(edge.blocked?.query_text ?? '', edge.blocked?.query_text_truncated ?? false),
+      cell: (edge) => (
+        <Sql text={edge.blocked?.query_text ?? ''} truncated={edge.blocked?.query_text_truncated ?? false} />
+      ),
     },
   ];
 }

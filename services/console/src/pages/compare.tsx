@@ -9,7 +9,7 @@ import { useAsk } from '../state/query.ts';
 import { dateTime, fromInput, type Range, toInput } from '../state/time.ts';
 import { change as changeOf, count, milliseconds, percent } from '../state/units.ts';
 import { change } from '../state/url.ts';
-import { Sql } from '../ui/sql.tsx';
+import { cutText, Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -60,12 +60,16 @@ export function CompareTab({ page, name }: TabProps) {
       key: 'statement',
       title: 'Statement',
       class: 'grow text',
-      value: (pair) => any(pair).query_text || any(pair).query_id,
+      value: (pair) => cutText(any(pair).query_text, any(pair).query_text_truncated) || any(pair).query_id,
       cell: (pair) => {
         const query = any(pair);
         return (
-          <a href={statementHref(name, query.query_id)} title={query.query_text}>
-            {query.query_text ? <Sql text={query.query_text} /> : <code>{query.query_id}</code>}
+          <a href={statementHref(name, query.query_id)} title={cutText(query.query_text, query.query_text_truncated)}>
+            {query.query_text ? (
+              <Sql text={query.query_text} truncated={query.query_text_truncated} />
+            ) : (
+              <code>{query.query_id}</code>
+            )}
           </a>
         );
       },

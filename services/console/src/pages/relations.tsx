@@ -12,6 +12,7 @@ import { bytes, count, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { Ago, known, labelColumn, Remedy, textColumn, Unknown } from '../ui/cells.tsx';
 import { Share } from '../ui/marks.tsx';
+import { cutText } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -273,6 +274,10 @@ interface IndexRow {
   remark: string;
 }
 
+// The API gives the beginning of long ones.
+const definitionOf = (made: MetricRow): string =>
+  cutText(made.texts.definition ?? '', made.truncated.includes('definition'));
+
 // What enforces something is needed without a scan.
 function kindOf(row: MetricRow, made: MetricRow | undefined): string {
   if (holds(row, 'is_primary')) return 'primary key';
@@ -342,8 +347,8 @@ export function IndexesTab({ page, name }: TabProps) {
         <div>
           <span class="strong">{qualified(row.labels, label(row, 'indexrelname'))}</span>
           {made?.texts.definition && (
-            <div class="definition mono" title={made.texts.definition}>
-              {made.texts.definition.replace(/^CREATE (UNIQUE )?INDEX \S+ ON (ONLY )?/, '')}
+            <div class="definition mono" title={definitionOf(made)}>
+              {definitionOf(made).replace(/^CREATE (UNIQUE )?INDEX \S+ ON (ONLY )?/, '')}
             </div>
           )}
         </div>

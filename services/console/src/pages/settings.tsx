@@ -20,7 +20,7 @@ export function SettingsTab({ page, name }: TabProps) {
   const { view, range, zone } = page;
   const [text, setText] = useState('');
   const [all, setAll] = useState(false);
-  const question = ask.stateOf(range, { metric: 'settings', source: [name], limit: 10_000 });
+  const question = ask.stateOf(range, { metric: 'settings', source: [name], limit: 1000 });
   const answer = useAsk(question, view.now);
   const changes = answer.data?.changes ?? [];
   const settings = (answer.data?.rows ?? [])

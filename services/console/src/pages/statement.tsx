@@ -7,7 +7,7 @@ import type { TopQuery } from '../api/generated.ts';
 import { Chart } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
 import { type Columns, covered, partOf } from '../charts/gaps.ts';
-import { findSource, type Page, refOf, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
+import { findSource, type Page, refOfId, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { before } from '../state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../state/units.ts';
@@ -36,10 +36,7 @@ function OverFleet({ page, id }: { page: Page; id: string }) {
       title: 'Source',
       class: 'grow',
       value: (row) => row.source_name,
-      cell: (row) => {
-        const source = all.find((one) => one.id === row.source_id);
-        return <a href={statementHref(source ? refOf(source, all) : row.source_id, id)}>{row.source_name}</a>;
-      },
+      cell: (row) => <a href={statementHref(refOfId(row.source_id, all), id)}>{row.source_name}</a>,
     },
     ...partColumns,
   ];

@@ -3,16 +3,16 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { TopQuery } from '../api/generated.ts';
+import type { Source, TopQuery } from '../api/generated.ts';
 import { stepOf, toColumns } from '../charts/gaps.ts';
 import { Spark } from '../charts/spark.tsx';
-import { type Page, statementHref } from '../state/page.ts';
+import { type Page, refOfId, statementHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { before, type Range, stepFor } from '../state/time.ts';
 import { change as changeOf, count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { Share } from '../ui/marks.tsx';
-import { Sql } from '../ui/sql.tsx';
+import { cutText, Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -99,7 +99,18 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
   const then = new Map((former.data?.queries ?? []).map((query) => [identity(query), query]));
   // Nothing is known of a span that no reading covers: its statements are not "new".
   const comparable = former.data !== undefined && former.data.completeness > 0.5;
-  const columns = columnsOf({ name, order, seconds, then, comparable, against: against.title, drawn, compact });
+  const sources = useSources().data?.sources ?? [];
+  const columns = columnsOf({
+    name,
+    sources,
+    order,
+    seconds,
+    then,
+    comparable,
+    against: against.title,
+    drawn,
+    compact,
+  });
   const hidden = (top.data?.queries ?? []).length > 0 && top.data?.queries.every((query) => query.query_text === '');
   const tools: ComponentChildren = (
     <>
@@ -176,7 +187,7 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
       skeleton={320}
       empty={
         text ? (
-          <Empty title="No statement of the list has this word." />
+          <Empty title="No statement of the list has this word in the first 500 characters of its text." />
         ) : (
           <Empty title="No statements in this range.">
             Either nothing ran, or pg_stat_statements is not loaded there. <code>pganalytics-collector --check</code>{' '}
@@ -192,6 +203,7 @@ export const identity = (query: TopQuery) => `${query.query_id} ${query.database
 
 function columnsOf(of: {
   name: string | undefined;
+  sources: readonly Source[];
   order: Order;
   seconds: number;
   then: Map<string, TopQuery>;
@@ -286,10 +298,17 @@ function columnsOf(of: {
       key: 'statement',
       title: 'Statement',
       class: 'grow text',
-      value: (query) => query.query_text || query.query_id,
+      value: (query) => cutText(query.query_text, query.query_text_truncated) || query.query_id,
       cell: (query) => (
-        <a href={statementHref(of.name ?? query.source_name, query.query_id)} title={query.query_text}>
-          {query.query_text ? <Sql text={query.query_text} /> : <code>{query.query_id}</code>}
+        <a
+          href={statementHref(of.name ?? refOfId(query.source_id, of.sources), query.query_id)}
+          title={cutText(query.query_text, query.query_text_truncated)}
+        >
+          {query.query_text ? (
+            <Sql text={query.query_text} truncated={query.query_text_truncated} />
+          ) : (
+            <code>{query.query_id}</code>
+          )}
         </a>
       ),
     },

@@ -26,6 +26,12 @@ export function refOf(source: Source, all: readonly Source[]): string {
   return all.some((other) => other.name === source.name && other.id !== source.id) ? source.id : source.name;
 }
 
+// The same of a source by its id.
+export function refOfId(id: string, all: readonly Source[]): string {
+  const found = all.find((source) => source.id === id);
+  return found ? refOf(found, all) : id;
+}
+
 export function findSource(ref: string, all: readonly Source[]): Source | undefined {
   return all.find((source) => source.id === ref) ?? all.find((source) => source.name === ref);
 }

@@ -15,62 +15,49 @@ export interface Answer<T> {
 interface Kept {
   key: string;
   at: number;
-  data: unknown;
+  data?: unknown;
+  error?: ApiError;
 }
 
 // `at` = instant of the refresh: with another one the same question is asked again. undefined asks nothing.
 export function useAsk<T>(ask: Ask<T> | undefined, at: number): Answer<T> {
-  const [kept, keep] = useState<Kept | undefined>();
-  const [failed, fail] = useState<{ key: string; error: ApiError } | undefined>();
-  const key = ask?.key;
-  useEffect(() => {
-    if (!ask) return;
-    const abort = new AbortController();
-    ask.run(abort.signal).then(
-      (data) => {
-        if (abort.signal.aborted) return;
-        keep({ key: ask.key, at, data });
-        fail(undefined);
-      },
-      (error) => {
-        if (!abort.signal.aborted) fail({ key: ask.key, error });
-      },
-    );
-    return () => abort.abort();
-  }, [key, at]);
-  const error = failed && failed.key === key ? failed.error : undefined;
-  // The kind of question is its path: an answer about another metric or source says nothing here.
-  const same = kept && key !== undefined && shapeOf(kept.key) === shapeOf(key);
-  return {
-    data: same ? (kept.data as T) : undefined,
-    error,
-    loading: key !== undefined && !error && (kept?.key !== key || kept.at !== at),
-  };
+  const [answer] = useAsks(ask ? [ask] : [], at);
+  return answer ?? { data: undefined, error: undefined, loading: false };
 }
 
-// The same for any number of questions that are alike; the answers in their order.
+// The same for any number of questions; the answers in their order.
 export function useAsks<T>(asks: readonly Ask<T>[], at: number): Answer<T>[] {
-  const [answers, set] = useState<ReadonlyMap<string, { at: number; data?: T; error?: ApiError }>>(new Map());
+  // By place and kind of question, which is its path: an answer about another metric or source says nothing here.
+  const [kept, set] = useState<ReadonlyMap<string, Kept>>(new Map());
+  const places = asks.map((ask, i) => `${i} ${shapeOf(ask.key)}`);
   const keys = asks.map((ask) => ask.key).join('\n');
   useEffect(() => {
     const abort = new AbortController();
-    const keep = (key: string, answer: { data?: T; error?: ApiError }) => {
-      if (abort.signal.aborted) return;
-      // What is no longer asked is forgotten.
-      const wanted = new Set(asks.map((ask) => ask.key));
-      set((all) => new Map([...all].filter(([one]) => wanted.has(one))).set(key, { at, ...answer }));
-    };
-    for (const ask of asks) {
+    asks.forEach((ask, i) => {
+      const place = places[i] as string;
+      const keep = (answer: { data?: unknown; error?: ApiError }) => {
+        if (abort.signal.aborted) return;
+        set((all) => {
+          // What is no longer asked is forgotten; data stays when the same is refused later.
+          const still = new Map([...all].filter(([one]) => places.includes(one)));
+          return still.set(place, { data: all.get(place)?.data, ...answer, key: ask.key, at });
+        });
+      };
       ask.run(abort.signal).then(
-        (data) => keep(ask.key, { data }),
-        (error) => keep(ask.key, { error }),
+        (data) => keep({ data }),
+        (error) => keep({ error }),
       );
-    }
+    });
     return () => abort.abort();
   }, [keys, at]);
-  return asks.map((ask) => {
-    const found = answers.get(ask.key);
-    return { data: found?.data, error: found?.error, loading: found?.at !== at };
+  return asks.map((ask, i) => {
+    const found = kept.get(places[i] as string);
+    const error = found?.key === ask.key ? found.error : undefined;
+    return {
+      data: found?.data as T | undefined,
+      error,
+      loading: !error && (found?.key !== ask.key || found.at !== at),
+    };
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import { type Page, refOf, sourceHref, statementHref, useSources } from '../state/page.ts';
+import { type Page, refOf, refOfId, sourceHref, statementHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { go } from '../state/url.ts';
 import { Dialog } from './panel.tsx';
@@ -28,15 +28,12 @@ export function Search({ page, onClose }: { page: Page; onClose: () => void }) {
     ...(words.length === 0 ? [] : (top.data?.queries ?? []))
       .filter((query) => matches(query.query_text, query.query_id))
       .slice(0, 20)
-      .map((query) => {
-        const source = sources.find((one) => one.id === query.source_id);
-        return {
-          key: query.source_id + query.query_id + query.database_name + query.user_name,
-          kind: `statement on ${query.source_name}`,
-          text: oneLine(query.query_text) || query.query_id,
-          href: statementHref(source ? refOf(source, sources) : query.source_id, query.query_id),
-        };
-      }),
+      .map((query) => ({
+        key: query.source_id + query.query_id + query.database_name + query.user_name,
+        kind: `statement on ${query.source_name}`,
+        text: oneLine(query.query_text) || query.query_id,
+        href: statementHref(refOfId(query.source_id, sources), query.query_id),
+      })),
   ];
   const open = (href: string | undefined) => {
     if (!href) return;

@@ -1,12 +1,24 @@
 import { oneLine, tokens } from './sqltext.ts';
 
-// Lists ask for the beginning of texts (500 characters).
+// The API gives the first 500 characters of texts in lists.
 const listed = 400;
 
-// A statement with its words coloured.
-export function Sql({ text, lines = false }: { text: string; lines?: boolean }) {
+// A text of a list as a title or in a file: whether there is more of it is seen.
+export const cutText = (text: string, truncated: boolean): string => (truncated ? `${text}…` : text);
+
+// A statement with its words coloured; `truncated` = there is more of it than `text`.
+export function Sql({
+  text,
+  truncated = false,
+  lines = false,
+}: {
+  text: string;
+  truncated?: boolean;
+  lines?: boolean;
+}) {
   const line = lines ? text : oneLine(text);
-  const parts = tokens(lines || line.length <= listed ? line : `${line.slice(0, listed)}…`);
+  const short = lines || line.length <= listed;
+  const parts = tokens(cutText(short ? line : line.slice(0, listed), truncated || !short));
   return (
     <code class="sql">
       {parts.map((token, i) =>

@@ -1,6 +1,6 @@
 -- Frames and blocks for people: the bytes of libs/columns read in SQL and PL/pgSQL alone, without an extension. The
--- functions readable.<metric>(from, to) and views readable.<metric> are made of the catalog (libs/storage/schema/readable.h)
--- and call what is here. None of these functions sets search_path: that would cost more than most of them do, and they run
+-- functions readable.<metric>(from, to) and views readable.<metric> are made of the catalog by metrics.apply_readable()
+-- (0005_readable_steps) and call what is here. None of these functions sets search_path: that would cost more than most of them do, and they run
 -- with the caller's rights.
 
 -- Sum modulo 2^64. Not STRICT: a strict CASE is not inlined.

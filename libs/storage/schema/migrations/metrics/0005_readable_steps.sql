@@ -390,7 +390,7 @@ COMMENT ON FUNCTION readable.covered(text, timestamptz, timestamptz, interval) I
 
 -- The function readable.<metric>(since, until, step) of one metric. Its rows have a type of their own, which gains columns as
 -- the metric does.
-CREATE FUNCTION metrics.apply_readable_steps(p_metric_id int2, p_name text, p_definition bytea) RETURNS bool
+CREATE FUNCTION metrics.apply_readable_steps(p_metric_id int2, p_name text, p_definition bytea) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $$
 DECLARE
@@ -403,7 +403,7 @@ BEGIN
     body := 'BEGIN RETURN QUERY ' || body || '; END';
   END IF;
   IF EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'readable'::regnamespace AND p.proname = p_name AND p.prosrc = body) THEN
-    RETURN false;
+    RETURN;
   END IF;
   IF to_regtype(row_type) IS NULL THEN
     EXECUTE format('CREATE TYPE %s AS ("time" timestamptz, source_name text, source_id uuid%s, kind text, lower_bound bool, '
@@ -421,12 +421,11 @@ BEGIN
                  CASE metrics.layout() WHEN 'citus' THEN 'plpgsql' ELSE 'sql' END, body);
   EXECUTE format('COMMENT ON FUNCTION readable.%I(timestamptz, timestamptz, interval) IS %L', p_name,
                  'Rows of [since, until) in steps of time, from hourly and daily sums where the step is made of whole ones');
-  RETURN true;
 END
 $$;
 
 -- Makes readable.<metric> (functions and view) for every metric of the catalog whose query has changed or is not there, and
--- gives readers their rights. Returns how many it made. A metric that fails, for example because its view stayed locked
+-- gives readers their rights. Returns how many views it made. A metric that fails, for example because its view stayed locked
 -- for 2 s, is a warning and comes the next time. Called by migrations and by the compactor; nothing that writes waits
 -- for it. Runs with the owner's rights and builds everything from the stored definitions.
 CREATE FUNCTION metrics.apply_readable() RETURNS int4
