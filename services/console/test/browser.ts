@@ -183,24 +183,14 @@ async function full() {
   const source = sources.find((one) => one.kind === 'server');
   if (!source) throw new Error('no server is watched');
   const home = `/s/${encodeURIComponent(source.name)}`;
-  // A range that has ended: page and API are asked the same.
-  const end = Math.floor(Date.now() / 1000) * 1000 - 4000;
+  // A range that page and API are asked alike once it is over. Counters are added up over whole minutes.
+  const end = Math.ceil(Date.now() / 60_000) * 60_000;
   const range = { start: end - 120_000, end };
   const fixed = `from=${iso(range.start)}&to=${iso(range.end)}&tz=utc`;
   const asked = `start=${iso(range.start)}&end=${iso(range.end)}&source=${encodeURIComponent(source.name)}`;
-  // Everything of the range is stored, so that the answers do not change any more.
-  const stored = async () => {
-    const { freshness } = await ask<GetFreshnessResponse>(
-      `/api/v1/freshness?source=${encodeURIComponent(source.name)}`,
-    );
-    return ['statements', 'activity', 'database', 'wal'].every((metric) =>
-      freshness.some((one) => one.metric === metric && Date.parse(one.last_collected_at ?? '') > end),
-    );
-  };
-  for (const giveUp = Date.now() + 60_000; !(await stored()); await new Promise((go) => setTimeout(go, 100))) {
-    if (Date.now() > giveUp) throw new Error('the readings of the range did not arrive');
-  }
-  const top = await ask<TopQueriesResponse>(`/api/v1/queries/top?${asked}&limit=200`);
+  const top = await ask<TopQueriesResponse>(
+    `/api/v1/queries/top?hours=1&source=${encodeURIComponent(source.name)}&limit=200`,
+  );
   const heavy = top.queries.find((query) => /pgbench_accounts/i.test(query.query_text)) ?? top.queries[0];
   if (!heavy) throw new Error('no statement is known');
 
@@ -245,6 +235,19 @@ async function full() {
     }
   }
   equal('no complaint of the browser on any page', complaints.splice(0), []);
+
+  // Everything of the range is stored, so that the answers do not change any more.
+  const stored = async () => {
+    const { freshness } = await ask<GetFreshnessResponse>(
+      `/api/v1/freshness?source=${encodeURIComponent(source.name)}`,
+    );
+    return ['statements', 'activity', 'database', 'wal'].every((metric) =>
+      freshness.some((one) => one.metric === metric && Date.parse(one.last_collected_at ?? '') > end),
+    );
+  };
+  for (const giveUp = Date.now() + 90_000; !(await stored()); await new Promise((go) => setTimeout(go, 100))) {
+    if (Date.now() > giveUp) throw new Error('the readings of the range did not arrive');
+  }
 
   // Figures of the page are those of the API.
   await open(page, `${home}/statements?${fixed}`);
