@@ -6,5 +6,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh test
-tools/build.sh bench
+tools/build.sh bench pganalytics-api pganalytics-collector pgactl fleetsim ingest_bench upkeep_bench readable_bench \
+  storage_read_benchmark columns_kernels_benchmark columns_encoding_benchmark frame_benchmark token_benchmark
 exec tools/bench_report.py --mode "${BENCH:-small}" "$@"

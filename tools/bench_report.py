@@ -29,7 +29,7 @@ SECTIONS = {"space": "Space", "ingest": "Write", "read": "Read", "upkeep": "Comp
 # {out}: where Google Benchmark writes; {dir}: the folder of the report, which keeps what one step leaves for another.
 SPACE = "tests/bench/space.sh --json {lines}"
 STEPS = {
-    "ingest": ((4, "{bin}/ingest_bench --json {lines} --minutes 20 --rounds 1 --writers 2 --live 10 --speeds 50"),
+    "ingest": ((4, "{bin}/ingest_bench --json {lines} --minutes 60 --rounds 1 --writers 2 --live 10 --speeds 50"),
                (40, "{bin}/ingest_bench --json {lines} --rounds 5 --live 180")),
     "read": ((2, "{bin}/storage_read_benchmark --json {lines} 10 300"),
              (30, "{bin}/storage_read_benchmark --json {lines} 50 300")),
