@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
@@ -78,6 +79,69 @@ TEST(ThreadPool, RefusesBeyondItsQueueAndRunsWhatItTook) {
   pool.Drain(Soon());
   EXPECT_EQ(ran, 2);
   EXPECT_FALSE(pool.TrySubmit([] {}));
+}
+
+TEST(ThreadPool, OneCallerLeavesThreadsAndPlacesToOthers) {
+  absl::Mutex mutex;
+  std::vector<std::string> order;
+  absl::Notification release;
+  const auto holding = [&] { release.WaitForNotification(); };
+  const auto noting = [&](std::string name) {
+    return [&, name] {
+      absl::MutexLock lock(&mutex);
+      order.push_back(name);
+    };
+  };
+  ThreadPool pool("test", 4, 8);
+  // Three of four threads, and four of eight places.
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(pool.TrySubmit("many", holding));
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(pool.TrySubmit("many", noting("many")));
+  EXPECT_FALSE(pool.TrySubmit("many", noting("many")));
+
+  absl::Notification answered;
+  ASSERT_TRUE(pool.TrySubmit("few", [&] { answered.Notify(); }));
+  answered.WaitForNotification();
+  {
+    absl::MutexLock lock(&mutex);
+    EXPECT_TRUE(order.empty());
+  }
+  release.Notify();
+  pool.Drain(Soon());
+  EXPECT_EQ(order.size(), 4u);
+}
+
+TEST(ThreadPool, TheCallerWithTheFewestRunningTasksIsNext) {
+  absl::Mutex mutex;
+  std::vector<std::string> order;
+  absl::Notification release, release_last;
+  absl::BlockingCounter started(4);
+  const auto hold = [&](absl::Notification* until) {
+    return [&started, until] {
+      started.DecrementCount();
+      until->WaitForNotification();
+    };
+  };
+  ThreadPool pool("test", 4, 16);
+  ASSERT_TRUE(pool.TrySubmit("a", hold(&release)));
+  ASSERT_TRUE(pool.TrySubmit("a", hold(&release)));
+  ASSERT_TRUE(pool.TrySubmit("b", hold(&release)));
+  ASSERT_TRUE(pool.TrySubmit("last", hold(&release_last)));
+  started.Wait();
+  absl::BlockingCounter ran(3);
+  for (const std::string name : {"a", "b", "c"}) {
+    ASSERT_TRUE(pool.TrySubmit(name, [&, name] {
+      {
+        absl::MutexLock lock(&mutex);
+        order.push_back(name);
+      }
+      ran.DecrementCount();
+    }));
+  }
+  release_last.Notify();
+  ran.Wait();
+  EXPECT_EQ(order, (std::vector<std::string>{"c", "b", "a"}));
+  release.Notify();
+  pool.Drain(Soon());
 }
 
 TEST(ThreadPool, SurvivesExceptions) {

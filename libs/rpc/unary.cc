@@ -52,6 +52,13 @@ std::string PeerCertificateOf(const grpc::CallbackServerContext& context) {
   return CameByTheDoor(context) ? std::string(FindMetadata(context, kDoorCertificate)) : "";
 }
 
+// Whose share of the pool a call takes: of the credentials, or of the address that has none. Not verified here: who
+// brings credentials of nobody is refused as soon as the call runs.
+std::string CallerOf(const grpc::CallbackServerContext& context) {
+  const std::string_view authorization = FindMetadata(context, kAuthorization);
+  return authorization.empty() ? PeerOf(context) : std::string(authorization);
+}
+
 clock::SteadyTime DeadlineOf(const grpc::CallbackServerContext& context, absl::Duration limit) {
   return std::min(clock::SteadyNow() + limit, FromGrpcDeadline(context.raw_deadline()));
 }
@@ -293,7 +300,7 @@ void Dispatcher::Start(grpc::CallbackServerContext* context, std::string_view me
   }
   auto ticket = std::make_shared<Ticket>(this, context, std::move(name), timeout, job);
   if (refusing) return;  // the ticket says so
-  if (pool_->TrySubmit([this, ticket] { Execute(ticket.get()); })) return;
+  if (pool_->TrySubmit(CallerOf(*context), [this, ticket] { Execute(ticket.get()); })) return;
   if (pool_->draining()) return;
   instruments_->CountRefused(ticket->method_);
   ticket->Finish(status::WithRetryAfter(

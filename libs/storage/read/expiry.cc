@@ -2,18 +2,21 @@
 
 #include <algorithm>
 
+#include "libs/clock/micros.h"
+
 namespace pga::storage {
 namespace {
 
-constexpr int64_t kHourMicros = 3'600'000'000;
-constexpr int64_t kDayMicros = 24 * kHourMicros;
+using clock::kDayMicros;
+using clock::kHourMicros;
+
 // Blocks that are kept longer than this expire on Mondays (upkeep/span.h).
 constexpr int64_t kDailyExpiries = 60;
 
 }  // namespace
 
 int64_t DayOf(int64_t us) {
-  return us >= 0 ? us / kDayMicros : -((-us + kDayMicros - 1) / kDayMicros);
+  return clock::FloorTo(us, kDayMicros) / kDayMicros;
 }
 
 Expiry ExpiryOf(int level, bool long_blocks, const TimeSpan& span, const std::optional<Kept>& kept, int64_t today) {

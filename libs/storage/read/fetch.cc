@@ -4,6 +4,7 @@
 #include <map>
 
 #include "libs/clock/clock.h"
+#include "libs/clock/micros.h"
 #include "libs/columns/block.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/expiry.h"
@@ -13,14 +14,14 @@
 namespace pga::storage {
 namespace {
 
+using clock::kDayMicros;
+using clock::kHourMicros;
 using columns::Cell;
 using columns::ColumnId;
 using columns::Shape;
 using internal::AppendTo;
 using internal::Cat;
 
-constexpr int64_t kHourMicros = 3'600'000'000;
-constexpr int64_t kDayMicros = 24 * kHourMicros;
 // Frames of one block lie in one day (blocks of days: in one week), and cover no more than an hour unless the block is
 // long: what is seen of a time lies in blocks that end at most this much later. Days of a zone have up to 25 hours.
 constexpr int64_t kReachOfRaw = kDayMicros + kHourMicros;

@@ -20,6 +20,10 @@
 
 namespace pga::storage {
 
+// Intervals that are apart by less touch, in microseconds: clocks are corrected by so much
+// (services/collector/delta_engine.h).
+inline constexpr int64_t kTouchMicros = 1'000'000;
+
 struct FetchSpec {
   // May be null, and `metric_ids` more than one, when frames_only.
   const ::pganalytics::catalog::v1::Metric* metric = nullptr;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/micros.h"
 #include "libs/columns/kernels.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
@@ -20,20 +21,18 @@ namespace pga::storage {
 namespace {
 
 using catalog::HasCounters;
+using clock::kHourMicros;
+using clock::kMinuteMicros;
 using columns::ColumnId;
 
-constexpr int64_t kMinuteUs = 60'000'000;
-constexpr int64_t kHourUs = 60 * kMinuteUs;
 // The year 2200: a collector's clock may be ahead.
 constexpr int64_t kForEverUs = int64_t{7'258'118'400} * 1'000'000;
-// Intervals that are apart by less touch: clocks are corrected by so much (services/collector/delta_engine.h).
-constexpr int64_t kTouchUs = 1'000'000;
 // A scope whose readings ended so long before those of others is looked at from so long before these on.
-constexpr int64_t kEndedUs = kHourUs;
-constexpr int64_t kLookBackUs = 10 * kMinuteUs;
+constexpr int64_t kEndedUs = kHourMicros;
+constexpr int64_t kLookBackUs = 10 * kMinuteMicros;
 // What is missing for longer is not waited for any more.
-constexpr int64_t kHolePatienceUs = kHourUs;
-constexpr int64_t kForgetAfterUs = kHourUs;
+constexpr int64_t kHolePatienceUs = kHourMicros;
+constexpr int64_t kForgetAfterUs = kHourMicros;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // Each reading says all there is.
@@ -44,7 +43,7 @@ bool StandsAlone(const catalog_pb::Metric& metric) {
 // How far back the readings are that still say something.
 int64_t HoldUs(const catalog_pb::Metric& metric) {
   if (!StandsAlone(metric)) return absl::ToInt64Microseconds(kHoldsFor);
-  return std::max(kHourUs, 3 * kMinuteUs * std::max(metric.interval_factor(), 1));
+  return std::max(kHourMicros, 3 * kMinuteMicros * std::max(metric.interval_factor(), 1));
 }
 
 // What is kept of one question is of use to the same question alone.
@@ -227,7 +226,8 @@ bool LastValues::Advance(const LastWanted& wanted, ReadingOrder* order, int64_t 
     std::shared_ptr<const LastScope> before_hole;
     for (size_t i = begin; i < next; ++i) {
       const ReadingOrder::Reading& reading = readings[i];
-      const bool touches = reading.keyframe || alone || settled_us == 0 || reading.start_us <= settled_us + kTouchUs;
+      const bool touches =
+          reading.keyframe || alone || settled_us == 0 || reading.start_us <= settled_us + kTouchMicros;
       if (before_hole == nullptr && !touches) {
         before_hole = builder.Finish();
         deeper = deeper || settled_us < from_us;
@@ -300,7 +300,7 @@ absl::Status LastValues::Refresh(pg::ReadTransaction& tx, const LastWanted& want
     std::erase_if(source.scopes, [&](const auto& entry) {
       // A collector may read it more rarely than every minute.
       const LastScope& shown = *entry.second.shown;
-      return shown.newest_us < now_us - std::max(hold_us, 2 * shown.interval_us() + kMinuteUs);
+      return shown.newest_us < now_us - std::max(hold_us, 2 * shown.interval_us() + kMinuteMicros);
     });
     if (source.scopes.empty()) {
       fresh.push_back(ref.id);
@@ -317,7 +317,7 @@ absl::Status LastValues::Refresh(pg::ReadTransaction& tx, const LastWanted& want
       from_us = std::min(from_us, scope.hole_since_us != 0 ? scope.settled_us : since_us);
     }
     from_us = std::max(from_us, now_us - hold_us);
-    const bool now = from_us >= now_us - 3 * kMinuteUs;
+    const bool now = from_us >= now_us - 3 * kMinuteMicros;
     (now ? recent : older).push_back(ref.id);
     (now ? recent_us : older_us) = std::min(now ? recent_us : older_us, from_us);
   }

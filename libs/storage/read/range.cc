@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
+#include "libs/clock/micros.h"
 
 namespace pga::storage {
 namespace {
@@ -17,9 +18,7 @@ constexpr int64_t kAutoSteps[] = {60, 120, 300, 600, 900, 1800, 3600, 7200, 1080
 // A range that begins where a table's retention ends is still answered by it: retention drops whole days.
 constexpr absl::Duration kRetentionSlack = absl::Hours(24);
 
-int64_t FloorTo(int64_t value, int64_t unit) {
-  return (value >= 0 ? value / unit : -((-value + unit - 1) / unit)) * unit;
-}
+using clock::FloorTo;
 
 int64_t CeilTo(int64_t value, int64_t unit) {
   return -FloorTo(-value, unit);

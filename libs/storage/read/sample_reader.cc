@@ -10,6 +10,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "libs/catalog/metric.h"
+#include "libs/clock/micros.h"
 #include "libs/columns/block.h"
 #include "libs/columns/kernels.h"
 #include "libs/status/status.h"
@@ -21,23 +22,18 @@
 namespace pga::storage {
 namespace {
 
+using clock::FloorTo;
+using clock::kDayMicros;
+using clock::kHourMicros;
 using columns::ColumnId;
 using internal::Cat;
 
-constexpr int64_t kHourUs = int64_t{3600} * 1'000'000;
-constexpr int64_t kDayUs = 24 * kHourUs;
-// Intervals that are apart by less touch (as in last_values.cc).
-constexpr int64_t kTouchUs = 1'000'000;
 // Rows that one read opens at most, and values of one source, which are in memory together (8 bytes each).
 constexpr size_t kMaxReadings = 20'000'000;
 constexpr size_t kMaxCells = 16'000'000;
 
 int64_t Millis(int64_t us) {
   return us >= 0 ? us / 1000 : -((-us + 999) / 1000);
-}
-
-int64_t FloorTo(int64_t us, int64_t unit) {
-  return us >= 0 ? us / unit * unit : -((-us + unit - 1) / unit) * unit;
 }
 
 // What is known of one series while its readings are gone through.
@@ -278,8 +274,8 @@ class Walk {
     const int64_t length_ms = Millis(reading.end_us) - Millis(reading.start_us);
     int64_t until_ms = Millis(reading.end_us) + 2 * length_ms;
     if (next != nullptr) {
-      until_ms =
-          next->start_us <= reading.end_us + kTouchUs ? Millis(next->end_us) : std::min(until_ms, Millis(next->end_us));
+      until_ms = next->start_us <= reading.end_us + kTouchMicros ? Millis(next->end_us)
+                                                                 : std::min(until_ms, Millis(next->end_us));
     } else {
       until_ms = std::min({until_ms, now_ms, query_.end_ms + 1});
     }
@@ -340,7 +336,7 @@ absl::Status ReadAt(pg::ReadTransaction& tx, const SampleQuery& query, int16_t m
     cells.push_back({from_us, end_us, 0, 0});
   } else {
     // Whole buckets, also the one that holds the end: its increases stand at its end.
-    const int64_t unit = level == 1 ? kHourUs : kDayUs;
+    const int64_t unit = level == 1 ? kHourMicros : kDayMicros;
     from_us = FloorTo(start_us, unit);
     for (int64_t at = from_us; at < end_us; at += unit) {
       cells.push_back({at, at + unit, 0, static_cast<int8_t>(level)});

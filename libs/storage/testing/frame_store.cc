@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "libs/catalog/metric.h"
 #include "libs/clock/clock.h"
+#include "libs/clock/micros.h"
 #include "libs/clock/steady.h"
 #include "libs/columns/block.h"
 #include "libs/columns/int_codec.h"
@@ -22,7 +23,7 @@ namespace {
 
 using columns::RowSet;
 
-constexpr int64_t kDayMicros = 86'400'000'000;
+using clock::kDayMicros;
 
 clock::SteadyTime Deadline() {
   return clock::SteadyNow() + absl::Seconds(60);

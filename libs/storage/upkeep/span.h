@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/clock/micros.h"
 
 namespace pga::storage {
 
@@ -16,14 +17,9 @@ inline constexpr int kDayLevel = 2;
 inline constexpr int kZoneDayLevel = 3;
 inline constexpr int kLevels = 4;
 
-inline constexpr int64_t kHourMicros = 3'600'000'000;
-inline constexpr int64_t kDayMicros = 24 * kHourMicros;
-
-// Part of the division that is not above the quotient; `size` > 0.
-constexpr int64_t FloorTo(int64_t value, int64_t size) {
-  const int64_t rest = value % size;
-  return value - (rest < 0 ? rest + size : rest);
-}
+using clock::FloorTo;
+using clock::kDayMicros;
+using clock::kHourMicros;
 
 // How long blocks are kept.
 struct RetentionDays {
