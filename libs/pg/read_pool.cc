@@ -22,6 +22,8 @@ namespace {
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
 // For stopping a statement on the server, and for the round trips at the end of a read.
 constexpr absl::Duration kCancelLimit = absl::Seconds(1);
+// Who asked so lately shares the processors with others who ask.
+constexpr absl::Duration kShares = absl::Seconds(2);
 
 struct Open {
   std::unique_ptr<CopyConnection> connection;
@@ -62,8 +64,22 @@ struct ReadPool::Core {
     return found == wide_of.end() ? 0 : found->second;
   }
 
+  // Notes who asks; only the last two differ in what follows from it.
+  void Asks(const std::string& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (last_asked.caller != caller) before_asked = std::exchange(last_asked, Asked{caller, {}});
+    last_asked.at = clock::SteadyNow();
+  }
+
+  // Wide reads and their helpers that one caller may have under way: half of them while others ask, too.
+  int ShareOf(const std::string& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const Asked& other = last_asked.caller == caller ? before_asked : last_asked;
+    const bool alone = clock::SteadyNow() - other.at > kShares;
+    return alone ? most_wide : std::max(1, most_wide / 2);
+  }
+
   // Who has no wide read under way need not wait for others' to end: it may be one too many, if it leaves a connection.
   bool MayBegin(const std::string& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (WideOf(caller) >= ShareOf(caller)) return false;
     if (wide < most_wide) return true;
     return WideOf(caller) == 0 && wide == most_wide && leased < options.size - 1;
   }
@@ -97,6 +113,7 @@ struct ReadPool::Core {
     Open open;
     {
       absl::MutexLock lock(&mutex);
+      Asks(limit.caller);
       const Turn turn{this, width, &limit.caller};
       if (width == Width::kWide) wide_waiting.push_back(&turn);
       const absl::Status came = AwaitTurn(limit, turn);
@@ -113,6 +130,7 @@ struct ReadPool::Core {
     {
       absl::MutexLock lock(&mutex);
       if (leased >= options.size || wide >= most_wide || !wide_waiting.empty()) return std::nullopt;
+      if (WideOf(limit.caller) >= ShareOf(limit.caller)) return std::nullopt;
       open = Lease(Width::kWide, limit.caller);
     }
     auto connected = Connected(std::move(open), limit);
@@ -218,6 +236,11 @@ struct ReadPool::Core {
     }
   }
 
+  struct Asked {
+    std::string caller;
+    clock::SteadyTime at = clock::SteadyTime::InfinitePast();
+  };
+
   const ReadPoolOptions options;
   const int most_wide;
   absl::Mutex mutex;
@@ -226,6 +249,9 @@ struct ReadPool::Core {
   int wide ABSL_GUARDED_BY(mutex) = 0;
   // And by caller; only those with any.
   std::map<std::string, int> wide_of ABSL_GUARDED_BY(mutex);
+  // The last who asked, and the last other one.
+  Asked last_asked ABSL_GUARDED_BY(mutex);
+  Asked before_asked ABSL_GUARDED_BY(mutex);
   std::list<const Turn*> wide_waiting ABSL_GUARDED_BY(mutex);
   std::vector<Open> idle ABSL_GUARDED_BY(mutex);
   absl::Mutex cancel_mutex;

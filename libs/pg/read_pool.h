@@ -35,8 +35,8 @@ struct ReadPoolOptions {
 
 // How much a read asks for. Wide ones take turns: more of them at once than there are processors would only make each
 // other late, and narrow ones too. The next is of the caller (CallLimit) who has fewest under way, and of its own the
-// first that came; who has none under way need not wait until one of the others ends. Where a pool has more than one
-// connection, one is left for narrow ones.
+// first that came; who has none under way need not wait until one of the others ends. While several callers ask, one
+// has at most half of the turns. Where a pool has more than one connection, one is left for narrow ones.
 enum class Width { kNarrow, kWide };
 
 class ReadPool;

@@ -221,6 +221,45 @@ TEST_F(ReadPoolTest, CallersTakeTurns) {
           .ok());
 }
 
+// Who asks beside one who asks for much finds half of the turns free, and not only until the next wide read of that
+// one.
+TEST_F(ReadPoolTest, OneOfSeveralCallersHasHalfOfTheTurns) {
+  const int processors = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+  auto made = ReadPool::Create({.url = url_, .application_name = "reads", .size = processors + 3});
+  ASSERT_TRUE(made.ok()) << made.status();
+  ReadPool& pool = **made;
+  const auto nothing = [](ReadTransaction&) { return absl::OkStatus(); };
+  const auto ask = [&] { return pool.Read(CallLimit(Soon(), nullptr, "modest"), Width::kNarrow, nothing).ok(); };
+  ASSERT_TRUE(ask());
+  std::atomic<bool> gone = false;
+  int64_t most = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < processors + 4; ++i) {
+    callers.emplace_back([&] {
+      const CallLimit limit(
+          Soon(), [&] { return gone.load(); }, "greedy");
+      EXPECT_TRUE(absl::IsCancelled(pool.Read(limit, Width::kWide, [&](ReadTransaction& tx) {
+        return tx.Together(processors, [](ReadTransaction& own, size_t, size_t) {
+          return own.Query("SELECT pg_sleep(60)", {}, [](const BinaryRow&) { return absl::OkStatus(); });
+        });
+      })));
+    });
+  }
+  ASSERT_TRUE(testing::WaitUntil([&] {
+    most = std::max(most, Active());
+    return ask() && Active() == processors / 2;
+  }));
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(ask());
+    most = std::max(most, Active());
+  }
+  EXPECT_EQ(most, processors / 2);
+  // Alone it has them all.
+  EXPECT_TRUE(testing::WaitUntil([&] { return Active() == processors; }));
+  gone = true;
+  for (std::thread& caller : callers) caller.join();
+}
+
 TEST_F(ReadPoolTest, WideReadsOfAPoolOfOneRunToo) {
   auto one = ReadPool::Create({.url = url_, .size = 1});
   ASSERT_TRUE(one.ok()) << one.status();
