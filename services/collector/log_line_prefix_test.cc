@@ -11,8 +11,8 @@ namespace {
 constexpr int kVersion = 180000;
 
 int64_t Utc(int year, int month, int day, int hour, int minute, int second, int millis = 0) {
-  return absl::ToUnixMicros(absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second),
-                                            absl::UTCTimeZone())) +
+  return absl::ToUnixMicros(
+             absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone())) +
          int64_t{millis} * 1000;
 }
 

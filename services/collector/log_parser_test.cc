@@ -33,7 +33,8 @@ std::unique_ptr<LogParser> Json() {
 
 TEST(StderrLog, PartsAndLinesOfAnEntry) {
   const std::string text =
-      "7 ERROR:  one\n\ttwo\n7 DETAIL:  d\n7 HINT:  h\n7 CONTEXT:  c\n\tc2\n7 BACKTRACE:  \n\tb\n7 STATEMENT:  s\n\ts2\n"
+      "7 ERROR:  one\n\ttwo\n7 DETAIL:  d\n7 HINT:  h\n7 CONTEXT:  c\n\tc2\n7 BACKTRACE:  \n\tb\n7 STATEMENT:  "
+      "s\n\ts2\n"
       "8 LOG:  next\n";
   const Read read = Parse(*Stderr(), text);
   ASSERT_EQ(read.entries.size(), 2u);
@@ -52,7 +53,8 @@ TEST(StderrLog, PartsAndLinesOfAnEntry) {
 }
 
 TEST(StderrLog, ForeignLinesAndPartsWithoutABeginning) {
-  const Read read = Parse(*Stderr(), "\tend of something\n7 DETAIL:  lost\nsh: not found\n\n8 LOG:  x\n9 DETAIL:  other\n");
+  const Read read =
+      Parse(*Stderr(), "\tend of something\n7 DETAIL:  lost\nsh: not found\n\n8 LOG:  x\n9 DETAIL:  other\n");
   ASSERT_EQ(read.entries.size(), 2u);
   EXPECT_TRUE(read.entries[0].foreign);
   EXPECT_EQ(read.entries[0].message, "sh: not found");
@@ -80,8 +82,10 @@ TEST(StderrLog, AnEntryThatDoesNotFitIsCut) {
 }
 
 std::string CsvLine(const std::string& message, const std::string& state = "42P01", int columns = 26) {
-  std::string line = "2026-11-28 12:55:25.590 UTC,\"bob\",\"shop\",77,\"10.0.0.7:5432\",6b0.5,3,\"SELECT\",2026-11-28 12:55:25 "
-                     "UTC,3/4,99,ERROR," + state + ",\"" + message + "\",\"det\",,,,,\"SELECT 1\",5,,\"psql\",\"client backend\"";
+  std::string line =
+      "2026-11-28 12:55:25.590 UTC,\"bob\",\"shop\",77,\"10.0.0.7:5432\",6b0.5,3,\"SELECT\",2026-11-28 12:55:25 "
+      "UTC,3/4,99,ERROR," +
+      state + ",\"" + message + "\",\"det\",,,,,\"SELECT 1\",5,,\"psql\",\"client backend\"";
   if (columns == 26) line += ",12,-9";
   return line + "\n";
 }
@@ -129,9 +133,12 @@ TEST(CsvLog, RecordWithoutItsEndWaits) {
 
 TEST(JsonLog, KeysAndDamagedLines) {
   const std::string line =
-      "{\"timestamp\":\"2026-11-28 12:55:25.590 UTC\",\"user\":\"bob\",\"dbname\":\"shop\",\"pid\":77,\"remote_host\":\"h\","
-      "\"remote_port\":5,\"session_id\":\"6b0.5\",\"line_num\":3,\"ps\":\"SELECT\",\"txid\":99,\"error_severity\":\"ERROR\","
-      "\"state_code\":\"42P01\",\"message\":\"a\\nb\",\"detail\":\"d\",\"statement\":\"SELECT 1\",\"backend_type\":\"client "
+      "{\"timestamp\":\"2026-11-28 12:55:25.590 "
+      "UTC\",\"user\":\"bob\",\"dbname\":\"shop\",\"pid\":77,\"remote_host\":\"h\","
+      "\"remote_port\":5,\"session_id\":\"6b0.5\",\"line_num\":3,\"ps\":\"SELECT\",\"txid\":99,\"error_severity\":"
+      "\"ERROR\","
+      "\"state_code\":\"42P01\",\"message\":\"a\\nb\",\"detail\":\"d\",\"statement\":\"SELECT "
+      "1\",\"backend_type\":\"client "
       "backend\",\"query_id\":-9}\n";
   const Read read = Parse(*Json(), line + "{\"timestamp\":\"2026\n" + line + "{\"timest");
   ASSERT_EQ(read.entries.size(), 2u);
@@ -145,8 +152,7 @@ TEST(JsonLog, KeysAndDamagedLines) {
 }
 
 TEST(JsonLog, BytesThatAreNoUtf8) {
-  const Read read =
-      Parse(*Json(), "{\"timestamp\":\"2026-11-28 12:55:25.590 UTC\",\"message\":\"a\xff\xfe b\"}\n");
+  const Read read = Parse(*Json(), "{\"timestamp\":\"2026-11-28 12:55:25.590 UTC\",\"message\":\"a\xff\xfe b\"}\n");
   ASSERT_EQ(read.entries.size(), 1u);
   EXPECT_EQ(read.entries[0].message, "a?? b");
 }

@@ -121,8 +121,9 @@ std::string_view LogFindings::Text(std::string_view name) const {
 
 absl::StatusOr<LogPattern::Kind> LogPattern::KindOf(std::string_view name) {
   static constexpr std::pair<std::string_view, Kind> kKinds[] = {
-      {"int", Kind::kInt},   {"ms", Kind::kMs},     {"s", Kind::kSeconds}, {"kb", Kind::kKb},       {"float", Kind::kFloat},
-      {"word", Kind::kWord}, {"name", Kind::kName}, {"sql", Kind::kSql},   {"plain", Kind::kPlain}, {"known", Kind::kKnown}, {"text", Kind::kText}};
+      {"int", Kind::kInt},     {"ms", Kind::kMs},       {"s", Kind::kSeconds}, {"kb", Kind::kKb},
+      {"float", Kind::kFloat}, {"word", Kind::kWord},   {"name", Kind::kName}, {"sql", Kind::kSql},
+      {"plain", Kind::kPlain}, {"known", Kind::kKnown}, {"text", Kind::kText}};
   for (const auto& [known, kind] : kKinds) {
     if (known == name) return kind;
   }

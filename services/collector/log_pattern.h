@@ -40,18 +40,17 @@ struct LogFindings {
   std::string_view Text(std::string_view name) const;
 };
 
-
 // Immutable; thread-safe.
 class LogPattern {
  public:
   // INVALID_ARGUMENT says what is wrong.
   static absl::StatusOr<LogPattern> Compile(std::string_view text);
 
-  // Whether `text` as a whole is of this form. Adds to `findings`; what is added by a text that is not of the form means
-  // nothing. `kept`, if wanted, becomes the text without what must not be kept.
+  // Whether `text` as a whole is of this form. Adds to `findings`; what is added by a text that is not of the form
+  // means nothing. `kept`, if wanted, becomes the text without what must not be kept.
   bool Match(std::string_view text, QueryTextMode mode, LogFindings* findings, std::string* kept) const;
-  // Whether the form is found anywhere in `text`; its last slot is then one with a form of its own, or ends at the end of
-  // a line.
+  // Whether the form is found anywhere in `text`; its last slot is then one with a form of its own, or ends at the end
+  // of a line.
   bool Find(std::string_view text, LogFindings* findings) const;
 
   // What every text of this form begins with.
@@ -67,7 +66,8 @@ class LogPattern {
   };
   static absl::StatusOr<Kind> KindOf(std::string_view name);
   static bool ReadSlot(const Item& item, std::string_view text, size_t* size, LogFindings* findings);
-  bool MatchItems(std::string_view text, bool whole, QueryTextMode mode, LogFindings* findings, std::string* kept) const;
+  bool MatchItems(std::string_view text, bool whole, QueryTextMode mode, LogFindings* findings,
+                  std::string* kept) const;
 
   std::vector<Item> items_;
   std::string begins_;

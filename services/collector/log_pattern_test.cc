@@ -55,7 +55,8 @@ TEST(LogPattern, MistakesAreTold) {
 
 TEST(OnlyKnownWords, QuotesNumbersAndStrangers) {
   EXPECT_EQ(OnlyKnownWords("relation \"orders\" does not exist"), "relation ? does not exist");
-  EXPECT_EQ(OnlyKnownWords("card 4111 of hunter2x refused by geheimnis, can't go on"), "card ? of ? refused by ?, can't go on");
+  EXPECT_EQ(OnlyKnownWords("number 4111 of hunter2x refused by geheimnis, can't go on"),
+            "number ? of ? refused by ?, can't go on");
   EXPECT_EQ(OnlyKnownWords("value 'a\nb' and \"never ended"), "value ? and ?");
   EXPECT_EQ(OnlyKnownWords("größe"), "?");
   EXPECT_EQ(OnlyKnownWords("at 0/1A2B relation 16384", true), "at 0/1A2B relation 16384");

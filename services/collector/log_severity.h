@@ -19,8 +19,8 @@ struct LogWord {
 // The severity that a word stands for, kUnknown if it is of no language that is known.
 LogSeverity SeverityOf(std::string_view word);
 
-// Reads a word with its colon and two blanks at the beginning of `text` ("ERROR:  "). Returns how many bytes it takes, 0
-// if none stands there.
+// Reads a word with its colon and two blanks at the beginning of `text` ("ERROR:  "). Returns how many bytes it takes,
+// 0 if none stands there.
 size_t ReadLogWord(std::string_view text, LogWord* word);
 
 }  // namespace pga::collector

@@ -27,7 +27,7 @@ PREFIXES = [
     "%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
     "%n %-7p %e %P %Q %q[%a|%b|%i] %c %20u@%-12d %v %x ",
 ]
-SECRETS = ["hunter2x", "Tr0ub4dor", "alice@example.org", "4111111111111111", "tok_9f8e7d6c", "geheimnis", "zq-7731", "0x5ec3e7"]
+SECRETS = ["hunter2x", "Tr0ub4dor", "alice@example.org", "4111111111111111", "tok_9f8e7d6c", "geheimnis", "zq-7731"]
 ACCOUNT = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
 
 SETUP = """
@@ -75,7 +75,7 @@ SELECT '2026-13-45'::timestamptz;
 SELECT '{hunter2x'::int[];
 SELECT 4111111111111111::int;
 SELECT 'hunter2x' FROM;
-SELECT hunter2x'';
+SELECT stranger'';
 SELECT 'hunter2x;
 ';
 SELECT fails('4111111111111111');

@@ -12,6 +12,8 @@ import pathlib
 import re
 import sys
 
+# Of messages that version 15 does not have.
+OTHER_VERSIONS = "pins frozen eagerly reads delay lsn SLRU ready setup fork conflict conflicting"
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "services" / "collector"
 # What PL/pgSQL calls its statements in a context.
 PLPGSQL = ("RAISE ASSERT EXECUTE PERFORM CALL COMMIT ROLLBACK RETURN NEXT QUERY GET DIAGNOSTICS OPEN FETCH MOVE CLOSE CASE IF "
@@ -27,7 +29,7 @@ def words_of(text):
 
 
 def main():
-    words = set(words_of(PLPGSQL))
+    words = set(words_of(PLPGSQL)) | set(words_of(OTHER_VERSIONS))
     for path in sys.argv[1:]:
         with open(path, "rb") as file:
             catalog = gettext.GNUTranslations(file)._catalog
