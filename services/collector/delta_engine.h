@@ -193,6 +193,10 @@ struct Step {
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
 
+// Adds row `row` of a baseline to a reading of the same metric: its labels, and the counters that the metric still has.
+// For counters that the collector keeps itself, which go on after a restart from what is durable.
+void AddBaselineRow(const Baseline& baseline, size_t row, Reading* reading);
+
 // How long the baseline of a tracker that is not read any more is kept.
 inline constexpr int64_t kBaselineAgeUs = int64_t{7} * 24 * 3600 * 1000000;
 
