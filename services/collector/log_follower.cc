@@ -14,9 +14,9 @@ constexpr int64_t kHeadBytes = 1024;
 
 }  // namespace
 
-void LogFollower::Begin(std::vector<LogFileInfo> files, std::optional<LogPositions> positions, int64_t now_us) {
+void LogFollower::Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us) {
   first_ = !positions.has_value();
-  positions_ = std::move(positions).value_or(LogPositions());
+  positions_ = std::move(positions).value_or(LogFilePositions());
   now_us_ = now_us;
   std::sort(files.begin(), files.end(), [](const LogFileInfo& a, const LogFileInfo& b) {
     return a.modified_us != b.modified_us ? a.modified_us < b.modified_us : a.name < b.name;
@@ -65,7 +65,7 @@ void LogFollower::CountBacklog() {
     if (file.head.empty()) continue;
     known_[file.info.name] = {file.info, file.head};
     there.insert(file.head);
-    LogPosition& position = positions_[file.head];
+    LogFilePosition& position = positions_[file.head];
     // A copy that is being written is shorter than what was read of its model.
     if (file.info.size >= position.size || position.file.empty()) {
       position.file = file.info.name;
@@ -79,7 +79,7 @@ void LogFollower::CountBacklog() {
   // The oldest bytes are skipped.
   for (const File& file : files_) {
     if (surplus <= 0 || file.head.empty()) continue;
-    LogPosition& position = positions_[file.head];
+    LogFilePosition& position = positions_[file.head];
     if (position.file != file.info.name) continue;
     const int64_t skipped = std::clamp<int64_t>(position.size - position.bytes_read, 0, surplus);
     position.bytes_read += skipped;
@@ -102,7 +102,7 @@ std::optional<LogFollower::Want> LogFollower::Next() {
   for (; current_ < files_.size(); ++current_) {
     const File& file = files_[current_];
     if (file.head.empty() || done_.contains(file.head)) continue;
-    const LogPosition& position = positions_[file.head];
+    const LogFilePosition& position = positions_[file.head];
     const int64_t left = position.size - position.bytes_read;
     if (position.file != file.info.name || left <= 0) continue;
     if (pass_left_ <= 0) {
@@ -133,7 +133,7 @@ void LogFollower::Give(std::string_view bytes, const LogParser::Sink& sink) {
     return;
   }
   const File& file = files_[current_];
-  LogPosition& position = positions_[file.head];
+  LogFilePosition& position = positions_[file.head];
   const bool at_end = want_->offset + static_cast<int64_t>(bytes.size()) >= file.info.size ||
                       static_cast<int64_t>(bytes.size()) < want_->bytes;
   pass_left_ -= static_cast<int64_t>(bytes.size());

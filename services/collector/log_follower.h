@@ -32,7 +32,7 @@ struct LogFileInfo {
 };
 
 // What is known of the file with a head. Bytes and counts only grow.
-struct LogPosition {
+struct LogFilePosition {
   std::string file;
   int64_t bytes_read = 0;  // and skipped: where the next entry begins
   int64_t bytes_skipped = 0;
@@ -41,7 +41,7 @@ struct LogPosition {
   int64_t unreadable_lines = 0;
   int64_t size = 0;
 };
-using LogPositions = std::map<std::string, LogPosition>;  // by head, hexadecimal
+using LogFilePositions = std::map<std::string, LogFilePosition>;  // by head, hexadecimal
 
 struct LogFollowLimits {
   int64_t piece_bytes = 1 << 20;  // one answer; an entry that is longer is cut
@@ -70,7 +70,7 @@ class LogFollower {
 
   // `positions` are those that are durable; without any this is the first pass, and all files count as read to their
   // ends. `now_us` is on the clock of the files. What is known of files that are gone is dropped.
-  void Begin(std::vector<LogFileInfo> files, std::optional<LogPositions> positions, int64_t now_us);
+  void Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us);
   // What to read next; nothing at the end of the pass.
   std::optional<Want> Next();
   // The bytes of the last Want, fewer where the file has no more, and entries of it to `sink`.
@@ -78,7 +78,7 @@ class LogFollower {
   // The file of the last Want cannot be read now; it keeps its position.
   void GiveUp();
 
-  const LogPositions& positions() const { return positions_; }
+  const LogFilePositions& positions() const { return positions_; }
   // Bytes that were there and are for another pass.
   int64_t behind() const { return behind_; }
 
@@ -96,7 +96,7 @@ class LogFollower {
   const LogParser* const parser_;
   const bool inode_tells_;
   const LogFollowLimits limits_;
-  LogPositions positions_;
+  LogFilePositions positions_;
   bool first_ = false;
   int64_t now_us_ = 0;
   std::vector<File> files_;

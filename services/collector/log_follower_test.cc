@@ -55,8 +55,8 @@ class Reader {
   };
   Result Pass(const Folder& folder, int64_t now_us, bool durable) {
     Result result;
-    std::optional<LogPositions> positions;
-    if (files_baseline_ != nullptr) positions = LogPositionsOf(files_, *files_baseline_);
+    std::optional<LogFilePositions> positions;
+    if (files_baseline_ != nullptr) positions = LogFilePositionsOf(files_, *files_baseline_);
     LogShapes shapes;
     shapes.counts = &counts_;
     LogPass pass(

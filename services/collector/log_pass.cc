@@ -169,16 +169,16 @@ void LogPass::FillEvents(Reading* reading) const {
   }
 }
 
-LogPositions LogPositionsOf(const MetricShape& files, const Baseline& baseline) {
+LogFilePositions LogFilePositionsOf(const MetricShape& files, const Baseline& baseline) {
   Reading reading(files);
   for (size_t row = 0; row < baseline.rows(); ++row) AddBaselineRow(baseline, row, &reading);
-  LogPositions positions;
+  LogFilePositions positions;
   const auto number = [&](size_t row, std::string_view column) {
     const int index = files.Find(column);
     return index < 0 || reading.IsNull(row, index) ? 0 : reading.Int(row, index);
   };
   for (size_t row = 0; row < reading.rows(); ++row) {
-    LogPosition& position = positions[std::string(reading.Text(row, files.Find("head")))];
+    LogFilePosition& position = positions[std::string(reading.Text(row, files.Find("head")))];
     position.file = std::string(reading.Text(row, files.Find("file")));
     position.bytes_read = number(row, "bytes_read");
     position.bytes_skipped = number(row, "bytes_skipped");
@@ -189,7 +189,7 @@ LogPositions LogPositionsOf(const MetricShape& files, const Baseline& baseline) 
   return positions;
 }
 
-void FillLogFiles(const LogPositions& positions, Reading* reading) {
+void FillLogFiles(const LogFilePositions& positions, Reading* reading) {
   const MetricShape& shape = reading->shape();
   reading->Clear();
   for (const auto& [head, position] : positions) {

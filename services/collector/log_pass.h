@@ -95,7 +95,7 @@ class LogPass {
 };
 
 // Positions as the baseline of log_files tells them, and as a reading of it.
-LogPositions LogPositionsOf(const MetricShape& files, const Baseline& baseline);
-void FillLogFiles(const LogPositions& positions, Reading* reading);
+LogFilePositions LogFilePositionsOf(const MetricShape& files, const Baseline& baseline);
+void FillLogFiles(const LogFilePositions& positions, Reading* reading);
 
 }  // namespace pga::collector
