@@ -131,7 +131,7 @@ TEST_P(LogProcess, EachEntryOnceOverKillsAndRotation) {
 
 TEST_P(LogProcess, AWaitForALockIsSampledAtOnce) {
   if (GetParam().over_sql) GTEST_SKIP() << "a log that is read over SQL is looked at once an interval";
-  Start({{"ACTIVITY_SAMPLE_INTERVAL", "3600"}});
+  Start({{"ACTIVITY_SAMPLE_INTERVAL", "600"}});
   ASSERT_TRUE(WaitUntil([&] { return ingest_.Frames("log_files") > 0; }, absl::Seconds(60))) << collector_->Output();
   auto holder = server_->Connect();
   ASSERT_THAT(holder, IsOk());
