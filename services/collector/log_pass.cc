@@ -1,6 +1,7 @@
 #include "services/collector/log_pass.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,9 @@ namespace {
 
 // What stands for the rest where there are too many different ones.
 constexpr char kRest[] = "*";
+// What tells apart messages of no known form, and how many forms are told apart.
+constexpr size_t kFormBytes = 200;
+constexpr size_t kMostForms = 10'000;
 
 // At most `most` bytes of whole characters.
 std::string_view Cut(std::string_view text, size_t most) {
@@ -78,16 +82,23 @@ bool LogPass::Keep(const LogEntry& entry, const LogVerdict& verdict, LogTexts* t
   const bool error = IsError(entry);
   if (events_.size() >= limits_.entries || bytes_ >= limits_.bytes) return false;
   if (!error && (others_ >= limits_.entries / 2 || other_bytes_ >= limits_.bytes / 2)) return false;
+  // Before anything is done with its texts: of a flood most is left out.
+  const std::string_view object = verdict.findings.Text("object");
+  std::string form = absl::StrCat(verdict.log_class->name, "\n", absl::string_view(object.data(), object.size()), "\n");
+  if (verdict.pattern != nullptr) {
+    absl::StrAppend(&form, reinterpret_cast<uintptr_t>(verdict.pattern));
+  } else {
+    const std::string_view begins = std::string_view(entry.message).substr(0, kFormBytes);
+    std::copy_if(begins.begin(), begins.end(), std::back_inserter(form), [](char c) { return c < '0' || c > '9'; });
+  }
+  if (forms_.size() >= kMostForms && !forms_.contains(form)) return false;
+  if (++forms_[form] > limits_.of_one_form) return false;
   *texts = classes_->Redact(entry, verdict, mode_);
   size_t size = 0;
   for (std::string* const text : {&texts->message, &texts->detail, &texts->hint, &texts->context, &texts->statement}) {
     text->resize(Cut(*text, limits_.text_bytes).size());
     size += text->size();
   }
-  // Values are gone; what is left tells forms apart, digits aside.
-  std::string form = absl::StrCat(verdict.log_class->name, "\n", texts->message.substr(0, 200));
-  std::erase_if(form, [](char c) { return c >= '0' && c <= '9'; });
-  if (++forms_[form] > limits_.of_one_form) return false;
   bytes_ += size;
   if (!error) {
     ++others_;
@@ -96,8 +107,7 @@ bool LogPass::Keep(const LogEntry& entry, const LogVerdict& verdict, LogTexts* t
   return true;
 }
 
-void LogPass::Add(const LogEntry& from) {
-  LogEntry entry = from;
+void LogPass::Add(LogEntry entry) {
   MakeUtf8(&entry);
   const LogVerdict verdict = classes_->Classify(entry);
   const std::string& name = verdict.log_class->name;
@@ -114,13 +124,11 @@ void LogPass::Add(const LogEntry& from) {
       event.object = std::string(Cut(verdict.findings.Text("object"), limits_.text_bytes));
       event.duration_us = duration_us;
       event.bytes = bytes;
-      entry.message.clear();
-      entry.detail.clear();
-      entry.hint.clear();
-      entry.context.clear();
-      entry.statement.clear();
-      entry.internal_query.clear();
       event.entry = entry;
+      for (std::string* const text : {&event.entry.message, &event.entry.detail, &event.entry.hint,
+                                      &event.entry.context, &event.entry.statement, &event.entry.internal_query}) {
+        text->clear();
+      }
       events_.push_back(std::move(event));
     }
   }

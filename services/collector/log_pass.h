@@ -24,7 +24,7 @@ struct LogKeepLimits {
   // Entries that are kept, and bytes of their texts. Half of either is for errors alone.
   size_t entries = 1000;
   size_t bytes = 1 << 20;
-  // Of entries that differ in figures, names and values alone.
+  // Of entries that differ in figures and values alone, and name the same object.
   int of_one_form = 20;
   // One text.
   size_t text_bytes = 8 << 10;
@@ -51,7 +51,7 @@ class LogPass {
   LogPass(const LogPass&) = delete;
   LogPass& operator=(const LogPass&) = delete;
 
-  void Add(const LogEntry& entry);
+  void Add(LogEntry entry);
 
   size_t kept() const { return events_.size(); }
   // An entry says that somebody waits for a lock, or that a deadlock was found.
