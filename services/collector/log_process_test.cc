@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <fstream>
+#include <iostream>
 #include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -140,6 +144,58 @@ TEST_P(LogProcess, AWaitForALockIsSampledAtOnce) {
   EXPECT_THAT((*holder)->Exec("LOCK TABLE t", clock::SteadyNow() + absl::Seconds(10)), IsOk());
   EXPECT_FALSE(server_->Exec("postgres", "SET lock_timeout = '5s'; SELECT * FROM t").ok());
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") > 0; }, absl::Seconds(20))) << collector_->Output();
+}
+
+// A log that the test writes itself, faster than any server: all is counted, what is kept is bounded.
+TEST(LogFlood, CountedAndBounded) {
+  auto server = TempPostgres::Start({.extra_conf = {"log_line_prefix = '%m [%p] '"}});
+  ASSERT_THAT(server, IsOk());
+  ScopedTempDir state;
+  ScopedTempDir logs;
+  ScriptedIngest ingest;
+  const auto entry = [](int64_t i) {
+    return absl::StrCat("2026-11-28 12:00:00.", 100 + i % 900, " GMT [", 1 + i % 97, "] ERROR:  division by zero\n",
+                        "2026-11-28 12:00:00.", 100 + i % 900, " GMT [", 1 + i % 97, "] STATEMENT:  SELECT ", i,
+                        ", 'hunter2x' / 0 FROM a_table_of_some_length\n");
+  };
+  std::ofstream file(logs / "server.log", std::ios::binary);
+  file << entry(0) << std::flush;
+  auto collector = StartCollector(
+      state,
+      CollectorVariables(**server, ingest, state, {{"BACKEND_RETRY_MAX", "1"}, {"POSTGRES_LOG_PATH", logs.path()}}));
+  ASSERT_THAT(collector, IsOk());
+  ASSERT_TRUE(WaitUntil([&] { return ingest.Frames("log_files") > 0; }, absl::Seconds(60))) << (*collector)->Output();
+  const int64_t megabytes = ::pga::testing::Setting("PGA_LOG_FLOOD_MB", 80);
+  int64_t written = 0;
+  int64_t bytes = 0;
+  while (bytes < megabytes << 20) {
+    const std::string text = entry(++written);
+    bytes += static_cast<int64_t>(text.size());
+    file << text;
+  }
+  file.close();
+  const auto counted = [&](const char* column) {
+    return std::max<int64_t>(ingest.Increase("log_counts", "class", "division_by_zero", column), 0);
+  };
+  EXPECT_TRUE(WaitUntil([&] { return counted("entries") >= written; }, absl::Seconds(120)))
+      << counted("entries") << " of " << written << "\n"
+      << (*collector)->Output();
+  EXPECT_EQ(counted("entries"), written);
+  const int64_t events = ingest.Rows("log_events");
+  EXPECT_EQ(counted("left_out") + events, written);
+  EXPECT_LE(events, 1000 * ingest.Frames("log_events"));
+  for (const std::string& text : ingest.TextValues("log_events", "statement")) {
+    EXPECT_EQ(text.find("hunter2x"), std::string::npos);
+  }
+  std::ifstream status(absl::StrCat("/proc/", (*collector)->pid(), "/status"));
+  std::string peak;
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmHWM", 0) == 0) peak = line;
+  }
+  std::cout << megabytes << " MB, entries " << written << ", counted " << counted("entries") << ", kept " << events
+            << ", " << peak << "\n";
+  EXPECT_THAT(StopCollector(collector->get()), IsOk());
+  EXPECT_THAT(ingest.violations(), IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, LogProcess,
