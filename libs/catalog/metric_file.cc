@@ -32,8 +32,8 @@ constexpr std::array<std::string_view, 15> kUnits = {"1",     "bytes",   "us",  
                                                      "rows",  "blocks",  "pages", "xacts",        "percent",
                                                      "files", "records", "calls", "bytes_per_op", "segments"};
 constexpr std::array<std::string_view, 17> kProbes = {
-    "activity",        "blocking",    "host_cgroup",  "host_cpu",      "host_cpu_core",  "host_disk",
-    "host_filesystem", "host_memory", "host_network", "host_pressure", "host_tcp",       "log_checkpoints",
+    "activity",        "blocking",    "host_cgroup",  "host_cpu",      "host_cpu_core", "host_disk",
+    "host_filesystem", "host_memory", "host_network", "host_pressure", "host_tcp",      "log_checkpoints",
     "log_counts",      "log_events",  "log_files",    "log_vacuums",   "statements"};
 // What schema `readable` holds besides metrics, and the name under which pushed elements are counted.
 constexpr std::array<std::string_view, 2> kReservedMetricNames = {"statement_texts", "push"};

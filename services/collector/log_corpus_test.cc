@@ -164,16 +164,16 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
         LogEntry bare = entries[i];
         if (recording.form == "log") bare.sqlstate.clear();
         const LogVerdict verdict = classes.Classify(bare);
-        const LogVerdict told = classes.Classify(expected[i]);
-        seen.insert(told.log_class->name);
-        if (!told.log_class->state.empty()) {
-          EXPECT_EQ(told.log_class->state, expected[i].sqlstate) << Said(expected[i]);
+        const LogVerdict by_state = classes.Classify(expected[i]);
+        seen.insert(by_state.log_class->name);
+        if (!by_state.log_class->state.empty()) {
+          EXPECT_EQ(by_state.log_class->state, expected[i].sqlstate) << Said(expected[i]);
         }
-        if (told.pattern == nullptr) {
-          ++unknown[absl::StrCat(told.log_class->name, ": ", expected[i].message.substr(0, 100))];
+        if (by_state.pattern == nullptr) {
+          ++unknown[absl::StrCat(by_state.log_class->name, ": ", expected[i].message.substr(0, 100))];
         } else {
           // What has a known form has its class without the state, too.
-          EXPECT_EQ(verdict.log_class->name, told.log_class->name) << recording.name << " " << Said(bare);
+          EXPECT_EQ(verdict.log_class->name, by_state.log_class->name) << recording.name << " " << Said(bare);
           ++compared;
         }
       }

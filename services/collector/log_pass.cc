@@ -12,7 +12,7 @@ namespace {
 
 // What stands for the rest where there are too many different ones.
 constexpr char kRest[] = "*";
-// What tells apart messages of no known form, and how many forms are told apart.
+// Bytes by which messages of no known form differ, and how many forms are counted.
 constexpr size_t kFormBytes = 200;
 constexpr size_t kMostForms = 10'000;
 

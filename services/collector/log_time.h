@@ -16,8 +16,8 @@ class LogClock {
   explicit LogClock(const std::string& zone);
 
   // Reads "2026-11-28 12:35:13[.123] ABC" at the beginning of `text` and returns how many bytes it takes, 0 if there is
-  // none. `*at_us` is microseconds since 1970, 0 if the abbreviation is of a zone that is not known. An hour that a
-  // clock shows twice is told by the abbreviation.
+  // none. `*at_us` is microseconds since 1970, 0 if the abbreviation is of a zone that is not known. In an hour that a
+  // clock shows twice the abbreviation decides.
   size_t Read(std::string_view text, int64_t* at_us) const;
 
  private:
