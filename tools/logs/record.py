@@ -3,9 +3,10 @@
 
     tools/logs/record.py [MAJOR ...]            default: 13 14 15 16 17 18
 
-Each server runs for two of four log_line_prefix, writes stderr, csvlog and (15 and later) jsonlog at the same time, and
-is made to say errors, waits, checkpoints, crashes and the rest. Statements, values and messages hold the words of secrets.txt.
-Servers: tools/fetch-postgres.sh, 15 from Debian; psql and pgbench 15 and zstd from Debian. Run by root it uses the account postgres.
+Each server runs for two of four log_line_prefix, writes stderr, csvlog and (15 and later) jsonlog at the same time, and is
+made to say errors, waits, checkpoints, crashes and the rest. Statements, values and messages hold the words of
+secrets.txt. Servers: tools/fetch-postgres.sh, 15 from Debian; psql and pgbench 15 and zstd from Debian. Run by root it uses
+the account postgres.
 """
 import os
 import pathlib
