@@ -481,6 +481,10 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
       context, request, response, &states_,
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetStateRequest& asked,
              pb::GetStateResponse& answer) -> absl::Status {
+        // Entries of logs hold statements.
+        if (asked.metric() == "log_events" && !call.principal.query_texts) {
+          return absl::PermissionDeniedError("reading log_events takes the right to read statement texts");
+        }
         storage::StateQuery query;
         query.changes = asked.has_start() || asked.hours() != 0;
         PGA_ASSIGN_OR_RETURN(const Range range, ResolveRange(StartOf(asked), EndOf(asked), asked.hours(),
