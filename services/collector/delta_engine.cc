@@ -551,7 +551,9 @@ class Comparison {
   // Where the time begins that a reading without counters speaks for.
   int64_t SpeaksFrom() const {
     const int64_t now = observation_.collected_at_us;
-    return continues_ ? std::min(std::max(since_us_, now - options_.reach_us), now) : now;
+    const int64_t start = continues_ ? std::min(std::max(since_us_, now - options_.reach_us), now) : now;
+    if (observation_.speaks_from_us == 0) return start;
+    return std::min(start, std::max(observation_.speaks_from_us, now - kMostSpokenUs));
   }
 
   absl::Status RunWithCounters(bool due, Step* step) {

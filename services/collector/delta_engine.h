@@ -91,7 +91,11 @@ struct Observation {
   int64_t objects_reset_us = 0;
   // Objects were reset while the view was read; `objects_reset_us` is then what it was before.
   bool resetting = false;
+  // A reading without counters speaks of the time from here on at least, even if that is before the last reading: when
+  // the oldest entry of a log was written. At most kMostSpokenUs back. 0 = as far as readings do.
+  int64_t speaks_from_us = 0;
 };
+inline constexpr int64_t kMostSpokenUs = int64_t{30} * 24 * 3600 * 1000000;
 
 // The last durable reading of one (source, metric, scope). Immutable once made; safe to share between threads.
 class Baseline {

@@ -14,8 +14,10 @@ constexpr int64_t kHeadBytes = 1024;
 
 }  // namespace
 
-void LogFollower::Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us) {
+void LogFollower::Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us,
+                        bool of_former) {
   first_ = !positions.has_value();
+  of_former_ = of_former;
   positions_ = std::move(positions).value_or(LogFilePositions());
   now_us_ = now_us;
   std::sort(files.begin(), files.end(), [](const LogFileInfo& a, const LogFileInfo& b) {
@@ -59,6 +61,11 @@ bool LogFollower::TakeHead(std::string_view bytes, File* file) const {
 // All files have heads: what becomes of each.
 void LogFollower::CountBacklog() {
   heading_ = false;
+  if (of_former_) {
+    first_ =
+        std::none_of(files_.begin(), files_.end(), [this](const File& file) { return positions_.contains(file.head); });
+    if (first_) positions_.clear();
+  }
   std::set<std::string> there;
   int64_t backlog = 0;
   for (File& file : files_) {

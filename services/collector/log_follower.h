@@ -69,8 +69,11 @@ class LogFollower {
   LogFollower& operator=(const LogFollower&) = delete;
 
   // `positions` are those that are durable; without any this is the first pass, and all files count as read to their
-  // ends. `now_us` is on the clock of the files. What is known of files that are gone is dropped.
-  void Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us);
+  // ends. `now_us` is on the clock of the files. What is known of files that are gone is dropped. `of_former`:
+  // positions are those of another reader, who may have seen other files: they count only if one of these is among
+  // them.
+  void Begin(std::vector<LogFileInfo> files, std::optional<LogFilePositions> positions, int64_t now_us,
+             bool of_former = false);
   // What to read next; nothing at the end of the pass.
   std::optional<Want> Next();
   // The bytes of the last Want, fewer where the file has no more, and entries of it to `sink`.
@@ -98,6 +101,7 @@ class LogFollower {
   const LogFollowLimits limits_;
   LogFilePositions positions_;
   bool first_ = false;
+  bool of_former_ = false;
   int64_t now_us_ = 0;
   std::vector<File> files_;
   // Files up to here have their heads; then files up to here are read.

@@ -62,7 +62,9 @@ class Reader {
     LogPass pass(
         &LogClasses::Builtin(), shapes, QueryTextMode::kNormalized,
         [this](const MetricShape&) { return counts_baseline_.get(); }, now_us);
-    follower_->Begin(Listed(folder), std::move(positions), now_us);
+    const bool of_former = !positions.has_value() && !former_.empty();
+    if (of_former) positions = former_;
+    follower_->Begin(Listed(folder), std::move(positions), now_us, of_former);
     while (const auto want = follower_->Next()) {
       const auto file = folder.find(want->file);
       if (file == folder.end()) {
@@ -101,7 +103,16 @@ class Reader {
     return result;
   }
 
+  // Begins where another reader ended, by what is durable of it.
+  void TakeOverFrom(const Reader& other) {
+    for (const auto& [head, position] : LogFilePositionsOf(other.files_, *other.files_baseline_)) {
+      former_[head].file = position.file;
+      former_[head].bytes_read = position.bytes_read;
+    }
+  }
+
  private:
+  LogFilePositions former_;
   const LogFollowLimits limits_;
   const std::unique_ptr<LogParser> parser_ = MakeStderrParser(LogLinePrefix("%m [%p] ", 180000), LogClock("UTC"));
   const MetricShape files_{MetricNamed("log_files")};
@@ -147,6 +158,33 @@ TEST(LogFollower, BeginsAtTheEndAndGoesOn) {
   EXPECT_TRUE(reader.Pass(folder, kStart + 20'000'001, true).messages.empty());
   EXPECT_EQ(reader.Pass(folder, kStart + 30'000'000, true).messages, std::vector<std::string>{"entry 3"});
   EXPECT_TRUE(reader.Pass(folder, kStart + 40'000'000, true).messages.empty());
+}
+
+TEST(LogFollower, AnotherOwnerGoesOnWhereTheFormerOneEnded) {
+  Folder folder;
+  Writer writer(&folder);
+  writer.Append("a.log", writer.Entry() + writer.Entry(), kStart);
+  Reader former;
+  former.Pass(folder, kStart + 10'000'000, true);
+  writer.Append("a.log", writer.Entry(), kStart + 20'000'000);
+  EXPECT_EQ(former.Pass(folder, kStart + 30'000'000, true).messages, std::vector<std::string>{"entry 3"});
+  // While nobody reads, the log goes on and is rotated.
+  writer.Append("a.log", writer.Entry(), kStart + 40'000'000);
+  writer.Append("b.log", writer.Entry(), kStart + 41'000'000);
+  Reader next;
+  next.TakeOverFrom(former);
+  EXPECT_EQ(next.Pass(folder, kStart + 60'000'000, true).messages,
+            (std::vector<std::string>{"entry 4", "entry 5\nmore of it"}));
+  EXPECT_TRUE(next.Pass(folder, kStart + 70'000'000, true).messages.empty());
+
+  // Files of which the former owner knew none are not read from their beginnings.
+  Folder other;
+  Writer others(&other);
+  for (int i = 0; i < 20; ++i) others.Entry();
+  others.Append("c.log", others.Entry(), kStart);
+  Reader stranger;
+  stranger.TakeOverFrom(former);
+  EXPECT_TRUE(stranger.Pass(other, kStart + 60'000'000, true).messages.empty());
 }
 
 TEST(LogFollower, TornLineWaitsForItsEnd) {

@@ -2,16 +2,21 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "libs/text/utf8.h"
+#include "services/collector/bytes.h"
+#include "services/collector/log_plan.h"
+#include "services/collector/query_text.h"
 
 namespace pga::collector {
 namespace {
 
 // What stands for the rest where there are too many different ones.
 constexpr char kRest[] = "*";
+constexpr std::string_view kPlanBegins = " plan:";
 // Bytes by which messages of no known form differ, and how many forms are counted.
 constexpr size_t kFormBytes = 200;
 constexpr size_t kMostForms = 10'000;
@@ -40,7 +45,7 @@ constexpr Figure kCheckpointFigures[] = {
 }  // namespace
 
 LogPass::LogPass(const LogClasses* classes, const LogShapes& shapes, QueryTextMode mode, const BaselineOf& baseline_of,
-                 int64_t read_us, LogKeepLimits limits)
+                 int64_t read_us, std::string cause, LogKeepLimits limits)
     : classes_(classes),
       shapes_(shapes),
       mode_(mode),
@@ -48,10 +53,13 @@ LogPass::LogPass(const LogClasses* classes, const LogShapes& shapes, QueryTextMo
       limits_(limits),
       counts_(shapes.counts, limits.rows),
       checkpoints_(shapes.checkpoints, limits.rows),
-      vacuums_(shapes.vacuums, limits.rows) {
+      vacuums_(shapes.vacuums, limits.rows),
+      plans_(shapes.plans, limits.rows, /*evicts=*/true),
+      cause_(std::move(cause)) {
   if (shapes.counts != nullptr) counts_.Restore(baseline_of(*shapes.counts));
   if (shapes.checkpoints != nullptr) checkpoints_.Restore(baseline_of(*shapes.checkpoints));
   if (shapes.vacuums != nullptr) vacuums_.Restore(baseline_of(*shapes.vacuums));
+  if (shapes.plans != nullptr) plans_.Restore(baseline_of(*shapes.plans));
 }
 
 void LogPass::CountFigures(const LogVerdict& verdict) {
@@ -76,6 +84,30 @@ void LogPass::CountFigures(const LogVerdict& verdict) {
     // The parts of these classes have the names of the columns.
     for (const auto& [figure, value] : verdict.findings.figures) row.Add(shapes_.vacuums->Find(figure), value);
   }
+}
+
+void LogPass::CountPlan(const LogEntry& entry, int64_t duration_us) {
+  std::string query = "0";
+  std::string plan = "0";
+  std::string database;
+  if (++plans_seen_ <= limits_.plans) {
+    const size_t at = entry.message.find(kPlanBegins);
+    if (at == std::string::npos) return;
+    std::optional<LoggedPlan> found = ParseLoggedPlan(std::string_view(entry.message).substr(at + kPlanBegins.size()));
+    // Another format, or cut by the reader.
+    if (!found) return;
+    int64_t query_id = found->query_id != 0 ? found->query_id : entry.query_id;
+    if (query_id == 0) {
+      query_id = static_cast<int64_t>(StableHash(RedactQuery(found->statement, QueryTextMode::kNormalized).text));
+    }
+    query = std::to_string(query_id);
+    plan = std::to_string(found->id);
+    database = entry.database;
+    plan_trees_.emplace(found->id, std::move(found->tree));
+  }
+  LogTally::Row row = plans_.At({query, plan, database}, {"0", "0", ""});
+  row.Add(shapes_.plans->Find("logged"), 1);
+  row.Add(shapes_.plans->Find("duration_us"), duration_us);
 }
 
 bool LogPass::Keep(const LogEntry& entry, const LogVerdict& verdict, LogTexts* texts) {
@@ -115,6 +147,7 @@ void LogPass::Add(LogEntry entry) {
   CountFigures(verdict);
   const int64_t duration_us = verdict.findings.Figure("duration_us", -1);
   const int64_t bytes = verdict.findings.Figure("bytes", -1);
+  if (name == "auto_explain_plan" && shapes_.plans != nullptr) CountPlan(entry, duration_us);
   bool left_out = false;
   if (verdict.log_class->kept && shapes_.events != nullptr) {
     Event event;
@@ -139,6 +172,15 @@ void LogPass::Add(LogEntry entry) {
   row.Add(shapes_.counts->Find("left_out"), left_out ? 1 : 0);
   row.Add(shapes_.counts->Find("duration_us"), duration_us);
   row.Add(shapes_.counts->Find("bytes"), bytes);
+}
+
+int64_t LogPass::oldest_us() const {
+  int64_t oldest = 0;
+  for (const Event& event : events_) {
+    const int64_t at = event.entry.at_us == 0 ? read_us_ : event.entry.at_us;
+    if (oldest == 0 || at < oldest) oldest = at;
+  }
+  return oldest;
 }
 
 void LogPass::FillEvents(Reading* reading) const {
@@ -210,6 +252,7 @@ void FillLogFiles(const LogFilePositions& positions, Reading* reading) {
     reading->SetInt(shape.Find("foreign_lines"), position.foreign_lines);
     reading->SetInt(shape.Find("unreadable_lines"), position.unreadable_lines);
     reading->SetInt(shape.Find("size_bytes"), position.size);
+    reading->SetInt(shape.Find("position_bytes"), position.bytes_read);
   }
 }
 

@@ -30,6 +30,8 @@ struct LogKeepLimits {
   size_t text_bytes = 8 << 10;
   // Rows of each kind of counts.
   size_t rows = 2000;
+  // Plans that are looked at.
+  size_t plans = 2000;
 };
 
 // The metrics of a log; null where one is off. They outlive the pass.
@@ -39,29 +41,39 @@ struct LogShapes {
   const MetricShape* files = nullptr;
   const MetricShape* checkpoints = nullptr;
   const MetricShape* vacuums = nullptr;
+  const MetricShape* plans = nullptr;
 };
 
 class LogPass {
  public:
   using BaselineOf = std::function<const Baseline*(const MetricShape& shape)>;
 
-  // `baseline_of` gives what is durable of a metric, or null. `read_us` stands for the time of entries that tell none.
+  // `baseline_of` gives what is durable of a metric, or null. `read_us` stands for the time of entries that tell none,
+  // `cause` is what the pass before ended with.
   LogPass(const LogClasses* classes, const LogShapes& shapes, QueryTextMode mode, const BaselineOf& baseline_of,
-          int64_t read_us, LogKeepLimits limits = LogKeepLimits());
+          int64_t read_us, std::string cause = {}, LogKeepLimits limits = LogKeepLimits());
   LogPass(const LogPass&) = delete;
   LogPass& operator=(const LogPass&) = delete;
 
   void Add(LogEntry entry);
 
   size_t kept() const { return events_.size(); }
+  // When the first of the entries that are kept was written; 0 = none is.
+  int64_t oldest_us() const;
   // An entry says that somebody waits for a lock, or that a deadlock was found.
   bool saw_lock_wait() const { return saw_lock_wait_; }
+
+  // What began the checkpoint that is under way; empty if none is.
+  const std::string& cause() const { return cause_; }
 
   // Replace the content of a reading of the metric.
   void FillEvents(Reading* reading) const;
   void FillCounts(Reading* reading) const { counts_.Fill(reading); }
   void FillCheckpoints(Reading* reading) const { checkpoints_.Fill(reading); }
   void FillVacuums(Reading* reading) const { vacuums_.Fill(reading); }
+  void FillPlans(Reading* reading) const { plans_.Fill(reading); }
+  // Trees of the plans that were counted, by their ids.
+  const std::map<int64_t, std::string>& plan_trees() const { return plan_trees_; }
 
  private:
   struct Event {
@@ -74,6 +86,7 @@ class LogPass {
   };
 
   void CountFigures(const LogVerdict& verdict);
+  void CountPlan(const LogEntry& entry, int64_t duration_us);
   // Whether there is room for an entry of this form, which then counts.
   bool Keep(const LogEntry& entry, const LogVerdict& verdict, LogTexts* texts);
 
@@ -85,6 +98,9 @@ class LogPass {
   LogTally counts_;
   LogTally checkpoints_;
   LogTally vacuums_;
+  LogTally plans_;
+  std::map<int64_t, std::string> plan_trees_;
+  size_t plans_seen_ = 0;
   std::vector<Event> events_;
   size_t others_ = 0;  // of events_ that are no errors
   size_t bytes_ = 0;

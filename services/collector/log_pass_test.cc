@@ -75,6 +75,34 @@ TEST(LogPass, FiguresBecomeColumns) {
   EXPECT_EQ(Sum(counts, "bytes"), 4096);
 }
 
+TEST(LogPass, ACheckpointThatEndsInTheNextPassKeepsItsCause) {
+  const Shapes shapes;
+  LogPass first(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5);
+  first.Add(Entry("checkpoint starting: time"));
+  EXPECT_EQ(first.cause(), "time");
+  LogPass second(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 6, first.cause());
+  second.Add(Entry(
+      "checkpoint complete: wrote 91 buffers (17.8%); 0 WAL file(s) added, 0 removed, 0 recycled; write=0.5 s, "
+      "sync=0.002 s, total=1.004 s; sync files=5, longest=0.003 s, average=0.001 s; distance=7 kB, estimate=8 kB"));
+  Reading checkpoints(shapes.checkpoints);
+  second.FillCheckpoints(&checkpoints);
+  ASSERT_EQ(checkpoints.rows(), 1u);
+  EXPECT_EQ(checkpoints.Text(0, shapes.checkpoints.Find("cause")), "time");
+  EXPECT_EQ(second.cause(), "");
+}
+
+TEST(LogPass, KnowsWhenTheFirstOfItsEntriesWasWritten) {
+  const Shapes shapes;
+  LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 77);
+  EXPECT_EQ(pass.oldest_us(), 0);
+  for (const int64_t at : {50, 20, 30}) {
+    LogEntry entry = Entry("division by zero", LogSeverity::kError, "22012");
+    entry.at_us = at;
+    pass.Add(entry);
+  }
+  EXPECT_EQ(pass.oldest_us(), 20);
+}
+
 TEST(LogPass, AFloodOfOneKindLeavesRoomForOthers) {
   const Shapes shapes;
   LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5);
@@ -106,7 +134,7 @@ TEST(LogPass, CountsAreBounded) {
   const Shapes shapes;
   LogKeepLimits limits;
   limits.rows = 50;
-  LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5, limits);
+  LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5, {}, limits);
   for (int i = 0; i < 1000; ++i) {
     LogEntry entry = Entry("division by zero", LogSeverity::kError, "22012");
     entry.database = absl::StrCat("db", i);

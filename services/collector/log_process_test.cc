@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
 #include "libs/status/testing.h"
 #include "libs/testing/settings.h"
@@ -146,6 +147,67 @@ TEST_P(LogProcess, AWaitForALockIsSampledAtOnce) {
   EXPECT_TRUE(WaitUntil([&] { return ingest_.Rows("blocking") > 0; }, absl::Seconds(20))) << collector_->Output();
 }
 
+// auto_explain's plans in both formats: one for all values, another one within two readings after an index is gone.
+TEST(LogPlans, ADroppedIndexIsAnotherPlanWithinTwoReadings) {
+  for (const std::string format : {"text", "json"}) {
+    auto server = TempPostgres::Start(
+        {.extra_conf = {"logging_collector = on", "log_destination = 'jsonlog'",
+                        "session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0",
+                        "compute_query_id = on", absl::StrCat("auto_explain.log_format = ", format)}});
+    ASSERT_THAT(server, IsOk());
+    ScopedTempDir state;
+    ScriptedIngest ingest;
+    EXPECT_THAT((*server)->Exec("postgres",
+                                "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS note FROM generate_series(1, 20000) "
+                                "g; CREATE INDEX t_id ON t (id); ANALYZE t"),
+                IsOk());
+    auto collector = StartCollector(state, CollectorVariables(**server, ingest, state, {{"BACKEND_RETRY_MAX", "1"}}));
+    ASSERT_THAT(collector, IsOk());
+    ASSERT_TRUE(WaitUntil([&] { return ingest.Frames("log_files") > 0; }, absl::Seconds(60))) << (*collector)->Output();
+    const auto run = [&](int value) {
+      EXPECT_THAT(
+          (*server)->Exec("postgres", absl::StrCat("SELECT note FROM t WHERE id = ", value, " AND note <> 'hunter2x'")),
+          IsOk());
+    };
+    // Trees of plans of the statement, with the first reading that has each.
+    const auto trees = [&] {
+      std::map<std::string, int64_t> found;
+      const std::map<int64_t, std::string> texts = ingest.Texts();
+      int64_t cursor = 0;
+      ingest.Visit(&cursor, [&](const pganalytics::ingest::v1::Frame& frame, const frame::FrameReader& columns) {
+        if (frame.metric() != "plans") return;
+        const frame::ColumnView& plan = columns.column(columns.FindColumn("plan_id"));
+        for (int row = 0; row < frame.row_count(); ++row) {
+          const auto text = texts.find(plan.Int(row));
+          if (text == texts.end() || text->second.find(" on t\n") == std::string::npos) continue;
+          found.try_emplace(text->second, frame.collected_at_us());
+        }
+      });
+      return found;
+    };
+    for (int i = 0; i < 20; ++i) run(1000 + i);
+    ASSERT_TRUE(WaitUntil([&] { return trees().size() == 1; }, absl::Seconds(30))) << (*collector)->Output();
+    EXPECT_EQ(trees().begin()->first,
+              "Index Scan using t_id on t\n    Filter: (note <> ?)\n    Index Cond: (id = ?)\n");
+    EXPECT_THAT((*server)->Exec("postgres", "DROP INDEX t_id"), IsOk());
+    run(2000);
+    const int64_t dropped_us = absl::ToUnixMicros(clock::WallNow());
+    ASSERT_TRUE(WaitUntil([&] { return trees().size() == 2; }, absl::Seconds(30))) << (*collector)->Output();
+    const auto found = trees();
+    EXPECT_THAT(found.rbegin()->first, ::testing::StartsWith("Seq Scan on t\n    Filter: "));
+    EXPECT_EQ(found.rbegin()->first.find("hunter2x"), std::string::npos);
+    int readings = 0;
+    for (const ScriptedIngest::Interval& interval : ingest.Intervals("log_files")) {
+      if (!interval.keyframe && interval.end_us > dropped_us && interval.end_us <= found.rbegin()->second) ++readings;
+    }
+    std::cout << format << ": another plan in reading " << readings << " after the index was dropped\n";
+    EXPECT_LE(readings, 2);
+    EXPECT_GE(ingest.Values("plans", "logged").size(), 1u);
+    EXPECT_THAT(StopCollector(collector->get()), IsOk());
+    EXPECT_THAT(ingest.violations(), IsEmpty());
+  }
+}
+
 // A log that the test writes itself, faster than any server: all is counted, what is kept is bounded.
 TEST(LogFlood, CountedAndBounded) {
   auto server = TempPostgres::Start({.extra_conf = {"log_line_prefix = '%m [%p] '"}});
@@ -194,6 +256,73 @@ TEST(LogFlood, CountedAndBounded) {
   }
   std::cout << megabytes << " MB, entries " << written << ", counted " << counted("entries") << ", kept " << events
             << ", " << peak << "\n";
+  EXPECT_THAT(StopCollector(collector->get()), IsOk());
+  EXPECT_THAT(ingest.violations(), IsEmpty());
+}
+
+// While the backend is away a log that never ends takes half of the buffer at most: the rest is for statistics, and the
+// log is read on afterwards.
+TEST(LogFlood, LeavesRoomForStatistics) {
+  auto server = TempPostgres::Start({.extra_conf = {"log_line_prefix = '%m [%p] '"}});
+  ASSERT_THAT(server, IsOk());
+  ScopedTempDir state;
+  ScopedTempDir logs;
+  ScriptedIngest ingest;
+  std::ofstream file(logs / "server.log", std::ios::binary);
+  uint64_t random = 88172645463325252;
+  int64_t written = 0;
+  // Names that no compression makes small.
+  const auto write = [&](int entries) {
+    for (int i = 0; i < entries; ++i) {
+      std::string name;
+      for (int k = 0; k < 40; ++k) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        absl::StrAppend(&name, "n", absl::Hex(random));
+      }
+      file << "2026-11-28 12:00:00.000 GMT [1] ERROR:  relation \"" << name << "\" does not exist\n";
+      ++written;
+    }
+    file << std::flush;
+  };
+  write(1);
+  auto collector = StartCollector(
+      state, CollectorVariables(
+                 **server, ingest, state,
+                 {{"BACKEND_RETRY_MAX", "1"}, {"METRICS_BUFFER_SIZE", "4000000"}, {"POSTGRES_LOG_PATH", logs.path()}}));
+  ASSERT_THAT(collector, IsOk());
+  ASSERT_TRUE(WaitUntil([&] { return ingest.Frames("log_files") > 0; }, absl::Seconds(60))) << (*collector)->Output();
+  ingest.StopServer();
+  clock::SteadyTime last = clock::SteadyNow();
+  const bool waits = WaitUntil(
+      [&] {
+        if (clock::SteadyNow() - last > absl::Milliseconds(500)) {
+          write(1000);
+          last = clock::SteadyNow();
+        }
+        return (*collector)->Output().find("half of the buffer on disk waits") != std::string::npos;
+      },
+      absl::Seconds(60));
+  EXPECT_TRUE(waits) << (*collector)->Output();
+  ingest.StartServer();
+  const auto counted = [&] { return ingest.Increase("log_counts", "class", "undefined_table", "entries"); };
+  EXPECT_TRUE(WaitUntil([&] { return counted() >= written - 1; }, absl::Seconds(120)))
+      << counted() << " of " << written - 1 << "\n"
+      << (*collector)->Output();
+  EXPECT_EQ(counted(), written - 1);
+  // Nothing was given up for it, and statistics have no hole.
+  EXPECT_EQ(ingest.gaps(), 0);
+  int64_t before = 0;
+  for (const ScriptedIngest::Interval& interval : ingest.Intervals("database")) {
+    if (interval.keyframe) continue;
+    if (before != 0) {
+      EXPECT_EQ(interval.start_us, before);
+    }
+    before = interval.end_us;
+  }
+  EXPECT_GT(before, 0);
+  EXPECT_EQ((*collector)->Output().find("the spool has reached its limit"), std::string::npos);
   EXPECT_THAT(StopCollector(collector->get()), IsOk());
   EXPECT_THAT(ingest.violations(), IsEmpty());
 }

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "libs/status/payloads.h"
 #include "libs/status/status.h"
 #include "services/collector/bytes.h"
 
@@ -28,6 +29,11 @@ namespace fs = std::filesystem;
 constexpr absl::Duration kTimeout = absl::Seconds(10);
 constexpr int64_t kSqlPassBytes = 4 << 20;
 constexpr size_t kTailBytes = 256 << 10;
+// The tree of a plan that is logged again and again is sent again after this; so many are remembered, and so many bytes
+// of them sent with a pass.
+constexpr int64_t kTextAgainNs = int64_t{6} * 3600 * 1'000'000'000;
+constexpr size_t kMaxTextsKnown = 10'000;
+constexpr size_t kMostTextBytes = 1 << 20;
 
 constexpr char kSettingsSql[] =
     "SELECT name::text, setting::text FROM pg_settings WHERE name IN ('log_destination', 'logging_collector', "
@@ -78,6 +84,19 @@ bool IsHere(const std::string& host) {
   return host.empty() || host[0] == '/' || host == "localhost" || host == "127.0.0.1" || host == "::1";
 }
 
+// Of a pattern the folder that its files are in, if that is one.
+std::string FolderOf(const std::string& path) {
+  std::error_code error;
+  return fs::is_directory(path, error) ? path : fs::path(path).parent_path().string();
+}
+
+// When files last came to a folder or went, or -1.
+int64_t ChangedNs(const std::string& folder) {
+  struct stat info {};
+  if (stat(folder.c_str(), &info) != 0) return -1;
+  return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+}
+
 bool CanList(const std::string& folder) {
   std::error_code error;
   fs::directory_iterator files(folder, error);
@@ -86,14 +105,26 @@ bool CanList(const std::string& folder) {
 
 }  // namespace
 
-LogReader::LogReader(const SourceConfig* config, RunnerContext* context, BaselineOf baseline_of, Publish publish)
-    : config_(config), context_(context), baseline_of_(std::move(baseline_of)), publish_(std::move(publish)) {}
+LogReader::LogReader(const SourceConfig* config, RunnerContext* context, OwnerEpoch owner_epoch, BaselineOf baseline_of,
+                     Publish publish)
+    : config_(config),
+      context_(context),
+      owner_epoch_(std::move(owner_epoch)),
+      baseline_of_(std::move(baseline_of)),
+      publish_(std::move(publish)) {}
 
 void LogReader::SetTasks(std::map<std::string, std::shared_ptr<MetricTask>> tasks) {
   tasks_ = std::move(tasks);
 }
 
 asio::awaitable<absl::Status> LogReader::Learn(SourceSession* session) {
+  absl::Status status = co_await LearnNow(session);
+  // What the server itself refuses has an SQLSTATE.
+  off_ = (absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status)) && status::SqlStateOf(status).empty();
+  co_return status;
+}
+
+asio::awaitable<absl::Status> LogReader::LearnNow(SourceSession* session) {
   Settings settings;
   settings.version = session->connection->server_version();
   pg::AsyncConnection::RowSink sink = [&settings](const pg::AsyncRow& row) {
@@ -148,7 +179,8 @@ absl::Status LogReader::Choose(const Settings& settings, int64_t system_identifi
   folder_ = config_->log_path;
   if (folder_.empty() && !settings.collector) {
     return absl::FailedPreconditionError(
-        "logging_collector is off and log_path is not set, so that nobody knows where the log is");
+        "logging_collector is off, so that the server does not say where its log is; run on it: ALTER SYSTEM SET "
+        "logging_collector = on, and restart it; or set log_path (POSTGRES_LOG_PATH) to the folder of its log");
   }
   const std::string named = folder_;
   format_ = LogFormat::kStderr;
@@ -194,9 +226,10 @@ bool LogReader::IsOfForm(std::string_view name) const {
   return format_ == LogFormat::kJson ? json : !csv && !json;
 }
 
-std::vector<LogFileInfo> LogReader::ListLocal() const {
+std::vector<LogFileInfo> LogReader::ListLocal() {
   std::vector<std::string> paths;
   std::error_code error;
+  folder_changed_ns_ = ChangedNs(FolderOf(folder_));
   if (fs::is_directory(folder_, error)) {
     for (fs::directory_iterator file(folder_, error), end; !error && file != end; file.increment(error)) {
       paths.push_back(file->path().string());
@@ -217,6 +250,10 @@ std::vector<LogFileInfo> LogReader::ListLocal() const {
     files.push_back({path, info.st_size, int64_t{info.st_mtim.tv_sec} * 1'000'000 + info.st_mtim.tv_nsec / 1000,
                      static_cast<int64_t>(info.st_ino)});
   }
+  const auto newest = std::max_element(files.begin(), files.end(), [](const LogFileInfo& a, const LogFileInfo& b) {
+    return a.modified_us < b.modified_us;
+  });
+  newest_ = newest == files.end() ? std::string() : newest->name;
   return files;
 }
 
@@ -253,9 +290,13 @@ std::unique_ptr<LogPass> LogReader::BeginPass(std::vector<LogFileInfo> files, in
   }
   std::optional<LogFilePositions> positions;
   if (durable != nullptr) positions = LogFilePositionsOf(*files_shape, *durable);
-  follower_->Begin(std::move(files), std::move(positions), now_us);
-  LogShapes shapes{shape("log_events"), shape("log_counts"), files_shape, shape("log_checkpoints"),
-                   shape("log_vacuums")};
+  const bool of_former = !positions.has_value() && !former_.empty() && former_epoch_ == owner_epoch_();
+  if (of_former) positions = former_;
+  follower_->Begin(std::move(files), std::move(positions), now_us, of_former);
+  began_with_ = durable == nullptr ? 0 : durable->generation();
+  const auto cause = causes_.find(began_with_);
+  LogShapes shapes{shape("log_events"),      shape("log_counts"),  files_shape,
+                   shape("log_checkpoints"), shape("log_vacuums"), shape("log_plans")};
   std::vector<std::shared_ptr<const Baseline>> held;
   return std::make_unique<LogPass>(
       &LogClasses::Builtin(), shapes, context_->query_text,
@@ -263,7 +304,25 @@ std::unique_ptr<LogPass> LogReader::BeginPass(std::vector<LogFileInfo> files, in
         held.push_back(baseline_of_(of));
         return held.back().get();
       },
-      observation_->collected_at_us);
+      observation_->collected_at_us, cause == causes_.end() ? std::string() : cause->second);
+}
+
+std::vector<ingestpb::QueryText> LogReader::TextsOf(const LogPass& pass) {
+  std::vector<ingestpb::QueryText> texts;
+  if (context_->query_text == QueryTextMode::kNone) return texts;
+  const int64_t now = context_->clock->BoottimeNanos();
+  std::erase_if(plans_sent_ns_, [now](const auto& sent) { return now - sent.second > kTextAgainNs; });
+  size_t bytes = 0;
+  for (const auto& [id, tree] : pass.plan_trees()) {
+    if (plans_sent_ns_.contains(id) || plans_sent_ns_.size() >= kMaxTextsKnown) continue;
+    bytes += tree.size();
+    if (bytes > kMostTextBytes) break;
+    plans_sent_ns_[id] = now;
+    ingestpb::QueryText& text = texts.emplace_back();
+    text.set_query_id(id);
+    text.set_text(tree);
+  }
+  return texts;
 }
 
 absl::Status LogReader::EndPass(const LogPass& pass) {
@@ -275,10 +334,15 @@ absl::Status LogReader::EndPass(const LogPass& pass) {
     if (probe == "log_counts") pass.FillCounts(reading);
     if (probe == "log_checkpoints") pass.FillCheckpoints(reading);
     if (probe == "log_vacuums") pass.FillVacuums(reading);
+    if (probe == "log_plans") pass.FillPlans(reading);
     if (probe == "log_files") FillLogFiles(follower_->positions(), reading);
     readings.push_back(reading);
   }
-  const absl::Status status = publish_(readings, *observation_);
+  observation_->speaks_from_us = pass.oldest_us();
+  const uint64_t began_with = began_with_;
+  std::erase_if(causes_, [began_with](const auto& each) { return each.first != began_with; });
+  causes_[began_with + 1] = pass.cause();
+  const absl::Status status = publish_(readings, *observation_, TextsOf(pass));
   for (const auto& [probe, task] : tasks) task->reading.Clear();
   return status;
 }
@@ -339,20 +403,19 @@ asio::awaitable<absl::Status> LogReader::Read(SourceSession* session) {
 
 bool LogReader::SomebodyWaits() {
   if (!local()) return false;
-  const std::vector<LogFileInfo> files = ListLocal();
-  const auto newest = std::max_element(files.begin(), files.end(), [](const LogFileInfo& a, const LogFileInfo& b) {
-    return a.modified_us < b.modified_us;
-  });
-  if (newest == files.end()) return false;
-  if (newest->name != tail_file_ || newest->size < tail_) {
+  if (newest_.empty() || ChangedNs(FolderOf(folder_)) != folder_changed_ns_) ListLocal();
+  struct stat info {};
+  if (newest_.empty() || stat(newest_.c_str(), &info) != 0) return false;
+  const int64_t size = info.st_size;
+  if (newest_ != tail_file_ || size < tail_) {
     // What stands in a file that is seen for the first time was not written just now.
-    tail_ = tail_file_.empty() ? newest->size : 0;
-    tail_file_ = newest->name;
+    tail_ = tail_file_.empty() ? size : 0;
+    tail_file_ = newest_;
   }
-  if (newest->size == tail_) return false;
-  const int64_t from = std::max(tail_, newest->size - static_cast<int64_t>(kTailBytes));
-  tail_ = newest->size;
-  const auto bytes = ReadAt(newest->name, newest->inode, from, static_cast<size_t>(newest->size - from));
+  if (size == tail_) return false;
+  const int64_t from = std::max(tail_, size - static_cast<int64_t>(kTailBytes));
+  tail_ = size;
+  const auto bytes = ReadAt(newest_, static_cast<int64_t>(info.st_ino), from, static_cast<size_t>(size - from));
   return bytes.has_value() && (bytes->find(" still waiting for ") != std::string::npos ||
                                bytes->find("deadlock detected") != std::string::npos);
 }

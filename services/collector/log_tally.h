@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,9 +18,11 @@ class LogTally {
  public:
   using Labels = std::vector<std::string>;
 
-  // All labels of the metric are texts. `shape` outlives the tally. Beyond `most_rows` rows no row is begun but those
-  // of what is left over (`rest`).
-  LogTally(const MetricShape* shape, size_t most_rows) : shape_(shape), most_rows_(most_rows) {}
+  // Labels of the metric are texts, or integers that are given as decimal texts. `shape` outlives the tally. Beyond
+  // `most_rows` rows no row is begun but those of what is left over (`rest`). With `evicts` rows that nothing was added
+  // to make room first: should they come again, they count from 0.
+  LogTally(const MetricShape* shape, size_t most_rows, bool evicts = false)
+      : shape_(shape), most_rows_(most_rows), evicts_(evicts) {}
 
   // Begins with what is durable; null is nothing.
   void Restore(const Baseline* baseline);
@@ -45,6 +48,8 @@ class LogTally {
  private:
   const MetricShape* const shape_;
   const size_t most_rows_;
+  const bool evicts_;
+  std::set<Labels> touched_;  // where evicts_
   // Values by column of the shape.
   std::map<Labels, std::vector<int64_t>> rows_;
 };

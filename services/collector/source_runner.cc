@@ -71,7 +71,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                  return Publish(std::move(info), reading, observation, 0, std::move(texts), std::move(done));
                }),
       logs_(
-          &config_, context,
+          &config_, context, [this] { return grant_.owner_epoch; },
           [this](const MetricShape& shape) -> std::shared_ptr<const Baseline> {
             std::shared_ptr<const Baseline> baseline =
                 context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
@@ -84,10 +84,14 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
             const bool ours = baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch;
             return ours ? baseline : nullptr;
           },
-          [this](const std::vector<const Reading*>& readings, Observation observation) {
-            return PublishTogether(info_, readings, observation, 0, {}, [this](const absl::StatusOr<BatchId>& result) {
-              if (!result.ok()) log_schedule_.RetryAt(0, BootNs() + kRetryRefusedNs);
-            });
+          [this](const std::vector<const Reading*>& readings, Observation observation,
+                 std::vector<ingestpb::QueryText> texts) {
+            return PublishTogether(info_, readings, observation, 0, std::move(texts),
+                                   [this](const absl::StatusOr<BatchId>& result) {
+                                     if (result.ok()) return;
+                                     log_schedule_.RetryAt(0, BootNs() + kRetryRefusedNs);
+                                     logs_.ForgetSent();
+                                   });
           }),
       texts_(context, &redactor_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
@@ -207,8 +211,20 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
     missing->set_reason(std::string(trouble.status.message()));
     missing->set_database(trouble.database);
     missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
+    missing->set_off(what == kLog && logs_.off());
   }
   return true;
+}
+
+void SourceRunner::TakeLogPositions(int64_t owner_epoch,
+                                    const google::protobuf::RepeatedPtrField<registrypb::LogPosition>& positions) {
+  LogFilePositions former;
+  for (const registrypb::LogPosition& from : positions) {
+    LogFilePosition& position = former[from.head()];
+    position.file = from.file();
+    position.bytes_read = from.bytes();
+  }
+  logs_.SetFormer(owner_epoch, std::move(former));
 }
 
 void SourceRunner::TakeGrant(const Grant& grant) {
@@ -220,6 +236,7 @@ void SourceRunner::TakeGrant(const Grant& grant) {
   info_.set_owner_epoch(grant.owner_epoch);
   if (!grant.owned) return;
   texts_.ForgetSent();
+  logs_.ForgetSent();
   // The first readings are not put off to their place in the interval: somebody waits for them.
   instance_schedule_.BeginAt(BootNs());
   database_schedule_.BeginAt(BootNs());
@@ -244,6 +261,7 @@ void SourceRunner::OnAck(const std::string& stream_id, int64_t last_seq) {
 
 void SourceRunner::ForgetSentTexts() {
   texts_.ForgetSent();
+  logs_.ForgetSent();
 }
 
 void SourceRunner::Learnt(const SourceSession& session) {
@@ -301,10 +319,13 @@ void SourceRunner::Report(const std::string& what, const absl::Status& status, c
                           const std::string& database) {
   const bool news =
       troubles_.Report(what, status, database, BootNs(), session == nullptr ? std::string() : session->facts);
-  missing_.Set(static_cast<double>(troubles_.all().size()));
+  const bool off = logs_.off() && troubles_.all().contains(kLog);
+  missing_.Set(static_cast<double>(troubles_.all().size() - (off ? 1 : 0)));
   if (!news) return;
   if (status.ok()) {
     PGA_LOG(info, "collected again", {{"source", config_.name}, {"what", what}});
+  } else if (what == kLog && off) {
+    PGA_LOG(info, "the server is not set up for it", {{"source", config_.name}, {"what", what}, {"reason", status}});
   } else {
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});
   }
@@ -517,9 +538,16 @@ asio::awaitable<void> SourceRunner::LogOverSession(SourceSession* session) {
     log_timer_.cancel();
   }
   if (logs_.local() || log_schedule_.TakeDue(BootNs()).empty()) co_return;
-  const absl::Status status = co_await logs_.Read(session);
+  absl::Status status = LogsMayBeRead();
+  if (status.ok()) status = co_await logs_.Read(session);
   if (stopping_) co_return;
   Report(kLog, status, session);
+}
+
+absl::Status SourceRunner::LogsMayBeRead() const {
+  if (!context_->logs_wait || !context_->logs_wait()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "half of the buffer on disk waits to be sent; the log is read on once there is room (METRICS_BUFFER_SIZE)");
 }
 
 asio::awaitable<void> SourceRunner::LogLane() {
@@ -529,7 +557,8 @@ asio::awaitable<void> SourceRunner::LogLane() {
       continue;
     }
     if (!log_schedule_.TakeDue(BootNs()).empty()) {
-      const absl::Status status = co_await logs_.ReadLocal();
+      absl::Status status = LogsMayBeRead();
+      if (status.ok()) status = co_await logs_.ReadLocal();
       if (stopping_) co_return;
       Report(kLog, status);
     }

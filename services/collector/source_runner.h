@@ -59,6 +59,8 @@ class SourceRunner final : public OwnedByGrant {
   const std::string& name() const override { return config_.name; }
   const Grant& grant() const override { return grant_; }
   bool Describe(registrypb::SourceReport* report) const override;
+  void TakeLogPositions(int64_t owner_epoch,
+                        const google::protobuf::RepeatedPtrField<registrypb::LogPosition>& positions) override;
   void TakeGrant(const Grant& grant) override;
   int64_t skipped_ticks() const { return instance_schedule_.skipped() + database_schedule_.skipped(); }
 
@@ -70,6 +72,8 @@ class SourceRunner final : public OwnedByGrant {
   boost::asio::awaitable<void> DatabaseLane();
   boost::asio::awaitable<void> ActivityLane();
   boost::asio::awaitable<void> LogLane();
+  // RESOURCE_EXHAUSTED while logs would take room from statistics.
+  absl::Status LogsMayBeRead() const;
   // Learns where the log is, and reads it over SQL where it is no local file.
   boost::asio::awaitable<void> LogOverSession(SourceSession* session);
 
