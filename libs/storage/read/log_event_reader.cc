@@ -227,7 +227,7 @@ absl::StatusOr<LogEventAnswer> LogEventReader::Read(const LogEventQuery& query, 
   Newest newest(static_cast<size_t>(query.limit));
   size_t looked = 0;
   absl::Duration length = kFirstSlice;
-  PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     spec.metric_ids = {stored.id};
     while (until > start && !newest.full() && looked < kMostEntries) {
@@ -262,7 +262,8 @@ absl::StatusOr<LogEventAnswer> LogEventReader::Read(const LogEventQuery& query, 
       length = of_slice >= kManyOfSlice ? kFirstSlice : std::min(2 * length, kLongestSlice);
     }
     return absl::OkStatus();
-  }));
+  });
+  PGA_RETURN_IF_ERROR(done);
   if (newest.full()) {
     answer.next = TextOf(newest.events().begin()->first);
   } else if (until > start) {

@@ -100,7 +100,7 @@ absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::Ca
     }
     return absl::OkStatus();
   };
-  PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
     spec.metric_ids = {stored.id};
     size_t readings_found = 0;
@@ -159,7 +159,8 @@ absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::Ca
     for (const StatementPlan& plan : answer.plans) wanted.emplace_back(plan.source.id, plan.plan_id);
     PGA_ASSIGN_OR_RETURN(trees, LoadStatementTexts(tx, wanted, query.text_length));
     return absl::OkStatus();
-  }));
+  });
+  PGA_RETURN_IF_ERROR(done);
   for (StatementPlan& plan : answer.plans) {
     if (const auto tree = trees.find({plan.source.id, plan.plan_id}); tree != trees.end()) plan.tree = tree->second;
   }
