@@ -26,45 +26,22 @@ constexpr char kText[] =
     "JIT:\n"
     "  Functions: 3\n";
 
-constexpr char kJson[] = R"({
+constexpr char kJson[] = R"json({
   "Query Text": "SELECT * FROM a JOIN b USING (id) WHERE a.name = 'other' AND b.n IN (3)",
-               "Query Identifier" : -77, "Plan" : {
-  "Node Type" : "Hash Join",
-                "Parallel Aware" : false,
-                                   "Async Capable" : false,
-                                                     "Join Type" : "Inner",
-                                                                   "Startup Cost" : 1.09,
-                                                                   "Total Cost" : 902.5,
-                                                                   "Plan Rows" : 50,
-                                                                   "Plan Width" : 40,
-                                                                   "Hash Cond" : "(a.id = b.id)",
-                                                                                 "Plans"
-      : [
-        {
-          "Node Type" : "Index Scan",
-          "Parent Relationship" : "Outer",
-          "Scan Direction" : "Forward",
-          "Index Name" : "a_name",
-          "Relation Name" : "a",
-          "Alias" : "a",
-          "Total Cost" : 77.1,
-          "Index Cond" : "((name)::text = 'other'::character varying(20))",
-          "Filter" : "(created_at > $1)",
-          "Rows Removed by Filter" : 3
-        },
-        {
-          "Node Type" : "Hash",
-          "Parent Relationship" : "Inner",
-          "Plans" : [ {
-            "Node Type" : "Seq Scan",
-            "Relation Name" : "b",
-            "Alias" : "x",
-            "Filter" : "(n = ANY ('{3,4,5}'::integer[]))"
-          } ]
-        }
-      ]
-}
-})";
+  "Query Identifier": -77,
+  "Plan": {
+    "Node Type": "Hash Join", "Parallel Aware": false, "Async Capable": false, "Join Type": "Inner",
+    "Startup Cost": 1.09, "Total Cost": 902.5, "Plan Rows": 50, "Plan Width": 40, "Hash Cond": "(a.id = b.id)",
+    "Plans": [
+      {"Node Type": "Index Scan", "Parent Relationship": "Outer", "Scan Direction": "Forward", "Index Name": "a_name",
+       "Relation Name": "a", "Alias": "a", "Total Cost": 77.1,
+       "Index Cond": "((name)::text = 'other'::character varying(20))",
+       "Filter": "(created_at > $1)", "Rows Removed by Filter": 3},
+      {"Node Type": "Hash", "Parent Relationship": "Inner", "Plans": [
+        {"Node Type": "Seq Scan", "Relation Name": "b", "Alias": "x", "Filter": "(n = ANY ('{3,4,5}'::integer[]))"}]}
+    ]
+  }
+})json";
 
 TEST(LogPlan, HasNeitherValuesNorFigures) {
   const auto plan = ParseLoggedPlan(kText);
@@ -117,8 +94,8 @@ TEST(LogPlan, WhatIsNoPlanIsNone) {
         "Query Text: \"SELECT 1\"\nPlan: \n  Node Type: \"Result\"\n"}) {
     EXPECT_FALSE(ParseLoggedPlan(text).has_value()) << text;
   }
-  std::string deep = R"({"Plan": )";
-  for (int i = 0; i < 1000; ++i) deep += R"({"Node Type": "Limit", "Plans": [)";
+  std::string deep = R"json({"Plan": )json";
+  for (int i = 0; i < 1000; ++i) deep += R"json({"Node Type": "Limit", "Plans": [)json";
   for (int i = 0; i < 1000; ++i) deep += "]}";
   EXPECT_FALSE(ParseLoggedPlan(deep + "}").has_value());
 }
