@@ -102,6 +102,7 @@ void AppendMetric(const v1::Metric& metric, const PrometheusMetric* names, std::
     absl::StrAppend(page, "| `", column.name(), "` | ", Word(TypeWord(column.type())), " | ",
                     Word(KindWord(column.kind())), " | ", column.unit(), " | ", prometheus, " | ",
                     Cell(column.description()));
+    if (column.restricted()) absl::StrAppend(page, " For those who may read texts.");
     if (column.since_schema_version() > 1) {
       absl::StrAppend(page, " Since schema version ", column.since_schema_version(), ".");
     }

@@ -1,5 +1,7 @@
 #include "libs/catalog/metric.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -20,7 +22,10 @@ bool IsValidName(std::string_view name) {
 
 bool HasHours(const v1::Metric& metric) {
   constexpr int kNoHoursFrom = 30;
-  return metric.interval_factor() < kNoHoursFrom;
+  const bool has_figures = std::any_of(metric.columns().begin(), metric.columns().end(), [](const v1::Column& column) {
+    return column.kind() == v1::COLUMN_KIND_COUNTER || column.kind() == v1::COLUMN_KIND_GAUGE;
+  });
+  return has_figures && metric.interval_factor() < kNoHoursFrom;
 }
 
 bool HasCounters(const v1::Metric& metric) {

@@ -26,8 +26,9 @@ bool IsValidName(std::string_view name);
 bool HasCounters(const pganalytics::catalog::v1::Metric& metric);
 
 // True if hours of the metric are stored besides its raw readings. Not where it is read every 30 intervals or more
-// rarely: two readings an hour take less than the hour made of them, and questions make hours of the readings. A metric
-// cannot change from one to the other (CheckEvolution), so that all who write and ask agree.
+// rarely: two readings an hour take less than the hour made of them, and questions make hours of the readings. Nor
+// where it has neither counters nor gauges, of which hours could be made. A metric cannot change from one to the other
+// (CheckEvolution), so that all who write and ask agree.
 bool HasHours(const pganalytics::catalog::v1::Metric& metric);
 
 // Columns of the metric's shape at `schema_version`, in catalog order. The pointers live as long as `metric`.

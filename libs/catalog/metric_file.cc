@@ -31,9 +31,10 @@ constexpr size_t kMaxSqlBytes = 32 << 10;
 constexpr std::array<std::string_view, 15> kUnits = {"1",     "bytes",   "us",    "ms",           "s",
                                                      "rows",  "blocks",  "pages", "xacts",        "percent",
                                                      "files", "records", "calls", "bytes_per_op", "segments"};
-constexpr std::array<std::string_view, 12> kProbes = {
+constexpr std::array<std::string_view, 18> kProbes = {
     "activity",        "blocking",    "host_cgroup",  "host_cpu",      "host_cpu_core", "host_disk",
-    "host_filesystem", "host_memory", "host_network", "host_pressure", "host_tcp",      "statements"};
+    "host_filesystem", "host_memory", "host_network", "host_pressure", "host_tcp",      "log_checkpoints",
+    "log_counts",      "log_events",  "log_files",    "log_plans",     "log_vacuums",   "statements"};
 // What schema `readable` holds besides metrics, and the name under which pushed elements are counted.
 constexpr std::array<std::string_view, 2> kReservedMetricNames = {"statement_texts", "push"};
 constexpr std::array<std::string_view, 9> kReservedColumnNames = {
@@ -418,8 +419,8 @@ class MetricParser {
          {"description", [&](const YAML::Node& v) { column->set_description(Sentence(v, where, "description")); }},
          {"since", [&](const YAML::Node& v) { column->set_since_schema_version(Int(v, where, "since", 1, 1'000)); }},
          {"position", [&](const YAML::Node& v) { column->set_position(Bool(v, where, "position")); }},
-         {"absent_is_zero",
-          [&](const YAML::Node& v) { column->set_absent_is_zero(Bool(v, where, "absent_is_zero")); }}});
+         {"absent_is_zero", [&](const YAML::Node& v) { column->set_absent_is_zero(Bool(v, where, "absent_is_zero")); }},
+         {"restricted", [&](const YAML::Node& v) { column->set_restricted(Bool(v, where, "restricted")); }}});
     CheckColumn(LineOf(node), where, *column);
   }
 
@@ -463,6 +464,9 @@ class MetricParser {
     }
     const v1::ColumnType type = column.type();
     const v1::ColumnKind kind = column.kind();
+    if (column.restricted() && (kind != v1::COLUMN_KIND_INFO || type != v1::COLUMN_TYPE_TEXT)) {
+      Problem(line, absl::StrCat(where, "restricted is for info columns of type text; leave it out"));
+    }
     if (type == v1::COLUMN_TYPE_UNSPECIFIED || kind == v1::COLUMN_KIND_UNSPECIFIED) {
       // Left out or already reported; a missing key is only visible here.
       Problem(line, absl::StrCat(where, "needs a type and a kind"));

@@ -86,6 +86,9 @@ class Entry {
       if (!found || metric_.columns(*found).kind() != v1::COLUMN_KIND_INFO) {
         return Refuse(pair.second, absl::StrCat("metric ", metric_.name(), " has no info column ", column));
       }
+      if (metric_.columns(*found).restricted()) {
+        return Refuse(pair.second, absl::StrCat("column ", metric_.name(), ".", column, " is restricted"));
+      }
       made_.labels.push_back({*found, pair.first.as<std::string>()});
     }
     std::set<std::string> names = TakenLabels();

@@ -24,6 +24,7 @@ const std::map<std::string, std::vector<std::string>>& Plugins() {
       {"sysstat", {"host_cpu", "host_memory"}},
       {"disk_usage", {"host_filesystem"}},
       {"pg_replication", {"replication", "replication_slots"}},
+      {"pg_log", {"log_checkpoints", "log_counts", "log_events", "log_files", "log_vacuums", "plans"}},
   };
   return *kPlugins;
 }

@@ -55,6 +55,8 @@ constexpr size_t kWriterQueue = 256;
 // Frames wait this long for company in a batch.
 constexpr std::chrono::milliseconds kLinger(200);
 constexpr std::chrono::seconds kHousekeeping(5);
+// The backend is away, or slower than what is read, when a batch waits for so long.
+constexpr double kLogsWaitSeconds = 10;
 // How long the delivery thread waits for the event loop.
 constexpr absl::Duration kLoopPatience = absl::Seconds(5);
 
@@ -158,6 +160,11 @@ class Collector::Impl {
         [this](OwnershipClient::Request* request) { return OnLoop([&] { GatherReport(false, request); }); },
         [this](const OwnershipClient::Response& response) { (void)OnLoop([&] { TakeStandings(response); }); });
     context_.on_state = [this] { ownership_->Wake(); };
+    context_.logs_wait = [this] {
+      const SpoolStats stats = spool_->stats();
+      // What is acknowledged makes room by itself.
+      return 2 * stats.bytes > stats.limit_bytes && stats.oldest_pending_seconds > kLogsWaitSeconds;
+    };
     MakeGauges();
     if (!config_.metrics_listen.empty()) {
       auto exposer = metrics::Exposer::Start(config_.metrics_listen, metrics_);
@@ -407,6 +414,9 @@ class Collector::Impl {
         continue;
       }
       const Grant grant{standing.source_id(), standing.owner_epoch(), true};
+      if (standing.log_positions_size() > 0) {
+        source->second->TakeLogPositions(standing.owner_epoch(), standing.log_positions());
+      }
       if (const auto kept = grants_.find(standing.name()); kept != grants_.end() && kept->second == grant) {
         source->second->TakeGrant(grant);
       }

@@ -97,13 +97,15 @@ absl::Status ReadSource(const std::string& file, const YAML::Node& node, SourceC
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->sslmode));
     } else if (key == "sslrootcert") {
       PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->sslrootcert));
+    } else if (key == "log_path") {
+      PGA_RETURN_IF_ERROR(ReadText(file, value, key, &source->log_path));
     } else if (key == "exclude_databases") {
       PGA_RETURN_IF_ERROR(ReadList(file, value, key, &source->exclude_databases));
     } else {
       return AtLine(file, pair.first,
                     absl::StrCat("unknown key ", key,
                                  "; known: name, host, port, user, password, password_file, databases, sslmode, "
-                                 "sslrootcert, exclude_databases"));
+                                 "sslrootcert, exclude_databases, log_path"));
     }
   }
   return absl::OkStatus();
@@ -202,6 +204,9 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                 "disable, allow, prefer, require, verify-ca, verify-full");
   loader.String(&source.sslrootcert, "POSTGRES_SSLROOTCERT", "postgres-sslrootcert", "",
                 "PEM file of the CA that signed the server's certificate");
+  loader.String(
+      &source.log_path, "POSTGRES_LOG_PATH", "postgres-log-path", "",
+      "folder or pattern (*) of the server's log files on this host; empty = where the server says, or over SQL");
   loader.List(&source.exclude_databases, "POSTGRES_EXCLUDE_DATABASES", "postgres-exclude-databases", "",
               "databases that * leaves out");
 }

@@ -38,6 +38,8 @@ struct SourceConfig {
   std::vector<std::string> exclude_databases;
   std::string sslmode = "prefer";
   std::string sslrootcert;
+  // Folder or pattern of paths of the server's log on this host; empty = where the server says, else over SQL.
+  std::string log_path;
 };
 
 struct CollectorConfig {

@@ -38,8 +38,9 @@ void AppendCells(const Reading& reading, size_t row, const std::vector<int>& col
   }
 }
 
-// Sets the labels of a row from their encoded form: for rows that are gone and have no reading.
-void SetLabels(const MetricShape& shape, std::string_view labels, frame::FrameBuilder* out) {
+// Sets the labels of a row from their encoded form: for rows that have no reading.
+template <typename Row>
+void SetLabels(const MetricShape& shape, std::string_view labels, Row* out) {
   ByteReader reader(labels);
   for (const int column : shape.labels()) {
     uint8_t tag = 0;
@@ -550,7 +551,9 @@ class Comparison {
   // Where the time begins that a reading without counters speaks for.
   int64_t SpeaksFrom() const {
     const int64_t now = observation_.collected_at_us;
-    return continues_ ? std::min(std::max(since_us_, now - options_.reach_us), now) : now;
+    const int64_t start = continues_ ? std::min(std::max(since_us_, now - options_.reach_us), now) : now;
+    if (observation_.speaks_from_us == 0) return start;
+    return std::min(start, std::max(observation_.speaks_from_us, now - kMostSpokenUs));
   }
 
   absl::Status RunWithCounters(bool due, Step* step) {
@@ -785,6 +788,18 @@ class Comparison {
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options) {
   return Comparison(before, reading, observation, options).Run();
+}
+
+void AddBaselineRow(const Baseline& baseline, size_t row, Reading* reading) {
+  const MetricShape& shape = reading->shape();
+  const Baseline::Row from = baseline.row(row);
+  reading->AddRow();
+  SetLabels(shape, shape.identity().empty() ? from.key : from.labels, reading);
+  for (size_t c = 0; c < baseline.counter_names().size(); ++c) {
+    if (((from.null_counters >> c) & 1) == 0) {
+      reading->SetInt(shape.Find(baseline.counter_names()[c]), from.counters[c]);
+    }
+  }
 }
 
 std::shared_ptr<const Baseline> BaselineStore::Find(const std::string& tracker) const {

@@ -91,7 +91,11 @@ struct Observation {
   int64_t objects_reset_us = 0;
   // Objects were reset while the view was read; `objects_reset_us` is then what it was before.
   bool resetting = false;
+  // A reading without counters speaks of the time from here on at least, even if that is before the last reading: when
+  // the oldest entry of a log was written. At most kMostSpokenUs back. 0 = as far as readings do.
+  int64_t speaks_from_us = 0;
 };
+inline constexpr int64_t kMostSpokenUs = int64_t{30} * 24 * 3600 * 1000000;
 
 // The last durable reading of one (source, metric, scope). Immutable once made; safe to share between threads.
 class Baseline {
@@ -192,6 +196,10 @@ struct Step {
 // that went back further starts an epoch. Thread-safe.
 absl::StatusOr<Step> Advance(const Baseline* before, const Reading& reading, const Observation& observation,
                              const DeltaOptions& options = DeltaOptions());
+
+// Adds row `row` of a baseline to a reading of the same metric: its labels, and the counters that the metric still has.
+// For counters that the collector keeps itself, which go on after a restart from what is durable.
+void AddBaselineRow(const Baseline& baseline, size_t row, Reading* reading);
 
 // How long the baseline of a tracker that is not read any more is kept.
 inline constexpr int64_t kBaselineAgeUs = int64_t{7} * 24 * 3600 * 1000000;

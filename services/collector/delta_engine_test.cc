@@ -427,6 +427,16 @@ TEST_F(GaugesAlone, SpeakForTheTimeSinceTheReadingBefore) {
   }
 }
 
+TEST_F(GaugesAlone, SpeakFromWhenTheOldestOfTheirRowsWasWritten) {
+  From(60);
+  observation_.speaks_from_us = kStart - 3600 * kSecond;
+  EXPECT_EQ(From(120), -3600);
+  observation_.speaks_from_us = kStart + 170 * kSecond;
+  EXPECT_EQ(From(180), 120);
+  observation_.speaks_from_us = kStart - 2 * kMostSpokenUs;
+  EXPECT_EQ(From(240), 240 - kMostSpokenUs / kSecond);
+}
+
 TEST_F(GaugesAlone, SpeakForNothingWhenTheClockWentBack) {
   From(60);
   EXPECT_EQ(From(30), 30);

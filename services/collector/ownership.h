@@ -30,6 +30,10 @@ class OwnedByGrant {
   virtual const Grant& grant() const = 0;
   // Fills everything but name and grant. False while nothing is known of it: it is not reported then.
   virtual bool Describe(registrypb::SourceReport* report) const = 0;
+  // Where the owner before this collector ended in the server's log, by what is stored. Before the grant that it is
+  // for.
+  virtual void TakeLogPositions(int64_t /*owner_epoch*/,
+                                const google::protobuf::RepeatedPtrField<registrypb::LogPosition>& /*positions*/) {}
   // The source is to be read under this grant from now on, or not to be read.
   virtual void TakeGrant(const Grant& grant) = 0;
 };

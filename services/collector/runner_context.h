@@ -31,6 +31,8 @@ struct RunnerContext {
   std::string host_root;
   // A source's state has changed, so that registry should learn of it. May be empty.
   std::function<void()> on_state;
+  // What waits to be sent takes half of the spool: the other half is for statistics, and logs wait. May be empty.
+  std::function<bool()> logs_wait;
   absl::Duration interval;
   absl::Duration activity_interval;
   // Least distance of two readings of statement texts.

@@ -5,6 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/frame_stop.h"
@@ -27,6 +28,12 @@ constexpr int64_t kRetryRefusedNs = 3 * kSecondNs;
 // What stands for the server as a whole among the troubles.
 constexpr char kConnection[] = "connection";
 constexpr int kMostNotCollected = 64;
+// The server's log among the troubles, how many intervals what was learnt about it holds, and how often the end of a
+// local one is looked at for waits.
+constexpr char kLog[] = "log";
+constexpr char kLogFiles[] = "log_files";
+constexpr int64_t kLearnLogEvery = 10;
+constexpr int64_t kLogLookNs = kSecondNs / 2;
 
 absl::Status RightsMissing(const std::string& user, const SourceSession& session) {
   const std::string login = QuoteIdentifier(user);
@@ -52,15 +59,40 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
       instance_schedule_(0, 1, ""),
       database_schedule_(0, 1, ""),
       activity_schedule_(0, 1, ""),
+      log_schedule_(0, 1, ""),
       instance_timer_(*context->loop),
       database_timer_(*context->loop),
       activity_timer_(*context->loop),
+      log_timer_(*context->loop),
       redactor_(context->query_text, context->metrics, config_.name),
       sampler_(context->clock, &redactor_,
                [this](ingestpb::SourceInfo info, const Reading& reading, Observation observation,
                       std::vector<ingestpb::QueryText> texts, Outbox::Done done) {
                  return Publish(std::move(info), reading, observation, 0, std::move(texts), std::move(done));
                }),
+      logs_(
+          &config_, context, [this] { return grant_.owner_epoch; },
+          [this](const MetricShape& shape) -> std::shared_ptr<const Baseline> {
+            std::shared_ptr<const Baseline> baseline =
+                context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
+            // Where reading goes on is known while the process lives, even if the spool had to give baselines up.
+            if (shape.name() == kLogFiles) {
+              if (baseline == nullptr) baseline = log_files_;
+              log_files_ = baseline;
+            }
+            // Another collector may have read on meanwhile.
+            const bool ours = baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch;
+            return ours ? baseline : nullptr;
+          },
+          [this](const std::vector<const Reading*>& readings, Observation observation,
+                 std::vector<ingestpb::QueryText> texts) {
+            return PublishTogether(info_, readings, observation, 0, std::move(texts),
+                                   [this](const absl::StatusOr<BatchId>& result) {
+                                     if (result.ok()) return;
+                                     log_schedule_.RetryAt(0, BootNs() + kRetryRefusedNs);
+                                     logs_.ForgetSent();
+                                   });
+          }),
       texts_(context, &redactor_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
@@ -82,7 +114,8 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                           {{"source", config_.name}})),
       instance_lane_(context->loop, absl::StrCat("instance of ", config_.name), &lane_failures_),
       database_lane_(context->loop, absl::StrCat("databases of ", config_.name), &lane_failures_),
-      activity_lane_(context->loop, absl::StrCat("activity of ", config_.name), &lane_failures_) {
+      activity_lane_(context->loop, absl::StrCat("activity of ", config_.name), &lane_failures_),
+      log_lane_(context->loop, absl::StrCat("log of ", config_.name), &lane_failures_) {
   info_.set_name(config_.name);
   BuildTasks();
 }
@@ -97,10 +130,13 @@ void SourceRunner::BuildTasks() {
   database_schedule_ = Schedule(now, base, seed);
   activity_schedule_ = Schedule(now, base, seed);
   activity_schedule_.Add(1);
+  log_schedule_ = Schedule(now, base, seed);
+  log_schedule_.Add(1);
   instance_tasks_.clear();
   database_tasks_.clear();
   std::shared_ptr<MetricTask> activity;
   std::shared_ptr<MetricTask> blocking;
+  std::map<std::string, std::shared_ptr<MetricTask>> logs;
   ++generation_;
   for (const catalogpb::Metric& metric : context_->catalog->metrics()) {
     if (context_->disabled.contains(metric.name())) continue;
@@ -108,6 +144,8 @@ void SourceRunner::BuildTasks() {
       activity = std::make_shared<MetricTask>(metric);
     } else if (metric.probe() == "blocking") {
       blocking = std::make_shared<MetricTask>(metric);
+    } else if (absl::StartsWith(metric.probe(), "log_")) {
+      logs[metric.probe()] = std::make_shared<MetricTask>(metric);
     } else if (!metric.probe().empty() && metric.probe() != "statements") {
       continue;
     } else if (metric.scope() == catalogpb::SCOPE_INSTANCE) {
@@ -119,12 +157,14 @@ void SourceRunner::BuildTasks() {
     }
   }
   sampler_.SetTasks(std::move(activity), std::move(blocking));
+  logs_.SetTasks(std::move(logs));
 }
 
 void SourceRunner::Start() {
   instance_lane_.Start([this] { return InstanceLane(); });
   database_lane_.Start([this] { return DatabaseLane(); });
   activity_lane_.Start([this] { return ActivityLane(); });
+  log_lane_.Start([this] { return LogLane(); });
 }
 
 void SourceRunner::Stop() {
@@ -132,9 +172,11 @@ void SourceRunner::Stop() {
   instance_lane_.Stop();
   database_lane_.Stop();
   activity_lane_.Stop();
+  log_lane_.Stop();
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
+  log_timer_.cancel();
   sampler_.Flush();
 }
 
@@ -144,6 +186,7 @@ void SourceRunner::Reconfigure() {
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
+  log_timer_.cancel();
 }
 
 bool SourceRunner::Describe(registrypb::SourceReport* report) const {
@@ -168,8 +211,20 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
     missing->set_reason(std::string(trouble.status.message()));
     missing->set_database(trouble.database);
     missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
+    missing->set_off(what == kLog && logs_.off());
   }
   return true;
+}
+
+void SourceRunner::TakeLogPositions(int64_t owner_epoch,
+                                    const google::protobuf::RepeatedPtrField<registrypb::LogPosition>& positions) {
+  LogFilePositions former;
+  for (const registrypb::LogPosition& from : positions) {
+    LogFilePosition& position = former[from.head()];
+    position.file = from.file();
+    position.bytes_read = from.bytes();
+  }
+  logs_.SetFormer(owner_epoch, std::move(former));
 }
 
 void SourceRunner::TakeGrant(const Grant& grant) {
@@ -181,12 +236,15 @@ void SourceRunner::TakeGrant(const Grant& grant) {
   info_.set_owner_epoch(grant.owner_epoch);
   if (!grant.owned) return;
   texts_.ForgetSent();
+  logs_.ForgetSent();
   // The first readings are not put off to their place in the interval: somebody waits for them.
   instance_schedule_.BeginAt(BootNs());
   database_schedule_.BeginAt(BootNs());
+  log_schedule_.BeginAt(BootNs());
   instance_timer_.cancel();
   database_timer_.cancel();
   activity_timer_.cancel();
+  log_timer_.cancel();
 }
 
 void SourceRunner::SetUp(bool up) {
@@ -203,6 +261,7 @@ void SourceRunner::OnAck(const std::string& stream_id, int64_t last_seq) {
 
 void SourceRunner::ForgetSentTexts() {
   texts_.ForgetSent();
+  logs_.ForgetSent();
 }
 
 void SourceRunner::Learnt(const SourceSession& session) {
@@ -260,10 +319,13 @@ void SourceRunner::Report(const std::string& what, const absl::Status& status, c
                           const std::string& database) {
   const bool news =
       troubles_.Report(what, status, database, BootNs(), session == nullptr ? std::string() : session->facts);
-  missing_.Set(static_cast<double>(troubles_.all().size()));
+  const bool off = logs_.off() && troubles_.all().contains(kLog);
+  missing_.Set(static_cast<double>(troubles_.all().size() - (off ? 1 : 0)));
   if (!news) return;
   if (status.ok()) {
     PGA_LOG(info, "collected again", {{"source", config_.name}, {"what", what}});
+  } else if (what == kLog && off) {
+    PGA_LOG(info, "the server is not set up for it", {{"source", config_.name}, {"what", what}, {"reason", status}});
   } else {
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});
   }
@@ -279,40 +341,53 @@ bool SourceRunner::Rests(const std::string& what, const SourceSession& session) 
 
 absl::Status SourceRunner::Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation,
                                    int64_t scope_id, std::vector<ingestpb::QueryText> texts, Outbox::Done done) {
+  return PublishTogether(std::move(info), {&reading}, observation, scope_id, std::move(texts), std::move(done));
+}
+
+absl::Status SourceRunner::PublishTogether(ingestpb::SourceInfo info, const std::vector<const Reading*>& readings,
+                                           Observation observation, int64_t scope_id,
+                                           std::vector<ingestpb::QueryText> texts, Outbox::Done done) {
   if (!grant_.owned) return absl::FailedPreconditionError("the source is another collector's");
   info.set_source_id(grant_.source_id);
   info.set_owner_epoch(grant_.owner_epoch);
   observation.owner_epoch = grant_.owner_epoch;
   for (ingestpb::QueryText& text : texts) text.set_source_id(grant_.source_id);
-  const std::string tracker_key = TrackerKey(grant_.source_id, scope_id, reading.shape().name());
-  Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
-  if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
-  PGA_ASSIGN_OR_RETURN(Step step,
-                       Advance(tracker.baseline.get(), reading, observation,
-                               OptionsOf(reading.shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
-  resets_.Increment(static_cast<double>(step.resets_seen));
   Outbox::Parcel parcel;
   parcel.source = std::move(info);
-  for (ingestpb::Frame& frame : step.frames) {
-    frame.set_source_id(grant_.source_id);
-    frame.set_scope_id(scope_id);
-    PGA_FRAME_STOP(frame);
-  }
-  parcel.frames = std::move(step.frames);
   parcel.texts = std::move(texts);
-  parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
-  parcel.done = [this, tracker_key, next = step.next, done = std::move(done),
-                 generation = tracker.generation](const absl::StatusOr<BatchId>& result) {
-    Trackers::Tracker& current = context_->trackers->Get(tracker_key);
-    current.pending = false;
-    if (result.ok()) {
-      if (generation == current.generation) current.baseline = next;
-    } else {
-      refused_.Increment();
+  struct Advanced {
+    std::string tracker;
+    std::shared_ptr<const Baseline> next;
+    decltype(Trackers::Tracker::generation) generation;
+  };
+  std::vector<Advanced> advanced;
+  for (const Reading* const reading : readings) {
+    const std::string tracker_key = TrackerKey(grant_.source_id, scope_id, reading->shape().name());
+    const Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
+    if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
+    PGA_ASSIGN_OR_RETURN(
+        Step step, Advance(tracker.baseline.get(), *reading, observation,
+                           OptionsOf(reading->shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
+    resets_.Increment(static_cast<double>(step.resets_seen));
+    for (ingestpb::Frame& frame : step.frames) {
+      frame.set_source_id(grant_.source_id);
+      frame.set_scope_id(scope_id);
+      PGA_FRAME_STOP(frame);
+      parcel.frames.push_back(std::move(frame));
     }
+    parcel.baselines.push_back({tracker_key, std::move(step.patch), step.next});
+    advanced.push_back({tracker_key, step.next, tracker.generation});
+  }
+  for (const Advanced& each : advanced) context_->trackers->Get(each.tracker).pending = true;
+  parcel.done = [this, advanced = std::move(advanced), done = std::move(done)](const absl::StatusOr<BatchId>& result) {
+    for (const Advanced& each : advanced) {
+      Trackers::Tracker& current = context_->trackers->Get(each.tracker);
+      current.pending = false;
+      if (result.ok() && each.generation == current.generation) current.baseline = each.next;
+    }
+    if (!result.ok()) refused_.Increment();
     if (done) done(result);
   };
-  tracker.pending = true;
   context_->outbox->Add(std::move(parcel));
   return absl::OkStatus();
 }
@@ -448,6 +523,50 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       if (!status.ok()) failures_.Increment();
       Report(task->metric->name(), status, &session);
     }
+    if (!stopping_ && grant_.owned && session.usable()) co_await LogOverSession(&session);
+  }
+}
+
+asio::awaitable<void> SourceRunner::LogOverSession(SourceSession* session) {
+  if (!logs_.enabled() || Rests(kLog, *session)) co_return;
+  const int64_t often = kLearnLogEvery * absl::ToInt64Nanoseconds(context_->interval);
+  if (logs_learnt_ns_ == 0 || BootNs() - logs_learnt_ns_ > often) {
+    const absl::Status status = co_await logs_.Learn(session);
+    if (!status.ok() || !logs_.local()) Report(kLog, status, session);
+    if (!status.ok()) co_return;
+    logs_learnt_ns_ = BootNs();
+    log_timer_.cancel();
+  }
+  if (logs_.local() || log_schedule_.TakeDue(BootNs()).empty()) co_return;
+  absl::Status status = LogsMayBeRead();
+  if (status.ok()) status = co_await logs_.Read(session);
+  if (stopping_) co_return;
+  Report(kLog, status, session);
+}
+
+absl::Status SourceRunner::LogsMayBeRead() const {
+  if (!context_->logs_wait || !context_->logs_wait()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "half of the buffer on disk waits to be sent; the log is read on once there is room (METRICS_BUFFER_SIZE)");
+}
+
+asio::awaitable<void> SourceRunner::LogLane() {
+  while (!stopping_) {
+    if (!logs_.enabled() || !logs_.local() || !grant_.owned) {
+      co_await Sleep(&log_timer_, absl::Seconds(1));
+      continue;
+    }
+    if (!log_schedule_.TakeDue(BootNs()).empty()) {
+      absl::Status status = LogsMayBeRead();
+      if (status.ok()) status = co_await logs_.ReadLocal();
+      if (stopping_) co_return;
+      Report(kLog, status);
+    }
+    if (logs_.SomebodyWaits() && sampler_.enabled()) {
+      sample_now_ = true;
+      activity_timer_.cancel();
+    }
+    co_await Sleep(&log_timer_, absl::Nanoseconds(kLogLookNs));
   }
 }
 
@@ -556,12 +675,13 @@ asio::awaitable<void> SourceRunner::ActivityLane() {
       sampler_.Connected(info_, session.epoch);
     }
     const int64_t now = BootNs();
-    if (now < next_sample) {
+    if (now < next_sample && !sample_now_) {
       co_await Sleep(&activity_timer_, absl::Nanoseconds(next_sample - now));
       continue;
     }
+    sample_now_ = false;
     const int64_t step = absl::ToInt64Nanoseconds(context_->activity_interval);
-    next_sample += ((now - next_sample) / step + 1) * step;
+    if (now >= next_sample) next_sample += ((now - next_sample) / step + 1) * step;
     if (!Rests("activity", session)) {
       const absl::Status status = co_await sampler_.Sample(&session);
       if (stopping_) co_return;

@@ -1,7 +1,8 @@
 // Watches one PostgreSQL server: three lanes on the event loop, each with a connection of its own, so that none waits
 // for another: instance-wide metrics and statements; metrics of every watched database; samples of activity and
-// blocking. The lanes say when something is read and what becomes of it; how it is read stands in `metric_reader`,
-// `activity_sampler` and `statement_text_sender`.
+// blocking. A fourth one, without a connection, reads the server's log where it is a file here. The lanes say when
+// something is read and what becomes of it; how it is read stands in `metric_reader`, `activity_sampler` and
+// `statement_text_sender`.
 //
 // A source that another collector owns is connected to and identified, and not read.
 //
@@ -24,6 +25,7 @@
 #include "services/collector/activity_sampler.h"
 #include "services/collector/config.h"
 #include "services/collector/lane.h"
+#include "services/collector/log_reader.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
 #include "services/collector/ownership.h"
@@ -57,6 +59,8 @@ class SourceRunner final : public OwnedByGrant {
   const std::string& name() const override { return config_.name; }
   const Grant& grant() const override { return grant_; }
   bool Describe(registrypb::SourceReport* report) const override;
+  void TakeLogPositions(int64_t owner_epoch,
+                        const google::protobuf::RepeatedPtrField<registrypb::LogPosition>& positions) override;
   void TakeGrant(const Grant& grant) override;
   int64_t skipped_ticks() const { return instance_schedule_.skipped() + database_schedule_.skipped(); }
 
@@ -67,6 +71,11 @@ class SourceRunner final : public OwnedByGrant {
   boost::asio::awaitable<void> InstanceLane();
   boost::asio::awaitable<void> DatabaseLane();
   boost::asio::awaitable<void> ActivityLane();
+  boost::asio::awaitable<void> LogLane();
+  // RESOURCE_EXHAUSTED while logs would take room from statistics.
+  absl::Status LogsMayBeRead() const;
+  // Learns where the log is, and reads it over SQL where it is no local file.
+  boost::asio::awaitable<void> LogOverSession(SourceSession* session);
 
   // Runs the metric and hands its frames out. `item` is its number in `schedule`.
   boost::asio::awaitable<absl::Status> Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
@@ -89,6 +98,10 @@ class SourceRunner final : public OwnedByGrant {
   // Compares, packs and sends one reading.
   absl::Status Publish(ingestpb::SourceInfo info, const Reading& reading, Observation observation, int64_t scope_id,
                        std::vector<ingestpb::QueryText> texts, Outbox::Done done);
+  // Likewise several metrics of the whole server, which become durable together or not at all.
+  absl::Status PublishTogether(ingestpb::SourceInfo info, const std::vector<const Reading*>& readings,
+                               Observation observation, int64_t scope_id, std::vector<ingestpb::QueryText> texts,
+                               Outbox::Done done);
   void Report(const std::string& what, const absl::Status& status, const SourceSession* session = nullptr,
               const std::string& database = "");
   void ReportRights(const SourceSession& session);
@@ -116,11 +129,19 @@ class SourceRunner final : public OwnedByGrant {
   Schedule instance_schedule_;
   Schedule database_schedule_;
   Schedule activity_schedule_;
+  Schedule log_schedule_;
   boost::asio::steady_timer instance_timer_;
   boost::asio::steady_timer database_timer_;
   boost::asio::steady_timer activity_timer_;
+  boost::asio::steady_timer log_timer_;
   TextRedactor redactor_;
   ActivitySampler sampler_;
+  LogReader logs_;
+  int64_t logs_learnt_ns_ = 0;
+  // How far the log is read, as it last became durable.
+  std::shared_ptr<const Baseline> log_files_;
+  // The log says that somebody waits for a lock: a sample is due now.
+  bool sample_now_ = false;
   StatementTextSender texts_;
   bool any_texts_database_ = false;  // texts are read over a database in SQL_ASCII
   Troubles troubles_;
@@ -149,6 +170,7 @@ class SourceRunner final : public OwnedByGrant {
   Lane instance_lane_;
   Lane database_lane_;
   Lane activity_lane_;
+  Lane log_lane_;
 };
 
 }  // namespace pga::collector

@@ -66,6 +66,7 @@ storage::Aggregate FromProto(pb::Aggregate aggregate) {
 // Characters of texts and of values in a list, where the caller says nothing.
 constexpr int kTextLength = 500;
 constexpr int kValueLength = 1000;
+constexpr int kTreeLength = 4000;
 
 // Answers larger than the first share the second; each counts with twice its bytes.
 constexpr int64_t kLargeAnswerBytes = int64_t{1} << 20;
@@ -81,6 +82,9 @@ int64_t MostBytes(const storage::SeriesQuery& query) {
 }
 
 constexpr size_t kMostQueryIds = 1000;
+constexpr size_t kMostSearchBytes = 1000;
+// Files of one answer.
+constexpr int kMostLogPositions = 10'000;
 
 // A read ends when its caller has gone.
 pg::CallLimit Limit(const rpc::CallContext& call) {
@@ -146,6 +150,35 @@ void Fill(const storage::BlockingEntry& from, pb::BlockingEdge* to) {
   to->set_lock_type(from.lock_type);
   to->set_lock_mode(from.lock_mode);
   to->set_wait_event(from.wait_event);
+}
+
+void Fill(const storage::LogEvent& from, pb::LogEvent* to) {
+  *to->mutable_time() = ToProto(from.time);
+  to->set_source_id(from.source.uuid);
+  to->set_source_name(from.source.name);
+  to->set_class_(from.class_name);
+  to->set_severity(from.severity);
+  to->set_sqlstate(from.sqlstate);
+  to->set_pid(static_cast<int32_t>(from.pid));
+  to->set_database_name(from.database);
+  to->set_user_name(from.user);
+  to->set_application_name(from.application);
+  to->set_client(from.client);
+  to->set_backend_type(from.backend_type);
+  to->set_query_id(IdText(from.query_id));
+  to->set_message(from.message.text);
+  to->set_detail(from.detail.text);
+  to->set_hint(from.hint.text);
+  to->set_context(from.context.text);
+  to->set_statement(from.statement.text);
+  if (from.message.truncated) to->add_truncated("message");
+  if (from.detail.truncated) to->add_truncated("detail");
+  if (from.hint.truncated) to->add_truncated("hint");
+  if (from.context.truncated) to->add_truncated("context");
+  if (from.statement.truncated) to->add_truncated("statement");
+  to->set_object(from.object);
+  if (from.duration_us) to->set_duration_ms(Millis(static_cast<double>(*from.duration_us)));
+  if (from.bytes) to->set_bytes(static_cast<double>(*from.bytes));
 }
 
 }  // namespace
@@ -482,6 +515,7 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetStateRequest& asked,
              pb::GetStateResponse& answer) -> absl::Status {
         storage::StateQuery query;
+        query.with_texts = call.principal.query_texts;
         query.changes = asked.has_start() || asked.hours() != 0;
         PGA_ASSIGN_OR_RETURN(const Range range, ResolveRange(StartOf(asked), EndOf(asked), asked.hours(),
                                                              absl::Seconds(1), clock_->Now()));
@@ -536,6 +570,7 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
         PGA_ASSIGN_OR_RETURN(const Range range,
                              ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
         storage::RowsQuery query;
+        query.with_texts = call.principal.query_texts;
         query.metric = asked.metric();
         query.columns = Strings(asked.column());
         query.filters = Strings(asked.filter());
@@ -574,6 +609,101 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
       });
 }
 
+grpc::ServerUnaryReactor* QueryService::ListLogEvents(grpc::CallbackServerContext* context,
+                                                      const pb::ListLogEventsRequest* request,
+                                                      pb::ListLogEventsResponse* response) {
+  return ReadShared<pb::ListLogEventsRequest, pb::ListLogEventsResponse>(
+      context, request, response, &log_events_,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::ListLogEventsRequest& asked,
+             pb::ListLogEventsResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        if (asked.text().size() > kMostSearchBytes) {
+          return absl::InvalidArgumentError("text is longer than " + std::to_string(kMostSearchBytes) + " bytes");
+        }
+        storage::LogEventQuery query;
+        query.start = range.start;
+        query.end = range.end;
+        query.severities = Strings(asked.severity());
+        query.classes = Strings(asked.class_());
+        query.sqlstates = Strings(asked.sqlstate());
+        query.databases = Strings(asked.database());
+        query.users = Strings(asked.user());
+        if (!asked.query_id().empty()) {
+          PGA_ASSIGN_OR_RETURN(query.query_id, ParseId(asked.query_id(), "query_id"));
+        }
+        if (asked.pid() != 0) query.pid = asked.pid();
+        query.text = asked.text();
+        query.page = asked.page();
+        query.with_texts = call.principal.query_texts;
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kTextLength));
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::LogEventAnswer found, readers_.log_events->Read(query, limit));
+        for (const storage::LogEvent& from : found.events) Fill(from, answer.add_events());
+        answer.set_next_page(found.next);
+        *answer.mutable_start() = ToProto(query.start);
+        *answer.mutable_end() = ToProto(query.end);
+        answer.set_texts_hidden(!query.with_texts);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::ListPlans(grpc::CallbackServerContext* context,
+                                                  const pb::ListPlansRequest* request,
+                                                  pb::ListPlansResponse* response) {
+  return ReadShared<pb::ListPlansRequest, pb::ListPlansResponse>(
+      context, request, response, &plans_,
+      [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::ListPlansRequest& asked,
+             pb::ListPlansResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Range range,
+                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        storage::PlanQuery query;
+        query.start = range.start;
+        query.end = range.end;
+        if (!asked.query_id().empty()) {
+          PGA_ASSIGN_OR_RETURN(query.query_id, ParseId(asked.query_id(), "query_id"));
+        }
+        query.database = asked.database();
+        query.with_texts = call.principal.query_texts;
+        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
+        PGA_ASSIGN_OR_RETURN(query.text_length, ResolveTextLength(asked.text_length(), query.limit, kTreeLength));
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
+        PGA_ASSIGN_OR_RETURN(const storage::PlanAnswer found, readers_.plans->Read(query, limit));
+        for (const storage::StatementPlan& from : found.plans) {
+          pb::StatementPlan* const plan = answer.add_plans();
+          plan->set_source_id(from.source.uuid);
+          plan->set_source_name(from.source.name);
+          plan->set_query_id(std::to_string(from.query_id));
+          plan->set_plan_id(std::to_string(from.plan_id));
+          plan->set_database_name(from.database);
+          plan->set_tree(from.tree.text);
+          plan->set_tree_truncated(from.tree.truncated);
+          plan->set_logged(static_cast<double>(from.logged));
+          plan->set_duration_ms(Millis(static_cast<double>(from.duration_us)));
+          *plan->mutable_first_seen() = ToProto(from.first);
+          *plan->mutable_last_seen() = ToProto(from.last);
+        }
+        answer.set_plans_found(static_cast<int32_t>(found.plans_found));
+        for (const storage::PlanChange& from : found.changes) {
+          pb::PlanChange* const change = answer.add_changes();
+          change->set_source_id(from.source.uuid);
+          change->set_source_name(from.source.name);
+          change->set_query_id(std::to_string(from.query_id));
+          change->set_database_name(from.database);
+          change->set_before_plan_id(std::to_string(from.before));
+          change->set_after_plan_id(std::to_string(from.after));
+          *change->mutable_seen_before() = ToProto(from.seen_before);
+          *change->mutable_seen_after() = ToProto(from.seen_after);
+        }
+        answer.set_changes_found(static_cast<int32_t>(found.changes_found));
+        *answer.mutable_start() = ToProto(query.start);
+        *answer.mutable_end() = ToProto(query.end);
+        answer.set_texts_hidden(!query.with_texts);
+        return absl::OkStatus();
+      });
+}
+
 grpc::ServerUnaryReactor* QueryService::SourceActivity(grpc::CallbackServerContext* context,
                                                        const pb::SourceActivityRequest* request,
                                                        pb::SourceActivityResponse* response) {
@@ -589,6 +719,37 @@ grpc::ServerUnaryReactor* QueryService::SourceActivity(grpc::CallbackServerConte
           source->set_source_id(from.source.uuid);
           source->set_frames_24h(static_cast<double>(from.frames_24h));
           source->set_rows_24h(static_cast<double>(from.rows_24h));
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* QueryService::LogPositions(grpc::CallbackServerContext* context,
+                                                     const pb::LogPositionsRequest* request,
+                                                     pb::LogPositionsResponse* response) {
+  return Read<pb::LogPositionsRequest, pb::LogPositionsResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::LogPositionsRequest& asked,
+             pb::LogPositionsResponse& answer) -> absl::Status {
+        if (asked.source_id_size() == 0) return absl::OkStatus();
+        storage::RowsQuery query;
+        query.metric = "log_files";
+        query.columns = {"position_bytes"};
+        query.end = clock_->Now();
+        query.start = query.end - absl::Minutes(1);
+        query.limit = kMostLogPositions;
+        PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source_id()));
+        PGA_ASSIGN_OR_RETURN(const storage::RowsAnswer found, readers_.state->Rows(query, Limit(call)));
+        for (const storage::MetricRow& row : found.rows) {
+          const auto bytes = row.numbers.find("position_bytes");
+          const auto head = row.labels.find("head");
+          const auto file = row.labels.find("file");
+          if (bytes == row.numbers.end() || head == row.labels.end()) continue;
+          pb::LogPosition* const position = answer.add_positions();
+          position->set_source_id(row.source.uuid);
+          position->set_file(file == row.labels.end() ? std::string() : file->second);
+          position->set_head(head->second);
+          position->set_bytes(static_cast<int64_t>(bytes->second));
         }
         return absl::OkStatus();
       });

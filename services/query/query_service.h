@@ -14,6 +14,8 @@
 #include "libs/rpc/unary.h"
 #include "libs/storage/read/activity_reader.h"
 #include "libs/storage/read/freshness_reader.h"
+#include "libs/storage/read/log_event_reader.h"
+#include "libs/storage/read/plan_reader.h"
 #include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/shared_answers.h"
 #include "libs/storage/read/source_reader.h"
@@ -32,6 +34,8 @@ struct Readers {
   storage::StatementReader* statements = nullptr;
   storage::ActivityReader* activity = nullptr;
   storage::StateReader* state = nullptr;
+  storage::LogEventReader* log_events = nullptr;
+  storage::PlanReader* plans = nullptr;
 };
 
 class QueryService final : public ::pganalytics::query::v1::QueryService::CallbackService {
@@ -63,9 +67,18 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   grpc::ServerUnaryReactor* GetRows(grpc::CallbackServerContext* context,
                                     const ::pganalytics::query::v1::GetRowsRequest* request,
                                     ::pganalytics::query::v1::GetRowsResponse* response) override;
+  grpc::ServerUnaryReactor* ListLogEvents(grpc::CallbackServerContext* context,
+                                          const ::pganalytics::query::v1::ListLogEventsRequest* request,
+                                          ::pganalytics::query::v1::ListLogEventsResponse* response) override;
+  grpc::ServerUnaryReactor* ListPlans(grpc::CallbackServerContext* context,
+                                      const ::pganalytics::query::v1::ListPlansRequest* request,
+                                      ::pganalytics::query::v1::ListPlansResponse* response) override;
   grpc::ServerUnaryReactor* SourceActivity(grpc::CallbackServerContext* context,
                                            const ::pganalytics::query::v1::SourceActivityRequest* request,
                                            ::pganalytics::query::v1::SourceActivityResponse* response) override;
+  grpc::ServerUnaryReactor* LogPositions(grpc::CallbackServerContext* context,
+                                         const ::pganalytics::query::v1::LogPositionsRequest* request,
+                                         ::pganalytics::query::v1::LogPositionsResponse* response) override;
   grpc::ServerUnaryReactor* GetFreshness(grpc::CallbackServerContext* context,
                                          const ::pganalytics::query::v1::GetFreshnessRequest* request,
                                          ::pganalytics::query::v1::GetFreshnessResponse* response) override;
@@ -111,6 +124,8 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   storage::SharedAnswers<::pganalytics::query::v1::GetActivityResponse> activity_;
   storage::SharedAnswers<::pganalytics::query::v1::GetStateResponse> states_;
   storage::SharedAnswers<::pganalytics::query::v1::GetRowsResponse> rows_;
+  storage::SharedAnswers<::pganalytics::query::v1::ListLogEventsResponse> log_events_;
+  storage::SharedAnswers<::pganalytics::query::v1::ListPlansResponse> plans_;
   storage::SharedAnswers<storage::SeriesAnswer> series_;
 };
 

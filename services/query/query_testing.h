@@ -140,6 +140,10 @@ class Suite {
 
   void Merge(const std::string& metric, absl::Time until) { stores_[metric]->Merge(until); }
 
+  void StoreFrames(const std::string& metric, const std::vector<storage::StoredFrame>& frames) {
+    Store(metric).Store(frames);
+  }
+
   void Exec(const std::string& sql, const pg::Params& params = {}) {
     const absl::Status done = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();
     EXPECT_THAT(done, status::IsOk()) << sql;

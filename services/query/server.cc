@@ -33,6 +33,8 @@ struct QueryServer::Parts {
   std::unique_ptr<storage::StatementReader> statements;
   std::unique_ptr<storage::ActivityReader> activity;
   std::unique_ptr<storage::StateReader> state;
+  std::unique_ptr<storage::LogEventReader> log_events;
+  std::unique_ptr<storage::PlanReader> plans;
   std::unique_ptr<storage::LastValues> last;
   std::unique_ptr<storage::SampleReader> samples;
   std::unique_ptr<IdentityClient> identity;
@@ -91,6 +93,8 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->statements = std::make_unique<storage::StatementReader>(read_db, parts->catalog, deps.clock);
   parts->activity = std::make_unique<storage::ActivityReader>(read_db, parts->catalog);
   parts->state = std::make_unique<storage::StateReader>(read_db, parts->catalog, deps.clock);
+  parts->log_events = std::make_unique<storage::LogEventReader>(read_db, parts->catalog, deps.clock);
+  parts->plans = std::make_unique<storage::PlanReader>(read_db, parts->catalog, deps.clock);
 
   parts->last =
       std::make_unique<storage::LastValues>(read_db, deps.clock, static_cast<size_t>(config.prometheus_max_series));
@@ -124,11 +128,11 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->wide_threads.get(), deps.metrics, real, calls);
   parts->system_dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
-  parts->query =
-      std::make_unique<QueryService>(parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
-                                     Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(),
-                                             parts->statements.get(), parts->activity.get(), parts->state.get()},
-                                     deps.clock);
+  parts->query = std::make_unique<QueryService>(
+      parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
+      Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(), parts->statements.get(),
+              parts->activity.get(), parts->state.get(), parts->log_events.get(), parts->plans.get()},
+      deps.clock);
   PrometheusService::Options prometheus;
   prometheus.max_series = config.prometheus_max_series;
   prometheus.max_samples = config.prometheus_max_samples;

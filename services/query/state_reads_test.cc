@@ -60,6 +60,10 @@ TEST(Groups, EnterEveryRead) {
   pb::GetRowsRequest rows;
   rows.set_metric("database");
   rows.add_source("payroll");
+  pb::ListLogEventsRequest logs;
+  logs.add_source("payroll");
+  pb::ListPlansRequest plans;
+  plans.add_source("payroll");
   pb::GetFreshnessRequest freshness;
   freshness.add_source("payroll");
   const std::map<std::string, absl::Status> hidden = {
@@ -69,10 +73,13 @@ TEST(Groups, EnterEveryRead) {
       {"GetActivity", rpc::Call(suite.queries(), &Stub::GetActivity, activity, caller).status()},
       {"GetState", rpc::Call(suite.queries(), &Stub::GetState, state, caller).status()},
       {"GetRows", rpc::Call(suite.queries(), &Stub::GetRows, rows, caller).status()},
+      {"ListLogEvents", rpc::Call(suite.queries(), &Stub::ListLogEvents, logs, caller).status()},
+      {"ListPlans", rpc::Call(suite.queries(), &Stub::ListPlans, plans, caller).status()},
       {"GetFreshness", rpc::Call(suite.queries(), &Stub::GetFreshness, freshness, caller).status()},
   };
   // Looked at above, open to anybody, or not for people.
-  const std::set<std::string> others = {"SourceActivity", "GetMetrics", "CountMetrics", "CollectorActivity"};
+  const std::set<std::string> others = {"SourceActivity", "GetMetrics", "CountMetrics", "CollectorActivity",
+                                        "LogPositions"};
   const google::protobuf::ServiceDescriptor* service =
       pb::CountMetricsRequest::descriptor()->file()->FindServiceByName("QueryService");
   ASSERT_NE(service, nullptr);

@@ -107,7 +107,7 @@ grpc::ServerUnaryReactor* EnrolmentService::ReportSources(grpc::CallbackServerCo
           for (const pb::NotCollected& part : from.not_collected()) {
             if (report.not_collected.size() == kMaxMissingParts) break;
             report.not_collected.push_back(
-                {Bounded(part.what()), Bounded(part.reason()), Bounded(part.database()), part.since_us()});
+                {Bounded(part.what()), Bounded(part.reason()), Bounded(part.database()), part.since_us(), part.off()});
           }
           report.release = from.release();
         }
@@ -125,6 +125,12 @@ grpc::ServerUnaryReactor* EnrolmentService::ReportSources(grpc::CallbackServerCo
           to->set_owner_epoch(from.owner_epoch);
           to->set_owner(from.owner);
           to->set_message(from.message);
+          for (const LogPosition& position : from.log_positions) {
+            pb::LogPosition* const file = to->add_log_positions();
+            file->set_file(position.file);
+            file->set_head(position.head);
+            file->set_bytes(position.bytes);
+          }
         }
         answer.set_report_again_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(ReportEvery(interval))));
         return absl::OkStatus();

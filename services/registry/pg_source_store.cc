@@ -79,7 +79,7 @@ Source FromRow(const pg::Row& row) {
   // Written by this class; what cannot be read is nothing to fail for.
   if (kept.ParseFromString(row.Bytes(12))) {
     for (const pb::NotCollected& part : kept.not_collected()) {
-      source.not_collected.push_back({part.what(), part.reason(), part.database(), part.since_us()});
+      source.not_collected.push_back({part.what(), part.reason(), part.database(), part.since_us(), part.off()});
     }
   }
   const std::string identifiers(row.Text(13));
@@ -174,6 +174,7 @@ absl::StatusOr<Standing> ReportOne(pg::Transaction& transaction, const std::stri
     to->set_reason(part.reason);
     to->set_database(part.database);
     to->set_since_us(part.since_us);
+    to->set_off(part.off);
   }
   PGA_RETURN_IF_ERROR(transaction.Exec(
       kRenew, {source->id, report.release, now_us, static_cast<int32_t>(absl::ToInt64Milliseconds(interval)), report.up,

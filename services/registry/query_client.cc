@@ -36,6 +36,20 @@ absl::StatusOr<std::vector<Activity>> QueryClient::CollectorActivity(absl::Durat
   return activity;
 }
 
+absl::StatusOr<std::map<std::string, std::vector<LogPosition>>> QueryClient::LogPositions(
+    const std::vector<std::string>& sources, absl::Duration limit) {
+  const auto stub = pb::QueryService::NewStub(query_);
+  pb::LogPositionsRequest request;
+  for (const std::string& source : sources) request.add_source_id(source);
+  PGA_ASSIGN_OR_RETURN(const pb::LogPositionsResponse response, rpc::Call(*stub, &pb::QueryService::Stub::LogPositions,
+                                                                          request, rpc::OwnWork(limit, identity_)));
+  std::map<std::string, std::vector<LogPosition>> positions;
+  for (const pb::LogPosition& position : response.positions()) {
+    positions[position.source_id()].push_back({position.file(), position.head(), position.bytes()});
+  }
+  return positions;
+}
+
 absl::StatusOr<std::vector<SourceActivity>> QueryClient::StoredOfSources(absl::Duration limit) {
   const auto stub = pb::QueryService::NewStub(query_);
   PGA_ASSIGN_OR_RETURN(const pb::SourceActivityResponse response,

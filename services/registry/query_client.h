@@ -1,6 +1,7 @@
 // What registry asks of query: how active collectors are, as stored frames show it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "absl/time/time.h"
 #include "libs/rpc/service_identity.h"
 #include "services/registry/collector.h"
+#include "services/registry/source.h"
 
 namespace grpc {
 class Channel;
@@ -32,6 +34,9 @@ class QueryClient {
   absl::StatusOr<std::vector<Activity>> CollectorActivity(absl::Duration limit);
   // What was stored of every source in the last 24 hours.
   absl::StatusOr<std::vector<SourceActivity>> StoredOfSources(absl::Duration limit);
+  // How far the logs of sources are read, by their ids in text form.
+  absl::StatusOr<std::map<std::string, std::vector<LogPosition>>> LogPositions(const std::vector<std::string>& sources,
+                                                                               absl::Duration limit);
 
  private:
   const std::shared_ptr<grpc::Channel> query_;

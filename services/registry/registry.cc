@@ -1,6 +1,7 @@
 #include "services/registry/registry.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -25,6 +26,8 @@ constexpr absl::Duration kActivityFor = absl::Seconds(2);
 // A collector that was registered and has sent nothing may register again for so long.
 constexpr absl::Duration kUnheardFor = absl::Hours(1);
 constexpr absl::Duration kActivityLimit = absl::Seconds(1);
+// Sources of which it is asked at once how far their logs are read.
+constexpr size_t kMaxTakenAtOnce = 1000;
 
 std::string ActorOf(const rpc::CallContext& call) {
   return call.principal.subject.empty() ? "registration-secret" : call.principal.subject;
@@ -195,7 +198,32 @@ absl::StatusOr<std::vector<Standing>> Registry::ReportSources(const rpc::CallCon
     }
     standings[places[i]] = standing;
   }
+  AddLogPositions(reports, &standings);
   return standings;
+}
+
+void Registry::AddLogPositions(const std::vector<SourceReport>& reports, std::vector<Standing>* standings) {
+  if (query_ == nullptr) return;
+  std::map<std::string, Standing*> taken;
+  for (size_t i = 0; i < standings->size() && taken.size() < kMaxTakenAtOnce; ++i) {
+    Standing& standing = (*standings)[i];
+    // Epoch 1 has nobody before it.
+    if (standing.kind != Standing::kOwner || standing.owner_epoch < 2) continue;
+    if (standing.owner_epoch != reports[i].held_epoch) taken[frame::FormatUuid(standing.source_id)] = &standing;
+  }
+  if (taken.empty()) return;
+  std::vector<std::string> ids;
+  for (const auto& [source, standing] : taken) ids.push_back(source);
+  auto positions = query_->LogPositions(ids, kActivityLimit);
+  if (!positions.ok()) {
+    PGA_LOG(info, "new owners of sources read logs from their ends", {{"reason", positions.status()}});
+    return;
+  }
+  for (auto& [source, of_source] : *positions) {
+    if (const auto found = taken.find(source); found != taken.end()) {
+      found->second->log_positions = std::move(of_source);
+    }
+  }
 }
 
 absl::StatusOr<std::vector<Source>> Registry::ListSources(const rpc::CallContext& call) {

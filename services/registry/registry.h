@@ -90,6 +90,8 @@ class Registry {
   void RefreshActivity(absl::Duration limit);
 
  private:
+  // Adds to the standings of new owners how far the former ones read the servers' logs.
+  void AddLogPositions(const std::vector<SourceReport>& reports, std::vector<Standing>* standings);
   // Whether registering `id` would put another in the place of a collector that is at work.
   absl::StatusOr<bool> Replaces(const rpc::CallContext& call, const std::string& id, absl::Time now);
   void Audit(const rpc::CallContext& call, std::string action, const std::string& id, const absl::Status& outcome,

@@ -55,12 +55,16 @@ void ToProto(const Source& from, absl::Time now, pb::Source* to) {
   to->set_state(std::string(state.word));
   *to->mutable_since() = ToProto(state.since);
   if (state.word == "down") to->set_message(from.message);
-  for (const MissingPart& part : from.not_collected) {
-    pb::MissingPart* const missing = to->add_not_collected();
-    missing->set_what(part.what);
-    missing->set_reason(part.reason);
-    missing->set_database(part.database);
-    *missing->mutable_since() = ToProto(absl::FromUnixMicros(part.since_us));
+  for (const bool off : {false, true}) {
+    for (const MissingPart& part : from.not_collected) {
+      if (part.off != off) continue;
+      pb::MissingPart* const missing = to->add_not_collected();
+      missing->set_what(part.what);
+      missing->set_reason(part.reason);
+      missing->set_database(part.database);
+      missing->set_off(part.off);
+      *missing->mutable_since() = ToProto(absl::FromUnixMicros(part.since_us));
+    }
   }
   to->set_collector_id(from.owner);
   to->set_owner_epoch(static_cast<double>(from.owner_epoch));

@@ -337,6 +337,9 @@ class SourcesTest : public RegistryTest {
       report->set_source_id(held->source_id());
       report->set_owner_epoch(held->owner_epoch());
     }
+    pb::NotCollected* const log = report->add_not_collected();
+    log->set_what("log");
+    log->set_off(true);
     pb::NotCollected* const missing = report->add_not_collected();
     missing->set_what("statements");
     missing->set_reason("run: CREATE EXTENSION pg_stat_statements");
@@ -374,6 +377,9 @@ TEST_F(SourcesTest, FirstCollectorOwnsAndTheSecondWaitsUntilItIsReleased) {
   EXPECT_EQ(source.group(), "default");
   EXPECT_EQ(source.state(), "incomplete");
   EXPECT_EQ(source.not_collected(0).what(), "statements");
+  ASSERT_EQ(source.not_collected_size(), 2);
+  EXPECT_EQ(source.not_collected(1).what(), "log");
+  EXPECT_TRUE(source.not_collected(1).off());
   EXPECT_EQ(source.collector_id(), "one");
   EXPECT_EQ(source.role(), "primary");
   EXPECT_THAT(source.standby_collectors(), ::testing::ElementsAre("two"));

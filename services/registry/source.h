@@ -14,6 +14,8 @@ struct MissingPart {
   std::string reason;
   std::string database;
   int64_t since_us = 0;
+  // The server is not set up for it; the source is whole without it.
+  bool off = false;
 };
 
 // What a collector says of one source.
@@ -35,6 +37,13 @@ struct SourceReport {
   bool release = false;
 };
 
+// How far a file of a source's log is read.
+struct LogPosition {
+  std::string file;
+  std::string head;
+  int64_t bytes = 0;
+};
+
 struct Standing {
   enum Kind { kOwner, kStandby, kRefused };
   Kind kind = kRefused;
@@ -42,6 +51,8 @@ struct Standing {
   int64_t owner_epoch = 0;
   std::string owner;
   std::string message;
+  // Of a new owner: where the former one ended, as far as that is known.
+  std::vector<LogPosition> log_positions;
 };
 
 struct Source {

@@ -89,11 +89,11 @@ State StateOf(const Source& source, absl::Time now) {
     return {"silent", source.renewed_at == absl::InfinitePast() ? source.owned_since : source.renewed_at};
   }
   if (!source.up) return {"down", source.since};
-  if (!source.not_collected.empty()) {
-    int64_t since = INT64_MAX;
-    for (const MissingPart& part : source.not_collected) since = std::min(since, part.since_us);
-    return {"incomplete", absl::FromUnixMicros(since)};
+  int64_t since = INT64_MAX;
+  for (const MissingPart& part : source.not_collected) {
+    if (!part.off) since = std::min(since, part.since_us);
   }
+  if (since != INT64_MAX) return {"incomplete", absl::FromUnixMicros(since)};
   return {"up", source.since};
 }
 

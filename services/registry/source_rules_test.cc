@@ -119,6 +119,9 @@ TEST(StateOf, TellsSilenceFromHealthWithinTwoIntervals) {
   EXPECT_EQ(StateOf(source, kNow).word, "up");
   source.not_collected = {{"statements", "run: CREATE EXTENSION", "", absl::ToUnixMicros(kNow)}};
   EXPECT_EQ(StateOf(source, kNow).word, "incomplete");
+  source.not_collected[0].off = true;
+  EXPECT_EQ(StateOf(source, kNow).word, "up");
+  source.not_collected[0].off = false;
   source.up = false;
   EXPECT_EQ(StateOf(source, kNow).word, "down");
   EXPECT_EQ(StateOf(source, kNow + absl::Seconds(91)).word, "silent");

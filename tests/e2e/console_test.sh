@@ -9,7 +9,10 @@ mode=${1:-test}
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 [ -x "$CHROMIUM" ] || { echo "console: $CHROMIUM is not installed; run: tools/setup.sh test" >&2; exit 1; }
 start_postgres "track_io_timing = on
-wal_level = replica"
+wal_level = replica
+logging_collector = on
+log_line_prefix = '%m [%p] %q%u@%d '
+log_lock_waits = on"
 prepare_suite
 start_api
 login
@@ -57,6 +60,11 @@ for order in "1 2" "2 1"; do
   set -- $order
   start deadlock psql -X -q -c "BEGIN; SELECT pg_advisory_xact_lock($1); SELECT pg_sleep(1); SELECT pg_advisory_xact_lock($2); COMMIT"
 done
+# What stands in the log then: the deadlock, a table that is not there with a value in its statement, a duplicate key.
+psql -X -q -c "SELECT 'planted-secret-1' FROM no_such_table" 2>/dev/null || true
+psql -X -q -c "INSERT INTO pgbench_branches VALUES (1, 0, 'planted-secret-2')" 2>/dev/null || true
+logged() { [ "$(api_get "/api/v1/logs/events?hours=1&class=deadlock_detected&class=undefined_table&class=unique_violation" | jq '.events | length')" -ge 3 ]; }
+within "entries of the log are known" 60 logged
 settings_known() { [ "$(api_get "/api/v1/state?metric=settings&filter=setting_name%3Dwork_mem" | jq '.rows | length')" -gt 0 ]; }
 within "settings are known" 60 settings_known
 psql -X -q -c "ALTER SYSTEM SET work_mem = '8MB'" -c "SELECT pg_reload_conf()" >/dev/null

@@ -9,7 +9,10 @@
 PROMETHEUS_BIN=${PROMETHEUS_BIN:-/usr/bin/prometheus}
 [ -x "$PROMETHEUS_BIN" ] || { echo "dashboards: $PROMETHEUS_BIN is not installed; run: tools/setup.sh test" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
-start_postgres "wal_level = replica"
+start_postgres "wal_level = replica
+logging_collector = on
+log_lock_waits = on
+log_temp_files = 0"
 prepare_suite
 for role in pganalytics_reader pganalytics_reader_texts; do
   pg_set_password $role "$WORK/owner-password" env PGPASSWORD=superuser-password psql -X -q -h 127.0.0.1 -p "$PG_PORT" -U postgres -d metrics
@@ -100,6 +103,7 @@ at() {  # an instant; questions go on meanwhile
 }
 within "the start" 20 at "$((START + 1))"
 hold 3
+psql -X -q -c "SELECT 'a value' FROM no_such_table" 2>/dev/null || true
 within "the middle" 20 at "$((START + 7))"
 psql -X -q -c "VACUUM ANALYZE orders" -c CHECKPOINT
 hold 2

@@ -99,7 +99,7 @@ int64_t LabelInt(std::string_view metric, std::string_view column, uint64_t sour
   const uint64_t hash = Mix(source_hash, static_cast<uint64_t>(scope * 100'003 + series));
   if (column == "query_id") return static_cast<int64_t>(Mix(hash, 3));
   if (metric == "blocking") return 2'000 + static_cast<int64_t>(Mix(hash, column == "blocked_pid" ? 1 : 2) % 4'000);
-  if (column == "cpu") return series;
+  if (column == "cpu" || column == "slot") return series;
   if (column == "ssl_bits") return series % 2 == 1 ? 256 : 0;
   if (column == "pid") return 1'500 + static_cast<int64_t>(hash % 900);
   return static_cast<int64_t>(hash >> 40);
@@ -112,6 +112,14 @@ std::string LabelText(std::string_view metric, std::string_view column, uint64_t
     if (IsIn(kOfDatabases, metric)) return DatabaseName(series);
     return DatabaseName(IsIn(kOfSessions, metric) ? static_cast<int>(hash % 3) : scope);
   }
+  if (metric == "log_counts") {
+    if (column == "severity") return series % 3 == 0 ? "LOG" : "ERROR";
+    if (column == "sqlstate") return series % 3 == 0 ? "00000" : absl::StrCat(22'000 + series);
+  }
+  if (metric == "log_vacuums" && column == "relation") return absl::StrCat("app.public.", TableName(series / 2));
+  if (metric == "log_vacuums" && column == "kind") return series % 2 == 0 ? "vacuum" : "analyze";
+  if (metric == "log_checkpoints") return column == "kind" ? "checkpoint" : absl::StrCat("cause ", series);
+  if (metric == "log_files") return column == "head" ? Hex(hash, 16) : absl::StrCat("postgresql-", series, ".log");
   const bool of_system = metric.starts_with("system_");
   if (of_system && column == "schemaname") {
     return SystemTable(metric == "system_index_stats" ? series * 2 / 3 : series).starts_with("pg_toast_")

@@ -10,7 +10,7 @@ namespace {
 
 std::vector<MetricModel> AllModels() {
   std::vector<MetricModel> all;
-  for (auto models : {ServerModels(), ObjectModels(), StateModels(), HostModels()}) {
+  for (auto models : {ServerModels(), ObjectModels(), StateModels(), HostModels(), LogModels()}) {
     std::move(models.begin(), models.end(), std::back_inserter(all));
   }
   return all;

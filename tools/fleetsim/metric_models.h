@@ -103,6 +103,7 @@ std::vector<MetricModel> ServerModels();
 std::vector<MetricModel> ObjectModels();
 std::vector<MetricModel> StateModels();
 std::vector<MetricModel> HostModels();
+std::vector<MetricModel> LogModels();
 
 // A label of a series, as text. `scope` and `series` count from 0.
 std::string LabelText(std::string_view metric, std::string_view column, uint64_t source_hash, int scope, int series);

@@ -756,6 +756,35 @@ def checkpoints():
     }, COMMON)
 
 
+def logs():
+    errors = "severity IN ('ERROR', 'FATAL', 'PANIC')"
+    return dashboard("pga-logs", "pgAnalytics / Server log", "Entries of the servers' logs. The last ones need the data source of "
+                     "login pganalytics_reader_texts.", {
+        "Entries": [
+            chart("Entries by severity", "A second.", rate("log_counts", {"entries": "sum(entries)"}, by="severity"), unit=PER_S, stack=True),
+            chart("Errors by class", "A second; the ten classes with most of them.",
+                  rate("log_counts", {"entries": "sum(entries)"}, by="class", where=errors, keep=10), unit=PER_S, stack=True),
+            table("Classes", "Over the range; those not kept are counted here and not among the entries.",
+                  total("log_counts", {"entries": "sum(entries)", "not kept": "sum(left_out)", "durations": "sum(duration_us) / 1e6"},
+                        {"source": "source_name", "class": "class", "severity": "severity", "SQLSTATE": "sqlstate"},
+                        having="sum(entries) > 0", order="5 DESC", limit=50), units={"durations": S}, width=24),
+        ],
+        "What they are about": [
+            chart("Waits for locks and deadlocks", "Entries in each step (log_lock_waits).",
+                  increase("log_counts", {"entries": "sum(entries)"}, by="class", where="class IN ('lock_wait', 'deadlock_detected')")),
+            chart("Temporary files", "Bytes in each step (log_temp_files).",
+                  increase("log_counts", {"written": "sum(bytes)"}, where="class = 'temporary_file'"), unit=BYTES),
+        ],
+        "Last errors": [
+            table("Errors", "The newest fifty; ? stands for what is not kept.",
+                  "SELECT at AS \"written\", source_name AS \"source\", severity AS \"severity\", class AS \"class\", sqlstate AS \"SQLSTATE\",\n"
+                  "       datname AS \"database\", usename AS \"user\", message AS \"message\", statement AS \"statement\"\n"
+                  f"  FROM readable.log_events({SINCE}, {TO})\n  WHERE {CHOSEN} AND {errors}\n  ORDER BY at DESC LIMIT 50",
+                  units={"written": WHEN}, width=24, source=TEXTS),
+        ],
+    }, [DATASOURCE, TEXTS_SOURCE, SOURCE, STEP])
+
+
 def changes():
     # The range against the same span before it.
     before = f"({SINCE}) - {SPAN}"
@@ -901,4 +930,4 @@ def suite():
 
 def all_pages():
     return [overview(), statements(), statement(), by_server(), collectors(), replication(), vacuum(), tables(), activity(), connections(), host(),
-            resources(), io_and_wal(), checkpoints(), changes(), suite()]
+            resources(), io_and_wal(), checkpoints(), logs(), changes(), suite()]

@@ -133,6 +133,16 @@ class Doctor {
     } else {
       Add("sources", Outcome::kGood, absl::StrCat(sources->sources_size(), " sources, all up"));
     }
+    std::vector<std::string> off;
+    for (const registry_pb::Source& source : sources->sources()) {
+      for (const registry_pb::MissingPart& part : source.not_collected()) {
+        if (part.off()) off.push_back(absl::StrCat(part.what(), " of ", source.name(), ": ", part.reason()));
+      }
+    }
+    if (!off.empty()) {
+      const std::string more = off.size() > 1 ? absl::StrCat("; and ", off.size() - 1, " more") : "";
+      Add("set-up", Outcome::kSkipped, absl::StrCat("not read: ", off[0], more));
+    }
   }
 
   absl::StatusOr<std::unique_ptr<pg::CopyConnection>> Connect(const std::string& url) {

@@ -101,7 +101,9 @@ std::string StateText(const registry_pb::Source& source, absl::Time now) {
   if (source.state() == "incomplete") {
     const registry_pb::MissingPart& first = source.not_collected(0);
     absl::StrAppend(&text, ": ", first.what(), ": ", first.reason());
-    if (source.not_collected_size() > 1) absl::StrAppend(&text, " (and ", source.not_collected_size() - 1, " more)");
+    const auto missing = std::count_if(source.not_collected().begin(), source.not_collected().end(),
+                                       [](const registry_pb::MissingPart& part) { return !part.off(); });
+    if (missing > 1) absl::StrAppend(&text, " (and ", missing - 1, " more)");
   }
   return text;
 }

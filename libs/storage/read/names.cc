@@ -66,7 +66,8 @@ std::vector<const Column*> LabelsOf(const Metric& metric) {
 std::vector<const Column*> DimensionsOf(const Metric& metric) {
   std::vector<const Column*> dimensions = LabelsOf(metric);
   for (const Column& column : metric.columns()) {
-    if (column.kind() == catalog_pb::COLUMN_KIND_INFO && column.type() == catalog_pb::COLUMN_TYPE_TEXT) {
+    if (column.kind() == catalog_pb::COLUMN_KIND_INFO && column.type() == catalog_pb::COLUMN_TYPE_TEXT &&
+        !column.restricted()) {
       dimensions.push_back(&column);
     }
   }

@@ -45,7 +45,7 @@ std::vector<columns::MetricColumn> ColumnsOf(const catalog_pb::Metric& metric);
 columns::ColumnId LocateBy(const catalog_pb::Metric& metric);
 
 std::vector<const catalog_pb::Column*> LabelsOf(const catalog_pb::Metric& metric);
-// Labels, then info columns of type text: what filters and the grouping of counters may name.
+// Labels, then info columns of type text that are not restricted: what filters and the grouping of counters may name.
 std::vector<const catalog_pb::Column*> DimensionsOf(const catalog_pb::Metric& metric);
 // INVALID_ARGUMENT listing the metric's value columns.
 absl::StatusOr<const catalog_pb::Column*> FindValueColumn(const catalog_pb::Metric& metric, std::string_view name);

@@ -41,11 +41,26 @@ using Readings = std::map<int64_t, Reading>;
 // Frames of one source and scope: their instants, and whether they have every row.
 using Frames = std::map<int64_t, bool>;
 
-absl::StatusOr<std::vector<const Column*>> InfoColumns(const Metric& metric, const std::vector<std::string>& names) {
+// Of a metric's columns those that a caller without the right to texts may not see are not there, unless one of them is
+// named.
+absl::Status CheckTexts(const Metric& metric, const std::vector<std::string>& names, bool with_texts) {
+  if (with_texts) return absl::OkStatus();
+  for (const Column& column : metric.columns()) {
+    if (column.restricted() && std::find(names.begin(), names.end(), column.name()) != names.end()) {
+      return absl::PermissionDeniedError(
+          Cat("reading ", metric.name(), ".", column.name(), " takes the right to read statement texts"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<const Column*>> InfoColumns(const Metric& metric, const std::vector<std::string>& names,
+                                                       bool with_texts) {
+  PGA_RETURN_IF_ERROR(CheckTexts(metric, names, with_texts));
   std::vector<const Column*> infos;
   std::vector<std::string> known;
   for (const Column& column : metric.columns()) {
-    if (column.kind() != catalog_pb::COLUMN_KIND_INFO) continue;
+    if (column.kind() != catalog_pb::COLUMN_KIND_INFO || (column.restricted() && !with_texts)) continue;
     known.push_back(column.name());
     if (names.empty() || std::find(names.begin(), names.end(), column.name()) != names.end()) infos.push_back(&column);
   }
@@ -362,11 +377,13 @@ struct AskedColumns {
   std::vector<const Column*> counters;
 };
 
-absl::StatusOr<AskedColumns> ColumnsAsked(const Metric& metric, const std::vector<std::string>& names) {
+absl::StatusOr<AskedColumns> ColumnsAsked(const Metric& metric, const std::vector<std::string>& names,
+                                          bool with_texts) {
+  PGA_RETURN_IF_ERROR(CheckTexts(metric, names, with_texts));
   AskedColumns asked;
   std::vector<std::string> known;
   for (const Column& column : metric.columns()) {
-    if (column.kind() == catalog_pb::COLUMN_KIND_LABEL) continue;
+    if (column.kind() == catalog_pb::COLUMN_KIND_LABEL || (column.restricted() && !with_texts)) continue;
     known.push_back(column.name());
     if (!names.empty() && std::find(names.begin(), names.end(), column.name()) == names.end()) continue;
     asked.all.push_back(&column);
@@ -429,7 +446,7 @@ class RowOrder {
 
 absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg::CallLimit& limit) {
   PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
-  PGA_ASSIGN_OR_RETURN(const std::vector<const Column*> infos, InfoColumns(*metric, query.columns));
+  PGA_ASSIGN_OR_RETURN(const std::vector<const Column*> infos, InfoColumns(*metric, query.columns, query.with_texts));
   PGA_ASSIGN_OR_RETURN(const std::vector<LabelFilter> filters, ParseFilters(*metric, query.filters));
   PGA_RETURN_IF_ERROR(CheckKept(*metric, query.start, clock_->Now()));
   if (query.sources.empty()) return StateAnswer();
@@ -445,7 +462,7 @@ absl::StatusOr<StateAnswer> StateReader::Read(const StateQuery& query, const pg:
 
 absl::StatusOr<RowsAnswer> StateReader::Rows(const RowsQuery& query, const pg::CallLimit& limit) {
   PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
-  PGA_ASSIGN_OR_RETURN(const AskedColumns asked, ColumnsAsked(*metric, query.columns));
+  PGA_ASSIGN_OR_RETURN(const AskedColumns asked, ColumnsAsked(*metric, query.columns, query.with_texts));
   PGA_ASSIGN_OR_RETURN(const RowOrder order, RowOrder::Parse(*metric, asked, query.sort));
   MetricRead read;
   read.metric = metric;

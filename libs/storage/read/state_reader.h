@@ -27,6 +27,8 @@ struct StateQuery {
   std::vector<std::string> filters;
   // Info columns; empty = all.
   std::vector<std::string> columns;
+  // Restricted columns are among all; without it PERMISSION_DENIED when one is named.
+  bool with_texts = true;
   // State at `end`; with `changes` what changed in (start, end]. Rows are looked for in the 25 hours before.
   absl::Time start;
   absl::Time end;
@@ -81,6 +83,8 @@ struct RowsQuery {
   std::vector<std::string> filters;
   // Any but labels; empty = all of them.
   std::vector<std::string> columns;
+  // As StateQuery::with_texts.
+  bool with_texts = true;
   // Counters are added up over the range, widened to whole minutes; readings are those of its end, looked for in the 25
   // hours before.
   absl::Time start;

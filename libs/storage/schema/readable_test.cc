@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "libs/catalog/catalog.h"
 #include "libs/clock/clock.h"
 #include "libs/columns/column.h"
@@ -339,7 +340,8 @@ TEST_P(ReadableTest, RolesSeeWhatTheyMay) {
     EXPECT_TRUE(as(role, "SELECT * FROM readable.probe"));
     EXPECT_TRUE(as(role, "SELECT * FROM readable.probe(now() - interval '1 day', now())"));
     EXPECT_TRUE(as(role, "SELECT count(*) FROM metrics"));
-    EXPECT_TRUE(as(role, "SELECT metrics.frame_count()"));
+    // It counts in the tables.
+    EXPECT_EQ(as(role, "SELECT metrics.frame_count()"), role == "pganalytics_reader_texts");
     EXPECT_FALSE(as(role, "SELECT element FROM metrics.pushed_element"));
     EXPECT_EQ(as(role, texts), role == "pganalytics_reader_texts");
     EXPECT_FALSE(as(role, table));
@@ -347,6 +349,79 @@ TEST_P(ReadableTest, RolesSeeWhatTheyMay) {
     EXPECT_FALSE(as(role, "DELETE FROM metrics.frame"));
   }
   EXPECT_TRUE(as("pganalytics_maintenance", "SELECT metrics.apply_readable()"));
+}
+
+// Texts of a restricted column are nowhere within reach of a reader without the right to them, in frames or in blocks.
+TEST_P(ReadableTest, RestrictedMetricsAreForReadersOfTexts) {
+  catalog_pb::Metric secret = Probe();
+  secret.set_name("secret");
+  bool restricted = false;
+  for (catalog_pb::Column& column : *secret.mutable_columns()) {
+    if (column.kind() != catalog_pb::COLUMN_KIND_INFO || column.type() != catalog_pb::COLUMN_TYPE_TEXT) continue;
+    column.set_restricted(true);
+    restricted = true;
+  }
+  ASSERT_TRUE(restricted);
+  ASSERT_TRUE(StoreMetric(*connection_, 7, Probe(), Soon()).ok());
+  ASSERT_TRUE(StoreMetric(*connection_, 8, secret, Soon()).ok());
+  std::mt19937_64 random(11);
+  const int64_t now = absl::ToUnixMicros(clock::WallNow()) / kMinute * kMinute;
+  const int64_t yesterday = now / kDay * kDay - kDay;
+  MakePartitions(yesterday, now);
+  for (const int metric : {7, 8}) {
+    const ProbeRows rows = RandomProbe(random, "db1", now - 10 * kMinute, now - 5 * kMinute, 1);
+    for (const MadeFrame& frame : rows.frames) {
+      ASSERT_TRUE(StoreFrame(*connection_, 1, metric, frame, Soon()).ok());
+    }
+    const ProbeRows merged = RandomProbe(random, "db1", yesterday, yesterday + 10 * kMinute, 1);
+    ASSERT_TRUE(StoreBlocks(*connection_, 2, metric, secret, merged.frames, 1000, Soon()).ok());
+  }
+  const auto as = [&](const std::string& role, const std::string& sql) {
+    Exec("SET ROLE " + role);
+    const auto result = connection_->Exec(sql, {}, Soon());
+    Exec("RESET ROLE");
+    return result.ok() ? absl::StrCat((*result)[0].Int64(0) > 0 ? "rows" : "no rows") : "refused";
+  };
+  const std::string span = "(now() - interval '3 days', now()";
+  const std::string ways[] = {
+      "SELECT count(*) FROM readable.NAME", "SELECT count(*) FROM readable.NAME" + span + ")",
+      "SELECT count(*) FROM readable.NAME" + span + ", '1 hour')",
+      "SELECT count(*) FROM readable.covered('NAME', now() - interval '3 days', now(), '1 hour')"};
+  // What is added to the catalog is shown to nobody before it is known whether it may be.
+  EXPECT_EQ(as("pganalytics_maintenance", "SELECT count(*) FROM metrics.frame"), "rows");
+  EXPECT_EQ(Value("SELECT count(*) FROM metrics.shown_frame"), "0");
+  Exec("SELECT metrics.apply_readable()");
+  EXPECT_EQ(Value("SELECT metrics.apply_readable()"), "0");
+  for (const std::string role : {"pganalytics_reader", "pganalytics_reader_texts"}) {
+    const bool texts = role == "pganalytics_reader_texts";
+    for (const std::string& way : ways) {
+      EXPECT_EQ(as(role, absl::StrReplaceAll(way, {{"NAME", "probe"}})), "rows") << role << " " << way;
+      EXPECT_EQ(as(role, absl::StrReplaceAll(way, {{"NAME", "secret"}})), texts ? "rows" : "refused")
+          << role << " " << way;
+    }
+    for (const std::string table : {"frame", "block"}) {
+      const std::string count = absl::StrCat("SELECT count(*) FROM metrics.", table);
+      EXPECT_EQ(as(role, count), texts ? "rows" : "refused");
+      const std::string shown = absl::StrCat("SELECT count(*) FROM metrics.shown_", table, " WHERE metric_id = ");
+      EXPECT_EQ(as(role, shown + "7"), "rows");
+      EXPECT_EQ(as(role, shown + "8"), "no rows");
+      // A condition that fails with a row's bytes in its message meets rows that are shown alone.
+      Exec("SET ROLE " + role);
+      const auto leak = connection_->Exec(
+          absl::StrCat("SELECT 1 FROM metrics.shown_", table, " WHERE metric_id > 7 AND encode(data, 'hex')::int8 > 0"),
+          {}, Soon());
+      Exec("RESET ROLE");
+      EXPECT_TRUE(leak.ok()) << leak.status();
+    }
+  }
+  // A metric that becomes restricted later is taken away.
+  catalog_pb::Metric probe = secret;
+  probe.set_name("probe");
+  ASSERT_TRUE(StoreMetric(*connection_, 7, probe, Soon()).ok());
+  Exec("SELECT metrics.apply_readable()");
+  EXPECT_EQ(as("pganalytics_reader", "SELECT count(*) FROM readable.probe"), "refused");
+  EXPECT_EQ(as("pganalytics_reader", "SELECT count(*) FROM readable.probe" + span + ")"), "refused");
+  EXPECT_EQ(as("pganalytics_reader_texts", "SELECT count(*) FROM readable.probe"), "rows");
 }
 
 // Dashboards hold one connection each and a snapshot that stays open keeps frames from being merged.
@@ -375,9 +450,13 @@ TEST_P(ReadableTest, ReadersMayReadWhatIsListedAndNothingElse) {
   Exec("SELECT metrics.apply_readable(), metrics.apply_grants()");
   const int64_t now = absl::ToUnixMicros(clock::WallNow());
   MakePartitions(now, now);
-  const std::string common =
-      "metrics.block\nmetrics.catalog_metric\nmetrics.collector\nmetrics.frame\nmetrics.pushed_element(time)\n"
-      "metrics.source\nmetrics\nreadable.probe";
+  const auto readable = [](bool texts) {
+    return absl::StrCat(texts ? "metrics.block\n" : "", "metrics.catalog_metric\nmetrics.collector\n",
+                        texts ? "metrics.frame\n" : "",
+                        "metrics.pushed_element(time)\nmetrics.shown_block\nmetrics.shown_frame\nmetrics.source\n"
+                        "metrics\nreadable.probe",
+                        texts ? "\nreadable.statement_texts" : "");
+  };
   for (const std::string role : {"pganalytics_reader", "pganalytics_reader_texts"}) {
     const bool texts = role == "pganalytics_reader_texts";
     EXPECT_EQ(
@@ -390,7 +469,7 @@ TEST_P(ReadableTest, ReadersMayReadWhatIsListedAndNothingElse) {
             "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_|^information_schema$' "
             "AND has_any_column_privilege('",
             role, "', c.oid, 'SELECT') ORDER BY n.nspname, c.relname")),
-        absl::StrCat(common, texts ? "\nreadable.statement_texts" : ""));
+        readable(texts));
     EXPECT_EQ(
         Lines(absl::StrCat(
             "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE "

@@ -10,6 +10,7 @@ import type {
   GetFreshnessResponse,
   GetRowsResponse,
   GetStateResponse,
+  ListLogEventsResponse,
   ListSourcesResponse,
   Series,
   TopQueriesResponse,
@@ -216,6 +217,7 @@ async function full() {
     replication: [`${home}/replication`, 'kept_for_test'],
     settings: [`${home}/settings`, 'shared_preload_libraries'],
     host: [`${home}/host`, 'Memory'],
+    logs: [`${home}/logs`, 'deadlock detected'],
     collectors: ['/collectors', 'console-test'],
     collector: ['/collectors/console-test', 'Not collected'],
     storage: ['/storage', 'frame'],
@@ -427,6 +429,7 @@ async function full() {
   const tools = { base, source: source.name, check, settled };
   await walkTasks(page, tools);
   await rowsAreThoseOfTheApi(page, home, fixed, asked);
+  await logsAreThoseOfTheApi(page, home, source);
   await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);
@@ -465,6 +468,58 @@ async function rowsAreThoseOfTheApi(page: Page, home: string, fixed: string, ask
     equal(`${panel}: ${title} of ${byApi.length} rows`, (await cells(panel, title)).sort(), byApi.sort());
     check(`${panel}: there are rows`, byApi.length > 0);
   }
+}
+
+// Entries of the log: those of the API, without what was planted, with a way to the statement; and what is said where the
+// log is not read.
+async function logsAreThoseOfTheApi(page: Page, home: string, source: ListSourcesResponse['sources'][number]) {
+  const from = iso(Date.now() - 3_600_000);
+  const to = iso(Date.now());
+  const answer = await ask<ListLogEventsResponse>(
+    `/api/v1/logs/events?start=${from}&end=${to}&source=${encodeURIComponent(source.name)}&limit=100`,
+  );
+  await open(page, `${home}/logs?from=${from}&to=${to}&tz=utc`);
+  const entries = page.locator('.panel[aria-label=Entries] tbody tr');
+  equal('logs: entries', await entries.count(), answer.events.length);
+  const first = (await entries.first().textContent()) ?? '';
+  check('logs: the newest first', first.includes(answer.events[0]?.message ?? '?'), first);
+  const all = (await page.textContent('main')) ?? '';
+  check('logs: no planted value', !all.includes('planted-secret') && all.includes('no_such_table'), all);
+  const errors = answer.events.filter((event) => ['ERROR', 'FATAL', 'PANIC'].includes(event.severity)).length;
+  await page.locator('.panel[aria-label=Entries] select').selectOption('errors');
+  await page.waitForURL(/severity=errors/);
+  await settled(page);
+  equal('logs: errors alone', await entries.count(), errors);
+  await page.locator('.panel[aria-label=Entries] input[type=search]').fill('DUPLICATE key');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/text=/);
+  await settled(page);
+  const found = await entries.allTextContents();
+  check('logs: a part of a text, in any case', found.length > 0 && found.every((one) => one.includes('duplicate key')));
+  await open(page, `${home}/logs?from=${from}&to=${to}&tz=utc`);
+  await page.locator('.panel[aria-label=Classes] button.link', { hasText: 'undefined table' }).first().click();
+  await page.waitForURL(/class=undefined_table/);
+  await settled(page);
+  check(
+    'logs: a click on a class is a filter',
+    (await entries.allTextContents()).every((one) => one.includes('undefined table')),
+  );
+  await byApiOf(page, 'Entries');
+  const off = { what: 'log', reason: 'logging_collector is off', database: '', off: true };
+  await page.route('**/api/v1/sources', (route) =>
+    route.fulfill({ json: { sources: [{ ...source, not_collected: [off] }], count: 1 } }),
+  );
+  await page.route('**/api/v1/logs/events*', (route) =>
+    route.fulfill({ json: { events: [], next_page: '', texts_hidden: false } }),
+  );
+  await open(page, `${home}/logs?from=-15m`);
+  const said = (await page.textContent('main')) ?? '';
+  check('logs: what turns it on is said', said.includes('logging_collector is off'), said);
+  await open(page, '/?from=-15m');
+  const fleet = (await page.textContent('main')) ?? '';
+  check('fleet: a log that is off is no trouble', !fleet.includes('logging_collector'), fleet);
+  await page.unroute('**/api/v1/logs/events*');
+  await page.unroute('**/api/v1/sources');
 }
 
 // The question behind a panel, as the page itself says it.

@@ -201,6 +201,44 @@ export function rows(range: Range, question: RowsQuestion): Ask<api.GetRowsRespo
   return { key: path, path, pgactl, run: (signal) => api.getRows(request, { signal }) };
 }
 
+export interface LogQuestion {
+  source?: string[];
+  severity?: string[];
+  class?: string[];
+  text?: string;
+  // next_page of the answer before.
+  page?: string;
+  limit?: number;
+}
+
+export function logEvents(range: Range, question: LogQuestion): Ask<api.ListLogEventsResponse> {
+  const request: api.ListLogEventsRequest = { ...ranged(range), ...question };
+  const path = requestUrl('/api/v1/logs/events', request);
+  const pgactl = words(
+    'pgactl logs',
+    rangeOptions(range),
+    options('source', question.source),
+    options('severity', question.severity),
+    options('class', question.class),
+    question.text && `--text ${quote(question.text)}`,
+    question.page && `--page ${question.page}`,
+    question.limit ? `--limit ${question.limit}` : '',
+  );
+  return { key: path, path, pgactl, run: (signal) => api.listLogEvents(request, { signal }) };
+}
+
+export function plans(range: Range, question: { id: string; source: string[] }): Ask<api.ListPlansResponse> {
+  const request: api.ListPlansRequest = { ...ranged(range), source: question.source, query_id: question.id };
+  const path = requestUrl('/api/v1/plans', request);
+  const pgactl = words(
+    'pgactl plans',
+    rangeOptions(range),
+    options('source', question.source),
+    `--query-id=${question.id}`,
+  );
+  return { key: path, path, pgactl, run: (signal) => api.listPlans(request, { signal }) };
+}
+
 export function freshness(range: Range, source?: string[]): Ask<api.GetFreshnessResponse> {
   const request: api.GetFreshnessRequest = { ...ranged(range), ...(source ? { source } : {}) };
   const path = requestUrl('/api/v1/freshness', request);

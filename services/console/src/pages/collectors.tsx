@@ -4,7 +4,7 @@
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import type { Collector, Source } from '../api/generated.ts';
-import { collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
+import { broken, collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { count } from '../state/units.ts';
@@ -31,7 +31,7 @@ export function CollectorsPage({ page }: { page: Page }) {
   const missing = (collector: Collector) =>
     sources
       .filter((source) => source.collector_id === collector.id)
-      .reduce((sum, source) => sum + source.not_collected.length, 0);
+      .reduce((sum, source) => sum + broken(source).length, 0);
   const columns: Column<Collector>[] = [
     {
       key: 'state',

@@ -5,7 +5,7 @@ import * as ask from '../api/asks.ts';
 import type { Source } from '../api/generated.ts';
 import { average, covered, toColumns } from '../charts/gaps.ts';
 import { Spark } from '../charts/spark.tsx';
-import { collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
+import { broken, collectorHref, type Page, refOf, sourceHref, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration, stepFor } from '../state/time.ts';
 import { number, percent, serverVersion } from '../state/units.ts';
@@ -229,13 +229,14 @@ function Trouble({ source, now }: { source: Source; now: number }) {
       </div>
     );
   }
-  const first = source.not_collected[0];
+  const parts = broken(source);
+  const first = parts[0];
   if (!first) return null;
   return (
-    <div class="trouble" title={source.not_collected.map((part) => `${part.what}: ${part.reason}`).join('\n')}>
+    <div class="trouble" title={parts.map((part) => `${part.what}: ${part.reason}`).join('\n')}>
       Not collected: {first.what}
       {first.database && ` of ${first.database}`}, {first.reason}
-      {source.not_collected.length > 1 && `, and ${source.not_collected.length - 1} more`}
+      {parts.length > 1 && `, and ${parts.length - 1} more`}
     </div>
   );
 }

@@ -2,7 +2,7 @@
 
 import type { Source } from '../api/generated.ts';
 import type { Readings } from '../state/page.ts';
-import { findSource, type Page, sourceHref, useReadings, useSources } from '../state/page.ts';
+import { broken, findSource, type Page, sourceHref, useReadings, useSources } from '../state/page.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { percent, serverVersion } from '../state/units.ts';
 import { State } from '../ui/marks.tsx';
@@ -16,6 +16,7 @@ import { ConnectionsTab } from './connections.tsx';
 import { DatabasesTab } from './databases.tsx';
 import { HostTab } from './host.tsx';
 import { LoadTab } from './load.tsx';
+import { LogsTab } from './logs.tsx';
 import { IndexesTab, TablesTab } from './relations.tsx';
 import { ReplicationTab } from './replication.tsx';
 import { SettingsTab } from './settings.tsx';
@@ -39,6 +40,7 @@ const tabs: readonly { key: string; title: string; view: (props: TabProps) => pr
   { key: 'settings', title: 'Settings', view: SettingsTab },
   { key: 'changes', title: 'Changes', view: ChangesTab },
   { key: 'host', title: 'Host', view: HostTab },
+  { key: 'logs', title: 'Logs', view: LogsTab },
 ];
 
 export interface TabProps {
@@ -114,7 +116,7 @@ function SourceHead({ page, source, readings }: { page: Page; source: Source; re
       {source.state === 'silent' && (
         <p class="banner unknown">Collector {source.collector_id} says nothing; what is shown ends where it stopped.</p>
       )}
-      {source.not_collected.map((part) => (
+      {broken(source).map((part) => (
         <p key={part.what + part.database} class="banner warn">
           Not collected: {part.what}
           {part.database && ` of ${part.database}`}. {part.reason}

@@ -1,20 +1,20 @@
-// One statement: its text, its figures on one time axis, by database and user. Asks: the timeline, and the figures by
-// database and user of the range and of the span before it.
+// One statement: its text, its figures on one time axis, its plans, by database and user. Asks: the timeline, the plans, and
+// the figures by database and user of the range and of the span before it.
 
 import { useRef } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { TopQuery } from '../api/generated.ts';
-import { Chart } from '../charts/chart.tsx';
+import type { StatementPlan, TopQuery } from '../api/generated.ts';
+import { Chart, type Marker } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
 import { type Columns, covered, partOf } from '../charts/gaps.ts';
 import { findSource, type Page, refOfId, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
-import { before } from '../state/time.ts';
+import { before, dateTime, type Zone } from '../state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { setRange } from '../state/url.ts';
 import { Unknown } from '../ui/cells.tsx';
 import { Copy, chartData, Panel } from '../ui/panel.tsx';
-import { Sql } from '../ui/sql.tsx';
+import { cutText, Sql } from '../ui/sql.tsx';
 import { format } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -72,6 +72,12 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
   const partsAsk = ask.top(range, { source: [name], id: [id], limit: 200 });
   const thenAsk = ask.top(before(range), { source: [name], id: [id], limit: 200 });
   const parts = useAsk(partsAsk, view.now);
+  const plansAsk = ask.plans(range, { id, source: [name] });
+  const plans = useAsk(plansAsk, view.now);
+  const markers: Marker[] = (plans.data?.changes ?? []).map((change) => ({
+    at: Date.parse(change.seen_after ?? ''),
+    label: 'another plan',
+  }));
   const then = useAsk(thenAsk, view.now);
 
   const points = timeline.data?.data ?? [];
@@ -223,10 +229,31 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
             page={page}
             columns={columns}
             ask={timelineAsk}
+            markers={markers}
             ready={timeline.data !== undefined}
           />
         ))}
       </div>
+      <TablePanel
+        title="Plans"
+        note={
+          plans.data && plans.data.changes_found > 0
+            ? `${plans.data.changes_found === 1 ? 'another plan' : `${plans.data.changes_found} changes`} in this range, marked above`
+            : 'as auto_explain logged them, without values and costs'
+        }
+        asks={[plansAsk]}
+        answers={[plans]}
+        columns={columnsOfPlans(page.zone)}
+        rows={plans.data?.plans ?? []}
+        rowKey={(row) => `${row.plan_id} ${row.database_name}`}
+        sort="-last"
+        empty={
+          <Empty title="No plan of it was logged in this range.">
+            Plans come from the server's log: ALTER SYSTEM SET session_preload_libraries = 'auto_explain'; ALTER SYSTEM
+            SET auto_explain.log_min_duration = '250ms'; SELECT pg_reload_conf().
+          </Empty>
+        }
+      />
       <TablePanel
         title="By database and user"
         tools={<a href={compareHref}>compare two windows</a>}
@@ -241,6 +268,38 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
     </>
   );
 }
+
+const columnsOfPlans = (zone: Zone): Column<StatementPlan>[] => [
+  {
+    key: 'plan',
+    title: 'Plan',
+    class: 'grow',
+    value: (row) => row.plan_id,
+    cell: (row) => (row.tree ? <pre class="mono">{cutText(row.tree, row.tree_truncated)}</pre> : row.plan_id),
+  },
+  { key: 'database', title: 'Database', wide: true, value: (row) => row.database_name },
+  { key: 'logged', title: 'Logged', numeric: true, value: (row) => row.logged, cell: (row) => count(row.logged) },
+  {
+    key: 'mean',
+    title: 'Mean',
+    numeric: true,
+    hint: 'Of the executions that were logged',
+    value: (row) => row.duration_ms / row.logged,
+    cell: (row) => milliseconds(row.duration_ms / row.logged),
+  },
+  {
+    key: 'first',
+    title: 'First',
+    value: (row) => row.first_seen ?? '',
+    cell: (row) => <span class="nowrap">{dateTime(Date.parse(row.first_seen ?? ''), zone)}</span>,
+  },
+  {
+    key: 'last',
+    title: 'Last',
+    value: (row) => row.last_seen ?? '',
+    cell: (row) => <span class="nowrap">{dateTime(Date.parse(row.last_seen ?? ''), zone)}</span>,
+  },
+];
 
 const statementFleetHref = (id: string) => `/q/${id}${location.search}`;
 
@@ -266,10 +325,11 @@ interface TimelineChartProps {
   page: Page;
   columns: Columns;
   ask: ask.Ask<unknown> | undefined;
+  markers: readonly Marker[];
   ready: boolean;
 }
 
-function TimelineChart({ title, unit, lines, page, columns, ask: question, ready }: TimelineChartProps) {
+function TimelineChart({ title, unit, lines, page, columns, ask: question, markers, ready }: TimelineChartProps) {
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const drawn = lines.map((line, i) => ({ ...line, color: colorAt(i) }));
   return (
@@ -290,6 +350,7 @@ function TimelineChart({ title, unit, lines, page, columns, ask: question, ready
         zone={page.zone}
         height={140}
         sync="statement"
+        markers={markers}
         onZoom={setRange}
         onCanvas={(made) => {
           canvas.current = made;

@@ -1,7 +1,7 @@
 import { createContext } from 'preact';
 import { useContext } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { Freshness, ListSourcesResponse, Source } from '../api/generated.ts';
+import type { Freshness, ListSourcesResponse, MissingPart, Source } from '../api/generated.ts';
 import { type Answer, useAsk } from './query.ts';
 import { type Range, stepFor, type Zone } from './time.ts';
 import { hrefTo, type View } from './url.ts';
@@ -35,6 +35,9 @@ export function refOfId(id: string, all: readonly Source[]): string {
 export function findSource(ref: string, all: readonly Source[]): Source | undefined {
   return all.find((source) => source.id === ref) ?? all.find((source) => source.name === ref);
 }
+
+// What of a source cannot be collected though its server is set up for it.
+export const broken = (source: Source): MissingPart[] => source.not_collected.filter((part) => !part.off);
 
 export const sourceHref = (ref: string, tab = ''): string =>
   hrefTo(`/s/${encodeURIComponent(ref)}${tab ? `/${tab}` : ''}`);

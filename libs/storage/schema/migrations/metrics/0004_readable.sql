@@ -811,6 +811,48 @@ SELECT (row_number() OVER (ORDER BY m.place))::int4,
   ORDER BY m.place
 $$;
 
+-- Whether a metric holds texts that only readers of texts may see (Column.restricted).
+CREATE FUNCTION metrics.is_restricted(definition bytea) RETURNS bool
+  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+  AS $$
+SELECT EXISTS (SELECT FROM metrics.proto_fields(definition) m CROSS JOIN LATERAL metrics.proto_fields(m.bytes) f
+                 WHERE m.field = 11 AND f.field = 9 AND f.number = 1)
+$$;
+
+-- Frames and blocks of the metrics that every reader may see; metrics.apply_shown says which these are. A condition is one
+-- comparison of integers, which PostgreSQL evaluates before all that costs more, and readers can make no functions: so that
+-- no condition of theirs meets a row that is left out.
+CREATE VIEW metrics.shown_frame AS SELECT * FROM metrics.frame WHERE metric_id <= 0::int2;
+CREATE VIEW metrics.shown_block AS SELECT * FROM metrics.block WHERE metric_id <= 0::int2;
+
+-- Shows the metrics of the catalog that are not restricted. What is added to the catalog is shown from the next call on.
+CREATE FUNCTION metrics.apply_shown() RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $$
+DECLARE
+  condition text;
+BEGIN
+  SELECT format('metric_id <= %s::int2', coalesce(max(m.id), 0))
+         || coalesce(string_agg(format(' AND metric_id <> %s::int2', m.id), '' ORDER BY m.id)
+                       FILTER (WHERE metrics.is_restricted(m.definition)), '')
+    INTO condition FROM metrics.catalog_metric m;
+  IF obj_description('metrics.shown_block'::regclass) IS NOT DISTINCT FROM condition THEN
+    RETURN;
+  END IF;
+  EXECUTE format('CREATE OR REPLACE VIEW metrics.shown_frame AS SELECT * FROM metrics.frame WHERE %s', condition);
+  EXECUTE format('CREATE OR REPLACE VIEW metrics.shown_block AS SELECT * FROM metrics.block WHERE %s', condition);
+  EXECUTE format('COMMENT ON VIEW metrics.shown_block IS %L', condition);
+END
+$$;
+
+-- Where the queries of a metric read: tables that only readers of texts may read, or what all may.
+CREATE FUNCTION metrics.relation_of(definition bytea, of_blocks bool) RETURNS text
+  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+  AS $$
+SELECT CASE WHEN metrics.is_restricted(definition) THEN 'metrics.' ELSE 'metrics.shown_' END
+       || CASE WHEN of_blocks THEN 'block' ELSE 'frame' END
+$$;
+
 -- The query behind readable.<metric>. `p_since` and `p_until` are SQL expressions. Every column of a frame or block is
 -- decoded in the target list of a subquery, once per frame or block, and then looked up row by row. clock_timestamp()
 -- there keeps the planner from merging the subquery into the outer one, which would decode once per row; what the outer
@@ -877,7 +919,7 @@ BEGIN
   FROM (SELECT f.rows, f.kind, f.flags, f.collected_at, f.interval_start, f.scope_id, s.name AS source_name,
        s.uuid AS source_id, clock_timestamp() AS read_at,
        metrics.frame_row_flags(f.data, f.offsets, f.rows) AS row_flags%3$s
-    FROM metrics.source s JOIN metrics.frame f ON f.source_id = s.id
+    FROM metrics.source s JOIN %10$s f ON f.source_id = s.id
     WHERE f.metric_id = %7$s::int2 AND f.collected_at >= %8$s AND f.collected_at < %9$s) d
   CROSS JOIN LATERAL generate_series(1, d.rows) r(i)
 UNION ALL
@@ -894,12 +936,12 @@ SELECT metrics.time_of(d.ends[d.row_frame[r.i]]), d.source_name, d.source_id%4$s
        metrics.block_row_frames(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_frame,
        metrics.block_row_series(b.data, b.ids, b.offsets, b.frame_entries, b.series, b.rows::int4) AS row_series,
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -21), 0, b.rows::int4) AS row_flags%6$s
-    FROM metrics.source s JOIN metrics.block b ON b.source_id = s.id
+    FROM metrics.source s JOIN %11$s b ON b.source_id = s.id
     WHERE b.metric_id = %7$s::int2 AND b.level = 0 AND b.last >= %8$s AND b.first < %9$s) d
   CROSS JOIN LATERAL generate_series(1, d.rows::int4) r(i)
   WHERE d.ends[d.row_frame[r.i]] >= d.since_us AND d.ends[d.row_frame[r.i]] < d.until_us$q$,
     CASE WHEN has_scope THEN ', d.scope_id AS database_oid' ELSE '' END, frame_outer, frame_inner,
     CASE WHEN has_scope THEN ', d.scopes[d.row_frame[r.i]]' ELSE '' END, block_outer, block_inner,
-    p_metric_id, p_since, p_until);
+    p_metric_id, p_since, p_until, metrics.relation_of(p_definition, false), metrics.relation_of(p_definition, true));
 END
 $$;

@@ -228,7 +228,7 @@ BEGIN
                          metrics.us_of(until), metrics.step_us(step)) AS last,
        CASE WHEN f.collected_at < until THEN metrics.us_of(f.collected_at) / metrics.step_us(step) END AS reading,
        metrics.frame_row_flags(f.data, f.offsets, f.rows) AS row_flags%3$s
-    FROM metrics.source s JOIN metrics.frame f ON f.source_id = s.id
+    FROM metrics.source s JOIN %12$s f ON f.source_id = s.id
     WHERE f.metric_id = %8$s::int2 AND f.collected_at >= since AND f.interval_start < until) d
   CROSS JOIN LATERAL generate_series(d.first, d.last) k(b)
   CROSS JOIN LATERAL generate_series(1, d.rows) r(i)
@@ -259,7 +259,7 @@ SELECT metrics.time_of(k.b * d.step_us), d.source_name, d.source_id%4$s,
                  (metrics.whole_end(metrics.us_of(since), metrics.us_of(until), metrics.step_us(step), %9$s),
                   metrics.us_of(until))) w(lo_us, hi_us)
     CROSS JOIN metrics.source s
-    JOIN metrics.block b ON b.source_id = s.id AND b.last >= metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
+    JOIN %13$s b ON b.source_id = s.id AND b.last >= metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
     WHERE w.lo_us < w.hi_us AND b.metric_id = %8$s::int2 AND b.level = 0) d
   CROSS JOIN LATERAL generate_series(1, d.rows::int4) r(i)
   CROSS JOIN LATERAL generate_series(d.first_of[d.row_frame[r.i]], d.last_of[d.row_frame[r.i]]) k(b)
@@ -276,7 +276,7 @@ SELECT metrics.time_of((d.ends[d.row_frame[r.i]] - d.width) / d.step_us * d.step
        metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -21), 0, b.rows::int4) AS row_flags%10$s
     FROM (%11$s) w
     CROSS JOIN metrics.source s
-    JOIN metrics.block b ON b.source_id = s.id AND b.level = w.level AND b.level IN (1, 2) AND b.last > metrics.time_of(w.lo_us)
+    JOIN %13$s b ON b.source_id = s.id AND b.level = w.level AND b.level IN (1, 2) AND b.last > metrics.time_of(w.lo_us)
                          AND b.starts < metrics.time_of(w.hi_us)
     WHERE w.lo_us < w.hi_us AND b.metric_id = %8$s::int2) d
   CROSS JOIN LATERAL generate_series(1, d.rows::int4) r(i)
@@ -284,7 +284,8 @@ SELECT metrics.time_of((d.ends[d.row_frame[r.i]] - d.width) / d.step_us * d.step
     AND (d.ends[d.row_frame[r.i]] <= d.not_from OR d.ends[d.row_frame[r.i]] > d.not_to)$q$,
     CASE WHEN has_scope THEN ', d.scope_id AS database_oid' ELSE '' END, outer_of[1], inner_of[1],
     CASE WHEN has_scope THEN ', d.scopes[d.row_frame[r.i]]' ELSE '' END, outer_of[2], inner_of[2], outer_of[3], p_metric_id,
-    unit, inner_of[3], metrics.whole_windows(unit, 'since', 'until', 'step'));
+    unit, inner_of[3], metrics.whole_windows(unit, 'since', 'until', 'step'), metrics.relation_of(p_definition, false),
+    metrics.relation_of(p_definition, true));
 END
 $$;
 
@@ -317,13 +318,16 @@ CREATE FUNCTION readable.covered(metric text, since timestamptz, until timestamp
 DECLARE
   wanted   int2;
   unit     int8;
+  frames   text;
+  blocks   text;
   lo       int8 := metrics.us_of(since);
   hi       int8 := metrics.us_of(until);
   width    int8 := metrics.step_us(step);
   whole_lo int8;
   whole_hi int8;
 BEGIN
-  SELECT m.id, metrics.least_unit_us(m.definition) INTO wanted, unit FROM metrics.catalog_metric m WHERE m.name = metric;
+  SELECT m.id, metrics.least_unit_us(m.definition), metrics.relation_of(m.definition, false), metrics.relation_of(m.definition, true)
+    INTO wanted, unit, frames, blocks FROM metrics.catalog_metric m WHERE m.name = metric;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no metric %', metric USING ERRCODE = 'undefined_object';
   END IF;
@@ -337,7 +341,7 @@ WITH c AS (
            least(f.end_us, $2, (k.b + 1) * $3) - greatest(f.start_us, $1, k.b * $3) AS covered,
            CASE WHEN f.end_us / $3 = k.b AND f.end_us < $2 THEN 1 ELSE 0 END AS readings
       FROM (SELECT f.source_id, f.scope_id, metrics.us_of(f.interval_start) AS start_us, metrics.us_of(f.collected_at) AS end_us
-              FROM metrics.frame f
+              FROM %2$s f
               WHERE f.metric_id = $4 AND f.kind = 1 AND f.part = 0 AND f.collected_at >= metrics.time_of($1)
                 AND f.interval_start < metrics.time_of($2)) f
       CROSS JOIN LATERAL generate_series(metrics.first_step(1::int2, f.start_us, f.end_us, $1, $3),
@@ -352,7 +356,7 @@ WITH c AS (
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -6), 0, b.frame_entries) AS counts
               FROM (VALUES ($1, $5), ($6, $2)) w(lo_us, hi_us)
-              JOIN metrics.block b ON b.last >= metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
+              JOIN %3$s b ON b.last >= metrics.time_of(w.lo_us) AND b.starts < metrics.time_of(w.hi_us)
               WHERE w.lo_us < w.hi_us AND b.metric_id = $4 AND b.level = 0 AND b.kind = 1 AND b.part = 0
               OFFSET 0) d
       CROSS JOIN LATERAL generate_series(1, d.frame_entries) n(i)
@@ -366,8 +370,8 @@ WITH c AS (
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -3), 0, b.frame_entries) AS scopes,
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -6), 0, b.frame_entries) AS counts,
                    metrics.decode_ints(metrics.block_section(b.data, b.ids, b.offsets, -8), 0, b.frame_entries) AS covered
-              FROM (%s) w
-              JOIN metrics.block b ON b.level = w.level AND b.last > metrics.time_of(w.lo_us)
+              FROM (%1$s) w
+              JOIN %3$s b ON b.level = w.level AND b.last > metrics.time_of(w.lo_us)
                                    AND b.starts < metrics.time_of(w.hi_us)
               WHERE w.lo_us < w.hi_us AND b.metric_id = $4 AND b.part = 0
               OFFSET 0) d
@@ -381,7 +385,7 @@ SELECT metrics.time_of(g.bucket * $3), s.name, s.uuid, w.scope, (coalesce(c.cove
   JOIN (SELECT id, name, uuid FROM metrics.source) s ON s.id = w.source_id
   CROSS JOIN generate_series($1 / $3, ($2 - 1) / $3) g(bucket)
   LEFT JOIN c ON c.bucket = g.bucket AND c.source_id = w.source_id AND c.scope = w.scope$q$,
-    metrics.whole_windows(unit, '$7', '$8', '$9'))
+    metrics.whole_windows(unit, '$7', '$8', '$9'), frames, blocks)
   USING lo, hi, width, wanted, whole_lo, whole_hi, since, until, step;
 END
 $$;
@@ -437,6 +441,12 @@ DECLARE
   made   int4 := 0;
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('pganalytics readable'));
+  BEGIN
+    PERFORM metrics.apply_shown();
+  EXCEPTION
+    WHEN lock_not_available THEN
+      RAISE WARNING 'readers see metrics that were added the next time: %', SQLERRM;
+  END;
   FOR metric IN SELECT m.id, m.name, m.definition FROM metrics.catalog_metric m ORDER BY m.id LOOP
     body := metrics.readable_query(metric.id, metric.definition, 'since', 'until');
     IF metrics.layout() = 'citus' THEN
@@ -535,25 +545,33 @@ $do$;
 COMMENT ON VIEW public.metrics IS 'One row per stored frame: one metric of one source at one instant';
 
 -- Rights of the roles that read with SQL, as far as the roles exist; repeating changes nothing. Functions of schema
--- readable are inlined and so read the tables with the caller's rights. Frames hold no texts of statements.
+-- readable are inlined and so read with the caller's rights. Frames and blocks of restricted metrics hold texts: only
+-- pganalytics_reader_texts reads the tables themselves.
 CREATE FUNCTION metrics.apply_readable_grants() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $$
 DECLARE
   member  text;
+  texts   bool;
   view_of record;
 BEGIN
   FOR member IN SELECT rolname FROM pg_roles WHERE rolname IN ('pganalytics_reader', 'pganalytics_reader_texts') LOOP
     EXECUTE format('GRANT USAGE ON SCHEMA metrics, readable TO %I', member);
-    EXECUTE format('GRANT SELECT ON metrics.source, metrics.collector, metrics.catalog_metric, metrics.frame, metrics.block, '
-                   'public.metrics TO %I', member);
+    texts := member = 'pganalytics_reader_texts';
+    EXECUTE format('GRANT SELECT ON metrics.source, metrics.collector, metrics.catalog_metric, metrics.shown_frame, '
+                   'metrics.shown_block, public.metrics%s TO %I', CASE WHEN texts THEN ', metrics.frame, metrics.block' ELSE '' END,
+                   member);
     -- Enough to count them.
     EXECUTE format('GRANT SELECT (time) ON metrics.pushed_element TO %I', member);
-    FOR view_of IN SELECT c.relname FROM pg_class c
-        WHERE c.relnamespace = 'readable'::regnamespace AND c.relkind = 'v'
-          AND (c.relname <> 'statement_texts' OR member = 'pganalytics_reader_texts')
-          AND NOT has_table_privilege(member, c.oid, 'SELECT') LOOP
-      EXECUTE format('GRANT SELECT ON readable.%I TO %I', view_of.relname, member);
+    FOR view_of IN SELECT c.relname, texts OR NOT (c.relname = 'statement_texts' OR coalesce(metrics.is_restricted(m.definition), false))
+                            AS shown, has_table_privilege(member, c.oid, 'SELECT') AS granted
+        FROM pg_class c LEFT JOIN metrics.catalog_metric m ON m.name = c.relname
+        WHERE c.relnamespace = 'readable'::regnamespace AND c.relkind = 'v' LOOP
+      IF view_of.shown AND NOT view_of.granted THEN
+        EXECUTE format('GRANT SELECT ON readable.%I TO %I', view_of.relname, member);
+      ELSIF view_of.granted AND NOT view_of.shown THEN
+        EXECUTE format('REVOKE SELECT ON readable.%I FROM %I', view_of.relname, member);
+      END IF;
     END LOOP;
   END LOOP;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pganalytics_maintenance') THEN
