@@ -135,12 +135,16 @@ grpc::ServerUnaryReactor* AlertService::ListAlerts(grpc::CallbackServerContext* 
                                                    pb::ListAlertsResponse* response) {
   return dispatcher_->Unary<pb::ListAlertsRequest, pb::ListAlertsResponse>(
       context, request, response,
-      [this](rpc::CallContext& call, const pb::ListAlertsRequest& asked, pb::ListAlertsResponse& answer) -> absl::Status {
+      [this](rpc::CallContext& call, const pb::ListAlertsRequest& asked,
+             pb::ListAlertsResponse& answer) -> absl::Status {
         if (asked.page() < 0 || asked.page_size() < 0 || asked.page() > kMaxPage) {
-          return absl::InvalidArgumentError("page is 1 to 1000000 and page_size 1 to 100; leave them out for the first 20");
+          return absl::InvalidArgumentError(
+              "page is 1 to 1000000 and page_size 1 to 100; leave them out for the first 20");
         }
-        PGA_RETURN_IF_ERROR(OneOf("severity", asked.severity(), std::initializer_list<const char*>{"info", "warning", "critical"}));
-        PGA_RETURN_IF_ERROR(OneOf("state", asked.state(), std::initializer_list<const char*>{"active", "pending", "firing", "resolved"}));
+        PGA_RETURN_IF_ERROR(
+            OneOf("severity", asked.severity(), std::initializer_list<const char*>{"info", "warning", "critical"}));
+        PGA_RETURN_IF_ERROR(OneOf("state", asked.state(),
+                                  std::initializer_list<const char*>{"active", "pending", "firing", "resolved"}));
         if (asked.source_size() > kMostSources) return absl::InvalidArgumentError("more than 1000 sources are named");
         const int page = std::max(asked.page(), 1);
         const int size = asked.page_size() == 0 ? kDefaultPageSize : std::min(asked.page_size(), kMaxPageSize);
@@ -288,8 +292,8 @@ grpc::ServerUnaryReactor* AlertService::CreateSilence(grpc::CallbackServerContex
           }
         }
         AuditRow audit = AuditOf(call, "silence.create", "silence", "");
-        audit.changes_json = absl::StrCat("{\"matchers\":", ToJson(silence.matchers), ",\"comment\":",
-                                          Quoted(silence.comment), "}");
+        audit.changes_json =
+            absl::StrCat("{\"matchers\":", ToJson(silence.matchers), ",\"comment\":", Quoted(silence.comment), "}");
         PGA_ASSIGN_OR_RETURN(silence.id, courier_->has_alertmanager() ? courier_->AddAlertmanagerSilence(silence)
                                                                       : store_->AddSilence(silence, call.deadline));
         audit.resource_id = silence.id;
@@ -304,7 +308,8 @@ grpc::ServerUnaryReactor* AlertService::DeleteSilence(grpc::CallbackServerContex
                                                       pb::DeleteSilenceResponse* response) {
   return dispatcher_->Unary<pb::DeleteSilenceRequest, pb::DeleteSilenceResponse>(
       context, request, response,
-      [this](rpc::CallContext& call, const pb::DeleteSilenceRequest& asked, pb::DeleteSilenceResponse&) -> absl::Status {
+      [this](rpc::CallContext& call, const pb::DeleteSilenceRequest& asked,
+             pb::DeleteSilenceResponse&) -> absl::Status {
         const absl::Status unknown =
             status::WithReason(absl::NotFoundError("there is no such silence"), "SILENCE_UNKNOWN");
         // It becomes a part of an address.

@@ -118,7 +118,8 @@ class AlertStore {
 
   // Messages that are due, at most `limit`, which are due again after `again` unless they are Delivered before. Of one
   // alert and receiver the earlier message comes first.
-  virtual absl::StatusOr<std::vector<Delivery>> TakeDue(int limit, absl::Duration again, clock::SteadyTime deadline) = 0;
+  virtual absl::StatusOr<std::vector<Delivery>> TakeDue(int limit, absl::Duration again,
+                                                        clock::SteadyTime deadline) = 0;
   virtual absl::Status Delivered(int64_t id, clock::SteadyTime deadline) = 0;
   virtual absl::Status Failed(int64_t id, const std::string& why, absl::Duration again, clock::SteadyTime deadline) = 0;
   // Messages that wait; those older than a day are given up, and counted in `dropped`.
@@ -129,8 +130,8 @@ class AlertStore {
   // NOT_FOUND for an id that is not there or not visible.
   virtual absl::StatusOr<StoredAlert> Get(const Visible& visible, int64_t id, clock::SteadyTime deadline) = 0;
   // FAILED_PRECONDITION for an alert that has ended.
-  virtual absl::Status Acknowledge(int64_t id, const std::string& who, const std::string& comment, const AuditRow& audit,
-                                   clock::SteadyTime deadline) = 0;
+  virtual absl::Status Acknowledge(int64_t id, const std::string& who, const std::string& comment,
+                                   const AuditRow& audit, clock::SteadyTime deadline) = 0;
   virtual absl::Status Resolve(int64_t id, const std::string& who, const std::string& comment, const AuditRow& audit,
                                clock::SteadyTime deadline) = 0;
   // Alerts that ended before `before` are deleted, at most 10,000.

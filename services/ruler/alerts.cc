@@ -166,8 +166,8 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
       ++at;
       continue;
     }
-    const bool holds =
-        reading.value && (alert.phase == Phase::kPending ? rule.Breaches(*reading.value) : rule.Persists(*reading.value));
+    const bool holds = reading.value &&
+                       (alert.phase == Phase::kPending ? rule.Breaches(*reading.value) : rule.Persists(*reading.value));
     if (!holds) {
       if (reading.value) alert.value = reading.value;
       alert.seen = now;
@@ -282,6 +282,8 @@ void Given(const Rule& rule, const RuleTest& test, size_t step, std::vector<Answ
       // What is not known is not in the answer, and its source brings no readings.
       if (text == "_") {
         unknown.insert(source);
+        // What the suite says of a source is an answer, whether readings come or not.
+        if (term.from == Term::From::kSuite) (*answers)[i].status = absl::UnavailableError("not known");
         continue;
       }
       Sample sample;
@@ -311,7 +313,8 @@ std::vector<std::string> RunTests(const Rule& rule) {
       failures.push_back(absl::StrCat(rule.file, ":", line, ": test \"", test.name, "\": ", what));
     };
     std::vector<RuleTest::Expectation> expectations = test.expectations;
-    std::stable_sort(expectations.begin(), expectations.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
+    std::stable_sort(expectations.begin(), expectations.end(),
+                     [](const auto& a, const auto& b) { return a.at < b.at; });
     size_t step = 0;
     const auto evaluate = [&] {
       std::vector<Answer> answers;

@@ -1,5 +1,5 @@
-// What becomes of answers: readings of a rule, and alerts that begin, fire and end by them. Pure: no clock, no database,
-// no network. A missing answer changes nothing and says so; it never ends an alert and never begins one.
+// What becomes of answers: readings of a rule, and alerts that begin, fire and end by them. Pure: no clock, no
+// database, no network. A missing answer changes nothing and says so; it never ends an alert and never begins one.
 #pragma once
 
 #include <cstdint>

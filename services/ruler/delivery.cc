@@ -117,8 +117,7 @@ void Courier::TellAlertmanager() {
                                 "Route it to a service that speaks when nothing comes (docs/alerts.md).", began_));
   }
   const absl::Status sent =
-      alerts->empty() ? absl::OkStatus()
-                      : Post(AlertmanagerBody(*alerts, now + 4 * options_.resend, options_.context));
+      alerts->empty() ? absl::OkStatus() : Post(AlertmanagerBody(*alerts, now + 4 * options_.resend, options_.context));
   if (!sent.ok()) {
     PGA_LOG(warn, "Alertmanager takes no alerts; they are sent again", {{"status", sent}, {"alerts", alerts->size()}});
     resend_at_ = clock::SteadyNow() + std::min(pause_, options_.resend);
@@ -188,7 +187,8 @@ void Courier::TellWebhooks() {
 
 std::vector<TestOutcome> Courier::SendTest(const std::string& message) {
   const absl::Time now = clock_->Now();
-  StoredAlert alert = Synthetic(kTestAlert, "info", message, "Nothing is wrong: somebody tests the way of alerts.", now);
+  StoredAlert alert =
+      Synthetic(kTestAlert, "info", message, "Nothing is wrong: somebody tests the way of alerts.", now);
   std::vector<TestOutcome> outcomes;
   const auto attempt = [&](const std::string& receiver, const std::function<absl::Status()>& send) {
     const clock::SteadyTime begun = clock::SteadyNow();

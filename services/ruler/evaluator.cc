@@ -170,9 +170,8 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
       std::vector<const Answer*> given;
       for (const Term& term : rule->terms) {
         // A question is asked once a round, whoever asks; what is made of the text is the term's own.
-        const std::string key = term.from == Term::From::kState
-                                    ? absl::StrCat(term.Key(), "\n", rule->name, "\n", term.name)
-                                    : term.Key();
+        const std::string key =
+            term.from == Term::From::kState ? absl::StrCat(term.Key(), "\n", rule->name, "\n", term.name) : term.Key();
         const auto [at, is_new] = answers.try_emplace(key);
         if (is_new) {
           at->second = questions_->Ask(term, world, now);

@@ -1,5 +1,5 @@
-// The round: take the lease, ask what the rules that are due ask, bring the alerts to the present, write all of it in one
-// transaction. Several processes may run it; the one with the lease does the work.
+// The round: take the lease, ask what the rules that are due ask, bring the alerts to the present, write all of it in
+// one transaction. Several processes may run it; the one with the lease does the work.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,8 @@ class Expression {
   };
 
   Expression() = default;
-  // INVALID_ARGUMENT says what is wrong and at which character, from 1. At most 1,000 characters and 50 parentheses deep.
+  // INVALID_ARGUMENT says what is wrong and at which character, from 1. At most 1,000 characters and 50 parentheses
+  // deep.
   static absl::StatusOr<Expression> Parse(const std::string& text);
 
   // Names in the order of their first use.

@@ -87,8 +87,8 @@ absl::StatusOr<HttpResponse> HttpSender::Send(const HttpRequest& request) const 
 absl::StatusOr<HttpResponse> HttpSender::Deliver(const HttpRequest& request) const {
   PGA_ASSIGN_OR_RETURN(HttpResponse response, Send(request));
   if (response.status >= 200 && response.status <= 299) return response;
-  const std::string what = absl::StrCat("the receiver answers ", response.status,
-                                        response.body.empty() ? "" : ": ", response.body.substr(0, kQuotedBytes));
+  const std::string what = absl::StrCat("the receiver answers ", response.status, response.body.empty() ? "" : ": ",
+                                        response.body.substr(0, kQuotedBytes));
   if (response.status == 429) return absl::ResourceExhaustedError(what);
   if (response.status >= 500) return absl::UnavailableError(what);
   if (response.status == 404) return absl::NotFoundError(what);

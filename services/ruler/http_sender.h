@@ -33,8 +33,8 @@ class HttpSender {
   // `ca_path`: PEM of the authorities that are trusted; empty = the system's.
   explicit HttpSender(std::string ca_path);
 
-  // Blocks for request.limit at most. UNAVAILABLE, DEADLINE_EXCEEDED or CANCELLED where there is no answer. Redirections
-  // are not followed.
+  // Blocks for request.limit at most. UNAVAILABLE, DEADLINE_EXCEEDED or CANCELLED where there is no answer.
+  // Redirections are not followed.
   absl::StatusOr<HttpResponse> Send(const HttpRequest& request) const;
   // The same where every status but 2xx is a failure, with the beginning of what the receiver says: RESOURCE_EXHAUSTED
   // for 429, UNAVAILABLE for 5xx, NOT_FOUND for 404, else FAILED_PRECONDITION.

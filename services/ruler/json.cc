@@ -66,8 +66,8 @@ absl::StatusOr<Labels> LabelsFromJson(std::string_view json) {
 std::string ToJson(const std::vector<Matcher>& matchers) {
   std::string out = "[";
   for (const Matcher& matcher : matchers) {
-    absl::StrAppend(&out, out.size() > 1 ? "," : "", "{\"name\":", Quoted(matcher.name), ",\"value\":",
-                    Quoted(matcher.value), ",\"is_regex\":", matcher.is_regex ? "true" : "false",
+    absl::StrAppend(&out, out.size() > 1 ? "," : "", "{\"name\":", Quoted(matcher.name),
+                    ",\"value\":", Quoted(matcher.value), ",\"is_regex\":", matcher.is_regex ? "true" : "false",
                     ",\"is_negative\":", matcher.is_negative ? "true" : "false", "}");
   }
   return out + "]";
@@ -94,9 +94,9 @@ std::string AlertmanagerSilence(const Silence& silence) {
                     ",\"isEqual\":", matcher.is_negative ? "false" : "true", "}");
     first = false;
   }
-  return absl::StrCat(out, "],\"startsAt\":", Quoted(Rfc3339(silence.starts_at)), ",\"endsAt\":",
-                      Quoted(Rfc3339(silence.ends_at)), ",\"createdBy\":", Quoted(silence.created_by), ",\"comment\":",
-                      Quoted(silence.comment), "}");
+  return absl::StrCat(out, "],\"startsAt\":", Quoted(Rfc3339(silence.starts_at)),
+                      ",\"endsAt\":", Quoted(Rfc3339(silence.ends_at)), ",\"createdBy\":", Quoted(silence.created_by),
+                      ",\"comment\":", Quoted(silence.comment), "}");
 }
 
 absl::StatusOr<std::string> SilenceIdFromAlertmanager(const std::string& json) {

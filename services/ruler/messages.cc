@@ -32,12 +32,12 @@ std::string KeyOf(const StoredAlert& alert) {
 }
 
 std::string Generic(const std::string& event, const StoredAlert& alert, const MessageContext& context) {
-  std::string out = absl::StrCat(
-      "{\"version\":1,\"status\":", Quoted(event), ",\"key\":", Quoted(KeyOf(alert)), ",\"id\":",
-      Quoted(absl::StrCat(alert.alert.id)), ",\"rule\":", Quoted(alert.alert.rule), ",\"severity\":",
-      Quoted(alert.severity), ",\"summary\":", Quoted(alert.alert.summary), ",\"labels\":",
-      ToJson(OutsideLabelsOf(alert)), ",\"value\":", Quoted(alert.value_text), ",\"threshold\":",
-      Quoted(alert.threshold));
+  std::string out =
+      absl::StrCat("{\"version\":1,\"status\":", Quoted(event), ",\"key\":", Quoted(KeyOf(alert)),
+                   ",\"id\":", Quoted(absl::StrCat(alert.alert.id)), ",\"rule\":", Quoted(alert.alert.rule),
+                   ",\"severity\":", Quoted(alert.severity), ",\"summary\":", Quoted(alert.alert.summary),
+                   ",\"labels\":", ToJson(OutsideLabelsOf(alert)), ",\"value\":", Quoted(alert.value_text),
+                   ",\"threshold\":", Quoted(alert.threshold));
   absl::StrAppend(&out, ",\"since\":", Time(alert.alert.began), ",\"firing_since\":", Time(Began(alert)));
   if (alert.resolved_at) absl::StrAppend(&out, ",\"resolved_at\":", Time(*alert.resolved_at));
   if (!alert.resolve_reason.empty()) absl::StrAppend(&out, ",\"resolve_reason\":", Quoted(alert.resolve_reason));
@@ -77,12 +77,12 @@ std::string PagerDuty(const std::string& event, const StoredAlert& alert, const 
   if (event == "firing") {
     const std::string source = alert.source_name.empty() ? "pganalytics" : alert.source_name;
     // At most 1024 characters.
-    absl::StrAppend(&out, ",\"payload\":{\"summary\":", Quoted(alert.alert.summary.substr(0, 1000)), ",\"source\":",
-                    Quoted(source), ",\"severity\":", Quoted(alert.severity), ",\"timestamp\":", Time(Began(alert)),
-                    ",\"component\":", Quoted(alert.metric), ",\"class\":", Quoted(alert.alert.rule),
-                    ",\"custom_details\":{\"labels\":", ToJson(OutsideLabelsOf(alert)), ",\"value\":",
-                    Quoted(alert.value_text), ",\"threshold\":", Quoted(alert.threshold), ",\"runbook\":",
-                    Quoted(alert.runbook), "}}");
+    absl::StrAppend(
+        &out, ",\"payload\":{\"summary\":", Quoted(alert.alert.summary.substr(0, 1000)), ",\"source\":", Quoted(source),
+        ",\"severity\":", Quoted(alert.severity), ",\"timestamp\":", Time(Began(alert)),
+        ",\"component\":", Quoted(alert.metric), ",\"class\":", Quoted(alert.alert.rule),
+        ",\"custom_details\":{\"labels\":", ToJson(OutsideLabelsOf(alert)), ",\"value\":", Quoted(alert.value_text),
+        ",\"threshold\":", Quoted(alert.threshold), ",\"runbook\":", Quoted(alert.runbook), "}}");
     if (const std::string link = Link(alert, context); !link.empty()) {
       absl::StrAppend(&out, ",\"links\":[{\"href\":", Quoted(link), ",\"text\":\"Show\"}]");
     }
@@ -120,8 +120,8 @@ std::string AlertmanagerBody(const std::vector<StoredAlert>& alerts, absl::Time 
     if (!alert.query.empty()) annotations["query"] = alert.query;
     if (alert.alert.unknown_since) annotations["unknown"] = alert.alert.unknown_reason;
     absl::StrAppend(&out, out.size() > 1 ? "," : "", "{\"labels\":", ToJson(OutsideLabelsOf(alert)),
-                    ",\"annotations\":", ToJson(annotations), ",\"startsAt\":", Time(Began(alert)), ",\"endsAt\":",
-                    Time(firing ? ends_at : alert.resolved_at.value_or(ends_at)));
+                    ",\"annotations\":", ToJson(annotations), ",\"startsAt\":", Time(Began(alert)),
+                    ",\"endsAt\":", Time(firing ? ends_at : alert.resolved_at.value_or(ends_at)));
     if (const std::string link = Link(alert, context); !link.empty()) {
       absl::StrAppend(&out, ",\"generatorURL\":", Quoted(link));
     }

@@ -61,7 +61,8 @@ TEST(Messages, WebhookSlackAndPagerDutyGetTheirForms) {
   const std::string slack = WebhookBody("slack", "firing", Example(), "", context);
   EXPECT_EQ(JsonText(slack, "/text"), "/data of db &lt;1&gt; has 5 % left");
   EXPECT_EQ(JsonText(slack, "/attachments/0/color"), "danger");
-  EXPECT_NE(JsonText(slack, "/attachments/0/text").find("<https://pga.example.com/s/abc/host|Show>"), std::string::npos);
+  EXPECT_NE(JsonText(slack, "/attachments/0/text").find("<https://pga.example.com/s/abc/host|Show>"),
+            std::string::npos);
   const std::string page = WebhookBody("pagerduty", "firing", Example(), "k", context);
   EXPECT_EQ(JsonText(page, "/routing_key"), "k");
   EXPECT_EQ(JsonText(page, "/event_action"), "trigger");

@@ -24,7 +24,8 @@ constexpr char kTakeLease[] =
     "WHERE l.holder = EXCLUDED.holder OR l.expires_at < now() RETURNING 1";
 constexpr char kReturnLease[] = "UPDATE pganalytics.alert_lease SET expires_at = now() WHERE holder = $1";
 constexpr char kHoldLease[] =
-    "UPDATE pganalytics.alert_lease SET evaluated_at = pganalytics.at($2::int8) WHERE holder = $1 AND expires_at > now() "
+    "UPDATE pganalytics.alert_lease SET evaluated_at = pganalytics.at($2::int8) WHERE holder = $1 AND expires_at > "
+    "now() "
     "RETURNING 1";
 
 constexpr char kColumns[] =
@@ -36,26 +37,31 @@ constexpr char kColumns[] =
 
 constexpr char kInsert[] =
     "INSERT INTO pganalytics.alerts (rule, fingerprint, state, severity, source_id, source_name, source_group, labels, "
-    "summary, metric, value, value_text, unit, threshold, runbook, page, query, began_at, fired_at, seen_at) VALUES ($1, "
+    "summary, metric, value, value_text, unit, threshold, runbook, page, query, began_at, fired_at, seen_at) VALUES "
+    "($1, "
     "$2, $3, $4, $5::uuid, $6, $7, $8::jsonb, $9, $10, $11::float8, $12, $13, $14, $15, $16, $17, "
     "pganalytics.at($18::int8), pganalytics.at($19::int8), pganalytics.at($20::int8))";
 constexpr char kUpdate[] =
-    "UPDATE pganalytics.alerts SET state = CASE state WHEN 'closed' THEN state ELSE $2 END, summary = $3, value = $4::float8, value_text = $5, fired_at = "
+    "UPDATE pganalytics.alerts SET state = CASE state WHEN 'closed' THEN state ELSE $2 END, summary = $3, value = "
+    "$4::float8, value_text = $5, fired_at = "
     "pganalytics.at($6::int8), seen_at = pganalytics.at($7::int8), unknown_since = pganalytics.at($8::int8), "
     "unknown_reason = $9 WHERE id = $1";
 constexpr char kResolve[] =
     "UPDATE pganalytics.alerts a SET state = 'resolved', resolved_at = coalesce(a.resolved_at, "
-    "pganalytics.at($2::int8)), resolve_reason = CASE WHEN a.resolved_at IS NULL THEN $3 ELSE a.resolve_reason END, value "
+    "pganalytics.at($2::int8)), resolve_reason = CASE WHEN a.resolved_at IS NULL THEN $3 ELSE a.resolve_reason END, "
+    "value "
     "= coalesce($4::float8, a.value), value_text = coalesce($5, a.value_text), seen_at = pganalytics.at($6::int8), "
     "unknown_since = NULL, unknown_reason = '', end_sent = a.end_sent OR NOT $7::bool FROM (SELECT id, state FROM "
-    "pganalytics.alerts WHERE id = $1 FOR UPDATE) b WHERE a.id = b.id AND b.state <> 'resolved' RETURNING a.notified AND "
+    "pganalytics.alerts WHERE id = $1 FOR UPDATE) b WHERE a.id = b.id AND b.state <> 'resolved' RETURNING a.notified "
+    "AND "
     "b.state <> 'closed'";
 constexpr char kDrop[] = "DELETE FROM pganalytics.alerts WHERE id = $1 AND state = 'pending'";
 constexpr char kSeen[] =
     "UPDATE pganalytics.alerts SET seen_at = pganalytics.at($2::int8) WHERE id = ANY ($1::int8[]) AND state <> "
     "'resolved'";
 constexpr char kUntold[] =
-    "SELECT a.id, a.rule, a.severity, a.source_group, a.labels::text FROM pganalytics.alerts a WHERE a.state = 'firing' "
+    "SELECT a.id, a.rule, a.severity, a.source_group, a.labels::text FROM pganalytics.alerts a WHERE a.state = "
+    "'firing' "
     "AND NOT a.notified";
 constexpr char kSeverityOf[] = "CASE severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END";
 
@@ -213,12 +219,25 @@ absl::Status PgAlertStore::WriteOne(pg::Transaction& tx, const Commit& commit, c
   words["source_id"] = alert.source_id;
   const auto source = commit.sources->find(alert.source_id);
   return tx
-      .Exec(kInsert, {alert.rule, Fingerprint(alert), StateOf(alert.phase), NameOf(of.severity),
+      .Exec(kInsert, {alert.rule,
+                      Fingerprint(alert),
+                      StateOf(alert.phase),
+                      NameOf(of.severity),
                       alert.source_id.empty() ? pg::Param() : pg::Param(alert.source_id),
-                      source == commit.sources->end() ? "" : source->second.name, alert.source_group,
-                      ToJson(alert.labels), alert.summary, of.terms[of.leading].metric, alert.value, value_text,
-                      of.unit, absl::StrCat(of.above ? "above " : "below ", of.threshold_text), of.runbook,
-                      Fill(of.page, words), QueryOf(of, alert), Micros(alert.began), Micros(alert.fired),
+                      source == commit.sources->end() ? "" : source->second.name,
+                      alert.source_group,
+                      ToJson(alert.labels),
+                      alert.summary,
+                      of.terms[of.leading].metric,
+                      alert.value,
+                      value_text,
+                      of.unit,
+                      absl::StrCat(of.above ? "above " : "below ", of.threshold_text),
+                      of.runbook,
+                      Fill(of.page, words),
+                      QueryOf(of, alert),
+                      Micros(alert.began),
+                      Micros(alert.fired),
                       Micros(alert.seen)})
       .status();
 }
@@ -236,9 +255,9 @@ absl::Status PgAlertStore::TellEnd(pg::Transaction& tx, int64_t id) {
 
 absl::Status PgAlertStore::TellBeginnings(pg::Transaction& tx, const std::vector<Silence>& silences, absl::Time now) {
   if (receivers_.empty()) return absl::OkStatus();
-  PGA_ASSIGN_OR_RETURN(const pg::Result untold, tx.Exec(kUntold));
+  PGA_ASSIGN_OR_RETURN(const pg::Result unsent, tx.Exec(kUntold));
   std::vector<int64_t> ids;
-  for (const pg::Row row : untold) {
+  for (const pg::Row row : unsent) {
     PGA_ASSIGN_OR_RETURN(const Labels labels, LabelsFromJson(row.Text(4)));
     const Labels outside = OutsideLabels(std::string(row.Text(1)), row.Text(2), std::string(row.Text(3)), labels);
     if (SilencedBy(silences, outside, now).empty()) ids.push_back(row.Int64(0));
@@ -294,16 +313,17 @@ absl::StatusOr<std::vector<Delivery>> PgAlertStore::TakeDue(int limit, absl::Dur
                                                             clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec(absl::StrCat(
-                      "WITH due AS (UPDATE pganalytics.alert_outbox o SET due_at = now() + $2::int8 * interval '1 "
-                      "millisecond', attempts = attempts + 1 WHERE o.id IN (SELECT w.id FROM pganalytics.alert_outbox w "
-                      "WHERE w.due_at <= now() AND NOT EXISTS (SELECT FROM pganalytics.alert_outbox e WHERE e.alert_id "
-                      "= w.alert_id AND e.receiver = w.receiver AND e.id < w.id) ORDER BY w.due_at LIMIT $1::int8 FOR "
-                      "UPDATE SKIP LOCKED) RETURNING o.id, o.alert_id, o.receiver, o.event, o.attempts) SELECT ",
-                      kColumns,
-                      ", d.id, d.receiver, d.event, d.attempts FROM due d JOIN pganalytics.alerts a ON a.id = "
-                      "d.alert_id ORDER BY d.id"),
-                  {limit, absl::ToInt64Milliseconds(again)}, deadline));
+      pool_->Exec(
+          absl::StrCat(
+              "WITH due AS (UPDATE pganalytics.alert_outbox o SET due_at = now() + $2::int8 * interval '1 "
+              "millisecond', attempts = attempts + 1 WHERE o.id IN (SELECT w.id FROM pganalytics.alert_outbox w "
+              "WHERE w.due_at <= now() AND NOT EXISTS (SELECT FROM pganalytics.alert_outbox e WHERE e.alert_id "
+              "= w.alert_id AND e.receiver = w.receiver AND e.id < w.id) ORDER BY w.due_at LIMIT $1::int8 FOR "
+              "UPDATE SKIP LOCKED) RETURNING o.id, o.alert_id, o.receiver, o.event, o.attempts) SELECT ",
+              kColumns,
+              ", d.id, d.receiver, d.event, d.attempts FROM due d JOIN pganalytics.alerts a ON a.id = "
+              "d.alert_id ORDER BY d.id"),
+          {limit, absl::ToInt64Milliseconds(again)}, deadline));
   std::vector<Delivery> due;
   for (const pg::Row row : rows) {
     Delivery delivery;
@@ -324,9 +344,10 @@ absl::Status PgAlertStore::Delivered(int64_t id, clock::SteadyTime deadline) {
 absl::Status PgAlertStore::Failed(int64_t id, const std::string& why, absl::Duration again,
                                   clock::SteadyTime deadline) {
   return pool_
-      ->Exec("UPDATE pganalytics.alert_outbox SET last_failure = $2, due_at = now() + $3::int8 * interval '1 "
-             "millisecond' WHERE id = $1",
-             {id, why, absl::ToInt64Milliseconds(again)}, deadline)
+      ->Exec(
+          "UPDATE pganalytics.alert_outbox SET last_failure = $2, due_at = now() + $3::int8 * interval '1 "
+          "millisecond' WHERE id = $1",
+          {id, why, absl::ToInt64Milliseconds(again)}, deadline)
       .status();
 }
 
@@ -347,27 +368,27 @@ absl::StatusOr<AlertPage> PgAlertStore::List(const Visible& visible, const Alert
   AlertPage page;
   PGA_ASSIGN_OR_RETURN(
       const pg::Result counts,
-      pool_->Exec(absl::StrCat("SELECT count(*) FILTER (WHERE a.state = 'firing'), count(*) FILTER (WHERE a.state = "
-                               "'pending'), (SELECT pganalytics.micros(evaluated_at) FROM pganalytics.alert_lease) FROM "
-                               "pganalytics.alerts a WHERE a.state IN ('firing', 'pending') AND ",
-                               kSeenBy),
-                  {visible.all, groups}, deadline));
+      pool_->Exec(
+          absl::StrCat("SELECT count(*) FILTER (WHERE a.state = 'firing'), count(*) FILTER (WHERE a.state = "
+                       "'pending'), (SELECT pganalytics.micros(evaluated_at) FROM pganalytics.alert_lease) FROM "
+                       "pganalytics.alerts a WHERE a.state IN ('firing', 'pending') AND ",
+                       kSeenBy),
+          {visible.all, groups}, deadline));
   page.firing = counts[0].Int32(0);
   page.pending = counts[0].Int32(1);
   page.evaluated_at = counts[0].OptMicros(2);
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec(
-          absl::StrCat("SELECT ", kColumns,
-                       ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy,
-                       " AND ($3 = '' OR a.severity = $3) AND ($4 = '' OR a.state = $4 OR ($4 = 'resolved' AND a.state "
-                       "= 'closed') OR ($4 = 'active' AND a.state IN ('firing', 'pending'))) AND ($5 = '' OR a.rule = "
-                       "$5) AND (cardinality($6::text[]) = 0 OR a.source_id::text = ANY ($6::text[]) OR a.source_name = "
-                       "ANY ($6::text[])) ORDER BY a.state <> 'firing', a.state <> 'pending', a.began_at DESC, a.id "
-                       "DESC OFFSET $7::int8 LIMIT $8::int8"),
-          {visible.all, groups, filter.severity, filter.state, filter.rule, pg::ArrayOf(filter.sources), filter.offset,
-           filter.limit},
-          deadline));
+      pool_->Exec(absl::StrCat(
+                      "SELECT ", kColumns, ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy,
+                      " AND ($3 = '' OR a.severity = $3) AND ($4 = '' OR a.state = $4 OR ($4 = 'resolved' AND a.state "
+                      "= 'closed') OR ($4 = 'active' AND a.state IN ('firing', 'pending'))) AND ($5 = '' OR a.rule = "
+                      "$5) AND (cardinality($6::text[]) = 0 OR a.source_id::text = ANY ($6::text[]) OR a.source_name = "
+                      "ANY ($6::text[])) ORDER BY a.state <> 'firing', a.state <> 'pending', a.began_at DESC, a.id "
+                      "DESC OFFSET $7::int8 LIMIT $8::int8"),
+                  {visible.all, groups, filter.severity, filter.state, filter.rule, pg::ArrayOf(filter.sources),
+                   filter.offset, filter.limit},
+                  deadline));
   for (const pg::Row row : rows) {
     PGA_ASSIGN_OR_RETURN(StoredAlert stored, FromRow(row));
     page.total = row.Int32(29);
@@ -404,11 +425,12 @@ absl::Status PgAlertStore::Acknowledge(int64_t id, const std::string& who, const
 absl::Status PgAlertStore::Resolve(int64_t id, const std::string& who, const std::string& comment,
                                    const AuditRow& audit, clock::SteadyTime deadline) {
   return pool_->InTransaction(deadline, [&](pg::Transaction& tx) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const pg::Result done,
-                         tx.Exec("UPDATE pganalytics.alerts SET state = 'closed', resolved_at = now(), resolved_by = $2, "
-                                 "resolve_reason = 'a person ended it', comment = CASE WHEN $3 = '' THEN comment ELSE "
-                                 "$3 END, end_sent = NOT $4::bool WHERE id = $1 AND state = 'firing' RETURNING notified",
-                                 {id, who, comment, alertmanager_}));
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result done,
+        tx.Exec("UPDATE pganalytics.alerts SET state = 'closed', resolved_at = now(), resolved_by = $2, "
+                "resolve_reason = 'a person ended it', comment = CASE WHEN $3 = '' THEN comment ELSE "
+                "$3 END, end_sent = NOT $4::bool WHERE id = $1 AND state = 'firing' RETURNING notified",
+                {id, who, comment, alertmanager_}));
     if (done.empty()) {
       return status::WithReason(absl::FailedPreconditionError("the alert does not fire"), "ALERT_ENDED");
     }
@@ -418,9 +440,10 @@ absl::Status PgAlertStore::Resolve(int64_t id, const std::string& who, const std
 }
 
 absl::Status PgAlertStore::Prune(absl::Time before, clock::SteadyTime deadline) {
-  PGA_RETURN_IF_ERROR(pool_->Exec("DELETE FROM pganalytics.alerts WHERE id IN (SELECT id FROM pganalytics.alerts WHERE "
-                                  "state = 'resolved' AND resolved_at < pganalytics.at($1::int8) LIMIT 10000)",
-                                  {absl::ToUnixMicros(before)}, deadline));
+  PGA_RETURN_IF_ERROR(
+      pool_->Exec("DELETE FROM pganalytics.alerts WHERE id IN (SELECT id FROM pganalytics.alerts WHERE "
+                  "state = 'resolved' AND resolved_at < pganalytics.at($1::int8) LIMIT 10000)",
+                  {absl::ToUnixMicros(before)}, deadline));
   return pool_
       ->Exec("DELETE FROM pganalytics.alert_silences WHERE ends_at < pganalytics.at($1::int8)",
              {absl::ToUnixMicros(before)}, deadline)
@@ -430,9 +453,10 @@ absl::Status PgAlertStore::Prune(absl::Time before, clock::SteadyTime deadline) 
 absl::StatusOr<std::vector<Silence>> PgAlertStore::Silences(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec("SELECT id::text, matchers::text, pganalytics.micros(starts_at), pganalytics.micros(ends_at), "
-                  "created_by, comment FROM pganalytics.alert_silences WHERE ends_at > now() ORDER BY ends_at LIMIT 1000",
-                  {}, deadline));
+      pool_->Exec(
+          "SELECT id::text, matchers::text, pganalytics.micros(starts_at), pganalytics.micros(ends_at), "
+          "created_by, comment FROM pganalytics.alert_silences WHERE ends_at > now() ORDER BY ends_at LIMIT 1000",
+          {}, deadline));
   std::vector<Silence> silences;
   for (const pg::Row row : rows) {
     Silence silence;
@@ -453,8 +477,8 @@ absl::StatusOr<std::string> PgAlertStore::AddSilence(const Silence& silence, clo
       pool_->Exec("INSERT INTO pganalytics.alert_silences (matchers, starts_at, ends_at, created_by, comment) SELECT "
                   "$1::jsonb, pganalytics.at($2::int8), pganalytics.at($3::int8), $4, $5 WHERE (SELECT count(*) FROM "
                   "pganalytics.alert_silences WHERE ends_at > now()) < 1000 RETURNING id::text",
-                  {ToJson(silence.matchers), absl::ToUnixMicros(silence.starts_at),
-                   absl::ToUnixMicros(silence.ends_at), silence.created_by, silence.comment},
+                  {ToJson(silence.matchers), absl::ToUnixMicros(silence.starts_at), absl::ToUnixMicros(silence.ends_at),
+                   silence.created_by, silence.comment},
                   deadline));
   if (rows.empty()) {
     return absl::ResourceExhaustedError("there are 1000 silences; end some before another is made");

@@ -11,7 +11,8 @@ namespace pga::ruler {
 
 class PgAlertStore final : public AlertStore {
  public:
-  // `pool` outlives the store. `receivers` are notified by webhook. Without an Alertmanager no end has to be sent there.
+  // `pool` outlives the store. `receivers` are notified by webhook. Without an Alertmanager no end has to be sent
+  // there.
   PgAlertStore(pg::Pool* pool, std::vector<Receiver> receivers, bool alertmanager)
       : pool_(pool), receivers_(std::move(receivers)), alertmanager_(alertmanager) {}
 

@@ -1,6 +1,7 @@
 #include "services/ruler/prometheus_rules.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <vector>
 
@@ -28,8 +29,8 @@ std::string Span(absl::Duration span) {
 
 std::string Number(double value) {
   char text[64];
-  std::snprintf(text, sizeof text, "%.10g", value);
-  return text;
+  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
+  return error == std::errc() ? std::string(text, end) : "";
 }
 
 // A text between single quotes of YAML.
@@ -193,8 +194,15 @@ std::string Template(const Rule& rule, const Written& written) {
   return Fill(rule.summary, words);
 }
 
-// One promtool test: the term's values stay as they are in the last step of a test of the file.
-bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, bool fires, std::string* out) {
+// Tests that share no series run together: promtool evaluates every rule in each.
+struct Batch {
+  std::set<std::string> names;
+  std::string series;
+  std::string expectations;
+};
+
+// The term's values stay as they are in the last step of a test of the file.
+bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, bool fires, std::vector<Batch>* batches) {
   // History that differs from the present cannot be given by one value.
   for (const Term& term : rule.terms) {
     if (term.offset > absl::ZeroDuration()) return false;
@@ -205,6 +213,7 @@ bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, boo
   const int64_t steps = absl::ToInt64Minutes(at);
   std::string series;
   std::set<std::string> seen;
+  std::set<std::string> metrics;
   for (const TestRow& row : test.rows) {
     for (size_t i = 0; i < rule.terms.size(); ++i) {
       const Term& term = rule.terms[i];
@@ -225,6 +234,7 @@ bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, boo
       for (const auto& [name, value] : labels) parts.push_back(absl::StrCat(name, "=", Quoted(value)));
       const std::string head = absl::StrCat(written.terms[i].name, "{", absl::StrJoin(parts, ","), "}");
       if (!seen.insert(head).second) return false;
+      metrics.insert(written.terms[i].name);
       double value = std::stod(last) / written.terms[i].divisor;
       std::string values;
       if (term.counter) {
@@ -238,8 +248,15 @@ bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, boo
     }
   }
   if (series.empty()) return false;
-  absl::StrAppend(out, "  - name: ", Yaml(absl::StrCat(rule.name, ": ", test.name)), "\n    interval: 1m\n    input_series:\n",
-                  series, "    promql_expr_test:\n      - expr: 'count(ALERTS{alertname=\"", rule.name,
+  auto batch = std::find_if(batches->begin(), batches->end(), [&](const Batch& known) {
+    return std::none_of(metrics.begin(), metrics.end(),
+                        [&](const std::string& name) { return known.names.contains(name); });
+  });
+  if (batch == batches->end()) batch = batches->emplace(batches->end());
+  batch->names.insert(metrics.begin(), metrics.end());
+  batch->series += series;
+  absl::StrAppend(&batch->expectations, "      # ", rule.name, " ", test.name,
+                  "\n      - expr: 'count(ALERTS{alertname=\"", rule.name,
                   "\",alertstate=\"firing\"}) or vector(0)'\n        eval_time: ", Span(at),
                   "\n        exp_samples:\n          - labels: '{}'\n            value: ", fires ? 1 : 0, "\n");
   return true;
@@ -250,7 +267,7 @@ bool HasCounters(const Rule& rule) {
 }
 
 // The tests of the file whose last state is given by the values of the last step.
-int AddTests(const Rule& rule, const Written& written, std::string* out) {
+int AddTests(const Rule& rule, const Written& written, std::vector<Batch>* batches) {
   int added = 0;
   bool fired = false;
   for (const RuleTest& test : rule.tests) {
@@ -265,7 +282,7 @@ int AddTests(const Rule& rule, const Written& written, std::string* out) {
     // Prometheus extrapolates increases: what equals the threshold may lie above it.
     const bool edge = !fires && added > 0 && HasCounters(rule) && test.name.find("threshold") != std::string::npos;
     if (edge) continue;
-    if (AddTest(rule, written, test, fires, out)) ++added;
+    if (AddTest(rule, written, test, fires, batches)) ++added;
     fired = fired || fires;
   }
   return added;
@@ -277,7 +294,7 @@ PrometheusRules MakePrometheusRules(const std::map<std::string, Rule>& rules, co
                                     const std::string& rules_file) {
   PrometheusRules made;
   std::map<std::string, std::string> groups;
-  std::string tests;
+  std::vector<Batch> batches;
   std::set<std::string> asked;
   for (const auto& [name, rule] : rules) {
     const absl::StatusOr<Written> written = Write(rule, names);
@@ -292,20 +309,28 @@ PrometheusRules MakePrometheusRules(const std::map<std::string, Rule>& rules, co
     absl::StrAppend(&group, "      - alert: ", name, "\n        expr: ", Yaml(written->expression), "\n");
     if (rule.hold > absl::ZeroDuration()) absl::StrAppend(&group, "        for: ", Span(rule.hold), "\n");
     absl::StrAppend(&group, "        labels:\n          severity: ", std::string(NameOf(rule.severity)),
-                    "\n        annotations:\n          summary: ", Yaml(Template(rule, *written)), "\n          runbook: ",
-                    Yaml(rule.runbook), "\n");
+                    "\n        annotations:\n          summary: ", Yaml(Template(rule, *written)),
+                    "\n          runbook: ", Yaml(rule.runbook), "\n");
     ++made.written;
-    made.tested += AddTests(rule, *written, &tests) > 0 ? 1 : 0;
+    made.tested += AddTests(rule, *written, &batches) > 0 ? 1 : 0;
   }
   made.rules = absl::StrCat(
-      "# Alerts for Prometheus, made of services/ruler/rules by `pga-rules prometheus`; change the rules, not this file.\n",
-      "# They read what GET /api/v1/export/prometheus exports (docs/prometheus.md). Metrics that a scrape has to name:\n# ",
+      "# Alerts for Prometheus, made of services/ruler/rules by `pga-rules prometheus`; change the rules, not this "
+      "file.\n",
+      "# They read what GET /api/v1/export/prometheus exports (docs/prometheus.md). Metrics that a scrape has to "
+      "name:\n# ",
       absl::StrJoin(asked, ", "), ".\ngroups:\n");
   for (const auto& [area, text] : groups) {
     absl::StrAppend(&made.rules, "  - name: pganalytics_", area, "\n    interval: 1m\n    rules:\n", text);
   }
+  std::string tests;
+  for (const Batch& batch : batches) {
+    absl::StrAppend(&tests, "  - interval: 1m\n    input_series:\n", batch.series, "    promql_expr_test:\n",
+                    batch.expectations);
+  }
   made.tests = absl::StrCat(
-      "# Tests of the generated alerts for `promtool test rules`, made by `pga-rules prometheus-tests`.\nrule_files:\n  - ",
+      "# Tests of the generated alerts for `promtool test rules`, made by `pga-rules prometheus-tests`.\nrule_files:\n "
+      " - ",
       rules_file, "\nevaluation_interval: 1m\ntests:\n", tests);
   return made;
 }
@@ -320,23 +345,28 @@ std::string Cell(const std::string& text) {
 
 std::string RulesPage(const std::map<std::string, Rule>& rules, const PrometheusRules& prometheus) {
   std::string out =
-      "# Rules of alerts\n\nWritten by `tools/docs.sh` from [`services/ruler/rules`](../services/ruler/rules). How alerts "
+      "# Rules of alerts\n\nWritten by `tools/docs.sh` from [`services/ruler/rules`](../services/ruler/rules). How "
+      "alerts "
       "work, and rules of your own: [alerts](alerts.md).\n";
-  const std::vector<std::pair<std::string, std::string>> areas = {
-      {"availability", "Availability"}, {"replication", "Replication"}, {"wal", "WAL, slots and archive"},
-      {"host", "Host"}, {"connections", "Connections and transactions"}, {"vacuum", "Vacuum and bloat"},
-      {"load", "Load"}, {"data", "Data"}, {"settings", "Settings and rights"}, {"suite", "The suite itself"}};
+  const std::vector<std::pair<std::string, std::string>> areas = {{"availability", "Availability"},
+                                                                  {"replication", "Replication"},
+                                                                  {"wal", "WAL, slots and archive"},
+                                                                  {"host", "Host"},
+                                                                  {"connections", "Connections and transactions"},
+                                                                  {"vacuum", "Vacuum and bloat"},
+                                                                  {"load", "Load"},
+                                                                  {"data", "Data"},
+                                                                  {"settings", "Settings and rights"},
+                                                                  {"suite", "The suite itself"}};
   for (const auto& [area, title] : areas) {
     absl::StrAppend(&out, "\n## ", title, "\n\n| rule | severity | fires | for | says |\n|---|---|---|---|---|\n");
     for (const auto& [name, rule] : rules) {
       if (rule.area != area) continue;
-      absl::StrAppend(&out, "| [`", name, "`](#", name, ") | ", std::string(NameOf(rule.severity)), " | ",
-                      rule.above ? "above " : "below ", Cell(rule.threshold_text),
-                      rule.resolve != rule.threshold
-                          ? absl::StrCat(", until ", FormatQuantity(rule.resolve, rule.unit))
-                          : "",
-                      " | ", rule.hold > absl::ZeroDuration() ? Span(rule.hold) : "at once", " | ",
-                      Cell(rule.summary), " |\n");
+      absl::StrAppend(
+          &out, "| [`", name, "`](#", name, ") | ", std::string(NameOf(rule.severity)), " | ",
+          rule.above ? "above " : "below ", Cell(rule.threshold_text),
+          rule.resolve != rule.threshold ? absl::StrCat(", until ", FormatQuantity(rule.resolve, rule.unit)) : "",
+          " | ", rule.hold > absl::ZeroDuration() ? Span(rule.hold) : "at once", " | ", Cell(rule.summary), " |\n");
     }
   }
   out += "\n## Runbooks\n";
@@ -350,9 +380,10 @@ std::string RulesPage(const std::map<std::string, Rule>& rules, const Prometheus
     }
     absl::StrAppend(&out, absl::StrJoin(terms, ", "), ".\n");
   }
-  absl::StrAppend(&out, "\n## Without a form for Prometheus\n\n", prometheus.written, " of ", rules.size(),
-                  " rules are also [Prometheus rules](../tools/deploy/prometheus/pganalytics-alerts.yaml), which need no "
-                  "ruler. The others have no such form:\n\n| rule | why |\n|---|---|\n");
+  absl::StrAppend(
+      &out, "\n## Without a form for Prometheus\n\n", prometheus.written, " of ", rules.size(),
+      " rules are also [Prometheus rules](../tools/deploy/prometheus/pganalytics-alerts.yaml), which need no "
+      "ruler. The others have no such form:\n\n| rule | why |\n|---|---|\n");
   for (const auto& [name, why] : prometheus.left_out) absl::StrAppend(&out, "| `", name, "` | ", why, " |\n");
   return out;
 }

@@ -81,9 +81,9 @@ absl::StatusOr<double> ParseQuantity(const std::string& text, const std::string&
     }
     return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": the value is a time; use us, ms, s, m, h or d"));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", text, "\": the value is in ", unit, ", so it takes a number alone",
-                   base == "ratio" || base == "percent" ? " or one with %" : ""));
+  return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": the value is in ", unit,
+                                                 ", so it takes a number alone",
+                                                 base == "ratio" || base == "percent" ? " or one with %" : ""));
 }
 
 std::string FormatQuantity(double value, const std::string& unit) {

@@ -102,10 +102,7 @@ class Joined {
 
 QuestionsClient::QuestionsClient(std::shared_ptr<grpc::Channel> query, std::shared_ptr<grpc::Channel> registry,
                                  std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity)
-    : query_(std::move(query)),
-      registry_(std::move(registry)),
-      compactor_(std::move(compactor)),
-      identity_(identity) {}
+    : query_(std::move(query)), registry_(std::move(registry)), compactor_(std::move(compactor)), identity_(identity) {}
 
 absl::Status QuestionsClient::Heartbeats(absl::Time now, World* world) {
   const auto stub = query_pb::QueryService::NewStub(query_);
@@ -119,14 +116,15 @@ absl::Status QuestionsClient::Heartbeats(absl::Time now, World* world) {
     request.set_limit(kMostSeries);
     *request.mutable_start() = ToProto(now - kHeartbeatWindow);
     *request.mutable_end() = ToProto(now);
-    PGA_RETURN_IF_ERROR(rpc::CallStream(
-        *stub, &query_pb::QueryService::Stub::QuerySeries, request, rpc::OwnWork(kQuestionTime, identity_),
-        std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
-          for (const query_pb::Point& point : series.points()) {
-            if (point.has_value()) world->heartbeats[series.source_id()] = FromProto(point.time());
-          }
-          return absl::OkStatus();
-        })));
+    PGA_RETURN_IF_ERROR(rpc::CallStream(*stub, &query_pb::QueryService::Stub::QuerySeries, request,
+                                        rpc::OwnWork(kQuestionTime, identity_),
+                                        std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
+                                          for (const query_pb::Point& point : series.points()) {
+                                            if (point.has_value())
+                                              world->heartbeats[series.source_id()] = FromProto(point.time());
+                                          }
+                                          return absl::OkStatus();
+                                        })));
   }
   return absl::OkStatus();
 }
@@ -172,7 +170,8 @@ absl::StatusOr<World> QuestionsClient::Look(absl::Time now) {
     info.group = source.group();
     const bool reported = source.state() == "up" || source.state() == "incomplete";
     const auto heartbeat = world.heartbeats.find(source.id());
-    info.fresh = heartbeats.ok() && reported && heartbeat != world.heartbeats.end() && now - heartbeat->second <= kFresh;
+    info.fresh =
+        heartbeats.ok() && reported && heartbeat != world.heartbeats.end() && now - heartbeat->second <= kFresh;
     for (const registry_pb::MissingPart& part : source.not_collected()) info.missing_metrics.insert(part.what());
     const auto collector = collectors.find(source.collector_id());
     const bool heard = collector != collectors.end() && now - collector->second <= kFresh;
@@ -270,8 +269,8 @@ Answer QuestionsClient::AskState(const Term& term, const World& world, absl::Tim
   for (const std::string& filter : term.filters) request.add_filter(filter);
   request.set_limit(kMostRows);
   request.set_text_length(100);
-  const auto state = rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request,
-                               rpc::OwnWork(kQuestionTime, identity_));
+  const auto state =
+      rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, rpc::OwnWork(kQuestionTime, identity_));
   if (!state.ok()) return Failed(state.status());
   if (state->rows_found() > state->rows_size()) {
     return Failed(absl::ResourceExhaustedError(
@@ -301,8 +300,8 @@ Answer QuestionsClient::AskChanges(const Term& term, const World& world, absl::T
   request.set_text_length(100);
   *request.mutable_start() = ToProto(now - term.offset - term.window);
   *request.mutable_end() = ToProto(now - term.offset);
-  const auto state = rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request,
-                               rpc::OwnWork(kQuestionTime, identity_));
+  const auto state =
+      rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, rpc::OwnWork(kQuestionTime, identity_));
   if (!state.ok()) return Failed(state.status());
   std::map<std::pair<std::string, Labels>, double> counts;
   if (term.group_by.empty()) {

@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <set>
 #include <utility>
@@ -26,6 +27,13 @@ constexpr absl::Duration kInterval = absl::Minutes(1);
 
 int LineOf(const YAML::Node& node) {
   return node.Mark().line + 1;
+}
+
+// The shortest text that is this number.
+std::string Exact(double number) {
+  char text[64];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, number);
+  return error == std::errc() ? std::string(text, end) : "";
 }
 
 class RuleParser {
@@ -136,31 +144,30 @@ class RuleParser {
     std::string unit;
     YAML::Node tests;
     const auto text = [this](std::string* to, const std::string& key) {
-      return std::pair<std::string, Handler>(
-          key, [this, to, key](const YAML::Node& node) {
-            lines_[key] = LineOf(node);
-            *to = Text(node, absl::StrCat(key, ": "));
-          });
+      return std::pair<std::string, Handler>(key, [this, to, key](const YAML::Node& node) {
+        lines_[key] = LineOf(node);
+        *to = Text(node, absl::StrCat(key, ": "));
+      });
     };
     std::string severity;
-    Mapping(document, "",
-            {text(&rule_.name, "name"),
-             text(&rule_.summary, "summary"),
-             text(&rule_.area, "area"),
-             text(&severity, "severity"),
-             {"terms", [this](const YAML::Node& node) { Terms(node); }},
-             text(&value, "value"),
-             text(&only_if, "only_if"),
-             text(&unit, "unit"),
-             text(&above, "above"),
-             text(&below, "below"),
-             text(&resolve, "resolve"),
-             {"for", [this](const YAML::Node& node) { rule_.hold = Span(node, "for: ", absl::Hours(24 * 30)); }},
-             {"interval",
-              [this](const YAML::Node& node) { rule_.interval = Span(node, "interval: ", absl::Hours(24)); }},
-             text(&rule_.page, "page"),
-             text(&rule_.runbook, "runbook"),
-             {"tests", [&tests](const YAML::Node& node) { tests = node; }}});
+    Mapping(
+        document, "",
+        {text(&rule_.name, "name"),
+         text(&rule_.summary, "summary"),
+         text(&rule_.area, "area"),
+         text(&severity, "severity"),
+         {"terms", [this](const YAML::Node& node) { Terms(node); }},
+         text(&value, "value"),
+         text(&only_if, "only_if"),
+         text(&unit, "unit"),
+         text(&above, "above"),
+         text(&below, "below"),
+         text(&resolve, "resolve"),
+         {"for", [this](const YAML::Node& node) { rule_.hold = Span(node, "for: ", absl::Hours(24 * 30)); }},
+         {"interval", [this](const YAML::Node& node) { rule_.interval = Span(node, "interval: ", absl::Hours(24)); }},
+         text(&rule_.page, "page"),
+         text(&rule_.runbook, "runbook"),
+         {"tests", [&tests](const YAML::Node& node) { tests = node; }}});
     Names(severity);
     Values(value, only_if, unit);
     Threshold(above, below, resolve);
@@ -235,7 +242,8 @@ class RuleParser {
       if (!term.changes.empty() && !rows && term.changes != "changed") {
         Problem(term.line, absl::StrCat(where, "changes is \"", term.changes, "\"; use changed, appeared or vanished"));
       } else if (!term.changes.empty() && rows != term.column.empty()) {
-        Problem(term.line, absl::StrCat(where, "changes: a column changes; rows, named without column, appear and vanish"));
+        Problem(term.line,
+                absl::StrCat(where, "changes: a column changes; rows, named without column, appear and vanish"));
       }
       Resolve(&term, where, windowed);
       if (!absent.empty()) {
@@ -256,9 +264,9 @@ class RuleParser {
     if (metric == nullptr) {
       std::vector<std::string> own;
       for (const SuiteMetric& suite : SuiteMetrics()) own.emplace_back(suite.name);
-      return Problem(term->line, absl::StrCat(where, "metric \"", term->metric,
-                                              "\" is not in the catalog (docs/metrics.md), nor one of ",
-                                              absl::StrJoin(own, ", ")));
+      return Problem(term->line,
+                     absl::StrCat(where, "metric \"", term->metric,
+                                  "\" is not in the catalog (docs/metrics.md), nor one of ", absl::StrJoin(own, ", ")));
     }
     term->interval_factor = std::max(1, metric->interval_factor());
     if (!windowed) term->window = kInterval * (2 * term->interval_factor + 3);
@@ -326,7 +334,8 @@ class RuleParser {
     }
     static const auto* const known = new std::set<std::string>{"sum", "avg", "min", "max", "last"};
     if (!known->contains(term->aggregate)) {
-      Problem(term->line, absl::StrCat(where, "aggregate is \"", term->aggregate, "\"; use sum, avg, min, max or last"));
+      Problem(term->line,
+              absl::StrCat(where, "aggregate is \"", term->aggregate, "\"; use sum, avg, min, max or last"));
     } else if (term->counter && term->aggregate != "sum") {
       Problem(term->line, absl::StrCat(where, "aggregate: increases of a counter can only be added; leave it out"));
     }
@@ -408,7 +417,7 @@ class RuleParser {
     rule_.resolve = *end;
     if (rule_.above ? *end > *threshold : *end < *threshold) {
       Problem(Line("resolve"), absl::StrCat("resolve: lies ", rule_.above ? "above" : "below",
-                              " the threshold; the alert ends there, so it lies on the other side"));
+                                            " the threshold; the alert ends there, so it lies on the other side"));
     }
   }
 
@@ -454,7 +463,7 @@ class RuleParser {
       if (word != "_" && word != "-") {
         const absl::StatusOr<double> number = ParseQuantity(word, term.unit);
         if (!number.ok()) Problem(LineOf(node), absl::StrCat(where, std::string(number.status().message())));
-        if (number.ok()) word = absl::StrCat(*number);
+        if (number.ok()) word = Exact(*number);
       }
       steps.insert(steps.end(), static_cast<size_t>(times), word);
       word.clear();

@@ -55,7 +55,8 @@ TEST(RuleFile, IsRead) {
 
 TEST(RuleFile, BadOnesAreRefusedWithLineAndRemedy) {
   const std::vector<std::pair<std::pair<std::string, std::string>, std::string>> cases = {
-      {{"metric: replication_slots", "metric: slots"}, "probe.yaml:5: term held: metric \"slots\" is not in the catalog"},
+      {{"metric: replication_slots", "metric: slots"},
+       "probe.yaml:5: term held: metric \"slots\" is not in the catalog"},
       {{"column: retained_bytes", "column: bytes"}, "probe.yaml:5: term held: column \"bytes\" is no column"},
       {{"group_by: [slot_name]", "group_by: [slot]"}, "probe.yaml:5: term held: group_by: \"slot\" is no label"},
       {{"above: 10GiB", "above: 10m"}, "probe.yaml:6: above: \"10m\": the value is in bytes; use B, KiB"},

@@ -1,5 +1,5 @@
-// The rules in force: those compiled in, and a folder of the user's. A bad file is refused with its line; the others go on,
-// and of a file that was good before the last good rule stays.
+// The rules in force: those compiled in, and a folder of the user's. A bad file is refused with its line; the others go
+// on, and of a file that was good before the last good rule stays.
 #pragma once
 
 #include <map>

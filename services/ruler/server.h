@@ -36,8 +36,8 @@ struct RulerDeps {
 // Thread-safe. Order of the end: the gRPC server that carries services() drains first, then Drain, then the destructor.
 class RulerServer {
  public:
-  // Evaluation begins at once. INVALID_ARGUMENT for a bad configuration; bad rule files are logged and the others go on.
-  // The database need not be there yet.
+  // Evaluation begins at once. INVALID_ARGUMENT for a bad configuration; bad rule files are logged and the others go
+  // on. The database need not be there yet.
   static absl::StatusOr<std::unique_ptr<RulerServer>> Create(const RulerConfig& config, const RulerDeps& deps);
   ~RulerServer();
 

@@ -1,4 +1,5 @@
-// Alerts from rule to receiver, with real parts: the suite on a real PostgreSQL, Debian's Alertmanager, an HTTP receiver.
+// Alerts from rule to receiver, with real parts: the suite on a real PostgreSQL, Debian's Alertmanager, an HTTP
+// receiver.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -102,8 +103,8 @@ class Receiver {
         bodies_[path].push_back(text.substr(text.find("\r\n\r\n") + 4));
       }
       if (away) ++refused_;
-      const std::string answer = absl::StrCat("HTTP/1.1 ", away ? "503 Away" : "200 OK",
-                                              "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+      const std::string answer =
+          absl::StrCat("HTTP/1.1 ", away ? "503 Away" : "200 OK", "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
       (void)::send(client, answer.data(), answer.size(), MSG_NOSIGNAL);
       ::close(client);
     }
@@ -123,16 +124,18 @@ class Receiver {
 class Alertmanager {
  public:
   explicit Alertmanager(int hook_port) {
-    std::ofstream(dir_ / "config.yml") << "route: {receiver: hook, group_by: ['...'], group_wait: 0s, group_interval: 1s, "
-                                          "repeat_interval: 1h}\nreceivers:\n  - name: hook\n    webhook_configs:\n      "
-                                          "- {url: 'http://127.0.0.1:"
-                                       << hook_port << "/alertmanager', send_resolved: true}\n";
+    std::ofstream(dir_ / "config.yml")
+        << "route: {receiver: hook, group_by: ['...'], group_wait: 0s, group_interval: 1s, "
+           "repeat_interval: 1h}\nreceivers:\n  - name: hook\n    webhook_configs:\n      "
+           "- {url: 'http://127.0.0.1:"
+        << hook_port << "/alertmanager', send_resolved: true}\n";
     Start("127.0.0.1:0");
     // A start again takes the same port.
     const std::string output = process_->Output();
     const size_t at = output.find("address=127.0.0.1:");
     EXPECT_NE(at, std::string::npos) << output;
-    EXPECT_TRUE(absl::SimpleAtoi(output.substr(at + 18, output.find_first_not_of("0123456789", at + 18) - at - 18), &port_));
+    EXPECT_TRUE(
+        absl::SimpleAtoi(output.substr(at + 18, output.find_first_not_of("0123456789", at + 18) - at - 18), &port_));
   }
   void Stop() {
     process_->Signal(SIGTERM);
@@ -151,12 +154,13 @@ class Alertmanager {
     ++starts_;
     auto process = testing::Subprocess::Start(
         {.argv = {"prometheus-alertmanager", absl::StrCat("--config.file=", std::string(dir_ / "config.yml")),
-                  absl::StrCat("--storage.path=", std::string(dir_ / "data")), "--cluster.listen-address=",
-                  "--log.level=debug", absl::StrCat("--web.listen-address=", address)},
+                  absl::StrCat("--storage.path=", std::string(dir_ / "data")),
+                  "--cluster.listen-address=", "--log.level=debug", absl::StrCat("--web.listen-address=", address)},
          .output_path = dir_ / absl::StrCat("log", starts_)});
     ASSERT_THAT(process, status::IsOk());
     process_ = *std::move(process);
-    ASSERT_THAT(process_->WaitForOutput("Listening on", clock::SteadyNow() + kSoon), status::IsOk()) << process_->Output();
+    ASSERT_THAT(process_->WaitForOutput("Listening on", clock::SteadyNow() + kSoon), status::IsOk())
+        << process_->Output();
   }
 
   testing::ScopedTempDir dir_;
@@ -215,12 +219,17 @@ class Alerts : public ::testing::Test {
   }
   // A source that its collector reports as up or down; registry says so for an hour.
   void Source(const std::string& name, bool up) const {
-    Sql(absl::StrCat("WITH n AS (UPDATE pganalytics.source_revision SET last_number = last_number + 1 RETURNING last_number) "
-                     "INSERT INTO pganalytics.sources AS s (id, name, group_name, reported_name, home_group, is_host, owner, "
-                     "owner_epoch, owned_since, renewed_at, interval_ms, up, since, first_seen, seen_at, revision) SELECT "
-                     "md5('", name, "')::uuid, '", name, "', 'default', '", name, "', 'default', false, 'c1', 1, now(), now(), "
-                     "3600000, ", up ? "true" : "false", ", now(), now(), now(), last_number FROM n ON CONFLICT (id) DO UPDATE SET "
-                     "up = EXCLUDED.up, since = now(), renewed_at = now(), revision = EXCLUDED.revision"));
+    Sql(absl::StrCat(
+        "WITH n AS (UPDATE pganalytics.source_revision SET last_number = last_number + 1 RETURNING last_number) "
+        "INSERT INTO pganalytics.sources AS s (id, name, group_name, reported_name, home_group, is_host, owner, "
+        "owner_epoch, owned_since, renewed_at, interval_ms, up, since, first_seen, seen_at, revision) SELECT "
+        "md5('",
+        name, "')::uuid, '", name, "', 'default', '", name,
+        "', 'default', false, 'c1', 1, now(), now(), "
+        "3600000, ",
+        up ? "true" : "false",
+        ", now(), now(), now(), last_number FROM n ON CONFLICT (id) DO UPDATE SET "
+        "up = EXCLUDED.up, since = now(), renewed_at = now(), revision = EXCLUDED.revision"));
   }
   std::string List(const std::string& query = "") const {
     const auto answer = suite_->Get("/api/v1/alerts" + query, token_);
@@ -282,8 +291,9 @@ TEST_F(Alerts, TravelFromRuleToEveryReceiverAndBack) {
   EXPECT_EQ(suite_->Post("/api/v1/alerts/x/acknowledge", "{}", token_)->status, 400);
 
   // A silence lives in Alertmanager.
-  answer = suite_->Post("/api/v1/silences",
-                        R"({"matchers":[{"name":"source","value":"db2"}],"duration_seconds":600,"comment":"work"})", token_);
+  answer =
+      suite_->Post("/api/v1/silences",
+                   R"({"matchers":[{"name":"source","value":"db2"}],"duration_seconds":600,"comment":"work"})", token_);
   ASSERT_EQ(answer->status, 201) << answer->body;
   const std::string silence = JsonText(answer->body, "/id");
   EXPECT_EQ(JsonText(List("?source=db2"), "/data/0/silenced_by/0"), silence);
@@ -338,9 +348,8 @@ TEST_F(Alerts, APersonEndsOneThatStillHolds) {
   EXPECT_EQ(StateOf("db1"), "resolved");
   // Over, and again: a second alert.
   Source("db1", true);
-  ASSERT_TRUE(Await([&] {
-    return JsonText(suite_->Get("/api/v1/alerts/" + id, token_)->body, "/state") == "resolved";
-  }));
+  ASSERT_TRUE(
+      Await([&] { return JsonText(suite_->Get("/api/v1/alerts/" + id, token_)->body, "/state") == "resolved"; }));
   Source("db2", true);
   ASSERT_TRUE(Await([&] { return StateOf("db2") == "resolved"; }));
   Source("db1", false);
@@ -350,9 +359,10 @@ TEST_F(Alerts, APersonEndsOneThatStillHolds) {
 
 TEST_F(Alerts, SilencesWithoutAlertmanagerKeepWebhooksQuietUntilTheyEnd) {
   StartSuite(Environment());
-  auto answer = suite_->Post("/api/v1/silences",
-                             R"({"matchers":[{"name":"source","value":"db[0-9]","is_regex":true}],"duration_seconds":600,"comment":"work"})",
-                             token_);
+  auto answer = suite_->Post(
+      "/api/v1/silences",
+      R"({"matchers":[{"name":"source","value":"db[0-9]","is_regex":true}],"duration_seconds":600,"comment":"work"})",
+      token_);
   ASSERT_EQ(answer->status, 201) << answer->body;
   const std::string silence = JsonText(answer->body, "/id");
   Source("db1", false);
@@ -430,7 +440,8 @@ TEST_F(Alerts, KilledAgainAndAgainNoneIsLostAndNoneDoubled) {
     doubled += keys.size() > 1 || Stored(name(i), "resolved") != 1 ? 1 : 0;
     repeated += std::max(0, receiver_.Count("firing", name(i)) - 1);
   }
-  std::printf("%d kills: %d alerts lost, %d doubled, %d messages repeated under their key\n", kills, lost, doubled, repeated);
+  std::printf("%d kills: %d alerts lost, %d doubled, %d messages repeated under their key\n", kills, lost, doubled,
+              repeated);
   EXPECT_EQ(lost, 0);
   EXPECT_EQ(doubled, 0);
 }

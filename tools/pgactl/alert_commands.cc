@@ -118,7 +118,8 @@ absl::Status ChangeAlert(Context& context, const char* method) {
 absl::Status AddMatcher(const std::string& text, pb::CreateSilenceRequest* request) {
   const size_t at = text.find_first_of("=!");
   if (at == std::string::npos || at == 0 || at + 1 >= text.size()) {
-    return UsageError(absl::StrCat("'", text, "' is no matcher; write source=db1, source!=db1, source=~db.* or source!~db.*"));
+    return UsageError(
+        absl::StrCat("'", text, "' is no matcher; write source=db1, source!=db1, source=~db.* or source!~db.*"));
   }
   pb::Matcher* const matcher = request->add_matchers();
   matcher->set_name(text.substr(0, at));
@@ -171,8 +172,8 @@ absl::Status MakeSilence(Context& context) {
 
 absl::Status ListSilences(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
-  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<pb::ListSilencesResponse>(Method("ListSilences"),
-                                                                                 pb::ListSilencesRequest()));
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<pb::ListSilencesResponse>(Method("ListSilences"), pb::ListSilencesRequest()));
   if (context.json) return context.PrintJson(answer);
   return PrintSilences(context, {answer.silences().begin(), answer.silences().end()});
 }
@@ -215,8 +216,9 @@ absl::Status SendTest(Context& context) {
     for (const pb::TestDelivery& delivery : answer.deliveries()) {
       table.Add({delivery.receiver(), YesNo(delivery.delivered()), Number(delivery.milliseconds()), delivery.error()});
     }
-    PGA_RETURN_IF_ERROR(context.Print(table, "no receiver is set up; see ALERTMANAGER_URL, ALERT_SLACK_URL, "
-                                             "ALERT_PAGERDUTY_KEY and ALERT_WEBHOOK_URL in docs/alerts.md"));
+    PGA_RETURN_IF_ERROR(context.Print(table,
+                                      "no receiver is set up; see ALERTMANAGER_URL, ALERT_SLACK_URL, "
+                                      "ALERT_PAGERDUTY_KEY and ALERT_WEBHOOK_URL in docs/alerts.md"));
   }
   return answer.delivered() ? absl::OkStatus() : absl::FailedPreconditionError("the test alert was not delivered");
 }
@@ -255,11 +257,7 @@ std::vector<Command> AlertCommands() {
           {"alerts silences", "", "silences that have not ended", {}, ListSilences},
           {"alerts unsilence", "ID", "end a silence", {}, EndSilence},
           {"alerts rules", "", "the rules in force, and files that were refused", {}, ListRules},
-          {"alerts test",
-           "",
-           "send a test alert to every receiver",
-           {{"message", "TEXT", "what it says"}},
-           SendTest}};
+          {"alerts test", "", "send a test alert to every receiver", {{"message", "TEXT", "what it says"}}, SendTest}};
 }
 
 }  // namespace pga::pgactl
