@@ -40,14 +40,14 @@ struct StoredAlert {
 // Whose alerts: of these groups, or all, those without a source included.
 struct Visible {
   bool all = false;
-  std::vector<std::string> groups;
+  std::vector<std::string> groups = {};
 };
 
 struct AlertFilter {
-  std::string severity;
-  std::string state;
-  std::string rule;
-  std::vector<std::string> sources;
+  std::string severity = {};
+  std::string state = {};
+  std::string rule = {};
+  std::vector<std::string> sources = {};
   int offset = 0;
   int limit = 20;
 };
@@ -87,14 +87,14 @@ struct Delivery {
 };
 
 struct AuditRow {
-  std::string actor;
+  std::string actor = {};
   int32_t user_id = 0;
-  std::string action;
-  std::string resource_type;
-  std::string resource_id;
+  std::string action = {};
+  std::string resource_type = {};
+  std::string resource_id = {};
   std::string changes_json = "{}";
-  std::string ip_address;
-  std::string request_id;
+  std::string ip_address = {};
+  std::string request_id = {};
 };
 
 class AlertStore {
