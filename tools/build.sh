@@ -11,7 +11,7 @@ export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
 programs=(pganalytics-api pganalytics-collector pgactl)
 targets=("$@")
 [ "$preset" != release ] || [ ${#targets[@]} -gt 0 ] ||
-  targets=("${programs[@]}" pga-auth pga-registry pga-ingest pga-query pga-compactor pga-gateway pga_descriptor_set)
+  targets=("${programs[@]}" pga-auth pga-registry pga-ingest pga-query pga-compactor pga-ruler pga-gateway pga_descriptor_set)
 
 log=build/$preset/configure.log
 mkdir -p "build/$preset"

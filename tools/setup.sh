@@ -14,7 +14,7 @@ build_packages=(
   john-data
   postgresql-15 postgresql-client-15
 )
-test_packages=(chromium clang-format-14 jq logrotate pgbouncer prometheus systemd python3-yaml python3-jsonschema yamllint)
+test_packages=(chromium clang-format-14 jq logrotate pgbouncer prometheus prometheus-alertmanager systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
 
 wanted=("${build_packages[@]}")
@@ -62,11 +62,13 @@ if ! grep -qsE '^create_main_cluster' /etc/postgresql-common/createcluster.conf;
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   echo "create_main_cluster = false" | "${as_root[@]}" tee -a /etc/postgresql-common/createcluster.conf >/dev/null
 fi
-# Nor shall the tests' Prometheus run as a service on port 9090.
-if [[ " ${missing[*]} " == *" prometheus "* ]] && [ ! -e /etc/systemd/system/prometheus.service ]; then
-  "${as_root[@]}" mkdir -p /etc/systemd/system
-  "${as_root[@]}" ln -s /dev/null /etc/systemd/system/prometheus.service
-fi
+# Nor shall the tests' Prometheus and Alertmanager run as services.
+for service in prometheus prometheus-alertmanager; do
+  if [[ " ${missing[*]} " == *" $service "* ]] && [ ! -e "/etc/systemd/system/$service.service" ]; then
+    "${as_root[@]}" mkdir -p /etc/systemd/system
+    "${as_root[@]}" ln -s /dev/null "/etc/systemd/system/$service.service"
+  fi
+done
 if ! { "${as_root[@]}" apt-get update -q &&
        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
          -o Dpkg::Options::=--force-confold "${missing[@]}"; } >"$log" 2>&1; then

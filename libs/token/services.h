@@ -43,7 +43,9 @@ inline constexpr ServiceRow kServices[] = {
      .names_clients = true, .speaks_for_collectors = true},
     {.name = "compactor", .package = "pganalytics.compactor.", .port = 9095, .calls = "auth",
      .names_clients = false, .speaks_for_collectors = false},
-    {.name = "gateway", .package = "", .port = 0, .calls = "auth query registry ingest compactor",
+    {.name = "ruler", .package = "pganalytics.ruler.", .port = 9096, .calls = "auth query registry compactor",
+     .names_clients = false, .speaks_for_collectors = false},
+    {.name = "gateway", .package = "", .port = 0, .calls = "auth query registry ingest compactor ruler",
      .names_clients = true, .speaks_for_collectors = false},
 };
 // clang-format on

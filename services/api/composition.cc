@@ -35,6 +35,7 @@
 #include "services/ingest/server.h"
 #include "services/query/server.h"
 #include "services/registry/server.h"
+#include "services/ruler/server.h"
 
 namespace pga::api {
 
@@ -182,6 +183,18 @@ absl::StatusOr<rpc::RunningService> MakeCompactor(const Surroundings& around, rp
   return Run(std::move(server));
 }
 
+absl::StatusOr<rpc::RunningService> MakeRuler(const Surroundings& around, rpc::Server::Options*) {
+  PGA_ASSIGN_OR_RETURN(auto server,
+                       ruler::RulerServer::Create(around.config.ruler, {.metrics = &around.shared.metrics,
+                                                                        .clock = clock::Clock::Real(),
+                                                                        .authenticator = &*around.shared.authenticator,
+                                                                        .identity = around.identity,
+                                                                        .query = around.Channel("query"),
+                                                                        .registry = around.Channel("registry"),
+                                                                        .compactor = around.Channel("compactor")}));
+  return Run(std::move(server));
+}
+
 absl::StatusOr<rpc::RunningService> MakeGateway(const Surroundings& around, rpc::Server::Options*) {
   Shared& shared = around.shared;
   gateway::GatewayService::Deps deps;
@@ -208,8 +221,8 @@ absl::StatusOr<rpc::RunningService> MakeGateway(const Surroundings& around, rpc:
 }
 
 constexpr std::pair<std::string_view, Factory> kFactories[] = {
-    {"auth", MakeAuth},     {"query", MakeQuery},         {"registry", MakeRegistry},
-    {"ingest", MakeIngest}, {"compactor", MakeCompactor}, {"gateway", MakeGateway},
+    {"auth", MakeAuth},           {"query", MakeQuery}, {"registry", MakeRegistry}, {"ingest", MakeIngest},
+    {"compactor", MakeCompactor}, {"ruler", MakeRuler}, {"gateway", MakeGateway},
 };
 
 constexpr bool EveryServiceHasAFactory() {

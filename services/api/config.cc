@@ -13,6 +13,7 @@ void RegisterOptions(config::Loader& loader, ApiConfig* config) {
   ingest::RegisterOptions(loader, &config->ingest);
   query::RegisterOptions(loader, &config->query);
   compactor::RegisterOptions(loader, &config->compactor);
+  ruler::RegisterOptions(loader, &config->ruler);
   loader.String(&config->log_level, "LOG_LEVEL", "log-level", config->log_level, "debug, info, warn or error");
   loader.String(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
                 "host:port of /metrics in Prometheus form; empty = none");

@@ -1,4 +1,4 @@
-// Settings of pganalytics-api: those of the six services, and what belongs to the process.
+// Settings of pganalytics-api: those of the seven services, and what belongs to the process.
 #pragma once
 
 #include <string>
@@ -12,6 +12,7 @@
 #include "services/ingest/config.h"
 #include "services/query/config.h"
 #include "services/registry/config.h"
+#include "services/ruler/config.h"
 
 namespace pga::api {
 
@@ -21,6 +22,7 @@ struct ApiConfig {
   ingest::IngestConfig ingest;
   query::QueryConfig query;
   compactor::CompactorConfig compactor;
+  ruler::RulerConfig ruler;
   gateway::GatewayConfig gateway;
 
   log::Secret database_url;

@@ -81,6 +81,8 @@ int64_t MostBytes(const storage::SeriesQuery& query) {
   return std::min(points * query.limit, storage::kMostSeriesPoints) * kPointBytes;
 }
 
+constexpr int kMostSeriesOfPeople = 1000;
+
 constexpr size_t kMostQueryIds = 1000;
 constexpr size_t kMostSearchBytes = 1000;
 // Files of one answer.
@@ -321,7 +323,9 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
         query.aggregate = FromProto(asked.aggregate());
         query.rate = asked.rate();
         query.group_by = Strings(asked.group_by());
-        PGA_ASSIGN_OR_RETURN(query.limit, ResolveLimit(asked.limit(), 100, 1000));
+        const bool of_service = call.principal.kind == token::Principal::kService;
+        PGA_ASSIGN_OR_RETURN(query.limit,
+                             ResolveLimit(asked.limit(), 100, of_service ? storage::kMostSeries : kMostSeriesOfPeople));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
         // Before it is read: how many series there are is known only then.

@@ -14,6 +14,20 @@ logging_collector = on
 log_line_prefix = '%m [%p] %q%u@%d '
 log_lock_waits = on"
 prepare_suite
+# An alert on real readings: a slot that nobody reads.
+mkdir "$WORK/rules"
+cat >"$WORK/rules/slot_idle.yaml" <<'YAML'
+name: slot_idle
+summary: "{slot_name} is used by nobody"
+severity: warning
+terms:
+  active: {metric: replication_slots, column: is_active, filter: [slot_name=kept_for_test], group_by: [slot_name]}
+below: 1
+interval: 5s
+page: "/s/{source_id}/replication"
+runbook: Drop the slot.
+YAML
+export RULES_DIR=$WORK/rules RULES_INTERVAL=5
 start_api
 login
 export URL ADMIN_PASSWORD=$ADMIN_PASSWORD_TEXT VIEWER_PASSWORD=viewer-Password-1
@@ -73,6 +87,8 @@ text_known() { api_get "/api/v1/queries/top?hours=1&limit=200" | jq -e '[.querie
 within "texts are known" 40 text_known
 sizes_known() { [ "$(api_get "/api/v1/state?metric=index_stats" | jq '.rows | length')" -gt 3 ]; }
 within "indexes are known" 60 sizes_known
+alert_fires() { api_get "/api/v1/alerts?state=firing" | jq -e '[.data[].rule_id] | index("slot_idle")' >/dev/null; }
+within "the slot that nobody reads has an alert" 60 alert_fires
 # Until the readings of the fixed range that is compared have all been stored.
 readings() { [ "$(api_get "/api/v1/freshness" | jq '[.freshness[] | select(.metric == "activity") | .frames] | max // 0')" -ge "$1" ]; }
 if [ "$mode" = pictures ]; then

@@ -146,6 +146,8 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     common["COMPACTOR_SERVICE_ADDR"] = ServiceAddress("compactor", "\"serves\"");
     Start("registry", common);
     common["REGISTRY_SERVICE_ADDR"] = ServiceAddress("registry", "\"serves\"");
+    Start("ruler", common);
+    common["RULER_SERVICE_ADDR"] = ServiceAddress("ruler", "\"serves\"");
     auto ingest = common;
     if (options_.tls && !options_.peer_tls) {
       ingest["COLLECTOR_LISTEN"] = "127.0.0.1:0";

@@ -30,6 +30,7 @@
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
+#include "pganalytics/ruler/v1/alert_service.pb.h"
 #include "tests/integration/suite.h"
 
 namespace pga::integration {
@@ -60,20 +61,20 @@ constexpr const char* kMay[][2] = {
     {"auth.v1.IdentityService.UseRegistrationSecret", "registry"},
     {"auth.v1.IdentityService.IssueCollectorCredentials", "registry"},
     {"auth.v1.IdentityService.RevokeCollector", "registry"},
-    {"auth.v1.IdentityService.WatchRevocations", "query registry ingest compactor gateway"},
-    {"auth.v1.IdentityService.CheckRevocation", "query registry ingest compactor gateway"},
-    {"auth.v1.IdentityService.NoteTokenUse", "query registry ingest compactor gateway"},
+    {"auth.v1.IdentityService.WatchRevocations", "query registry ingest compactor ruler gateway"},
+    {"auth.v1.IdentityService.CheckRevocation", "query registry ingest compactor ruler gateway"},
+    {"auth.v1.IdentityService.NoteTokenUse", "query registry ingest compactor ruler gateway"},
     {"auth.v1.IdentityService.Ping", "query"},
-    {"compactor.v1.CompactorService.GetStorage", "viewer"},
+    {"compactor.v1.CompactorService.GetStorage", "viewer ruler"},
     {"ingest.v1.IngestService.StreamBatches", "collector"},
     {"ingest.v1.IngestService.PushMetrics", "user collector"},
     {"query.v1.QueryService.CountMetrics", "anybody"},
     {"query.v1.QueryService.GetMetrics", "viewer"},
-    {"query.v1.QueryService.QuerySeries", "viewer"},
+    {"query.v1.QueryService.QuerySeries", "viewer ruler"},
     {"query.v1.QueryService.TopQueries", "viewer"},
     {"query.v1.QueryService.QueryTimeline", "viewer"},
     {"query.v1.QueryService.GetActivity", "viewer"},
-    {"query.v1.QueryService.GetState", "viewer"},
+    {"query.v1.QueryService.GetState", "viewer ruler"},
     {"query.v1.QueryService.GetRows", "viewer"},
     {"query.v1.QueryService.ListLogEvents", "viewer"},
     {"query.v1.QueryService.ListPlans", "viewer"},
@@ -90,16 +91,25 @@ constexpr const char* kMay[][2] = {
     {"registry.v1.EnrolmentService.FetchConfig", "collector ingest"},
     {"registry.v1.EnrolmentService.ReportSources", "collector ingest"},
     {"registry.v1.RegistryService.RegisterCollector", "secret"},
-    {"registry.v1.RegistryService.ListCollectors", "viewer"},
+    {"registry.v1.RegistryService.ListCollectors", "viewer ruler"},
     {"registry.v1.RegistryService.GetCollector", "viewer"},
     {"registry.v1.RegistryService.DeleteCollector", "admin"},
     {"registry.v1.RegistryService.GetConfig", "viewer collector"},
     {"registry.v1.RegistryService.PutConfig", "admin"},
-    {"registry.v1.RegistryService.ListSources", "viewer"},
+    {"registry.v1.RegistryService.ListSources", "viewer ruler"},
     {"registry.v1.RegistryService.UpdateSource", "admin"},
     {"registry.v1.RegistryService.DeleteSource", "admin"},
     {"registry.v1.RegistryService.ListOwners", "ingest"},
     {"registry.v1.RegistryService.GetCatalog", "viewer collector"},
+    {"ruler.v1.AlertService.ListAlerts", "viewer"},
+    {"ruler.v1.AlertService.GetAlert", "viewer"},
+    {"ruler.v1.AlertService.AcknowledgeAlert", "user"},
+    {"ruler.v1.AlertService.ResolveAlert", "user"},
+    {"ruler.v1.AlertService.SendTestAlert", "user"},
+    {"ruler.v1.AlertService.ListSilences", "viewer"},
+    {"ruler.v1.AlertService.CreateSilence", "user"},
+    {"ruler.v1.AlertService.DeleteSilence", "user"},
+    {"ruler.v1.AlertService.ListRules", "viewer"},
 };
 
 // Ingest serves the enrolment methods as well, for collectors alone: it asks registry in its own name.
@@ -264,7 +274,8 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
         query::ExportMetricsRequest::descriptor()->file(), registry::EnrolRequest::descriptor()->file(),
-        registry::ListCollectorsRequest::descriptor()->file()}) {
+        registry::ListCollectorsRequest::descriptor()->file(),
+        pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         const std::string full_name = file->service(s)->method(m)->full_name();

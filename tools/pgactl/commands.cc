@@ -38,7 +38,7 @@ std::string Usage() {
       "usage.\n\n"
       "Where to connect:\n"
       "  PGACTL_URL              REST gateway, http:// or https:// (default http://127.0.0.1:8080)\n"
-      "  PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR, PGACTL_COMPACTOR_ADDR\n"
+      "  PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR, PGACTL_COMPACTOR_ADDR, PGACTL_RULER_ADDR\n"
       "                          services' gRPC addresses, used when PGACTL_URL is not set; PGACTL_TLS=true with TLS\n"
       "  PGACTL_CA_FILE          CA certificates instead of the system's; PGACTL_TLS_VERIFY=false checks none\n"
       "  PGACTL_TOKEN            bearer token instead of the one `pgactl login` keeps\n"
@@ -188,9 +188,9 @@ absl::Status Context::Print(const Table& table, std::string_view when_empty) con
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group :
-         {SignInCommands(), ReadCommands(), StateCommands(), LogCommands(), ConfigCommands(), StorageCommands(),
-          AdminCommands(), CatalogCommands(), CompletionCommands(), MigrateCommands(), DoctorCommands()}) {
+    for (auto group : {SignInCommands(), ReadCommands(), StateCommands(), LogCommands(), AlertCommands(),
+                       ConfigCommands(), StorageCommands(), AdminCommands(), CatalogCommands(), CompletionCommands(),
+                       MigrateCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -169,7 +169,8 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Create(const Environment& envi
   GrpcOptions grpc;
   for (const auto& [service, variable] :
        {std::pair("auth", "PGACTL_AUTH_ADDR"), std::pair("registry", "PGACTL_REGISTRY_ADDR"),
-        std::pair("query", "PGACTL_QUERY_ADDR"), std::pair("compactor", "PGACTL_COMPACTOR_ADDR")}) {
+        std::pair("query", "PGACTL_QUERY_ADDR"), std::pair("compactor", "PGACTL_COMPACTOR_ADDR"),
+        std::pair("ruler", "PGACTL_RULER_ADDR")}) {
     if (const std::string address = Get(environment, variable); !address.empty()) grpc.addresses[service] = address;
   }
   std::unique_ptr<Transport> transport;

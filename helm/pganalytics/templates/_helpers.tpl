@@ -372,7 +372,11 @@ spec:
     - ports:
         - {port: {{ $root.Values.metrics.port }}, protocol: TCP}
   egress:
-    {{- include "pganalytics.egress" (dict "ports" (ternary $root.Values.networkPolicy.databasePorts (list) .database)) | nindent 4 }}
+    {{- $ports := ternary $root.Values.networkPolicy.databasePorts (list) .database }}
+    {{- if eq .component "ruler" }}
+    {{- $ports = concat $ports $root.Values.networkPolicy.receiverPorts | uniq }}
+    {{- end }}
+    {{- include "pganalytics.egress" (dict "ports" $ports) | nindent 4 }}
     {{- with .peers }}
     - to:
         {{- range . }}

@@ -195,8 +195,8 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
   PGA_ASSIGN_OR_RETURN(const Metric* metric, FindCatalogMetric(*catalog_, query.metric));
   PGA_ASSIGN_OR_RETURN(const Column* column, FindValueColumn(*metric, query.column));
   PGA_RETURN_IF_ERROR(CheckAggregate(*column, query.aggregate, query.rate));
-  if (query.limit < 1 || query.limit > 1000) {
-    return absl::InvalidArgumentError(Cat("limit is ", query.limit, "; use 1 to 1000"));
+  if (query.limit < 1 || query.limit > kMostSeries) {
+    return absl::InvalidArgumentError(Cat("limit is ", query.limit, "; use 1 to ", kMostSeries));
   }
   if (query.filters.size() > 32) return absl::InvalidArgumentError("more than 32 filters; join them");
   const bool counter = column->kind() == catalog_pb::COLUMN_KIND_COUNTER;

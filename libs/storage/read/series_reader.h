@@ -32,6 +32,8 @@ namespace pga::storage {
 // the average of all readings of the joined series, kLast adds their last readings.
 enum class Aggregate { kDefault, kSum, kAvg, kMin, kMax, kLast };
 
+inline constexpr int kMostSeries = 100'000;
+
 struct SeriesQuery {
   std::string metric;
   std::string column;
@@ -45,7 +47,7 @@ struct SeriesQuery {
   bool rate = false;
   // Labels that stay apart, `source` among them; empty = every label and source; `none` = one series.
   std::vector<std::string> group_by;
-  // Most series, 1 to 1000.
+  // Most series, 1 to kMostSeries.
   int limit = 100;
 };
 

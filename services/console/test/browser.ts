@@ -11,6 +11,8 @@ import type {
   GetRowsResponse,
   GetStateResponse,
   ListLogEventsResponse,
+  ListAlertsResponse,
+  ListSilencesResponse,
   ListSourcesResponse,
   Series,
   TopQueriesResponse,
@@ -218,6 +220,7 @@ async function full() {
     settings: [`${home}/settings`, 'shared_preload_libraries'],
     host: [`${home}/host`, 'Memory'],
     logs: [`${home}/logs`, 'deadlock detected'],
+    alerts: ['/alerts', 'kept_for_test is used by nobody'],
     collectors: ['/collectors', 'console-test'],
     collector: ['/collectors/console-test', 'Not collected'],
     storage: ['/storage', 'frame'],
@@ -430,6 +433,7 @@ async function full() {
   await walkTasks(page, tools);
   await rowsAreThoseOfTheApi(page, home, fixed, asked);
   await logsAreThoseOfTheApi(page, home, source);
+  await alertsAreThoseOfTheApi(page);
   await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);
@@ -439,6 +443,51 @@ async function full() {
   await context.close();
   await viewer(home);
   await many(source.name);
+}
+
+// The alert of a slot that nobody reads: seen, taken, silenced, ended, each by the page and known to the API.
+async function alertsAreThoseOfTheApi(page: Page) {
+  const active = () => ask<ListAlertsResponse>('/api/v1/alerts?state=active&page_size=100');
+  const alert = (await active()).data.find((one) => one.rule_id === 'slot_idle');
+  if (!alert) throw new Error('the slot has no alert');
+  const now = async () => ask<ListAlertsResponse['data'][number]>(`/api/v1/alerts/${alert.id}`);
+  await open(page, '/');
+  const { firing } = await active();
+  check(
+    'the fleet counts alerts as the API does',
+    ((await page.textContent('.facts')) ?? '').includes(firing === 1 ? '1 alert fires' : `${firing} alerts fire`),
+  );
+  await open(page, '/alerts');
+  const row = page.locator('tr', { hasText: 'kept_for_test is used by nobody' }).first();
+  check('an alert shows what was seen', ((await row.textContent()) ?? '').includes(alert.metric_value));
+  await row.getByRole('button', { name: 'Acknowledge' }).click();
+  await page.waitForSelector('text=taken by admin');
+  equal('who takes care is known to the API', (await now()).acknowledged_by, 'admin');
+  await row.locator('button.link').click();
+  const dialog = page.locator('dialog');
+  check('it says what to do', ((await dialog.textContent()) ?? '').includes('Drop the slot'));
+  equal(
+    'it leads to the page that shows it',
+    new URL((await dialog.locator('a').getAttribute('href')) ?? '', base).pathname,
+    alert.page,
+  );
+  await accessible(page, 'an alert');
+  await dialog.getByRole('button', { name: 'Close' }).click();
+  await row.getByRole('button', { name: 'Silence' }).click();
+  await dialog.locator('input').last().fill('a test');
+  await dialog.getByRole('button', { name: 'Silence' }).click();
+  await page.waitForSelector('section[aria-label=Silenced]');
+  const { silences } = await ask<ListSilencesResponse>('/api/v1/silences');
+  equal('the silence is known to the API', (await now()).silenced_by, [silences[0]?.id]);
+  await page.locator('section[aria-label=Silences]').getByRole('button', { name: 'End' }).click();
+  await page.waitForFunction(() => document.querySelector('section[aria-label=Silenced]') === null);
+  equal('and its end', (await now()).silenced_by, []);
+  page.once('dialog', (question) => void question.accept());
+  await row.getByRole('button', { name: 'Resolve' }).click();
+  await page.waitForFunction(
+    () => document.querySelector('section[aria-label=History]')?.textContent?.includes('kept_for_test') ?? false,
+  );
+  equal('an alert that was ended is over for the API', (await now()).state, 'resolved');
 }
 
 // Tables that are put together from rows of a metric say what the API says.

@@ -8,7 +8,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const protos = process.argv[2] ?? join(here, '../../../protos');
 const target = join(here, '../src/api/generated.ts');
 // What the console asks; the other areas are for programs.
-const areas = ['auth', 'catalog', 'compactor', 'query', 'registry'];
+const areas = ['auth', 'catalog', 'compactor', 'query', 'registry', 'ruler'];
 
 interface Field {
   name: string;

@@ -108,7 +108,7 @@ prepare_suite() {  # secrets, URLs, migrations; sets API_PORT, URL and exports w
   for name in jwt registration encryption; do openssl rand -base64 32 >"$WORK/secrets/$name"; done
   openssl ecparam -name prime256v1 -genkey -noout -out "$WORK/secrets/signing.key" 2>/dev/null
   mkdir -p "$WORK/secrets/services"
-  for name in registry ingest query compactor gateway; do openssl rand -base64 32 >"$WORK/secrets/services/$name"; done
+  for name in registry ingest query compactor ruler gateway; do openssl rand -base64 32 >"$WORK/secrets/services/$name"; done
   echo "$ADMIN_PASSWORD_TEXT" >"$WORK/secrets/admin"
   echo monitor-password >"$WORK/secrets/monitor"
   if ! "$BIN/pganalytics-api" migrate up >"$WORK/migrate.log" 2>&1; then
@@ -117,7 +117,7 @@ prepare_suite() {  # secrets, URLs, migrations; sets API_PORT, URL and exports w
   fi
 }
 
-start_api() {  # all six services in one process
+start_api() {  # all services in one process
   mkdir -p "$WORK/api"
   JWT_SECRET_FILE=$WORK/secrets/jwt REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
@@ -129,12 +129,12 @@ start_api() {  # all six services in one process
 start_apart() {  # each service in a process of its own
   # Below the ports that the system hands out itself, where tests that run beside this one listen.
   local base name
-  until base=$((10000 + RANDOM % 1800 * 5)); port_is_free $base && port_is_free $((base + 1)) &&
-        port_is_free $((base + 2)) && port_is_free $((base + 3)) && port_is_free $((base + 4)); do :; done
+  until base=$((10000 + RANDOM % 1500 * 6)); port_is_free $base && port_is_free $((base + 1)) && port_is_free $((base + 2)) &&
+        port_is_free $((base + 3)) && port_is_free $((base + 4)) && port_is_free $((base + 5)); do :; done
   export AUTH_SERVICE_ADDR=127.0.0.1:$base REGISTRY_SERVICE_ADDR=127.0.0.1:$((base + 1))
   export INGEST_SERVICE_ADDR=127.0.0.1:$((base + 2)) QUERY_SERVICE_ADDR=127.0.0.1:$((base + 3))
-  export COMPACTOR_SERVICE_ADDR=127.0.0.1:$((base + 4))
-  mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/compactor" "$WORK/gateway"
+  export COMPACTOR_SERVICE_ADDR=127.0.0.1:$((base + 4)) RULER_SERVICE_ADDR=127.0.0.1:$((base + 5))
+  mkdir -p "$WORK/auth" "$WORK/registry" "$WORK/ingest" "$WORK/query" "$WORK/compactor" "$WORK/ruler" "$WORK/gateway"
   JWT_SIGNING_KEY_FILE=$WORK/secrets/signing.key REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
     SERVICE_SECRETS_DIR=$WORK/secrets/services STATE_DIR=$WORK/auth GRPC_LISTEN=$AUTH_SERVICE_ADDR start auth "$BIN/pga-auth"
@@ -144,6 +144,7 @@ start_apart() {  # each service in a process of its own
   INGEST_PID=$LAST_PID
   SERVICE_SECRET_FILE=$WORK/secrets/services/query STATE_DIR=$WORK/query GRPC_LISTEN=$QUERY_SERVICE_ADDR start query "$BIN/pga-query"
   SERVICE_SECRET_FILE=$WORK/secrets/services/compactor STATE_DIR=$WORK/compactor GRPC_LISTEN=$COMPACTOR_SERVICE_ADDR start compactor "$BIN/pga-compactor"
+  SERVICE_SECRET_FILE=$WORK/secrets/services/ruler STATE_DIR=$WORK/ruler GRPC_LISTEN=$RULER_SERVICE_ADDR start ruler "$BIN/pga-ruler"
   PORT=$API_PORT SERVICE_SECRET_FILE=$WORK/secrets/services/gateway STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=100000 RATE_LIMIT_USER_PER_MINUTE=100000 start gateway "$BIN/pga-gateway"
   wait_healthy
 }

@@ -274,6 +274,28 @@ export function collectors(): Ask<api.Collector[]> {
   };
 }
 
+// The newest hundred: those that have not ended (active), or those that have.
+export function alerts(state: 'active' | 'resolved'): Ask<api.ListAlertsResponse> {
+  const request = { state, page_size: 100 };
+  const path = requestUrl('/api/v1/alerts', request);
+  return {
+    key: path,
+    path,
+    pgactl: `pgactl alerts list --state ${state} --limit 100`,
+    run: (signal) => api.listAlerts(request, { signal }),
+  };
+}
+
+export function silences(): Ask<api.ListSilencesResponse> {
+  const path = '/api/v1/silences';
+  return { key: path, path, pgactl: 'pgactl alerts silences', run: (signal) => api.listSilences({}, { signal }) };
+}
+
+export function alertRules(): Ask<api.ListRulesResponse> {
+  const path = '/api/v1/alert-rules';
+  return { key: path, path, pgactl: 'pgactl alerts rules', run: (signal) => api.listRules({}, { signal }) };
+}
+
 export function storage(): Ask<api.GetStorageResponse> {
   const path = '/api/v1/storage';
   return { key: path, path, pgactl: 'pgactl storage', run: (signal) => api.getStorage({}, { signal }) };

@@ -9,7 +9,7 @@ import { broken, collectorHref, type Page, refOf, sourceHref, useSources } from 
 import { useAsk } from '../state/query.ts';
 import { dateTime, duration, stepFor } from '../state/time.ts';
 import { number, percent, serverVersion } from '../state/units.ts';
-import { change } from '../state/url.ts';
+import { change, hrefTo } from '../state/url.ts';
 import { State, severity } from '../ui/marks.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -38,6 +38,7 @@ export function FleetPage({ page }: { page: Page }) {
     limit: 1000,
   });
   const load = useAsk(loadAsk, view.now);
+  const alerts = useAsk(ask.alerts('active'), view.now);
   const all = sources.data?.sources ?? [];
   const loads = new Map((load.data ?? []).map((series) => [series.source_id, series]));
   const rows: Row[] = all
@@ -156,6 +157,11 @@ export function FleetPage({ page }: { page: Page }) {
                 <State state={state} /> {many}
               </span>
             ))}
+          {alerts.data && (
+            <a href={hrefTo('/alerts')}>
+              {alerts.data.firing === 1 ? '1 alert fires' : `${alerts.data.firing} alerts fire`}
+            </a>
+          )}
         </p>
         <span class="space" />
         <input

@@ -8,6 +8,9 @@ const tones: Record<string, string> = {
   error: 'bad',
   silent: 'unknown',
   offline: 'bad',
+  firing: 'bad',
+  pending: 'warn',
+  resolved: 'good',
   registered: 'unknown',
   deregistered: 'unknown',
 };

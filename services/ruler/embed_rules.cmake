@@ -1,0 +1,11 @@
+# cmake -DOUTPUT=<file.cc> -DFILES=<a.yaml;b.yaml> -P embed_rules.cmake: writes the files as raw strings.
+set(text "// Generated from the YAML files of services/ruler/rules; do not edit.\n#include \"services/ruler/rule_set.h\"\n\n")
+string(APPEND text "namespace pga::ruler {\n\nconst std::vector<RuleFile>& BuiltinRuleFiles() {\n")
+string(APPEND text "  static const std::vector<RuleFile> files = {\n")
+foreach(path IN LISTS FILES)
+  get_filename_component(name "${path}" NAME)
+  file(READ "${path}" yaml)
+  string(APPEND text "      {\"${name}\", R\"pga_yaml(${yaml})pga_yaml\"},\n")
+endforeach()
+string(APPEND text "  };\n  return files;\n}\n\n}  // namespace pga::ruler\n")
+file(WRITE "${OUTPUT}" "${text}")

@@ -1,0 +1,44 @@
+// What the rules ask of other services: series and states of query, sources and collectors of registry, upkeep of the
+// compactor.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/rpc/service_identity.h"
+#include "services/ruler/alerts.h"
+#include "services/ruler/questions.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace pga::ruler {
+
+class QuestionsClient final : public Questions {
+ public:
+  // `identity` must outlive the client. Without a compactor, suite_storage is not known.
+  QuestionsClient(std::shared_ptr<grpc::Channel> query, std::shared_ptr<grpc::Channel> registry,
+                  std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity);
+
+  absl::StatusOr<World> Look(absl::Time now) override;
+  Answer Ask(const Term& term, const World& world, absl::Time now) override;
+
+ private:
+  Answer AskSeries(const Term& term, const World& world, absl::Time now);
+  Answer AskState(const Term& term, const World& world, absl::Time now);
+  Answer AskChanges(const Term& term, const World& world, absl::Time now);
+  absl::Status Heartbeats(absl::Time now, World* world);
+  Answer Storage(absl::Time now);
+
+  const std::shared_ptr<grpc::Channel> query_;
+  const std::shared_ptr<grpc::Channel> registry_;
+  const std::shared_ptr<grpc::Channel> compactor_;
+  rpc::ServiceIdentity* const identity_;
+};
+
+}  // namespace pga::ruler
