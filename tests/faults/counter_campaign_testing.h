@@ -51,6 +51,23 @@ struct Summary {
   int64_t rows = 0;
   int64_t flagged_rows = 0;
   std::vector<std::string> failures;
+
+  // Of another server of the same version.
+  void Add(const Summary& other) {
+    version = other.version;
+    if (!other.missing.empty()) missing = other.missing;
+    for (const auto& [name, times] : other.events) events[name] += times;
+    steps += other.steps;
+    compared += other.compared;
+    equal += other.equal;
+    flagged += other.flagged;
+    unseen += other.unseen;
+    done += other.done;
+    stored += other.stored;
+    rows += other.rows;
+    flagged_rows += other.flagged_rows;
+    failures.insert(failures.end(), other.failures.begin(), other.failures.end());
+  }
 };
 
 // Takes the unbroken row of readings from the last check up to one that was begun after `since_us`. False while it is
