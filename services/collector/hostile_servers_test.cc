@@ -237,6 +237,41 @@ TEST_F(HostileServer, AnOldExtensionIsSaidToBeOld) {
   EXPECT_TRUE(Frames("statements", 2)) << collector_->Output();
 }
 
+class HostileStandby : public HostileServer {
+ protected:
+  void SetUp() override {
+    HostileServer::SetUp();
+    Sql("ALTER SYSTEM SET default_transaction_isolation = 'serializable'");
+    Sql("SELECT pg_reload_conf()");
+    primary_ = std::move(server_);
+    auto started = TempPostgres::StartStandby(*primary_);
+    ASSERT_THAT(started, IsOk());
+    server_ = *std::move(started);
+  }
+  std::unique_ptr<TempPostgres> primary_;
+};
+
+// A hot standby has no serializable transactions.
+TEST_F(HostileStandby, IsReadWhateverItsIsolationIs) {
+  const size_t mark = server_->Log().size();
+  Start();
+  EXPECT_TRUE(Frames("database", 3)) << collector_->Output();
+  EXPECT_TRUE(Frames("recovery", 2)) << collector_->Output();
+  EXPECT_TRUE(Frames("statements", 2)) << collector_->Output();
+  EXPECT_THAT(Complaints(mark), IsEmpty());
+}
+
+TEST_F(HostileStandby, ThatIsPromotedIsAPrimaryAtOnce) {
+  Start();
+  ASSERT_TRUE(Frames("recovery", 2)) << collector_->Output();
+  ASSERT_THAT(server_->Promote(), IsOk());
+  // What is under way may end as it began.
+  ASSERT_TRUE(Frames("database", ingest_.Frames("database") + 2)) << collector_->Output();
+  const int64_t as_standby = ingest_.Frames("recovery");
+  EXPECT_TRUE(Frames("database", ingest_.Frames("database") + 3)) << collector_->Output();
+  EXPECT_EQ(ingest_.Frames("recovery"), as_standby);
+}
+
 // The server's library keeps the nested statement apart, version 1.8 of the functions does not tell which is which.
 TEST_F(HostileServer, NestedStatementsUnderOldFunctionsAreAdded) {
   Sql("DROP EXTENSION pg_stat_statements");
