@@ -66,7 +66,7 @@ struct Element {
   std::optional<absl::Time> time;
 };
 
-// How many statements the element `value` of `databases`, or an element itself, names; 0 when it names none.
+// Entries of an array; 0 of anything else.
 int32_t Statements(ondemand::value queries) {
   ondemand::array array;
   size_t count = 0;
