@@ -368,7 +368,9 @@ class Campaign : public ::testing::Test {
     for (const auto& [name, at_us] : taken_us) {
       slowest_us_ = std::max(slowest_us_, at_us - killed_us);
       // Of an interval of a few seconds the machine's own pauses are a large part.
-      if (interval_ >= 10) EXPECT_LE(at_us - killed_us, 2 * interval_us()) << name;
+      if (interval_ >= 10) {
+        EXPECT_LE(at_us - killed_us, 2 * interval_us()) << name;
+      }
     }
     for (const auto& [name, us] : longest) longest_us_ = std::max(longest_us_, us);
     ASSERT_TRUE(Await([&] { return ServersCountAll(); }, patience));
