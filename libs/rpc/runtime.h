@@ -1,6 +1,6 @@
-// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone, and a
-// connection to a peer that says nothing only when its attempt is over (connect_timeout): what is left then is left to
-// the end of the process. OpenSSL, which such a connection may use, keeps its state until then too.
+// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone, but keeps
+// what waits for the next attempt to connect, or for the first word of a peer that says nothing, until its timer has
+// passed (max_backoff, connect_timeout). That is left to the end of the process, and OpenSSL keeps its state until then.
 #pragma once
 
 #include "absl/time/time.h"

@@ -18,24 +18,37 @@ namespace {
 
 namespace querypb = pganalytics::query::v1;
 
-// A stopped process: its connections are open, and it says nothing.
-TEST(Runtime, ASilentPeerDoesNotHoldTheEndUp) {
-  const testing::LoopbackListener silent;
+// The end of a program that was connecting to a port: how long it takes.
+absl::Duration EndWhileConnecting(int port, const ChannelOptions& options) {
   clock::SteadyTime begun;
   {
     const Runtime runtime;
-    auto channel = Connect(absl::StrCat("127.0.0.1:", silent.port()), {});
-    ASSERT_THAT(channel, status::IsOk());
-    CallOptions options = OwnWork(absl::Milliseconds(300), nullptr);
-    options.wait_for_ready = true;
+    auto channel = Connect(absl::StrCat("127.0.0.1:", port), {}, options);
+    EXPECT_THAT(channel, status::IsOk());
+    CallOptions call = OwnWork(absl::Milliseconds(300), nullptr);
+    call.wait_for_ready = true;
     EXPECT_THAT(Call(*querypb::SystemService::NewStub(*channel), &querypb::SystemService::Stub::GetVersion,
-                     querypb::GetVersionRequest(), options),
+                     querypb::GetVersionRequest(), call),
                 status::StatusIs(absl::StatusCode::kDeadlineExceeded));
     channel->reset();
     begun = clock::SteadyNow();
   }
-  // The attempt to connect goes on for ten seconds.
-  EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(1));
+  return clock::SteadyNow() - begun;
+}
+
+// A stopped process: its connections are open, and it says nothing.
+TEST(Runtime, ASilentPeerDoesNotHoldTheEndUp) {
+  const testing::LoopbackListener silent;
+  EXPECT_LT(EndWhileConnecting(silent.port(), {.connect_timeout = absl::Seconds(10)}), absl::Seconds(1));
+}
+
+TEST(Runtime, ThePauseBeforeTheNextAttemptDoesNotHoldTheEndUp) {
+  int nobody = 0;
+  {
+    const testing::LoopbackListener gone;
+    nobody = gone.port();
+  }
+  EXPECT_LT(EndWhileConnecting(nobody, {.first_backoff = absl::Seconds(10)}), absl::Seconds(1));
 }
 
 // Handlers run in the reverse order of their registration: this one behind OpenSSL's own, if there were one.
