@@ -3,10 +3,9 @@
 // of each server gets a known number of rows. After each round what is stored of them is what was done, and the samples
 // that the killed ones held are there.
 //
-// PGA_TAKEOVER_SOURCES (2) says how many servers, PGA_TAKEOVER_TIMES (2) how often their owners are killed, all at
-// once, PGA_TAKEOVER_UNSENT (3) for how many seconds they cannot send before, PGA_TAKEOVER_INTERVAL (2) the seconds of
-// an interval. The whole campaign, 100 kills with five minutes unsent, takes some 25 minutes: PGA_TAKEOVER_SOURCES=25
-// PGA_TAKEOVER_TIMES=4 PGA_TAKEOVER_UNSENT=300 PGA_TAKEOVER_INTERVAL=10
+// PGA_TAKEOVER_SOURCES (2) says how many servers, whose owners are killed all at once, PGA_TAKEOVER_KILLS (4) how many
+// kills, PGA_TAKEOVER_UNSENT (3) for how many seconds the owners cannot send before, PGA_TAKEOVER_INTERVAL (2) the
+// seconds of an interval. tests/faults/README.md has the whole campaign: 100 kills with five minutes unsent.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -270,7 +269,7 @@ class Campaign : public ::testing::Test {
         if (process == nullptr) continue;
         const std::string output = process->Output();
         absl::StrAppend(&all, "--- ", watched->name, "\n",
-                        output.substr(output.size() - std::min<size_t>(output.size(), 2000)));
+                        output.substr(output.size() - std::min<size_t>(output.size(), 1000)));
       }
     }
     return all + suite_.Outputs();
@@ -290,18 +289,17 @@ class Campaign : public ::testing::Test {
     const int64_t locked_us = NowUs();
     const clock::SteadyTime until = clock::SteadyNow() + absl::Seconds(unsent);
     ASSERT_TRUE(testing::WaitUntil([&] { return clock::SteadyNow() > until; }, kPatience + absl::Seconds(unsent)));
-    const std::map<std::string, Owned> still = Owners();
-    for (const auto& watched : all_) {
-      ASSERT_EQ(still.at(watched->name).epoch, before.at(watched->name).epoch) << watched->name << "\n" << Logs();
-      ASSERT_GE(still.at(watched->name).owner, 0) << watched->name << "\n" << Logs();
-    }
+    // A machine that stands still for longer than a lease ends it: such a source takes part and does not count.
+    const std::map<std::string, Owned> owners = Owners();
+    const auto moved = [&](const std::string& name) { return owners.at(name).epoch != before.at(name).epoch; };
+    for (const auto& watched : all_) ASSERT_GE(owners.at(watched->name).owner, 0) << watched->name << "\n" << Logs();
     ASSERT_TRUE(Sampled(locked_us).empty());
-    const auto owner_of = [&](const Watched& watched) { return before.at(watched.name).owner; };
+    const auto owner_of = [&](const Watched& watched) { return owners.at(watched.name).owner; };
     const int64_t killed_us = NowUs();
     for (const auto& watched : all_) {
       watched->collectors[static_cast<size_t>(owner_of(*watched))]->Signal(SIGKILL);
       unsent_bytes_ += BytesOfState(*watched, owner_of(*watched));
-      ++kills_;
+      ++(moved(watched->name) ? moved_ : kills_);
     }
     const int64_t all_killed_us = NowUs();
     ASSERT_TRUE((*lock)->Exec("COMMIT", clock::SteadyNow() + kPatience).ok());
@@ -347,6 +345,7 @@ class Campaign : public ::testing::Test {
           const auto sampled = Sampled(locked_us - 2 * interval_us());
           bool all = true;
           for (const auto& watched : all_) {
+            if (moved(watched->name)) continue;
             std::vector<int64_t> instants;
             for (const auto& readings : sampled.at(watched->name)) {
               instants.insert(instants.end(), readings.begin(), readings.end());
@@ -377,6 +376,7 @@ class Campaign : public ::testing::Test {
     EXPECT_TRUE(Await([&] { return ReadSums(1); }, patience)) << Sums() << Logs();
     std::printf("%ld kills, %.0f s unsent: taken over within %.1f s, no two readings further apart than %.1f s\n",
                 static_cast<long>(kills_), Seconds(killed_us - locked_us), Seconds(slowest_us_), Seconds(longest_us_));
+    if (moved_ > 0) std::printf("  %ld sources had moved before the kill\n", static_cast<long>(moved_));
     std::fflush(stdout);
   }
 
@@ -390,13 +390,14 @@ class Campaign : public ::testing::Test {
   int starts_ = 0;
   std::vector<std::unique_ptr<Watched>> all_;
   int64_t kills_ = 0;
+  int64_t moved_ = 0;
   int64_t unsent_bytes_ = 0;
   int64_t slowest_us_ = 0;
   int64_t longest_us_ = 0;
 };
 
 TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
-  const int64_t rounds = testing::Setting("PGA_TAKEOVER_TIMES", 2);
+  const int64_t kills = testing::Setting("PGA_TAKEOVER_KILLS", 4);
   const int64_t unsent = testing::Setting("PGA_TAKEOVER_UNSENT", 3);
   for (const auto& watched : all_) Start(watched.get(), 0);
   // Counting begins behind the first reading of every figure.
@@ -415,7 +416,7 @@ TEST_F(Campaign, KilledOwnersLoseAndDoubleNothing) {
       kPatience + 2 * interval()))
       << Logs();
   const clock::SteadyTime begun = clock::SteadyNow();
-  for (int64_t round = 0; round < rounds && !HasFailure(); ++round) Round(unsent);
+  for (int64_t round = 0; round < kills && kills_ < kills && !HasFailure(); ++round) Round(unsent);
   ASSERT_FALSE(HasFailure());
   EXPECT_TRUE(Await([&] { return ReadSums(5); }, kPatience + 10 * interval())) << Sums() << Logs();
   // Once more as a whole: nothing was stored behind what had been read.
