@@ -189,6 +189,8 @@ TEST_F(HostileServer, OneRefusalCostsNothingElseAndIsSaidOnce) {
   Sql("REVOKE pg_monitor FROM monitor");
   Sql("CREATE DATABASE monitor");
   Sql("CREATE EXTENSION pg_stat_statements", "monitor");
+  // Where the collector is at home then.
+  Sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", "monitor");
   Sql("CREATE DATABASE closed");
   Sql("REVOKE CONNECT ON DATABASE closed FROM PUBLIC");
   Sql("CREATE DATABASE excluded");
@@ -241,10 +243,9 @@ class HostileStandby : public HostileServer {
  protected:
   void SetUp() override {
     HostileServer::SetUp();
-    Sql("ALTER SYSTEM SET default_transaction_isolation = 'serializable'");
-    Sql("SELECT pg_reload_conf()");
+    Sql("ALTER ROLE monitor SET default_transaction_isolation = 'serializable'");
     primary_ = std::move(server_);
-    auto started = TempPostgres::StartStandby(*primary_);
+    auto started = TempPostgres::StartStandby(*primary_, {.preload_statements = true});
     ASSERT_THAT(started, IsOk());
     server_ = *std::move(started);
   }
