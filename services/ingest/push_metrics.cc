@@ -121,17 +121,26 @@ Element ReadElement(ondemand::parser* parser, std::string_view raw, std::string_
   return element;
 }
 
-// The bytes of a value of an array; empty when it has no end.
-std::string_view RawJson(ondemand::value value) {
-  std::string_view raw;
-  ondemand::json_type type;
-  if (value.type().get(type) != simdjson::SUCCESS) return {};
-  if (type == ondemand::json_type::object) {
-    ondemand::object object;
-    if (value.get_object().get(object) != simdjson::SUCCESS || object.raw_json().get(raw) != simdjson::SUCCESS)
-      return {};
+// The object at the beginning of `text`, by its brackets alone: its end is where the parser's own is, whatever is wrong
+// within. Empty when there is none.
+std::string_view ObjectAt(std::string_view text) {
+  if (!text.starts_with('{')) return {};
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      quoted = c != '"';
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if ((c == '}' || c == ']') && --depth == 0) {
+      return text.substr(0, i + 1);
+    }
   }
-  return raw;
+  return {};
 }
 
 }  // namespace
@@ -193,16 +202,16 @@ absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const Push
         if (elements.size() + static_cast<size_t>(push.refused) >= limits.max_elements) {
           return Wrong(absl::StrCat("metrics has more than ", limits.max_elements, " elements"));
         }
-        const std::string_view raw = RawJson(one);
-        if (!raw.starts_with('{') || !text::IsJsonb(raw, limits.max_depth)) {
+        const auto at = static_cast<size_t>(one.raw_json_token().data() - padded.data());
+        const std::string_view raw = ObjectAt(std::string_view(padded.data(), padded.size()).substr(at));
+        if (!text::IsJsonb(raw, limits.max_depth)) {
           if (push.refused++ == 0) {
             push.first_refusal =
                 absl::StrCat("metrics[", elements.size(), "] is no JSON object whose texts and numbers can be stored");
           }
           continue;
         }
-        elements.push_back(ReadElement(&element_parser, raw,
-                                       json.substr(static_cast<size_t>(raw.data() - padded.data()), raw.size())));
+        elements.push_back(ReadElement(&element_parser, raw, json.substr(at, raw.size())));
       }
     }
   }
