@@ -198,7 +198,7 @@ TEST_F(HostileServer, OneRefusalCostsNothingElseAndIsSaidOnce) {
   Sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'");
   const size_t mark = server_->Log().size();
   Start({{"POSTGRES_DATABASES", "*"}, {"POSTGRES_EXCLUDE_DATABASES", "excluded"}});
-  EXPECT_TRUE(Frames("database", 12)) << collector_->Output();
+  ASSERT_TRUE(Frames("database", 12)) << collector_->Output();
   EXPECT_TRUE(Frames("statements", 8)) << collector_->Output();
   for (const auto& [line, times] : Complaints(mark)) EXPECT_LE(times, 1) << line;
   // Functions that the login may not execute are asked about and not called.
