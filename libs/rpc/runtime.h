@@ -1,6 +1,7 @@
-// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone, but keeps
-// what waits for the next attempt to connect, or for the first word of a peer that says nothing, until its timer has
-// passed (max_backoff, connect_timeout). That is left to the end of the process, and OpenSSL keeps its state until then.
+// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone, but
+// keeps what waits for the next attempt to connect, or for the first word of a peer that says nothing, until its timer
+// has passed (max_backoff, connect_timeout). That is left to the end of the process, and OpenSSL keeps its state until
+// then.
 #pragma once
 
 #include "absl/time/time.h"

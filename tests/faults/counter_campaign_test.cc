@@ -578,28 +578,11 @@ TEST(CounterCampaign, NothingIsCountedThatWasNotDone) {
   }
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < parts.size(); ++i) summaries[i % versions.size()].Add(parts[i]);
-  std::printf("%-8s %6s %9s %7s %9s %8s %10s %10s %8s %9s\n", "version", "steps", "compared", "equal", "flagged",
-              "unseen", "done", "stored", "rows", "flagged");
+  Print(summaries);
   for (const Summary& summary : summaries) {
-    if (!summary.missing.empty()) {
-      std::printf("%-8s left out: %s\n", summary.version.c_str(), summary.missing.c_str());
-      continue;
-    }
-    const auto share = [](int64_t part, int64_t all) {
-      return 100.0 * static_cast<double>(part) / static_cast<double>(std::max<int64_t>(all, 1));
-    };
-    std::printf("%-8s %6d %9ld %7ld %7.1f %% %8ld %10ld %10ld %8ld %7.1f %%\n", summary.version.c_str(), summary.steps,
-                static_cast<long>(summary.compared), static_cast<long>(summary.equal),
-                share(summary.flagged, summary.compared), static_cast<long>(summary.unseen),
-                static_cast<long>(summary.done), static_cast<long>(summary.stored), static_cast<long>(summary.rows),
-                share(summary.flagged_rows, summary.rows));
-    std::string events;
-    for (const auto& [name, times] : summary.events) absl::StrAppend(&events, " ", name, " ", times, ",");
-    std::printf("        %s\n", events.c_str());
     for (const std::string& failure : summary.failures) ADD_FAILURE() << failure;
-    EXPECT_TRUE(!summary.failures.empty() || summary.equal > 0);
+    EXPECT_TRUE(!summary.missing.empty() || !summary.failures.empty() || summary.equal > 0);
   }
-  std::fflush(stdout);
 }
 
 }  // namespace
