@@ -8,8 +8,8 @@
 // takes the address over, and kill -9 of the collector. Between two checks several of them happen, with work before,
 // between and after.
 //
-// PGA_COUNTER_VERSIONS names the versions ("15,18"; "all"), PGA_COUNTER_STEPS the checks of each (32). Most of a step
-// is waiting for the next reading, so the steps of a version are shared by PGA_COUNTER_SERVERS (4) servers.
+// PGA_COUNTER_VERSIONS names the versions ("15,18"; "all"), PGA_COUNTER_STEPS the checks of each (30). Most of a step
+// is waiting for the next reading, so the steps of a version are shared by PGA_COUNTER_SERVERS (6) servers.
 // PGA_FAULT_SEED repeats a campaign.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -560,8 +560,8 @@ class Campaign {
 
 TEST(CounterCampaign, NothingIsCountedThatWasNotDone) {
   const auto seed = static_cast<uint64_t>(testing::Setting("PGA_FAULT_SEED", std::random_device()()));
-  const int64_t steps = testing::Setting("PGA_COUNTER_STEPS", 32);
-  const int64_t beside = testing::Setting("PGA_COUNTER_SERVERS", 4);
+  const int64_t steps = testing::Setting("PGA_COUNTER_STEPS", 30);
+  const int64_t beside = testing::Setting("PGA_COUNTER_SERVERS", 6);
   std::printf("PGA_FAULT_SEED=%lu PGA_COUNTER_STEPS=%ld PGA_COUNTER_SERVERS=%ld\n", static_cast<unsigned long>(seed),
               static_cast<long>(steps), static_cast<long>(beside));
   std::fflush(stdout);
