@@ -280,6 +280,15 @@ TEST(ParseBytes, UnitsAndLimits) {
   }
 }
 
+TEST(ParseList, QuotedPartsKeepCommasAndBlanks) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(ParseList(" a , b,,c "), (Parts{"a", "b", "c"}));
+  EXPECT_EQ(ParseList(R"("a,b", c)"), (Parts{"a,b", "c"}));
+  EXPECT_EQ(ParseList(R"(" a " ,"say ""x""")"), (Parts{" a ", R"(say "x")"}));
+  EXPECT_EQ(ParseList(R"(a"b,c)"), (Parts{R"(a"b)", "c"}));
+  EXPECT_EQ(ParseList(""), Parts());
+}
+
 TEST(ParseInt, Limits) {
   EXPECT_THAT(ParseInt(" -5 # x", -10, 10), IsOkAndHolds(-5));
   for (const char* bad : {"", "11", "5x", "0x5", "1.0", "9223372036854775808"}) {

@@ -1,6 +1,7 @@
 #include "libs/rpc/runtime.h"
 
 #include <grpc/grpc.h>
+#include <openssl/crypto.h>
 
 #include "libs/clock/steady.h"
 #include "libs/log/log.h"
@@ -8,6 +9,8 @@
 namespace pga::rpc {
 
 Runtime::Runtime() {
+  // The first use of OpenSSL decides whether the end of main takes its state away from whoever still uses it.
+  if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr) != 1) PGA_LOG(error, "OpenSSL cannot be used");
   grpc_init();
 }
 

@@ -1,5 +1,7 @@
-// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone; a
-// process that leaves main before that takes OpenSSL's state away from under a handshake that is still under way.
+// gRPC's library for as long as a program runs. gRPC ends its own threads a little after the last channel is gone, but
+// keeps what waits for the next attempt to connect, or for the first word of a peer that says nothing, until its timer
+// has passed (max_backoff, connect_timeout). That is left to the end of the process, and OpenSSL keeps its state until
+// then.
 #pragma once
 
 #include "absl/time/time.h"
@@ -11,12 +13,12 @@ namespace pga::rpc {
 class Runtime {
  public:
   Runtime();
-  // Waits until gRPC's threads have ended, at most kPatience: a process must end even when gRPC does not.
+  // Waits until gRPC's threads have ended, at most kPatience.
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  static constexpr absl::Duration kPatience = absl::Seconds(2);
+  static constexpr absl::Duration kPatience = absl::Milliseconds(200);
 };
 
 }  // namespace pga::rpc

@@ -222,6 +222,96 @@ TEST_P(BothForms, SlowReaderDoesNotHoldTheHandlerBeyondTheDeadline) {
   EXPECT_THAT(reader->Finish().error_code(), AnyOf(grpc::StatusCode::DEADLINE_EXCEEDED, grpc::StatusCode::CANCELLED));
 }
 
+// A call for users whose answer nobody reads until the test does.
+struct UnreadUsers {
+  UnreadUsers(World* world, const std::shared_ptr<grpc::Channel>& channel, clock::SteadyTime deadline)
+      : stub(authpb::AuthService::NewStub(channel)) {
+    context.AddMetadata(kAuthorization, "Bearer " + world->Token(Principal::kUser, "admin"));
+    context.set_deadline(GrpcDeadline(deadline));
+    reader = stub->ListUsers(&context, authpb::ListUsersRequest());
+  }
+  grpc::ClientContext context;
+  std::unique_ptr<authpb::AuthService::Stub> stub;
+  std::unique_ptr<grpc::ClientReader<authpb::User>> reader;
+};
+
+// More than connections hold on their way.
+constexpr int kManyUsers = 100;
+bool LargeUser(int id, authpb::User* user) {
+  user->set_id(id);
+  user->set_full_name(std::string(256 << 10, 'x'));
+  return id < kManyUsers;
+}
+
+TEST_P(BothForms, ARestThatNobodyReadsHoldsNoThread) {
+  NodeOptions options;
+  options.threads = 1;
+  Node node(&world_, options);
+  absl::Notification handed_over;
+  node.auth.handler = [&](CallContext&, const auto&, StreamWriter<authpb::User>& writer) {
+    writer.WriteRest([id = 0](authpb::User* user) mutable { return LargeUser(id++, user); });
+    handed_over.Notify();
+    return absl::OkStatus();
+  };
+  UnreadUsers unread(&world_, node.Channel(GetParam()), clock::SteadyNow() + kLimit);
+  ASSERT_TRUE(handed_over.WaitForNotificationWithTimeout(kLimit));
+  EXPECT_THAT(GetVersion(node.Channel(GetParam()), Within(kLimit / 2)).status(), IsOk()) << "its thread waits";
+  authpb::User user;
+  int read = 0;
+  for (; unread.reader->Read(&user); ++read) ASSERT_EQ(user.id(), read);
+  EXPECT_EQ(read, kManyUsers);
+  EXPECT_TRUE(unread.reader->Finish().ok());
+}
+
+TEST_P(BothForms, ARestGoesWhenItsCallEnds) {
+  for (const bool callers_deadline : {true, false}) {
+    NodeOptions options;
+    if (!callers_deadline) options.dispatcher.stream_timeout = absl::Milliseconds(300);
+    Node node(&world_, options);
+    std::weak_ptr<int> held;
+    absl::Notification handed_over;
+    node.auth.handler = [&](CallContext&, const auto&, StreamWriter<authpb::User>& writer) {
+      const auto part = std::make_shared<int>();
+      held = part;
+      writer.WriteRest([part](authpb::User* user) { return LargeUser(1, user); });
+      handed_over.Notify();
+      return absl::OkStatus();
+    };
+    UnreadUsers unread(
+        &world_, node.Channel(GetParam()),
+        callers_deadline ? clock::SteadyNow() + absl::Milliseconds(300) : clock::SteadyTime::InfiniteFuture());
+    ASSERT_TRUE(handed_over.WaitForNotificationWithTimeout(kLimit));
+    EXPECT_TRUE(pga::testing::WaitUntil([&held] { return held.expired(); }, kLimit));
+    EXPECT_TRUE(node.dispatcher.AwaitIdle(clock::SteadyNow() + kLimit));
+    unread.context.TryCancel();
+    EXPECT_FALSE(unread.reader->Finish().ok());
+  }
+}
+
+TEST_P(BothForms, ACallerThatDoesNotReadIsGivenUp) {
+  NodeOptions options;
+  options.dispatcher.write_timeout = absl::Milliseconds(200);
+  Node node(&world_, options);
+  absl::Notification ended;
+  absl::Status seen;
+  node.auth.handler = [&](CallContext& call, const auto&, StreamWriter<authpb::User>& writer) {
+    authpb::User user;
+    (void)LargeUser(1, &user);
+    while (seen.ok()) seen = writer.Write(user);
+    EXPECT_LT(clock::SteadyNow(), call.deadline);
+    ended.Notify();
+    return seen;
+  };
+  UnreadUsers unread(&world_, node.Channel(GetParam()), clock::SteadyNow() + kLimit);
+  ASSERT_TRUE(ended.WaitForNotificationWithTimeout(kLimit / 2));
+  EXPECT_THAT(seen, StatusIs(absl::StatusCode::kDeadlineExceeded, "the caller does not read"));
+  EXPECT_TRUE(node.dispatcher.AwaitIdle(clock::SteadyNow() + kLimit / 2));
+  authpb::User user;
+  while (unread.reader->Read(&user)) {
+  }
+  EXPECT_FALSE(unread.reader->Finish().ok());
+}
+
 TEST_P(BothForms, CancelledCallIsSeenByItsHandler) {
   Node node(&world_);
   absl::Notification entered, ended;

@@ -1,6 +1,7 @@
 #include "libs/rpc/unary.h"
 
 #include <google/protobuf/descriptor.h>
+#include <grpcpp/alarm.h>
 
 #include <algorithm>
 #include <array>
@@ -67,7 +68,9 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public Dispatcher::J
  public:
   explicit UnaryReactor(std::function<absl::Status(CallContext&)> handler) : handler_(std::move(handler)) {}
   absl::Status Run(CallContext& call) override { return handler_(call); }
-  void Finish(grpc::Status status) override { grpc::ServerUnaryReactor::Finish(std::move(status)); }
+  void Finish(grpc::Status status, std::shared_ptr<void>) override {
+    grpc::ServerUnaryReactor::Finish(std::move(status));
+  }
   void OnDone() override { delete this; }
 
  private:
@@ -75,6 +78,33 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public Dispatcher::J
 };
 
 }  // namespace
+
+struct CallTimer::Call {
+  absl::Mutex mutex;
+  grpc::CallbackServerContext* context ABSL_GUARDED_BY(mutex) = nullptr;
+};
+struct CallTimer::Timer {
+  grpc::Alarm alarm;
+};
+
+CallTimer::CallTimer() : call_(std::make_shared<Call>()), timer_(std::make_unique<Timer>()) {}
+CallTimer::~CallTimer() = default;
+
+void CallTimer::Arm(grpc::CallbackServerContext* context, clock::SteadyTime deadline) {
+  {
+    absl::MutexLock lock(&call_->mutex);
+    call_->context = context;
+  }
+  timer_->alarm.Set(GrpcDeadline(deadline), [call = call_](bool) {
+    absl::MutexLock lock(&call->mutex);
+    if (call->context != nullptr) call->context->TryCancel();
+  });
+}
+
+void CallTimer::Disarm() {
+  absl::MutexLock lock(&call_->mutex);
+  call_->context = nullptr;
+}
 
 struct Dispatcher::Instruments {
   struct Method {
@@ -259,9 +289,11 @@ class Dispatcher::Ticket {
     dispatcher_->instruments_->in_flight->Decrement();
     dispatcher_->instruments_->Count(method_, status.code(), watch_.Elapsed());
     Job* const job = std::exchange(job_, nullptr);
-    job->Finish(ToGrpc(status, request_id_, dispatcher_->options_.error_domain));
-    absl::MutexLock lock(&dispatcher_->mutex_);
-    --dispatcher_->running_;
+    std::shared_ptr<void> running(nullptr, [dispatcher = dispatcher_](void*) {
+      absl::MutexLock lock(&dispatcher->mutex_);
+      --dispatcher->running_;
+    });
+    job->Finish(ToGrpc(status, request_id_, dispatcher_->options_.error_domain), std::move(running));
   }
 
  private:

@@ -9,4 +9,9 @@ namespace pga::text {
 // single quotes too, as Protobuf's parser takes them.
 bool JsonDepthWithin(std::string_view json, int limit);
 
+// Whether `json`, which is valid UTF-8, is one value that PostgreSQL's jsonb takes: the grammar of RFC 8259 with at
+// most `depth` levels, no NUL and no half of a surrogate pair in any text, numbers of at most 10,000 digits and
+// exponents.
+bool IsJsonb(std::string_view json, int depth);
+
 }  // namespace pga::text

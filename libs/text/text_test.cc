@@ -41,6 +41,48 @@ TEST(Utf8, TheBeginningIsWholeCharacters) {
   EXPECT_EQ(FirstCharacters("", 3), "");
 }
 
+TEST(Json, JsonbTakesWhatTheGrammarAllows) {
+  for (const char* good :
+       {"null", " true ", "-0", "1.5e+10", "\"\"", R"("\"\\\/\b\f\n\r\t\u00e9")", R"("\ud83d\ude00")", "[]", "{}",
+        "[1, [2], {\"a\": [false]}]", "{\"a\":{\"b\":[]}}", "\"\xc3\xa9\"", "1e10000"}) {
+    EXPECT_TRUE(IsJsonb(good, 3)) << good;
+  }
+  for (const char* bad : {"",
+                          " ",
+                          "nul",
+                          "truefalse",
+                          "01",
+                          "-",
+                          "1.",
+                          ".5",
+                          "1e",
+                          "1e10001",
+                          "+1",
+                          "\"",
+                          "\"\n\"",
+                          R"("\x")",
+                          R"("\u00")",
+                          R"("\u0000")",
+                          R"("\ud800")",
+                          R"("\ud800\u0041")",
+                          R"("\udc00")",
+                          "[1,]",
+                          "[1 2]",
+                          "{\"a\"}",
+                          "{\"a\" 1}",
+                          "{1: 2}",
+                          "{\"a\": 1,}",
+                          "[",
+                          "{\"a\": [}",
+                          "[[[[]]]]",
+                          "1 2",
+                          "'a'"}) {
+    EXPECT_FALSE(IsJsonb(bad, 3)) << bad;
+  }
+  EXPECT_TRUE(IsJsonb(std::string(10'000, '1'), 0));
+  EXPECT_FALSE(IsJsonb(std::string(10'001, '1'), 0));
+}
+
 TEST(Json, DepthIsCountedOutsideOfStrings) {
   EXPECT_TRUE(JsonDepthWithin(R"({"a": [1, {"b": "]}]}[[[["}]})", 3));
   EXPECT_FALSE(JsonDepthWithin(R"({"a": [1, {"b": 1}]})", 2));

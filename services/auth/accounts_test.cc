@@ -130,7 +130,8 @@ TEST_F(AuthTest, UsersAreManagedByAdministratorsOnly) {
   EXPECT_GT(viewer->id(), 0);
   EXPECT_EQ(viewer->role(), "viewer");
   EXPECT_FALSE(viewer->has_last_login());
-  EXPECT_THAT(CreateUser(admin, "VICTOR", "viewer"), StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_THAT(CreateUser(admin, "VICTOR", "viewer"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("already exists")));
   EXPECT_THAT(CreateUser(admin, "vi", "viewer"), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(CreateUser(admin, "walter", "root"), StatusIs(absl::StatusCode::kInvalidArgument));
 

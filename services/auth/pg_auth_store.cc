@@ -263,7 +263,10 @@ absl::StatusOr<std::optional<UserRecord>> PgAuthStore::CreateUser(const NewUser&
     audit.resource_id = absl::StrCat(created->id);
     return WriteAudit(tx, audit);
   });
-  if (absl::IsAlreadyExists(status)) return absl::AlreadyExistsError("Username or email already exists");
+  // As the API has it: a name that is taken is a wrong request (400), not a conflict.
+  if (absl::IsAlreadyExists(status)) {
+    return status::WithReason(absl::InvalidArgumentError("Username or email already exists"), "USER_EXISTS");
+  }
   PGA_RETURN_IF_ERROR(status);
   return created;
 }

@@ -189,6 +189,8 @@ TEST_F(HostileServer, OneRefusalCostsNothingElseAndIsSaidOnce) {
   Sql("REVOKE pg_monitor FROM monitor");
   Sql("CREATE DATABASE monitor");
   Sql("CREATE EXTENSION pg_stat_statements", "monitor");
+  // Where the collector is at home then.
+  Sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", "monitor");
   Sql("CREATE DATABASE closed");
   Sql("REVOKE CONNECT ON DATABASE closed FROM PUBLIC");
   Sql("CREATE DATABASE excluded");
@@ -196,7 +198,7 @@ TEST_F(HostileServer, OneRefusalCostsNothingElseAndIsSaidOnce) {
   Sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'");
   const size_t mark = server_->Log().size();
   Start({{"POSTGRES_DATABASES", "*"}, {"POSTGRES_EXCLUDE_DATABASES", "excluded"}});
-  EXPECT_TRUE(Frames("database", 12)) << collector_->Output();
+  ASSERT_TRUE(Frames("database", 12)) << collector_->Output();
   EXPECT_TRUE(Frames("statements", 8)) << collector_->Output();
   for (const auto& [line, times] : Complaints(mark)) EXPECT_LE(times, 1) << line;
   // Functions that the login may not execute are asked about and not called.
@@ -235,6 +237,29 @@ TEST_F(HostileServer, AnOldExtensionIsSaidToBeOld) {
   EXPECT_THAT(collector_->Output(), HasSubstr("which is too old"));
   Sql("ALTER EXTENSION pg_stat_statements UPDATE");
   EXPECT_TRUE(Frames("statements", 2)) << collector_->Output();
+}
+
+class HostileStandby : public HostileServer {
+ protected:
+  void SetUp() override {
+    HostileServer::SetUp();
+    Sql("ALTER ROLE monitor SET default_transaction_isolation = 'serializable'");
+    primary_ = std::move(server_);
+    auto started = TempPostgres::StartStandby(*primary_, {.preload_statements = true});
+    ASSERT_THAT(started, IsOk());
+    server_ = *std::move(started);
+  }
+  std::unique_ptr<TempPostgres> primary_;
+};
+
+// A hot standby has no serializable transactions.
+TEST_F(HostileStandby, IsReadWhateverItsIsolationIs) {
+  const size_t mark = server_->Log().size();
+  Start();
+  EXPECT_TRUE(Frames("database", 3)) << collector_->Output();
+  EXPECT_TRUE(Frames("recovery", 2)) << collector_->Output();
+  EXPECT_TRUE(Frames("statements", 2)) << collector_->Output();
+  EXPECT_THAT(Complaints(mark), IsEmpty());
 }
 
 // The server's library keeps the nested statement apart, version 1.8 of the functions does not tell which is which.

@@ -61,7 +61,7 @@ ConsoleAnswer AnswerConsoleFile(const ConsoleFile& file, const RequestHead& head
     answer.body = file.gzip;
   } else {
     // For the few who take no compression the bytes are not kept a third time.
-    auto plain = Gunzip(file.gzip, file.size);
+    auto plain = Unpack(file.gzip, file.size);
     if (plain.ok()) {
       answer.body = *std::move(plain);
     } else {

@@ -49,7 +49,7 @@ TEST(ConsoleFiles, FormsAreOneContent) {
     EXPECT_EQ(Header(plain, "Content-Encoding"), "");
     const ConsoleAnswer gzip = AnswerConsoleFile(file, Get(std::string(file.path), {{"accept-encoding", "gzip"}}));
     EXPECT_EQ(Header(gzip, "Content-Encoding"), "gzip");
-    const auto unpacked = Gunzip(gzip.body, file.size);
+    const auto unpacked = Unpack(gzip.body, file.size);
     ASSERT_TRUE(unpacked.ok());
     EXPECT_EQ(*unpacked, plain.body);
     const ConsoleAnswer brotli =

@@ -125,7 +125,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       Answer(input);
       break;
     case 'g':
-      (void)Gunzip(input, 1 << 20);
+      (void)Unpack(input, 1 << 20);
       break;
     case 'f':
       (void)pga::door::TrustedProxies::Parse({"127.0.0.0/8"})->ClientOf("127.0.0.1", input);

@@ -10,6 +10,7 @@ namespace pga::gateway {
 namespace {
 
 constexpr int kGzipWindowBits = 15 + 16;
+constexpr int kGzipOrZlibWindowBits = 15 + 32;
 constexpr size_t kRatioFloorBytes = size_t{1} << 20;
 constexpr size_t kMaxRatio = 200;
 
@@ -20,14 +21,18 @@ Bytef* InputOf(std::string_view bytes) {
 
 }  // namespace
 
-bool LooksLikeGzip(std::string_view bytes) {
-  return bytes.size() >= 2 && bytes[0] == '\x1f' && static_cast<unsigned char>(bytes[1]) == 0x8b;
+bool LooksPacked(std::string_view bytes) {
+  if (bytes.size() < 2) return false;
+  const auto first = static_cast<unsigned char>(bytes[0]), second = static_cast<unsigned char>(bytes[1]);
+  // zlib: deflate with a window of 32 KiB, no dictionary, and a check over both bytes.
+  const bool zlib = first == 0x78 && (second & 0x20) == 0 && (first * 256 + second) % 31 == 0;
+  return zlib || (first == 0x1f && second == 0x8b);
 }
 
-absl::StatusOr<std::string> Gunzip(std::string_view bytes, size_t max_bytes) {
+absl::StatusOr<std::string> Unpack(std::string_view bytes, size_t max_bytes) {
   const size_t limit = std::min(max_bytes, std::max(kRatioFloorBytes, bytes.size() * kMaxRatio));
   z_stream stream{};
-  if (inflateInit2(&stream, kGzipWindowBits) != Z_OK) return absl::ResourceExhaustedError("out of memory");
+  if (inflateInit2(&stream, kGzipOrZlibWindowBits) != Z_OK) return absl::ResourceExhaustedError("out of memory");
   stream.next_in = InputOf(bytes);
   stream.avail_in = static_cast<uInt>(bytes.size());
   std::string out;
@@ -46,7 +51,7 @@ absl::StatusOr<std::string> Gunzip(std::string_view bytes, size_t max_bytes) {
   }
   const bool complete = result == Z_STREAM_END && stream.avail_in == 0;
   inflateEnd(&stream);
-  if (!complete) return absl::InvalidArgumentError("the body is not one complete gzip member");
+  if (!complete) return absl::InvalidArgumentError("the body is not one complete gzip member or zlib stream");
   return out;
 }
 

@@ -12,12 +12,12 @@
 
 namespace pga::gateway {
 
-// Whether `bytes` begin with the gzip magic.
-bool LooksLikeGzip(std::string_view bytes);
+// Whether `bytes` begin as gzip or as zlib (RFC 1950) does, which senders call by one name.
+bool LooksPacked(std::string_view bytes);
 
-// One gzip member. ResourceExhausted when the result would exceed `max_bytes` or 200 times the input (above 1 MiB);
-// InvalidArgument for broken, truncated or trailing data.
-absl::StatusOr<std::string> Gunzip(std::string_view bytes, size_t max_bytes);
+// One gzip member or one zlib stream. ResourceExhausted when the result would exceed `max_bytes` or 200 times the input
+// (above 1 MiB); InvalidArgument for broken, truncated or trailing data.
+absl::StatusOr<std::string> Unpack(std::string_view bytes, size_t max_bytes);
 
 class GzipWriter {
  public:

@@ -459,7 +459,7 @@ TEST(Console, PagesNeedNoTokenAndTheApiIsNeverOne) {
   EXPECT_EQ(Fetch(port, "GET", "/", "", {"If-None-Match: " + index.Header("etag")}).code, 304);
   const HttpReply packed = Fetch(port, "GET", "/", "", {"Accept-Encoding: gzip"});
   EXPECT_EQ(packed.Header("content-encoding"), "gzip");
-  EXPECT_EQ(*Gunzip(packed.body, 1 << 20), index.body);
+  EXPECT_EQ(*Unpack(packed.body, 1 << 20), index.body);
   RawClient client(port);
   client.Send(MakeRequest("HEAD", "/"));
   const HttpReply head = client.Read(true);
@@ -627,13 +627,13 @@ TEST(Compression, AnswersAreCompressedOnRequest) {
   EXPECT_EQ(packed.Header("content-encoding"), "gzip");
   EXPECT_EQ(plain.Header("vary"), "Accept-Encoding");
   EXPECT_LT(packed.body.size(), plain.body.size());
-  const auto unpacked = Gunzip(packed.body, 1 << 20);
+  const auto unpacked = Unpack(packed.body, 1 << 20);
   ASSERT_TRUE(unpacked.ok()) << unpacked.status();
   EXPECT_EQ(unpacked->size(), plain.body.size());
   const HttpReply stream = Fetch(Shared().port(), "GET", "/api/v1/users", "",
                                  {Bearer(Shared().UserToken("admin")), "Accept-Encoding: gzip"});
   EXPECT_EQ(stream.Header("content-encoding"), "gzip");
-  const auto array = Gunzip(stream.body, 1 << 20);
+  const auto array = Unpack(stream.body, 1 << 20);
   ASSERT_TRUE(array.ok()) << array.status();
   EXPECT_THAT(*array, ::testing::EndsWith("}]"));
 }

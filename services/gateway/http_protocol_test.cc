@@ -227,7 +227,8 @@ TEST(HttpProtocol, AClientThatHangsUpEndsTheCall) {
   ASSERT_TRUE(testing::WaitUntil([&] { return observed.calls == 1; }, absl::Seconds(30)));
   EXPECT_EQ(observed.cancelled, 0);
   client.Close();
-  EXPECT_TRUE(testing::WaitUntil([&] { return observed.cancelled == 1; }, absl::Seconds(30)));
+  // Long before the time of the request is over.
+  EXPECT_TRUE(testing::WaitUntil([&] { return observed.cancelled == 1; }, absl::Seconds(15)));
 }
 
 TEST(HttpProtocol, ASlowReaderSlowsTheServiceDown) {

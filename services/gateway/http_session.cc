@@ -384,15 +384,15 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   if (encoding == nullptr || is("identity") || body.empty()) co_return true;
   // Bytes that go on as they are may be packed in a way that only their reader knows.
   if (is("snappy") && TakesRawBody(*exchange.admission.route)) co_return true;
-  if (!is("gzip") && !is("x-gzip")) {
+  if (!is("gzip") && !is("x-gzip") && !is("deflate")) {
     error = MakeError(415, "ENCODING_NOT_SUPPORTED",
                       "Content-Encoding " + Excerpt(*encoding, 32) + " is not understood; send gzip or none.");
     co_return true;
   }
-  // Some clients announce gzip and send plain text: the bytes decide.
-  if (!LooksLikeGzip(body)) co_return true;
+  // Some clients announce gzip and send plain text or zlib's form: the bytes decide.
+  if (!LooksPacked(body)) co_return true;
   absl::StatusOr<std::string> plain;
-  co_await Work(body.size() * kMostGzipFactor, [&] { plain = Gunzip(body, max_body); });
+  co_await Work(body.size() * kMostGzipFactor, [&] { plain = Unpack(body, max_body); });
   if (plain.ok()) {
     const auto more = static_cast<int64_t>(plain->size());
     if (!co_await Take(*shared_->bodies, exchange, more, kWaitForMemory)) {

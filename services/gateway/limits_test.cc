@@ -27,7 +27,10 @@ GatewayUnderTest::Options Unlimited() {
 }
 
 TEST(Bodies, AnnouncedOnesTakeNoRoom) {
-  GatewayUnderTest gateway(Unlimited());
+  GatewayUnderTest::Options options = Unlimited();
+  // Two of them would fill it.
+  options.config.max_buffered_bytes = 20 << 20;
+  GatewayUnderTest gateway(options);
   std::vector<std::unique_ptr<RawClient>> clients;
   for (int i = 0; i < 30; ++i) {
     clients.push_back(std::make_unique<RawClient>(gateway.port()));

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
+#include "libs/log/log.h"
 #include "libs/rpc/status.h"
 #include "libs/status/status.h"
 
@@ -71,7 +72,9 @@ IngestService::IngestService(Options options, const SessionContext* sessions, rp
       dispatcher_(dispatcher),
       configs_(configs),
       pushes_(metrics->AddCounter("pga_ingest_pushes_total", "JSON pushes stored")),
-      elements_(metrics->AddCounter("pga_ingest_pushed_elements_total", "Elements of JSON pushes stored")) {}
+      elements_(metrics->AddCounter("pga_ingest_pushed_elements_total", "Elements of JSON pushes stored")),
+      refused_elements_(metrics->AddCounter("pga_ingest_pushed_elements_refused_total",
+                                            "Elements of JSON pushes that could not be stored")) {}
 
 grpc::ServerBidiReactor<Request, Response>* IngestService::StreamBatches(grpc::CallbackServerContext* context) {
   auto call = dispatcher_->BeginStream<Request>(context);
@@ -121,14 +124,21 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
       return status::WithReason(absl::InvalidArgumentError("hostname is missing"), "INVALID_PUSH");
     if (!push.timestamp) return status::WithReason(absl::InvalidArgumentError("timestamp is missing"), "INVALID_PUSH");
   }
-  PGA_RETURN_IF_ERROR(sessions_->store->StorePush(push.collector_id, push.hostname, push.elements, call.deadline));
+  if (push.refused > 0) {
+    refused_elements_.Increment(static_cast<double>(push.refused));
+    PGA_LOG(warn, "elements of a push were left out",
+            {{"collector_id", push.collector_id}, {"elements", push.refused}, {"first", push.first_refusal}});
+  }
+  PGA_RETURN_IF_ERROR(
+      sessions_->store->StorePush({push.collector_id, push.hostname, push.version}, push.elements, call.deadline));
   pushes_.Increment();
   elements_.Increment(static_cast<double>(push.elements.size()));
   response.set_status("success");
   response.set_collector_id(push.collector_id);
-  response.set_metrics_inserted(static_cast<int32_t>(push.elements.size()));
+  response.set_metrics_inserted(static_cast<int32_t>(push.rows()));
+  response.set_metrics_refused(static_cast<int32_t>(push.refused));
   response.set_bytes_received(static_cast<int32_t>(body.size()));
-  response.set_processing_time_ms(absl::ToDoubleMilliseconds(clock::SteadyNow() - started));
+  response.set_processing_time_ms(static_cast<double>(absl::ToInt64Milliseconds(clock::SteadyNow() - started)));
   response.set_next_config_version(configs_->KnownVersion(push.collector_id));
   response.set_next_check_in_seconds(static_cast<int32_t>(absl::ToInt64Seconds(options_.next_check_in)));
   return absl::OkStatus();

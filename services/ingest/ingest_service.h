@@ -47,6 +47,7 @@ class IngestService final : public pganalytics::ingest::v1::IngestService::Callb
   const ConfigClient* const configs_;
   metrics::Counter& pushes_;
   metrics::Counter& elements_;
+  metrics::Counter& refused_elements_;
   std::atomic<bool> draining_{false};
 };
 

@@ -103,9 +103,18 @@ struct AppliedMetric {
   pganalytics::catalog::v1::Metric definition;
 };
 
+// Who pushed; views into what outlives the call.
+struct PushOrigin {
+  std::string_view collector_id;
+  std::string_view hostname;  // may be empty
+  std::string_view version;   // of the collector's program; may be empty
+};
+
 struct PushedElement {
   int64_t time_us = 0;
   std::string type;
+  // Statements of a pg_query_stats element, 1 of any other.
+  int32_t rows = 1;
   // Of the body that was parsed, which outlives the element.
   std::string_view json;
 };
@@ -146,8 +155,8 @@ class IngestStore {
   virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) = 0;
 
   // Stores the elements of one push, all or nothing, and makes the collector known.
-  virtual absl::Status StorePush(std::string_view collector_id, std::string_view hostname,
-                                 const std::vector<PushedElement>& elements, clock::SteadyTime deadline) = 0;
+  virtual absl::Status StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
+                                 clock::SteadyTime deadline) = 0;
 
   virtual absl::Status Ping(clock::SteadyTime deadline) = 0;
 };

@@ -320,12 +320,13 @@ absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(clock::Ste
   return metrics;
 }
 
-absl::Status PgIngestStore::StorePush(std::string_view collector_id, std::string_view hostname,
-                                      const std::vector<PushedElement>& elements, clock::SteadyTime deadline) {
-  PGA_RETURN_IF_ERROR(pool_->InTransaction(
-      deadline, [&](pg::Transaction& transaction) { return CollectorNumber(transaction, collector_id).status(); }));
+absl::Status PgIngestStore::StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
+                                      clock::SteadyTime deadline) {
+  PGA_RETURN_IF_ERROR(pool_->InTransaction(deadline, [&](pg::Transaction& transaction) {
+    return CollectorNumber(transaction, origin.collector_id).status();
+  }));
   if (elements.empty()) return absl::OkStatus();
-  return pushes_->Write(collector_id, hostname, elements, deadline);
+  return pushes_->Write(origin, elements, deadline);
 }
 
 }  // namespace pga::ingest

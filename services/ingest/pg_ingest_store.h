@@ -29,8 +29,8 @@ class PgIngestStore final : public IngestStore {
                                               clock::SteadyTime deadline) override;
   absl::Status TouchSources(const std::vector<int32_t>& sources, clock::SteadyTime deadline) override;
   absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) override;
-  absl::Status StorePush(std::string_view collector_id, std::string_view hostname,
-                         const std::vector<PushedElement>& elements, clock::SteadyTime deadline) override;
+  absl::Status StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
+                         clock::SteadyTime deadline) override;
   absl::Status Ping(clock::SteadyTime deadline) override { return pool_->Ping(deadline); }
 
  private:

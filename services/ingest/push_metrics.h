@@ -23,14 +23,21 @@ struct PushLimits {
 struct Push {
   std::string collector_id;
   std::string hostname;  // may be empty
+  std::string version;   // of the program that pushes; empty where it is not known
   std::optional<absl::Time> timestamp;
   // Views into the parsed body.
   std::vector<PushedElement> elements;
+  // Elements that cannot be stored, and what is wrong with the first of them.
+  int64_t refused = 0;
+  std::string first_refusal;
+
+  int64_t rows() const;
 };
 
-// INVALID_ARGUMENT says what is wrong and where; RESOURCE_EXHAUSTED (reason BODY_TOO_LARGE) for too many bytes. An
-// element without a timestamp of its own gets the push's, or `now`; so does one whose timestamp is further back than 30
-// days or further ahead than 10 minutes. Thread-safe.
+// INVALID_ARGUMENT says what is wrong with the body as a whole and where; RESOURCE_EXHAUSTED (reason BODY_TOO_LARGE)
+// for too many bytes. An element that is no object or that jsonb does not take (text::IsJsonb) is left out and counted:
+// its sender would repeat the others for ever. An element without a timestamp of its own gets the push's, or `now`; so
+// does one whose timestamp is further back than 30 days or further ahead than 10 minutes. Thread-safe.
 absl::StatusOr<Push> ParsePush(std::string_view json, absl::Time now, const PushLimits& limits = {});
 
 }  // namespace pga::ingest

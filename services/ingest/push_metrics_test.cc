@@ -78,7 +78,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"IdTooLong", absl::StrCat(R"({"collector_id": ")", std::string(300, 'x'), "\"}"), "collector_id"},
         BadCase{"BadTime", R"({"collector_id": "c", "timestamp": "yesterday"})", "timestamp"},
         BadCase{"MetricsIsObject", R"({"collector_id": "c", "metrics": {}})", "must be an array"},
-        BadCase{"ElementIsNumber", R"({"collector_id": "c", "metrics": [1]})", "metrics[0]"},
         BadCase{"Unclosed", R"({"collector_id": "c", "metrics": [{}])", ""},
         BadCase{"Behind", R"({"collector_id": "c"} x)", "JSON object"},
         BadCase{"ObjectBehind", R"({"collector_id": "c"} {})", "behind"},
@@ -87,6 +86,34 @@ INSTANTIATE_TEST_SUITE_P(
                 absl::StrCat(R"({"collector_id": "c", "metrics": )", std::string(100, '['), std::string(100, ']'), "}"),
                 "nested"}),
     BadName);
+
+// The sender repeats a push that is refused, and what is wrong with one element with it.
+TEST(ParsePush, AnElementThatCannotBeStoredCostsNoOther) {
+  for (const char* bad : {"1", "null", "[{}]", R"("text")", R"({"a": "b\u0000c"})", R"({"a": "\ud800"})",
+                          R"({"a\udc00": 1})", R"({"a": tru})", R"({"a" 1})", R"({"a": 1e99999})", R"({"a": 01})"}) {
+    const auto push = ParsePush(
+        absl::StrCat(R"({"collector_id": "c", "metrics": [{"type": "first"}, )", bad, R"(, {"type": "last"}]})"), kNow);
+    ASSERT_THAT(push, status::IsOk()) << bad;
+    EXPECT_EQ(push->refused, 1) << bad;
+    EXPECT_THAT(push->first_refusal, HasSubstr("metrics[1]")) << bad;
+    ASSERT_EQ(push->elements.size(), 2u) << bad;
+    EXPECT_EQ(push->elements[0].type, "first") << bad;
+    EXPECT_EQ(push->elements[1].type, "last") << bad;
+  }
+}
+
+TEST(ParsePush, CountsStatements) {
+  const auto push = ParsePush(
+      R"({"collector_id": "c", "version": "3.2.0", "metrics": [
+          {"type": "pg_query_stats", "database": "a", "queries": [{}, {}, {}]},
+          {"type": "pg_query_stats", "databases": [{"queries": [{}]}, {"database": "b"}, {"queries": [{}, {}]}]},
+          {"type": "pg_query_stats", "queries": []},
+          {"type": "pg_log", "queries": [{}, {}]}]})",
+      kNow);
+  ASSERT_THAT(push, status::IsOk());
+  EXPECT_EQ(push->version, "3.2.0");
+  EXPECT_EQ(push->rows(), 3 + 3 + 0 + 1);
+}
 
 TEST(ParsePush, SizeAndNumberAreBounded) {
   PushLimits limits;

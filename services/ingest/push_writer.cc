@@ -10,7 +10,7 @@
 namespace pga::ingest {
 namespace {
 
-constexpr char kCopy[] = "COPY metrics.pushed_element (time, collector, hostname, type, element) FROM STDIN";
+constexpr char kCopy[] = "COPY metrics.pushed_element (time, collector, hostname, version, type, element) FROM STDIN";
 constexpr size_t kPieceBytes = 64 * 1024;
 
 // Collects fields in COPY's text format and sends them piece by piece.
@@ -56,14 +56,14 @@ class CopyText {
   std::string piece_;
 };
 
-absl::Status SendRows(pg::CopyConnection* connection, std::string_view collector_id, std::string_view hostname,
+absl::Status SendRows(pg::CopyConnection* connection, const PushOrigin& origin,
                       const std::vector<PushedElement>& elements, clock::SteadyTime deadline) {
   CopyText text(connection, deadline);
   for (const PushedElement& element : elements) {
     const std::string time =
         absl::FormatTime("%Y-%m-%d %H:%M:%E6S+00", absl::FromUnixMicros(element.time_us), absl::UTCTimeZone());
-    for (const std::string_view field :
-         {std::string_view(time), collector_id, hostname, std::string_view(element.type)}) {
+    for (const std::string_view field : {std::string_view(time), origin.collector_id, origin.hostname, origin.version,
+                                         std::string_view(element.type)}) {
       PGA_RETURN_IF_ERROR(text.Add(field));
       text.EndField();
     }
@@ -105,11 +105,11 @@ absl::Status PushWriter::Begin(Connection* connection, clock::SteadyTime deadlin
   return (*connection)->BeginCopy(kCopy, deadline);
 }
 
-absl::Status PushWriter::Write(std::string_view collector_id, std::string_view hostname,
-                               const std::vector<PushedElement>& elements, clock::SteadyTime deadline) {
+absl::Status PushWriter::Write(const PushOrigin& origin, const std::vector<PushedElement>& elements,
+                               clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(Connection connection, Lease(deadline));
   absl::Status status = Begin(&connection, deadline);
-  if (status.ok()) status = SendRows(connection.get(), collector_id, hostname, elements, deadline);
+  if (status.ok()) status = SendRows(connection.get(), origin, elements, deadline);
   if (status.ok()) status = connection->EndCopy(deadline).status();
   // After a failure the state of a COPY is not worth knowing.
   Return(status.ok() ? std::move(connection) : nullptr);

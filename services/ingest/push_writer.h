@@ -23,8 +23,7 @@ class PushWriter {
   PushWriter(pg::CopyConnectionOptions options, int connections);
 
   // All or nothing. RESOURCE_EXHAUSTED when no connection became free until the deadline; else as CopyConnection says.
-  absl::Status Write(std::string_view collector_id, std::string_view hostname,
-                     const std::vector<PushedElement>& elements, clock::SteadyTime deadline);
+  absl::Status Write(const PushOrigin& origin, const std::vector<PushedElement>& elements, clock::SteadyTime deadline);
 
  private:
   using Connection = std::unique_ptr<pg::CopyConnection>;

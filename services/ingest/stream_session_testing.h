@@ -69,8 +69,7 @@ class FakeStore final : public IngestStore {
   absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime) override {
     return std::vector<AppliedMetric>{{1, 1, Sample()}};
   }
-  absl::Status StorePush(std::string_view, std::string_view, const std::vector<PushedElement>&,
-                         clock::SteadyTime) override {
+  absl::Status StorePush(const PushOrigin&, const std::vector<PushedElement>&, clock::SteadyTime) override {
     return absl::OkStatus();
   }
   absl::Status Ping(clock::SteadyTime) override { return absl::OkStatus(); }

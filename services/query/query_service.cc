@@ -328,38 +328,42 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
                              ResolveLimit(asked.limit(), 100, of_service ? storage::kMostSeries : kMostSeriesOfPeople));
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::string key, KeyOf(call, asked));
-        // Before it is read: how many series there are is known only then.
-        AnswerBudget::Part part;
+        // Before it is read: how many series there are is known only then. Held until the caller has all of it.
+        const auto part = std::make_shared<AnswerBudget::Part>();
         if (const int64_t most = MostBytes(query); most > kLargeAnswerBytes) {
-          PGA_RETURN_IF_ERROR(large_answers_.Take(most, Limit(call), &part));
+          PGA_RETURN_IF_ERROR(large_answers_.Take(most, Limit(call), part.get()));
         }
         PGA_ASSIGN_OR_RETURN(const auto answer, series_.Get(key, Limit(call), [&](const pg::CallLimit& limit) {
           return readers_.series->Read(query, limit);
         }));
         int64_t points = 0;
         for (const storage::SeriesData& data : answer->series) points += static_cast<int64_t>(data.points.size());
-        part.Shrink(points * kPointBytes);
+        part->Shrink(points * kPointBytes);
         std::map<std::string, std::string> names;
         for (const storage::SourceRef& source : query.sources) names[source.uuid] = source.name;
-        for (const storage::SeriesData& data : answer->series) {
-          pb::Series series;
-          series.set_metric(query.metric);
-          series.set_column(query.column);
-          series.set_source_id(data.source_uuid);
-          if (const auto name = names.find(data.source_uuid); name != names.end()) series.set_source_name(name->second);
-          series.mutable_labels()->insert(data.labels.begin(), data.labels.end());
-          series.set_unit(answer->unit);
-          series.mutable_points()->Reserve(static_cast<int>(data.points.size()));
+        writer.WriteRest([part, answer, names = std::move(names), metric = query.metric, column = query.column,
+                          at = size_t{0}](pb::Series* series) mutable {
+          if (at == answer->series.size()) return false;
+          const storage::SeriesData& data = answer->series[at++];
+          series->set_metric(metric);
+          series->set_column(column);
+          series->set_source_id(data.source_uuid);
+          if (const auto name = names.find(data.source_uuid); name != names.end()) {
+            series->set_source_name(name->second);
+          }
+          series->mutable_labels()->insert(data.labels.begin(), data.labels.end());
+          series->set_unit(answer->unit);
+          series->mutable_points()->Reserve(static_cast<int>(data.points.size()));
           for (const storage::SeriesPoint& from : data.points) {
-            pb::Point* point = series.add_points();
+            pb::Point* point = series->add_points();
             *point->mutable_time() = ToProto(from.time);
             if (from.value) point->set_value(*from.value);
             point->set_covered_ms(from.covered_ms);
             point->set_lower_bound(from.lower_bound);
             point->set_interpolated(from.interpolated);
           }
-          PGA_RETURN_IF_ERROR(writer.Write(std::move(series)));
-        }
+          return true;
+        });
         return absl::OkStatus();
       });
 }

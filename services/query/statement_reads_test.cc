@@ -1,10 +1,12 @@
 // Counts, statements and series through a real in-process server, on a real database with the product's own schema.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "libs/rpc/client.h"
+#include "libs/rpc/deadline.h"
 #include "libs/status/testing.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "services/query/query_testing.h"
@@ -258,6 +260,37 @@ TEST(QuerySeries, GaugesAverageTheirReadings) {
   EXPECT_EQ((*series)[0].points(1).value(), 0.5);
   // The reading of 12:30:00 is the first of its bucket; what comes after it is not known.
   EXPECT_EQ((*series)[0].points(3).value(), 0.5);
+}
+
+TEST(QuerySeries, CallersThatDoNotReadHoldNoThread) {
+  Suite& suite = Suite::Get();
+  pb::QuerySeriesRequest request = CallsSeries();
+  request.add_source("prod");
+  struct Unread {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<pb::Series>> reader;
+  };
+  const std::string bearer = "Bearer " + suite.Options().bearer;
+  std::vector<std::unique_ptr<Unread>> all;
+  // One more than there are threads.
+  for (int i = 0; i <= QueryConfig().threads; ++i) {
+    auto unread = std::make_unique<Unread>();
+    unread->context.AddMetadata("authorization", bearer);
+    unread->context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(60)));
+    unread->reader = suite.queries().QuerySeries(&unread->context, request);
+    all.push_back(std::move(unread));
+  }
+  // The last one gets an answer, and so does everybody else.
+  pb::Series series;
+  ASSERT_TRUE(all.back()->reader->Read(&series));
+  EXPECT_THAT(suite.Series(request, suite.Options()), IsOk());
+  for (const auto& unread : all) {
+    int read = unread == all.back() ? 1 : 0;
+    for (; unread->reader->Read(&series); ++read) {
+    }
+    EXPECT_EQ(read, 2);
+    EXPECT_TRUE(unread->reader->Finish().ok());
+  }
 }
 
 struct BadSeries {

@@ -155,8 +155,14 @@ absl::StatusOr<StoredConfig> Registry::FetchConfig(const rpc::CallContext& call,
 absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std::string& collector_id,
                                         const std::string& toml, const std::vector<std::string>& metrics) {
   PGA_RETURN_IF_ERROR(CheckConfigToml(toml, metrics));
-  PGA_ASSIGN_OR_RETURN(const int version,
-                       store_->PutConfig(collector_id, toml, ActorOf(call), clock_->Now(), call.deadline));
+  const absl::StatusOr<int> stored = store_->PutConfig(collector_id, toml, ActorOf(call), clock_->Now(), call.deadline);
+  // Not even the form of an id that registration gives: the request is wrong, whoever may be registered later.
+  if (absl::IsNotFound(stored.status()) && !frame::ParseUuid(collector_id).ok()) {
+    return status::WithReason(
+        absl::InvalidArgumentError(absl::StrCat(stored.status().message(), ", and an id of a registration is a UUID")),
+        "NO_COLLECTOR_ID");
+  }
+  PGA_ASSIGN_OR_RETURN(const int version, stored);
   Audit(call, "collector.config", collector_id, absl::OkStatus());
   return version;
 }

@@ -310,6 +310,12 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
   EXPECT_EQ(
       rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::FetchConfig, fetch, Options(CollectorToken("c1")))->version(),
       0);
+  // What no registration gives as an id is a wrong request, what it may have given is nobody.
+  put.set_collector_id("not-a-uuid");
+  EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UUID")));
+  put.set_collector_id("00000000-0000-4000-8000-000000000001");
+  EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kNotFound));
+  put.set_collector_id("c1");
   put.mutable_body()->set_data("= no toml");
   EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
 }

@@ -8,8 +8,9 @@
 // takes the address over, and kill -9 of the collector. Between two checks several of them happen, with work before,
 // between and after.
 //
-// PGA_COUNTER_VERSIONS names the versions ("15,18"; "all"), PGA_COUNTER_STEPS the checks of each (30); PGA_FAULT_SEED
-// repeats a campaign.
+// PGA_COUNTER_VERSIONS names the versions ("15,18"; "all"), PGA_COUNTER_STEPS the checks of each (30). Most of a step
+// is waiting for the next reading, so the steps of a version are shared by PGA_COUNTER_SERVERS (6) servers.
+// PGA_FAULT_SEED repeats a campaign.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -56,7 +57,7 @@ constexpr int kTables = 4;
 
 class Campaign {
  public:
-  Campaign(std::string version, uint64_t seed) : random_(seed + std::stoull(version)) {
+  Campaign(std::string version, uint64_t seed, uint64_t server) : random_(seed + std::stoull(version) + 100 * server) {
     summary_.version = std::move(version);
     major_ = std::stoi(summary_.version);
   }
@@ -560,37 +561,28 @@ class Campaign {
 TEST(CounterCampaign, NothingIsCountedThatWasNotDone) {
   const auto seed = static_cast<uint64_t>(testing::Setting("PGA_FAULT_SEED", std::random_device()()));
   const int64_t steps = testing::Setting("PGA_COUNTER_STEPS", 30);
-  std::printf("PGA_FAULT_SEED=%lu PGA_COUNTER_STEPS=%ld\n", static_cast<unsigned long>(seed), static_cast<long>(steps));
+  const int64_t beside = testing::Setting("PGA_COUNTER_SERVERS", 6);
+  std::printf("PGA_FAULT_SEED=%lu PGA_COUNTER_STEPS=%ld PGA_COUNTER_SERVERS=%ld\n", static_cast<unsigned long>(seed),
+              static_cast<long>(steps), static_cast<long>(beside));
   std::fflush(stdout);
   const std::vector<std::string> versions = servers::Versions("PGA_COUNTER_VERSIONS", "15,18");
   std::vector<Summary> summaries(versions.size());
+  std::vector<Summary> parts(versions.size() * static_cast<size_t>(beside));
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < versions.size(); ++i) {
-    threads.emplace_back([&, i] { summaries[i] = Campaign(versions[i], seed).Run(steps); });
+  for (size_t i = 0; i < parts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const auto server = static_cast<int64_t>(i / versions.size());
+      parts[i] = Campaign(versions[i % versions.size()], seed, static_cast<uint64_t>(server))
+                     .Run(steps / beside + (server < steps % beside ? 1 : 0));
+    });
   }
   for (std::thread& thread : threads) thread.join();
-  std::printf("%-8s %6s %9s %7s %9s %8s %10s %10s %8s %9s\n", "version", "steps", "compared", "equal", "flagged",
-              "unseen", "done", "stored", "rows", "flagged");
+  for (size_t i = 0; i < parts.size(); ++i) summaries[i % versions.size()].Add(parts[i]);
+  Print(summaries);
   for (const Summary& summary : summaries) {
-    if (!summary.missing.empty()) {
-      std::printf("%-8s left out: %s\n", summary.version.c_str(), summary.missing.c_str());
-      continue;
-    }
-    const auto share = [](int64_t part, int64_t all) {
-      return 100.0 * static_cast<double>(part) / static_cast<double>(std::max<int64_t>(all, 1));
-    };
-    std::printf("%-8s %6d %9ld %7ld %7.1f %% %8ld %10ld %10ld %8ld %7.1f %%\n", summary.version.c_str(), summary.steps,
-                static_cast<long>(summary.compared), static_cast<long>(summary.equal),
-                share(summary.flagged, summary.compared), static_cast<long>(summary.unseen),
-                static_cast<long>(summary.done), static_cast<long>(summary.stored), static_cast<long>(summary.rows),
-                share(summary.flagged_rows, summary.rows));
-    std::string events;
-    for (const auto& [name, times] : summary.events) absl::StrAppend(&events, " ", name, " ", times, ",");
-    std::printf("        %s\n", events.c_str());
     for (const std::string& failure : summary.failures) ADD_FAILURE() << failure;
-    EXPECT_TRUE(!summary.failures.empty() || summary.equal > 0);
+    EXPECT_TRUE(!summary.missing.empty() || !summary.failures.empty() || summary.equal > 0);
   }
-  std::fflush(stdout);
 }
 
 }  // namespace

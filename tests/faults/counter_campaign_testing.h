@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace pga {
@@ -51,7 +53,48 @@ struct Summary {
   int64_t rows = 0;
   int64_t flagged_rows = 0;
   std::vector<std::string> failures;
+
+  // Of another server of the same version.
+  void Add(const Summary& other) {
+    version = other.version;
+    if (!other.missing.empty()) missing = other.missing;
+    for (const auto& [name, times] : other.events) events[name] += times;
+    steps += other.steps;
+    compared += other.compared;
+    equal += other.equal;
+    flagged += other.flagged;
+    unseen += other.unseen;
+    done += other.done;
+    stored += other.stored;
+    rows += other.rows;
+    flagged_rows += other.flagged_rows;
+    failures.insert(failures.end(), other.failures.begin(), other.failures.end());
+  }
 };
+
+// The table, a line for each version.
+inline void Print(const std::vector<Summary>& summaries) {
+  std::printf("%-8s %6s %9s %7s %9s %8s %10s %10s %8s %9s\n", "version", "steps", "compared", "equal", "flagged",
+              "unseen", "done", "stored", "rows", "flagged");
+  for (const Summary& summary : summaries) {
+    if (!summary.missing.empty()) {
+      std::printf("%-8s left out: %s\n", summary.version.c_str(), summary.missing.c_str());
+      continue;
+    }
+    const auto share = [](int64_t part, int64_t all) {
+      return 100.0 * static_cast<double>(part) / static_cast<double>(std::max<int64_t>(all, 1));
+    };
+    std::printf("%-8s %6d %9ld %7ld %7.1f %% %8ld %10ld %10ld %8ld %7.1f %%\n", summary.version.c_str(), summary.steps,
+                static_cast<long>(summary.compared), static_cast<long>(summary.equal),
+                share(summary.flagged, summary.compared), static_cast<long>(summary.unseen),
+                static_cast<long>(summary.done), static_cast<long>(summary.stored), static_cast<long>(summary.rows),
+                share(summary.flagged_rows, summary.rows));
+    std::string events;
+    for (const auto& [name, times] : summary.events) absl::StrAppend(&events, " ", name, " ", times, ",");
+    std::printf("        %s\n", events.c_str());
+  }
+  std::fflush(stdout);
+}
 
 // Takes the unbroken row of readings from the last check up to one that was begun after `since_us`. False while it is
 // not there. Several may be in the spool of a killed collector, and come later than those after them.

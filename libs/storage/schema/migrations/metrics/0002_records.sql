@@ -20,7 +20,9 @@ CREATE TABLE metrics.pushed_element (
   collector text NOT NULL,
   hostname  text NOT NULL,
   type      text NOT NULL,
-  element   jsonb NOT NULL
+  element   jsonb NOT NULL,
+  -- Of the program that pushed; empty where it does not say.
+  version   text NOT NULL DEFAULT ''
 );
 CREATE INDEX pushed_element_collector ON metrics.pushed_element (collector, time);
 CREATE INDEX pushed_element_time ON metrics.pushed_element (time);
