@@ -73,6 +73,7 @@ std::vector<Command> AlertCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
+std::vector<Command> BackupCommands();
 std::vector<Command> DoctorCommands();
 
 const std::vector<Command>& AllCommands();
