@@ -72,7 +72,7 @@ const pages: [string, (source: string) => string][] = [
   ['collectors', () => '/collectors'],
   ['storage', () => '/storage'],
   ['statement of the fleet', () => `/q/${queries[0]?.query_id}`],
-  ['statement', (source) => `/s/${source}/q/${queries[0]?.query_id}`],
+  ['statement', () => `/s/${encodeURIComponent(sources[0]?.name ?? '')}/q/${queries[0]?.query_id}`],
   ...tabs
     .split(' ')
     .map((tab): [string, (source: string) => string] => [

@@ -8,7 +8,7 @@ import { Chart } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
 import { type Columns, covered, partOf } from '../charts/gaps.ts';
 import { findSource, type Page, refOfId, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
-import { useAsk } from '../state/query.ts';
+import { type Answer, useAsk } from '../state/query.ts';
 import { before } from '../state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { setRange } from '../state/url.ts';
@@ -223,7 +223,7 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
             page={page}
             columns={columns}
             ask={timelineAsk}
-            ready={timeline.data !== undefined}
+            answer={timeline}
           />
         ))}
       </div>
@@ -266,10 +266,10 @@ interface TimelineChartProps {
   page: Page;
   columns: Columns;
   ask: ask.Ask<unknown> | undefined;
-  ready: boolean;
+  answer: Answer<unknown>;
 }
 
-function TimelineChart({ title, unit, lines, page, columns, ask: question, ready }: TimelineChartProps) {
+function TimelineChart({ title, unit, lines, page, columns, ask: question, answer }: TimelineChartProps) {
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const drawn = lines.map((line, i) => ({ ...line, color: colorAt(i) }));
   return (
@@ -278,7 +278,9 @@ function TimelineChart({ title, unit, lines, page, columns, ask: question, ready
       asks={[question]}
       data={() => chartData(columns, lines, unit)}
       canvas={canvas}
-      skeleton={ready ? undefined : 180}
+      error={answer.error}
+      loading={answer.loading}
+      skeleton={answer.data ? undefined : 180}
     >
       <Chart
         title={title}
