@@ -68,9 +68,12 @@ def sessions(by, where="backend_type = 'client backend' AND state = 'active'", k
     return rate("activity", {"sessions": "sum(sessions_avg_sum)"}, by=by, where=where, keep=keep, per="readings", absent_is_zero=True)
 
 
+# All that processors do, microseconds.
+PROCESSOR_TIME = "user_us + nice_us + system_us + idle_us + iowait_us + irq_us + softirq_us + steal_us"
+
+
 def busy():
-    everything = "user_us + nice_us + system_us + idle_us + iowait_us + irq_us + softirq_us + steal_us"
-    return quotient("host_cpu", "busy", f"100.0 * (sum({everything}) - sum(idle_us + iowait_us))", f"sum({everything})")
+    return quotient("host_cpu", "busy", f"100.0 * (sum({PROCESSOR_TIME}) - sum(idle_us + iowait_us))", f"sum({PROCESSOR_TIME})")
 
 
 def long_transactions(limit):
@@ -624,10 +627,8 @@ def _connections_used():
 
 
 def host():
-    everything = "user_us + nice_us + system_us + idle_us + iowait_us + irq_us + softirq_us + steal_us"
-
     def share(sql):
-        return f"100.0 * sum({sql}) / nullif(sum({everything}), 0)"
+        return f"100.0 * sum({sql}) / nullif(sum({PROCESSOR_TIME}), 0)"
     return dashboard("pga-host", "pgAnalytics / System", "The host of each collector: processors, memory, disks, network.", {
         "Processors": [
             chart("Processor time", "By kind, of all processors.",

@@ -229,16 +229,35 @@ absl::Status Compare(Context& context) {
   };
   std::map<std::tuple<std::string, std::string, std::string, std::string>, Pair> statements;
   query_pb::TopQueriesResponse windows[2];
-  for (const int window : {0, 1}) {
+  // The heaviest of a window, or these statements of it.
+  const auto ask = [&](int window, const std::vector<std::string>& ids) {
     query_pb::TopQueriesRequest request;
     const absl::Time start = window == 0 ? before : after;
     *request.mutable_start() = ToProto(start);
     *request.mutable_end() = ToProto(start + length);
     request.set_database(context.arguments->Get("database"));
     for (const std::string& source : context.arguments->All("source")) request.add_source(source);
+    for (const std::string& id : ids) request.add_query_id(id);
     request.set_limit(1000);
-    PGA_ASSIGN_OR_RETURN(windows[window],
-                         session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request));
+    return session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request);
+  };
+  for (const int window : {0, 1}) {
+    PGA_ASSIGN_OR_RETURN(windows[window], ask(window, {}));
+  }
+  // What is among the heaviest of one window alone may be further down in the other: it is neither new nor gone.
+  std::vector<query_pb::TopQuery> further[2];
+  for (const int window : {0, 1}) {
+    std::set<std::string> there, beyond;
+    for (const query_pb::TopQuery& q : windows[window].queries()) there.insert(q.query_id());
+    for (const query_pb::TopQuery& q : windows[1 - window].queries()) {
+      if (!there.contains(q.query_id())) beyond.insert(q.query_id());
+    }
+    if (beyond.empty()) continue;
+    PGA_ASSIGN_OR_RETURN(const query_pb::TopQueriesResponse rest, ask(window, {beyond.begin(), beyond.end()}));
+    further[window].assign(rest.queries().begin(), rest.queries().end());
+  }
+  for (const int window : {0, 1}) {
+    for (query_pb::TopQuery& q : further[window]) *windows[window].add_queries() = std::move(q);
     for (const query_pb::TopQuery& q : windows[window].queries()) {
       Pair& pair = statements[{q.source_id(), q.query_id(), q.database_name(), q.user_name()}];
       (window == 0 ? pair.then : pair.now) = q;

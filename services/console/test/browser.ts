@@ -240,6 +240,11 @@ async function full() {
     }
   }
   equal('no complaint of the browser on any page', complaints.splice(0), []);
+  await open(page, `${home}/q/1?from=-15m&tz=utc`);
+  const charts = await page.locator('main .panel:has(canvas)').count();
+  equal('a statement that is not there: no chart', charts, 0);
+  // The browser tells of the answer 404.
+  complaints.splice(0);
 
   // Everything of the range is stored, so that the answers do not change any more.
   const stored = async () => {

@@ -75,14 +75,13 @@ export function series(range: Range, question: SeriesQuestion): Ask<api.Series[]
 
 export function top(
   range: Range,
-  question: { source?: string[]; orderBy?: string; limit?: number; database?: string; id?: string[] },
+  question: { source?: string[]; orderBy?: string; limit?: number; id?: string[] },
 ): Ask<api.TopQueriesResponse> {
   const request: api.TopQueriesRequest = {
     ...ranged(range),
     ...(question.source ? { source: question.source } : {}),
     ...(question.orderBy ? { order_by: question.orderBy } : {}),
     ...(question.limit ? { limit: question.limit } : {}),
-    ...(question.database ? { database: question.database } : {}),
     // In one value: the number of parameters of an address is bounded.
     ...(question.id ? { query_id: [question.id.join(',')] } : {}),
   };
@@ -92,7 +91,6 @@ export function top(
     rangeOptions(range),
     options('source', question.source),
     question.orderBy && `--by ${question.orderBy}`,
-    question.database && `--database ${quote(question.database)}`,
     question.id && `--id ${question.id.join(',')}`,
     question.limit ? `--limit ${question.limit}` : '',
   );
@@ -168,7 +166,7 @@ export function stateOf(
   return { key: path, path, pgactl, run: (signal) => api.getState(request, { signal }) };
 }
 
-export interface RowsQuestion {
+interface RowsQuestion {
   metric: string;
   column?: string[];
   source?: string[];

@@ -23,7 +23,7 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<() => void>();
 const channel = typeof window === 'undefined' ? undefined : new BroadcastChannel(lockName);
 
-export type SessionState = 'starting' | 'signed-in' | 'signed-out';
+type SessionState = 'starting' | 'signed-in' | 'signed-out';
 let state: SessionState = 'starting';
 
 export const sessionState = (): SessionState => state;

@@ -14,7 +14,7 @@ export interface Columns {
   step: number;
 }
 
-export interface Span {
+interface Span {
   // Seconds since 1970.
   from: number;
   until: number;

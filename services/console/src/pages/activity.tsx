@@ -10,9 +10,8 @@ import { holds, label, text } from '../state/rows.ts';
 import { dateTime } from '../state/time.ts';
 import { number } from '../state/units.ts';
 import { change } from '../state/url.ts';
-import { figureColumn, labelColumn, textColumn } from '../ui/cells.tsx';
+import { figureColumn, labelColumn, statementColumn, statementIdColumn, textColumn } from '../ui/cells.tsx';
 import { chosenInstant, InstantBar } from '../ui/instant.tsx';
-import { cutText, Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -66,20 +65,10 @@ export function ActivityTab({ page, name, readings }: TabProps) {
     { key: 'user', title: 'User', value: (row) => row.user_name },
     { key: 'application', title: 'Application', value: (row) => row.application_name },
     { key: 'database', title: 'Database', wide: true, value: (row) => row.database_name },
-    {
-      key: 'statement',
-      title: 'Statement',
-      class: 'grow text',
-      value: (row) => cutText(row.query_text, row.query_text_truncated) || row.query_id,
-      cell: (row) =>
-        row.query_id && row.query_id !== '0' ? (
-          <a href={statementHref(name, row.query_id)}>
-            {row.query_text ? <Sql text={row.query_text} truncated={row.query_text_truncated} /> : row.query_id}
-          </a>
-        ) : (
-          <Sql text={row.query_text} truncated={row.query_text_truncated} />
-        ),
-    },
+    statementColumn(
+      (row) => row,
+      (row) => (row.query_id && row.query_id !== '0' ? statementHref(name, row.query_id) : undefined),
+    ),
   ];
   return (
     <>
@@ -202,18 +191,7 @@ function LongTransactions({ page, name, at }: { page: TabProps['page']; name: st
       cell: (row) => (holds(row, 'has_xid') ? 'yes' : 'no'),
     },
     figureColumn('xmin_age', 'Holds back', 'xacts', { wide: true, hint: 'Transactions whose dead rows it keeps' }),
-    {
-      key: 'query_id',
-      title: 'Statement',
-      class: 'grow',
-      value: (row) => text(row, 'query_id'),
-      cell: (row) =>
-        row.texts.query_id && row.texts.query_id !== '0' ? (
-          <a href={statementHref(name, row.texts.query_id)}>{row.texts.query_id}</a>
-        ) : (
-          ''
-        ),
-    },
+    statementIdColumn(name, { class: 'grow' }),
   ];
   return (
     <TablePanel

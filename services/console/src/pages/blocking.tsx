@@ -5,9 +5,10 @@ import type { BlockingEdge } from '../api/generated.ts';
 import { useAsk } from '../state/query.ts';
 import { clockTime, dateTime, duration } from '../state/time.ts';
 import { milliseconds } from '../state/units.ts';
+import { statementColumn } from '../ui/cells.tsx';
 import { choose, chosenInstant, InstantBar } from '../ui/instant.tsx';
 import { Panel } from '../ui/panel.tsx';
-import { cutText, Sql } from '../ui/sql.tsx';
+import { Sql } from '../ui/sql.tsx';
 import { oneLine } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
 import { type Column, tableData } from '../ui/table.tsx';
@@ -214,15 +215,10 @@ function columnsOf(zone: TabProps['page']['zone']): Column<BlockingEdge>[] {
       value: (edge) => `${edge.lock_mode} on ${edge.relation || edge.lock_type}`,
     },
     { key: 'database', title: 'Database', wide: true, value: (edge) => edge.database_name },
-    {
-      key: 'statement',
-      title: 'What waited',
-      wide: true,
-      class: 'grow text',
-      value: (edge) => cutText(edge.blocked?.query_text ?? '', edge.blocked?.query_text_truncated ?? false),
-      cell: (edge) => (
-        <Sql text={edge.blocked?.query_text ?? ''} truncated={edge.blocked?.query_text_truncated ?? false} />
-      ),
-    },
+    statementColumn(
+      (edge) => edge.blocked,
+      () => undefined,
+      { title: 'What waited', wide: true },
+    ),
   ];
 }

@@ -1,19 +1,22 @@
-// What changed: settings, schemas, roles, extensions, each with before, after and the two readings between which it
+// What changed: settings and schemas, or roles, databases and extensions, each with before, after and the two readings between which it
 // happened. Asks: the states of the chosen kind, one question a metric.
 
+import type { ComponentChildren } from 'preact';
 import * as ask from '../api/asks.ts';
 import type { StateChange } from '../api/generated.ts';
+import type { Page } from '../state/page.ts';
 import { useAsks } from '../state/query.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { settingText } from '../state/units.ts';
 import { change } from '../state/url.ts';
+import { Choice } from '../ui/choice.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
 
 const kinds = [
-  { key: 'settings', title: 'settings', metrics: ['settings', 'role_settings', 'databases'] },
+  { key: 'settings', title: 'settings', metrics: ['settings', 'role_settings'] },
   {
     key: 'schema',
     title: 'schema',
@@ -26,9 +29,17 @@ const kinds = [
       'schemas',
     ],
   },
-  { key: 'roles', title: 'roles', metrics: ['roles'] },
-  { key: 'extensions', title: 'extensions and publications', metrics: ['extensions', 'publications'] },
+  {
+    key: 'server',
+    title: 'roles, databases and extensions',
+    metrics: ['roles', 'databases', 'extensions', 'publications'],
+  },
 ] as const;
+
+type Kind = (typeof kinds)[number]['key'];
+
+// What is asked where no kind is chosen: as many questions as a page may ask.
+const usual: readonly string[] = kinds.filter((kind) => kind.key !== 'server').flatMap((kind) => kind.metrics);
 
 const named: Record<string, string> = {
   settings: 'setting',
@@ -69,9 +80,38 @@ function nameOf(row: Change): string {
 }
 
 export function ChangesTab({ page, name }: TabProps) {
+  const chosen = page.view.query.get('kind');
+  return (
+    <ChangesPanel
+      page={page}
+      name={name}
+      title="What changed"
+      kind={kinds.find((kind) => kind.key === chosen)?.key}
+      tools={
+        <Choice
+          label="of"
+          value={chosen ?? ''}
+          options={[{ key: '', title: 'settings and schema' }, ...kinds]}
+          onChoose={(kind) => change({ kind }, 'replace')}
+        />
+      }
+    />
+  );
+}
+
+interface Props {
+  page: Page;
+  name: string;
+  title: string;
+  kind: Kind | undefined;
+  tools?: ComponentChildren;
+}
+
+// Changes of a kind; without one the usual ones.
+export function ChangesPanel({ page, name, title, kind, tools }: Props) {
   const { view, range, zone } = page;
-  const chosen = kinds.find((kind) => kind.key === view.query.get('kind'));
-  const metrics: readonly string[] = chosen?.metrics ?? kinds.flatMap((kind) => kind.metrics);
+  const chosen = kinds.find((one) => one.key === kind);
+  const metrics: readonly string[] = chosen?.metrics ?? usual;
   const asks = metrics.map((metric) =>
     // Of settings the units are wanted, which stand in their rows.
     ask.stateOf(range, { metric, source: [name], limit: metric === 'settings' ? 1000 : limit }),
@@ -143,34 +183,19 @@ export function ChangesTab({ page, name }: TabProps) {
   ];
   return (
     <TablePanel
-      title="What changed"
+      title={title}
       note={
         answers.every((answer) => answer.data) &&
         `${changes.length} in ${duration(range.end - range.start)}${left > 0 ? `, ${left} older ones left out` : ''}; each is known to the interval of its reading`
       }
-      tools={
-        <label>
-          <span class="note">of </span>
-          <select
-            value={chosen?.key ?? ''}
-            onChange={(event) => change({ kind: event.currentTarget.value }, 'replace')}
-          >
-            <option value="">everything</option>
-            {kinds.map((kind) => (
-              <option key={kind.key} value={kind.key}>
-                {kind.title}
-              </option>
-            ))}
-          </select>
-        </label>
-      }
+      tools={tools}
       asks={asks}
       answers={answers}
       columns={columns}
       rows={changes}
       rowKey={(row) => `${row.metric} ${JSON.stringify(row.labels)} ${row.column} ${row.what} ${row.seen_after}`}
       sort="-seen_after"
-      tableKey={chosen?.key ?? 'all'}
+      tableKey={kind ?? 'usual'}
       most={200}
       empty={<Empty title="Nothing of it changed in this range.">Ask for a longer range above.</Empty>}
       foot={

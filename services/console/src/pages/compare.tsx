@@ -9,7 +9,8 @@ import { useAsk } from '../state/query.ts';
 import { dateTime, fromInput, type Range, toInput } from '../state/time.ts';
 import { change as changeOf, count, milliseconds, percent } from '../state/units.ts';
 import { change } from '../state/url.ts';
-import { cutText, Sql } from '../ui/sql.tsx';
+import { statementColumn } from '../ui/cells.tsx';
+import { Choice } from '../ui/choice.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -56,24 +57,7 @@ export function CompareTab({ page, name }: TabProps) {
   const difference = (pair: Pair) => time(pair.now) - time(pair.former);
 
   const columns: Column<Pair>[] = [
-    {
-      key: 'statement',
-      title: 'Statement',
-      class: 'grow text',
-      value: (pair) => cutText(any(pair).query_text, any(pair).query_text_truncated) || any(pair).query_id,
-      cell: (pair) => {
-        const query = any(pair);
-        return (
-          <a href={statementHref(name, query.query_id)} title={cutText(query.query_text, query.query_text_truncated)}>
-            {query.query_text ? (
-              <Sql text={query.query_text} truncated={query.query_text_truncated} />
-            ) : (
-              <code>{query.query_id}</code>
-            )}
-          </a>
-        );
-      },
-    },
+    statementColumn(any, (pair) => statementHref(name, any(pair).query_id)),
     {
       key: 'cause',
       title: 'Because',
@@ -141,29 +125,15 @@ export function CompareTab({ page, name }: TabProps) {
       title="Compare two windows"
       tools={
         <>
-          <label>
-            <span class="note">with </span>
-            <select
-              value={custom ? 'other' : chosen || 'before'}
-              onChange={(event) => {
-                const value = event.currentTarget.value;
-                change(
-                  {
-                    with:
-                      value === 'before' ? undefined : value === 'other' ? new Date(other.start).toISOString() : value,
-                  },
-                  'replace',
-                );
-              }}
-            >
-              {spans.map((span) => (
-                <option key={span.key} value={span.key}>
-                  {span.title}
-                </option>
-              ))}
-              <option value="other">another start</option>
-            </select>
-          </label>
+          <Choice
+            label="with"
+            value={custom ? 'other' : chosen || 'before'}
+            options={[...spans, { key: 'other', title: 'another start' }]}
+            onChoose={(key) => {
+              const start = new Date(other.start).toISOString();
+              change({ with: key === 'before' ? undefined : key === 'other' ? start : key }, 'replace');
+            }}
+          />
           {custom && (
             <input
               type="datetime-local"

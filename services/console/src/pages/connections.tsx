@@ -8,6 +8,7 @@ import { figure, label } from '../state/rows.ts';
 import { dateTime } from '../state/time.ts';
 import { count, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
+import { Choice } from '../ui/choice.tsx';
 import { Share } from '../ui/marks.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -124,24 +125,12 @@ export function ConnectionsTab({ page, name, readings }: TabProps) {
           )
         }
         tools={
-          <label>
-            <span class="note">by </span>
-            <select
-              value={by.key}
-              onChange={(event) =>
-                change(
-                  { slice: event.currentTarget.value === slices[0].key ? undefined : event.currentTarget.value },
-                  'replace',
-                )
-              }
-            >
-              {slices.map((slice) => (
-                <option key={slice.key} value={slice.key}>
-                  {slice.title}
-                </option>
-              ))}
-            </select>
-          </label>
+          <Choice
+            label="by"
+            value={by.key}
+            options={slices}
+            onChoose={(key) => change({ slice: key === slices[0].key ? undefined : key }, 'replace')}
+          />
         }
         asks={[question, settingsAsk]}
         answers={[answer, settings]}

@@ -7,7 +7,7 @@ import { useAsk } from '../state/query.ts';
 import { byKey, figure, keyOf, label } from '../state/rows.ts';
 import { duration } from '../state/time.ts';
 import { bytes, count, percent } from '../state/units.ts';
-import { figureColumn, known, Unknown } from '../ui/cells.tsx';
+import { figureColumn, known, nameColumn, Unknown } from '../ui/cells.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -57,13 +57,7 @@ export function DatabasesTab({ page, name, readings }: TabProps) {
     },
   });
   const columns: Column<MetricRow>[] = [
-    {
-      key: 'datname',
-      title: 'Database',
-      class: 'grow',
-      value: (row) => label(row, 'datname') || 'shared objects',
-      cell: (row) => <span class="strong">{label(row, 'datname') || 'shared objects'}</span>,
-    },
+    nameColumn('datname', 'Database', (row) => label(row, 'datname') || 'shared objects'),
     {
       key: 'size_bytes',
       title: 'Size',

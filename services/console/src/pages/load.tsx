@@ -11,6 +11,7 @@ import { useSources } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { percent, settingText } from '../state/units.ts';
 import { change, setRange } from '../state/url.ts';
+import { Choice } from '../ui/choice.tsx';
 import { chartData, Panel } from '../ui/panel.tsx';
 import { oneLine } from '../ui/sqltext.ts';
 import { Empty } from '../ui/states.tsx';
@@ -115,21 +116,12 @@ export function LoadTab({ page, source, name, readings }: TabProps) {
                 {filter} ✕
               </button>
             ))}
-            <label>
-              <span class="note">by </span>
-              <select
-                value={by.key}
-                onChange={(event) =>
-                  change({ by: event.currentTarget.value === slices[0].key ? undefined : event.currentTarget.value })
-                }
-              >
-                {slices.map((slice) => (
-                  <option key={slice.key} value={slice.key}>
-                    {slice.title}
-                  </option>
-                ))}
-              </select>
-            </label>
+            <Choice
+              label="by"
+              value={by.key}
+              options={slices}
+              onChoose={(key) => change({ by: key === slices[0].key ? undefined : key })}
+            />
           </>
         }
       >

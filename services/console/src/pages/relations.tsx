@@ -10,7 +10,8 @@ import { byKey, figure, holds, keyOf, label, newest, qualified, quoteIdent, text
 import { duration, type Range } from '../state/time.ts';
 import { bytes, count, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
-import { Ago, known, labelColumn, Remedy, textColumn, Unknown } from '../ui/cells.tsx';
+import { Ago, known, labelColumn, nameColumn, percentColumn, Remedy, textColumn, Unknown } from '../ui/cells.tsx';
+import { Choice } from '../ui/choice.tsx';
 import { Share } from '../ui/marks.tsx';
 import { cutText } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
@@ -105,13 +106,7 @@ export function TablesTab({ page, name }: TabProps) {
     };
   });
   const columns: Column<TableRow>[] = [
-    {
-      key: 'table',
-      title: 'Table',
-      class: 'grow',
-      value: ({ row }) => qualified(row.labels, row.labels.relname),
-      cell: ({ row }) => <span class="strong">{qualified(row.labels, row.labels.relname)}</span>,
-    },
+    nameColumn('table', 'Table', ({ row }) => qualified(row.labels, row.labels.relname)),
     { key: 'database', title: 'Database', value: ({ row }) => label(row, 'datname') },
     {
       key: 'size',
@@ -239,21 +234,7 @@ const sequenceColumns: Column<MetricRow>[] = [
     wide: true,
     hint: 'Of that column: its end is the sequence’s where it is smaller',
   }),
-  {
-    key: 'used_percent',
-    title: 'Used',
-    numeric: true,
-    value: (row) => figure(row, 'used_percent') ?? null,
-    cell: (row) => {
-      const used = figure(row, 'used_percent');
-      if (used === undefined) return <Unknown />;
-      return (
-        <span class={used >= 80 ? 'bad-text' : ''}>
-          <Share share={used / 100} text={percent(used / 100)} />
-        </span>
-      );
-    },
-  },
+  percentColumn('used_percent', 'Used', { warnFrom: 80 }),
   {
     key: 'values_left',
     title: 'Left',
@@ -394,16 +375,7 @@ export function IndexesTab({ page, name }: TabProps) {
       }
       tools={
         <>
-          <label>
-            <span class="note">show </span>
-            <select value={chosen.key} onChange={(event) => change({ only: event.currentTarget.value }, 'replace')}>
-              {remarks.map((one) => (
-                <option key={one.key} value={one.key}>
-                  {one.title}
-                </option>
-              ))}
-            </select>
-          </label>
+          <Choice label="show" value={chosen.key} options={remarks} onChoose={(only) => change({ only }, 'replace')} />
           <NameFilter page={page} label="Filter by table" />
         </>
       }

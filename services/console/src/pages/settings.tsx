@@ -1,14 +1,15 @@
-// Settings of the server and what of them changed. Asks: the state of the metric settings.
+// Settings of the server and what of them changed. Asks: the state of the metrics settings and role_settings.
 
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import type { StateChange, StateRow } from '../api/generated.ts';
+import type { StateRow } from '../api/generated.ts';
 import { useAsk } from '../state/query.ts';
-import { dateTime, duration } from '../state/time.ts';
 import { settingText } from '../state/units.ts';
+import { nameColumn } from '../ui/cells.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
+import { ChangesPanel } from './changes.tsx';
 import type { TabProps } from './source.tsx';
 
 // Where a value comes from is NULL for those that are set anew for reading: the value decides.
@@ -17,55 +18,16 @@ const isDefault = (row: StateRow) =>
   (row.values.source === undefined && row.values.setting_value === row.values.boot_value);
 
 export function SettingsTab({ page, name }: TabProps) {
-  const { view, range, zone } = page;
+  const { view, range } = page;
   const [text, setText] = useState('');
   const [all, setAll] = useState(false);
   const question = ask.stateOf(range, { metric: 'settings', source: [name], limit: 1000 });
   const answer = useAsk(question, view.now);
-  const changes = answer.data?.changes ?? [];
   const settings = (answer.data?.rows ?? [])
     .filter((row) => all || !isDefault(row) || row.values.pending_restart === 'true')
     .filter((row) => `${row.labels.setting_name} ${row.values.category}`.toLowerCase().includes(text.toLowerCase()));
-  const units = new Map(
-    (answer.data?.rows ?? []).map((row) => [row.labels.setting_name, row.values.setting_unit ?? '']),
-  );
-  const unitOf = (row: StateChange) =>
-    row.column === 'setting_value' ? (units.get(row.labels.setting_name) ?? '') : '';
-  const changeColumns: Column<StateChange>[] = [
-    {
-      key: 'seen_after',
-      title: 'Changed',
-      value: (row) => row.seen_after ?? '',
-      cell: (row) => (
-        <span title={row.seen_before ? `between ${dateTime(Date.parse(row.seen_before), zone)} and` : ''}>
-          {dateTime(Date.parse(row.seen_after ?? ''), zone)}
-        </span>
-      ),
-    },
-    { key: 'setting', title: 'Setting', value: (row) => row.labels.setting_name ?? '' },
-    { key: 'column', title: 'What', value: (row) => row.column || row.what },
-    {
-      key: 'before',
-      title: 'Before',
-      class: 'mono',
-      value: (row) => row.before ?? null,
-      cell: (row) => settingText(row.before, unitOf(row)),
-    },
-    {
-      key: 'after',
-      title: 'After',
-      class: 'mono grow',
-      value: (row) => row.after ?? null,
-      cell: (row) => settingText(row.after, unitOf(row)),
-    },
-  ];
   const columns: Column<StateRow>[] = [
-    {
-      key: 'setting',
-      title: 'Setting',
-      value: (row) => row.labels.setting_name ?? '',
-      cell: (row) => <span class="strong">{row.labels.setting_name}</span>,
-    },
+    nameColumn('setting', 'Setting', (row) => row.labels.setting_name ?? '', { class: '' }),
     {
       key: 'value',
       title: 'Value',
@@ -105,20 +67,7 @@ export function SettingsTab({ page, name }: TabProps) {
   ];
   return (
     <>
-      <TablePanel
-        title="Changes"
-        note={
-          answer.data &&
-          `${answer.data.changes_found} in ${duration(range.end - range.start)}; settings are read once in 60 intervals`
-        }
-        asks={[question]}
-        answers={[answer]}
-        columns={changeColumns}
-        rows={changes}
-        rowKey={(row) => `${row.labels.setting_name} ${row.column} ${row.seen_after}`}
-        sort="-seen_after"
-        empty={<Empty title="No setting changed in this range." />}
-      />
+      <ChangesPanel page={page} name={name} title="Changes" kind="settings" />
       <TablePanel
         title="Settings"
         note={answer.data && `${settings.length} of ${answer.data.rows_found}`}

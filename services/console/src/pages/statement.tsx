@@ -8,7 +8,7 @@ import { Chart, type Marker } from '../charts/chart.tsx';
 import { colorAt } from '../charts/colors.ts';
 import { type Columns, covered, partOf } from '../charts/gaps.ts';
 import { findSource, type Page, refOfId, sourceHref, statementHref, useReadings, useSources } from '../state/page.ts';
-import { useAsk } from '../state/query.ts';
+import { type Answer, useAsk } from '../state/query.ts';
 import { before, dateTime, type Zone } from '../state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { setRange } from '../state/url.ts';
@@ -230,7 +230,7 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
             columns={columns}
             ask={timelineAsk}
             markers={markers}
-            ready={timeline.data !== undefined}
+            answer={timeline}
           />
         ))}
       </div>
@@ -326,10 +326,10 @@ interface TimelineChartProps {
   columns: Columns;
   ask: ask.Ask<unknown> | undefined;
   markers: readonly Marker[];
-  ready: boolean;
+  answer: Answer<unknown>;
 }
 
-function TimelineChart({ title, unit, lines, page, columns, ask: question, markers, ready }: TimelineChartProps) {
+function TimelineChart({ title, unit, lines, page, columns, ask: question, markers, answer }: TimelineChartProps) {
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const drawn = lines.map((line, i) => ({ ...line, color: colorAt(i) }));
   return (
@@ -338,7 +338,9 @@ function TimelineChart({ title, unit, lines, page, columns, ask: question, marke
       asks={[question]}
       data={() => chartData(columns, lines, unit)}
       canvas={canvas}
-      skeleton={ready ? undefined : 180}
+      error={answer.error}
+      loading={answer.loading}
+      skeleton={answer.data ? undefined : 180}
     >
       <Chart
         title={title}

@@ -11,8 +11,9 @@ import { useAsk } from '../state/query.ts';
 import { before, type Range, stepFor } from '../state/time.ts';
 import { change as changeOf, count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
+import { statementColumn } from '../ui/cells.tsx';
+import { Choice } from '../ui/choice.tsx';
 import { Share } from '../ui/marks.tsx';
-import { cutText, Sql } from '../ui/sql.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
@@ -123,43 +124,19 @@ export function StatementsPanel({ page, name, title, limit, compact = false }: P
           onInput={(event) => setText(event.currentTarget.value)}
         />
       )}
-      <label>
-        <span class="note">by </span>
-        <select
-          value={order.key}
-          onChange={(event) =>
-            change(
-              { order: event.currentTarget.value === orders[0].key ? undefined : event.currentTarget.value },
-              'replace',
-            )
-          }
-        >
-          {orders.map((one) => (
-            <option key={one.key} value={one.key}>
-              {one.title}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Choice
+        label="by"
+        value={order.key}
+        options={orders}
+        onChoose={(key) => change({ order: key === orders[0].key ? undefined : key }, 'replace')}
+      />
       {!compact && (
-        <label>
-          <span class="note">against </span>
-          <select
-            value={against.key}
-            onChange={(event) =>
-              change(
-                { against: event.currentTarget.value === 'before' ? undefined : event.currentTarget.value },
-                'replace',
-              )
-            }
-          >
-            {spans.map((one) => (
-              <option key={one.key} value={one.key}>
-                {one.title}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice
+          label="against"
+          value={against.key}
+          options={spans}
+          onChoose={(key) => change({ against: key === 'before' ? undefined : key }, 'replace')}
+        />
       )}
     </>
   );
@@ -294,24 +271,10 @@ function columnsOf(of: {
     : ['total_time', 'calls', 'mean_time', 'rows', 'shared_blks_read', 'io_time', 'wal_bytes'];
   if (!usual.includes(of.order.key)) usual.push(of.order.key);
   return [
-    {
-      key: 'statement',
-      title: 'Statement',
-      class: 'grow text',
-      value: (query) => cutText(query.query_text, query.query_text_truncated) || query.query_id,
-      cell: (query) => (
-        <a
-          href={statementHref(of.name ?? refOfId(query.source_id, of.sources), query.query_id)}
-          title={cutText(query.query_text, query.query_text_truncated)}
-        >
-          {query.query_text ? (
-            <Sql text={query.query_text} truncated={query.query_text_truncated} />
-          ) : (
-            <code>{query.query_id}</code>
-          )}
-        </a>
-      ),
-    },
+    statementColumn(
+      (query) => query,
+      (query) => statementHref(of.name ?? refOfId(query.source_id, of.sources), query.query_id),
+    ),
     ...(of.name ? [] : [{ key: 'source', title: 'Source', value: (query: TopQuery) => query.source_name }]),
     {
       key: 'share',

@@ -4,12 +4,20 @@
 import type { ComponentChildren } from 'preact';
 import * as ask from '../api/asks.ts';
 import type { MetricRow } from '../api/generated.ts';
-import { statementHref } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { figure, holds, label, newest, qualified, quoteIdent, quoteLiteral, text } from '../state/rows.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { count, milliseconds, percent } from '../state/units.ts';
-import { figureColumn, labelColumn, Remedy, textColumn, Unknown } from '../ui/cells.tsx';
+import {
+  figureColumn,
+  labelColumn,
+  nameColumn,
+  percentColumn,
+  Remedy,
+  statementIdColumn,
+  textColumn,
+  Unknown,
+} from '../ui/cells.tsx';
 import { Share } from '../ui/marks.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -117,18 +125,7 @@ export function VacuumTab({ page, name }: TabProps) {
     textColumn('usename', 'User'),
     textColumn('application_name', 'Application', { wide: true }),
     textColumn('datname', 'Database', { wide: true }),
-    {
-      key: 'query_id',
-      title: 'Statement',
-      wide: true,
-      value: (row) => text(row, 'query_id'),
-      cell: (row) =>
-        row.texts.query_id && row.texts.query_id !== '0' ? (
-          <a href={statementHref(name, row.texts.query_id)}>{row.texts.query_id}</a>
-        ) : (
-          ''
-        ),
-    },
+    statementIdColumn(name, { wide: true }),
     {
       key: 'ends_it',
       title: 'What ends it',
@@ -249,54 +246,22 @@ export function VacuumTab({ page, name }: TabProps) {
   ];
 
   const ageColumns: Column<MetricRow>[] = [
-    {
-      key: 'datname',
-      title: 'Database',
-      class: 'grow',
-      value: (row) => label(row, 'datname'),
-      cell: (row) => <span class="strong">{label(row, 'datname')}</span>,
-    },
+    nameColumn('datname', 'Database', (row) => label(row, 'datname')),
     figureColumn('xid_age', 'Oldest transaction', 'xacts'),
-    {
-      key: 'wraparound_percent',
-      title: 'Of all there are',
-      numeric: true,
-      value: (row) => figure(row, 'wraparound_percent') ?? null,
-      cell: (row) => {
-        const part = figure(row, 'wraparound_percent');
-        return part === undefined ? <Unknown /> : <Share share={part / 100} text={percent(part / 100)} />;
-      },
-    },
+    percentColumn('wraparound_percent', 'Of all there are'),
     figureColumn('xids_left', 'Left', 'xacts', { hint: 'Transactions until the server takes no more writes' }),
     figureColumn('mxid_age', 'Oldest multixact', 'xacts', { wide: true }),
     figureColumn('mxids_left', 'Multixacts left', 'xacts', { wide: true }),
   ];
 
   const bloatColumns = (of: string, title: string, size: string): Column<MetricRow>[] => [
-    {
-      key: of,
-      title,
-      class: 'grow',
-      value: (row) => qualified(row.labels, label(row, of)),
-      cell: (row) => <span class="strong">{qualified(row.labels, label(row, of))}</span>,
-    },
+    nameColumn(of, title, (row) => qualified(row.labels, label(row, of))),
     labelColumn('datname', 'Database', { wide: true }),
     figureColumn(size, 'Size', 'bytes'),
     figureColumn('bloat_bytes', 'Beyond need', 'bytes', { hint: 'Estimated room that a rewrite would give back' }),
-    {
-      key: 'bloat_percent',
-      title: 'of it',
-      numeric: true,
-      value: (row) => figure(row, 'bloat_percent') ?? null,
-      cell: (row) => {
-        const part = figure(row, 'bloat_percent');
-        return part === undefined ? (
-          <span title="Widths of its columns are not known: analyze it, and let the login read it">unknown</span>
-        ) : (
-          <Share share={part / 100} text={percent(part / 100)} />
-        );
-      },
-    },
+    percentColumn('bloat_percent', 'of it', {
+      whyUnknown: 'Widths of its columns are not known: analyze it, and let the login read it',
+    }),
   ];
 
   return (

@@ -1,6 +1,6 @@
 // Texts of statements: cut into words for colour, and broken into lines. Pure; a text stays data and is never HTML.
 
-export type TokenKind = 'keyword' | 'string' | 'number' | 'parameter' | 'comment' | 'name' | 'sign' | 'space';
+type TokenKind = 'keyword' | 'string' | 'number' | 'parameter' | 'comment' | 'name' | 'sign' | 'space';
 
 export interface Token {
   kind: TokenKind;

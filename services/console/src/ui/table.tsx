@@ -26,12 +26,11 @@ interface Props<T> {
   rowKey: (row: T) => string;
   // Key of the column, with a minus for the largest first.
   sort: string;
-  rowClass?: (row: T) => string;
   // Rows beyond these are shown on demand.
   most?: number;
 }
 
-export function Table<T>({ caption, columns, rows, rowKey, sort, rowClass, most = 500 }: Props<T>) {
+export function Table<T>({ caption, columns, rows, rowKey, sort, most = 500 }: Props<T>) {
   const [chosen, choose] = useState(sort);
   const [all, showAll] = useState(false);
   const down = chosen.startsWith('-');
@@ -77,7 +76,7 @@ export function Table<T>({ caption, columns, rows, rowKey, sort, rowClass, most 
         </thead>
         <tbody>
           {shown.map((row) => (
-            <tr key={rowKey(row)} class={rowClass?.(row)}>
+            <tr key={rowKey(row)}>
               {columns.map((column) => (
                 <td
                   key={column.key}
