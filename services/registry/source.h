@@ -52,7 +52,7 @@ struct Standing {
   std::string owner;
   std::string message;
   // Of a new owner: where the former one ended, as far as that is known.
-  std::vector<LogPosition> log_positions;
+  std::vector<LogPosition> log_positions = {};
 };
 
 struct Source {
