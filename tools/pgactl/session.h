@@ -59,8 +59,8 @@ class LoginStore {
 class Session {
  public:
   // From PGACTL_URL (default http://127.0.0.1:8080), or PGACTL_AUTH_ADDR, PGACTL_REGISTRY_ADDR, PGACTL_QUERY_ADDR,
-  // PGACTL_COMPACTOR_ADDR and PGACTL_RULER_ADDR when any of them is set (then gRPC); PGACTL_TLS, PGACTL_CA_FILE, PGACTL_TLS_VERIFY,
-  // PGACTL_TOKEN, PGACTL_TIMEOUT.
+  // PGACTL_COMPACTOR_ADDR and PGACTL_RULER_ADDR when any of them is set (then gRPC); PGACTL_TLS, PGACTL_CA_FILE,
+  // PGACTL_TLS_VERIFY, PGACTL_TOKEN, PGACTL_TIMEOUT.
   static absl::StatusOr<std::unique_ptr<Session>> Create(const Environment& environment);
   // Over a given transport; for tests.
   Session(std::unique_ptr<Transport> transport, LoginStore store, std::string token, absl::Duration timeout);
