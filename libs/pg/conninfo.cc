@@ -77,6 +77,16 @@ absl::StatusOr<std::string> ConninfoValue(std::string_view url, std::string_view
   return std::string();
 }
 
+absl::StatusOr<std::string> WithoutKeyword(std::string_view url, std::string_view keyword) {
+  auto options = Parse(url);
+  if (!options.ok()) return options.status();
+  std::string left;
+  for (const PQconninfoOption* option = options->get(); option->keyword != nullptr; ++option) {
+    if (option->val != nullptr && keyword != option->keyword) Append(&left, option->keyword, option->val);
+  }
+  return left;
+}
+
 absl::StatusOr<std::string> WritableConninfo(std::string_view url) {
   return MergeConninfo(url, {{"target_session_attrs", "read-write", false}});
 }

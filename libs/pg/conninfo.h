@@ -27,6 +27,9 @@ absl::StatusOr<std::string> WithDatabase(std::string_view url, std::string_view 
 // The value of one keyword, empty if absent.
 absl::StatusOr<std::string> ConninfoValue(std::string_view url, std::string_view keyword);
 
+// key=value words of `url` without `keyword`, for example "password".
+absl::StatusOr<std::string> WithoutKeyword(std::string_view url, std::string_view keyword);
+
 // What every connection of the product gets unless the user's string says otherwise: application_name (always set),
 // connect_timeout (at least 2 s, libpq's least), keepalives and tcp_user_timeout so that a dead peer is noticed within
 // 15 s, client_encoding UTF8. Nothing that a connection pooler in between would refuse.

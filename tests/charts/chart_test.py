@@ -37,6 +37,8 @@ def pod_specs(objects):
     for obj in objects:
         if obj["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield f"{obj['kind']} {obj['metadata']['name']}", obj["spec"]["template"]["spec"]
+        elif obj["kind"] == "CronJob":
+            yield f"CronJob {obj['metadata']['name']}", obj["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif obj["kind"] == "Pod":
             yield f"Pod {obj['metadata']['name']}", obj["spec"]
 
@@ -59,7 +61,10 @@ class Chart:
         return self.objects[key]
 
     def pod(self, kind: str, name: str) -> dict:
-        return self[kind, name]["spec"] if kind == "Pod" else self[kind, name]["spec"]["template"]["spec"]
+        spec = self[kind, name]["spec"]
+        if kind == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        return spec if kind == "Pod" else spec["template"]["spec"]
 
     def container(self, kind: str, name: str) -> dict:
         return self.pod(kind, name)["containers"][0]
@@ -136,22 +141,24 @@ def check_settings(helm: str) -> None:
             *(("Deployment", s, "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}})
               for s in sorted(NAMES - {"gateway"})),
             ("Job", "migrate-1", "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}}),
+            ("CronJob", "backup", "PGSSLROOTCERT", "/etc/pganalytics/database-ca", {"configMap": {"name": "database-ca"}}),
             ("StatefulSet", "collector", "POSTGRES_SSLROOTCERT", "/etc/pganalytics/postgres-ca",
              {"secret": {"secretName": "cluster-db-ca"}})):
         check(full.env(kind, name)[variable] == path + "/ca.crt", f"{name}: path of the database's CA")
         mount = next(m["name"] for m in full.container(kind, name)["volumeMounts"] if m["mountPath"] == path)
         found = next(v for v in full.pod(kind, name)["volumes"] if v["name"] == mount)
         check(all(volume[k].items() <= found[k].items() for k in volume), f"{name}: volume of the database's CA: {found}")
-        check(variable not in chart.env(kind, name), f"{name}: no CA, no {variable}")
+        if kind != "CronJob":
+            check(variable not in chart.env(kind, name), f"{name}: no CA, no {variable}")
     # Every pod but that of `helm test` has a policy; databases are reached by those that need them alone.
     policies = {o["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: o["spec"]
                 for (kind, _), o in full.objects.items() if kind == "NetworkPolicy"}
-    check(set(policies) == NAMES | {"collector", "migration"},
+    check(set(policies) == NAMES | {"collector", "migration", "backup"},
           f"policies are {set(policies)}")
     for name, spec in policies.items():
         ports = {p["port"] for rule in spec["egress"] for p in rule["ports"]}
         check((5432 in ports) == (name != "gateway") and 53 in ports, f"{name} may reach ports {ports}")
-    check(policies["migration"]["ingress"] == [], "nobody calls the job")
+    check(policies["migration"]["ingress"] == policies["backup"]["ingress"] == [], "nobody calls the jobs")
     order = {k: int(full[k]["metadata"]["annotations"]["helm.sh/hook-weight"]) for k in
              (("NetworkPolicy", "migration"), ("Job", "migrate-1"))}
     check(order["NetworkPolicy", "migration"] < order["Job", "migrate-1"], "the policy comes before the job")
@@ -162,7 +169,8 @@ def check_secrets(helm: str) -> None:
     made = {name: set(re.findall(r"--from-literal=([a-z-]+)=", keys)) for name, keys in
             re.findall(r"create secret generic (\S+)((?:.*\\\n)+.*)", readme)}
     chart = Chart(helm, "migration.existingSecret=pganalytics-owner", "gateway.tls.existingSecret=pganalytics-tls",
-                  "collector.enabled=true", "collector.postgres.host=db", "collector.postgres.passwordSecret=monitor")
+                  "collector.enabled=true", "collector.postgres.host=db", "collector.postgres.passwordSecret=monitor",
+                  "backup.enabled=true", "backup.existingSecret=pganalytics-backup")
     read: dict[str, set[str]] = {}
     for _, spec in pod_specs(chart.objects.values()):
         for volume in spec.get("volumes", []):
@@ -176,6 +184,30 @@ def check_secrets(helm: str) -> None:
         check("pganalytics-owner" not in used, f"{name} must not hold the owner's login")
     job = Chart(helm).pod("Job", "migrate-1")
     check(job["volumes"][0]["secret"]["secretName"] == "pganalytics", "one Secret for all without migration.existingSecret")
+
+
+def check_backup(helm: str) -> None:
+    check(("CronJob", "backup") not in Chart(helm).objects, "no backups unless asked for")
+    on = ("backup.enabled=true", "backup.existingSecret=pganalytics-backup")
+    chart = Chart(helm, *on, "backup.keep=3", "backup.days=1000000")
+    job, container = chart["CronJob", "backup"]["spec"], chart.container("CronJob", "backup")
+    check(container["command"] == ["/usr/bin/pgactl", "backup", "create", "--keep", "3", "--days", "1000000"],
+          f"backup: {container['command']}")
+    check(job["concurrencyPolicy"] == "Forbid", "backup: two at once would be one too many")
+    env = chart.env("CronJob", "backup")
+    check(set(env) == {"BACKUP_DIR", "BACKUP_KEY_FILE", "DATABASE_URL_FILE", "TIMESCALE_URL_FILE"}, f"backup: {set(env)}")
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in chart.pod("CronJob", "backup")["volumes"]}
+    check(mounts["backups"] == env["BACKUP_DIR"], "backup: the folder is the volume")
+    claim = chart["PersistentVolumeClaim", "backup"]
+    check(volumes["backups"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"], "backup: its claim")
+    check(claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", "backups outlive the release")
+    own = Chart(helm, *on, "backup.persistence.existingClaim=nfs")
+    check(("PersistentVolumeClaim", "backup") not in own.objects, "backup: no claim beside one that exists")
+    volumes = {v["name"]: v for v in own.pod("CronJob", "backup")["volumes"]}
+    check(volumes["backups"]["persistentVolumeClaim"]["claimName"] == "nfs", "backup: the claim that exists")
+    image = (ROOT / "tools/deploy/images/Dockerfile").read_text(encoding="utf-8")
+    check("pgactl" in image and "${POSTGRES_CLIENT}" in image, "backup: the image has pgactl and pg_dump")
 
 
 def check_services(helm: str) -> None:
@@ -262,7 +294,7 @@ def main() -> int:
             check(services == {f"pga-pganalytics-{s}" for s in NAMES},
                   f"deployments are {services}")
 
-    for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_services, check_numbers):
+    for part in (check_metrics, check_gateway, check_collectors_tls, check_settings, check_secrets, check_backup, check_services, check_numbers):
         part(helm)
 
     refused = {
@@ -272,6 +304,9 @@ def main() -> int:
         "wildcard origin": ["--set", "existingSecret=x,gateway.corsAllowedOrigins={*}"],
         "variable without a value": ["--set", "existingSecret=x,query.extraEnv[0].name=LOG_LEVEL"],
         "two CAs": ["--set", "existingSecret=x,databaseCa.secret=a,databaseCa.configMap=b"],
+        "backup without a secret": ["--set", "existingSecret=x,backup.enabled=true"],
+        "backup at no time": ["--set", "existingSecret=x,backup.schedule=never"],
+        "backup that keeps nothing": ["--set", "existingSecret=x,backup.keep=0"],
         "collector without host": ["--set", "existingSecret=x,collector.enabled=true"],
     }
     for what, args in refused.items():

@@ -51,6 +51,7 @@ def check_image() -> None:
     check("ENV LISTEN_ADDRESS=0.0.0.0" in last, "image: its port must be reached from outside the container")
     check(all(package in last for package in (" ca-certificates ", " tzdata ")), "image: certificates and time zones")
     check(re.search(r"^USER 10001:10001$", last, re.M) is not None, "image: not root")
+    check("ARG POSTGRES_CLIENT\n" in last and '"${POSTGRES_CLIENT}"' in last, "image: pg_dump for backups")
 
 
 def check_release() -> None:
@@ -78,7 +79,8 @@ def check_units() -> None:
         taken.add(user)
         check(of.get("LimitCORE") == ["0"] and re.fullmatch(r"[1-9]\d*[MG]", of.get("MemoryMax", [""])[0]) is not None,
               f"{unit.name}: a core dump holds secrets, and memory is bounded")
-        check(users[user] == state and f"STATE_DIR={state}" in of["Environment"], f"{unit.name}: state folder")
+        check(users[user] == state and of["Environment"][0] in (f"STATE_DIR={state}", f"BACKUP_DIR={state}"),
+              f"{unit.name}: state folder")
         for key in ("StandardOutput", "StandardError"):
             for target in of.get(key, []):
                 # 209/STDOUT otherwise: files are opened before a unit's own folders are made.
@@ -98,6 +100,11 @@ def check_with_systemd() -> None:
             rating = re.search(r"Overall exposure level for \S+: ([0-9.]+)",
                                run("systemd-analyze", "security", "--offline=true", "--no-pager", str(copy)))
             check(rating is not None and float(rating[1]) <= MOST_EXPOSURE, f"{unit.name}: exposure {rating and rating[1]}")
+        for timer in sorted(SYSTEMD.glob("*.timer")):
+            copy = pathlib.Path(folder) / timer.name
+            copy.write_text(timer.read_text())
+            check(copy.with_suffix(".service").is_file(), f"{timer.name}: no service of its name")
+            check(run("systemd-analyze", "verify", str(copy)).strip() == "", f"{timer.name}: systemd-analyze has remarks")
         if os.geteuid() == 0:
             root = pathlib.Path(folder) / "root"
             (root / "etc").mkdir(parents=True)

@@ -12,7 +12,7 @@ from services import services
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIB_LEVELS = ["text", "status", "clock", "net", "log", "config", "exec", "retry", "metrics", "catalog", "columns", "frame", "token", "door", "rpc",
-              "pg", "storage", "testing"]
+              "pg", "storage", "backup", "testing"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
 # Files that may see gRPC: libs/rpc, and the edges of a service.

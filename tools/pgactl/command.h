@@ -71,6 +71,7 @@ std::vector<Command> StorageCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
+std::vector<Command> BackupCommands();
 std::vector<Command> DoctorCommands();
 
 const std::vector<Command>& AllCommands();

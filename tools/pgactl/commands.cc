@@ -45,7 +45,9 @@ std::string Usage() {
       "  PGACTL_USERNAME, PGACTL_PASSWORD_FILE\n"
       "                          sign in by itself when needed; PGACTL_NEW_PASSWORD_FILE  of `users create`\n"
       "  PGACTL_TIMEOUT          of one call (default 30s)\n"
-      "  DATABASE_URL, TIMESCALE_URL  databases, for migrate and doctor; CATALOG_DIR  custom metrics, for migrate\n";
+      "  DATABASE_URL, TIMESCALE_URL  databases, for migrate, backup and doctor; CATALOG_DIR  custom metrics, for "
+      "migrate\n"
+      "  BACKUP_KEY, BACKUP_DIR, BACKUP_ADMIN_URL  for backup; these and the databases' also as NAME_FILE\n";
   return text;
 }
 
@@ -188,8 +190,9 @@ absl::Status Context::Print(const Table& table, std::string_view when_empty) con
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group : {SignInCommands(), ReadCommands(), StateCommands(), ConfigCommands(), StorageCommands(),
-                       AdminCommands(), CatalogCommands(), CompletionCommands(), MigrateCommands(), DoctorCommands()}) {
+    for (auto group :
+         {SignInCommands(), ReadCommands(), StateCommands(), ConfigCommands(), StorageCommands(), AdminCommands(),
+          CatalogCommands(), CompletionCommands(), MigrateCommands(), BackupCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -83,6 +83,16 @@ CREATE TABLE pganalytics.source_revision (
 );
 INSERT INTO pganalytics.source_revision (last_number) VALUES (0);
 
+-- Backups that came to their end, noted by `pgactl backup create`; the backup itself does not have its row.
+CREATE TABLE pganalytics.backups (
+  id          text PRIMARY KEY,
+  started_at  timestamptz NOT NULL,
+  finished_at timestamptz NOT NULL,
+  databases   text[] NOT NULL,
+  bytes       int8 NOT NULL
+);
+CREATE INDEX backups_finished_at ON pganalytics.backups (finished_at);
+
 -- For people and scripts whose search_path is the default one.
 CREATE VIEW public.collectors AS
   SELECT id, name, description, hostname, address, version,
@@ -101,6 +111,7 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE ON pganalytics.sources TO pganalytics_registry;
     GRANT SELECT, INSERT, UPDATE, DELETE ON pganalytics.source_watchers TO pganalytics_registry;
     GRANT SELECT, UPDATE ON pganalytics.source_revision TO pganalytics_registry;
+    GRANT SELECT ON pganalytics.backups TO pganalytics_registry;
   END IF;
 END
 $$;

@@ -1,0 +1,38 @@
+// BACKUP_KEY: 32 random bytes from which every key of a backup is derived (HKDF with SHA-256, RFC 5869), each for one
+// purpose and with the salt of one file, so that no two files share a key.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace pga::backup {
+
+inline constexpr size_t kKeyBytes = 32;
+inline constexpr size_t kKeyIdBytes = 8;
+
+// Immutable and thread-safe; never printed.
+class BackupKey {
+ public:
+  // Base64 (standard or URL-safe) or hexadecimal of 32 bytes, blanks around it ignored. INVALID_ARGUMENT otherwise; the
+  // message says how to make one and does not repeat the text.
+  static absl::StatusOr<BackupKey> FromText(std::string_view text);
+
+  // Names the key without telling it: kKeyIdBytes bytes.
+  const std::string& id() const { return id_; }
+  // The key of one purpose; `salt` may be empty. INTERNAL when the crypto library fails.
+  absl::StatusOr<std::string> Derive(std::string_view purpose, std::string_view salt) const;
+  // HMAC-SHA256 over `text` under a key of its own: 32 bytes. INTERNAL when the crypto library fails.
+  absl::StatusOr<std::string> Authenticate(std::string_view purpose, std::string_view text) const;
+
+ private:
+  BackupKey() = default;
+  std::string key_;
+  std::string id_;
+};
+
+// In a time that does not depend on where they differ.
+bool SameBytes(std::string_view one, std::string_view other);
+
+}  // namespace pga::backup
