@@ -70,7 +70,7 @@ std::map<std::string, std::string> Content(const std::string& database) {
   const auto tables = SharedPostgres()->Exec(
       database,
       "SELECT c.oid::regclass::text, coalesce(c.relacl::text, '') FROM pg_class c JOIN pg_namespace n ON n.oid = "
-      "c.relnamespace WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND n.nspname IN ('pganalytics', "
+      "c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname IN ('pganalytics', "
       "'metrics', 'public') AND c.relname <> 'backups'");
   EXPECT_THAT(tables, IsOk());
   if (!tables.ok()) return content;
@@ -427,7 +427,7 @@ TEST_F(BackupTest, KilledAtAnyMomentTheDatabasesInUseAreWhole) {
                                           "backup' OR datname LIKE 'met%_restore_%'")) == "0";
     })) << moment;
   }
-  EXPECT_THAT(DatabasesLike(metrics_ + "\\_restore\\_%"), Not(IsEmpty())) << "what the killed ones left";
+  EXPECT_THAT(DatabasesLike(metadata_ + "\\_restore\\_%"), Not(IsEmpty())) << "what the killed ones left";
   RestoreOptions options = Options();
   options.replace = true;
   ASSERT_THAT(RestoreBackup(options), IsOk());
