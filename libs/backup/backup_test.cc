@@ -460,9 +460,10 @@ TEST_F(BackupTest, AFailedDumpLeavesNothingAndPasswordsAreNoArguments) {
   EXPECT_THAT(*vault.List(&key_), IsEmpty());
   for (const auto& left : std::filesystem::directory_iterator(dir_ / "vault"))
     EXPECT_EQ(left.path().filename(), ".lock");
-  const std::string told = *testing::ReadFile(seen);
-  EXPECT_THAT(told.substr(0, told.find('\n')), AllOf(HasSubstr("--format=custom"), Not(HasSubstr("hunter2secret"))));
-  EXPECT_THAT(told, HasSubstr("PGPASSWORD=hunter2secret"));
+  const std::string seen_text = *testing::ReadFile(seen);
+  EXPECT_THAT(seen_text.substr(0, seen_text.find('\n')),
+              AllOf(HasSubstr("--format=custom"), Not(HasSubstr("hunter2secret"))));
+  EXPECT_THAT(seen_text, HasSubstr("PGPASSWORD=hunter2secret"));
 }
 
 TEST_F(BackupTest, WhatAKilledBackupLeftGoesWithTheNext) {

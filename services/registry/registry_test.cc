@@ -314,6 +314,31 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
   EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
 }
 
+// Of two databases: a backup of one alone is none.
+TEST_F(RegistryTest, ShowsWhenTheNewestBackupOfBothDatabasesEnded) {
+  const auto pool = pg::Pool::Create({.url = url_});
+  ASSERT_THAT(pool, IsOk());
+  ASSERT_THAT(
+      (*pool)->Exec("INSERT INTO pganalytics.backups SELECT i::text, now(), pganalytics.at(i * 1000000), CASE i "
+                    "WHEN 3000 THEN '{metrics}'::text[] ELSE '{metadata,metrics}' END, 1 FROM unnest(ARRAY[1000, "
+                    "2000, 3000]::int8[]) i",
+                    {}, clock::SteadyNow() + absl::Seconds(10)),
+      IsOk());
+  RegistryConfig config;
+  config.database_url = log::Secret(url_);
+  metrics::Registry metrics(/*process_metrics=*/false);
+  const auto registry = RegistryServer::Create(config, {.metrics = &metrics,
+                                                        .clock = clock::Clock::Real(),
+                                                        .authenticator = authenticator_.get(),
+                                                        .identity = identity_.get(),
+                                                        .auth = auth_server_->InProcessChannel(),
+                                                        .query = nullptr});
+  ASSERT_THAT(registry, IsOk());
+  EXPECT_TRUE(testing::WaitUntil([&] {
+    return metrics.Render().find("\npga_backup_last_success_timestamp_seconds 2000\n") != std::string::npos;
+  })) << metrics.Render();
+}
+
 class SourcesTest : public RegistryTest {
  protected:
   void SetUp() override {

@@ -24,6 +24,18 @@ namespace pga::registry {
 namespace {
 constexpr absl::Duration kActivityPeriod = absl::Seconds(15);
 constexpr absl::Duration kCatalogPeriod = absl::Seconds(30);
+constexpr absl::Duration kBackupPeriod = absl::Minutes(1);
+
+// The newest backup of both databases.
+constexpr char kLastBackup[] =
+    "SELECT extract(epoch FROM max(finished_at))::float8 FROM pganalytics.backups WHERE databases @> "
+    "ARRAY['metadata', 'metrics']";
+
+void ShowLastBackup(pg::Pool* pool, metrics::Gauge* gauge) {
+  const auto asked = pool->Exec(kLastBackup, {}, clock::SteadyNow() + absl::Seconds(5));
+  // Without an answer the last one stands.
+  if (asked.ok() && !asked->empty()) gauge->Set((*asked)[0].Double(0));
+}
 }  // namespace
 
 // Members in the order they are built; they go in reverse.
@@ -41,6 +53,7 @@ struct RegistryServer::Parts {
   std::optional<EnrolmentService> enrolment_service;
   std::optional<exec::PeriodicTask> activity_task;
   std::optional<exec::PeriodicTask> catalog_task;
+  std::optional<exec::PeriodicTask> backup_task;
 };
 
 absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const RegistryConfig& config,
@@ -77,6 +90,12 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
       if (!status.ok()) PGA_LOG(warn, "the custom catalog is bad; the last good one stays", {{"reason", status}});
     });
   }
+  metrics::Gauge* const last_backup =
+      &deps.metrics->AddGauge("pga_backup_last_success_timestamp_seconds",
+                              "When the newest backup of both databases ended, in seconds since 1970; 0 = none");
+  parts->backup_task.emplace("registry-backups", kBackupPeriod, deps.clock,
+                             [pool = parts->pool.get(), last_backup] { ShowLastBackup(pool, last_backup); });
+  parts->backup_task->Wake();
   return std::unique_ptr<RegistryServer>(new RegistryServer(std::move(parts)));
 }
 
@@ -93,6 +112,7 @@ std::vector<grpc::Service*> RegistryServer::services() {
 void RegistryServer::Drain(clock::SteadyTime deadline) {
   if (parts_->activity_task.has_value()) parts_->activity_task->Stop();
   if (parts_->catalog_task.has_value()) parts_->catalog_task->Stop();
+  if (parts_->backup_task.has_value()) parts_->backup_task->Stop();
   parts_->threads->Drain(deadline);
 }
 
