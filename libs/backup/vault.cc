@@ -186,14 +186,15 @@ absl::StatusOr<std::vector<ListedBackup>> Vault::List(const BackupKey* key) cons
   return listed;
 }
 
-absl::StatusOr<std::string> Vault::Find(const std::string& name, const BackupKey* key) const {
+absl::StatusOr<std::string> Vault::Find(const std::string& name) const {
   std::error_code ignored;
   if (name == "latest") {
-    PGA_ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List(key));
-    for (auto backup = listed.rbegin(); backup != listed.rend(); ++backup) {
-      if (backup->manifest.ok()) return backup->path;
+    PGA_ASSIGN_OR_RETURN(const std::vector<ListedBackup> listed, List(nullptr));
+    if (listed.empty()) return absl::NotFoundError(absl::StrCat("there is no backup in ", folder_));
+    if (!listed.back().manifest.ok()) {
+      return status::Annotate(listed.back().manifest.status(), "the latest backup, " + listed.back().path);
     }
-    return absl::NotFoundError(absl::StrCat("there is no good backup in ", folder_));
+    return listed.back().path;
   }
   for (const std::string& path : {name, absl::StrCat(folder_, "/", name)}) {
     if (fs::is_directory(path, ignored) && fs::exists(absl::StrCat(path, "/", std::string(kManifestFile)), ignored)) {

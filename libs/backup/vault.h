@@ -95,8 +95,9 @@ class Vault {
   absl::StatusOr<std::unique_ptr<NewBackup>> Begin(absl::Time now) const;
   // Oldest first. `key` may be null. NOT_FOUND when there is no such folder.
   absl::StatusOr<std::vector<ListedBackup>> List(const BackupKey* key) const;
-  // The folder of a backup: a path, the name of a backup here, or "latest".
-  absl::StatusOr<std::string> Find(const std::string& name, const BackupKey* key) const;
+  // The folder of a backup: a path, the name of a backup here, or "latest". FAILED_PRECONDITION when the manifest of
+  // the latest does not even parse: an older one is named by whoever wants it.
+  absl::StatusOr<std::string> Find(const std::string& name) const;
   // Removes a backup; a reader that comes between finds no manifest.
   absl::Status Remove(const std::string& id) const;
 

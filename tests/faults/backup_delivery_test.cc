@@ -16,6 +16,7 @@
 #include "libs/backup/restore.h"
 #include "libs/backup/vault.h"
 #include "libs/clock/steady.h"
+#include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
@@ -60,6 +61,17 @@ class BackupDelivery : public ::testing::Test {
                                     .output_path = dir_ / "log"});
     ASSERT_TRUE(started.ok()) << started.status();
     collector_ = *std::move(started);
+  }
+  // The first reading has nothing of the work.
+  void AwaitFirstFrame() {
+    ASSERT_TRUE(testing::WaitUntil(
+        [&] {
+          return Number(
+                     "SELECT count(*) FROM readable.table_stats(now() - interval '1 day', now() + interval '1 day') "
+                     "WHERE relname = 'work'") > 0;
+        },
+        kPatience))
+        << Logs();
   }
 
   int64_t Number(const std::string& sql) {
@@ -134,6 +146,7 @@ class BackupDelivery : public ::testing::Test {
 
 TEST_F(BackupDelivery, NothingIsCountedTwiceAndNothingIsLost) {
   StartCollector();
+  AwaitFirstFrame();
   Work(7);
   Work(11);
   Backup();
@@ -160,6 +173,7 @@ TEST_F(BackupDelivery, NothingIsCountedTwiceAndNothingIsLost) {
 // What was acknowledged after the backup is gone from the collector's disk: as after more than 15 minutes.
 TEST_F(BackupDelivery, WhatTheCollectorNoLongerHasIsNamed) {
   StartCollector();
+  AwaitFirstFrame();
   Work(7);
   Backup();
   const int64_t at_backup = done_;

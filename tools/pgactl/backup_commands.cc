@@ -205,7 +205,7 @@ absl::Status Verify(Context& context) {
   PGA_ASSIGN_OR_RETURN(const backup::BackupKey key, Key(context));
   const backup::Vault vault = VaultOf(context);
   const std::string name = context.arguments->words().empty() ? "latest" : context.arguments->words()[0];
-  PGA_ASSIGN_OR_RETURN(const std::string folder, vault.Find(name, &key));
+  PGA_ASSIGN_OR_RETURN(const std::string folder, vault.Find(name));
   PGA_ASSIGN_OR_RETURN(const std::string text, backup::ReadManifestFile(folder));
   const auto manifest = backup::ParseManifest(text, &key);
   if (!manifest.ok()) return status::Annotate(manifest.status(), folder);
@@ -256,7 +256,7 @@ absl::Status Restore(Context& context) {
     sources.push_back(std::move(source));
   } else {
     PGA_ASSIGN_OR_RETURN(key, Key(context));
-    PGA_ASSIGN_OR_RETURN(const std::string folder, VaultOf(context).Find(name, &*key));
+    PGA_ASSIGN_OR_RETURN(const std::string folder, VaultOf(context).Find(name));
     PGA_ASSIGN_OR_RETURN(const std::string text, backup::ReadManifestFile(folder));
     auto parsed = backup::ParseManifest(text, &*key);
     if (!parsed.ok()) return status::Annotate(parsed.status(), folder);
