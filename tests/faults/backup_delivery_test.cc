@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -168,36 +167,6 @@ TEST_F(BackupDelivery, NothingIsCountedTwiceAndNothingIsLost) {
   EXPECT_EQ(Number("SELECT count(*) FROM (SELECT FROM metrics.ingest_receipt GROUP BY stream_id, seq HAVING count(*) > "
                    "1) twice"),
             0);
-}
-
-// What was acknowledged after the backup is gone from the collector's disk: as after more than 15 minutes.
-TEST_F(BackupDelivery, WhatTheCollectorNoLongerHasIsNamed) {
-  StartCollector();
-  AwaitFirstFrame();
-  Work(7);
-  Backup();
-  const int64_t at_backup = done_;
-  Work(1'000);
-  const int64_t lost = done_;
-  StopSuite();
-  collector_->Signal(SIGTERM);
-  ASSERT_TRUE(collector_->Wait(clock::SteadyNow() + kPatience).ok());
-  for (const auto& file : std::filesystem::directory_iterator(dir_ / "state/spool")) {
-    if (file.path().extension() == ".seg") std::filesystem::remove(file.path());
-  }
-  Restore();
-  suite_.StartAgain("pganalytics-api");
-  StartCollector();
-  ASSERT_TRUE(testing::WaitUntil([&] { return Number("SELECT count(*) FROM metrics.lost_interval") > 0; }, kPatience))
-      << Logs();
-  done_ += 50'000;
-  ASSERT_TRUE(server_->Exec("postgres", "INSERT INTO work SELECT generate_series(1, 50000)").ok());
-  ASSERT_TRUE(testing::WaitUntil([&] { return Stored() >= done_ - (lost - at_backup); }, kPatience))
-      << Stored() << Logs();
-  EXPECT_LE(Stored(), done_) << "nothing is counted twice";
-  EXPECT_GE(Number("SELECT count(*) FROM metrics.lost_interval l JOIN metrics.source s ON s.id = l.source_id WHERE "
-                   "s.name = 'db' AND l.end_time > l.start_time"),
-            1);
 }
 
 }  // namespace

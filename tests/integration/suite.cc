@@ -114,6 +114,8 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     common["JWT_SECRET"] = "Zk7w0QmXvT4bR9sLhJ2dYc8gNfPaEu3i";
     Start("pganalytics-api", common);
     port_ = WaitForPort("pganalytics-api", "gateway listening");
+    // Started again it is found where it was.
+    env_["pganalytics-api"]["PORT"] = absl::StrCat(port_);
   } else {
     common["DATABASE_URL"] = As("pganalytics_services", databases_.metadata_url);
     common["TIMESCALE_URL"] = As("pganalytics_services", databases_.metrics_url);
