@@ -58,17 +58,20 @@ std::string Days(const v1::Retention& retention) {
                       days(retention.daily_days(), 400), " days");
 }
 
-// Names in Prometheus of one column of the metric.
-std::string NamesOf(const PrometheusMetric* metric, int column) {
+// Names in Prometheus of one column of the metric, or of its rows (PrometheusSeries::kPresence).
+std::string NamesOf(const PrometheusNames& prometheus, const v1::Metric& metric, int column) {
   std::vector<std::string> names;
-  if (metric == nullptr) return "";
-  for (const PrometheusSeries& series : metric->series) {
-    if (series.column == column) names.push_back(absl::StrCat("`", series.name, "`"));
+  for (const PrometheusMetric& entry : prometheus.metrics()) {
+    if (entry.metric->name() != metric.name()) continue;
+    for (const PrometheusSeries& series : entry.series) {
+      if (series.column == column) names.push_back(absl::StrCat("`", series.name, "`"));
+    }
+    if (entry.by_row && entry.by_row->value == column) names.push_back(absl::StrCat("`", entry.by_row->prefix, "*`"));
   }
   return absl::StrJoin(names, ", ");
 }
 
-void AppendMetric(const v1::Metric& metric, const PrometheusMetric* names, std::string* page) {
+void AppendMetric(const v1::Metric& metric, const PrometheusNames& names, std::string* page) {
   absl::StrAppend(page, "\n## ", metric.name(), "\n\n", metric.description(), "\n\n");
   absl::StrAppend(page, "| | |\n|---|---|\n");
   const auto fact = [page](absl::string_view name, const std::string& value) {
@@ -90,6 +93,9 @@ void AppendMetric(const v1::Metric& metric, const PrometheusMetric* names, std::
   fact("A row is known by", Identity(metric));
   if (metric.skip_unchanged()) fact("Unchanged rows", "left out between two full frames");
   fact("Kept", Days(metric.retention()));
+  if (const std::string rows = NamesOf(names, metric, PrometheusSeries::kPresence); !rows.empty()) {
+    fact("Rows in Prometheus", rows);
+  }
   if (!metric.reset_column().empty()) {
     fact("Resets show in", absl::StrCat("`", metric.reset_column(), "`",
                                         metric.partial_resets() ? ", those of a part of what a row counts too" : ""));
@@ -98,7 +104,7 @@ void AppendMetric(const v1::Metric& metric, const PrometheusMetric* names, std::
   absl::StrAppend(page, "\n| column | type | kind | unit | Prometheus | |\n|---|---|---|---|---|---|\n");
   for (int i = 0; i < metric.columns_size(); ++i) {
     const v1::Column& column = metric.columns(i);
-    const std::string prometheus = NamesOf(names, i);
+    const std::string prometheus = NamesOf(names, metric, i);
     absl::StrAppend(page, "| `", column.name(), "` | ", Word(TypeWord(column.type())), " | ",
                     Word(KindWord(column.kind())), " | ", column.unit(), " | ", prometheus, " | ",
                     Cell(column.description()));
@@ -131,7 +137,7 @@ std::string MetricsPage(const Catalog& catalog, const PrometheusNames& prometheu
     absl::StrAppend(&page, "| [", metric.name(), "](#", metric.name(), ") | per ", Word(ScopeWord(metric.scope())),
                     ", ", Interval(metric), " | ", Servers(metric), " | ", Cell(metric.description()), " |\n");
   }
-  for (const v1::Metric& metric : catalog.metrics()) AppendMetric(metric, prometheus.Find(metric.name()), &page);
+  for (const v1::Metric& metric : catalog.metrics()) AppendMetric(metric, prometheus, &page);
   return page;
 }
 

@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -39,6 +40,12 @@ bool HasSeries(const v1::Column& column) {
   return value && column.type() != v1::COLUMN_TYPE_TEXT;
 }
 
+// Whether the file may give it a name: instants, numbers and truths that describe a row, too.
+bool MayHaveName(const v1::Column& column) {
+  return HasSeries(column) || (column.kind() == v1::COLUMN_KIND_INFO && column.type() != v1::COLUMN_TYPE_TEXT &&
+                               column.type() != v1::COLUMN_TYPE_PG_LSN);
+}
+
 // What a stored value is divided by to be in base units.
 double BaseDivisor(const v1::Column& column) {
   if (column.unit() == "us" || column.type() == v1::COLUMN_TYPE_TIMESTAMPTZ) return 1e6;
@@ -53,43 +60,77 @@ class Entry {
   absl::StatusOr<PrometheusMetric> Make() {
     for (const auto& pair : node_) {
       const auto key = pair.first.as<std::string>();
-      static const std::set<std::string> kKnown = {"metric", "scrape", "labels", "rename", "columns"};
+      static const std::set<std::string> kKnown = {"metric", "scrape", "labels",  "rename",  "lower",
+                                                   "by",     "join",   "columns", "present", "rows"};
       if (!kKnown.contains(key)) return Refuse(pair.first, absl::StrCat("unknown key ", key));
     }
     if (const YAML::Node scrape = node_["scrape"]) made_.scraped = scrape.as<bool>();
     made_.metric = &metric_;
+    if (const YAML::Node rows = node_["rows"]) {
+      PGA_RETURN_IF_ERROR(AddByRow(rows));
+      return std::move(made_);
+    }
     PGA_RETURN_IF_ERROR(AddLabels());
-    PGA_RETURN_IF_ERROR(AddSeries());
+    if (const YAML::Node present = node_["present"]) {
+      made_.series.push_back({.column = PrometheusSeries::kPresence, .name = present.as<std::string>()});
+    } else {
+      PGA_RETURN_IF_ERROR(AddSeries());
+    }
+    PGA_RETURN_IF_ERROR(SetJoin());
     return std::move(made_);
   }
 
+  // An entry beside the one with all labels.
+  bool joined() const { return node_["by"].IsDefined(); }
+
  private:
+  absl::StatusOr<int> Column(const YAML::Node& node, v1::ColumnKind kind, const char* what) const {
+    const auto name = node.as<std::string>();
+    const std::optional<int> found = ColumnOf(metric_, name);
+    if (found && metric_.columns(*found).kind() == kind) {
+      if (!metric_.columns(*found).restricted()) return *found;
+      return Refuse(node, absl::StrCat("column ", metric_.name(), ".", name, " is restricted"));
+    }
+    return Refuse(node, absl::StrCat("metric ", metric_.name(), " has no ", what, " ", name));
+  }
+  absl::StatusOr<int> Label(const YAML::Node& node) const { return Column(node, v1::COLUMN_KIND_LABEL, "label"); }
+  absl::StatusOr<int> Info(const YAML::Node& node) const { return Column(node, v1::COLUMN_KIND_INFO, "info column"); }
+
+  absl::Status AddByRow(const YAML::Node& rows) {
+    PrometheusByRow by_row;
+    by_row.prefix = rows["prefix"].as<std::string>();
+    PGA_ASSIGN_OR_RETURN(by_row.name, Label(rows["name"]));
+    PGA_ASSIGN_OR_RETURN(by_row.value, Info(rows["value"]));
+    PGA_ASSIGN_OR_RETURN(by_row.unit, Info(rows["unit"]));
+    PGA_ASSIGN_OR_RETURN(by_row.type, Info(rows["type"]));
+    made_.by_row = std::move(by_row);
+    return absl::OkStatus();
+  }
+
   absl::Status AddLabels() {
-    std::map<std::string, std::string> renamed;
+    std::map<int, std::string> renamed;
     for (const auto& pair : node_["rename"]) {
-      const auto column = pair.first.as<std::string>();
-      const std::optional<int> found = ColumnOf(metric_, column);
-      if (!found || metric_.columns(*found).kind() != v1::COLUMN_KIND_LABEL) {
-        return Refuse(pair.first, absl::StrCat("metric ", metric_.name(), " has no label ", column));
-      }
+      PGA_ASSIGN_OR_RETURN(const int column, Label(pair.first));
       renamed[column] = pair.second.as<std::string>();
+    }
+    std::set<int> lower, by;
+    for (const YAML::Node& one : node_["lower"]) {
+      PGA_ASSIGN_OR_RETURN(const int column, Label(one));
+      lower.insert(column);
+    }
+    for (const YAML::Node& one : node_["by"]) {
+      PGA_ASSIGN_OR_RETURN(const int column, Label(one));
+      by.insert(column);
     }
     for (int i = 0; i < metric_.columns_size(); ++i) {
       const v1::Column& column = metric_.columns(i);
-      if (column.kind() != v1::COLUMN_KIND_LABEL) continue;
-      const auto name = renamed.find(column.name());
-      made_.labels.push_back({i, name == renamed.end() ? column.name() : name->second});
+      if (column.kind() != v1::COLUMN_KIND_LABEL || (joined() && !by.contains(i))) continue;
+      const auto name = renamed.find(i);
+      made_.labels.push_back({i, name == renamed.end() ? column.name() : name->second, lower.contains(i)});
     }
     for (const auto& pair : node_["labels"]) {
-      const auto column = pair.second.as<std::string>();
-      const std::optional<int> found = ColumnOf(metric_, column);
-      if (!found || metric_.columns(*found).kind() != v1::COLUMN_KIND_INFO) {
-        return Refuse(pair.second, absl::StrCat("metric ", metric_.name(), " has no info column ", column));
-      }
-      if (metric_.columns(*found).restricted()) {
-        return Refuse(pair.second, absl::StrCat("column ", metric_.name(), ".", column, " is restricted"));
-      }
-      made_.labels.push_back({*found, pair.first.as<std::string>()});
+      PGA_ASSIGN_OR_RETURN(const int column, Info(pair.second));
+      made_.labels.push_back({column, pair.first.as<std::string>()});
     }
     std::set<std::string> names = TakenLabels();
     for (const PrometheusLabel& label : made_.labels) {
@@ -101,12 +142,39 @@ class Entry {
     return absl::OkStatus();
   }
 
+  // Readings are joined: a sum of totals would fall where one of them ends.
+  absl::Status SetJoin() {
+    if (!joined()) {
+      if (node_["join"].IsDefined() || node_["present"].IsDefined()) {
+        return Refuse(node_, "join and present go with by");
+      }
+      return absl::OkStatus();
+    }
+    // A row that is left out because it did not change, or that is gone, is known by all its labels.
+    const auto all = std::count_if(metric_.columns().begin(), metric_.columns().end(),
+                                   [](const v1::Column& column) { return column.kind() == v1::COLUMN_KIND_LABEL; });
+    const auto by = std::count_if(made_.labels.begin(), made_.labels.end(), [this](const PrometheusLabel& label) {
+      return metric_.columns(label.column).kind() == v1::COLUMN_KIND_LABEL;
+    });
+    if (metric_.skip_unchanged() && by < all) {
+      return Refuse(
+          node_, absl::StrCat("rows of ", metric_.name(), " are left out while they do not change: name all labels"));
+    }
+    for (const PrometheusSeries& series : made_.series) {
+      if (series.counter) return Refuse(node_, absl::StrCat("a counter cannot be joined: ", series.name));
+    }
+    const YAML::Node join = node_["join"];
+    const std::string how = join.IsDefined() ? join.as<std::string>() : "sum";
+    if (how != "sum" && how != "largest") return Refuse(join, "join is sum or largest");
+    made_.join = how == "sum" ? PrometheusJoin::kSum : PrometheusJoin::kLargest;
+    return absl::OkStatus();
+  }
+
   absl::Status AddNamed(int index, const YAML::Node& named) {
     const v1::Column& column = metric_.columns(index);
     PrometheusSeries series;
     series.column = index;
     series.counter = column.kind() == v1::COLUMN_KIND_COUNTER;
-    series.of_exporter = true;
     series.divisor = BaseDivisor(column);
     if (named.IsScalar()) {
       series.name = named.as<std::string>();
@@ -126,17 +194,17 @@ class Entry {
     for (const auto& pair : columns) {
       const auto name = pair.first.as<std::string>();
       const std::optional<int> found = ColumnOf(metric_, name);
-      if (!found || !HasSeries(metric_.columns(*found))) {
-        return Refuse(pair.first, absl::StrCat("metric ", metric_.name(), " has no counter or gauge ", name));
+      if (!found || !MayHaveName(metric_.columns(*found))) {
+        return Refuse(pair.first, absl::StrCat("metric ", metric_.name(), " has no counter, gauge or number ", name));
       }
     }
     for (int i = 0; i < metric_.columns_size(); ++i) {
       const v1::Column& column = metric_.columns(i);
-      if (!HasSeries(column)) continue;
       const YAML::Node named = columns.IsDefined() ? columns[column.name()] : YAML::Node(YAML::NodeType::Undefined);
       if (!named.IsDefined() || named.IsNull()) {
+        if (!HasSeries(column) || joined()) continue;
         made_.series.push_back(
-            {i, PrometheusName(metric_, column), BaseDivisor(column), column.kind() == v1::COLUMN_KIND_COUNTER, false});
+            {i, PrometheusName(metric_, column), BaseDivisor(column), column.kind() == v1::COLUMN_KIND_COUNTER});
       } else if (named.IsSequence()) {
         for (const YAML::Node& one : named) PGA_RETURN_IF_ERROR(AddNamed(i, one));
       } else {
@@ -161,12 +229,16 @@ absl::StatusOr<std::shared_ptr<const PrometheusNames>> PrometheusNames::Parse(st
                                                                               std::string_view yaml) {
   auto made = std::shared_ptr<PrometheusNames>(new PrometheusNames());
   made->catalog_ = std::move(catalog);
+  // Those with an entry that has all their labels.
   std::set<std::string> metrics;
   std::string up;
   const auto add = [&](const v1::Metric& metric, const YAML::Node& node) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(PrometheusMetric entry, Entry(metric, node).Make());
-    metrics.insert(metric.name());
-    if (!entry.series.empty()) made->metrics_.push_back(std::move(entry));
+    Entry entry(metric, node);
+    if (!entry.joined() && !metrics.insert(metric.name()).second) {
+      return Refuse(node, absl::StrCat("metric ", metric.name(), " is there twice"));
+    }
+    PGA_ASSIGN_OR_RETURN(PrometheusMetric of, entry.Make());
+    if (!of.series.empty() || of.by_row) made->metrics_.push_back(std::move(of));
     return absl::OkStatus();
   };
   try {
@@ -176,7 +248,6 @@ absl::StatusOr<std::shared_ptr<const PrometheusNames>> PrometheusNames::Parse(st
       const auto name = node["metric"].as<std::string>();
       const v1::Metric* const metric = made->catalog_->Find(name);
       if (metric == nullptr) return Refuse(node, absl::StrCat("the catalog has no metric ", name));
-      if (metrics.contains(name)) return Refuse(node, absl::StrCat("metric ", name, " is there twice"));
       PGA_RETURN_IF_ERROR(add(*metric, node));
     }
     for (const v1::Metric& metric : made->catalog_->metrics()) {
@@ -188,7 +259,7 @@ absl::StatusOr<std::shared_ptr<const PrometheusNames>> PrometheusNames::Parse(st
   std::set<std::string> names;
   bool found = false;
   for (size_t i = 0; i < made->metrics_.size(); ++i) {
-    if (made->metrics_[i].metric->name() == up) {
+    if (made->metrics_[i].metric->name() == up && made->metrics_[i].join == PrometheusJoin::kNone) {
       made->up_ = i;
       found = true;
     }
@@ -203,10 +274,13 @@ absl::StatusOr<std::shared_ptr<const PrometheusNames>> PrometheusNames::Parse(st
 }
 
 const PrometheusMetric* PrometheusNames::Find(std::string_view metric) const {
+  const PrometheusMetric* found = nullptr;
   for (const PrometheusMetric& entry : metrics_) {
-    if (entry.metric->name() == metric) return &entry;
+    if (entry.metric->name() != metric) continue;
+    if (entry.join == PrometheusJoin::kNone) return &entry;
+    if (found == nullptr) found = &entry;
   }
-  return nullptr;
+  return found;
 }
 
 }  // namespace pga::catalog

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,22 +14,37 @@
 
 namespace pga::catalog {
 
-// A column under one name.
+// A column under one name, or what the rows themselves say.
 struct PrometheusSeries {
-  // Index into Metric::columns.
+  // The series says that a row is there, by the value 1.
+  static constexpr int kPresence = -1;
+
+  // Index into Metric::columns, or kPresence.
   int column = 0;
   std::string name;
   // A stored value is divided by it.
   double divisor = 1;
   bool counter = false;
-  // The name is postgres_exporter's.
-  bool of_exporter = false;
 };
 
 struct PrometheusLabel {
   // Index into Metric::columns: a label, or an info column.
   int column = 0;
   std::string name;
+  // The value in small letters.
+  bool lower_case = false;
+};
+
+// How rows that have the same labels become one series.
+enum class PrometheusJoin { kNone, kSum, kLargest };
+
+// Columns of a metric whose rows have names of their own: settings.
+struct PrometheusByRow {
+  std::string prefix;
+  int name = 0;
+  int value = 0;
+  int unit = 0;
+  int type = 0;
 };
 
 struct PrometheusMetric {
@@ -37,7 +53,11 @@ struct PrometheusMetric {
   bool scraped = true;
   // The metric's labels first.
   std::vector<PrometheusLabel> labels;
+  // Several columns, or a single one that is kPresence; none of a metric whose names are by row.
   std::vector<PrometheusSeries> series;
+  // Rows that differ in other labels are one series.
+  PrometheusJoin join = PrometheusJoin::kNone;
+  std::optional<PrometheusByRow> by_row;
 };
 
 // Labels of every series, beside those of its metric: name and group of the source, and its name once more under the
@@ -56,9 +76,10 @@ class PrometheusNames {
   static absl::StatusOr<std::shared_ptr<const PrometheusNames>> Parse(std::shared_ptr<const Catalog> catalog,
                                                                       std::string_view yaml);
 
-  // Every metric with a counter or a gauge, in the order of a scrape. Pointers live as long as this.
+  // Every metric with series, in the order of a scrape; what is joined of a metric is an entry of its own. Pointers
+  // live as long as this.
   const std::vector<PrometheusMetric>& metrics() const { return metrics_; }
-  // nullptr for a metric that has no series.
+  // Its entry with all its labels, or the first one that it has; nullptr for a metric without series.
   const PrometheusMetric* Find(std::string_view metric) const;
   // The metric whose fresh readings say that a server is up.
   const PrometheusMetric& up() const { return metrics_[up_]; }

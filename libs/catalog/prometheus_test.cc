@@ -28,14 +28,16 @@ absl::Status Refused(const std::string& yaml) {
   return PrometheusNames::Parse(*Catalog::Builtin(), yaml).status();
 }
 
-// The series of a column: "name/divisor".
+// The series of a column, or, without one, of rows: "name/divisor".
 std::vector<std::string> SeriesOf(const PrometheusNames& names, const char* metric, const char* column) {
   std::vector<std::string> found;
-  const PrometheusMetric* const entry = names.Find(metric);
-  if (entry == nullptr) return found;
-  for (const PrometheusSeries& series : entry->series) {
-    if (entry->metric->columns(series.column).name() != column) continue;
-    found.push_back(series.name + "/" + std::to_string(static_cast<int>(series.divisor)));
+  for (const PrometheusMetric& entry : names.metrics()) {
+    if (entry.metric->name() != metric) continue;
+    for (const PrometheusSeries& series : entry.series) {
+      const bool presence = series.column == PrometheusSeries::kPresence;
+      if (presence ? *column != 0 : entry.metric->columns(series.column).name() != column) continue;
+      found.push_back(series.name + "/" + std::to_string(static_cast<int>(series.divisor)));
+    }
   }
   return found;
 }
@@ -48,7 +50,7 @@ TEST(PrometheusNames, EveryCounterAndGaugeHasOne) {
       const bool value = column.kind() == pganalytics::catalog::v1::COLUMN_KIND_COUNTER ||
                          column.kind() == pganalytics::catalog::v1::COLUMN_KIND_GAUGE;
       const auto series = SeriesOf(*names, metric.name().c_str(), column.name().c_str());
-      EXPECT_EQ(!series.empty(), value) << metric.name() << "." << column.name();
+      EXPECT_TRUE(!value || !series.empty()) << metric.name() << "." << column.name();
       for (const std::string& name : series) EXPECT_TRUE(taken.insert(name).second) << name;
     }
   }
@@ -65,13 +67,49 @@ TEST(PrometheusNames, AreThoseOfPostgresExporterWhereTheyMeanTheSame) {
               ElementsAre("pg_stat_checkpointer_num_timed_total/1", "pg_stat_bgwriter_checkpoints_timed_total/1"));
   EXPECT_THAT(SeriesOf(*names, "statements", "total_exec_time_us"),
               ElementsAre("pg_stat_statements_seconds_total/1000000"));
-  EXPECT_EQ(names->Find("settings"), nullptr);
+  EXPECT_EQ(names->Find("roles"), nullptr);
   const PrometheusMetric& statements = *names->Find("statements");
   EXPECT_FALSE(statements.scraped);
   std::vector<std::string> labels;
   for (const PrometheusLabel& label : statements.labels) labels.push_back(label.name);
   EXPECT_THAT(labels, ElementsAre("userid", "dbid", "queryid", "toplevel", "datname", "user"));
   EXPECT_EQ(names->Find("database")->labels.back().name, "datid");
+}
+
+std::vector<std::string> LabelsOf(const PrometheusMetric& entry) {
+  std::vector<std::string> labels;
+  for (const PrometheusLabel& label : entry.labels) labels.push_back(label.name + (label.lower_case ? " lower" : ""));
+  return labels;
+}
+
+TEST(PrometheusNames, WhatDescribesRowsAndRowsThemselvesHaveThem) {
+  const auto names = Names();
+  // Instants in seconds, truths as they are.
+  EXPECT_THAT(SeriesOf(*names, "server", "started_at"), ElementsAre("pg_postmaster_start_time_seconds/1000000"));
+  EXPECT_THAT(SeriesOf(*names, "server", "is_in_recovery"), ElementsAre("pg_replication_is_replica/1"));
+  EXPECT_THAT(SeriesOf(*names, "server", ""), ElementsAre("pg_static/1"));
+  EXPECT_THAT(LabelsOf(*names->Find("locks")), ElementsAre("datname", "lock_type", "mode lower", "is_granted"));
+  const PrometheusMetric& settings = *names->Find("settings");
+  ASSERT_TRUE(settings.by_row.has_value());
+  EXPECT_EQ(settings.by_row->prefix, "pg_settings_");
+  EXPECT_TRUE(settings.series.empty());
+}
+
+TEST(PrometheusNames, JoinedRowsAreEntriesBesideTheMetricsOwn) {
+  const auto names = Names();
+  int joined = 0;
+  for (const PrometheusMetric& entry : names->metrics()) {
+    if (entry.metric->name() != "activity" || entry.join == PrometheusJoin::kNone) continue;
+    ++joined;
+    EXPECT_TRUE(entry.scraped);
+    ASSERT_EQ(entry.series.size(), 1u);
+    EXPECT_EQ(entry.series[0].name == "pg_stat_activity_max_tx_duration", entry.join == PrometheusJoin::kLargest);
+    EXPECT_THAT(LabelsOf(entry), ElementsAre("datname", "usename", "application_name", "backend_type", "state",
+                                             "wait_event_type", "wait_event"));
+  }
+  EXPECT_EQ(joined, 2);
+  EXPECT_EQ(names->Find("activity")->join, PrometheusJoin::kNone);
+  EXPECT_FALSE(names->Find("activity")->scraped);
 }
 
 TEST(PrometheusNames, CustomMetricsHaveOurs) {
@@ -90,9 +128,9 @@ TEST(PrometheusNames, WhatTheCatalogDoesNotHaveIsRefused) {
   EXPECT_THAT(Refused(up + "  - metric: databse\n"),
               StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("yaml:3"), HasSubstr("no metric databse"))));
   EXPECT_THAT(Refused(up + "  - metric: database\n    columns: {xact_comit: a}\n"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no counter or gauge xact_comit")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no counter, gauge or number xact_comit")));
   EXPECT_THAT(Refused(up + "  - metric: database\n    columns: {datname: a}\n"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no counter or gauge datname")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no counter, gauge or number datname")));
   EXPECT_THAT(Refused(up + "  - metric: database\n    labels: {oid: datoid}\n"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no info column datoid")));
   EXPECT_THAT(Refused(up + "  - metric: database\n    rename: {datid: x}\n"),
@@ -107,6 +145,19 @@ TEST(PrometheusNames, WhatTheCatalogDoesNotHaveIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("unknown key colums")));
   EXPECT_THAT(Refused(up + "  - {metric: wal}\n  - {metric: wal}\n"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metric wal is there twice")));
+  EXPECT_THAT(Refused(up + "  - metric: locks\n    lower: [mode]\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no label mode")));
+  EXPECT_THAT(Refused(up + "  - metric: database\n    by: [datname]\n    columns: {xact_commit: a}\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a counter cannot be joined")));
+  EXPECT_THAT(Refused(up + "  - metric: table_size\n    by: [datname]\n    columns: {total_bytes: a}\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name all labels")));
+  EXPECT_THAT(Refused(up + "  - metric: database\n    present: a\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("go with by")));
+  EXPECT_THAT(Refused(up + "  - metric: database\n    by: []\n    join: average\n    present: a\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sum or largest")));
+  EXPECT_THAT(
+      Refused(up + "  - metric: settings\n    rows: {prefix: a, name: setting_value, value: b, unit: c, type: d}\n"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no label setting_value")));
   EXPECT_THAT(Refused("up: nothing\nmetrics: []\n"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no metric nothing")));
   EXPECT_THAT(Refused("up: [\n"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("prometheus.yaml")));

@@ -18,6 +18,18 @@ void RegisterOptions(config::Loader& loader, QueryConfig* config) {
   loader.Int(&config->prometheus_max_samples, "PROMETHEUS_MAX_SAMPLES", "prometheus-max-samples",
              config->prometheus_max_samples, "samples in one answer of Prometheus' remote read", "samples", 1000,
              2'000'000);
+  loader.String(
+      &config->otlp_endpoint, "OTLP_ENDPOINT", "otlp-endpoint", "",
+      "receiver of OpenTelemetry to push metrics to by OTLP over gRPC, http://host:4317 or https://host:4317; "
+      "empty = none");
+  loader.String(&config->otlp_ca_file, "OTLP_CA_FILE", "otlp-ca-file", "",
+                "PEM file of the CA of an https receiver; empty = the system's store");
+  loader.String(&config->otlp_headers_file, "OTLP_HEADERS_FILE", "otlp-headers-file", "",
+                "file of lines 'name: value' that go along with each push, such as a token; read each time");
+  loader.Duration(&config->otlp_interval, "OTLP_INTERVAL", "otlp-interval", config->otlp_interval,
+                  "time between pushes, and the longest time of one", absl::Seconds(1), absl::Hours(1));
+  loader.Int(&config->otlp_max_points, "OTLP_MAX_POINTS", "otlp-max-points", config->otlp_max_points,
+             "points of one source in a push; what it has beyond is counted and left out", "points", 1, 1'000'000);
   loader.String(&config->catalog_folder, "CATALOG_DIR", "catalog-dir", "",
                 "folder with YAML files of custom metrics; empty = built-in metrics only");
 }

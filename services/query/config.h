@@ -22,6 +22,13 @@ struct QueryConfig {
   // Most series of one source in a scrape, and most samples of one answer of remote read.
   int prometheus_max_series = 5000;
   int prometheus_max_samples = 2'000'000;
+  // Where metrics are pushed to by OTLP, http(s)://host:port; empty = nowhere. CA certificates and headers are files.
+  std::string otlp_endpoint;
+  std::string otlp_ca_file;
+  std::string otlp_headers_file;
+  absl::Duration otlp_interval = absl::Minutes(1);
+  // Most points of one source in a push.
+  int otlp_max_points = 5000;
   // Folder with custom metrics; empty = built-in ones only.
   std::string catalog_folder;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "libs/status/status.h"
+#include "services/query/prometheus_rows.h"
 
 namespace pga::query {
 namespace {
@@ -115,10 +117,13 @@ class Writer {
   std::string out_;
 };
 
-// Rows of one metric that are written.
+// What is written of one row, or of several that are joined.
 struct Chosen {
   std::string labels;
-  const storage::LastRow* row = nullptr;
+  // Per series of the entry; of a row whose name is its own the only one.
+  std::vector<double> values;
+  // Such a row's name.
+  std::string name;
 };
 
 struct Count {
@@ -126,33 +131,86 @@ struct Count {
   int64_t left_out = 0;
 };
 
+std::string LabelsOf(const catalog::PrometheusMetric& entry, const storage::LastRow& row, std::string labels) {
+  for (size_t i = 0; i < entry.labels.size(); ++i) {
+    const catalog::PrometheusLabel& label = entry.labels[i];
+    if (!row.labels[i].empty()) AppendLabel(label.name, ShownLabel(label, row.labels[i]), &labels);
+  }
+  return labels;
+}
+
 // The rows of a metric, within what each source may still have.
 std::vector<Chosen> Choose(const Exposition& exposition, size_t metric, const std::vector<std::string>& of_source,
                            std::vector<Count>* counts) {
   const catalog::PrometheusMetric& entry = *exposition.metrics[metric];
+  const bool presence = !entry.series.empty() && entry.series[0].column == catalog::PrometheusSeries::kPresence;
   std::vector<Chosen> chosen;
   for (size_t i = 0; i < exposition.sources.size(); ++i) {
     Count& count = (*counts)[i];
+    const auto add = [&](Chosen one) {
+      const auto known =
+          std::count_if(one.values.begin(), one.values.end(), [](double value) { return !std::isnan(value); });
+      if (known == 0) return;
+      const bool fits = count.series + known <= exposition.max_series;
+      (fits ? count.series : count.left_out) += known;
+      if (fits) chosen.push_back(std::move(one));
+    };
+    std::map<std::string, std::vector<double>> joined;
     for (const auto& scope : (*exposition.values)[metric][i]) {
-      if (!IsFresh(entry, *scope, exposition.now_us)) continue;
-      count.left_out += static_cast<int64_t>(scope->beyond.size() * entry.series.size());
+      if (!IsFresh(*entry.metric, *scope, exposition.now_us)) continue;
+      count.left_out += static_cast<int64_t>(scope->beyond.size() * std::max<size_t>(entry.series.size(), 1));
+      // Where rows are counted, none is 0.
+      if (presence && entry.labels.empty()) joined.emplace(of_source[i], std::vector<double>{0});
       for (const auto& [key, row] : scope->rows) {
-        const auto known = std::count_if(row.values.begin(), row.values.end(), [](double v) { return !std::isnan(v); });
-        if (known == 0) continue;
-        if (count.series + known > exposition.max_series) {
-          count.left_out += known;
+        if (entry.by_row) {
+          std::optional<RowSeries> own = RowSeriesOf(*entry.by_row, row.labels);
+          if (own) add({of_source[i], {own->value}, std::move(own->name)});
           continue;
         }
-        count.series += known;
-        Chosen one{of_source[i], &row};
-        for (size_t label = 0; label < entry.labels.size(); ++label) {
-          if (!row.labels[label].empty()) AppendLabel(entry.labels[label].name, row.labels[label], &one.labels);
+        std::string labels = LabelsOf(entry, row, of_source[i]);
+        std::vector<double> values = presence ? std::vector<double>{1} : row.values;
+        if (entry.join == catalog::PrometheusJoin::kNone) {
+          add({std::move(labels), std::move(values), {}});
+          continue;
         }
-        chosen.push_back(std::move(one));
+        const auto [place, made] = joined.emplace(std::move(labels), values);
+        for (size_t value = 0; !made && value < values.size(); ++value) {
+          place->second[value] = Joined(entry.join, place->second[value], values[value]);
+        }
       }
     }
+    for (auto& [labels, values] : joined) add({labels, std::move(values), {}});
   }
   return chosen;
+}
+
+// Rows that have names of their own: a family each.
+absl::Status WriteByRow(const catalog::PrometheusMetric& entry, std::vector<Chosen> rows, Writer* writer) {
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const Chosen& one, const Chosen& other) { return one.name < other.name; });
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i == 0 || rows[i].name != rows[i - 1].name) writer->Family(rows[i].name, entry.metric->description(), false);
+    PGA_RETURN_IF_ERROR(writer->Sample(rows[i].labels, rows[i].values[0]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteMetric(const catalog::PrometheusMetric& entry, const std::vector<Chosen>& rows, Writer* writer) {
+  for (size_t series = 0; series < entry.series.size(); ++series) {
+    const catalog::PrometheusSeries& of = entry.series[series];
+    bool begun = false;
+    for (const Chosen& one : rows) {
+      const double value = one.values[series];
+      if (std::isnan(value)) continue;
+      if (!std::exchange(begun, true)) {
+        const bool presence = of.column == catalog::PrometheusSeries::kPresence;
+        writer->Family(of.name, presence ? entry.metric->description() : entry.metric->columns(of.column).description(),
+                       of.counter);
+      }
+      PGA_RETURN_IF_ERROR(writer->Sample(one.labels, value / of.divisor));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -170,11 +228,10 @@ std::string_view ContentTypeOf(ExpositionFormat format) {
                                                   : "text/plain; version=0.0.4; charset=utf-8";
 }
 
-bool IsFresh(const catalog::PrometheusMetric& metric, const storage::LastScope& scope, int64_t now_us) {
+bool IsFresh(const pganalytics::catalog::v1::Metric& metric, const storage::LastScope& scope, int64_t now_us) {
   if (scope.newest_us == 0) return false;
   const int64_t known_us = scope.interval_us();
-  const int64_t interval_us =
-      known_us > 0 ? known_us : kMinuteUs * std::max<int64_t>(metric.metric->interval_factor(), 1);
+  const int64_t interval_us = known_us > 0 ? known_us : kMinuteUs * std::max<int64_t>(metric.interval_factor(), 1);
   return now_us - scope.newest_us <= 2 * interval_us + kMinuteUs;
 }
 
@@ -188,25 +245,14 @@ absl::Status WriteExposition(const Exposition& exposition, const std::function<a
   for (size_t i = 0; i < exposition.sources.size(); ++i) {
     const storage::LastSource& scopes = (*exposition.up)[i];
     const bool up = std::any_of(scopes.begin(), scopes.end(), [&](const auto& scope) {
-      return IsFresh(exposition.names->up(), *scope, exposition.now_us);
+      return IsFresh(*exposition.names->up().metric, *scope, exposition.now_us);
     });
     PGA_RETURN_IF_ERROR(writer.Sample(of_source[i], up ? 1 : 0));
   }
   for (size_t metric = 0; metric < exposition.metrics.size(); ++metric) {
     const catalog::PrometheusMetric& entry = *exposition.metrics[metric];
-    const std::vector<Chosen> rows = Choose(exposition, metric, of_source, &counts);
-    for (size_t series = 0; series < entry.series.size(); ++series) {
-      const catalog::PrometheusSeries& of = entry.series[series];
-      bool begun = false;
-      for (const Chosen& one : rows) {
-        const double value = one.row->values[series];
-        if (std::isnan(value)) continue;
-        if (!std::exchange(begun, true)) {
-          writer.Family(of.name, entry.metric->columns(of.column).description(), of.counter);
-        }
-        PGA_RETURN_IF_ERROR(writer.Sample(one.labels, value / of.divisor));
-      }
-    }
+    std::vector<Chosen> rows = Choose(exposition, metric, of_source, &counts);
+    PGA_RETURN_IF_ERROR(entry.by_row ? WriteByRow(entry, std::move(rows), &writer) : WriteMetric(entry, rows, &writer));
   }
   writer.Family("pganalytics_export_series", "Series of the source in this scrape.", false);
   for (size_t i = 0; i < counts.size(); ++i) {

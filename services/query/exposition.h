@@ -36,7 +36,7 @@ struct Exposition {
 };
 
 // Whether the newest reading of a scope still stands: it is younger than two of its intervals and a minute.
-bool IsFresh(const catalog::PrometheusMetric& metric, const storage::LastScope& scope, int64_t now_us);
+bool IsFresh(const pganalytics::catalog::v1::Metric& metric, const storage::LastScope& scope, int64_t now_us);
 
 // Series of sources whose readings are fresh, pg_up of every source, and how many series there are and were left out.
 // Hands pieces of some 128 KiB to `sink`, whose failure ends it.

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "libs/status/testing.h"
+#include "services/query/prometheus_rows.h"
 
 namespace pga::query {
 namespace {
@@ -48,21 +51,24 @@ class ExpositionTest : public ::testing::Test {
     Add("database", {{"datname", "a\\b"}, {"xact_commit", "12"}, {"blk_read_time_us", "1500"}});
   }
 
-  // The same row of both sources; of the second one it is old.
-  void Add(const char* metric, const std::map<std::string, std::string>& row) {
-    const catalog::PrometheusMetric* const entry = names_->Find(metric);
+  // The same rows of both sources; of the second one they are old.
+  void Add(const char* metric, const std::map<std::string, std::string>& row) { Add(names_->Find(metric), {row}); }
+  void Add(const catalog::PrometheusMetric* entry, const std::vector<std::map<std::string, std::string>>& rows) {
     ASSERT_NE(entry, nullptr);
     storage::LastScope scope;
     scope.newest_us = kNowUs - kMinuteUs;
     scope.length_us = kMinuteUs;
-    storage::LastRow& to = scope.rows["key"];
-    for (const auto& label : entry->labels) {
-      const auto value = row.find(entry->metric->columns(label.column).name());
-      to.labels.push_back(value == row.end() ? "" : value->second);
-    }
-    for (const auto& series : entry->series) {
-      const auto value = row.find(entry->metric->columns(series.column).name());
-      to.values.push_back(value == row.end() ? std::nan("") : std::stod(value->second));
+    const storage::LastWanted wanted = WantedOf(*entry);
+    for (const auto& row : rows) {
+      storage::LastRow& to = scope.rows["key" + std::to_string(scope.rows.size())];
+      for (const int column : wanted.labels) {
+        const auto value = row.find(entry->metric->columns(column).name());
+        to.labels.push_back(value == row.end() ? "" : value->second);
+      }
+      for (const int column : wanted.values) {
+        const auto value = row.find(entry->metric->columns(column).name());
+        to.values.push_back(value == row.end() ? std::nan("") : std::stod(value->second));
+      }
     }
     storage::LastScope old = scope;
     old.newest_us = kNowUs - 4 * kMinuteUs;
@@ -120,6 +126,73 @@ TEST_F(ExpositionTest, WritesOpenMetrics) {
   EXPECT_THAT(text, HasSubstr("\"} 2.5\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE pganalytics_host_cpu_load_1m gauge\n"));
   EXPECT_THAT(text, EndsWith("# EOF\n"));
+}
+
+// The entry of a metric that has a series of this name.
+const catalog::PrometheusMetric* EntryOf(const catalog::PrometheusNames& names, const std::string& series) {
+  for (const catalog::PrometheusMetric& entry : names.metrics()) {
+    for (const catalog::PrometheusSeries& one : entry.series) {
+      if (one.name == series) return &entry;
+    }
+  }
+  return nullptr;
+}
+
+TEST_F(ExpositionTest, RowsThatAgreeInTheirLabelsAreJoined) {
+  const std::map<std::string, std::string> row = {
+      {"datname", "shop"}, {"state", "active"}, {"query_id", "1"}, {"sessions_avg", "1.5"}, {"max_xact_age_us", "2e6"}};
+  std::map<std::string, std::string> other = row, idle = row;
+  other["query_id"] = "2";
+  other["sessions_avg"] = "0.25";
+  other["max_xact_age_us"] = "7e6";
+  idle["state"] = "idle";
+  idle.erase("max_xact_age_us");
+  Add(EntryOf(*names_, "pg_stat_activity_count"), {row, other, idle});
+  Add(EntryOf(*names_, "pg_stat_activity_max_tx_duration"), {row, other, idle});
+  Add(EntryOf(*names_, "pg_long_running_transactions"), {row, other});
+  const std::string text = Write();
+  EXPECT_THAT(text, HasSubstr("datname=\"shop\",state=\"active\"} 1.75\n"));
+  EXPECT_THAT(text, HasSubstr("datname=\"shop\",state=\"idle\"} 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("datname=\"shop\",state=\"active\"} 7\n"));
+  EXPECT_THAT(text,
+              Not(HasSubstr("pg_stat_activity_max_tx_duration{source=\"shop \\\"one\\\"\",source_group=\"default\","
+                            "server=\"shop \\\"one\\\"\",datname=\"shop\",state=\"idle\"")));
+  EXPECT_THAT(text, HasSubstr("server=\"shop \\\"one\\\"\"} 2\n# HELP pganalytics_export_series "));
+}
+
+TEST_F(ExpositionTest, WhereRowsAreCountedNoneIsZero) {
+  Add(EntryOf(*names_, "pg_long_running_transactions"), {});
+  EXPECT_THAT(Write(), HasSubstr("pg_long_running_transactions{source=\"shop \\\"one\\\"\",source_group=\"default\","
+                                 "server=\"shop \\\"one\\\"\"} 0\n"));
+}
+
+TEST_F(ExpositionTest, RowsMayHaveNamesOfTheirOwn) {
+  const auto setting = [](const char* name, const char* value, const char* unit, const char* type) {
+    return std::map<std::string, std::string>{
+        {"setting_name", name}, {"setting_value", value}, {"setting_unit", unit}, {"vartype", type}};
+  };
+  Add(names_->Find("settings"),
+      {setting("shared_buffers", "16384", "8kB", "integer"), setting("fsync", "on", "", "bool"),
+       setting("log_min_duration_statement", "-1", "ms", "integer"),
+       setting("checkpoint_timeout", "300", "s", "integer"), setting("random_page_cost", "1.1", "", "real"),
+       setting("pg_stat_statements.max", "5000", "", "integer"), setting("bonjour_name", "x", "", "string"),
+       setting("broken", "", "kB", "integer"), setting("unheard", "1", "parsec", "integer")});
+  const std::string text = Write();
+  const std::string source = "{source=\"shop \\\"one\\\"\",source_group=\"default\",server=\"shop \\\"one\\\"\"}";
+  EXPECT_THAT(text, HasSubstr("# TYPE pg_settings_shared_buffers_bytes gauge\npg_settings_shared_buffers_bytes" +
+                              source + " 134217728\n"));
+  EXPECT_THAT(text, HasSubstr("pg_settings_fsync" + source + " 1\n"));
+  EXPECT_THAT(text, HasSubstr("pg_settings_log_min_duration_statement_seconds" + source + " -1\n"));
+  EXPECT_THAT(text, HasSubstr("pg_settings_checkpoint_timeout_seconds" + source + " 300\n"));
+  EXPECT_THAT(text, HasSubstr("pg_settings_random_page_cost" + source + " 1.1\n"));
+  EXPECT_THAT(text, HasSubstr("pg_settings_pg_stat_statements_max" + source + " 5000\n"));
+  for (const char* none : {"bonjour", "broken", "unheard"}) EXPECT_THAT(text, Not(HasSubstr(none)));
+  EXPECT_THAT(text, HasSubstr("pganalytics_export_series" + source + " 8\n"));
+}
+
+TEST_F(ExpositionTest, LabelsMayBeInSmallLetters) {
+  Add("locks", {{"datname", "shop"}, {"lock_mode", "AccessShareLock"}, {"is_granted", "true"}, {"locks", "3"}});
+  EXPECT_THAT(Write(), HasSubstr("mode=\"accesssharelock\",is_granted=\"true\"} 3\n"));
 }
 
 TEST_F(ExpositionTest, WhatIsBeyondTheBoundIsCountedAndLeftOut) {

@@ -8,10 +8,11 @@
 #include "libs/config/nearest.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
+#include "services/query/callers.h"
 #include "services/query/exposition.h"
+#include "services/query/prometheus_rows.h"
 #include "services/query/read_errors.h"
 #include "services/query/remote_read.h"
-#include "services/query/request_rules.h"
 
 namespace pga::query {
 namespace {
@@ -24,10 +25,6 @@ constexpr int64_t kAnswerBytes = int64_t{96} << 20;
 constexpr int64_t kSampleBytes = 64;
 constexpr int kMaxQueries = 16;
 constexpr char kPacked[] = "snappy";
-
-pg::CallLimit Limit(const rpc::CallContext& call) {
-  return {call.deadline, [&call] { return call.cancelled(); }, call.principal.subject};
-}
 
 absl::StatusOr<std::vector<const catalog::PrometheusMetric*>> Chosen(
     const catalog::PrometheusNames& names, const google::protobuf::RepeatedPtrField<std::string>& asked) {
@@ -48,14 +45,6 @@ absl::StatusOr<std::vector<const catalog::PrometheusMetric*>> Chosen(
   return chosen;
 }
 
-storage::LastWanted WantedOf(const catalog::PrometheusMetric& metric) {
-  storage::LastWanted wanted;
-  wanted.metric = metric.metric;
-  for (const catalog::PrometheusLabel& label : metric.labels) wanted.labels.push_back(label.column);
-  for (const catalog::PrometheusSeries& series : metric.series) wanted.values.push_back(series.column);
-  return wanted;
-}
-
 }  // namespace
 
 PrometheusService::PrometheusService(rpc::Dispatcher* dispatcher, const rpc::Authenticator* authenticator,
@@ -72,22 +61,13 @@ PrometheusService::PrometheusService(rpc::Dispatcher* dispatcher, const rpc::Aut
       options_(options),
       budget_(kAnswerBytes) {}
 
-absl::StatusOr<std::vector<storage::SourceRef>> PrometheusService::Sources(
-    const rpc::CallContext& call, const std::vector<std::string>& wanted) const {
-  PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));
-  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, sources_->Groups(call.deadline));
-  return sources_->Resolve(VisibleGroups(call.principal, access, groups), wanted, call.deadline);
-}
-
 absl::Status PrometheusService::Export(rpc::CallContext& call, const pb::ExportMetricsRequest& asked,
                                        rpc::StreamWriter<google::api::HttpBody>& writer) {
-  if (asked.source_size() > 1000) {
-    return absl::InvalidArgumentError("more than 1000 sources are named; leave source out to have all of them");
-  }
   Exposition exposition;
   exposition.names = names_.get();
   PGA_ASSIGN_OR_RETURN(exposition.metrics, Chosen(*names_, asked.metric()));
-  PGA_ASSIGN_OR_RETURN(exposition.sources, Sources(call, {asked.source().begin(), asked.source().end()}));
+  PGA_ASSIGN_OR_RETURN(exposition.sources,
+                       SourcesOf(call, *authenticator_, sources_, {asked.source().begin(), asked.source().end()}));
   exposition.format = FormatFor(call.Find(rpc::kAccept).value_or(""));
   exposition.max_series = options_.max_series;
   std::vector<storage::LastWanted> wanted;
@@ -133,7 +113,7 @@ grpc::ServerUnaryReactor* PrometheusService::RemoteRead(grpc::CallbackServerCont
     if (queries.queries_size() > kMaxQueries) {
       return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxQueries, " queries in one request"));
     }
-    PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, {}));
+    PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, SourcesOf(call, *authenticator_, sources_, {}));
     prometheus::ReadResponse found;
     int64_t samples = 0;
     for (const prometheus::Query& query : queries.queries()) {

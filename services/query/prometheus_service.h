@@ -40,8 +40,6 @@ class PrometheusService final : public ::pganalytics::query::v1::PrometheusServi
                                        google::api::HttpBody* response) override;
 
  private:
-  absl::StatusOr<std::vector<storage::SourceRef>> Sources(const rpc::CallContext& call,
-                                                          const std::vector<std::string>& wanted) const;
   absl::Status Export(rpc::CallContext& call, const ::pganalytics::query::v1::ExportMetricsRequest& asked,
                       rpc::StreamWriter<google::api::HttpBody>& writer);
 

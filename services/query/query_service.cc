@@ -9,6 +9,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "libs/catalog/metric.h"
 #include "libs/status/status.h"
+#include "services/query/callers.h"
 #include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
 
@@ -87,11 +88,6 @@ constexpr size_t kMostQueryIds = 1000;
 constexpr size_t kMostSearchBytes = 1000;
 // Files of one answer.
 constexpr int kMostLogPositions = 10'000;
-
-// A read ends when its caller has gone.
-pg::CallLimit Limit(const rpc::CallContext& call) {
-  return {call.deadline, [&call] { return call.cancelled(); }, call.principal.subject};
-}
 
 double Millis(double micros) {
   return micros / 1000;
@@ -260,18 +256,12 @@ QueryService::QueryService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_di
       large_answers_(kLargeAnswersBytes) {}
 
 absl::StatusOr<std::vector<std::string>> QueryService::Groups(const rpc::CallContext& call) const {
-  PGA_ASSIGN_OR_RETURN(const token::Access access, authenticator_->AccessOf(call.method));
-  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, readers_.sources->Groups(call.deadline));
-  return VisibleGroups(call.principal, access, groups);
+  return GroupsOf(call, *authenticator_, readers_.sources);
 }
 
 absl::StatusOr<std::vector<storage::SourceRef>> QueryService::Sources(
     const rpc::CallContext& call, const google::protobuf::RepeatedPtrField<std::string>& wanted) const {
-  if (wanted.size() > 1000) {
-    return absl::InvalidArgumentError("more than 1000 sources are named; leave source out to read all of them");
-  }
-  PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
-  return readers_.sources->Resolve(groups, Strings(wanted), call.deadline);
+  return SourcesOf(call, *authenticator_, readers_.sources, Strings(wanted));
 }
 
 grpc::ServerUnaryReactor* QueryService::CountMetrics(grpc::CallbackServerContext* context,

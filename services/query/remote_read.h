@@ -28,6 +28,8 @@ class Matcher {
   const std::string& label() const { return label_; }
   // The one value that matches, where it is one alone.
   const std::string* OnlyValue() const;
+  // False where no value that begins so matches.
+  bool MayMatchBeginning(const std::string& beginning) const;
 
  private:
   struct Pattern;
@@ -39,8 +41,10 @@ class Matcher {
 // What a query asks of one metric.
 struct MetricQuestion {
   const catalog::PrometheusMetric* metric = nullptr;
-  // Of its series; none = pg_up.
+  // Of its series; none = pg_up, and where rows have names of their own.
   std::vector<const catalog::PrometheusSeries*> series;
+  // Whether the server is up.
+  bool up = false;
   storage::SampleQuery query;
 };
 

@@ -46,7 +46,8 @@ class RemoteReadTest : public ::testing::Test {
     std::vector<std::string> asked;
     if (!questions.ok()) return asked;
     for (const MetricQuestion& question : *questions) {
-      if (question.series.empty()) asked.push_back("up");
+      if (question.up) asked.push_back("up");
+      if (question.metric->by_row && !question.up) asked.push_back(question.metric->by_row->prefix);
       for (const auto* series : question.series) asked.push_back(series->name);
     }
     return asked;
@@ -113,7 +114,7 @@ TEST_F(RemoteReadTest, WhatCannotBeAnsweredIsRefused) {
   EXPECT_THAT(Ask().status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("__name__")));
   Add(LabelMatcher::MATCHES, "__name__", "(");
   EXPECT_THAT(Ask().status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
-  query_.mutable_matchers(0)->set_value(std::string(5000, 'a'));
+  query_.mutable_matchers(0)->set_value(std::string(9000, 'a'));
   EXPECT_THAT(Ask().status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("longer")));
   query_.mutable_matchers(0)->set_value("a");
   query_.mutable_matchers(0)->set_type(static_cast<LabelMatcher::Type>(9));
@@ -131,6 +132,65 @@ TEST_F(RemoteReadTest, HintsChooseWhatIsSaidBetweenAndOfBuckets) {
   EXPECT_EQ((*questions)[0].query.repeat_every_ms, 0);
   EXPECT_EQ((*questions)[0].query.window_ms, 600'000);
   EXPECT_EQ((*questions)[0].query.bucket_value, storage::BucketValue::kGreatest);
+}
+
+TEST_F(RemoteReadTest, SettingsAreChosenByTheNamesOfTheirRows) {
+  Add(LabelMatcher::EQUAL, "__name__", "pg_settings_shared_buffers_bytes");
+  EXPECT_THAT(Asked(), ElementsAre("pg_settings_"));
+  const auto questions = Ask();
+  const storage::SampleQuery& query = (*questions)[0].query;
+  EXPECT_TRUE(query.keep({"shared_buffers", "16384", "8kB", "integer"}));
+  EXPECT_FALSE(query.keep({"work_mem", "4096", "kB", "integer"}));
+  EXPECT_EQ(query.value_of({"shared_buffers", "16384", "8kB", "integer"}), 134217728);
+  EXPECT_EQ(query.value_of({"shared_buffers", "", "8kB", "integer"}), std::nullopt);
+  storage::SampleSeries series;
+  series.source_id = 1;
+  series.labels = {"shared_buffers", "16384", "8kB", "integer"};
+  series.samples = {{{1000, 134217728}}};
+  prometheus::QueryResult result;
+  AddSeries((*questions)[0], sources_, {series}, &result);
+  ASSERT_EQ(result.timeseries_size(), 1);
+  EXPECT_EQ(result.timeseries(0).labels(0).value(), "pg_settings_shared_buffers_bytes");
+  EXPECT_EQ(result.timeseries(0).labels_size(), 4);
+
+  query_.mutable_matchers(0)->set_type(LabelMatcher::MATCHES);
+  query_.mutable_matchers(0)->set_value("pg_settings_.*|pg_stat_archiver_failed_count");
+  EXPECT_THAT(Asked(), ElementsAre("pg_stat_archiver_failed_count", "pg_settings_"));
+  query_.mutable_matchers(0)->set_value("pg_stat_archiver_.*");
+  EXPECT_THAT(Asked(), ElementsAre("pg_stat_archiver_archived_count", "pg_stat_archiver_failed_count"));
+}
+
+TEST_F(RemoteReadTest, RowsThatAgreeInTheirLabelsAreOneSeries) {
+  Add(LabelMatcher::EQUAL, "__name__", "pg_stat_activity_count");
+  Add(LabelMatcher::EQUAL, "state", "active");
+  const auto questions = Ask();
+  ASSERT_THAT(questions, IsOk());
+  ASSERT_EQ(questions->size(), 1u);
+  // The last one is query_id, by which rows differ until they are joined.
+  const std::vector<std::string> labels = {"shop", "app", "", "client backend", "active", "", "", "1"};
+  std::vector<std::string> others = labels;
+  others.back() = "2";
+  EXPECT_TRUE((*questions)[0].query.keep(labels));
+  storage::SampleSeries one{1, labels, {{{1000, 1}, {2000, 2}, {3000, storage::StaleValue()}}}};
+  storage::SampleSeries other{1, others, {{{2000, 0.5}, {3000, storage::StaleValue()}}}};
+  storage::SampleSeries elsewhere{2, labels, {{{2000, 9}}}};
+  prometheus::QueryResult result;
+  AddSeries((*questions)[0], sources_, {one, other, elsewhere}, &result);
+  ASSERT_EQ(result.timeseries_size(), 2);
+  ASSERT_EQ(result.timeseries(0).samples_size(), 3);
+  EXPECT_EQ(result.timeseries(0).samples(0).value(), 1);
+  EXPECT_EQ(result.timeseries(0).samples(1).value(), 2.5);
+  EXPECT_EQ(std::bit_cast<uint64_t>(result.timeseries(0).samples(2).value()), uint64_t{0x7ff0000000000002});
+  EXPECT_EQ(result.timeseries(1).samples(0).value(), 9);
+}
+
+TEST_F(RemoteReadTest, LabelsInSmallLettersAreMatchedSo) {
+  Add(LabelMatcher::EQUAL, "__name__", "pg_locks_count");
+  Add(LabelMatcher::MATCHES, "mode", "accesssharelock|exclusivelock");
+  const auto questions = Ask();
+  ASSERT_EQ(questions->size(), 1u);
+  EXPECT_TRUE((*questions)[0].query.keep({"shop", "relation", "AccessShareLock", "true"}));
+  EXPECT_FALSE((*questions)[0].query.keep({"shop", "relation", "ShareLock", "true"}));
 }
 
 TEST_F(RemoteReadTest, SeriesHaveOrderedLabelsAndBaseUnits) {

@@ -11,6 +11,8 @@
 #include "libs/status/status.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
+#include "services/query/otlp_client.h"
+#include "services/query/otlp_metrics.h"
 #include "services/query/prometheus_service.h"
 #include "services/query/query_service.h"
 #include "services/query/system_service.h"
@@ -19,6 +21,28 @@ namespace pga::query {
 namespace {
 
 constexpr int kSmallConnections = 3;
+
+// Pushes what every source read last, whatever its group: where it goes is the operator's.
+absl::StatusOr<std::unique_ptr<OtlpExporter>> MakeOtlp(const QueryConfig& config, const QueryDeps& deps,
+                                                       std::shared_ptr<const catalog::Catalog> catalog,
+                                                       storage::SourceReader* sources, storage::LastValues* last) {
+  OtlpOptions options;
+  options.endpoint = config.otlp_endpoint;
+  options.ca_file = config.otlp_ca_file;
+  options.headers_file = config.otlp_headers_file;
+  options.interval = config.otlp_interval;
+  options.max_points = config.otlp_max_points;
+  PGA_ASSIGN_OR_RETURN(auto names, OtlpMetrics::Create(std::move(catalog)));
+  const auto read = [sources, last](const std::vector<storage::LastWanted>& wanted,
+                                    const pg::CallLimit& limit) -> absl::StatusOr<OtlpExporter::Readings> {
+    OtlpExporter::Readings readings;
+    PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, sources->Groups(limit.deadline));
+    PGA_ASSIGN_OR_RETURN(readings.sources, sources->Resolve(groups, {}, limit.deadline));
+    PGA_ASSIGN_OR_RETURN(readings.values, last->Read(wanted, readings.sources, limit));
+    return readings;
+  };
+  return OtlpExporter::Create(options, std::move(names), read, deps.metrics, deps.clock);
+}
 
 }  // namespace
 
@@ -52,6 +76,8 @@ struct QueryServer::Parts {
   std::unique_ptr<QueryService> query;
   std::unique_ptr<PrometheusService> prometheus;
   std::unique_ptr<SystemService> system;
+  // Null where nothing is pushed.
+  std::unique_ptr<OtlpExporter> otlp;
 };
 
 absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConfig& config, const QueryDeps& deps) {
@@ -141,6 +167,9 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       parts->last.get(), parts->samples.get(), deps.clock, prometheus);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);
+  if (!config.otlp_endpoint.empty()) {
+    PGA_ASSIGN_OR_RETURN(parts->otlp, MakeOtlp(config, deps, parts->catalog, parts->sources.get(), parts->last.get()));
+  }
   return std::unique_ptr<QueryServer>(new QueryServer(std::move(parts)));
 }
 
@@ -155,6 +184,7 @@ std::vector<grpc::Service*> QueryServer::services() {
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {
+  if (parts_->otlp != nullptr) parts_->otlp->Stop();
   parts_->threads->Drain(deadline);
   parts_->wide_threads->Drain(deadline);
   parts_->system_threads->Drain(deadline);

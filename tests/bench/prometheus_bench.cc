@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "libs/testing/bench_lines.h"
 #include "libs/testing/temp_postgres.h"
 #include "services/query/exposition.h"
+#include "services/query/prometheus_rows.h"
 
 namespace pga::query {
 namespace {
@@ -61,6 +63,9 @@ int RowsOf(const catalog_v1::Metric& metric, const Options& options) {
                                                    {"replication", 2},
                                                    {"replication_slots", 2},
                                                    {"locks", 12},
+                                                   {"activity", 40},
+                                                   {"long_transactions", 2},
+                                                   {"settings", 350},
                                                    {"io", 60},
                                                    {"slru", 8},
                                                    {"host_disk", 2},
@@ -93,7 +98,9 @@ storage::StoredFrame FrameOf(const catalog_v1::Metric& metric, int rows, absl::T
     for (const catalog_v1::Column& column : metric.columns()) {
       columns::Value& value = made.values[column.name()];
       const bool counter = column.kind() == catalog_v1::COLUMN_KIND_COUNTER;
-      if (column.type() == catalog_v1::COLUMN_TYPE_TEXT) {
+      if (metric.name() == "settings" && column.name() != "setting_name") {
+        value = column.name() == "vartype" ? "integer" : column.name() == "setting_unit" ? "kB" : "128";
+      } else if (column.type() == catalog_v1::COLUMN_TYPE_TEXT) {
         value = absl::StrCat(column.name(), "_", row);
       } else if (column.type() == catalog_v1::COLUMN_TYPE_FLOAT8) {
         value = 0.25 * row;
@@ -132,8 +139,10 @@ class Bench {
 
   // Frames of the last minutes; `newest` alone, if there are some already.
   void Fill(absl::Time newest, int minutes, bool keyframes) {
+    std::set<const catalog_v1::Metric*> filled;
     for (const catalog::PrometheusMetric* const entry : metrics_) {
       const catalog_v1::Metric& metric = *entry->metric;
+      if (!filled.insert(&metric).second) continue;
       const int rows = RowsOf(metric, options_);
       bool counters = false;
       for (const auto& series : entry->series) counters = counters || series.counter;
@@ -165,12 +174,7 @@ class Bench {
   };
   Scrape Once(storage::LastValues* last, int64_t max_series) {
     std::vector<storage::LastWanted> wanted;
-    for (const catalog::PrometheusMetric* const metric : metrics_) {
-      storage::LastWanted one{metric->metric, {}, {}};
-      for (const auto& label : metric->labels) one.labels.push_back(label.column);
-      for (const auto& series : metric->series) one.values.push_back(series.column);
-      wanted.push_back(std::move(one));
-    }
+    for (const catalog::PrometheusMetric* const metric : metrics_) wanted.push_back(WantedOf(*metric));
     Scrape scrape;
     const clock::SteadyTime begun = clock::SteadyNow();
     const auto values = Must(last->Read(wanted, sources_, Deadline()));

@@ -14,6 +14,13 @@ constexpr double kRare = 1.0 / (5 * 1'440);
 
 std::vector<MetricModel> StateModels() {
   return {
+      {.metric = "server",
+       .work = kRare,
+       .columns = {{"server_version", kText, 0, 0, 1, {"16.4"}},
+                   {"full_version", kText, 0, 0, 1, {"PostgreSQL 16.4 on x86_64-pc-linux-gnu"}},
+                   {"started_at", kEvent, 86'400.0 * 40},
+                   {"configured_at", kEvent, 86'400.0 * 20},
+                   {"is_in_recovery", kFlag, 0}}},
       {.metric = "settings",
        .series = 350,
        .work = kRare,

@@ -58,6 +58,7 @@ class Walk {
   Walk(const SampleQuery& query, bool by_row, int64_t* samples) : query_(query), by_row_(by_row), samples_(samples) {
     for (const int column : query.values) {
       counter_.push_back(query.metric->columns(column).kind() == catalog_pb::COLUMN_KIND_COUNTER);
+      info_.push_back(query.metric->columns(column).kind() == catalog_pb::COLUMN_KIND_INFO);
     }
   }
 
@@ -141,14 +142,18 @@ class Walk {
     State* found = nullptr;
     if (place_of != states_.end()) {
       found = &place_of->second;
-      if (!place.gone) found->labels = std::move(labels);
     } else if (!place.gone && query_.keep(labels)) {
       found = &states_[key];
-      found->labels = std::move(labels);
       const size_t values = std::max<size_t>(query_.values.size(), 1);
       found->values.resize(values);
       found->samples.resize(values);
-      if (query_.values.empty()) found->values[0] = {true, 1};
+    }
+    if (found != nullptr && !place.gone) {
+      if (query_.value_of) {
+        const std::optional<double> said = query_.value_of(labels);
+        found->values[0] = {said.has_value(), said.value_or(0)};
+      }
+      found->labels = std::move(labels);
     }
     if (found != nullptr || !place.gone) cached = found;
     return found;
@@ -162,6 +167,8 @@ class Walk {
       return cell.column->Number(cell.row);
     };
     if (!bucket || counter_[value]) return number(id);
+    // Hours and days have no numbers of kind info.
+    if (info_[value]) return std::nullopt;
     switch (query_.bucket_value) {
       case BucketValue::kLeast:
         return number(static_cast<ColumnId>(id + columns::kMin));
@@ -213,7 +220,10 @@ class Walk {
       value.value += *read;
       Emit(state, i, reading.end_us, value.value);
     }
-    if (query_.values.empty()) Emit(state, 0, reading.end_us, 1);
+    if (query_.values.empty()) {
+      if (!query_.value_of) state->values[0] = {true, 1};
+      EmitAll(state, reading.end_us);
+    }
   }
 
   void Apply(const ReadingOrder& order, const ReadingOrder::Reading& reading) {
@@ -256,6 +266,7 @@ class Walk {
   // A reading with every row has none of the series.
   void Absent(State* state, int64_t us) {
     bool there = false;
+    if (query_.values.empty()) EndValue(state, 0, us);
     for (size_t i = 0; i < query_.values.size(); ++i) {
       if (query_.metric->columns(query_.values[i]).absent_is_zero()) {
         state->values[i] = {true, 0};
@@ -294,7 +305,8 @@ class Walk {
   const SampleQuery& query_;
   const bool by_row_;
   int64_t* const samples_;
-  std::vector<bool> counter_;
+  // Per value.
+  std::vector<bool> counter_, info_;
   // By labels, in their order; pointers to states stay.
   std::map<std::string, State> states_;
   // Per set and series of it.
@@ -321,6 +333,7 @@ absl::Status ReadAt(pg::ReadTransaction& tx, const SampleQuery& query, int16_t m
       buckets.insert(id);
       continue;
     }
+    if (metric.columns(value).kind() == catalog_pb::COLUMN_KIND_INFO) continue;
     for (const ColumnId by :
          {columns::kMin, columns::kMax, columns::kSum, columns::kCount, columns::kLast, columns::kLastAge}) {
       buckets.insert(static_cast<ColumnId>(id + by));

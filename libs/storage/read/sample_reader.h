@@ -8,6 +8,7 @@
 //             is the sum of the increases between them, over resets too. A series that begins has its beginning as a
 //             sample of 0.
 //   gauges    the reading; at hours and days the newest of them, the least, the greatest or the average
+//   info      the reading; nothing at hours and days
 //
 // A reading that says "unchanged" repeats the value. A series that vanishes ends with a sample that says so (kStale).
 #pragma once
@@ -46,8 +47,10 @@ struct SampleQuery {
   const ::pganalytics::catalog::v1::Metric* metric = nullptr;
   // Indexes of columns; their texts are SampleSeries::labels. NULL is empty.
   std::vector<int> labels;
-  // Indexes of counters and gauges; may be empty (the series then say that there was a reading, by the value 1).
+  // Indexes of counters, gauges, and info columns that are numbers; may be empty.
   std::vector<int> values;
+  // Without values: what a row says by its labels, nullopt = nothing; unset = 1, that it was there.
+  std::function<std::optional<double>(const std::vector<std::string>&)> value_of;
   // Already limited to what the caller may see.
   std::vector<SourceRef> sources;
   // Milliseconds, both included.
