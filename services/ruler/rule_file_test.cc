@@ -66,8 +66,8 @@ TEST(RuleFile, BadOnesAreRefusedWithLineAndRemedy) {
       {{"name: probe", "name: other"}, "probe.yaml:1: name: the file is called probe.yaml"},
       {{"runbook: look", "rumbook: look"}, "probe.yaml:9: unknown key \"rumbook\"; known are name"},
       {{"above: 10GiB", "above: 10GiB\nbelow: 1GiB"}, "want above or below"},
-      {{"summary:", "value: held +\nsummary:"}, "value: a number or the name of a term is missing at the end"},
-      {{"summary:", "value: held / size\nsummary:"}, "value: there is no term called size"},
+      {{"severity:", "value: held +\nseverity:"}, "value: a number or the name of a term is missing at the end"},
+      {{"severity:", "value: held / size\nseverity:"}, "value: there is no term called size"},
       {{"held: 1GiB 11GiBx9", "held: much"}, "\"much\" is no number"},
       {{"rows: [", "rows: {"}, "not valid YAML"},
       {{"group_by: [slot_name]", "rate: true"}, "rate: retained_bytes is no counter"},
@@ -87,7 +87,8 @@ TEST(RuleFolder, BadFilesAreRefusedAndTheOthersGoOn) {
   const testing::ScopedTempDir dir;
   const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(dir / name) << text; };
   write("probe.yaml", kGood);
-  write("other.yaml", absl::StrReplaceAll(kGood, {{"name: probe", "name: other"}, {"retained_bytes", "nothing"}}));
+  write("other.yaml",
+        absl::StrReplaceAll(kGood, {{"name: probe", "name: other"}, {"severity: warning", "severity: bad"}}));
   write("notes.txt", "no rule");
   RuleSource source(*catalog::Catalog::Builtin(), {.folder = dir.path(), .disabled = {"disk_full", "nonsense"}});
   ASSERT_THAT(source.Reload(), status::IsOk());
@@ -96,14 +97,14 @@ TEST(RuleFolder, BadFilesAreRefusedAndTheOthersGoOn) {
   EXPECT_FALSE(set->rules.contains("other"));
   EXPECT_FALSE(set->rules.contains("disk_full"));
   EXPECT_TRUE(set->rules.contains("deadlocks"));
-  EXPECT_THAT(set->problems, ElementsAre(HasSubstr("other.yaml:5: term held: column"), HasSubstr("nonsense")));
+  EXPECT_THAT(set->problems, ElementsAre(HasSubstr("other.yaml:3: severity is"), HasSubstr("nonsense")));
   // A good file that turns bad keeps its last good rule; one whose tests fail is bad.
   write("probe.yaml", absl::StrReplaceAll(kGood, {{"above: 10GiB", "above: 20GiB"}}));
   ASSERT_THAT(source.Reload(), status::IsOk());
   EXPECT_EQ(source.current()->rules.at("probe").threshold, 10.0 * (1 << 30));
   EXPECT_THAT(source.current()->problems,
-              ElementsAre(HasSubstr("other.yaml"), HasSubstr("test \"fires\": at 3m: pending"), HasSubstr("firing"),
-                          HasSubstr("it says"), HasSubstr("nonsense")));
+              ElementsAre(HasSubstr("other.yaml"), HasSubstr("test \"fires\": at 3m: firing []"), HasSubstr("it says"),
+                          HasSubstr("nonsense")));
   std::filesystem::remove(std::string(dir / "probe.yaml"));
   ASSERT_THAT(source.Reload(), status::IsOk());
   EXPECT_FALSE(source.current()->rules.contains("probe"));
