@@ -85,13 +85,15 @@ Evaluator::~Evaluator() {
 void Evaluator::Start() {
   task_ = std::make_unique<exec::PeriodicTask>("ruler-evaluation", options_.lease / 4, clock_, [this] {
     const absl::Status status = RunOnce();
-    if (!status.ok()) PGA_LOG(warn, "rules were not evaluated", {{"status", status}});
+    if (!status.ok() && !stopping_) PGA_LOG(warn, "rules were not evaluated", {{"status", status}});
   });
   task_->Wake();
 }
 
 void Evaluator::Stop() {
   if (task_ == nullptr) return;
+  stopping_ = true;
+  questions_->Cancel();
   task_->Stop();
   task_.reset();
   store_->ReturnLease(holder_, clock::SteadyNow() + absl::Seconds(2)).IgnoreError();
@@ -134,7 +136,7 @@ absl::Status Evaluator::RunOnce() {
   }
   const absl::Status done = Evaluate(clock_->Now());
   courier_->SetState(true, done.ok());
-  if (clock::SteadyNow() >= swept_at_) {
+  if (!stopping_ && clock::SteadyNow() >= swept_at_) {
     swept_at_ = clock::SteadyNow() + kSweep;
     const absl::Status pruned = store_->Prune(clock_->Now() - options_.history, Soon());
     if (!pruned.ok()) PGA_LOG(warn, "old alerts could not be deleted", {{"status", pruned}});
@@ -153,6 +155,8 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
   }
   if (due.empty()) return absl::OkStatus();
   const clock::Stopwatch watch(clock_);
+  // What is not asked by then is due in the next round: the lease has to hold until all is written.
+  const clock::SteadyTime until = clock::SteadyNow() + options_.lease / 2;
   PGA_ASSIGN_OR_RETURN(AlertBook book, store_->LoadOpen(Soon()));
   Commit commit;
   commit.now = now;
@@ -163,6 +167,7 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
   std::map<std::string, Answer> answers;
   std::map<std::string, std::string> problems = Problems();
   for (const Rule* rule : due) {
+    if (clock::SteadyNow() >= until && looked.ok()) break;
     Outcome outcome;
     if (!looked.ok()) {
       outcome.status = looked.status();
@@ -191,6 +196,8 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
     std::move(changes.begin(), changes.end(), std::back_inserter(commit.changes));
     evaluated_[rule->name] = now;
   }
+  // Questions that were ended say nothing about what they ask.
+  if (stopping_) return absl::CancelledError("the process stops");
   std::set<std::string> gone;
   for (const auto& [key, alert] : book) {
     if (!set->rules.contains(key.first)) gone.insert(key.first);
@@ -208,7 +215,8 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
     absl::MutexLock lock(&mutex_);
     problems_ = std::move(problems);
   }
-  const absl::Status written = store_->Write(holder_, commit, SilencesNow(), Soon());
+  const std::vector<Silence> silences = SilencesNow();
+  const absl::Status written = store_->Write(holder_, commit, silences, Soon());
   if (!written.ok()) {
     // Nothing of this round counts: all of it is evaluated again.
     evaluated_.clear();

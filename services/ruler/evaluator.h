@@ -2,6 +2,7 @@
 // one transaction. Several processes may run it; the one with the lease does the work.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -66,6 +67,7 @@ class Evaluator {
   const EvaluatorOptions options_;
   const std::string holder_;
   const std::unique_ptr<Figures> figures_;
+  std::atomic<bool> stopping_{false};
   absl::Mutex round_mutex_;
   // When each rule was evaluated last.
   std::map<std::string, absl::Time> evaluated_ ABSL_GUARDED_BY(round_mutex_);

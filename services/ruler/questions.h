@@ -20,13 +20,15 @@ struct World {
   std::map<std::string, Answer> suite;
 };
 
-// Thread-safe. Every call has a deadline of its own.
+// One question at a time; every one has a deadline of its own.
 class Questions {
  public:
   virtual ~Questions() = default;
   virtual absl::StatusOr<World> Look(absl::Time now) = 0;
   // A failure is in the answer's status.
   virtual Answer Ask(const Term& term, const World& world, absl::Time now) = 0;
+  // Ends the question under way and all later ones, from any thread: the process stops.
+  virtual void Cancel() = 0;
 };
 
 // How one series answers a term: the newest reading, or what the window comes to. Points are in order of time.

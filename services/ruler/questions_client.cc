@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "libs/rpc/client.h"
 #include "libs/status/status.h"
 #include "pganalytics/compactor/v1/compactor_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
@@ -20,8 +19,8 @@ namespace registry_pb = ::pganalytics::registry::v1;
 namespace compactor_pb = ::pganalytics::compactor::v1;
 using google::protobuf::util::TimeUtil;
 
-constexpr absl::Duration kQuestionTime = absl::Seconds(30);
-constexpr absl::Duration kRegistryTime = absl::Seconds(10);
+constexpr absl::Duration kQuestionTime = absl::Seconds(10);
+constexpr absl::Duration kRegistryTime = absl::Seconds(5);
 constexpr int kMostSeries = 100'000;
 constexpr int kMostRows = 10'000;
 constexpr int kMostChanges = 1'000;
@@ -104,6 +103,12 @@ QuestionsClient::QuestionsClient(std::shared_ptr<grpc::Channel> query, std::shar
                                  std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity)
     : query_(std::move(query)), registry_(std::move(registry)), compactor_(std::move(compactor)), identity_(identity) {}
 
+rpc::CallOptions QuestionsClient::Within(absl::Duration limit) {
+  rpc::CallOptions options = rpc::OwnWork(limit, identity_);
+  options.canceller = &canceller_;
+  return options;
+}
+
 absl::Status QuestionsClient::Heartbeats(absl::Time now, World* world) {
   const auto stub = query_pb::QueryService::NewStub(query_);
   for (const auto& [metric, column] : {std::pair{"database", "numbackends"}, std::pair{"host_memory", "total_bytes"}}) {
@@ -117,7 +122,7 @@ absl::Status QuestionsClient::Heartbeats(absl::Time now, World* world) {
     *request.mutable_start() = ToProto(now - kHeartbeatWindow);
     *request.mutable_end() = ToProto(now);
     PGA_RETURN_IF_ERROR(rpc::CallStream(*stub, &query_pb::QueryService::Stub::QuerySeries, request,
-                                        rpc::OwnWork(kQuestionTime, identity_),
+                                        Within(kQuestionTime),
                                         std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
                                           for (const query_pb::Point& point : series.points()) {
                                             if (point.has_value())
@@ -134,16 +139,16 @@ absl::StatusOr<World> QuestionsClient::Look(absl::Time now) {
   const auto stub = registry_pb::RegistryService::NewStub(registry_);
   PGA_ASSIGN_OR_RETURN(const registry_pb::ListSourcesResponse sources,
                        rpc::Call(*stub, &registry_pb::RegistryService::Stub::ListSources,
-                                 registry_pb::ListSourcesRequest(), rpc::OwnWork(kRegistryTime, identity_)));
+                                 registry_pb::ListSourcesRequest(), Within(kRegistryTime)));
   std::map<std::string, absl::Time> collectors;
   Answer silent;
   for (int page = 1;; ++page) {
     registry_pb::ListCollectorsRequest request;
     request.set_page(page);
     request.set_page_size(100);
-    PGA_ASSIGN_OR_RETURN(const registry_pb::ListCollectorsResponse answer,
-                         rpc::Call(*stub, &registry_pb::RegistryService::Stub::ListCollectors, request,
-                                   rpc::OwnWork(kRegistryTime, identity_)));
+    PGA_ASSIGN_OR_RETURN(
+        const registry_pb::ListCollectorsResponse answer,
+        rpc::Call(*stub, &registry_pb::RegistryService::Stub::ListCollectors, request, Within(kRegistryTime)));
     for (const registry_pb::Collector& collector : answer.data()) {
       // One that never sent anything is not watched yet.
       if (!collector.has_last_seen()) continue;
@@ -203,8 +208,8 @@ Answer QuestionsClient::Storage(absl::Time now) {
   compactor_pb::GetStorageRequest request;
   // Of the metrics none: the queue and the jobs are asked for.
   request.add_metric("");
-  const auto answer = rpc::Call(*stub, &compactor_pb::CompactorService::Stub::GetStorage, request,
-                                rpc::OwnWork(kRegistryTime, identity_));
+  const auto answer =
+      rpc::Call(*stub, &compactor_pb::CompactorService::Stub::GetStorage, request, Within(kRegistryTime));
   if (!answer.ok()) return Failed(answer.status());
   Answer all;
   double unled = 0;
@@ -239,25 +244,26 @@ Answer QuestionsClient::AskSeries(const Term& term, const World& world, absl::Ti
   *request.mutable_end() = ToProto(end);
   Answer answer;
   std::vector<SeriesPointValue> points;
-  answer.status = rpc::CallStream(
-      *stub, &query_pb::QueryService::Stub::QuerySeries, request, rpc::OwnWork(kQuestionTime, identity_),
-      std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
-        points.clear();
-        for (const query_pb::Point& point : series.points()) {
-          points.push_back({FromProto(point.time()),
-                            point.has_value() ? std::optional<double>(point.value()) : std::nullopt,
-                            point.covered_ms()});
-        }
-        const auto heartbeat = world.heartbeats.find(series.source_id());
-        // The bucket of the last round of readings but one: the last one may be on its way.
-        const absl::Time newest =
-            heartbeat == world.heartbeats.end() || term.offset > absl::ZeroDuration()
-                ? absl::InfinitePast()
-                : heartbeat->second - absl::Seconds(60 * term.interval_factor) - absl::Seconds(step);
-        const std::optional<std::optional<double>> value = Reduce(term, points, newest);
-        if (value) answer.samples.push_back({series.source_id(), GroupOf(term, series.labels()), *value});
-        return absl::OkStatus();
-      }));
+  answer.status =
+      rpc::CallStream(*stub, &query_pb::QueryService::Stub::QuerySeries, request, Within(kQuestionTime),
+                      std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
+                        points.clear();
+                        for (const query_pb::Point& point : series.points()) {
+                          points.push_back({FromProto(point.time()),
+                                            point.has_value() ? std::optional<double>(point.value()) : std::nullopt,
+                                            point.covered_ms()});
+                        }
+                        const auto heartbeat = world.heartbeats.find(series.source_id());
+                        // The bucket of the last round of readings but one: the last one may be on its way.
+                        const absl::Time newest =
+                            heartbeat == world.heartbeats.end() || term.offset > absl::ZeroDuration()
+                                ? absl::InfinitePast()
+                                : heartbeat->second - absl::Seconds(60 * term.interval_factor) - absl::Seconds(step);
+                        const std::optional<std::optional<double>> value = Reduce(term, points, newest);
+                        if (value)
+                          answer.samples.push_back({series.source_id(), GroupOf(term, series.labels()), *value});
+                        return absl::OkStatus();
+                      }));
   return answer;
 }
 
@@ -269,8 +275,7 @@ Answer QuestionsClient::AskState(const Term& term, const World& world, absl::Tim
   for (const std::string& filter : term.filters) request.add_filter(filter);
   request.set_limit(kMostRows);
   request.set_text_length(100);
-  const auto state =
-      rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, rpc::OwnWork(kQuestionTime, identity_));
+  const auto state = rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, Within(kQuestionTime));
   if (!state.ok()) return Failed(state.status());
   if (state->rows_found() > state->rows_size()) {
     return Failed(absl::ResourceExhaustedError(
@@ -300,8 +305,7 @@ Answer QuestionsClient::AskChanges(const Term& term, const World& world, absl::T
   request.set_text_length(100);
   *request.mutable_start() = ToProto(now - term.offset - term.window);
   *request.mutable_end() = ToProto(now - term.offset);
-  const auto state =
-      rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, rpc::OwnWork(kQuestionTime, identity_));
+  const auto state = rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, Within(kQuestionTime));
   if (!state.ok()) return Failed(state.status());
   std::map<std::pair<std::string, Labels>, double> counts;
   if (term.group_by.empty()) {

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "libs/rpc/client.h"
 #include "libs/rpc/service_identity.h"
 #include "services/ruler/alerts.h"
 #include "services/ruler/questions.h"
@@ -27,6 +28,7 @@ class QuestionsClient final : public Questions {
 
   absl::StatusOr<World> Look(absl::Time now) override;
   Answer Ask(const Term& term, const World& world, absl::Time now) override;
+  void Cancel() override { canceller_.Cancel(); }
 
  private:
   Answer AskSeries(const Term& term, const World& world, absl::Time now);
@@ -34,11 +36,13 @@ class QuestionsClient final : public Questions {
   Answer AskChanges(const Term& term, const World& world, absl::Time now);
   absl::Status Heartbeats(absl::Time now, World* world);
   Answer Storage(absl::Time now);
+  rpc::CallOptions Within(absl::Duration limit);
 
   const std::shared_ptr<grpc::Channel> query_;
   const std::shared_ptr<grpc::Channel> registry_;
   const std::shared_ptr<grpc::Channel> compactor_;
   rpc::ServiceIdentity* const identity_;
+  rpc::Canceller canceller_;
 };
 
 }  // namespace pga::ruler
