@@ -153,6 +153,7 @@ const std::vector<Call>& Calls() {
       {"ingest: push", "POST", "/api/v1/metrics/push",
        R"({"collector_id":"col_001","metrics":[{"type":"pg_stats","database":"postgres","tables":[]}]})"},
       {"compactor: storage", "GET", "/api/v1/storage", ""},
+      {"ruler: alerts", "GET", "/api/v1/alerts", ""},
       {"health", "GET", "/api/v1/health", ""}};
   return *calls;
 }
@@ -224,7 +225,7 @@ void EndEverything(Suite& suite, const std::string& token, const std::string& st
 
 class PausedService : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(All, PausedService,
-                         ::testing::Values("auth", "registry", "ingest", "query", "compactor", "postgres"),
+                         ::testing::Values("auth", "registry", "ingest", "query", "compactor", "ruler", "postgres"),
                          [](const auto& test) { return test.param; });
 
 TEST_P(PausedService, EveryWaitEndsAndSoDoesEveryProcess) {
