@@ -36,7 +36,7 @@ curl -fsS -o /dev/null -X POST "$URL/api/v1/users" -H "Authorization: Bearer $TO
   -d "{\"username\":\"viewer\",\"email\":\"viewer@example.org\",\"password\":\"$VIEWER_PASSWORD\",\"role\":\"viewer\"}"
 browser() {
   umask 022
-  (cd "$ROOT/services/console" && timeout 600 "$ROOT/tools/console.sh" node test/browser.ts "$1") | tee "$WORK/browser-$1.log"
+  (cd "$ROOT/services/console" && timeout $((600 + ${REFRESHES:-60} / 2)) "$ROOT/tools/console.sh" node test/browser.ts "$1") | tee "$WORK/browser-$1.log"
 }
 [ "$mode" = pictures ] || browser empty || fail "the console of an empty suite"
 
