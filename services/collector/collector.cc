@@ -55,8 +55,6 @@ constexpr size_t kWriterQueue = 256;
 // Frames wait this long for company in a batch.
 constexpr std::chrono::milliseconds kLinger(200);
 constexpr std::chrono::seconds kHousekeeping(5);
-// The backend is away, or slower than what is read, when a batch waits for so long.
-constexpr double kLogsWaitSeconds = 10;
 // How long the delivery thread waits for the event loop.
 constexpr absl::Duration kLoopPatience = absl::Seconds(5);
 
@@ -162,8 +160,7 @@ class Collector::Impl {
     context_.on_state = [this] { ownership_->Wake(); };
     context_.logs_wait = [this] {
       const SpoolStats stats = spool_->stats();
-      // What is acknowledged makes room by itself.
-      return 2 * stats.bytes > stats.limit_bytes && stats.oldest_pending_seconds > kLogsWaitSeconds;
+      return 2 * stats.pending_bytes > stats.limit_bytes;
     };
     MakeGauges();
     if (!config_.metrics_listen.empty()) {

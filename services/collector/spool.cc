@@ -926,6 +926,7 @@ SpoolStats Spool::stats() const {
   const int64_t now = clock_->BoottimeNanos();
   for (const auto& [number, segment] : segments_) {
     stats.bytes += segment.bytes;
+    if (segment.pending > 0) stats.pending_bytes += segment.bytes;
     ++stats.segments;
   }
   for (const auto& [id, stream] : streams_) {

@@ -80,6 +80,8 @@ struct SpoolStream {
 
 struct SpoolStats {
   int64_t bytes = 0;
+  // Of segments that hold what is not acknowledged; the others make room by themselves.
+  int64_t pending_bytes = 0;
   int64_t limit_bytes = 0;
   int64_t segments = 0;
   int64_t pending_batches = 0;

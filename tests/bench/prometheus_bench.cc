@@ -98,9 +98,10 @@ storage::StoredFrame FrameOf(const catalog_v1::Metric& metric, int rows, absl::T
     for (const catalog_v1::Column& column : metric.columns()) {
       columns::Value& value = made.values[column.name()];
       const bool counter = column.kind() == catalog_v1::COLUMN_KIND_COUNTER;
-      if (metric.name() == "settings" && column.name() != "setting_name") {
+      const bool text = column.type() == catalog_v1::COLUMN_TYPE_TEXT;
+      if (text && metric.name() == "settings" && column.name() != "setting_name") {
         value = column.name() == "vartype" ? "integer" : column.name() == "setting_unit" ? "kB" : "128";
-      } else if (column.type() == catalog_v1::COLUMN_TYPE_TEXT) {
+      } else if (text) {
         value = absl::StrCat(column.name(), "_", row);
       } else if (column.type() == catalog_v1::COLUMN_TYPE_FLOAT8) {
         value = 0.25 * row;
