@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 #include <utility>
@@ -154,6 +155,14 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
     if (Due(rule, now)) due.push_back(&rule);
   }
   if (due.empty()) return absl::OkStatus();
+  // Who waited longest is first: a round may end before all were asked.
+  std::stable_sort(due.begin(), due.end(), [this](const Rule* a, const Rule* b) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const auto last = [this](const Rule* rule) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      const auto found = evaluated_.find(rule->name);
+      return found == evaluated_.end() ? absl::InfinitePast() : found->second;
+    };
+    return last(a) < last(b);
+  });
   const clock::Stopwatch watch(clock_);
   // What is not asked by then is due in the next round: the lease has to hold until all is written.
   const clock::SteadyTime until = clock::SteadyNow() + options_.lease / 2;
