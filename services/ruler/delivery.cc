@@ -17,6 +17,8 @@ constexpr absl::Duration kDatabaseTime = absl::Seconds(10);
 constexpr absl::Duration kRequestTime = absl::Seconds(10);
 constexpr absl::Duration kSweep = absl::Minutes(1);
 constexpr int kDueAtOnce = 20;
+// Messages are this process's for so long: what it has not sent when it dies is sent by the next one.
+constexpr absl::Duration kClaim = absl::Seconds(20);
 
 clock::SteadyTime Soon() {
   return clock::SteadyNow() + kDatabaseTime;
@@ -154,13 +156,15 @@ void Courier::TellWebhooks() {
     }
     if (dropped > 0) PGA_LOG(error, "messages to webhooks were given up after a day", {{"messages", dropped}});
   }
-  const absl::StatusOr<std::vector<Delivery>> due = store_->TakeDue(kDueAtOnce, absl::Minutes(1), Soon());
+  const clock::SteadyTime begun = clock::SteadyNow();
+  const absl::StatusOr<std::vector<Delivery>> due = store_->TakeDue(kDueAtOnce, kClaim, Soon());
   if (!due.ok()) {
     PGA_LOG(warn, "the queue of webhooks cannot be read", {{"status", due.status()}});
     return;
   }
   for (const Delivery& delivery : *due) {
-    if (sender_.stopping()) return;
+    // A request that begins now ends while the message is still this process's.
+    if (sender_.stopping() || clock::SteadyNow() - begun > kClaim - kRequestTime) return;
     const auto webhook = std::ranges::find_if(
         options_.webhooks, [&](const Webhook& known) { return known.receiver.name == delivery.receiver; });
     // A receiver that is no longer set up gets nothing.

@@ -15,6 +15,8 @@ namespace pga::ruler {
 namespace {
 
 constexpr absl::Duration kDatabaseTime = absl::Seconds(15);
+// Also of a lease that is short: less would be spent on what a round needs besides.
+constexpr absl::Duration kLeastRound = absl::Seconds(5);
 constexpr absl::Duration kSweep = absl::Minutes(10);
 
 clock::SteadyTime Soon() {
@@ -165,7 +167,7 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
   });
   const clock::Stopwatch watch(clock_);
   // What is not asked by then is due in the next round: the lease has to hold until all is written.
-  const clock::SteadyTime until = clock::SteadyNow() + options_.lease / 2;
+  const clock::SteadyTime until = clock::SteadyNow() + std::max(options_.lease / 2, kLeastRound);
   PGA_ASSIGN_OR_RETURN(AlertBook book, store_->LoadOpen(Soon()));
   Commit commit;
   commit.now = now;
