@@ -89,7 +89,7 @@ async function signIn(page: Page, user: string, password: string) {
 async function settled(page: Page) {
   await page.waitForSelector('main:not(.starting) h1, main:not(.starting) .state');
   await page.waitForFunction(() => document.querySelector('.skeleton, [aria-busy=true]') === null, undefined, {
-    timeout: 20_000,
+    timeout: 60_000,
   });
 }
 
