@@ -60,7 +60,8 @@ class PgliteTest : public ::testing::Test {
     auto node = testing::Subprocess::Start(
         {.argv = {source_ + "/build/tools/node/bin/node", dir_ / "server.mjs",
                   folder != nullptr ? folder : source_ + "/build/pglite", dir_ / ".s.PGSQL.5432"},
-         .output_path = dir_ / "log"});
+         // A log of its own: the word that is waited for stands in that of the server before.
+         .output_path = dir_ / absl::StrCat("log", ++starts_)});
     ASSERT_TRUE(node.ok()) << node.status();
     node_ = *std::move(node);
     ASSERT_EQ(node_->WaitForOutput("ready", clock::SteadyNow() + absl::Seconds(90)), absl::OkStatus());
@@ -79,6 +80,7 @@ class PgliteTest : public ::testing::Test {
 
   testing::ScopedTempDir dir_;
   std::string source_;
+  int starts_ = 0;
   std::unique_ptr<testing::Subprocess> node_;
   std::string url_;
 };
