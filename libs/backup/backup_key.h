@@ -6,17 +6,17 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "libs/token/secret_key.h"
 
 namespace pga::backup {
 
-inline constexpr size_t kKeyBytes = 32;
+inline constexpr size_t kKeyBytes = token::kSecretKeyBytes;
 inline constexpr size_t kKeyIdBytes = 8;
 
 // Immutable and thread-safe; never printed.
 class BackupKey {
  public:
-  // Base64 (standard or URL-safe) or hexadecimal of 32 bytes, blanks around it ignored. INVALID_ARGUMENT otherwise; the
-  // message says how to make one and does not repeat the text.
+  // As token::SecretKeyFromText.
   static absl::StatusOr<BackupKey> FromText(std::string_view text);
 
   // Names the key without telling it: kKeyIdBytes bytes.
@@ -31,8 +31,5 @@ class BackupKey {
   std::string key_;
   std::string id_;
 };
-
-// In a time that does not depend on where they differ.
-bool SameBytes(std::string_view one, std::string_view other);
 
 }  // namespace pga::backup

@@ -1,8 +1,7 @@
 #include "libs/rpc/door_metadata.h"
 
-#include <openssl/crypto.h>
-
 #include "libs/token/keys.h"
+#include "libs/token/secret_key.h"
 
 namespace pga::rpc {
 
@@ -12,8 +11,7 @@ const std::string& DoorProof() {
 }
 
 bool IsDoorProof(std::string_view text) {
-  const std::string& proof = DoorProof();
-  return text.size() == proof.size() && CRYPTO_memcmp(text.data(), proof.data(), proof.size()) == 0;
+  return token::SameBytes(text, DoorProof());
 }
 
 }  // namespace pga::rpc

@@ -1,9 +1,9 @@
 #include "services/auth/digest.h"
 
-#include <openssl/crypto.h>
 #include <openssl/sha.h>
 
 #include "absl/strings/str_cat.h"
+#include "libs/token/secret_key.h"
 #include "services/auth/rules.h"
 
 namespace pga::auth {
@@ -21,9 +21,7 @@ std::string AccountHash(std::string_view username) {
 
 bool SecretsEqual(std::string_view given, std::string_view expected) {
   if (given.empty() || expected.empty()) return false;
-  const std::string a = Sha256(given);
-  const std::string b = Sha256(expected);
-  return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+  return token::SameBytes(Sha256(given), Sha256(expected));
 }
 
 }  // namespace pga::auth

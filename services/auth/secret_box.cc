@@ -1,25 +1,20 @@
 #include "services/auth/secret_box.h"
 
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
 #include <openssl/rand.h>
 
-#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "libs/status/status.h"
+#include "libs/token/secret_key.h"
 
 namespace pga::auth {
 namespace {
 
-constexpr size_t kKeyBytes = 32;
 constexpr size_t kIdBytes = 8;
 constexpr size_t kNonceBytes = 12;
 constexpr size_t kTagBytes = 16;
@@ -37,51 +32,21 @@ unsigned char* Bytes(std::string& text) {
   return reinterpret_cast<unsigned char*>(text.data());
 }
 
-struct FreeKdf {
-  void operator()(EVP_KDF* kdf) const { EVP_KDF_free(kdf); }
-  void operator()(EVP_KDF_CTX* context) const { EVP_KDF_CTX_free(context); }
-};
-
-absl::StatusOr<std::string> Hkdf(std::string_view secret, std::string_view purpose, size_t bytes) {
-  const std::unique_ptr<EVP_KDF, FreeKdf> kdf(EVP_KDF_fetch(nullptr, "HKDF", nullptr));
-  const std::unique_ptr<EVP_KDF_CTX, FreeKdf> context(kdf == nullptr ? nullptr : EVP_KDF_CTX_new(kdf.get()));
-  std::string digest = "SHA256";
-  std::string key(secret);
-  std::string info(purpose);
-  const std::array<OSSL_PARAM, 4> parameters = {
-      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.data(), digest.size()),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, key.data(), key.size()),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.data(), info.size()), OSSL_PARAM_construct_end()};
-  std::string derived(bytes, '\0');
-  if (context == nullptr || EVP_KDF_derive(context.get(), Bytes(derived), bytes, parameters.data()) != 1) {
-    return absl::InternalError("deriving a key failed");
-  }
-  return derived;
-}
-
 }  // namespace
 
 absl::StatusOr<SecretBox> SecretBox::FromText(std::string_view key) {
-  const std::string text(absl::StripAsciiWhitespace(absl::string_view(key.data(), key.size())));
-  std::string raw;
-  if (text.size() == 2 * kKeyBytes && text.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
-    raw = absl::HexStringToBytes(text);
-  } else if (!absl::Base64Unescape(text, &raw)) {
-    if (!absl::WebSafeBase64Unescape(text, &raw)) raw.clear();
-  }
-  if (raw.size() != kKeyBytes) {
-    return absl::InvalidArgumentError("write base64 or hexadecimal of 32 random bytes: openssl rand -base64 32");
-  }
+  PGA_ASSIGN_OR_RETURN(std::string raw, token::SecretKeyFromText(key));
   return SecretBox(std::move(raw));
 }
 
 absl::StatusOr<SecretBox> SecretBox::Derive(std::string_view secret) {
-  PGA_ASSIGN_OR_RETURN(std::string key, Hkdf(secret, "pganalytics sealing key", kKeyBytes));
+  PGA_ASSIGN_OR_RETURN(std::string key,
+                       token::DeriveKey(secret, "", "pganalytics sealing key", token::kSecretKeyBytes));
   return SecretBox(std::move(key));
 }
 
 absl::StatusOr<std::string> SecretBox::Id() const {
-  PGA_ASSIGN_OR_RETURN(const std::string id, Hkdf(key_, "pganalytics key id", kIdBytes));
+  PGA_ASSIGN_OR_RETURN(const std::string id, token::DeriveKey(key_, "", "pganalytics key id", kIdBytes));
   return absl::BytesToHexString(absl::string_view(id.data(), id.size()));
 }
 
