@@ -41,7 +41,7 @@ void LogFollower::Begin(std::vector<LogFileInfo> files, std::optional<LogFilePos
   heading_ = true;
   skip_line_ = false;
   pass_left_ = limits_.pass_bytes;
-  behind_ = 0;
+  unseen_ = false;
   done_.clear();
   want_.reset();
 }
@@ -80,7 +80,8 @@ void LogFollower::CountBacklog() {
     }
     if (first_) position.bytes_read = std::max(position.bytes_read, file.info.size);
   }
-  std::erase_if(positions_, [&there](const auto& each) { return !there.contains(each.first); });
+  // What could not be read may be any of those that were not met.
+  if (!unseen_) std::erase_if(positions_, [&there](const auto& each) { return !there.contains(each.first); });
   for (const auto& [head, position] : positions_) backlog += std::max<int64_t>(position.size - position.bytes_read, 0);
   int64_t surplus = backlog > limits_.backlog_bytes ? backlog - limits_.pass_bytes : 0;
   // The oldest bytes are skipped.
@@ -112,10 +113,7 @@ std::optional<LogFollower::Want> LogFollower::Next() {
     const LogFilePosition& position = positions_[file.head];
     const int64_t left = position.size - position.bytes_read;
     if (position.file != file.info.name || left <= 0) continue;
-    if (pass_left_ <= 0) {
-      behind_ += left;
-      continue;
-    }
+    if (pass_left_ <= 0) continue;
     want_ = Want{file.info.name, position.bytes_read, std::min(limits_.piece_bytes, left)};
     return want_;
   }
@@ -125,6 +123,7 @@ std::optional<LogFollower::Want> LogFollower::Next() {
 void LogFollower::GiveUp() {
   if (!want_.has_value()) return;
   if (heading_) {
+    unseen_ = true;
     ++headed_;
     return;
   }

@@ -82,8 +82,6 @@ class LogFollower {
   void GiveUp();
 
   const LogFilePositions& positions() const { return positions_; }
-  // Bytes that were there and are for another pass.
-  int64_t behind() const { return behind_; }
 
  private:
   struct File {
@@ -108,9 +106,10 @@ class LogFollower {
   size_t headed_ = 0;
   size_t current_ = 0;
   bool heading_ = true;
+  // The head of a file could not be read in this pass.
+  bool unseen_ = false;
   bool skip_line_ = false;
   int64_t pass_left_ = 0;
-  int64_t behind_ = 0;
   std::optional<Want> want_;
   std::set<std::string> done_;
   // Heads by name, size and modification of the pass before.

@@ -53,7 +53,8 @@ class Reader {
     int64_t skipped = 0;
     int64_t bytes = 0;
   };
-  Result Pass(const Folder& folder, int64_t now_us, bool durable) {
+  // Files of `unreadable` are listed and cannot be read.
+  Result Pass(const Folder& folder, int64_t now_us, bool durable, const std::set<std::string>& unreadable = {}) {
     Result result;
     std::optional<LogFilePositions> positions;
     if (files_baseline_ != nullptr) positions = LogFilePositionsOf(files_, *files_baseline_);
@@ -67,7 +68,7 @@ class Reader {
     follower_->Begin(Listed(folder), std::move(positions), now_us, of_former);
     while (const auto want = follower_->Next()) {
       const auto file = folder.find(want->file);
-      if (file == folder.end()) {
+      if (file == folder.end() || unreadable.contains(want->file)) {
         follower_->GiveUp();
         continue;
       }
@@ -223,6 +224,23 @@ TEST(LogFollower, WhatIsFarBehindIsSkippedAndCounted) {
   EXPECT_EQ(rest.messages.back(),
             absl::StrCat("entry ", writer.number(), writer.number() % 5 == 0 ? "\nmore of it" : ""));
   EXPECT_EQ(rest.skipped, result.skipped);
+}
+
+// A file may be renamed between the listing and its first bytes.
+TEST(LogFollower, AFileThatCannotBeReadInOnePassKeepsItsPosition) {
+  Folder folder;
+  Writer writer(&folder);
+  for (int i = 0; i < 10; ++i) writer.Append("a.log", writer.Entry(), kStart);
+  Reader reader;
+  reader.Pass(folder, kStart + 10'000'000, true);
+  for (int i = 0; i < 3; ++i) writer.Append("a.log", writer.Entry(), kStart + 20'000'000);
+  EXPECT_TRUE(reader.Pass(folder, kStart + 30'000'000, true, {"a.log"}).messages.empty());
+  folder["a.log.1"] = folder["a.log"];
+  folder.erase("a.log");
+  writer.Append("a.log.1", writer.Entry(), kStart + 40'000'000);
+  const Reader::Result result = reader.Pass(folder, kStart + 50'000'000, true);
+  ASSERT_EQ(result.messages.size(), 4u);
+  EXPECT_EQ(result.messages.front().substr(0, 8), "entry 11");
 }
 
 TEST(LogFollower, BehindWithinBoundsCatchesUp) {

@@ -37,7 +37,7 @@ constexpr size_t kMostTextBytes = 1 << 20;
 
 constexpr char kSettingsSql[] =
     "SELECT name::text, setting::text FROM pg_settings WHERE name IN ('log_destination', 'logging_collector', "
-    "'log_directory', 'data_directory', 'log_line_prefix', 'log_timezone', 'lc_messages')";
+    "'log_directory', 'data_directory', 'log_line_prefix', 'log_timezone')";
 constexpr char kRightsSql[] =
     "SELECT has_function_privilege('pg_ls_logdir()', 'EXECUTE'), "
     "has_function_privilege('pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE')";
@@ -140,11 +140,8 @@ asio::awaitable<absl::Status> LogReader::LearnNow(SourceSession* session) {
       settings.data_directory = std::move(value);
     else if (name == "log_line_prefix")
       settings.prefix = std::move(value);
-    else if (name == "log_timezone")
-      settings.time_zone = std::move(value);
     else
-      settings.english = value.empty() || value == "C" || value == "POSIX" || absl::StartsWith(value, "en") ||
-                         absl::StartsWith(value, "C.");
+      settings.time_zone = std::move(value);
     return absl::OkStatus();
   };
   absl::Status status = co_await RunReadOnly(session->connection.get(), kSettingsSql, {}, kTimeout, std::move(sink));

@@ -82,7 +82,6 @@ class LogReader {
     std::string data_directory;
     std::string prefix;
     std::string time_zone;
-    bool english = true;
 
     friend bool operator==(const Settings&, const Settings&) = default;
   };

@@ -532,8 +532,11 @@ asio::awaitable<void> SourceRunner::LogOverSession(SourceSession* session) {
   const int64_t often = kLearnLogEvery * absl::ToInt64Nanoseconds(context_->interval);
   if (logs_learnt_ns_ == 0 || BootNs() - logs_learnt_ns_ > often) {
     const absl::Status status = co_await logs_.Learn(session);
-    if (!status.ok() || !logs_.local()) Report(kLog, status, session);
-    if (!status.ok()) co_return;
+    // That it is read again is said once it has been read.
+    if (!status.ok()) {
+      Report(kLog, status, session);
+      co_return;
+    }
     logs_learnt_ns_ = BootNs();
     log_timer_.cancel();
   }

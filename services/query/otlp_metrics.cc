@@ -244,6 +244,7 @@ absl::Status OtlpMetrics::Write(const std::vector<storage::SourceRef>& sources,
         Figures of{column.point, {}};
         for (const auto& scope : values[at][source]) {
           if (!IsFresh(*read.metric, *scope, now_us)) continue;
+          *left_out += static_cast<int64_t>(scope->beyond.size());
           for (const auto& [key, row] : scope->rows) {
             const double value = column.value ? row.values[*column.value] : 1;
             if (std::isnan(value)) continue;

@@ -738,6 +738,11 @@ grpc::ServerUnaryReactor* QueryService::LogPositions(grpc::CallbackServerContext
         query.limit = kMostLogPositions;
         PGA_ASSIGN_OR_RETURN(query.sources, Sources(call, asked.source_id()));
         PGA_ASSIGN_OR_RETURN(const storage::RowsAnswer found, readers_.state->Rows(query, Limit(call)));
+        // Where some positions are missing, their files would be read from their beginning.
+        if (found.rows_found > static_cast<int64_t>(found.rows.size())) {
+          return absl::ResourceExhaustedError(
+              "these logs have more files than one answer takes; ask for fewer sources");
+        }
         for (const storage::MetricRow& row : found.rows) {
           const auto bytes = row.numbers.find("position_bytes");
           const auto head = row.labels.find("head");

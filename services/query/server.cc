@@ -1,5 +1,6 @@
 #include "services/query/server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/catalog/catalog.h"
@@ -122,8 +123,8 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->log_events = std::make_unique<storage::LogEventReader>(read_db, parts->catalog, deps.clock);
   parts->plans = std::make_unique<storage::PlanReader>(read_db, parts->catalog, deps.clock);
 
-  parts->last =
-      std::make_unique<storage::LastValues>(read_db, deps.clock, static_cast<size_t>(config.prometheus_max_series));
+  const int rows = std::max(config.prometheus_max_series, config.otlp_endpoint.empty() ? 0 : config.otlp_max_points);
+  parts->last = std::make_unique<storage::LastValues>(read_db, deps.clock, static_cast<size_t>(rows));
   parts->samples = std::make_unique<storage::SampleReader>(read_db, deps.clock);
   PGA_ASSIGN_OR_RETURN(auto prometheus_names, catalog::PrometheusNames::Create(parts->catalog));
 
