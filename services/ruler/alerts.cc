@@ -143,8 +143,8 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
     }
     return changes;
   }
-  std::map<Labels, const Reading*> readings;
-  for (const Reading& reading : outcome.readings) readings[reading.labels] = &reading;
+  std::map<RowKey, const Reading*> readings;
+  for (const Reading& reading : outcome.readings) readings[{reading.source_id, reading.labels}] = &reading;
 
   for (auto at = begin; !is_end(at);) {
     Alert& alert = at->second;
@@ -195,13 +195,13 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
     ++at;
   }
 
-  for (const auto& [labels, reading] : readings) {
+  for (const auto& [row, reading] : readings) {
     if (!reading->known || !reading->value || !rule.Breaches(*reading->value)) continue;
-    const auto [at, is_new] = book->try_emplace(AlertKey(rule.name, labels));
+    const auto [at, is_new] = book->try_emplace(AlertKey(rule.name, row));
     if (!is_new) continue;
     Alert& alert = at->second;
     alert.rule = rule.name;
-    alert.labels = labels;
+    alert.labels = reading->labels;
     alert.source_id = reading->source_id;
     if (const auto source = sources.find(reading->source_id); source != sources.end()) {
       alert.source_group = source->second.group;
@@ -253,8 +253,9 @@ std::string Listed(const std::vector<Labels>& alerts) {
 std::vector<Labels> InPhase(const AlertBook& book, Phase phase, bool unknown) {
   std::vector<Labels> labels;
   for (const auto& [key, alert] : book) {
-    if (alert.phase == phase && (!unknown || alert.unknown_since)) labels.push_back(key.second);
+    if (alert.phase == phase && (!unknown || alert.unknown_since)) labels.push_back(key.second.second);
   }
+  std::sort(labels.begin(), labels.end());
   return labels;
 }
 

@@ -91,12 +91,12 @@ struct Alert {
   std::optional<absl::Time> unknown_since;
   std::string unknown_reason;
   std::string summary;
-  // Told to webhooks.
+  // Webhooks were notified of its beginning.
   bool notified = false;
 };
 
-// By rule and labels.
-using AlertKey = std::pair<std::string, Labels>;
+// By rule, source id and labels: names of sources are unique in their group alone.
+using AlertKey = std::pair<std::string, std::pair<std::string, Labels>>;
 using AlertBook = std::map<AlertKey, Alert>;
 
 struct Change {

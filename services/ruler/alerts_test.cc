@@ -88,6 +88,19 @@ TEST(Alerts, BeginWaitFireAndEndWithHysteresis) {
   EXPECT_THAT(life.book_, IsEmpty());
 }
 
+// Names of sources are unique in their group alone.
+TEST(Alerts, SourcesOfOneNameAreApart) {
+  Life life(Slots());
+  life.sources_["2"] = {"2", "db1", "other", true, {}};
+  EXPECT_THAT(Kinds(life.Round({Life::Of("1", 11), Life::Of("2", 1)})), ElementsAre(Change::Kind::kBegan));
+  for (int i = 0; i < 2; ++i) life.Round({Life::Of("1", 11), Life::Of("2", 12)});
+  ASSERT_EQ(life.book_.size(), 2U);
+  const auto ended = life.Round({Life::Of("1", 1), Life::Of("2", 12)});
+  ASSERT_THAT(Kinds(ended), ::testing::Contains(Change::Kind::kResolved));
+  ASSERT_EQ(life.book_.size(), 1U);
+  EXPECT_EQ(life.book_.begin()->second.source_group, "other");
+}
+
 TEST(Alerts, PendingThatEndsIsDropped) {
   Life life(Slots());
   life.Round({Life::Of("1", 11)});

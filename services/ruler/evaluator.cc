@@ -138,7 +138,8 @@ absl::Status Evaluator::RunOnce() {
     return leads.status();
   }
   const absl::Status done = Evaluate(clock_->Now());
-  courier_->SetState(true, done.ok());
+  courier_->SetState(true, done.ok() && looked_);
+  if (std::exchange(wake_, false)) courier_->Wake();
   if (!stopping_ && clock::SteadyNow() >= swept_at_) {
     swept_at_ = clock::SteadyNow() + kSweep;
     const absl::Status pruned = store_->Prune(clock_->Now() - options_.history, Soon());
@@ -173,6 +174,7 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
   commit.now = now;
   commit.rules = &set->rules;
   const absl::StatusOr<World> looked = questions_->Look(now);
+  looked_ = looked.ok();
   const World world = looked.ok() ? *looked : World();
   commit.sources = &world.sources;
   std::map<std::string, Answer> answers;
@@ -235,7 +237,7 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
   }
   figures_->Show(book);
   figures_->seconds.Observe(absl::ToDoubleSeconds(watch.Elapsed()));
-  if (!commit.changes.empty()) courier_->Wake();
+  wake_ = !commit.changes.empty();
   return looked.status();
 }
 

@@ -74,6 +74,10 @@ class Evaluator {
   clock::SteadyTime swept_at_ ABSL_GUARDED_BY(round_mutex_);
   std::vector<Silence> silences_ ABSL_GUARDED_BY(round_mutex_);
   bool leading_ ABSL_GUARDED_BY(round_mutex_) = false;
+  // The round changed what receivers hear of.
+  bool wake_ ABSL_GUARDED_BY(round_mutex_) = false;
+  // The last round that asked anything had an answer about the sources.
+  bool looked_ ABSL_GUARDED_BY(round_mutex_) = true;
   mutable absl::Mutex mutex_;
   std::map<std::string, std::string> problems_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<exec::PeriodicTask> task_;

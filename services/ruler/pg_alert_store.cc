@@ -59,7 +59,7 @@ constexpr char kDrop[] = "DELETE FROM pganalytics.alerts WHERE id = $1 AND state
 constexpr char kSeen[] =
     "UPDATE pganalytics.alerts SET seen_at = pganalytics.at($2::int8) WHERE id = ANY ($1::int8[]) AND state <> "
     "'resolved'";
-constexpr char kUntold[] =
+constexpr char kNotNotified[] =
     "SELECT a.id, a.rule, a.severity, a.source_group, a.labels::text FROM pganalytics.alerts a WHERE a.state = "
     "'firing' "
     "AND NOT a.notified";
@@ -96,7 +96,7 @@ pg::Param Micros(const std::optional<absl::Time>& time) {
 }
 
 std::string Fingerprint(const Alert& alert) {
-  const frame::Sha256Digest digest = frame::Sha256({alert.rule, "\n", ToJson(alert.labels)});
+  const frame::Sha256Digest digest = frame::Sha256({alert.rule, "\n", alert.source_id, "\n", ToJson(alert.labels)});
   return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), digest.size()));
 }
 
@@ -187,7 +187,8 @@ absl::StatusOr<AlertBook> PgAlertStore::LoadOpen(clock::SteadyTime deadline) {
   AlertBook book;
   for (const pg::Row row : rows) {
     PGA_ASSIGN_OR_RETURN(StoredAlert stored, FromRow(row));
-    book[AlertKey(stored.alert.rule, stored.alert.labels)] = std::move(stored.alert);
+    const AlertKey key(stored.alert.rule, {stored.alert.source_id, stored.alert.labels});
+    book[key] = std::move(stored.alert);
   }
   return book;
 }
@@ -196,8 +197,9 @@ absl::Status PgAlertStore::WriteOne(pg::Transaction& tx, const Commit& commit, c
   const Alert& alert = change.alert;
   if (change.kind == Change::Kind::kDropped) return tx.Exec(kDrop, {alert.id}).status();
   const auto rule = commit.rules->find(alert.rule);
-  const std::string unit = rule == commit.rules->end() ? "1" : rule->second.unit;
-  const std::string value_text = alert.value ? FormatQuantity(*alert.value, unit) : "";
+  // Of a rule that was taken out the text stays as it was written.
+  const std::string value_text =
+      alert.value && rule != commit.rules->end() ? FormatQuantity(*alert.value, rule->second.unit) : "";
   if (change.kind == Change::Kind::kResolved) {
     PGA_ASSIGN_OR_RETURN(const pg::Result ended,
                          tx.Exec(kResolve, {alert.id, Micros(commit.now), change.reason, alert.value,
@@ -255,7 +257,7 @@ absl::Status PgAlertStore::TellEnd(pg::Transaction& tx, int64_t id) {
 
 absl::Status PgAlertStore::TellBeginnings(pg::Transaction& tx, const std::vector<Silence>& silences, absl::Time now) {
   if (receivers_.empty()) return absl::OkStatus();
-  PGA_ASSIGN_OR_RETURN(const pg::Result unsent, tx.Exec(kUntold));
+  PGA_ASSIGN_OR_RETURN(const pg::Result unsent, tx.Exec(kNotNotified));
   std::vector<int64_t> ids;
   for (const pg::Row row : unsent) {
     PGA_ASSIGN_OR_RETURN(const Labels labels, LabelsFromJson(row.Text(4)));

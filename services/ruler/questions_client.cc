@@ -307,6 +307,10 @@ Answer QuestionsClient::AskChanges(const Term& term, const World& world, absl::T
   *request.mutable_end() = ToProto(now - term.offset);
   const auto state = rpc::Call(*stub, &query_pb::QueryService::Stub::GetState, request, Within(kQuestionTime));
   if (!state.ok()) return Failed(state.status());
+  if (state->changes_found() > state->changes_size()) {
+    return Failed(absl::ResourceExhaustedError(absl::StrCat(term.metric, " changed ", state->changes_found(),
+                                                            " times and ", kMostChanges, " are read; filter them")));
+  }
   std::map<std::pair<std::string, Labels>, double> counts;
   if (term.group_by.empty()) {
     for (const auto& [id, source] : world.sources) {

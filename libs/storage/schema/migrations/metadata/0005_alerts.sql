@@ -2,7 +2,7 @@
 CREATE TABLE pganalytics.alerts (
   id              int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   rule            text NOT NULL,
-  -- SHA-256 of rule and labels, hexadecimal.
+  -- SHA-256 of rule, source and labels, hexadecimal.
   fingerprint     text NOT NULL,
   -- closed: a person ended it, and what it says still holds.
   state           text NOT NULL CHECK (state IN ('pending', 'firing', 'closed', 'resolved')),
