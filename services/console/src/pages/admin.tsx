@@ -8,6 +8,7 @@ import * as api from '../api/generated.ts';
 import { currentUser } from '../api/session.ts';
 import type { Page } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
+import { type Run, useRun } from '../state/run.ts';
 import { dateTime, duration } from '../state/time.ts';
 import { refreshNow } from '../state/url.ts';
 import { Copy, Dialog } from '../ui/panel.tsx';
@@ -25,19 +26,10 @@ interface Shown {
 export function AdminPage({ page }: { page: Page }) {
   const [shown, show] = useState<Shown | undefined>();
   const [form, open] = useState<'user' | 'token' | 'secret' | undefined>();
-  const [problem, setProblem] = useState<ApiError | undefined>();
+  const [problem, run] = useRun();
   if (currentUser()?.role !== 'admin') {
     return <ErrorState error={new ApiError(403, 'People, tokens and secrets are for administrators.')} />;
   }
-  const run = async (work: () => Promise<unknown>) => {
-    setProblem(undefined);
-    try {
-      await work();
-      refreshNow();
-    } catch (error) {
-      setProblem(error instanceof ApiError ? error : new ApiError(0, String(error)));
-    }
-  };
   return (
     <>
       <div class="head">
@@ -60,7 +52,6 @@ export function AdminPage({ page }: { page: Page }) {
   );
 }
 
-type Run = (work: () => Promise<unknown>) => Promise<void>;
 const when = (text: string | undefined, zone: Page['zone']) => (text ? dateTime(Date.parse(text), zone) : 'never');
 
 function People({ page, run, show, onNew }: { page: Page; run: Run; show: (shown: Shown) => void; onNew: () => void }) {

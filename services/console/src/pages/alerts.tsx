@@ -4,20 +4,18 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
-import { ApiError } from '../api/client.ts';
 import * as api from '../api/generated.ts';
 import { currentUser } from '../api/session.ts';
 import type { Page } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
+import { type Run, useRun } from '../state/run.ts';
 import { dateTime, duration } from '../state/time.ts';
-import { hrefTo, refreshNow } from '../state/url.ts';
+import { hrefTo } from '../state/url.ts';
 import { State } from '../ui/marks.tsx';
 import { Dialog } from '../ui/panel.tsx';
 import { Empty, ErrorState } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
-
-type Run = (work: () => Promise<unknown>) => Promise<void>;
 
 const rank: Record<string, number> = { critical: 0, warning: 1, info: 2 };
 // Rules are evaluated every minute.
@@ -25,21 +23,12 @@ const late = 5 * 60_000;
 
 export function AlertsPage({ page }: { page: Page }) {
   const { view, zone } = page;
-  const [problem, setProblem] = useState<ApiError | undefined>();
+  const [problem, run] = useRun();
   const [shown, show] = useState<api.Alert | undefined>();
   const [silenced, silence] = useState<api.Alert | undefined>();
   const [tested, setTested] = useState<api.SendTestAlertResponse | undefined>();
   const active = useAsk(ask.alerts('active'), view.now);
   const mayChange = currentUser()?.role !== 'viewer';
-  const run: Run = async (work) => {
-    setProblem(undefined);
-    try {
-      await work();
-      refreshNow();
-    } catch (error) {
-      setProblem(error instanceof ApiError ? error : new ApiError(0, String(error)));
-    }
-  };
   const all = active.data?.data ?? [];
   const isSilenced = (alert: api.Alert) => alert.silenced_by.length > 0;
   const evaluated = active.data?.evaluated_at ? Date.parse(active.data.evaluated_at) : undefined;
@@ -158,14 +147,9 @@ function messageOf(page: Page, row: api.Alert, show: (alert: api.Alert) => void)
   );
 }
 
-function columnsOf(
-  page: Page,
-  run: Run,
-  mayChange: boolean,
-  show: (alert: api.Alert) => void,
-  silence: (alert: api.Alert) => void,
-): Column<api.Alert>[] {
-  const columns: Column<api.Alert>[] = [
+// Of every table of alerts.
+function firstColumns(page: Page, show: (alert: api.Alert) => void): Column<api.Alert>[] {
+  return [
     {
       key: 'severity',
       title: 'Severity',
@@ -179,6 +163,18 @@ function columnsOf(
       value: (row) => row.message,
       cell: (row) => messageOf(page, row, show),
     },
+  ];
+}
+
+function columnsOf(
+  page: Page,
+  run: Run,
+  mayChange: boolean,
+  show: (alert: api.Alert) => void,
+  silence: (alert: api.Alert) => void,
+): Column<api.Alert>[] {
+  const columns: Column<api.Alert>[] = [
+    ...firstColumns(page, show),
     { key: 'value', title: 'Seen', numeric: true, value: (row) => row.value ?? null, cell: (row) => row.metric_value },
     { key: 'threshold', title: 'Fires', wide: true, value: (row) => row.threshold },
     {
@@ -293,7 +289,7 @@ function NewSilence({ alert, run, onClose }: { alert: api.Alert; run: Run; onClo
           void run(() =>
             api.createSilence({
               matchers: matchers.map(([name, value]) => ({ name, value, is_regex: false, is_negative: false })),
-              duration_seconds: Number(hours) * 3600,
+              duration_seconds: Math.round(Number(hours) * 3600),
               comment,
             }),
           ).then(onClose);
@@ -383,19 +379,7 @@ function History({ page, show }: { page: Page; show: (alert: api.Alert) => void 
   const answer = useAsk(question, page.view.now);
   const rows = answer.data?.data ?? [];
   const columns: Column<api.Alert>[] = [
-    {
-      key: 'severity',
-      title: 'Severity',
-      value: (row) => rank[row.severity] ?? 3,
-      cell: (row) => <Severity severity={row.severity} />,
-    },
-    {
-      key: 'alert',
-      title: 'Alert',
-      class: 'grow',
-      value: (row) => row.message,
-      cell: (row) => messageOf(page, row, show),
-    },
+    ...firstColumns(page, show),
     {
       key: 'since',
       title: 'From',
