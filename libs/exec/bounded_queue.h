@@ -56,11 +56,6 @@ class BoundedQueue {
     absl::MutexLock lock(&mutex_);
     return closed_;
   }
-  size_t size() const {
-    absl::MutexLock lock(&mutex_);
-    return items_.size();
-  }
-  size_t capacity() const { return capacity_; }
 
  private:
   bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_ || !items_.empty(); }

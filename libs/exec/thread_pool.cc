@@ -18,7 +18,7 @@ ThreadPool::ThreadPool(std::string name, int threads, size_t max_queue)
     : name_(std::move(name)),
       thread_count_(static_cast<size_t>(std::max(1, threads))),
       max_queue_(max_queue),
-      most_running_(thread_count_ - (thread_count_ + 3) / 4 + (thread_count_ == 1 ? 1 : 0)) {
+      most_running_(std::max<size_t>(1, thread_count_ * 3 / 4)) {
   absl::MutexLock lock(&join_mutex_);
   workers_.reserve(thread_count_);
   for (size_t i = 0; i < thread_count_; ++i) {

@@ -1,5 +1,5 @@
 // A collector goes on after its suite's databases were restored from a backup: what was acknowledged after the backup
-// is sent again and counted once; what the collector no longer has is named as lost, and nothing is invented for it.
+// is sent again and counted once, and nothing is reported as lost.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,6 +15,7 @@
 #include "libs/backup/restore.h"
 #include "libs/backup/vault.h"
 #include "libs/clock/steady.h"
+#include "libs/pg/conninfo.h"
 #include "libs/testing/settings.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
@@ -35,12 +36,7 @@ class BackupDelivery : public ::testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     ASSERT_TRUE(server_->Exec("postgres", "CREATE TABLE work (n int8)").ok());
-    metrics_ = NameIn(suite_.databases().metrics_url);
-  }
-
-  static std::string NameIn(const std::string& url) {
-    const size_t name = url.find("@/") + 2;
-    return url.substr(name, url.find('?') - name);
+    metrics_ = *pg::ConninfoValue(suite_.databases().metrics_url, "dbname");
   }
 
   void StartCollector() {
@@ -96,7 +92,7 @@ class BackupDelivery : public ::testing::Test {
     done_ += rows;
     ASSERT_TRUE(server_->Exec("postgres", absl::StrCat("INSERT INTO work SELECT generate_series(1, ", rows, ")")).ok());
     ASSERT_TRUE(testing::WaitUntil([&] { return Counted() == done_; }, kPatience));
-    // More rows in a frame of its own, so that the increases are several.
+    // Stored before more is done, so that the increases are several.
     ASSERT_TRUE(testing::WaitUntil([&] { return Stored() >= done_; }, kPatience))
         << Stored() << " of " << done_ << Logs();
   }
@@ -163,7 +159,7 @@ TEST_F(BackupDelivery, NothingIsCountedTwiceAndNothingIsLost) {
   EXPECT_EQ(Counted(), done_);
   EXPECT_EQ(Number("SELECT count(*) FROM metrics.lost_interval"), 0);
   EXPECT_EQ(Number("SELECT count(*) FROM metrics.quarantine"), 0);
-  // Every instant of the source once.
+  // Every batch once.
   EXPECT_EQ(Number("SELECT count(*) FROM (SELECT FROM metrics.ingest_receipt GROUP BY stream_id, seq HAVING count(*) > "
                    "1) twice"),
             0);

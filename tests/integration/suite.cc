@@ -200,7 +200,10 @@ void Suite::Start(const std::string& name, std::map<std::string, std::string> en
   std::vector<std::string> argv = {Program(name)};
   if (options_.launch != nullptr) argv = options_.launch(name, std::move(argv));
   auto process = testing::Subprocess::Start(
-      {.argv = std::move(argv), .env = std::move(env), .output_path = dir_ / (name + ".log")});
+      {.argv = std::move(argv),
+       .env = std::move(env),
+       // Of each start its own: words that are waited for stand in those of the starts before.
+       .output_path = dir_ / absl::StrCat(name, ++starts_, ".log")});
   if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
   processes_[name] = *std::move(process);
 }

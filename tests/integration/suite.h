@@ -91,6 +91,7 @@ class Suite {
   int port_ = 0;
   std::string signing_key_;
   std::map<std::string, std::map<std::string, std::string>> env_;
+  int starts_ = 0;
   std::map<std::string, std::unique_ptr<testing::Subprocess>> processes_;
 };
 
