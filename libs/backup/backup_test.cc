@@ -203,7 +203,7 @@ class BackupTest : public ::testing::Test {
   absl::Status RestoreBackup(const RestoreOptions& options) { return RestoreFrom(folder_, options, key_); }
   absl::Status RestoreFile(const std::string& path, const RestoreOptions& options) {
     std::vector<std::unique_ptr<DumpSource>> sources;
-    auto source = OpenDump(path);
+    auto source = OpenDump(path, options.no_privileges);
     if (!source.ok()) return source.status();
     sources.push_back(*std::move(source));
     return Restore(std::move(sources), options);
@@ -455,15 +455,17 @@ TEST_F(BackupTest, AFailedDumpLeavesNothingAndPasswordsAreNoArguments) {
   options.metrics_url = SharedPostgres()->UrlAs("postgres", Seeds().metrics, "hunter2secret");
   options.pg_bin = bin;
   const Vault vault(dir_ / "vault");
+  setenv("JWT_SECRET", "hunter2secret", 1);
   EXPECT_THAT(CreateBackup(vault, key_, options),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the disk is gone")));
+  unsetenv("JWT_SECRET");
   EXPECT_THAT(*vault.List(&key_), IsEmpty());
   for (const auto& left : std::filesystem::directory_iterator(dir_ / "vault"))
     EXPECT_EQ(left.path().filename(), ".lock");
   const std::string seen_text = *testing::ReadFile(seen);
   EXPECT_THAT(seen_text.substr(0, seen_text.find('\n')),
               AllOf(HasSubstr("--format=custom"), Not(HasSubstr("hunter2secret"))));
-  EXPECT_THAT(seen_text, HasSubstr("PGPASSWORD=hunter2secret"));
+  EXPECT_THAT(seen_text, AllOf(HasSubstr("PGPASSWORD=hunter2secret"), Not(HasSubstr("JWT_SECRET"))));
 }
 
 TEST_F(BackupTest, WhatAKilledBackupLeftGoesWithTheNext) {
@@ -523,6 +525,18 @@ TEST_F(BackupTest, DumpsOfTheGuideGoIntoTheRightDatabase) {
     EXPECT_EQ(Content(metrics_), seed) << file;
     EXPECT_EQ(Content(Seeds().metrics), seed) << "the database that the dump names is another one";
   }
+  // Rights of a role that is not there.
+  ASSERT_THAT(Sql(metrics_, "CREATE ROLE gone_reader; GRANT SELECT ON metrics.frame TO gone_reader"), IsOk());
+  const std::string granted = dump(metrics_, "granted.sql", {});
+  ASSERT_THAT(Sql(metrics_, "DROP OWNED BY gone_reader; DROP ROLE gone_reader"), IsOk());
+  EXPECT_THAT(RestoreFile(granted, options),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--no-privileges")));
+  RestoreOptions bare = options;
+  bare.no_privileges = true;
+  ASSERT_THAT(RestoreFile(granted, bare), IsOk());
+  EXPECT_EQ(One(metrics_, "SELECT count(*) FROM metrics.frame"), "2000");
+  EXPECT_EQ(One(metrics_, "SELECT count(*) FROM pg_class WHERE relacl::text LIKE '%pganalytics%'"), "0");
+
   const std::string cut = testing::ReadFile(plain_metrics)->substr(0, 1'500'000);
   ASSERT_THAT(testing::WriteFile(dir_ / "cut.sql", cut), IsOk());
   EXPECT_THAT(RestoreFile(dir_ / "cut.sql", options),

@@ -66,17 +66,24 @@ void NoWaiting(const Fd& fd) {
   fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
 
+// Variables of the system, of libpq and of its libraries.
+bool MayKnow(std::string_view name) {
+  for (const std::string_view whole : {"PATH", "HOME", "USER", "LOGNAME", "TZ", "LANG", "TMPDIR", "LD_LIBRARY_PATH"}) {
+    if (name == whole) return true;
+  }
+  for (const std::string_view begin : {"LC_", "PG", "KRB5", "SSL_CERT_", "OPENSSL_"}) {
+    if (name.starts_with(begin)) return true;
+  }
+  return false;
+}
+
 std::vector<std::string> Environment(const std::map<std::string, std::string>& more) {
   std::vector<std::string> all;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const std::string name(text.substr(0, text.find('=')));
     // What the suite itself is given is nothing that these programs need to know.
-    if (more.contains(name) || name.starts_with("BACKUP_") || name.starts_with("DATABASE_URL") ||
-        name.starts_with("TIMESCALE_URL")) {
-      continue;
-    }
-    all.emplace_back(text);
+    if (!more.contains(name) && MayKnow(name)) all.emplace_back(text);
   }
   for (const auto& [name, value] : more) all.push_back(absl::StrCat(name, "=", value));
   return all;

@@ -136,8 +136,8 @@ class Creation {
     PGA_ASSIGN_OR_RETURN(const pg::Result exported, connection->Exec("SELECT pg_export_snapshot()", asked));
     const std::string snapshot(exported[0].Text(0));
     PGA_ASSIGN_OR_RETURN(about.migration, AskMigration(*connection, kind, asked));
-    PGA_ASSIGN_OR_RETURN(about.counts, AskCounts(*connection, kind, nullptr, asked));
-    PGA_ASSIGN_OR_RETURN(auto sizes, AskTableSizes(*connection, asked));
+    PGA_ASSIGN_OR_RETURN(about.counts, AskCounts(*connection, kind, nullptr, deadline_));
+    PGA_ASSIGN_OR_RETURN(auto sizes, AskTableSizes(*connection, std::min(deadline_, clock::SteadyNow() + kAskLimit)));
 
     PGA_ASSIGN_OR_RETURN(const auto file, NewFile::Create(backup_->Path(about.file)));
     PGA_ASSIGN_OR_RETURN(const auto sealed,

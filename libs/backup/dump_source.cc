@@ -195,7 +195,7 @@ class ArchiveFile : public Archive {
 
 class PlainFile : public DumpSource {
  public:
-  explicit PlainFile(std::string path) : pieces_(std::move(path)) {}
+  PlainFile(std::string path, bool no_privileges) : no_privileges_(no_privileges), pieces_(std::move(path)) {}
   const std::string& name() const override { return pieces_.path(); }
   bool plain() const override { return true; }
   int64_t size() const override { return pieces_.size(); }
@@ -227,7 +227,7 @@ class PlainFile : public DumpSource {
   absl::Status Start() override {
     PGA_RETURN_IF_ERROR(pieces_.Start());
     ended_ = false;
-    filter_ = std::make_unique<PlainDumpFilter>(facts_, [this](std::string_view text) {
+    filter_ = std::make_unique<PlainDumpFilter>(facts_, no_privileges_, [this](std::string_view text) {
       text_.append(text);
       return absl::OkStatus();
     });
@@ -245,6 +245,7 @@ class PlainFile : public DumpSource {
   }
 
  private:
+  const bool no_privileges_;
   Pieces pieces_;
   PlainDumpFacts facts_;
   std::unique_ptr<PlainDumpFilter> filter_;
@@ -259,7 +260,7 @@ absl::StatusOr<std::unique_ptr<DumpSource>> OpenSealed(const std::string& folder
   return std::make_unique<SealedDump>(absl::StrCat(folder, "/", database.file), manifest.backup_id, database, key);
 }
 
-absl::StatusOr<std::unique_ptr<DumpSource>> OpenDump(const std::string& path) {
+absl::StatusOr<std::unique_ptr<DumpSource>> OpenDump(const std::string& path, bool no_privileges) {
   PGA_ASSIGN_OR_RETURN(const auto file, OldFile::Open(path));
   std::string begin(256, '\0');
   PGA_ASSIGN_OR_RETURN(const size_t got, file->Read(begin.data(), begin.size()));
@@ -268,7 +269,9 @@ absl::StatusOr<std::unique_ptr<DumpSource>> OpenDump(const std::string& path) {
   if (begin.starts_with(std::string(kSealedMagic))) {
     return absl::FailedPreconditionError(path + " is a part of a backup; name the backup, which is its folder");
   }
-  if (begin.find("-- PostgreSQL database dump") != std::string::npos) return std::make_unique<PlainFile>(path);
+  if (begin.find("-- PostgreSQL database dump") != std::string::npos) {
+    return std::make_unique<PlainFile>(path, no_privileges);
+  }
   return absl::FailedPreconditionError(path + " is neither an archive (-Fc) nor a plain dump of pg_dump");
 }
 

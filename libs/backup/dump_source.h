@@ -53,6 +53,7 @@ class DumpSource {
 absl::StatusOr<std::unique_ptr<DumpSource>> OpenSealed(const std::string& folder, const Manifest& manifest,
                                                        const ManifestDatabase& database, const BackupKey& key);
 // By the first bytes of the file. FAILED_PRECONDITION when it is neither an archive nor a plain dump of pg_dump.
-absl::StatusOr<std::unique_ptr<DumpSource>> OpenDump(const std::string& path);
+// `no_privileges`: a plain dump is read without rights; of an archive pg_restore leaves them out.
+absl::StatusOr<std::unique_ptr<DumpSource>> OpenDump(const std::string& path, bool no_privileges);
 
 }  // namespace pga::backup

@@ -221,7 +221,7 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view text, const BackupKey* k
         absl::StrCat("it was made with the key of id ", manifest.key_id.substr(0, 40), ", BACKUP_KEY has id ", id));
   }
   PGA_ASSIGN_OR_RETURN(const std::string mac, key->Authenticate(kPurpose, line));
-  if (!SameBytes(text.substr(end + 1), absl::BytesToHexString(mac) + "\n")) {
+  if (!token::SameBytes(text.substr(end + 1), absl::BytesToHexString(mac) + "\n")) {
     return absl::FailedPreconditionError("the manifest was changed after it was written");
   }
   manifest.authenticated = true;

@@ -112,9 +112,12 @@ absl::Status PlainDumpFilter::Outside(std::string_view line, bool* keep) {
   facts_.metrics = facts_.metrics || line == "CREATE SCHEMA metrics;";
   facts_.timescaledb = facts_.timescaledb || line.starts_with("CREATE EXTENSION IF NOT EXISTS timescaledb ");
   if (!line.ends_with(";")) return absl::OkStatus();
-  *keep = !((line.starts_with("ALTER ") && Has(line, " OWNER TO ")) || line.starts_with("ALTER DATABASE ") ||
-            line.starts_with("COMMENT ON DATABASE ") || line.starts_with("ALTER DEFAULT PRIVILEGES ") ||
-            ((line.starts_with("GRANT ") || line.starts_with("REVOKE ")) && Has(line, " ON DATABASE ")));
+  *keep = !(
+      (line.starts_with("ALTER ") && Has(line, " OWNER TO ")) || line.starts_with("ALTER DATABASE ") ||
+      line.starts_with("COMMENT ON DATABASE ") || line.starts_with("ALTER DEFAULT PRIVILEGES ") ||
+      ((line.starts_with("GRANT ") || line.starts_with("REVOKE ")) && (no_privileges_ || Has(line, " ON DATABASE "))) ||
+      // Rights that another role gave.
+      (no_privileges_ && (line.starts_with("SET SESSION AUTHORIZATION ") || line == "RESET SESSION AUTHORIZATION;")));
   return absl::OkStatus();
 }
 

@@ -31,8 +31,9 @@ class PlainDumpFilter {
   using Sink = std::function<absl::Status(std::string_view)>;
   // First pass.
   PlainDumpFilter() = default;
-  // Second pass.
-  PlainDumpFilter(const PlainDumpFacts& facts, Sink sink) : skip_lines_(facts.prolog_lines), sink_(std::move(sink)) {}
+  // Second pass. `no_privileges`: all rights are left out, as by pg_restore's option.
+  PlainDumpFilter(const PlainDumpFacts& facts, bool no_privileges, Sink sink)
+      : skip_lines_(facts.prolog_lines), no_privileges_(no_privileges), sink_(std::move(sink)) {}
 
   // The next bytes. FAILED_PRECONDITION, naming the line, when the text cannot be of pg_dump or would have psql do
   // something else than fill one database (a backslash command, a \connect after the first object). Errors of the sink
@@ -49,6 +50,7 @@ class PlainDumpFilter {
   void Scan(std::string_view line);
 
   const int64_t skip_lines_ = 0;
+  const bool no_privileges_ = false;
   const Sink sink_;
   PlainDumpFacts facts_;
   int64_t lines_ = 0;

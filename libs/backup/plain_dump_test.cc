@@ -38,7 +38,7 @@ absl::Status Filter(const std::string& text, size_t piece, PlainDumpFacts* facts
   if (const absl::Status whole = first.Finish(); !whole.ok()) return whole;
   *facts = first.facts();
   out->clear();
-  PlainDumpFilter second(*facts, [out](std::string_view part) {
+  PlainDumpFilter second(*facts, false, [out](std::string_view part) {
     out->append(part);
     return absl::OkStatus();
   });

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "libs/backup/child.h"
 #include "libs/backup/create.h"
 #include "libs/backup/database_facts.h"
@@ -27,10 +26,6 @@ using storage::Database;
 constexpr absl::Duration kAskLimit = absl::Minutes(1);
 // Of a database's name, so that what is put behind it fits into PostgreSQL's 63 bytes.
 constexpr size_t kMostName = 36;
-
-std::string Identifier(const std::string& name) {
-  return absl::StrCat("\"", absl::StrReplaceAll(name, {{"\"", "\"\""}}), "\"");
-}
 
 std::string Variable(Database kind) {
   return kind == Database::kMetadata ? "DATABASE_URL" : "TIMESCALE_URL";
@@ -79,10 +74,11 @@ class Target {
                          Ask("SELECT rolcreatedb OR rolsuper, current_user::text FROM pg_roles WHERE rolname = "
                              "current_user"));
     if (!rights[0].Bool(0)) {
-      return absl::PermissionDeniedError(absl::StrCat(
-          "login ", std::string(rights[0].Text(1)),
-          " may not make the database that a restore needs; let an administrator run ALTER ROLE ",
-          Identifier(std::string(rights[0].Text(1))), " CREATEDB, or give an administrator's URL in BACKUP_ADMIN_URL"));
+      return absl::PermissionDeniedError(
+          absl::StrCat("login ", std::string(rights[0].Text(1)),
+                       " may not make the database that a restore needs; let an administrator run ALTER ROLE ",
+                       pg::QuoteIdentifier(std::string(rights[0].Text(1))),
+                       " CREATEDB, or give an administrator's URL in BACKUP_ADMIN_URL"));
     }
     PGA_ASSIGN_OR_RETURN(
         const pg::Result lock,
@@ -134,11 +130,11 @@ class Target {
                            {note}, Soon()));
     for (const pg::Row row : left) {
       Say(absl::StrCat("database ", std::string(row.Text(0)), " of a restore that was ended before is removed"));
-      PGA_RETURN_IF_ERROR(Run("DROP DATABASE " + Identifier(std::string(row.Text(0)))));
+      PGA_RETURN_IF_ERROR(Run("DROP DATABASE " + pg::QuoteIdentifier(std::string(row.Text(0)))));
     }
     beside_ = absl::StrCat(name_.substr(0, kMostName), "_restore_", stamp);
-    std::string create =
-        absl::StrCat("CREATE DATABASE ", Identifier(beside_), " OWNER ", Identifier(login_), " TEMPLATE template0");
+    std::string create = absl::StrCat("CREATE DATABASE ", pg::QuoteIdentifier(beside_), " OWNER ",
+                                      pg::QuoteIdentifier(login_), " TEMPLATE template0");
     const ManifestDatabase* const about = source_->about();
     if (about != nullptr) {
       absl::StrAppend(&create, " ENCODING ", pg::QuoteLiteral(about->encoding), " LC_COLLATE ",
@@ -149,7 +145,8 @@ class Target {
     }
     PGA_RETURN_IF_ERROR(Run(create));
     made_ = true;
-    PGA_RETURN_IF_ERROR(Run(absl::StrCat("COMMENT ON DATABASE ", Identifier(beside_), " IS ", pg::QuoteLiteral(note))));
+    PGA_RETURN_IF_ERROR(
+        Run(absl::StrCat("COMMENT ON DATABASE ", pg::QuoteIdentifier(beside_), " IS ", pg::QuoteLiteral(note))));
     // Rights in the dump name roles; they belong to the server, not to the database.
     PGA_RETURN_IF_ERROR(Run(storage::RolesSql(kind())));
     PGA_ASSIGN_OR_RETURN(const std::string beside_url, pg::WithDatabase(url_, beside_));
@@ -169,10 +166,11 @@ class Target {
     }
     std::string swap = "BEGIN; ";
     if (exists_) {
-      absl::StrAppend(&swap, "ALTER DATABASE ", Identifier(name_), " RENAME TO ", Identifier(former_name), "; ");
+      absl::StrAppend(&swap, "ALTER DATABASE ", pg::QuoteIdentifier(name_), " RENAME TO ",
+                      pg::QuoteIdentifier(former_name), "; ");
     }
-    absl::StrAppend(&swap, "ALTER DATABASE ", Identifier(beside_), " RENAME TO ", Identifier(name_),
-                    "; COMMENT ON DATABASE ", Identifier(name_), " IS NULL; COMMIT");
+    absl::StrAppend(&swap, "ALTER DATABASE ", pg::QuoteIdentifier(beside_), " RENAME TO ", pg::QuoteIdentifier(name_),
+                    "; COMMENT ON DATABASE ", pg::QuoteIdentifier(name_), " IS NULL; COMMIT");
     if (const absl::Status swapped = Run(swap); !swapped.ok()) {
       if (maintenance_->ok()) maintenance_->Exec("ROLLBACK", Soon()).IgnoreError();
       return status::Annotate(swapped, absl::StrCat("giving ", beside_, " the name ", name_));
@@ -181,16 +179,16 @@ class Target {
     if (contents_.timescaledb) PGA_RETURN_IF_ERROR(CallTimescale(url_, "timescaledb_post_restore"));
     Say(absl::StrCat(KindName(kind()), ": database ", name_, " restored from ", source_->name()));
     if (!exists_) return absl::OkStatus();
-    if (former_.relations == 0) return Run("DROP DATABASE " + Identifier(former_name));
+    if (former_.relations == 0) return Run("DROP DATABASE " + pg::QuoteIdentifier(former_name));
     Say(absl::StrCat("the former one is kept as ", former_name, "; once it is not needed: DROP DATABASE ",
-                     Identifier(former_name)));
+                     pg::QuoteIdentifier(former_name)));
     return absl::OkStatus();
   }
 
   // What an attempt that failed has made.
   void Discard() {
     if (!made_ || !Maintain().ok()) return;
-    Run("DROP DATABASE IF EXISTS " + Identifier(beside_)).IgnoreError();
+    Run("DROP DATABASE IF EXISTS " + pg::QuoteIdentifier(beside_)).IgnoreError();
     made_ = false;
   }
 
@@ -246,7 +244,8 @@ class Target {
   absl::Status CallTimescale(const std::string& url, const std::string& function) {
     PGA_ASSIGN_OR_RETURN(const auto connection, ConnectTo(url, Soon()));
     PGA_ASSIGN_OR_RETURN(const DatabaseFacts facts, AskFacts(*connection, Soon()));
-    return connection->Exec(absl::StrCat("SELECT ", Identifier(facts.timescaledb_schema), ".", function, "()"), Soon())
+    return connection
+        ->Exec(absl::StrCat("SELECT ", pg::QuoteIdentifier(facts.timescaledb_schema), ".", function, "()"), Soon())
         .status();
   }
 

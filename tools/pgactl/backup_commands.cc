@@ -252,7 +252,7 @@ absl::Status Restore(Context& context) {
   backup::Manifest manifest;
   std::error_code ignored;
   if (std::filesystem::is_regular_file(name, ignored)) {
-    PGA_ASSIGN_OR_RETURN(auto source, backup::OpenDump(name));
+    PGA_ASSIGN_OR_RETURN(auto source, backup::OpenDump(name, options.no_privileges));
     sources.push_back(std::move(source));
   } else {
     PGA_ASSIGN_OR_RETURN(key, Key(context));
