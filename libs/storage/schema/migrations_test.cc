@@ -488,6 +488,14 @@ TEST(Administrator, MakesRolesSoThatTheLoginNeedsNoCreateRole) {
       ASSERT_TRUE(connection.ok()) << version << " " << connection.status();
       EXPECT_EQ((*(*connection)->Exec("SELECT current_user", Soon()))[0].Text(0), role);
     }
+    // What belongs to a superuser is taken from everybody by the administrator's part, whatever the rights of the
+    // login.
+    EXPECT_EQ(ValueOn(databases[1].second,
+                      "SELECT coalesce(string_agg(oid::regprocedure::text, ' '), '') FROM pg_proc WHERE pronamespace = "
+                      "'pg_catalog'::regnamespace AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea') AND "
+                      "has_function_privilege('pganalytics_query', oid, 'EXECUTE')"),
+              "")
+        << version;
     // The owner of what readers read is not one of them.
     EXPECT_EQ(ValueOn(databases[1].second, "SELECT pg_has_role('pganalytics_reader', 'MEMBER')::text"), "false");
   }

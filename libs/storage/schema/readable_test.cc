@@ -489,6 +489,11 @@ TEST_P(ReadableTest, ReadersMayReadWhatIsListedAndNothingElse) {
     EXPECT_EQ(Lines(absl::StrCat("SELECT p FROM unnest(ARRAY['TEMPORARY', 'CREATE']) p WHERE has_database_privilege('",
                                  role, "', current_database(), p)")),
               "");
+    EXPECT_EQ(Lines(absl::StrCat("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = "
+                                 "'pg_catalog'::regnamespace AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea') "
+                                 "AND has_function_privilege('",
+                                 role, "', oid, 'EXECUTE')")),
+              "");
     // What runs with the owner's rights.
     EXPECT_EQ(Lines(absl::StrCat("SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND "
                                  "has_function_privilege('",

@@ -78,8 +78,19 @@ BEGIN
                AND a.grantee = 0 AND a.privilege_type = 'CREATE') THEN
     REVOKE CREATE ON SCHEMA public FROM PUBLIC;
   END IF;
+  -- They belong to a superuser: another login cannot take them away, and an administrator does (AdministratorSql).
+  IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN
+    REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(int4), pg_catalog.lo_create(oid), pg_catalog.lo_from_bytea(oid, bytea)
+      FROM PUBLIC;
+  END IF;
 END
 $$)sql";
+
+// A variable of psql: the connection string of a database. `name` is an expression of SQL.
+std::string SetConnection(const std::string& variable, const std::string& name) {
+  return absl::StrCat("SELECT pg_catalog.concat('dbname=''', pg_catalog.replace(pg_catalog.replace(", name,
+                      R"(, E'\\', E'\\\\'), '''', E'\\'''), '''') AS )", variable, " \\gset\n");
+}
 
 // E'' reads backslashes whatever the server's settings are.
 std::string Literal(const std::string& text) {
@@ -115,6 +126,12 @@ absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database data
   }
   absl::StrAppend(&sql, "SELECT format('CREATE DATABASE %I OWNER %I', ", target, ", ", login,
                   ") WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = ", target, ") \\gexec\n");
+  if (database == Database::kMetrics) {
+    // Rights on functions are those of one database.
+    absl::StrAppend(&sql, SetConnection("pga_before", "pg_catalog.current_database()"),
+                    SetConnection("pga_target", target), "\\connect -reuse-previous=on :\"pga_target\"\n",
+                    kTakeFromPublic, ";\n", "\\connect -reuse-previous=on :\"pga_before\"\n");
+  }
   return sql;
 }
 
