@@ -1,19 +1,15 @@
 #include "services/collector/host_runner.h"
 
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
@@ -25,30 +21,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int64_t kSecondNs = 1000000000;
-// Mounts that may hang at a time before filesystems are given up until they answer.
-constexpr size_t kMaxStuck = 8;
-
-std::vector<absl::string_view> Words(absl::string_view line) {
-  return absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-}
-
-absl::string_view ToAbsl(std::string_view v) {
-  return {v.data(), v.size()};
-}
-
-// Octal escapes of blanks in /proc/self/mounts.
-std::string Unescape(absl::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0')));
-      i += 3;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
 
 // Tells boots apart: counters of a host begin anew with each. The kernel's boot time (btime) does not tell them apart,
 // because it moves with the wall clock.
@@ -58,34 +30,6 @@ int64_t BootNumber(const HostFiles& files) {
   const absl::string_view digits = absl::string_view(id).substr(0, 8);
   return absl::SimpleHexAtoi(digits, &number) && number != 0 ? number : 1;
 }
-
-}  // namespace
-
-std::vector<Mount> ParseMounts(std::string_view mounts) {
-  static const std::set<std::string> kNoSpace = {
-      "proc",        "sysfs",      "devtmpfs", "devpts",     "cgroup",
-      "cgroup2",     "securityfs", "pstore",   "bpf",        "debugfs",
-      "tracefs",     "configfs",   "mqueue",   "hugetlbfs",  "fusectl",
-      "binfmt_misc", "autofs",     "nsfs",     "rpc_pipefs", "efivarfs",
-      "ramfs",       "tmpfs",      "squashfs", "overlay",    "fuse.gvfsd-fuse",
-      "fuse.portal", "selinuxfs",  "nfsd"};
-  std::vector<Mount> found;
-  std::set<std::string> devices;
-  std::vector<Mount> overlays;
-  for (const absl::string_view line : absl::StrSplit(ToAbsl(mounts), '\n')) {
-    const auto words = Words(line);
-    if (words.size() < 3) continue;
-    Mount mount{Unescape(words[0]), Unescape(words[1]), std::string(words[2])};
-    if (mount.type == "overlay" && mount.path == "/") overlays.push_back(mount);
-    if (kNoSpace.contains(mount.type) || !devices.insert(mount.device).second) continue;
-    found.push_back(std::move(mount));
-  }
-  // In a container the root is all there is.
-  if (found.empty()) found = std::move(overlays);
-  return found;
-}
-
-namespace {
 
 absl::Status FillFromFiles(const HostFiles& files, const std::string& probe, Reading* reading) {
   const int64_t ticks = sysconf(_SC_CLK_TCK);
@@ -102,28 +46,6 @@ absl::Status FillFromFiles(const HostFiles& files, const std::string& probe, Rea
 
 }  // namespace
 
-// Work that threads do for the lane. A thread that hangs keeps only this.
-struct HostRunner::FilesystemProbe {
-  absl::Mutex mutex;
-  std::set<std::string> busy ABSL_GUARDED_BY(mutex);
-};
-
-namespace {
-
-// What the mounts of one reading answered. One that answers late answers its own reading, which nobody looks at then.
-struct FilesystemAnswers {
-  struct Answer {
-    Mount mount;
-    bool ok = false;
-    struct statvfs info {};
-  };
-  absl::Mutex mutex;
-  bool finished ABSL_GUARDED_BY(mutex) = false;
-  std::vector<Answer> answers ABSL_GUARDED_BY(mutex);
-};
-
-}  // namespace
-
 HostRunner::HostRunner(RunnerContext* context, std::string host_name)
     : context_(context),
       files_(context->host_root),
@@ -132,7 +54,6 @@ HostRunner::HostRunner(RunnerContext* context, std::string host_name)
       since_us_(absl::ToUnixMicros(context->clock->Now())),
       schedule_(0, 1, ""),
       timer_(*context->loop),
-      filesystems_(std::make_shared<FilesystemProbe>()),
       lane_(context->loop, "host",
             &context->metrics->AddCounter("pga_collector_lane_failures_total",
                                           "Times a lane ended by an exception and began again.", {{"source", name_}})) {
@@ -234,53 +155,15 @@ absl::Status HostRunner::Publish(const Reading& reading, int item) {
 
 asio::awaitable<absl::Status> HostRunner::FillFilesystems(Reading* reading) {
   const std::vector<Mount> mounts = ParseMounts(files_.Read(files_.is_own() ? "/proc/self/mounts" : "/proc/1/mounts"));
-  size_t stuck = 0;
-  {
-    absl::MutexLock lock(&filesystems_->mutex);
-    stuck = filesystems_->busy.size();
-  }
-  if (stuck >= kMaxStuck) co_return absl::DeadlineExceededError(absl::StrCat(stuck, " mounts do not answer"));
-  // One thread asks them all in turn; if it gets stuck, the next round leaves that mount out.
-  std::vector<Mount> wanted;
-  {
-    absl::MutexLock lock(&filesystems_->mutex);
-    for (const Mount& mount : mounts) {
-      if (!filesystems_->busy.contains(mount.path)) wanted.push_back(mount);
-    }
-  }
-  auto round = std::make_shared<FilesystemAnswers>();
-  // Detached on purpose: nothing can end a thread that hangs in the kernel, and it holds nothing but the shared state.
-  std::thread([probe = filesystems_, wanted, round, root = files_.root()] {
-    for (const Mount& mount : wanted) {
-      {
-        absl::MutexLock lock(&probe->mutex);
-        probe->busy.insert(mount.path);
-      }
-      FilesystemAnswers::Answer answer;
-      answer.mount = mount;
-      answer.ok = statvfs((root + mount.path).c_str(), &answer.info) == 0;
-      {
-        absl::MutexLock lock(&probe->mutex);
-        probe->busy.erase(mount.path);
-      }
-      absl::MutexLock lock(&round->mutex);
-      round->answers.push_back(std::move(answer));
-    }
-    absl::MutexLock lock(&round->mutex);
-    round->finished = true;
-  }).detach();
-  const auto finished = [&] {
-    absl::MutexLock lock(&round->mutex);
-    return round->finished;
-  };
-  for (int waited = 0; waited < 100 && !finished() && !stopping_; ++waited) {
+  const auto asked = mounts_.Ask(mounts, files_.root());
+  if (!asked.ok()) co_return asked.status();
+  const MountProbe::Round* const round = asked->get();
+  for (int waited = 0; waited < 100 && !round->finished() && !stopping_; ++waited) {
     timer_.expires_after(std::chrono::milliseconds(20));
     co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
   const MetricShape& shape = reading->shape();
-  absl::MutexLock lock(&round->mutex);
-  for (const FilesystemAnswers::Answer& answer : round->answers) {
-    if (!answer.ok) continue;
+  for (const MountAnswer& answer : round->answers()) {
     const auto bytes = [&](auto blocks) {
       return static_cast<int64_t>(blocks) * static_cast<int64_t>(answer.info.f_frsize);
     };

@@ -7,26 +7,18 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "services/collector/delta_engine.h"
 #include "services/collector/host_files.h"
 #include "services/collector/lane.h"
+#include "services/collector/mounts.h"
 #include "services/collector/ownership.h"
 #include "services/collector/reading.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
 
 namespace pga::collector {
-
-struct Mount {
-  std::string device;
-  std::string path;
-  std::string type;
-};
-// Mounts of real filesystems in a file such as /proc/self/mounts; every device once.
-std::vector<Mount> ParseMounts(std::string_view mounts);
 
 class HostRunner final : public OwnedByGrant {
  public:
@@ -50,7 +42,6 @@ class HostRunner final : public OwnedByGrant {
     std::unique_ptr<MetricShape> shape;
     std::unique_ptr<Reading> reading;
   };
-  struct FilesystemProbe;
 
   boost::asio::awaitable<void> Run();
   boost::asio::awaitable<absl::Status> FillFilesystems(Reading* reading);
@@ -68,8 +59,7 @@ class HostRunner final : public OwnedByGrant {
   std::vector<std::shared_ptr<Task>> tasks_;
   Schedule schedule_;
   boost::asio::steady_timer timer_;
-  // Shared with threads that may hang in statvfs.
-  std::shared_ptr<FilesystemProbe> filesystems_;
+  MountProbe mounts_;
   struct Missing {
     absl::Status status;
     int64_t since_us = 0;
