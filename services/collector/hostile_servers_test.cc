@@ -262,6 +262,17 @@ TEST_F(HostileStandby, IsReadWhateverItsIsolationIs) {
   EXPECT_THAT(Complaints(mark), IsEmpty());
 }
 
+// Over the sessions that are open.
+TEST_F(HostileStandby, ThatIsPromotedIsAPrimaryAtOnce) {
+  Start();
+  ASSERT_TRUE(Frames("recovery", 2)) << collector_->Output();
+  Sql("SELECT pg_promote()");
+  ASSERT_TRUE(Frames("database", ingest_.Frames("database") + 2)) << collector_->Output();
+  const int64_t as_standby = ingest_.Frames("recovery");
+  ASSERT_TRUE(Frames("database", ingest_.Frames("database") + 3)) << collector_->Output();
+  EXPECT_EQ(ingest_.Frames("recovery"), as_standby);
+}
+
 // The server's library keeps the nested statement apart, version 1.8 of the functions does not tell which is which.
 TEST_F(HostileServer, NestedStatementsUnderOldFunctionsAreAdded) {
   Sql("DROP EXTENSION pg_stat_statements");
