@@ -84,6 +84,11 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
       standing->set_source_id(SourceId(report.name()));
       standing->set_owner_epoch(std::max<int64_t>(report.owner_epoch(), 1));
       absl::MutexLock lock(&mutex_);
+      if (report.in_recovery()) {
+        standbys_.insert(report.name());
+      } else {
+        standbys_.erase(report.name());
+      }
       std::map<std::string, std::string>& missing = not_collected_[report.name()];
       missing.clear();
       for (const registrypb::NotCollected& each : report.not_collected()) missing[each.what()] = each.reason();
@@ -283,6 +288,7 @@ class ScriptedIngest::Impl : public ingestpb::IngestService::Service, public reg
   std::vector<std::string> violations_ ABSL_GUARDED_BY(mutex_);
   int64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, std::map<std::string, std::string>> not_collected_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> standbys_ ABSL_GUARDED_BY(mutex_);
 };
 
 ScriptedIngest::ScriptedIngest() : impl_(std::make_unique<Impl>()) {}
@@ -455,6 +461,11 @@ void ScriptedIngest::Visit(int64_t* cursor, const FrameVisitor& visit) const {
 
 std::string ScriptedIngest::SourceId(const std::string& name) {
   return frame::SourceUuid("scripted", name);
+}
+
+std::set<std::string> ScriptedIngest::Standbys() const {
+  absl::MutexLock lock(&impl_->mutex_);
+  return impl_->standbys_;
 }
 
 std::map<std::string, std::string> ScriptedIngest::NotCollected(const std::string& source) const {

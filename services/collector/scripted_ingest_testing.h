@@ -76,6 +76,8 @@ class ScriptedIngest {
   static std::string SourceId(const std::string& name);
   // What the collector said last of the source: what is not collected, and why.
   std::map<std::string, std::string> NotCollected(const std::string& source) const;
+  // Sources whose last report says that they are in recovery.
+  std::set<std::string> Standbys() const;
   // Statement texts by query id.
   std::map<int64_t, std::string> Texts() const;
   // Names of sources.

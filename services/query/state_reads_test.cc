@@ -577,5 +577,14 @@ TEST(GetVersion, NeedsNoToken) {
   EXPECT_EQ(answer->api(), "1.0.0");
 }
 
+TEST(GetOpenApi, NeedsNoToken) {
+  Suite& suite = Suite::Get();
+  const auto answer =
+      rpc::Call(suite.system(), &pb::SystemService::Stub::GetOpenApi, pb::GetOpenApiRequest(), Suite::Anonymous());
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_EQ(answer->content_type(), "application/json");
+  EXPECT_THAT(answer->data(), HasSubstr(R"("openapi":"3.1.0")"));
+}
+
 }  // namespace
 }  // namespace pga::query

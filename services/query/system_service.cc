@@ -4,6 +4,7 @@
 
 #include "google/protobuf/util/time_util.h"
 #include "libs/clock/steady.h"
+#include "libs/openapi/builtin.h"
 #include "libs/rpc/http_metadata.h"
 
 namespace pga::query {
@@ -50,6 +51,19 @@ grpc::ServerUnaryReactor* SystemService::GetVersion(grpc::CallbackServerContext*
       [](rpc::CallContext&, const pb::GetVersionRequest&, pb::GetVersionResponse& answer) -> absl::Status {
         answer.set_version(PGA_VERSION);
         answer.set_api("1.0.0");
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* SystemService::GetOpenApi(grpc::CallbackServerContext* context,
+                                                    const pb::GetOpenApiRequest* request,
+                                                    google::api::HttpBody* response) {
+  return dispatcher_->Unary<pb::GetOpenApiRequest, google::api::HttpBody>(
+      context, request, response,
+      [](rpc::CallContext&, const pb::GetOpenApiRequest&, google::api::HttpBody& answer) -> absl::Status {
+        const std::string_view document = openapi::BuiltinDocument();
+        answer.set_content_type("application/json");
+        answer.set_data(document.data(), document.size());
         return absl::OkStatus();
       });
 }

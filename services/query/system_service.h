@@ -1,4 +1,4 @@
-// Edge of pganalytics.query.v1.SystemService: health and version, open to anybody.
+// Edge of pganalytics.query.v1.SystemService: health, version and description of the API, open to anybody.
 #pragma once
 
 #include "libs/clock/clock.h"
@@ -19,6 +19,9 @@ class SystemService final : public ::pganalytics::query::v1::SystemService::Call
   grpc::ServerUnaryReactor* GetVersion(grpc::CallbackServerContext* context,
                                        const ::pganalytics::query::v1::GetVersionRequest* request,
                                        ::pganalytics::query::v1::GetVersionResponse* response) override;
+  grpc::ServerUnaryReactor* GetOpenApi(grpc::CallbackServerContext* context,
+                                       const ::pganalytics::query::v1::GetOpenApiRequest* request,
+                                       google::api::HttpBody* response) override;
 
  private:
   rpc::Dispatcher* const dispatcher_;

@@ -86,6 +86,7 @@ constexpr const char* kMay[][2] = {
     {"query.v1.PrometheusService.RemoteRead", "viewer"},
     {"query.v1.SystemService.GetHealth", "anybody"},
     {"query.v1.SystemService.GetVersion", "anybody"},
+    {"query.v1.SystemService.GetOpenApi", "anybody"},
     {"registry.v1.EnrolmentService.Enrol", "secret ingest"},
     {"registry.v1.EnrolmentService.Renew", "collector ingest"},
     {"registry.v1.EnrolmentService.FetchConfig", "collector ingest"},
