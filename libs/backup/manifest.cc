@@ -7,6 +7,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "libs/log/log.h"
 #include "libs/status/status.h"
 
 namespace pga::backup {
@@ -18,18 +19,9 @@ constexpr int64_t kForm = 1;
 constexpr size_t kMostBytes = 1 << 20;
 
 std::string Quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<uint8_t>(c) < 0x20) {
-      absl::StrAppend(&out, "\\u00", absl::Hex(static_cast<uint8_t>(c), absl::kZeroPad2));
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
+  std::string out;
+  log::AppendJsonString(text, &out);
+  return out;
 }
 
 std::string Instant(absl::Time time) {

@@ -169,7 +169,6 @@ LogLinePrefix::LogLinePrefix(std::string_view setting, int server_version_num) {
     end_literal();
     items_.push_back({field, i > begin && field != 'q', {}});
     if (field == 't' || field == 'm' || field == 'n' || field == 's' || field == 'c') tells_time_ = true;
-    if (field == 'e') tells_sqlstate_ = true;
   }
   end_literal();
 }

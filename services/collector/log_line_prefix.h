@@ -32,7 +32,6 @@ class LogLinePrefix {
 
   // Whether two lines of different times differ in it, so that a first line tells files apart.
   bool tells_time() const { return tells_time_; }
-  bool tells_sqlstate() const { return tells_sqlstate_; }
 
  private:
   struct Item {
@@ -47,7 +46,6 @@ class LogLinePrefix {
 
   std::vector<Item> items_;
   bool tells_time_ = false;
-  bool tells_sqlstate_ = false;
 };
 
 }  // namespace pga::collector

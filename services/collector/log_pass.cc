@@ -143,7 +143,6 @@ void LogPass::Add(LogEntry entry) {
   MakeUtf8(&entry);
   const LogVerdict verdict = classes_->Classify(entry);
   const std::string& name = verdict.log_class->name;
-  if (name == "lock_wait" || name == "deadlock_detected" || name == "deadlock_found") saw_lock_wait_ = true;
   CountFigures(verdict);
   const int64_t duration_us = verdict.findings.Figure("duration_us", -1);
   const int64_t bytes = verdict.findings.Figure("bytes", -1);

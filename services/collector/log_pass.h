@@ -60,8 +60,6 @@ class LogPass {
   size_t kept() const { return events_.size(); }
   // When the first of the entries that are kept was written; 0 = none is.
   int64_t oldest_us() const;
-  // An entry says that somebody waits for a lock, or that a deadlock was found.
-  bool saw_lock_wait() const { return saw_lock_wait_; }
 
   // What began the checkpoint that is under way; empty if none is.
   const std::string& cause() const { return cause_; }
@@ -107,7 +105,6 @@ class LogPass {
   size_t other_bytes_ = 0;
   std::map<std::string, int> forms_;
   std::string cause_;  // of the checkpoint that is under way
-  bool saw_lock_wait_ = false;
 };
 
 // Positions as the baseline of log_files tells them, and as a reading of it.

@@ -146,15 +146,6 @@ TEST(LogPass, CountsAreBounded) {
   EXPECT_EQ(Sum(counts, "entries"), 1000);
 }
 
-TEST(LogPass, WaitsForLocksAreSeen) {
-  const Shapes shapes;
-  LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5);
-  pass.Add(Entry("something else"));
-  EXPECT_FALSE(pass.saw_lock_wait());
-  pass.Add(Entry("process 5 still waiting for ShareLock on transaction 77 after 1000.123 ms"));
-  EXPECT_TRUE(pass.saw_lock_wait());
-}
-
 TEST(LogPass, TimeOfReadingWhereTheLogTellsNone) {
   const Shapes shapes;
   LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 77);

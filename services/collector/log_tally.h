@@ -41,7 +41,6 @@ class LogTally {
   };
   Row At(const Labels& labels, const Labels& rest);
 
-  size_t rows() const { return rows_.size(); }
   // Replaces the content of a reading of the shape.
   void Fill(Reading* reading) const;
 
