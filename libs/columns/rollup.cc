@@ -273,7 +273,9 @@ class Roller {
         Append(id(kSum), type, gauge.sum);
         Append(id(kCount), Type::kInt, {gauge.count > 0, gauge.count, 0});
         Append(id(kLast), type, gauge.last);
-        Append(id(kLastAge), Type::kInt, {gauge.last.set, out_.row_last_us.back() - gauge.last_us, 0});
+        Number age;
+        if (gauge.last.set) age = {true, out_.row_last_us.back() - gauge.last_us, 0};
+        Append(id(kLastAge), Type::kInt, age);
       }
       for (size_t i = 0; i < infos_.size(); ++i) {
         const InfoCell& info = info_cells_[bucket * infos_.size() + i];

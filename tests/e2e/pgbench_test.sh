@@ -76,4 +76,8 @@ wait $BENCH
 within "kill -9 in the middle: calls of each statement are equal" 60 statements_equal killed
 echo "     killed: $(truth killed | tr '\n' ' ')"
 equals "killed: pgbench's own count" 1200 "$(in_source "SELECT calls FROM pg_stat_statements WHERE query LIKE 'UPDATE%run_killed%'")"
+
+# 4. Each route, on this data, answers as the suite's own description says.
+[ "${1:-one}" != one ] || check "answers are as /api/v1/openapi.json describes them" \
+  python3 "$ROOT/tests/e2e/openapi_check.py" "$URL" "$TOKEN"
 finish
