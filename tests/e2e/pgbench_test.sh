@@ -78,6 +78,8 @@ echo "     killed: $(truth killed | tr '\n' ' ')"
 equals "killed: pgbench's own count" 1200 "$(in_source "SELECT calls FROM pg_stat_statements WHERE query LIKE 'UPDATE%run_killed%'")"
 
 # 4. Each route, on this data, answers as the suite's own description says.
-[ "${1:-one}" != one ] || check "answers are as /api/v1/openapi.json describes them" \
-  python3 "$ROOT/tests/e2e/openapi_check.py" "$URL" "$TOKEN"
+if [ "${1:-one}" = one ]; then
+  check "answers are as /api/v1/openapi.json describes them" python3 "$ROOT/tests/e2e/openapi_check.py" "$URL" "$TOKEN"
+  sed 's/^/     /' "$WORK/last.out"
+fi
 finish

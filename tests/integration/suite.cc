@@ -21,7 +21,7 @@
 namespace pga::integration {
 namespace {
 
-constexpr absl::Duration kStartLimit = absl::Seconds(60);
+constexpr absl::Duration kStartLimit = absl::Seconds(120);
 
 std::string Program(const std::string& name) {
   return testing::Program(name == "pganalytics-api" ? name : "pga-" + name);
@@ -96,7 +96,8 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
     common["DATABASE_URL"] = As("pganalytics_owner", databases_.metadata_url);
     common["TIMESCALE_URL"] = As("pganalytics_owner", databases_.metrics_url);
   }
-  const auto migrated = testing::RunCommand({.argv = {Program("pganalytics-api"), "migrate", "up"}, .env = common});
+  const auto migrated =
+      testing::RunCommand({.argv = {Program("pganalytics-api"), "migrate", "up"}, .env = common}, kStartLimit);
   if (!migrated.ok() || migrated->exit_code != 0) {
     Die(migrated.ok() ? migrated->output : std::string(migrated.status().message()));
   }
