@@ -103,7 +103,8 @@ void BlockingTree::Sample(std::vector<BlockingEdge> edges, int64_t now_us) {
   for (auto& [pids, edge] : before) {
     // Of a pair that waits anew the new wait is stored; it says that the other one is over.
     if (edges_.contains(pids) || ended_.size() >= kMaxEnded) continue;
-    std::erase_if(ended_, [&](const BlockingEdge& other) { return Pair(other.blocked, other.blocking) == pids; });
+    std::erase_if(ended_,
+                  [&pids = pids](const BlockingEdge& other) { return Pair(other.blocked, other.blocking) == pids; });
     edge.ended = true;
     edge.until_us = std::max(edge.since_us, follows ? now_us : sampled_us_);
     ended_.push_back(std::move(edge));
