@@ -19,8 +19,6 @@ namespace pga::registry {
 
 namespace {
 
-constexpr int kDefaultPageSize = 20;
-constexpr int kMaxPageSize = 100;
 constexpr int kOwnersPerAnswer = 1'000;
 constexpr absl::Duration kActivityFor = absl::Seconds(2);
 // A collector that was registered and has sent nothing may register again for so long.
@@ -109,16 +107,11 @@ absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const st
 }
 
 absl::StatusOr<CollectorPage> Registry::List(const rpc::CallContext& call, int page, int page_size) {
-  if (page < 0 || page_size < 0) {
-    return absl::InvalidArgumentError("page and page_size must not be negative; leave them out for the first 20");
-  }
   CollectorPage result;
-  result.page = std::max(page, 1);
-  result.page_size = page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
-  if (result.page > 1000000) return absl::InvalidArgumentError("page must be at most 1000000");
+  PGA_ASSIGN_OR_RETURN(result.page, PageOf(page, page_size));
   RefreshActivity(kActivityLimit);
-  PGA_ASSIGN_OR_RETURN(result.collectors, store_->List((result.page - 1) * result.page_size, result.page_size,
-                                                       &result.total, call.deadline));
+  PGA_ASSIGN_OR_RETURN(result.collectors,
+                       store_->List(result.page.offset(), result.page.size, &result.total, call.deadline));
   return result;
 }
 

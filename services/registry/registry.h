@@ -15,6 +15,7 @@
 #include "services/registry/auth_client.h"
 #include "services/registry/collector.h"
 #include "services/registry/collector_store.h"
+#include "services/registry/page.h"
 #include "services/registry/pg_source_store.h"
 #include "services/registry/query_client.h"
 #include "services/registry/source.h"
@@ -24,8 +25,7 @@ namespace pga::registry {
 struct CollectorPage {
   std::vector<Collector> collectors;
   int total = 0;
-  int page = 1;
-  int page_size = 20;
+  Page page;
 };
 
 struct Enrolment {

@@ -81,6 +81,24 @@ void ToProto(const Source& from, absl::Time now, pb::Source* to) {
   to->set_address(from.address);
 }
 
+// A source of kind server in the form of the 3.2.0 API.
+void ToProto(const Source& from, absl::Time now, pb::Server* to) {
+  to->set_id(from.id);
+  to->set_name(from.name);
+  if (from.server_version_num != 0) {
+    to->set_description(absl::StrCat("PostgreSQL ", from.server_version_num / 10000, ".",
+                                     from.server_version_num % 10000, from.in_recovery ? ", standby" : ", primary"));
+  }
+  to->set_hostname(from.address.substr(0, from.address.rfind(':')));
+  to->set_address(from.address);
+  to->set_environment(from.group);
+  to->set_collector_id(from.owner);
+  const std::string_view state = StateOf(from, now).word;
+  to->set_is_active(state == "up" || state == "incomplete");
+  *to->mutable_created_at() = ToProto(from.first_seen);
+  *to->mutable_updated_at() = ToProto(from.seen_at == absl::InfinitePast() ? from.first_seen : from.seen_at);
+}
+
 // Which sources are one server under several names, and which belong to one cluster.
 void Relate(const std::vector<Source>& sources, google::protobuf::RepeatedPtrField<pb::Source>* shown) {
   std::map<int64_t, std::vector<size_t>> by_identifier;
@@ -124,6 +142,46 @@ grpc::ServerUnaryReactor* RegistryService::ListSources(grpc::CallbackServerConte
         Relate(sources, answer.mutable_sources());
         answer.set_count(answer.sources_size());
         return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* RegistryService::ListServers(grpc::CallbackServerContext* context,
+                                                       const pb::ListServersRequest* request,
+                                                       pb::ListServersResponse* response) {
+  return dispatcher_->Unary<pb::ListServersRequest, pb::ListServersResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ListServersRequest& asked,
+             pb::ListServersResponse& answer) -> absl::Status {
+        PGA_ASSIGN_OR_RETURN(const Page page, PageOf(asked.page(), asked.page_size()));
+        PGA_ASSIGN_OR_RETURN(std::vector<Source> servers, registry_->ListSources(call));
+        std::erase_if(servers, [](const Source& source) { return source.host; });
+        const absl::Time now = clock_->Now();
+        const size_t begin = std::min(servers.size(), static_cast<size_t>(page.offset()));
+        const size_t end = std::min(servers.size(), begin + static_cast<size_t>(page.size));
+        for (size_t i = begin; i < end; ++i) ToProto(servers[i], now, answer.add_data());
+        const int total = static_cast<int>(servers.size());
+        answer.set_total(total);
+        answer.set_count(total);
+        answer.set_page(page.number);
+        answer.set_page_size(page.size);
+        answer.set_total_pages(page.Pages(total));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* RegistryService::GetServer(grpc::CallbackServerContext* context,
+                                                     const pb::GetServerRequest* request, pb::Server* response) {
+  return dispatcher_->Unary<pb::GetServerRequest, pb::Server>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::GetServerRequest& asked, pb::Server& answer) -> absl::Status {
+        if (!frame::ParseUuid(asked.id()).ok()) return absl::InvalidArgumentError("the id of a server is a UUID");
+        PGA_ASSIGN_OR_RETURN(const std::vector<Source> sources, registry_->ListSources(call));
+        for (const Source& source : sources) {
+          if (source.id != asked.id() || source.host) continue;
+          ToProto(source, clock_->Now(), &answer);
+          return absl::OkStatus();
+        }
+        return absl::NotFoundError("there is no server of this id; GET /api/v1/servers lists them");
       });
 }
 
@@ -211,9 +269,9 @@ grpc::ServerUnaryReactor* RegistryService::ListCollectors(grpc::CallbackServerCo
         for (const Collector& collector : page.collectors) ToProto(collector, now, answer.add_data());
         answer.set_total(page.total);
         answer.set_count(page.total);
-        answer.set_page(page.page);
-        answer.set_page_size(page.page_size);
-        answer.set_total_pages(std::max(1, (page.total + page.page_size - 1) / page.page_size));
+        answer.set_page(page.page.number);
+        answer.set_page_size(page.page.size);
+        answer.set_total_pages(page.page.Pages(page.total));
         return absl::OkStatus();
       });
 }

@@ -38,6 +38,12 @@ class RegistryService final : public ::pganalytics::registry::v1::RegistryServic
   grpc::ServerUnaryReactor* ListSources(grpc::CallbackServerContext* context,
                                         const ::pganalytics::registry::v1::ListSourcesRequest* request,
                                         ::pganalytics::registry::v1::ListSourcesResponse* response) override;
+  grpc::ServerUnaryReactor* ListServers(grpc::CallbackServerContext* context,
+                                        const ::pganalytics::registry::v1::ListServersRequest* request,
+                                        ::pganalytics::registry::v1::ListServersResponse* response) override;
+  grpc::ServerUnaryReactor* GetServer(grpc::CallbackServerContext* context,
+                                      const ::pganalytics::registry::v1::GetServerRequest* request,
+                                      ::pganalytics::registry::v1::Server* response) override;
   grpc::ServerUnaryReactor* UpdateSource(grpc::CallbackServerContext* context,
                                          const ::pganalytics::registry::v1::UpdateSourceRequest* request,
                                          ::pganalytics::registry::v1::Source* response) override;

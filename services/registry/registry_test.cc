@@ -468,6 +468,55 @@ TEST_F(SourcesTest, AStandbyIsOfThePrimarysClusterAndAnotherServer) {
                                                                        {"standby again", {"standby"}}}));
 }
 
+TEST_F(SourcesTest, ServersHaveTheFormOfTheFormerApi) {
+  Report("one");
+  token::Principal viewer;
+  viewer.kind = token::Principal::kUser;
+  viewer.user_id = 8;
+  viewer.username = viewer.role = "viewer";
+  viewer.all_groups = true;
+  const auto list = [&](int page, int size) {
+    pb::ListServersRequest request;
+    request.set_page(page);
+    request.set_page_size(size);
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::ListServers, request, Options(TokenOf(viewer)));
+  };
+  const auto listed = list(0, 0);
+  ASSERT_THAT(listed, IsOk());
+  ASSERT_EQ(listed->data_size(), 1);
+  EXPECT_EQ(listed->total(), 1);
+  EXPECT_EQ(listed->page_size(), 20);
+  EXPECT_EQ(listed->total_pages(), 1);
+  const pb::Server& server = listed->data(0);
+  const pb::Source source = Sources().sources(0);
+  EXPECT_EQ(server.id(), source.id());
+  EXPECT_EQ(server.name(), source.name());
+  EXPECT_EQ(server.environment(), source.group());
+  EXPECT_EQ(server.address(), source.address());
+  EXPECT_EQ(absl::StrCat(server.hostname(), ":5432"), server.address());
+  EXPECT_EQ(server.collector_id(), "one");
+  EXPECT_TRUE(server.is_active());
+  EXPECT_THAT(server.description(), ::testing::EndsWith(", primary"));
+  EXPECT_EQ(list(2, 1)->data_size(), 0);
+  EXPECT_THAT(list(-1, 0).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("page")));
+
+  const auto get = [&](const std::string& id) {
+    pb::GetServerRequest request;
+    request.set_id(id);
+    return rpc::Call(*stub_, &pb::RegistryService::Stub::GetServer, request, Options(TokenOf(viewer)));
+  };
+  ASSERT_THAT(get(server.id()), IsOk());
+  EXPECT_EQ(get(server.id())->name(), server.name());
+  EXPECT_THAT(get("prod").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UUID")));
+  EXPECT_THAT(get("00000000-0000-0000-0000-000000000000").status(),
+              StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+
+  viewer.all_groups = false;
+  viewer.groups = {"others"};
+  EXPECT_EQ(list(0, 0)->data_size(), 0);
+  EXPECT_THAT(get(server.id()).status(), StatusIs(absl::StatusCode::kNotFound, ::testing::_));
+}
+
 TEST_F(SourcesTest, RenamedMovedAndDeleted) {
   const pb::SourceStanding first = Report("one");
   const std::string id = Sources().sources(0).id();

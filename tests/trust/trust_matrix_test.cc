@@ -98,6 +98,8 @@ constexpr const char* kMay[][2] = {
     {"registry.v1.RegistryService.GetConfig", "viewer collector"},
     {"registry.v1.RegistryService.PutConfig", "admin"},
     {"registry.v1.RegistryService.ListSources", "viewer ruler"},
+    {"registry.v1.RegistryService.ListServers", "viewer"},
+    {"registry.v1.RegistryService.GetServer", "viewer"},
     {"registry.v1.RegistryService.UpdateSource", "admin"},
     {"registry.v1.RegistryService.DeleteSource", "admin"},
     {"registry.v1.RegistryService.ListOwners", "ingest"},
