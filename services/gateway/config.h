@@ -47,9 +47,9 @@ struct GatewayConfig {
   int64_t max_url_bytes = int64_t{8} << 10;
   // Request bodies held in memory at a time, from their arrival until the service has answered: all together, and half
   // of it for one caller.
-  int64_t max_buffered_bytes = int64_t{32} << 20;
+  int64_t max_buffered_bytes = int64_t{24} << 20;
   // The same for large answers, until the client has taken them.
-  int64_t max_answer_bytes = int64_t{24} << 20;
+  int64_t max_answer_bytes = int64_t{20} << 20;
   // Requests of one caller that services work on at a time; more wait.
   int max_calls_per_caller = 6;
   // Whether connections that are passed on to ingest over the network begin with a PROXY header.
