@@ -48,6 +48,7 @@ constexpr size_t kSmallWorkBytes = 64 * 1024;
 // Packed bytes may become so many times more.
 constexpr size_t kMostGzipFactor = 1'000;
 constexpr size_t kReadBytes = 16 * 1024;
+constexpr size_t kFewBytes = 2 * 1024;
 constexpr size_t kWriteBytes = 64 * 1024;
 constexpr size_t kLingerBytes = 256 * 1024;
 // Chunk lines and trailers that are not complete yet.
@@ -218,12 +219,13 @@ void HttpSession::Abort() {
   transport_->Close();
 }
 
-// Appends what the client sent to buffer_; false at the end of the stream, after a failure or when time is up.
-asio::awaitable<bool> HttpSession::Fill() {
+// Appends what the client sent, `most` bytes at a time, to buffer_; false at the end of the stream, after a failure or
+// when time is up.
+asio::awaitable<bool> HttpSession::Fill(size_t most) {
   const size_t before = buffer_.size();
-  buffer_.resize(before + kReadBytes);
+  buffer_.resize(before + most);
   error_code error;
-  const size_t read = co_await transport_->ReadSome(buffer_.data() + before, kReadBytes, error);
+  const size_t read = co_await transport_->ReadSome(buffer_.data() + before, most, error);
   buffer_.resize(before + (error ? 0 : read));
   co_return !error;
 }
@@ -248,7 +250,9 @@ asio::awaitable<bool> HttpSession::ServeOne() {
     idle_ = buffer_.empty();
     if (idle_ && shared_->draining) co_return false;
     seen = buffer_.size();
-    const bool more = co_await Fill();
+    // What waits for its client holds little: thousands may be slow or silent.
+    if (idle_) buffer_ = std::string();
+    const bool more = co_await Fill(seen < kFewBytes ? kFewBytes : kReadBytes);
     if (!more || aborted_) co_return false;
     if (idle_) transport_->ExpireAfter(config.header_timeout);
     idle_ = false;
@@ -371,7 +375,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
       if (parser.is_done()) break;
     }
     const size_t before = buffer_.size();
-    const bool more = co_await Fill();
+    const bool more = co_await Fill(exchange.body_bytes < int64_t{kFewBytes} ? kFewBytes : kReadBytes);
     if (!more || aborted_) co_return false;
     uncounted = static_cast<int64_t>(buffer_.size() - before);
   }

@@ -98,7 +98,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     bool call_slot = false;
   };
 
-  boost::asio::awaitable<bool> Fill();
+  boost::asio::awaitable<bool> Fill(size_t most);
   boost::asio::awaitable<bool> ServeOne();
   boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                         std::optional<HttpError>& error);

@@ -44,6 +44,8 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(10);
 constexpr absl::Duration kSettleTimeout = absl::Seconds(30);
 constexpr size_t kSpliceBytes = 32 * 1024;
+constexpr size_t kFirstReadBytes = 512;
+constexpr size_t kSniffBytes = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 // Connections whose caller has not shown a good token: in all, and of one address.
 constexpr int kUnknownConnections = 1'000;
@@ -247,8 +249,10 @@ class Listener::Impl {
     ConnectionKind kind = ConnectionKind::kNeedMore;
     while (kind == ConnectionKind::kNeedMore) {
       const size_t before = bytes.size();
-      bytes.resize(before + 4096);
-      const size_t read = co_await stream.async_read_some(asio::buffer(bytes.data() + before, 4096),
+      // Thousands may say nothing for as long as they are let.
+      const size_t step = before == 0 ? kFirstReadBytes : kSniffBytes;
+      bytes.resize(before + step);
+      const size_t read = co_await stream.async_read_some(asio::buffer(bytes.data() + before, step),
                                                           asio::redirect_error(asio::use_awaitable, ec));
       if (ec || connection->aborted) break;
       bytes.resize(before + read);
@@ -406,9 +410,12 @@ class Listener::Impl {
   }
 
   static asio::awaitable<void> Copy(tcp::socket& from, tcp::socket& to) {
-    std::vector<char> buffer(kSpliceBytes);
     error_code ec;
     while (true) {
+      // A connection that is silent holds no memory for what it may send.
+      co_await from.async_wait(tcp::socket::wait_read, asio::redirect_error(asio::use_awaitable, ec));
+      if (ec) break;
+      std::vector<char> buffer(kSpliceBytes);
       const size_t read =
           co_await from.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, ec));
       if (ec) break;
