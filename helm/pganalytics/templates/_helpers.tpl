@@ -4,7 +4,7 @@
 
 {{/*
 Beginning of all names: a DNS label that starts with a letter. The longest suffix, "-gateway-metrics", and the hash that a
-StatefulSet's label adds leave 40 of 63 characters; what is cut is told apart by a hash.
+StatefulSet's label adds leave 40 of 63 characters; a name that was cut ends in a hash of the whole.
 */}}
 {{- define "pganalytics.fullname" -}}
 {{- $name := .Values.fullnameOverride -}}
