@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check build packages test-backend test-integration bench format lint docs screenshots clean
+.PHONY: help run stop test check build packages images test-backend test-integration bench format lint docs screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -26,6 +26,9 @@ build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-c
 
 packages:          ## Debian packages of suite, collector and pgactl in build/packages
 	@tools/packages.sh
+
+images:            ## The image of every program in build/images, without a daemon (needs root)
+	@tools/images.sh
 
 test-backend:      ## Unit tests of libraries and services
 	@tools/test.sh unit
