@@ -224,6 +224,25 @@ void CheckDurability(pg::CopyConnection& connection, const Target& target, Prefl
               "turn it on in postgresql.conf and reload");
 }
 
+// A folder of the file system that a server on this host writes to; empty when that cannot be known. The login may not
+// ask for data_directory unless it is in pg_read_all_settings; then the backend's own folder says it, where this user
+// may see that, and the folder that Debian makes otherwise.
+std::filesystem::path DataFolder(pg::CopyConnection& connection) {
+  const auto setting = connection.Exec("SELECT current_setting('data_directory')", clock::SteadyNow() + kLimit);
+  std::error_code error;
+  std::filesystem::path folder;
+  if (setting.ok() && !setting->empty()) {
+    folder = Text((*setting)[0], 0);
+  } else {
+    folder = std::filesystem::read_symlink(absl::StrCat("/proc/", connection.backend_pid(), "/cwd"), error);
+    if (error) folder = "/var/lib/postgresql";
+  }
+  // A folder that is closed to this user lies on the same file system as what holds it, mostly.
+  while (!folder.empty() && !std::filesystem::exists(folder, error) && folder.has_relative_path())
+    folder = folder.parent_path();
+  return folder;
+}
+
 // Free space can be seen on this host alone.
 void CheckDisk(pg::CopyConnection& connection, const ApiConfig& config, const Target& target, PreflightReport* report) {
   const std::string name = absl::StrCat(target.name, ".disk");
@@ -239,29 +258,22 @@ void CheckDisk(pg::CopyConnection& connection, const ApiConfig& config, const Ta
   const std::string need = absl::StrCat(Gigabytes(wanted), " at most for ", sources, " servers over ", days, " days");
   const auto size = connection.Exec("SELECT pg_database_size(current_database())", clock::SteadyNow() + kLimit);
   const int64_t taken = size.ok() && !size->empty() ? (*size)[0].Int64(0) : 0;
-  const auto where = connection.Exec("SELECT current_setting('data_directory'), coalesce(host(inet_server_addr()), '')",
-                                     clock::SteadyNow() + kLimit);
-  std::error_code error;
-  if (where.ok() && !where->empty() && Local((*where)[0].Text(1))) {
-    // The folder itself may be closed to this user; what holds it says how much is free.
-    std::filesystem::path folder(std::string((*where)[0].Text(0)));
-    std::filesystem::space_info space = std::filesystem::space(folder, error);
-    while (error && folder.has_relative_path()) {
-      folder = folder.parent_path();
-      error.clear();
-      space = std::filesystem::space(folder, error);
-    }
-    if (!error && space.available != static_cast<std::uintmax_t>(-1)) {
-      const int64_t available = static_cast<int64_t>(space.available);
-      const std::string detail = absl::StrCat(Gigabytes(available), " free at ", folder.string(), ", ",
-                                              Gigabytes(taken), " taken; needs ", need);
+  const auto where = connection.Exec("SELECT coalesce(host(inet_server_addr()), '')", clock::SteadyNow() + kLimit);
+  if (where.ok() && !where->empty() && Local((*where)[0].Text(0))) {
+    const std::filesystem::path folder = DataFolder(connection);
+    std::error_code error;
+    const std::filesystem::space_info space = std::filesystem::space(folder, error);
+    if (!folder.empty() && !error) {
+      const auto available = static_cast<int64_t>(space.available);
       const bool enough = available + taken >= wanted;
-      report->Add(name, enough ? CheckState::kOk : CheckState::kWarn, detail,
+      report->Add(name, enough ? CheckState::kOk : CheckState::kWarn,
+                  absl::StrCat(Gigabytes(available), " free at ", folder.string(), ", ", Gigabytes(taken),
+                               " taken; needs ", need),
                   enough ? "" : "give the volume more room, or keep readings for fewer days (docs/sizing.md)");
       return;
     }
   }
-  report->Add(name, CheckState::kSkip, absl::StrCat("free space of another host is not seen from here; needs ", need));
+  report->Add(name, CheckState::kSkip, absl::StrCat("free space is not seen from here; needs ", need));
 }
 
 void CheckDatabase(const ApiConfig& config, const Target& target, PreflightReport* report) {
