@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check build test-backend test-integration bench format lint docs screenshots clean
+.PHONY: help run stop test check build packages images test-backend test-integration bench format lint docs screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -18,11 +18,17 @@ stop:              ## Stop what `make run` started (STATE=)
 test:              ## Install, build and run all tests
 	@tools/test.sh
 
-check:             ## The slow proofs: sanitizers, fuzzing, attacks, faults put back, make run on a bare Debian 12 (needs root)
+check:             ## The slow proofs: sanitizers, fuzzing, attacks, faults put back, packages and make run on a bare Debian 12 (needs root)
 	@tools/check.sh
 
 build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
 	@tools/build.sh release
+
+packages:          ## Debian packages of suite, collector and pgactl in build/packages
+	@tools/packages.sh
+
+images:            ## The image of every program in build/images, without a daemon (needs root)
+	@tools/images.sh
 
 test-backend:      ## Unit tests of libraries and services
 	@tools/test.sh unit

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|faults|bare ...]
+# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|faults|packages|bare ...]
 #   asan   every unit and integration test under the address and undefined-behaviour sanitizers
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
 #   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections; all attacks at once for 60 s against
 #          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
 #   faults every fault of tests/reproduced put back: its test fails with it and passes without it
+#   packages  the Debian packages installed, upgraded, removed and purged in a bare Debian 12 made by debootstrap (needs root)
 #   bare   `make run` on a bare Debian 12 made by debootstrap (needs root)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ $# -gt 0 ] || steps=(asan tsan fuzz attack faults bare)
+[ $# -gt 0 ] || steps=(asan tsan fuzz attack faults packages bare)
 tools/setup.sh check
-if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " == *" bare "* ]]; then
-  echo "check: the step bare makes a Debian root and needs root: sudo make check, or tools/check.sh asan tsan fuzz attack faults" >&2
+if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " =~ \ (bare|packages)\  ]]; then
+  echo "check: the steps packages and bare make a Debian root and need root: sudo make check, or tools/check.sh asan tsan fuzz attack faults" >&2
   exit 2
 fi
 jobs=${JOBS:-$(nproc)}
@@ -60,11 +61,15 @@ for step in "${steps[@]}"; do
       tools/fetch-postgres.sh
       tools/checks/fault_proofs.py
       ;;
+    packages)
+      tools/build.sh release
+      tests/packages/bare_root.sh build/release
+      ;;
     bare)
       tests/e2e/bare_debian.sh
       ;;
     *)
-      echo "usage: tools/check.sh [asan|tsan|fuzz|attack|faults|bare ...]" >&2
+      echo "usage: tools/check.sh [asan|tsan|fuzz|attack|faults|packages|bare ...]" >&2
       exit 2
       ;;
   esac

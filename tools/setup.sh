@@ -14,7 +14,7 @@ build_packages=(
   john-data
   postgresql-15 postgresql-client-15
 )
-test_packages=(chromium clang-format-14 jq logrotate pgbouncer prometheus prometheus-alertmanager systemd python3-yaml python3-jsonschema yamllint)
+test_packages=(chromium clang-format-14 docker-compose jq logrotate pgbouncer prometheus prometheus-alertmanager systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
 
 wanted=("${build_packages[@]}")

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "services/api/composition.h"
 #include "services/api/config.h"
 #include "services/api/migrate.h"
+#include "services/api/preflight.h"
 #include "services/auth/people_commands.h"
 
 namespace pga::api {
@@ -30,6 +32,11 @@ const std::string kDescription = absl::StrCat(
     "  pganalytics-api migrate status   list migrations; exit code 1 when some are pending\n"
     "  pganalytics-api migrate roles [metadata|metrics]\n"
     "                                   print what an administrator of the server runs with psql before migrate up\n"
+    "  pganalytics-api preflight [--json]\n"
+    "                                   what a start with these settings would meet, each problem with its remedy: "
+    "databases,\n"
+    "                                   rights, versions, certificate, ports, disk, clocks; exit code 1 when a check "
+    "failed\n"
     "  pganalytics-api admin ...        people's accounts, where nobody can sign in:\n",
     auth::kAdminCommandsHelp);
 
@@ -66,7 +73,13 @@ absl::Status Serve(const ApiConfig& config) {
 
 absl::Status Run(int argc, char** argv) {
   ApiConfig config;
-  config::Loader loader(argc, argv, config::ProcessEnvironment(), kDescription);
+  // An option of the command, not a setting of the suite.
+  std::vector<char*> arguments(argv, argv + argc);
+  const bool preflight = argc > 1 && std::string_view(argv[1]) == "preflight";
+  const bool json =
+      preflight && std::erase_if(arguments, [](const char* a) { return std::string_view(a) == "--json"; }) > 0;
+  config::Loader loader(static_cast<int>(arguments.size()), arguments.data(), config::ProcessEnvironment(),
+                        kDescription);
   RegisterOptions(loader, &config);
   loader.AllowPositional();
   PGA_RETURN_IF_ERROR(loader.Parse());
@@ -83,10 +96,11 @@ absl::Status Run(int argc, char** argv) {
   if (words.size() <= 3 && words[0] == "migrate" && words.size() > 1 && words[1] == "roles") {
     return PrintRoles(config, words.size() == 3 ? words[2] : "", Print);
   }
+  if (words == std::vector<std::string>{"preflight"}) return RunPreflight(config, json, Print);
   if (words.front() == "admin") return auth::RunAdminCommand(config.auth, words, Print);
   return absl::InvalidArgumentError(
-      "unknown command; use no command, `migrate up`, `migrate status`, `migrate roles` or `admin create` (see "
-      "--help)");
+      "unknown command; use no command, `migrate up`, `migrate status`, `migrate roles`, `preflight` or `admin create` "
+      "(see --help)");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What is deployed without Kubernetes: the compose file and the image as text, the systemd units with systemd's own
+"""What is deployed without Kubernetes: the image as text, the systemd units with systemd's own
 tools where they are installed."""
 import json
 import os
@@ -31,18 +31,6 @@ def run(*args: str) -> str:
     done = subprocess.run(args, capture_output=True, text=True, check=False)
     check(done.returncode == 0, f"{' '.join(args)}: {done.stdout}{done.stderr}")
     return done.stdout + done.stderr
-
-
-def check_compose() -> None:
-    service = yaml.safe_load((ROOT / "collector-docker-compose.yml").read_text())["services"]["collector"]
-    known = settings_of("collector")
-    for name, value in service["environment"].items():
-        check(name in known, f"compose: {name} is no setting of the collector")
-        check(name == "STATE_DIR" or re.match(rf"\$\{{{name}:[?+-]", value), f"compose: {name} cannot be set from outside")
-    for name in ("BACKEND_CA_FILE", "BACKEND_TLS_VERIFY", "BACKEND_ALLOW_PLAINTEXT"):
-        check(name in service["environment"], f"compose: {name} is missing")
-    check((ROOT / service["build"]["dockerfile"]).is_file(), "compose: how the image is built")
-    check("pid" not in service and service["read_only"] and service["cap_drop"] == ["ALL"], "compose: rights")
 
 
 def check_image() -> None:
@@ -136,7 +124,6 @@ def check_log_rotation() -> None:
 
 
 def main() -> int:
-    check_compose()
     check_image()
     check_release()
     check_units()

@@ -1,18 +1,30 @@
 {{- define "pganalytics.name" -}}
-{{- .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/*
+Beginning of all names: a DNS label that starts with a letter. The longest suffix, "-gateway-metrics", and the hash that a
+StatefulSet's label adds leave 40 of 63 characters; a name that was cut ends in a hash of the whole.
+*/}}
 {{- define "pganalytics.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $chart := .Values.nameOverride | default .Chart.Name -}}
+{{- $name = ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name) -}}
 {{- end -}}
+{{- $name = $name | replace "." "-" -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- $name = printf "r%s" $name -}}
+{{- end -}}
+{{- if gt (len $name) 40 -}}
+{{- $name = printf "%s-%s" ($name | trunc 33 | trimSuffix "-") ($name | sha256sum | trunc 6) -}}
+{{- end -}}
+{{- $name | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "pganalytics.selector" -}}
-app.kubernetes.io/name: {{ include "pganalytics.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "pganalytics.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -22,13 +34,32 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: pganalytics
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* metadata of an object: root, component, suffix of the name (the component unless given). */}}
+{{- define "pganalytics.metadata" -}}
+{{- $suffix := hasKey . "suffix" | ternary .suffix .component -}}
+name: {{ printf "%s-%s" (include "pganalytics.fullname" .root) $suffix | trimSuffix "-" }}
+namespace: {{ .root.Release.Namespace | quote }}
+labels:
+  {{- include "pganalytics.labels" . | nindent 2 }}
+{{- end -}}
+
+{{- define "pganalytics.podLabels" -}}
+{{ include "pganalytics.labels" . }}
+{{- with .root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "pganalytics.image" -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ printf "%s@%s" .Values.image.repository .Values.image.digest | quote }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -36,11 +67,59 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ include "pganalytics.fullname" .root }}-{{ .component }}:9090
 {{- end -}}
 
+{{/* Secret of the services, of the databases' owner, of backups, of the certificate; empty where there is none. */}}
+{{- define "pganalytics.servicesSecret" -}}
+{{- ternary (include "pganalytics.fullname" .) .Values.existingSecret .Values.secrets.create -}}
+{{- end -}}
+{{- define "pganalytics.ownerSecret" -}}
+{{- if .Values.secrets.create -}}
+{{ include "pganalytics.fullname" . }}-owner
+{{- else -}}
+{{ .Values.migration.existingSecret | default .Values.existingSecret }}
+{{- end -}}
+{{- end -}}
+{{- define "pganalytics.backupSecret" -}}
+{{- ternary (printf "%s-backup" (include "pganalytics.fullname" .)) .Values.backup.existingSecret .Values.secrets.create -}}
+{{- end -}}
+{{- define "pganalytics.tlsSecret" -}}
+{{- $tls := .Values.gateway.tls -}}
+{{- if $tls.existingSecret -}}
+{{ $tls.existingSecret }}
+{{- else if or $tls.certManager.enabled $tls.selfSigned.enabled -}}
+{{ include "pganalytics.fullname" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{/* Names in a certificate that is made: those of the values, then the gateway's Service. */}}
+{{- define "pganalytics.tlsNames" -}}
+{{- $service := printf "%s-gateway" (include "pganalytics.fullname" .) -}}
+{{- concat .Values.gateway.tls.names (list $service (printf "%s.%s" $service .Release.Namespace)
+      (printf "%s.%s.svc" $service .Release.Namespace)) | uniq | toYaml -}}
+{{- end -}}
+
+{{/*
+Makes pods start again with the next `helm upgrade` after these keys of a Secret have changed: root, secret, keys.
+Nothing where no cluster can be asked. Secrets of services and certificates are read again by the programs themselves.
+*/}}
+{{- define "pganalytics.secretChecksum" -}}
+{{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- if $found -}}
+{{- $data := dict -}}
+{{- range .keys -}}
+{{- if not (hasPrefix "service-secret-" .) -}}
+{{- $_ := set $data . (get ($found.data | default dict) .) -}}
+{{- end -}}
+{{- end -}}
+checksum/{{ .name | default "secret" }}: {{ $data | toJson | sha256sum }}
+{{- end -}}
+{{- end -}}
+
 {{- define "pganalytics.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -52,23 +131,71 @@ capabilities:
   drop: ["ALL"]
 {{- end -}}
 
-{{/* Environment variables NAME_FILE for the keys of the Secret that a component reads. */}}
-{{- define "pganalytics.secretEnv" -}}
-{{- range $name, $key := .keys }}
-- name: {{ $name }}_FILE
-  value: /etc/pganalytics/secrets/{{ $key }}
+{{/* What every pod's specification has: root, account (whether it has a ServiceAccount), component. */}}
+{{- define "pganalytics.pod" -}}
+{{- if .account }}
+serviceAccountName: {{ include "pganalytics.fullname" .root }}-{{ .component }}
 {{- end }}
-{{- if .serviceSecrets }}
-- name: SERVICE_SECRETS_DIR
-  value: /etc/pganalytics/secrets/services
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "pganalytics.podSecurityContext" .root | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* The keys of existingSecret, or of the Secret named by secret, as files. */}}
+{{/*
+Environment variables: env (list of name/value), extra (list of the values) and where that stands. A name that is there twice is
+refused: which of the two counts depends on the version of Kubernetes.
+*/}}
+{{- define "pganalytics.env" -}}
+{{- $names := list -}}
+{{- range .env -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .extra -}}
+{{- if has .name $names -}}
+{{- fail (printf "\n%s: %s is there already. Remove it; a value of the chart or one entry sets it." $.where .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- toYaml (concat .env .extra) -}}
+{{- end -}}
+
+{{/* List of variables NAME_FILE for the keys of the Secret that a component reads. */}}
+{{- define "pganalytics.secretEnv" -}}
+{{- $list := list -}}
+{{- range $name, $key := .keys -}}
+{{- $list = append $list (dict "name" (printf "%s_FILE" $name) "value" (printf "/etc/pganalytics/secrets/%s" $key)) -}}
+{{- end -}}
+{{- if .serviceSecrets -}}
+{{- $list = append $list (dict "name" "SERVICE_SECRETS_DIR" "value" "/etc/pganalytics/secrets/services") -}}
+{{- end -}}
+{{- toYaml $list -}}
+{{- end -}}
+
+{{/* Keys of a Secret as files: secret, keys, serviceSecrets. */}}
 {{- define "pganalytics.secretVolume" -}}
 - name: secrets
   secret:
-    secretName: {{ .secret | default .root.Values.existingSecret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 0440
     items:
     {{- range $name, $key := .keys }}
@@ -86,324 +213,54 @@ capabilities:
 {{- if .ca.secret -}}
 - name: {{ .name }}
   secret:
-    secretName: {{ .ca.secret }}
+    secretName: {{ .ca.secret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .ca.key }}, path: ca.crt}
+      - {key: {{ .ca.key | quote }}, path: ca.crt}
 {{- else if .ca.configMap -}}
 - name: {{ .name }}
   configMap:
-    name: {{ .ca.configMap }}
+    name: {{ .ca.configMap | quote }}
     items:
-      - {key: {{ .ca.key }}, path: ca.crt}
+      - {key: {{ .ca.key | quote }}, path: ca.crt}
 {{- end -}}
 {{- end -}}
 
-{{/*
-Deployment, ServiceAccount, PodDisruptionBudget and, unless own, Service of one service.
-root, component, program, values, keys (secret keys as NAME: key), serviceSecrets (names of services), env (list of name/value), probe (grpc or gateway)
-*/}}
-{{- define "pganalytics.service" -}}
-{{- $root := .root -}}
-{{- $ca := include "pganalytics.caVolume" (dict "name" "database-ca" "ca" $root.Values.databaseCa) -}}
-{{- /* TLS of people ends in the gateway, TLS of collectors in ingest, with one certificate. */ -}}
-{{- $tls := and (has .component (list "gateway" "ingest")) $root.Values.gateway.tls.existingSecret -}}
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "pganalytics.labels" . | nindent 4 }}
-automountServiceAccountToken: false
----
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "pganalytics.labels" . | nindent 4 }}
-spec:
-  replicas: {{ .values.replicas }}
-  strategy:
-    type: RollingUpdate
-    rollingUpdate:
-      maxUnavailable: 0
-      maxSurge: 1
-  selector:
-    matchLabels:
-      {{- include "pganalytics.selector" . | nindent 6 }}
-  template:
-    metadata:
-      labels:
-        {{- include "pganalytics.labels" . | nindent 8 }}
-      annotations:
-        prometheus.io/scrape: "true"
-        prometheus.io/port: {{ $root.Values.metrics.port | quote }}
-    spec:
-      serviceAccountName: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-      automountServiceAccountToken: false
-      terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
-      securityContext:
-        {{- include "pganalytics.podSecurityContext" $root | nindent 8 }}
-      {{- with $root.Values.imagePullSecrets }}
-      imagePullSecrets:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      containers:
-        - name: {{ .component }}
-          image: {{ include "pganalytics.image" $root }}
-          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: ["/usr/bin/{{ .program }}"]
-          securityContext:
-            {{- include "pganalytics.containerSecurityContext" $root | nindent 12 }}
-          env:
-            - name: ENVIRONMENT
-              value: {{ $root.Values.environment }}
-            - name: LOG_LEVEL
-              value: {{ $root.Values.logLevel }}
-            - name: METRICS_LISTEN
-              value: "0.0.0.0:{{ $root.Values.metrics.port }}"
-            - name: SHUTDOWN_TIMEOUT
-              value: {{ sub $root.Values.terminationGracePeriodSeconds 10 | quote }}
-            {{- if eq .component "auth" }}
-            - name: STATE_DIR
-              value: /var/lib/pganalytics
-            {{- end }}
-            {{- if eq .probe "grpc" }}
-            - name: GRPC_LISTEN
-              value: "0.0.0.0:9090"
-            {{- end }}
-            {{- include "pganalytics.secretEnv" . | nindent 12 }}
-            {{- range .env }}
-            - name: {{ .name }}
-              value: {{ .value | quote }}
-            {{- end }}
-            {{- if and .database $ca }}
-            - name: PGSSLROOTCERT
-              value: /etc/pganalytics/database-ca/ca.crt
-            {{- end }}
-            {{- with .values.extraEnv }}
-            {{- toYaml . | nindent 12 }}
-            {{- end }}
-          ports:
-            {{- if eq .probe "grpc" }}
-            - name: grpc
-              containerPort: 9090
-            {{- if $tls }}
-            - name: collectors
-              containerPort: 9443
-            {{- end }}
-            {{- else }}
-            - name: http
-              containerPort: 8080
-            {{- end }}
-            - name: metrics
-              containerPort: {{ $root.Values.metrics.port }}
-          {{- if eq .probe "grpc" }}
-          startupProbe:
-            grpc: {port: 9090}
-            periodSeconds: 2
-            failureThreshold: 60
-          readinessProbe:
-            grpc: {port: 9090}
-            periodSeconds: 5
-            timeoutSeconds: 3
-          livenessProbe:
-            grpc: {port: 9090}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 6
-          {{- else }}
-          startupProbe:
-            tcpSocket: {port: http}
-            periodSeconds: 2
-            failureThreshold: 60
-          # The port opens once the gateway serves. A request would count against the rate limit of the node's address.
-          readinessProbe:
-            tcpSocket: {port: http}
-            periodSeconds: 5
-            timeoutSeconds: 3
-          livenessProbe:
-            tcpSocket: {port: http}
-            periodSeconds: 10
-            failureThreshold: 6
-          {{- end }}
-          lifecycle:
-            preStop:
-              exec:
-                # Endpoints are removed in parallel with this; new calls stop arriving before the drain begins.
-                command: ["/bin/sleep", "5"]
-          resources:
-            {{- toYaml .values.resources | nindent 12 }}
-          volumeMounts:
-            - name: secrets
-              mountPath: /etc/pganalytics/secrets
-              readOnly: true
-            {{- if eq .component "auth" }}
-            - name: state
-              mountPath: /var/lib/pganalytics
-            {{- end }}
-            {{- if and .database $ca }}
-            - name: database-ca
-              mountPath: /etc/pganalytics/database-ca
-              readOnly: true
-            {{- end }}
-            {{- if $tls }}
-            - name: tls
-              mountPath: /etc/pganalytics/tls
-              readOnly: true
-            {{- end }}
-      volumes:
-        {{- include "pganalytics.secretVolume" . | nindent 8 }}
-        {{- if eq .component "auth" }}
-        - name: state
-          emptyDir:
-            medium: Memory
-            sizeLimit: 16Mi
-        {{- end }}
-        {{- if and .database $ca }}
-        {{- $ca | nindent 8 }}
-        {{- end }}
-        {{- if $tls }}
-        - name: tls
-          secret:
-            secretName: {{ $root.Values.gateway.tls.existingSecret }}
-            defaultMode: 0440
-        {{- end }}
-      {{- with $root.Values.nodeSelector }}
-      nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $root.Values.tolerations }}
-      tolerations:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $root.Values.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      topologySpreadConstraints:
-        - maxSkew: 1
-          topologyKey: kubernetes.io/hostname
-          whenUnsatisfiable: ScheduleAnyway
-          labelSelector:
-            matchLabels:
-              {{- include "pganalytics.selector" . | nindent 14 }}
-{{- if eq .probe "grpc" }}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "pganalytics.labels" . | nindent 4 }}
-spec:
-  # Headless: gRPC clients see every pod and spread their calls.
-  clusterIP: None
-  selector:
-    {{- include "pganalytics.selector" . | nindent 4 }}
-  ports:
-    - name: grpc
-      port: 9090
-      targetPort: grpc
-    {{- if $tls }}
-    - name: collectors
-      port: 9443
-      targetPort: collectors
-    {{- end }}
-    - name: metrics
-      port: {{ $root.Values.metrics.port }}
-      targetPort: metrics
-{{- end }}
-{{- if and $root.Values.podDisruptionBudget.enabled (gt (int .values.replicas) 1) }}
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "pganalytics.labels" . | nindent 4 }}
-spec:
-  maxUnavailable: 1
-  selector:
-    matchLabels:
-      {{- include "pganalytics.selector" . | nindent 6 }}
-{{- end }}
-{{- if $root.Values.networkPolicy.enabled }}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  name: {{ include "pganalytics.fullname" $root }}-{{ .component }}
-  namespace: {{ $root.Release.Namespace }}
-  labels:
-    {{- include "pganalytics.labels" . | nindent 4 }}
-spec:
-  podSelector:
-    matchLabels:
-      {{- include "pganalytics.selector" . | nindent 6 }}
-  policyTypes: [Ingress, Egress]
-  ingress:
-    {{- if eq .probe "grpc" }}
-    - from:
-        {{- range .callers }}
-        - podSelector:
-            matchLabels:
-              {{- include "pganalytics.selector" (dict "root" $root "component" .) | nindent 14 }}
-        {{- end }}
-      ports:
-        - {port: 9090, protocol: TCP}
-    {{- if $tls }}
-    - from:
-        - podSelector:
-            matchLabels:
-              {{- include "pganalytics.selector" (dict "root" $root "component" "gateway") | nindent 14 }}
-      ports:
-        - {port: 9443, protocol: TCP}
-    {{- end }}
-    {{- else }}
-    - ports:
-        - {port: 8080, protocol: TCP}
-    {{- end }}
-    - ports:
-        - {port: {{ $root.Values.metrics.port }}, protocol: TCP}
-  egress:
-    {{- $ports := ternary $root.Values.networkPolicy.databasePorts (list) .database }}
-    {{- if eq .component "ruler" }}
-    {{- $ports = concat $ports $root.Values.networkPolicy.receiverPorts | uniq }}
-    {{- end }}
-    {{- include "pganalytics.egress" (dict "ports" $ports) | nindent 4 }}
-    {{- with .peers }}
-    - to:
-        {{- range . }}
-        - podSelector:
-            matchLabels:
-              {{- include "pganalytics.selector" (dict "root" $root "component" .) | nindent 14 }}
-        {{- end }}
-      ports:
-        - {port: 9090, protocol: TCP}
-        {{- if and $tls (eq $.component "gateway") }}
-        - {port: 9443, protocol: TCP}
-        {{- end }}
-    {{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* Names of hosts, and these ports anywhere: databases are mostly outside the cluster. */}}
+{{/* Rules of a NetworkPolicy for names of hosts, and for databases: root, database. */}}
 {{- define "pganalytics.egress" -}}
-- ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
-{{- with .ports }}
-- ports:
-    {{- range . }}
-    - {port: {{ . }}, protocol: TCP}
-    {{- end }}
-{{- end }}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- $to := $policy.databaseTo -}}
+{{- if .root.Values.cloudNativePg.enabled -}}
+{{- $to = list (dict "podSelector" (dict "matchLabels" (dict "cnpg.io/cluster" (printf "%s-db" (include "pganalytics.fullname" .root))))) -}}
+{{- end -}}
+{{- $rules := list -}}
+{{- if $policy.dnsTo -}}
+{{- $rules = append $rules (dict "to" $policy.dnsTo "ports" (list (dict "port" 53 "protocol" "UDP") (dict "port" 53 "protocol" "TCP"))) -}}
+{{- end -}}
+{{- if and .database $to -}}
+{{- $rules = append $rules (include "pganalytics.rule" (dict "to" $to "ports" $policy.databasePorts) | fromYaml) -}}
+{{- end -}}
+{{- with .more -}}
+{{- if .to -}}
+{{- $rules = append $rules (include "pganalytics.rule" . | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- if $rules -}}
+{{- toYaml $rules -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One rule: TCP ports to or from peers. Without peers it would mean everybody; that is never made here. */}}
+{{- define "pganalytics.rule" -}}
+{{- $ports := list -}}
+{{- range .ports -}}
+{{- $ports = append $ports (dict "port" (int .) "protocol" "TCP") -}}
+{{- end -}}
+{{- if .from -}}
+{{- toYaml (dict "from" .from "ports" $ports) -}}
+{{- else -}}
+{{- toYaml (dict "to" .to "ports" $ports) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "pganalytics.peerEnv" -}}
