@@ -70,6 +70,7 @@ std::vector<Command> ConfigCommands();
 std::vector<Command> CompletionCommands();
 std::vector<Command> StorageCommands();
 std::vector<Command> AlertCommands();
+std::vector<Command> AdviceCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
