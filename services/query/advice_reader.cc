@@ -9,6 +9,8 @@
 namespace pga::query {
 namespace {
 
+namespace catalog_pb = ::pganalytics::catalog::v1;
+
 constexpr int kMostRows = 50'000;
 constexpr int kMostChanges = 10'000;
 constexpr int kMostPlans = 1000;
@@ -20,6 +22,16 @@ constexpr absl::Duration kNewest = absl::Hours(25);
 bool EndsCall(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) || absl::IsUnavailable(status) ||
          absl::IsResourceExhausted(status);
+}
+
+// Seconds since 1970 of an instant as PostgreSQL writes it in UTC; nothing for infinity.
+std::optional<double> InstantOf(const std::string& text) {
+  absl::Time time;
+  std::string problem;
+  for (const char* format : {"%Y-%m-%d %H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S+00"}) {
+    if (absl::ParseTime(format, text, &time, &problem)) return absl::ToDoubleSeconds(time - absl::UnixEpoch());
+  }
+  return std::nullopt;
 }
 
 std::string IndexKey(const storage::StateValues& labels) {
@@ -53,11 +65,18 @@ absl::StatusOr<Fact> AdviceReader::ReadFact(const FactNeed& need, const storage:
     fact.unknown = absl::StrCat(rows->rows_found, " rows are too many to be judged");
     return fact;
   }
+  std::vector<std::string> instants;
+  for (const auto* column : rows->columns) {
+    if (column->type() == catalog_pb::COLUMN_TYPE_TIMESTAMPTZ) instants.push_back(column->name());
+  }
   for (storage::MetricRow& row : rows->rows) {
     FactRow& one = fact.rows.emplace_back();
     one.texts = std::move(row.texts);
     one.texts.merge(row.labels);
     one.numbers = std::move(row.numbers);
+    for (const std::string& name : instants) {
+      if (const auto at = InstantOf(one.Text(name))) one.numbers[name] = *at;
+    }
   }
   return fact;
 }

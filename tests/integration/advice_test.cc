@@ -247,7 +247,7 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
                    absl::FormatTime("%Y-%m-%d", clock::WallNow() + absl::Hours(72), absl::UTCTimeZone()), "'"));
   Sql("BEGIN; CREATE TABLE forgotten (v int); PREPARE TRANSACTION 'it''s forgotten'");
   Sql("DELETE FROM held WHERE v > 500");
-  Sql("VACUUM held");
+  Sql("VACUUM (ANALYZE) held");
   Sql("DELETE FROM churn WHERE v > 4000");
 
   StartCollector();
@@ -345,7 +345,10 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
       {"xmin_held", "prepared transaction 'it''s forgotten'", "shop"}};
   std::set<std::tuple<std::string, std::string, std::string>> found;
   for (const Found& one : before) found.insert({one.kind, one.object, one.database});
-  EXPECT_EQ(found, planted) << body_;
+  EXPECT_EQ(found, planted) << body_
+                            << Value(
+                                   "SELECT string_agg(queryid || ' ' || calls || ' ' || rows || ' ' || left(query, "
+                                   "100), chr(10)) FROM pg_stat_statements");
   if (found != planted) return;
   const auto command = [&](const char* kind, const std::string& object) {
     return by_object.at({kind, object}).command;

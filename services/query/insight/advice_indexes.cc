@@ -74,6 +74,8 @@ class Indexes {
       AddScans(key, &advice);
       advice.command = absl::StrCat("DROP INDEX CONCURRENTLY ", advice.object, ";");
       redundant_.insert(key);
+      // What it is replaced by serves its scans from then on.
+      kept_.insert(absl::StrCat(row->Text("datname"), ".", row->Text("schemaname"), ".", other));
       if (duplicate) {
         advice.certainty = Certainty::kCertain;
         advice.certainty_reason = "The other index can do all that it does.";
@@ -107,7 +109,7 @@ class Indexes {
       const auto definition = definitions_.find(key);
       if (row->Is("is_unique") || row->Is("is_primary") || row->Is("is_constraint") || row->Text("is_valid") == "false")
         continue;
-      if (redundant_.count(key) > 0) continue;
+      if (redundant_.count(key) > 0 || kept_.count(key) > 0) continue;
       if (definition != definitions_.end() && definition->second->Is("is_replica_identity")) continue;
       if (scans.value_or(1) > 0) continue;
       const auto size = sizes_.find(key);
@@ -208,6 +210,7 @@ class Indexes {
   std::map<std::string, const FactRow*> definitions_;
   std::set<std::string> partitions_;
   std::set<std::string> redundant_;
+  std::set<std::string> kept_;
 };
 
 }  // namespace

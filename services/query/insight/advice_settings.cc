@@ -11,9 +11,9 @@ namespace pga::query {
 namespace {
 
 constexpr double kLeastCheckpoints = 3;
-// A checkpoint that the WAL asks for begins at some half of max_wal_size: see CalculateCheckpointSegments. Less WAL a
-// checkpoint was asked for by a person or a backup.
-constexpr double kLeastWalShare = 0.4;
+// A checkpoint that the WAL asks for begins at max_wal_size / (1 + checkpoint_completion_target), in whole segments
+// (CalculateCheckpointSegments). Where there was less than half of that, people or backups asked for it.
+constexpr double kLeastWalShare = 0.25;
 // A larger step needs another look at the disk.
 constexpr double kMostStep = 16;
 constexpr double kLeastTempFiles = 5;

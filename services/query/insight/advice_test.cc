@@ -160,6 +160,10 @@ TEST(Advice, OfTwoEqualIndexesOneStays) {
   ASSERT_THAT(Kinds(findings), ElementsAre("index_duplicate"));
   EXPECT_EQ(findings.advice[0].object, "public.b");
   EXPECT_EQ(findings.advice[0].certainty, Certainty::kCertain);
+  // Queries take either: that nobody took the one that stays says nothing.
+  facts.metrics["index_stats"].rows[0].numbers["idx_scan"] = 0;
+  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("index_duplicate"));
+  facts.metrics["index_stats"].rows[0].numbers["idx_scan"] = 5;
   facts.metrics["index_definitions"].rows[1].texts["constraint_name"] = "b";
   EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("index_unused"));
 }
@@ -167,13 +171,7 @@ TEST(Advice, OfTwoEqualIndexesOneStays) {
 // A row of vacuum_state of shop.public.orders.
 FactRow& AddState(SourceFacts* facts) {
   std::vector<FactRow>& rows = facts->metrics["vacuum_state"].rows;
-  rows.push_back({{{"datname", "shop"},
-                   {"schemaname", "public"},
-                   {"relname", "orders"},
-                   {"is_autovacuum_enabled", "true"},
-                   {"is_vacuum_due", "false"},
-                   {"is_analyze_due", "false"},
-                   {"is_freeze_due", "false"}},
+  rows.push_back({{{"datname", "shop"}, {"schemaname", "public"}, {"relname", "orders"}, {"is_freeze_due", "false"}},
                   {{"dead_rows", 10}, {"vacuum_threshold", 1050}, {"rows_estimated", 5000}}});
   return rows.back();
 }
@@ -182,7 +180,6 @@ TEST(Advice, ATableIsBehindItsOwnLimit) {
   SourceFacts facts = Healthy();
   FactRow& row = AddState(&facts);
   EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
-  row.texts["is_vacuum_due"] = "true";
   row.numbers["dead_rows"] = 1.4 * 1050;
   EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
   row.numbers["dead_rows"] = 1.5 * 1050;
@@ -193,6 +190,8 @@ TEST(Advice, ATableIsBehindItsOwnLimit) {
   const Findings findings = Judge(facts, {});
   EXPECT_THAT(Kinds(findings), ElementsAre("freeze_behind", "vacuum_behind"));
   EXPECT_EQ(findings.advice[0].command, "VACUUM (FREEZE) public.orders;");
+  row.texts["table_options"] = "fillfactor=70, autovacuum_enabled=off";
+  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("freeze_behind", "autovacuum_disabled", "vacuum_behind"));
   row.texts["toast_of"] = "public.Orders";
   EXPECT_EQ(Judge(facts, {}).advice[0].command, "VACUUM (FREEZE) public.\"Orders\";");
 }
@@ -200,7 +199,6 @@ TEST(Advice, ATableIsBehindItsOwnLimit) {
 TEST(Advice, WhoHoldsDeadRowsIsNamedWhenAVacuumLeftThem) {
   SourceFacts facts = Healthy();
   FactRow& row = AddState(&facts);
-  row.texts["is_vacuum_due"] = "true";
   row.numbers["dead_rows"] = 90'000;
   facts.metrics["table_stats"].rows.push_back(
       {{{"datname", "shop"}, {"schemaname", "public"}, {"relname", "orders"}}, {{"last_autovacuum", 2000}}});
@@ -299,6 +297,16 @@ TEST(Advice, CollationsAndLostSlots) {
 void AddStatement(SourceFacts* facts, const std::string& id, double calls, double rows, double time_us = 1000) {
   facts->metrics["statements"].rows.push_back({{{"queryid", id}, {"datname", "shop"}, {"username", "app"}},
                                                {{"calls", calls}, {"rows", rows}, {"total_exec_time_us", time_us}}});
+}
+
+TEST(Advice, ManyRowsThatAreReadAndNotWritten) {
+  SourceFacts facts = Healthy();
+  AddStatement(&facts, "1", 5, 50'000);
+  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("statement_many_rows"));
+  facts.metrics["statements"].rows[0].numbers["wal_records"] = 50'000;
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  facts.metrics["statements"].rows[0].numbers = {{"calls", 5}, {"rows", 49'999}};
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
 }
 
 TEST(Advice, OneCallForEachRowOfAnotherStatement) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/query/insight/advice.h"
 #include "services/query/insight/advice_words.h"
@@ -34,8 +35,16 @@ Advice About(const char* kind, const FactRow& row) {
 }
 
 bool IsBehind(const FactRow& row) {
-  return row.Is("is_vacuum_due") && row.Amount("dead_rows") >= kLeastDeadRows &&
+  return row.Number("vacuum_threshold") && row.Amount("dead_rows") >= kLeastDeadRows &&
          row.Amount("dead_rows") >= kBehind * row.Amount("vacuum_threshold");
+}
+
+// By its own options; the server's setting is an advice of its own.
+bool TurnedOff(const std::string& options) {
+  for (const char* value : {"false", "off", "no", "0"}) {
+    if (absl::StrContains(options, absl::StrCat("autovacuum_enabled=", value))) return true;
+  }
+  return false;
 }
 
 // Seconds since 1970 of the last vacuum of any kind; 0 = none that is known.
@@ -138,7 +147,7 @@ void Behind(const SourceFacts& facts, Findings* findings, const std::set<std::st
   for (const FactRow& row : states->rows) {
     const bool toast = !row.Text("toast_of").empty();
     const std::string key = absl::StrCat(row.Text("datname"), ".", row.Text("schemaname"), ".", row.Text("relname"));
-    if (row.Text("is_autovacuum_enabled") == "false" && !toast) {
+    if (TurnedOff(row.Text("table_options")) && !toast) {
       Advice advice = About("autovacuum_disabled", row);
       advice.what = absl::StrCat("Autovacuum is off for table ", advice.object, ".");
       advice.why.push_back(absl::StrCat("Its options turn it off; it has ", CountText(row.Amount("dead_rows")),
@@ -165,7 +174,9 @@ void Behind(const SourceFacts& facts, Findings* findings, const std::set<std::st
       advice.figures["vacuum_threshold"] = row.Amount("vacuum_threshold");
       findings->advice.push_back(std::move(advice));
     }
-    if (row.Is("is_analyze_due") && !toast && row.Amount("modified_rows") >= kLeastDeadRows &&
+    // A vacuum that is advised analyzes, too.
+    const bool vacuumed = IsBehind(row) && held.count(key) == 0;
+    if (row.Number("analyze_threshold") && !toast && !vacuumed && row.Amount("modified_rows") >= kLeastDeadRows &&
         row.Amount("modified_rows") >= 4 * row.Amount("analyze_threshold")) {
       Advice advice = About("analyze_behind", row);
       advice.what = absl::StrCat("The planner's statistics of table ", advice.object, " are old.");
