@@ -233,6 +233,58 @@ class AdviceTest : public ::testing::Test {
     Sql("TRUNCATE wal_load");
   }
 
+  std::string Pgactl(const std::vector<std::string>& words) const {
+    std::vector<std::string> argv = {testing::Program("pgactl")};
+    argv.insert(argv.end(), words.begin(), words.end());
+    const auto outcome = testing::RunCommand({.argv = argv,
+                                              .env = {{"PGACTL_URL", absl::StrCat("http://127.0.0.1:", suite_->port())},
+                                                      {"PGACTL_TOKEN", token_},
+                                                      {"TZ", "UTC"}}});
+    EXPECT_TRUE(outcome.ok() && outcome->exit_code == 0) << (outcome.ok() ? outcome->output : "");
+    return outcome.ok() ? outcome->output : "";
+  }
+  // Of a number by its pointer; the API writes it as pgactl does.
+  static double JsonDouble(const std::string& json, const std::string& pointer) {
+    simdjson::dom::parser parser;
+    double number = -1;
+    EXPECT_EQ(parser.parse(json).at_pointer(pointer).get_double().get(number), simdjson::SUCCESS) << pointer << json;
+    return number;
+  }
+  void ReportSaysWhatTheApiSays() const {
+    const absl::Time now = clock::WallNow();
+    const auto stamp = [](absl::Time at) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone()); };
+    const std::string from = stamp(now - absl::Hours(1));
+    const std::string to = stamp(now);
+    const std::string range = absl::StrCat("source=db&start=", from, "&end=", to);
+    const std::string report = Pgactl({"report", "--source", "db", "--from", from, "--to", to, "--format", "json"});
+    const std::string load = Get("/api/v1/rows?metric=database&filter=datname%3Dshop&" + range);
+    EXPECT_EQ(JsonText(report, "/sections/0/title"), "Load");
+    EXPECT_EQ(JsonText(report, "/sections/0/rows/0/database"), "shop");
+    EXPECT_EQ(JsonDouble(report, "/sections/0/rows/0/xact_commit"), JsonDouble(load, "/rows/0/numbers/xact_commit"));
+    EXPECT_EQ(JsonDouble(report, "/sections/0/rows/0/temp_bytes"), JsonDouble(load, "/rows/0/numbers/temp_bytes"));
+    const std::string top = Get("/api/v1/queries/top?" + range);
+    for (const int row : {0, 1, 2}) {
+      const std::string at = absl::StrCat("/sections/1/rows/", row);
+      const std::string of = absl::StrCat("/queries/", row);
+      EXPECT_EQ(JsonText(report, at + "/query_id"), JsonText(top, of + "/query_id"));
+      EXPECT_EQ(JsonDouble(report, at + "/total_time_ms"), JsonDouble(top, of + "/total_time"));
+      EXPECT_EQ(JsonDouble(report, at + "/calls"), JsonDouble(top, of + "/calls"));
+    }
+    const std::string vacuum = Get("/api/v1/rows?metric=vacuum_state&sort=-dead_rows&" + range);
+    EXPECT_EQ(JsonText(report, "/sections/4/title"), "Vacuum");
+    EXPECT_EQ(JsonDouble(report, "/sections/4/rows/0/dead_rows"), JsonDouble(vacuum, "/rows/0/numbers/dead_rows"));
+    const std::string html = Pgactl({"report", "--source", "db", "--from", from, "--to", to, "--format", "html"});
+    EXPECT_THAT(html, HasSubstr("<!doctype html>"));
+    EXPECT_THAT(html, HasSubstr("prepared transaction &#39;it&#39;&#39;s forgotten&#39;"));
+    EXPECT_THAT(html, ::testing::Not(HasSubstr("<script")));
+    EXPECT_THAT(html, ::testing::Not(HasSubstr("src=")));
+    const std::string text = Pgactl({"report", "--source", "db", "--from", from, "--to", to});
+    for (const char* title : {"Load", "Statements", "Waits", "Locks", "Vacuum", "Growth", "Advice", "Completeness"}) {
+      EXPECT_THAT(text, HasSubstr(absl::StrCat("\n", title, "\n")));
+    }
+    EXPECT_THAT(Pgactl({"advice", "list", "--source", "db", "--least-hours", "0"}), HasSubstr("orders_status_again"));
+  }
+
   std::unique_ptr<testing::TempPostgres> server_;
   std::unique_ptr<Suite> suite_;
   testing::ScopedTempDir dir_;
@@ -377,6 +429,8 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
   EXPECT_GE(JsonNumber(ranked, "/count"), 3) << ranked;
   EXPECT_EQ(Get("/api/v1/optimization-recommendations?min_impact=100&source=db"),
             "{\"recommendations\":[],\"count\":0}");
+
+  ReportSaysWhatTheApiSays();
 
   // Somebody decides against one.
   const std::string id = by_object.at({"security_superuser", "boss"}).id;

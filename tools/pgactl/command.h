@@ -71,6 +71,7 @@ std::vector<Command> CompletionCommands();
 std::vector<Command> StorageCommands();
 std::vector<Command> AlertCommands();
 std::vector<Command> AdviceCommands();
+std::vector<Command> ReportCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
