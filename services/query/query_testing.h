@@ -21,6 +21,7 @@
 #include "libs/storage/schema/schema_testing.h"
 #include "libs/storage/testing/frame_store.h"
 #include "libs/token/signer.h"
+#include "pganalytics/query/v1/advice_service.grpc.pb.h"
 #include "pganalytics/query/v1/prometheus_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
@@ -71,6 +72,7 @@ class Suite {
     queries_ = pb::QueryService::NewStub(channel_);
     system_ = pb::SystemService::NewStub(channel_);
     prometheus_ = pb::PrometheusService::NewStub(channel_);
+    advice_ = pb::AdviceService::NewStub(channel_);
     auto signer = token::Signer::FromSecret(kSecret);
     EXPECT_THAT(signer, status::IsOk());
     signer_ = *std::move(signer);
@@ -132,6 +134,7 @@ class Suite {
   pb::QueryService::Stub& queries() { return *queries_; }
   pb::SystemService::Stub& system() { return *system_; }
   pb::PrometheusService::Stub& prometheus() { return *prometheus_; }
+  pb::AdviceService::Stub& advice() { return *advice_; }
 
   // Moves frames before `until` into blocks.
   void Merge(absl::Time until) {
@@ -312,6 +315,7 @@ class Suite {
   std::unique_ptr<pb::QueryService::Stub> queries_;
   std::unique_ptr<pb::SystemService::Stub> system_;
   std::unique_ptr<pb::PrometheusService::Stub> prometheus_;
+  std::unique_ptr<pb::AdviceService::Stub> advice_;
   std::unique_ptr<token::Signer> signer_;
 };
 

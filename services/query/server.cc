@@ -10,6 +10,7 @@
 #include "libs/pg/read_pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
+#include "services/query/advice_service.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
 #include "services/query/otlp_client.h"
@@ -76,6 +77,8 @@ struct QueryServer::Parts {
   std::unique_ptr<rpc::Dispatcher> system_dispatcher;
   std::unique_ptr<QueryService> query;
   std::unique_ptr<PrometheusService> prometheus;
+  std::unique_ptr<AdviceReader> advice_reader;
+  std::unique_ptr<AdviceService> advice;
   std::unique_ptr<SystemService> system;
   // Null where nothing is pushed.
   std::unique_ptr<OtlpExporter> otlp;
@@ -166,6 +169,10 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->prometheus = std::make_unique<PrometheusService>(
       parts->wide_dispatcher.get(), deps.authenticator, std::move(prometheus_names), parts->sources.get(),
       parts->last.get(), parts->samples.get(), deps.clock, prometheus);
+  parts->advice_reader = std::make_unique<AdviceReader>(parts->freshness.get(), parts->state.get(), parts->plans.get());
+  parts->advice =
+      std::make_unique<AdviceService>(parts->wide_dispatcher.get(), deps.authenticator, parts->sources.get(),
+                                      parts->series.get(), parts->advice_reader.get(), deps.clock);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);
   if (!config.otlp_endpoint.empty()) {
@@ -181,7 +188,7 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(), parts_->prometheus.get(), parts_->system.get()};
+  return {parts_->query.get(), parts_->prometheus.get(), parts_->advice.get(), parts_->system.get()};
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {

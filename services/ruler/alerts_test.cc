@@ -239,6 +239,40 @@ TEST(Reduce, AddsIncreasesAndWeighsRatesByCoveredTime) {
   EXPECT_EQ(Reduce(term, {}, absl::InfinitePast()), std::optional<std::optional<double>>(std::optional<double>()));
 }
 
+TEST(Reduce, ASlopeFollowsTheLineAndSaysWhenThereIsNone) {
+  Term term;
+  term.over_window = true;
+  term.slope = true;
+  term.aggregate = "min";
+  term.window = absl::Hours(2);
+  std::vector<SeriesPointValue> points;
+  for (int i = 0; i < 60; ++i) points.push_back({kBegin + absl::Minutes(2 * i), 1000.0 - 240 * i, 120000});
+  EXPECT_EQ(**Reduce(term, points, absl::InfinitePast()), -2);
+  // A reading that is nonsense changes nothing.
+  points[30].value = 1e12;
+  EXPECT_EQ(**Reduce(term, points, absl::InfinitePast()), -2);
+  // No direction.
+  for (int i = 0; i < 60; ++i) points[static_cast<size_t>(i)].value = i % 7;
+  EXPECT_EQ(**Reduce(term, points, absl::InfinitePast()), 0);
+  // Less than half of the window, and fewer than twelve points.
+  points.resize(25);
+  EXPECT_EQ(Reduce(term, points, absl::InfinitePast()), std::optional<std::optional<double>>(std::optional<double>()));
+  EXPECT_EQ(Reduce(term, {}, absl::InfinitePast()), std::optional<std::optional<double>>(std::optional<double>()));
+}
+
+TEST(StepOf, ALineHasEnoughPointsAndNoneBetweenReadings) {
+  Term term;
+  term.slope = true;
+  term.over_window = true;
+  term.window = absl::Hours(48);
+  EXPECT_EQ(StepOf(term), 1800);
+  term.interval_factor = 60;
+  EXPECT_EQ(StepOf(term), 3600);
+  term.window = absl::Hours(1);
+  term.interval_factor = 1;
+  EXPECT_EQ(StepOf(term), 60);
+}
+
 TEST(NumberOf, ReadsFlagsNumbersAndAges) {
   Term term;
   EXPECT_EQ(NumberOf(term, "t", kBegin), 1);

@@ -12,6 +12,7 @@
 #include "libs/log/log.h"
 #include "libs/pg/value.h"
 #include "libs/status/status.h"
+#include "services/ruler/audit_sql.h"
 #include "services/ruler/json.h"
 #include "services/ruler/quantity.h"
 
@@ -64,15 +65,6 @@ constexpr char kNotNotified[] =
     "'firing' "
     "AND NOT a.notified";
 constexpr char kSeverityOf[] = "CASE severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END";
-
-constexpr char kAudit[] =
-    "INSERT INTO pganalytics.audit_log (actor, user_id, action, outcome, resource_type, resource_id, changes, "
-    "ip_address, request_id) VALUES ($1, nullif($2::int4, 0), $3, 'success', $4, $5, $6::jsonb, $7, $8)";
-
-pg::Params AuditParams(const AuditRow& audit) {
-  return {audit.actor,       audit.user_id,      audit.action,     audit.resource_type,
-          audit.resource_id, audit.changes_json, audit.ip_address, audit.request_id};
-}
 
 const char* StateOf(Phase phase) {
   switch (phase) {

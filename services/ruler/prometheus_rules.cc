@@ -67,6 +67,7 @@ absl::StatusOr<Series> SeriesOf(const Term& term, const catalog::PrometheusNames
     case Term::From::kSuite:
       return absl::UnimplementedError("it looks at what the suite knows of itself");
   }
+  if (term.slope) return absl::UnimplementedError("it follows a line that outliers do not bend");
   Series series;
   series.metric = names.Find(term.metric);
   if (series.metric == nullptr) return absl::UnimplementedError("its metric is not exported");

@@ -4,11 +4,21 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "libs/columns/trend.h"
 
 namespace pga::ruler {
+namespace {
+
+constexpr int kLeastTrendPoints = 12;
+
+}  // namespace
 
 int64_t StepOf(const Term& term) {
   const int64_t window = absl::ToInt64Seconds(term.window);
+  // Enough points for a line, none shorter than the metric's own pace.
+  if (term.slope) {
+    return std::clamp<int64_t>(std::max<int64_t>(window / 96, int64_t{term.interval_factor} * 60) / 60 * 60, 60, 86400);
+  }
   if (term.over_window) return std::clamp<int64_t>(window / 5 / 60 * 60, 60, 86400);
   // Buckets of half the time between two readings, so that a row that has gone is missed soon.
   return std::clamp<int64_t>(int64_t{term.interval_factor} * 30 / 60 * 60, 60, 86400);
@@ -23,6 +33,17 @@ std::optional<std::optional<double>> Reduce(const Term& term, const std::vector<
       return point->value;
     }
     return std::nullopt;
+  }
+  if (term.slope) {
+    std::vector<columns::TrendPoint> line;
+    for (const SeriesPointValue& point : points) {
+      if (point.value) line.push_back({absl::ToDoubleSeconds(point.time - points.front().time), *point.value});
+    }
+    const columns::Trend trend = columns::FitTrend(
+        std::move(line), {.least_points = kLeastTrendPoints, .least_span = absl::ToDoubleSeconds(term.window) / 2});
+    if (!trend.refused.empty()) return std::optional<double>();
+    const bool both = trend.slope_low < 0 && trend.slope_high > 0;
+    return std::optional<double>(both ? 0 : trend.slope);
   }
   std::optional<double> result;
   double weight = 0;

@@ -19,7 +19,7 @@ std::string_view NameOf(Severity severity) {
 
 std::string Term::Key() const {
   return absl::StrCat(static_cast<int>(from), "\n", metric, "\n", column, "\n", changes, "\n",
-                      absl::StrJoin(filters, "\t"), "\n", aggregate, "\n", rate, over_window, "\n",
+                      absl::StrJoin(filters, "\t"), "\n", aggregate, "\n", rate, over_window, slope, "\n",
                       absl::ToInt64Seconds(window), "\n", absl::ToInt64Seconds(offset), "\n",
                       absl::StrJoin(group_by, "\t"));
 }

@@ -42,6 +42,9 @@ struct Term {
   absl::Duration window = absl::Minutes(5);
   // The value is what the window comes to, not the newest reading in it. Always so for counters.
   bool over_window = false;
+  // Of a gauge: what it grows a second over the window, by the line that columns::FitTrend puts through it; 0 where it
+  // has no direction, not known with less than half of the window.
+  bool slope = false;
   // How far back the window lies.
   absl::Duration offset = absl::ZeroDuration();
   // Labels that stay apart, besides the source.
@@ -52,7 +55,7 @@ struct Term {
   // the seconds since the instant; else the number, or 1 and 0 of true and false.
   std::vector<std::string> equals;
   bool age = false;
-  // Of the column, with "/s" where it is a rate; "s" of an age; "1" of what is counted.
+  // Of the column, with "/s" where it is a rate or a slope; "s" of an age; "1" of what is counted.
   std::string unit = "1";
   bool counter = false;
   // How often the metric is read, in collection intervals.

@@ -23,6 +23,7 @@ namespace v1 = pganalytics::catalog::v1;
 
 constexpr size_t kMaxProblems = 20;
 constexpr absl::Duration kMostWindow = absl::Hours(24 * 8);
+constexpr absl::Duration kLeastTrendWindow = absl::Hours(1);
 constexpr absl::Duration kInterval = absl::Minutes(1);
 
 int LineOf(const YAML::Node& node) {
@@ -226,6 +227,7 @@ class RuleParser {
                {"filter", [&](const YAML::Node& n) { term.filters = Texts(n, where); }},
                {"aggregate", [&](const YAML::Node& n) { term.aggregate = Text(n, where); }},
                {"rate", [&](const YAML::Node& n) { term.rate = Flag(n, where); }},
+               {"slope", [&](const YAML::Node& n) { term.slope = Flag(n, where); }},
                {"changes", [&](const YAML::Node& n) { term.changes = Text(n, where); }},
                {"window",
                 [&](const YAML::Node& n) {
@@ -317,10 +319,15 @@ class RuleParser {
     } else if (term->age || !term->equals.empty()) {
       Problem(term->line, absl::StrCat(where, "age and equals are for columns of kind info"));
     } else {
-      term->unit = term->rate ? absl::StrCat(column->unit(), "/s") : column->unit();
+      term->unit = term->rate || term->slope ? absl::StrCat(column->unit(), "/s") : column->unit();
     }
     if (term->rate && !term->counter) {
       Problem(term->line, absl::StrCat(where, "rate: ", term->column, " is no counter; leave it out"));
+    }
+    if (term->slope && (term->counter || info)) {
+      Problem(term->line, absl::StrCat(where, "slope: ", term->column, " is no gauge; leave it out"));
+    } else if (term->slope && (!windowed || term->window < kLeastTrendWindow)) {
+      Problem(term->line, absl::StrCat(where, "slope: needs a window of 1h or more"));
     }
     if (term->window < absl::Minutes(1)) Problem(term->line, absl::StrCat(where, "window: at least 1m"));
     term->over_window = windowed || term->counter;
@@ -342,8 +349,8 @@ class RuleParser {
   }
 
   void ResolveSuite(const SuiteMetric& suite, Term* term, const std::string& where) {
-    const bool series_keys = term->from == Term::From::kChanges || term->rate || term->age || !term->filters.empty() ||
-                             !term->equals.empty() || !term->group_by.empty();
+    const bool series_keys = term->from == Term::From::kChanges || term->rate || term->slope || term->age ||
+                             !term->filters.empty() || !term->equals.empty() || !term->group_by.empty();
     term->from = Term::From::kSuite;
     if (series_keys) Problem(term->line, absl::StrCat(where, "a figure of the suite takes metric and column alone"));
     std::vector<std::string> names;

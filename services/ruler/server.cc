@@ -11,11 +11,13 @@
 #include "libs/pg/pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
+#include "services/ruler/advice_store.h"
 #include "services/ruler/alert_service.h"
 #include "services/ruler/delivery.h"
 #include "services/ruler/evaluator.h"
 #include "services/ruler/pg_alert_store.h"
 #include "services/ruler/questions_client.h"
+#include "services/ruler/recommendation_service.h"
 #include "services/ruler/rule_set.h"
 
 namespace pga::ruler {
@@ -78,6 +80,8 @@ struct RulerServer::Parts {
   std::optional<exec::ThreadPool> threads;
   std::optional<rpc::Dispatcher> dispatcher;
   std::optional<AlertService> service;
+  std::optional<AdviceStore> advice;
+  std::optional<RecommendationService> recommendations;
 };
 
 absl::StatusOr<std::unique_ptr<RulerServer>> RulerServer::Create(const RulerConfig& config, const RulerDeps& deps) {
@@ -122,6 +126,9 @@ absl::StatusOr<std::unique_ptr<RulerServer>> RulerServer::Create(const RulerConf
   parts->dispatcher.emplace(deps.authenticator, &*parts->threads, deps.metrics, clock::Clock::Real(), calls);
   parts->service.emplace(&*parts->dispatcher, &*parts->store, &*parts->rules, &*parts->evaluator, &*parts->courier,
                          deps.clock);
+  parts->advice.emplace(parts->pool.get());
+  parts->recommendations.emplace(&*parts->dispatcher, &*parts->advice, deps.query, deps.registry, deps.identity,
+                                 deps.clock);
   parts->courier->Start();
   parts->evaluator->Start();
   return std::unique_ptr<RulerServer>(new RulerServer(std::move(parts)));
@@ -134,7 +141,7 @@ RulerServer::~RulerServer() {
 }
 
 std::vector<grpc::Service*> RulerServer::services() {
-  return {&*parts_->service};
+  return {&*parts_->service, &*parts_->recommendations};
 }
 
 void RulerServer::Drain(clock::SteadyTime deadline) {

@@ -25,12 +25,14 @@
 #include "pganalytics/auth/v1/identity_service.pb.h"
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "pganalytics/query/v1/advice_service.pb.h"
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "pganalytics/ruler/v1/alert_service.pb.h"
+#include "pganalytics/ruler/v1/recommendation_service.pb.h"
 #include "tests/integration/suite.h"
 
 namespace pga::integration {
@@ -68,6 +70,8 @@ constexpr const char* kMay[][2] = {
     {"compactor.v1.CompactorService.GetStorage", "viewer ruler"},
     {"ingest.v1.IngestService.StreamBatches", "collector"},
     {"ingest.v1.IngestService.PushMetrics", "user collector"},
+    {"query.v1.AdviceService.FindAdvice", "ruler"},
+    {"query.v1.AdviceService.Forecast", "viewer"},
     {"query.v1.QueryService.CountMetrics", "anybody"},
     {"query.v1.QueryService.GetMetrics", "viewer"},
     {"query.v1.QueryService.QuerySeries", "viewer ruler"},
@@ -113,6 +117,13 @@ constexpr const char* kMay[][2] = {
     {"ruler.v1.AlertService.CreateSilence", "user"},
     {"ruler.v1.AlertService.DeleteSilence", "user"},
     {"ruler.v1.AlertService.ListRules", "viewer"},
+    {"ruler.v1.RecommendationService.ListAdvice", "viewer"},
+    {"ruler.v1.RecommendationService.DismissAdvice", "user"},
+    {"ruler.v1.RecommendationService.RestoreAdvice", "user"},
+    {"ruler.v1.RecommendationService.ListIndexRecommendations", "viewer"},
+    {"ruler.v1.RecommendationService.GenerateIndexRecommendations", "user"},
+    {"ruler.v1.RecommendationService.ListOptimizationRecommendations", "viewer"},
+    {"ruler.v1.RecommendationService.AggregateRecommendations", "user"},
 };
 
 // Ingest serves the enrolment methods as well, for collectors alone: it asks registry in its own name.
@@ -276,9 +287,10 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
-        query::ExportMetricsRequest::descriptor()->file(), registry::EnrolRequest::descriptor()->file(),
-        registry::ListCollectorsRequest::descriptor()->file(),
-        pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file()}) {
+        query::ExportMetricsRequest::descriptor()->file(), query::FindAdviceRequest::descriptor()->file(),
+        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file(),
+        pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file(),
+        pganalytics::ruler::v1::ListAdviceRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         const std::string full_name = file->service(s)->method(m)->full_name();

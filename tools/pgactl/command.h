@@ -70,6 +70,8 @@ std::vector<Command> ConfigCommands();
 std::vector<Command> CompletionCommands();
 std::vector<Command> StorageCommands();
 std::vector<Command> AlertCommands();
+std::vector<Command> AdviceCommands();
+std::vector<Command> ReportCommands();
 std::vector<Command> AdminCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();

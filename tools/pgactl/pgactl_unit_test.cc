@@ -15,6 +15,7 @@
 #include "tools/pgactl/arguments.h"
 #include "tools/pgactl/command.h"
 #include "tools/pgactl/http_binding.h"
+#include "tools/pgactl/report_document.h"
 #include "tools/pgactl/table.h"
 
 namespace pga::pgactl {
@@ -51,6 +52,27 @@ TEST(Arguments, NamesWhatResembles) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no value")));
   EXPECT_THAT(Arguments::Parse({"--hours", "1", "--hours", "2"}, specs),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("twice")));
+}
+
+TEST(Report, FormsEscapeTexts) {
+  const Report report{"Report <1>",
+                      "a & b",
+                      "f",
+                      "t",
+                      {{"Load",
+                        "\"note\"",
+                        {{"WHO", "who"}, {"HOW MUCH", "much"}},
+                        {{{"<script>alert('x')</script>\n", std::nullopt}, {"1.5 kB", 1536.25}}}},
+                       {"Empty", "", {{"A", "a"}}, {}}}};
+  const std::string html = ReportHtml(report);
+  EXPECT_THAT(html, HasSubstr("<h1>Report &lt;1&gt;</h1>"));
+  EXPECT_THAT(html, HasSubstr("<td>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\n</td><td class=\"n\">1.5 kB</td>"));
+  EXPECT_THAT(html, ::testing::Not(HasSubstr("<script")));
+  EXPECT_EQ(ReportJson(report),
+            R"({"title":"Report <1>","from":"f","to":"t","sections":[{"title":"Load","note":"\"note\"","rows":[{"who":)"
+            R"("<script>alert('x')</script>\u000a","much":1536.25}]},{"title":"Empty","note":"","rows":[]}]})"
+            "\n");
+  EXPECT_THAT(ReportText(report, 0), HasSubstr("Load\n\"note\"\n"));
 }
 
 TEST(RunPgactl, AnswersWrongUsageWithTwo) {

@@ -5,6 +5,7 @@ import * as ask from './api/asks.ts';
 import { ApiError } from './api/client.ts';
 import { currentUser, onSession, sessionState, signOut, startSession } from './api/session.ts';
 import { AdminPage } from './pages/admin.tsx';
+import { AdvicePage } from './pages/advice.tsx';
 import { AlertsPage } from './pages/alerts.tsx';
 import { CollectorPage, CollectorsPage } from './pages/collectors.tsx';
 import { FleetPage } from './pages/fleet.tsx';
@@ -103,6 +104,9 @@ function Frame() {
           <a href={hrefTo('/alerts')} aria-current={at('alerts')}>
             Alerts
           </a>
+          <a href={hrefTo('/advice')} aria-current={at('advice')}>
+            Advice
+          </a>
           <a href={hrefTo('/collectors')} aria-current={at('collectors')}>
             Collectors
           </a>
@@ -153,6 +157,7 @@ function Route({ parts, page }: { parts: string[]; page: Page }) {
     return <SourcePage key={name} page={page} name={name} tab={tab ?? 'load'} />;
   if (root === 'q' && name && parts.length === 2) return <StatementPage key={name} page={page} id={name} />;
   if (root === 'alerts') return <AlertsPage page={page} />;
+  if (root === 'advice') return <AdvicePage page={page} />;
   if (root === 'collectors' && name) return <CollectorPage key={name} page={page} id={name} />;
   if (root === 'collectors') return <CollectorsPage page={page} />;
   if (root === 'storage') return <StoragePage page={page} />;

@@ -10,6 +10,7 @@ import type {
   GetFreshnessResponse,
   GetRowsResponse,
   GetStateResponse,
+  ListAdviceResponse,
   ListAlertsResponse,
   ListLogEventsResponse,
   ListSilencesResponse,
@@ -221,6 +222,8 @@ async function full() {
     host: [`${home}/host`, 'Memory'],
     logs: [`${home}/logs`, 'deadlock detected'],
     alerts: ['/alerts', 'kept_for_test is used by nobody'],
+    advice: ['/advice', 'accounts_again has the same key'],
+    'source-advice': [`${home}/advice`, 'Not judged'],
     collectors: ['/collectors', 'console-test'],
     collector: ['/collectors/console-test', 'Not collected'],
     storage: ['/storage', 'frame'],
@@ -439,6 +442,7 @@ async function full() {
   await rowsAreThoseOfTheApi(page, home, fixed, asked);
   await logsAreThoseOfTheApi(page, home, source);
   await alertsAreThoseOfTheApi(page);
+  await adviceIsThatOfTheApi(page, home, source);
   await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);
@@ -493,6 +497,46 @@ async function alertsAreThoseOfTheApi(page: Page) {
     () => document.querySelector('section[aria-label=History]')?.textContent?.includes('kept_for_test') ?? false,
   );
   equal('an alert that was ended is over for the API', (await now()).state, 'resolved');
+}
+
+// The advice about an index that is there twice: seen, opened, dismissed, restored, each known to the API.
+async function adviceIsThatOfTheApi(page: Page, home: string, source: ListSourcesResponse['sources'][number]) {
+  const of = (more = '') => ask<ListAdviceResponse>(`/api/v1/advice?source=${encodeURIComponent(source.id)}${more}`);
+  const { advice, count, not_judged } = await of();
+  const twice = advice.find((one) => one.kind === 'index_duplicate');
+  if (!twice) throw new Error('the index that is there twice has no advice');
+  check(
+    'a sequence near its end has an advice',
+    advice.some((one) => one.kind === 'sequence_near_end' && one.object === 'public.nearly_done'),
+  );
+  await open(page, `${home}/advice`);
+  const rows = page.locator('section[aria-label=Advice] tbody tr');
+  equal('as many rows as the API has', await rows.count(), Math.min(count, 100));
+  equal('what could not be judged stands there', await page.locator('section[aria-label="Not judged"]').count(), 1);
+  check('and there is some', not_judged.length > 0);
+  const row = rows.filter({ hasText: twice.object }).first();
+  await row.locator('button.link').click();
+  const dialog = page.locator('dialog');
+  const text = (await dialog.textContent()) ?? '';
+  check('it shows the command', text.includes(twice.command), text);
+  check(
+    'and its figures',
+    twice.why.every((why) => text.includes(why)),
+    text,
+  );
+  await accessible(page, 'an advice');
+  await dialog.locator('input').fill('a test');
+  await dialog.getByRole('button', { name: 'Dismiss' }).click();
+  await page.waitForFunction(
+    (what) => !document.querySelector('section[aria-label=Advice]')?.textContent?.includes(what),
+    twice.what,
+  );
+  equal('the dismissal is known to the API', (await of()).dismissed_count, 1);
+  await page.getByLabel('Dismissed').check();
+  await rows.filter({ hasText: twice.object }).first().locator('button.link').click();
+  await dialog.getByRole('button', { name: 'Restore' }).click();
+  await page.waitForFunction(() => document.querySelector('dialog') === null);
+  equal('and that it was taken back', (await of()).dismissed_count, 0);
 }
 
 // Tables that are put together from rows of a metric say what the API says.

@@ -69,7 +69,7 @@ function read(path: string) {
       map: /^map<(\w+), ([\w.]+)> (\w+) = \d+;$/.exec(text),
       field: /^(repeated |optional )?([\w.]+) (\w+) = \d+( \[.*\])?;$/.exec(text),
       rpc: /^rpc (\w+)\(([\w.]+)\) returns \((stream )?([\w.]+)\) \{$/.exec(text),
-      http: /option \(google\.api\.http\) = \{(\w+): "([^"]+)"(?: body: "([^"]*)")?\}/.exec(text),
+      http: /option \(google\.api\.http\) = \{(\w+): "([^"]+)"(?: body: "([^"]*)")?(?:\}|$)/.exec(text),
     };
     if (found.comment) {
       doc.push(found.comment[1] ?? '');

@@ -284,6 +284,18 @@ export function alerts(state: 'active' | 'resolved'): Ask<api.ListAlertsResponse
   };
 }
 
+// Over the week before now: advice is of the present.
+export function advice(source: string | undefined, dismissed: boolean): Ask<api.ListAdviceResponse> {
+  const request = { ...(source ? { source: [source] } : {}), ...(dismissed ? { dismissed: true } : {}) };
+  const path = requestUrl('/api/v1/advice', request);
+  return {
+    key: path,
+    path,
+    pgactl: words('pgactl advice list', source && `--source ${quote(source)}`, dismissed && '--dismissed'),
+    run: (signal) => api.listAdvice(request, { signal }),
+  };
+}
+
 export function silences(): Ask<api.ListSilencesResponse> {
   const path = '/api/v1/silences';
   return { key: path, path, pgactl: 'pgactl alerts silences', run: (signal) => api.listSilences({}, { signal }) };

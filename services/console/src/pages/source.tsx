@@ -9,6 +9,7 @@ import { State } from '../ui/marks.tsx';
 import { Skeleton } from '../ui/panel.tsx';
 import { Empty, ErrorState } from '../ui/states.tsx';
 import { ActivityTab } from './activity.tsx';
+import { AdviceTab } from './advice.tsx';
 import { BlockingTab } from './blocking.tsx';
 import { ChangesTab } from './changes.tsx';
 import { CompareTab } from './compare.tsx';
@@ -41,6 +42,7 @@ const tabs: readonly { key: string; title: string; view: (props: TabProps) => pr
   { key: 'changes', title: 'Changes', view: ChangesTab },
   { key: 'host', title: 'Host', view: HostTab },
   { key: 'logs', title: 'Logs', view: LogsTab },
+  { key: 'advice', title: 'Advice', view: AdviceTab },
 ];
 
 export interface TabProps {

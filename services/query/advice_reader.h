@@ -1,0 +1,43 @@
+// Reads what the rules of advice judge: what is stored of one server. The rules themselves are in insight/.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/pg/call_limit.h"
+#include "libs/storage/read/freshness_reader.h"
+#include "libs/storage/read/plan_reader.h"
+#include "libs/storage/read/source_reader.h"
+#include "libs/storage/read/state_reader.h"
+#include "services/query/insight/advice.h"
+
+namespace pga::query {
+
+// Thread-safe; blocks until the deadline at most, or until the caller has gone.
+class AdviceReader {
+ public:
+  // All must outlive the reader.
+  AdviceReader(storage::FreshnessReader* freshness, storage::StateReader* state, storage::PlanReader* plans)
+      : freshness_(freshness), state_(state), plans_(plans) {}
+
+  // What is known of `source` in [start, end), and of the use of indexes on `members` of its cluster. What is not known
+  // is in the facts with its reason; an error is one of the database or the call.
+  absl::StatusOr<SourceFacts> Read(const storage::SourceRef& source, const std::vector<storage::SourceRef>& members,
+                                   absl::Time start, absl::Time end, const pg::CallLimit& limit);
+
+ private:
+  absl::StatusOr<Fact> ReadFact(const FactNeed& need, const storage::SourceRef& source, absl::Time start,
+                                absl::Time end, const pg::CallLimit& limit);
+  absl::Status ReadMembers(const std::vector<storage::SourceRef>& members, const pg::CallLimit& limit,
+                           SourceFacts* facts);
+  absl::Status ReadChanges(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts);
+  absl::Status ReadPlans(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts);
+
+  storage::FreshnessReader* const freshness_;
+  storage::StateReader* const state_;
+  storage::PlanReader* const plans_;
+};
+
+}  // namespace pga::query

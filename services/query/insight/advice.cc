@@ -1,0 +1,100 @@
+#include "services/query/insight/advice.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "libs/frame/digest.h"
+
+namespace pga::query {
+
+const std::string& FactRow::Text(const std::string& name) const {
+  static const auto* const none = new std::string();
+  const auto found = texts.find(name);
+  return found == texts.end() ? *none : found->second;
+}
+
+std::optional<double> FactRow::Number(const std::string& name) const {
+  const auto found = numbers.find(name);
+  if (found == numbers.end()) return std::nullopt;
+  return found->second;
+}
+
+std::string_view NameOf(Certainty certainty) {
+  switch (certainty) {
+    case Certainty::kCertain:
+      return "certain";
+    case Certainty::kLikely:
+      return "likely";
+    case Certainty::kPossible:
+      break;
+  }
+  return "possible";
+}
+
+std::string AdviceId(std::string_view kind, std::string_view source_id, std::string_view database,
+                     std::string_view object) {
+  constexpr std::string_view kEnd("\0", 1);
+  const frame::Sha256Digest digest = frame::Sha256({kind, kEnd, source_id, kEnd, database, kEnd, object});
+  return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), 8));
+}
+
+Findings Judge(const SourceFacts& facts, const AdviceLimits& limits) {
+  Findings findings;
+  JudgeIndexes(facts, limits, &findings);
+  JudgeVacuum(facts, &findings);
+  JudgeSettings(facts, &findings);
+  JudgeStatements(facts, &findings);
+  JudgeObjects(facts, &findings);
+  JudgeSecurity(facts, &findings);
+  for (Advice& advice : findings.advice) {
+    advice.id = AdviceId(advice.kind, facts.source_id, advice.database, advice.object);
+  }
+  std::sort(findings.advice.begin(), findings.advice.end(), [](const Advice& a, const Advice& b) {
+    return std::tie(a.certainty, a.kind, a.database, a.object) < std::tie(b.certainty, b.kind, b.database, b.object);
+  });
+  return findings;
+}
+
+const std::vector<FactNeed>& FactNeeds() {
+  static const auto* const needs = new std::vector<FactNeed>{
+      {"index_stats", {"indexrelid", "idx_scan", "is_unique", "is_primary", "is_valid", "is_constraint"}},
+      {"index_definitions",
+       {"access_method", "definition", "constraint_name", "is_unique", "is_replica_identity", "is_partial",
+        "has_expressions", "duplicate_of", "prefix_of"}},
+      {"index_size", {"size_bytes"}},
+      {"table_size", {"table_bytes", "total_bytes"}},
+      {"table_stats", {"n_live_tup", "n_dead_tup", "seq_scan", "seq_tup_read", "last_vacuum", "last_autovacuum"}},
+      {"schema_relations", {"relation_kind", "parents"}},
+      {"vacuum_state",
+       {"toast_of", "table_options", "rows_estimated", "dead_rows", "vacuum_threshold", "modified_rows",
+        "analyze_threshold", "xid_age", "freeze_max_age", "is_freeze_due"}},
+      {"xmin_holders",
+       {"pid", "datname", "usename", "application_name", "state", "held_since", "xmin_age", "catalog_xmin_age"}},
+      {"bloat_tables", {"has_statistics", "table_bytes", "bloat_bytes", "bloat_percent"}},
+      {"bloat_indexes", {"has_statistics", "index_bytes", "bloat_bytes", "bloat_percent"}},
+      {"settings", {"setting_value", "setting_unit"}},
+      {"checkpointer", {"checkpoints_timed", "checkpoints_requested"}},
+      {"wal", {"wal_bytes", "position_bytes"}},
+      {"host_memory", {"total_bytes"}},
+      {"database",
+       {"numbackends", "temp_files", "temp_bytes", "blks_read", "blks_hit", "sessions", "session_time_us",
+        "idle_in_transaction_time_us"}},
+      {"statements", {"calls", "total_exec_time_us", "rows", "temp_blks_written", "wal_records"}},
+      {"sequences",
+       {"data_type", "owner_table", "owner_column", "owner_type", "max_value", "increment_by", "is_cycling",
+        "limit_value", "last_value", "values_left", "used_percent"}},
+      {"replication_slots",
+       {"slot_type", "is_temporary", "is_active", "wal_status", "retained_bytes", "inactive_since"}},
+      {"extensions", {"installed_version", "default_version", "is_outdated"}},
+      {"databases", {"is_collation_outdated", "collation_version", "collation_version_now"}},
+      {"roles", {"roleid", "is_superuser", "can_login", "valid_until"}},
+      {"schemas", {"grants"}},
+      {"connections", {"sessions"}},
+      {"server", {"server_version", "is_in_recovery"}},
+  };
+  return *needs;
+}
+
+}  // namespace pga::query

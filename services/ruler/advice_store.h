@@ -1,0 +1,48 @@
+// What people decided against, in the metadata database: schema pganalytics, role pganalytics_ruler. Thread-safe; every
+// call blocks until its deadline at most.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "libs/clock/steady.h"
+#include "libs/pg/pool.h"
+#include "services/ruler/alert_store.h"
+
+namespace pga::ruler {
+
+struct Dismissal {
+  std::string advice_id = {};
+  std::string kind = {};
+  std::string source_id = {};
+  std::string database = {};
+  std::string object = {};
+  std::string reason = {};
+  std::string who = {};
+  absl::Time at = absl::InfinitePast();
+};
+
+class AdviceStore {
+ public:
+  // `pool` outlives the store.
+  explicit AdviceStore(pg::Pool* pool) : pool_(pool) {}
+
+  // Of these sources, by id of the advice.
+  absl::StatusOr<std::map<std::string, Dismissal>> Dismissals(const std::vector<std::string>& source_ids,
+                                                              clock::SteadyTime deadline);
+  // The dismissal of an advice; NOT_FOUND.
+  absl::StatusOr<Dismissal> Find(const std::string& advice_id, clock::SteadyTime deadline);
+  // Replaces a former one. With the row of the audit log, all or nothing.
+  absl::Status Dismiss(const Dismissal& dismissal, const AuditRow& audit, clock::SteadyTime deadline);
+  // NOT_FOUND.
+  absl::Status Restore(const std::string& advice_id, const AuditRow& audit, clock::SteadyTime deadline);
+
+ private:
+  pg::Pool* const pool_;
+};
+
+}  // namespace pga::ruler
