@@ -3,6 +3,7 @@
 namespace pga::query {
 
 void RegisterOptions(config::Loader& loader, QueryConfig* config) {
+  loader.Secret(&config->database_url, "DATABASE_URL", "postgresql:// URL of the metadata database");
   loader.Secret(&config->metrics_url, "TIMESCALE_URL", "postgresql:// URL of the metrics database");
   loader.Int(&config->connections, "QUERY_CONNECTIONS", "query-connections", config->connections,
              "connections of the query service to the metrics database", "connections", 1, 200);

@@ -12,6 +12,8 @@ namespace pga::query {
 struct QueryConfig {
   // postgresql:// of the metrics database (TIMESCALE_URL).
   log::Secret metrics_url;
+  // postgresql:// of the metadata database (DATABASE_URL); empty = no snapshots and no anomalies.
+  log::Secret database_url;
   // Connections, each used by one read at a time.
   int connections = 8;
   // Threads that run reads, and reads that may wait for one.

@@ -12,31 +12,13 @@
 #include "libs/clock/clock.h"
 #include "libs/rpc/auth.h"
 #include "libs/rpc/unary.h"
-#include "libs/storage/read/activity_reader.h"
-#include "libs/storage/read/freshness_reader.h"
-#include "libs/storage/read/log_event_reader.h"
-#include "libs/storage/read/plan_reader.h"
-#include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/shared_answers.h"
 #include "libs/storage/read/source_reader.h"
-#include "libs/storage/read/state_reader.h"
-#include "libs/storage/read/statement_reader.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "services/query/answer_budget.h"
+#include "services/query/readers.h"
 
 namespace pga::query {
-
-// The readers of one metrics database; nothing is owned.
-struct Readers {
-  storage::SourceReader* sources = nullptr;
-  storage::FreshnessReader* freshness = nullptr;
-  storage::SeriesReader* series = nullptr;
-  storage::StatementReader* statements = nullptr;
-  storage::ActivityReader* activity = nullptr;
-  storage::StateReader* state = nullptr;
-  storage::LogEventReader* log_events = nullptr;
-  storage::PlanReader* plans = nullptr;
-};
 
 class QueryService final : public ::pganalytics::query::v1::QueryService::CallbackService {
  public:

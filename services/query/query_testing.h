@@ -22,6 +22,7 @@
 #include "libs/storage/testing/frame_store.h"
 #include "libs/token/signer.h"
 #include "pganalytics/query/v1/advice_service.grpc.pb.h"
+#include "pganalytics/query/v1/insight_service.grpc.pb.h"
 #include "pganalytics/query/v1/prometheus_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
@@ -59,6 +60,9 @@ class Suite {
         std::make_unique<rpc::Authenticator>(&verifier_, &revocations_, rpc::Authenticator::Hooks{}, &clock_);
     QueryConfig config;
     config.metrics_url = log::Secret(url_);
+    metadata_url_ = storage::MetricsDatabase::FreshUrl("query_metadata");
+    EXPECT_THAT(storage::MigrateUp(metadata_url_, storage::Database::kMetadata, {}), status::IsOk());
+    config.database_url = log::Secret(metadata_url_);
     auto query = QueryServer::Create(config, {&metrics_, &clock_, authenticator_.get(), nullptr, nullptr});
     EXPECT_THAT(query, status::IsOk());
     query_ = *std::move(query);
@@ -70,6 +74,7 @@ class Suite {
     server_ = *std::move(server);
     channel_ = server_->InProcessChannel();
     queries_ = pb::QueryService::NewStub(channel_);
+    insight_ = pb::InsightService::NewStub(channel_);
     system_ = pb::SystemService::NewStub(channel_);
     prometheus_ = pb::PrometheusService::NewStub(channel_);
     advice_ = pb::AdviceService::NewStub(channel_);
@@ -132,9 +137,17 @@ class Suite {
   }
 
   pb::QueryService::Stub& queries() { return *queries_; }
+  pb::InsightService::Stub& insight() { return *insight_; }
   pb::SystemService::Stub& system() { return *system_; }
   pb::PrometheusService::Stub& prometheus() { return *prometheus_; }
   pb::AdviceService::Stub& advice() { return *advice_; }
+
+  // First column of the first row.
+  double Number(const std::string& sql, const pg::Params& params = {}) {
+    const auto found = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30));
+    EXPECT_THAT(found.status(), status::IsOk()) << sql;
+    return found.ok() && !found->empty() ? (*found)[0].Double(0) : 0;
+  }
 
   // Moves frames before `until` into blocks.
   void Merge(absl::Time until) {
@@ -146,6 +159,9 @@ class Suite {
   void StoreFrames(const std::string& metric, const std::vector<storage::StoredFrame>& frames) {
     Store(metric).Store(frames);
   }
+
+  const std::string& metadata_url() const { return metadata_url_; }
+  clock::FakeClock& clock() { return clock_; }
 
   void Exec(const std::string& sql, const pg::Params& params = {}) {
     const absl::Status done = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();
@@ -301,6 +317,7 @@ class Suite {
   }
 
   std::string url_;
+  std::string metadata_url_;
   std::unique_ptr<pg::Pool> pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
   std::map<std::string, std::unique_ptr<storage::FrameStore>> stores_;
@@ -313,6 +330,7 @@ class Suite {
   std::unique_ptr<rpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<pb::QueryService::Stub> queries_;
+  std::unique_ptr<pb::InsightService::Stub> insight_;
   std::unique_ptr<pb::SystemService::Stub> system_;
   std::unique_ptr<pb::PrometheusService::Stub> prometheus_;
   std::unique_ptr<pb::AdviceService::Stub> advice_;

@@ -13,6 +13,8 @@
 #include "services/query/advice_service.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
+#include "services/query/insight/snapshot_store.h"
+#include "services/query/insight_service.h"
 #include "services/query/otlp_client.h"
 #include "services/query/otlp_metrics.h"
 #include "services/query/prometheus_service.h"
@@ -63,6 +65,9 @@ struct QueryServer::Parts {
   std::unique_ptr<storage::PlanReader> plans;
   std::unique_ptr<storage::LastValues> last;
   std::unique_ptr<storage::SampleReader> samples;
+  // Null without a metadata database.
+  std::unique_ptr<pg::Pool> metadata;
+  std::unique_ptr<SnapshotStore> snapshots;
   std::unique_ptr<IdentityClient> identity;
   std::unique_ptr<HealthProbe> metadata_health;
   std::unique_ptr<HealthProbe> metrics_health;
@@ -76,6 +81,7 @@ struct QueryServer::Parts {
   std::unique_ptr<rpc::Dispatcher> wide_dispatcher;
   std::unique_ptr<rpc::Dispatcher> system_dispatcher;
   std::unique_ptr<QueryService> query;
+  std::unique_ptr<InsightService> insight;
   std::unique_ptr<PrometheusService> prometheus;
   std::unique_ptr<AdviceReader> advice_reader;
   std::unique_ptr<AdviceService> advice;
@@ -158,11 +164,25 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->wide_threads.get(), deps.metrics, real, calls);
   parts->system_dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
-  parts->query = std::make_unique<QueryService>(
-      parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
-      Readers{parts->sources.get(), parts->freshness.get(), parts->series.get(), parts->statements.get(),
-              parts->activity.get(), parts->state.get(), parts->log_events.get(), parts->plans.get()},
-      deps.clock);
+  const Readers readers{parts->sources.get(),  parts->freshness.get(), parts->series.get(),     parts->statements.get(),
+                        parts->activity.get(), parts->state.get(),     parts->log_events.get(), parts->plans.get()};
+  parts->query = std::make_unique<QueryService>(parts->dispatcher.get(), parts->wide_dispatcher.get(),
+                                                deps.authenticator, readers, deps.clock);
+  if (!config.database_url.empty()) {
+    pg::PoolOptions metadata;
+    metadata.url = config.database_url.Reveal();
+    metadata.application_name = "pganalytics-query";
+    metadata.size = kSmallConnections;
+    metadata.role = "pganalytics_insight";
+    metadata.connect_timeout = absl::Seconds(2);
+    metadata.statement_timeout = config.request_timeout;
+    auto made = pg::Pool::Create(std::move(metadata));
+    if (!made.ok()) return status::Annotate(made.status(), "DATABASE_URL");
+    parts->metadata = *std::move(made);
+  }
+  parts->snapshots = std::make_unique<SnapshotStore>(parts->metadata.get());
+  parts->insight = std::make_unique<InsightService>(parts->dispatcher.get(), parts->wide_dispatcher.get(),
+                                                    deps.authenticator, readers, parts->snapshots.get(), deps.clock);
   PrometheusService::Options prometheus;
   prometheus.max_series = config.prometheus_max_series;
   prometheus.max_samples = config.prometheus_max_samples;
@@ -188,7 +208,8 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(), parts_->prometheus.get(), parts_->advice.get(), parts_->system.get()};
+  return {parts_->query.get(), parts_->insight.get(), parts_->prometheus.get(), parts_->advice.get(),
+          parts_->system.get()};
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {

@@ -26,6 +26,7 @@
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
 #include "pganalytics/query/v1/advice_service.pb.h"
+#include "pganalytics/query/v1/insight_service.pb.h"
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
@@ -86,6 +87,10 @@ constexpr const char* kMay[][2] = {
     {"query.v1.QueryService.SourceActivity", "registry"},
     {"query.v1.QueryService.LogPositions", "registry"},
     {"query.v1.QueryService.CollectorActivity", "registry"},
+    {"query.v1.InsightService.CompareQueries", "viewer"},
+    {"query.v1.InsightService.CompareQuery", "viewer"},
+    {"query.v1.InsightService.CreateSnapshot", "user"},
+    {"query.v1.InsightService.ListSnapshots", "viewer"},
     {"query.v1.PrometheusService.ExportMetrics", "viewer"},
     {"query.v1.PrometheusService.RemoteRead", "viewer"},
     {"query.v1.SystemService.GetHealth", "anybody"},
@@ -283,8 +288,8 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
 
   int methods = 0;
   for (const auto* file :
-       {auth::LoginRequest::descriptor()->file(), auth::GetJwksRequest::descriptor()->file(),
-        pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
+       {query::ListSnapshotsRequest::descriptor()->file(), auth::LoginRequest::descriptor()->file(),
+        auth::GetJwksRequest::descriptor()->file(), pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
         query::ExportMetricsRequest::descriptor()->file(), query::FindAdviceRequest::descriptor()->file(),

@@ -65,6 +65,7 @@ struct Command {
 std::vector<Command> SignInCommands();
 std::vector<Command> ReadCommands();
 std::vector<Command> StateCommands();
+std::vector<Command> InsightCommands();
 std::vector<Command> LogCommands();
 std::vector<Command> ConfigCommands();
 std::vector<Command> CompletionCommands();

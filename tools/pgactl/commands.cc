@@ -191,8 +191,8 @@ const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
     for (auto group :
-         {SignInCommands(), ReadCommands(), StateCommands(), LogCommands(), AlertCommands(), AdviceCommands(),
-          ReportCommands(), ConfigCommands(), StorageCommands(), AdminCommands(), CatalogCommands(),
+         {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), LogCommands(), AlertCommands(),
+          AdviceCommands(), ReportCommands(), ConfigCommands(), StorageCommands(), AdminCommands(), CatalogCommands(),
           CompletionCommands(), MigrateCommands(), BackupCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }

@@ -1,9 +1,6 @@
-// One statement over time, two windows side by side, and what servers are: settings, slots, tables.
+// One statement over time, and what servers are: settings, slots, tables.
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <set>
-#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -210,99 +207,6 @@ absl::Status Settings(Context& context) {
   return absl::OkStatus();
 }
 
-// Statements of two windows of equal length, by what they cost more or less in the second one.
-absl::Status Compare(Context& context) {
-  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
-  PGA_ASSIGN_OR_RETURN(const int minutes, context.arguments->Int("minutes", 60, 1, 60 * 24 * 31));
-  const absl::Duration length = absl::Minutes(minutes);
-  absl::Time after = context.now - length;
-  if (context.arguments->Has("from")) {
-    PGA_ASSIGN_OR_RETURN(after, ParseInstant(context.arguments->Get("from"), context.now));
-  }
-  absl::Time before = after - absl::Hours(24);
-  if (context.arguments->Has("with")) {
-    PGA_ASSIGN_OR_RETURN(before, ParseInstant(context.arguments->Get("with"), context.now));
-  }
-  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 1000));
-  struct Pair {
-    query_pb::TopQuery then, now;
-  };
-  std::map<std::tuple<std::string, std::string, std::string, std::string>, Pair> statements;
-  query_pb::TopQueriesResponse windows[2];
-  // The heaviest of a window, or these statements of it.
-  const auto ask = [&](int window, const std::vector<std::string>& ids) {
-    query_pb::TopQueriesRequest request;
-    const absl::Time start = window == 0 ? before : after;
-    *request.mutable_start() = ToProto(start);
-    *request.mutable_end() = ToProto(start + length);
-    request.set_database(context.arguments->Get("database"));
-    for (const std::string& source : context.arguments->All("source")) request.add_source(source);
-    for (const std::string& id : ids) request.add_query_id(id);
-    request.set_limit(1000);
-    return session->Call<query_pb::TopQueriesResponse>(std::string(kQuery) + "TopQueries", request);
-  };
-  for (const int window : {0, 1}) {
-    PGA_ASSIGN_OR_RETURN(windows[window], ask(window, {}));
-  }
-  // What is among the heaviest of one window alone may be further down in the other: it is neither new nor gone.
-  std::vector<query_pb::TopQuery> further[2];
-  for (const int window : {0, 1}) {
-    std::set<std::string> there, beyond;
-    for (const query_pb::TopQuery& q : windows[window].queries()) there.insert(q.query_id());
-    for (const query_pb::TopQuery& q : windows[1 - window].queries()) {
-      if (!there.contains(q.query_id())) beyond.insert(q.query_id());
-    }
-    if (beyond.empty()) continue;
-    PGA_ASSIGN_OR_RETURN(const query_pb::TopQueriesResponse rest, ask(window, {beyond.begin(), beyond.end()}));
-    further[window].assign(rest.queries().begin(), rest.queries().end());
-  }
-  for (const int window : {0, 1}) {
-    for (query_pb::TopQuery& q : further[window]) *windows[window].add_queries() = std::move(q);
-    for (const query_pb::TopQuery& q : windows[window].queries()) {
-      Pair& pair = statements[{q.source_id(), q.query_id(), q.database_name(), q.user_name()}];
-      (window == 0 ? pair.then : pair.now) = q;
-    }
-  }
-  std::vector<const Pair*> ranked;
-  for (const auto& [key, pair] : statements) ranked.push_back(&pair);
-  std::stable_sort(ranked.begin(), ranked.end(), [](const Pair* a, const Pair* b) {
-    return std::abs(a->now.total_time() - a->then.total_time()) > std::abs(b->now.total_time() - b->then.total_time());
-  });
-  if (ranked.size() > static_cast<size_t>(limit)) ranked.resize(static_cast<size_t>(limit));
-  if (context.json) {
-    *context.out << "{\"before\": ";
-    PGA_RETURN_IF_ERROR(context.PrintJson(windows[0]));
-    *context.out << ", \"after\": ";
-    PGA_RETURN_IF_ERROR(context.PrintJson(windows[1]));
-    *context.out << "}\n";
-    return absl::OkStatus();
-  }
-  const char* const names[] = {"before: ", "after:  "};
-  for (const int window : {0, 1}) {
-    context.Say() << names[window] << RangeText(FromProto(windows[window].start()), FromProto(windows[window].end()))
-                  << ", " << Percent(windows[window].completeness()) << " covered, total "
-                  << Millis(windows[window].total()) << "\n";
-  }
-  const auto change = [](double then, double now) {
-    if (then == now) return std::string("0 %");
-    if (then == 0) return std::string("new");
-    if (now == 0) return std::string("gone");
-    const double share = (now - then) / then;
-    return (std::round(share * 1000) > 0 ? "+" : "") + Percent(share);
-  };
-  Table table({"QUERY ID", "SOURCE", "DATABASE", "TOTAL BEFORE", "AFTER", "CHANGE", "MEAN BEFORE", "MEAN AFTER",
-               "CALLS BEFORE", "CALLS AFTER", "TEXT"},
-              {"CALLS BEFORE", "CALLS AFTER", "DATABASE", "SOURCE", "QUERY ID"});
-  for (const Pair* pair : ranked) {
-    const query_pb::TopQuery& any = pair->now.query_id().empty() ? pair->then : pair->now;
-    table.Add({any.query_id(), any.source_name(), any.database_name(), Millis(pair->then.total_time()),
-               Millis(pair->now.total_time()), change(pair->then.total_time(), pair->now.total_time()),
-               Millis(pair->then.mean_time()), Millis(pair->now.mean_time()), Number(pair->then.calls()),
-               Number(pair->now.calls()), any.query_text()});
-  }
-  return context.Print(table, "no statements in either window");
-}
-
 }  // namespace
 
 std::vector<Command> StateCommands() {
@@ -310,16 +214,6 @@ std::vector<Command> StateCommands() {
   return {
       {"timeline", "QUERY_ID", "one statement over time",
        With({{"step", "SECONDS", "per point; default about 300 points"}}, RangeOptions()), Timeline, true},
-      {"compare",
-       "",
-       "statements of two windows, by what they cost more or less",
-       {{"from", "TIME", "start of the window; default the last --minutes"},
-        {"with", "TIME", "start of the one before; default a day earlier"},
-        {"minutes", "N", "length of both (default 60)"},
-        {"database", "NAME", "only this database"},
-        {"limit", "N", "how many (default 20)"},
-        {"source", "NAME", "only this source (name or id); may be repeated", true}},
-       Compare},
       {"state", "METRIC", "what a metric describes: labels and info columns as last read",
        With({{"changed", "", "what changed in the range (default 7 days)"},
              {"column", "NAME", "only this info column; may be repeated", true},

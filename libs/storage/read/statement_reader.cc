@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_join.h"
@@ -246,6 +247,75 @@ absl::StatusOr<StatementTimeline> StatementReader::Timeline(int64_t query_id, co
     if (covered > 0 && !point.figures) point.figures.emplace();
   }
   return timeline;
+}
+
+absl::StatusOr<StatementWindow> StatementReader::Buckets(const StatementBucketsQuery& query,
+                                                         const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(const Metric* metric, StatementsMetric(*catalog_));
+  const absl::Time now = clock_->Now();
+  MetricRead read;
+  read.metric = metric;
+  read.source_ids = IdsOf(query.sources);
+  PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), {query.range.time_zone, {}}, now));
+  StatementWindow window;
+  window.edges = read.plan.edges;
+  if (query.sources.empty() || query.query_ids.empty()) return window;
+  read.filters.push_back({FindDimension(*metric, "queryid"), LabelFilter::Op::kAmong, "", query.query_ids});
+  if (!query.database.empty()) {
+    read.filters.push_back({FindDimension(*metric, "datname"), LabelFilter::Op::kEquals, query.database});
+  }
+  const FigureSources columns = FigureSourcesOf(*metric);
+  columns::Grouping grouping;
+  for (const char* name : {"queryid", "datname"}) grouping.by.push_back(IdOf(*metric, *FindDimension(*metric, name)));
+  grouping.max_groups = 100'000;
+  MetricRows loaded;
+  PGA_RETURN_IF_ERROR(pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
+    read.metric_id = stored.id;
+    PGA_ASSIGN_OR_RETURN(read.plan, PlanBuckets(query.range, RetentionOf(*metric), stored.zone, now));
+    PGA_ASSIGN_OR_RETURN(loaded, LoadIncreases(tx, read, columns.columns, grouping));
+    return CheckBounds(loaded.rows, grouping);
+  }));
+  window.edges = read.plan.edges;
+  const auto buckets = static_cast<size_t>(read.plan.buckets());
+  std::map<int32_t, SourceRef> sources;
+  for (const SourceRef& source : query.sources) sources[source.id] = source;
+  std::map<std::tuple<int32_t, int64_t, std::string>, StatementBuckets> found;
+  for (const columns::GroupRow& row : loaded.rows.rows) {
+    const auto* const name = std::get_if<std::string>(&row.labels[1]);
+    const std::string database = name == nullptr ? std::string() : *name;
+    StatementBuckets& statement = found[{row.source, NumberOf(row.labels[0]), database}];
+    if (statement.buckets.empty()) {
+      statement.source = sources[row.source];
+      statement.query_id = NumberOf(row.labels[0]);
+      statement.database = database;
+      statement.buckets.resize(buckets);
+    }
+    std::optional<StatementFigures>& figures = statement.buckets[static_cast<size_t>(row.bucket)];
+    if (!figures) figures.emplace();
+    for (size_t i = 0; i < columns.columns.size(); ++i) {
+      figures->values[static_cast<size_t>(columns.figures[i])] += row.values[i].value_or(0);
+    }
+    if ((row.flags & kTooLowFlags) != 0) statement.lower_bound = true;
+  }
+  for (auto& [key, statement] : found) window.statements.push_back(std::move(statement));
+  for (const auto& [scope, covering] : loaded.coverage) {
+    std::vector<double>& covered = window.covered_ms[scope.first];
+    covered.resize(buckets);
+    for (size_t i = 0; i < buckets; ++i) covered[i] += static_cast<double>(covering.covered_us[i]) / 1000;
+  }
+  return window;
+}
+
+absl::StatusOr<std::map<std::pair<int32_t, int64_t>, CutText>> StatementReader::Texts(
+    const std::vector<std::pair<int32_t, int64_t>>& statements, int64_t most, const pg::CallLimit& limit) {
+  std::map<std::pair<int32_t, int64_t>, CutText> texts;
+  if (statements.empty()) return texts;
+  PGA_RETURN_IF_ERROR(pool_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(texts, LoadStatementTexts(tx, statements, most));
+    return absl::OkStatus();
+  }));
+  return texts;
 }
 
 }  // namespace pga::storage

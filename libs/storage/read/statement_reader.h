@@ -4,10 +4,12 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -103,6 +105,34 @@ struct StatementTimeline {
   std::vector<StatementPoint> points;
 };
 
+struct StatementBucketsQuery {
+  std::vector<SourceRef> sources;
+  RangeRequest range;
+  // Only these statements; at least one.
+  std::set<int64_t> query_ids;
+  // Only this database; empty = all.
+  std::string database;
+};
+
+// One statement of a source and database, of all users together.
+struct StatementBuckets {
+  SourceRef source;
+  int64_t query_id = 0;
+  std::string database;
+  // One for each bucket; absent where the statement did not run.
+  std::vector<std::optional<StatementFigures>> buckets;
+  bool lower_bound = false;
+};
+
+struct StatementWindow {
+  // edges.size() - 1 buckets.
+  std::vector<absl::Time> edges;
+  // By source, query id and database.
+  std::vector<StatementBuckets> statements;
+  // Milliseconds of each bucket that frames of a source cover, by its id.
+  std::map<int32_t, std::vector<double>> covered_ms;
+};
+
 // Thread-safe; blocks until the deadline at most, or until the caller has gone.
 class StatementReader {
  public:
@@ -116,6 +146,14 @@ class StatementReader {
   // is known.
   absl::StatusOr<StatementTimeline> Timeline(int64_t query_id, const std::vector<SourceRef>& sources,
                                              const RangeRequest& range, bool with_text, const pg::CallLimit& limit);
+
+  // Statements per bucket, apart by source and database. INVALID_ARGUMENT for a bad range, and for more than fits.
+  absl::StatusOr<StatementWindow> Buckets(const StatementBucketsQuery& query, const pg::CallLimit& limit);
+
+  // Texts of statements, of longer ones the first `most` characters, by source id and query id; those that are not
+  // known are left out.
+  absl::StatusOr<std::map<std::pair<int32_t, int64_t>, CutText>> Texts(
+      const std::vector<std::pair<int32_t, int64_t>>& statements, int64_t most, const pg::CallLimit& limit);
 
  private:
   pg::ReadPool* pool_;

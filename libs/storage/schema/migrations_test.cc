@@ -481,8 +481,8 @@ TEST(Administrator, MakesRolesSoThatTheLoginNeedsNoCreateRole) {
               "false");
     for (const auto& [role, url] :
          {std::pair("pganalytics_auth", databases[0].second), std::pair("pganalytics_registry", databases[0].second),
-          std::pair("pganalytics_ruler", databases[0].second), std::pair("pganalytics_ingest", databases[1].second),
-          std::pair("pganalytics_query", databases[1].second),
+          std::pair("pganalytics_ruler", databases[0].second), std::pair("pganalytics_insight", databases[0].second),
+          std::pair("pganalytics_ingest", databases[1].second), std::pair("pganalytics_query", databases[1].second),
           std::pair("pganalytics_maintenance", databases[1].second)}) {
       auto connection = pg::CopyConnection::Connect({.url = url, .role = role}, Soon());
       ASSERT_TRUE(connection.ok()) << version << " " << connection.status();

@@ -19,7 +19,8 @@ struct Roles {
 };
 
 const Roles& RolesOf(Database database) {
-  static const auto* const metadata = new Roles{{"pganalytics_auth", "pganalytics_registry", "pganalytics_ruler"}, {}};
+  static const auto* const metadata =
+      new Roles{{"pganalytics_auth", "pganalytics_registry", "pganalytics_ruler", "pganalytics_insight"}, {}};
   static const auto* const metrics = new Roles{{"pganalytics_ingest", "pganalytics_query", "pganalytics_maintenance"},
                                                {"pganalytics_reader", "pganalytics_reader_texts"}};
   return database == Database::kMetadata ? *metadata : *metrics;

@@ -97,6 +97,30 @@ export function top(
   return { key: path, path, pgactl, run: (signal) => api.topQueries(request, { signal }) };
 }
 
+export function comparison(
+  before: Range,
+  after: Range,
+  question: { source: string[]; limit: number },
+): Ask<api.CompareQueriesResponse> {
+  const request: api.CompareQueriesRequest = {
+    before_from: iso(before.start),
+    before_to: iso(before.end),
+    after_from: iso(after.start),
+    after_to: iso(after.end),
+    source: question.source,
+    limit: question.limit,
+  };
+  const path = requestUrl('/api/v1/queries/comparison', request);
+  const minutes = Math.round((after.end - after.start) / 60_000);
+  const pgactl = words(
+    'pgactl compare',
+    `--from ${iso(after.start)} --with ${iso(before.start)} --minutes ${minutes}`,
+    options('source', question.source),
+    `--limit ${question.limit}`,
+  );
+  return { key: path, path, pgactl, run: (signal) => api.compareQueries(request, { signal }) };
+}
+
 export function timeline(
   range: Range,
   question: { id: string; source?: string[]; step?: number },

@@ -1,13 +1,12 @@
-// Statements of two windows of equal length: what takes more time than before, and whether because it runs more often or
-// because each call takes longer. Asks: the heaviest of each window, and of each what the other one has beyond them.
+// Statements of two windows of equal length: which got slower or faster, since when, and why. One ask.
 
 import * as ask from '../api/asks.ts';
-import type { TopQuery } from '../api/generated.ts';
-import { callsOf as calls, causeOf, meanOf as mean, timeOf as time, type Windows } from '../state/compare.ts';
+import type { Cause, Evidence, QueryComparison } from '../api/generated.ts';
+import { beganOf, mainCause, statusOf, toneOf } from '../state/compare.ts';
 import { statementHref } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
-import { dateTime, fromInput, type Range, toInput } from '../state/time.ts';
-import { change as changeOf, count, milliseconds, percent } from '../state/units.ts';
+import { dateTime, fromInput, type Range, toInput, type Zone } from '../state/time.ts';
+import { change as changeOf, count, milliseconds, percent, withUnit } from '../state/units.ts';
 import { change } from '../state/url.ts';
 import { statementColumn } from '../ui/cells.tsx';
 import { Choice } from '../ui/choice.tsx';
@@ -15,57 +14,47 @@ import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
-import { earlierOf, identity, spans } from './statements.tsx';
+import { earlierOf, spans } from './statements.tsx';
 
-const limit = 300;
-
-type Pair = Windows<TopQuery>;
-
-const any = (pair: Pair): TopQuery => (pair.now ?? pair.former) as TopQuery;
+const keyOf = (row: QueryComparison) => `${row.source_id} ${row.database_name} ${row.query_hash}`;
 
 export function CompareTab({ page, name }: TabProps) {
   const { view, range, zone } = page;
   const chosen = view.query.get('with') ?? '';
   const other = earlierOf(range, chosen);
-  const source = [name];
-  const nowAsk = ask.top(range, { source, limit });
-  const thenAsk = ask.top(other, { source, limit });
-  const now = useAsk(nowAsk, view.now);
-  const then = useAsk(thenAsk, view.now);
-  const beyond = (of: typeof now, than: typeof now) => {
-    if (!of.data || !than.data) return [];
-    const has = new Set(than.data.queries.map((query) => query.query_id));
-    return [...new Set(of.data.queries.map((query) => query.query_id))].filter((id) => !has.has(id)).slice(0, 200);
-  };
-  const moreNow = restOf(range, source, beyond(then, now));
-  const moreThen = restOf(other, source, beyond(now, then));
-  const restNow = useAsk(moreNow, view.now);
-  const restThen = useAsk(moreThen, view.now);
+  const compareAsk = ask.comparison(other, range, { source: [name], limit: 100 });
+  const compared = useAsk(compareAsk, view.now);
+  const answer = compared.data;
+  // Nothing is known of a window that no reading covers.
+  const comparable = (answer?.before?.completeness ?? 0) > 0.5 && (answer?.after?.completeness ?? 0) > 0.5;
+  const rows = comparable ? (answer?.comparisons ?? []) : [];
+  const difference = (row: QueryComparison) => row.after_total_time - row.before_total_time;
 
-  const pairs = new Map<string, Pair>();
-  const put = (query: TopQuery, side: 'former' | 'now') => {
-    const key = identity(query);
-    const pair = pairs.get(key) ?? { former: undefined, now: undefined };
-    pair[side] ??= query;
-    pairs.set(key, pair);
-  };
-  for (const query of [...(now.data?.queries ?? []), ...(restNow.data?.queries ?? [])]) put(query, 'now');
-  for (const query of [...(then.data?.queries ?? []), ...(restThen.data?.queries ?? [])]) put(query, 'former');
-  // Nothing is known of a window that no reading covers: its statements are not "new".
-  const comparable = (now.data?.completeness ?? 0) > 0.5 && (then.data?.completeness ?? 0) > 0.5;
-  const rows = comparable ? [...pairs.values()] : [];
-  const difference = (pair: Pair) => time(pair.now) - time(pair.former);
-
-  const columns: Column<Pair>[] = [
-    statementColumn(any, (pair) => statementHref(name, any(pair).query_id)),
+  const columns: Column<QueryComparison>[] = [
+    statementColumn(
+      (row) => ({ ...row, query_id: row.query_hash }),
+      (row) => statementHref(name, row.query_hash),
+    ),
+    {
+      key: 'status',
+      title: 'Is',
+      hint: 'slower and faster: the mean time changed beyond its variation; more and less load: the time in all did',
+      value: statusOf,
+      cell: (row) => <span class={`nowrap ${toneOf(row)}`}>{statusOf(row)}</span>,
+    },
     {
       key: 'cause',
       title: 'Because',
-      value: causeOf,
-      cell: (pair) => {
-        const cause = causeOf(pair);
-        const tone = { slower: 'bad-text', faster: 'good-text', new: 'warn-text' }[cause] ?? '';
-        return <span class={`nowrap ${tone}`}>{cause}</span>;
+      value: (row) => mainCause(row),
+      cell: (row) => <Causes causes={row.causes} said={mainCause(row)} zone={zone} />,
+    },
+    {
+      key: 'since',
+      title: 'Since',
+      value: (row) => beganOf(row) ?? null,
+      cell: (row) => {
+        const began = beganOf(row);
+        return began === undefined ? '–' : <span class="nowrap">{dateTime(began, zone)}</span>;
       },
     },
     {
@@ -74,52 +63,56 @@ export function CompareTab({ page, name }: TabProps) {
       numeric: true,
       hint: 'Time now without the time before',
       value: difference,
-      cell: (pair) =>
-        difference(pair) === 0 ? '0' : `${difference(pair) > 0 ? '+' : '−'}${milliseconds(Math.abs(difference(pair)))}`,
+      cell: (row) =>
+        difference(row) === 0 ? '0' : `${difference(row) > 0 ? '+' : '−'}${milliseconds(Math.abs(difference(row)))}`,
     },
     {
       key: 'change',
-      title: 'Change',
+      title: 'Change of mean',
       numeric: true,
-      value: (pair) => (time(pair.former) > 0 ? time(pair.now) / time(pair.former) : null),
-      cell: (pair) => changeOf(time(pair.now), time(pair.former)),
+      value: (row) => row.mean_time_change_percent ?? null,
+      cell: (row) =>
+        row.before_mean_time === undefined || row.after_mean_time === undefined
+          ? '–'
+          : changeOf(row.after_mean_time, row.before_mean_time),
     },
-    ...(['former', 'now'] as const).flatMap((side): Column<Pair>[] => {
-      const said = side === 'former' ? 'before' : 'now';
+    ...(['before', 'after'] as const).flatMap((side): Column<QueryComparison>[] => {
+      const said = side === 'before' ? 'before' : 'now';
       return [
         {
           key: `time_${said}`,
           title: `Time ${said}`,
           numeric: true,
           wide: true,
-          value: (pair) => time(pair[side]),
-          cell: (pair) => milliseconds(time(pair[side])),
+          value: (row) => row[`${side}_total_time`],
+          cell: (row) => milliseconds(row[`${side}_total_time`]),
         },
         {
           key: `calls_${said}`,
           title: `Calls ${said}`,
           numeric: true,
           wide: true,
-          value: (pair) => calls(pair[side]),
-          cell: (pair) => count(calls(pair[side])),
+          value: (row) => row[`${side}_calls`],
+          cell: (row) => count(row[`${side}_calls`]),
         },
         {
           key: `mean_${said}`,
           title: `Mean ${said}`,
           numeric: true,
-          value: (pair) => mean(pair[side]) ?? null,
-          cell: (pair) => {
-            const value = mean(pair[side]);
+          value: (row) => row[`${side}_mean_time`] ?? null,
+          cell: (row) => {
+            const value = row[`${side}_mean_time`];
             return value === undefined ? '–' : milliseconds(value);
           },
         },
       ];
     }),
-    { key: 'on', title: 'On', wide: true, value: (pair) => `${any(pair).database_name} · ${any(pair).user_name}` },
+    { key: 'on', title: 'On', wide: true, value: (row) => row.database_name },
   ];
   const custom = chosen !== '' && !spans.some((span) => span.key === chosen);
-  const said = (of: Range, answer: typeof now) =>
-    `${dateTime(of.start, zone)} – ${dateTime(of.end, zone)}${answer.data ? `, ${milliseconds(answer.data.total ?? 0)} in all, ${percent(answer.data.completeness)} covered` : ''}`;
+  const said = (of: Range, window: { completeness: number; total_time: number } | undefined) =>
+    `${dateTime(of.start, zone)} – ${dateTime(of.end, zone)}${window ? `, ${milliseconds(window.total_time)} in all, ${percent(window.completeness)} covered` : ''}`;
+  const missing = (answer?.evidence ?? []).filter((one) => one.not_read !== '' || one.completeness < 0.5);
   return (
     <TablePanel
       title="Compare two windows"
@@ -151,16 +144,25 @@ export function CompareTab({ page, name }: TabProps) {
       head={
         <dl class="windows">
           <dt>now</dt>
-          <dd>{said(range, now)}</dd>
+          <dd>{said(range, answer?.after)}</dd>
           <dt>before</dt>
-          <dd>{said(other, then)}</dd>
+          <dd>{said(other, answer?.before)}</dd>
         </dl>
       }
-      asks={[nowAsk, thenAsk, moreNow, moreThen]}
-      answers={[now, then, restNow, restThen]}
+      foot={
+        comparable && answer ? (
+          <p class="muted">
+            {`${answer.degraded_count} slower, ${answer.improved_count} faster, ${answer.unchanged_count} unchanged, ${answer.new_count} new, ${answer.gone_count} gone.`}
+            {missing.length > 0 &&
+              ` Causes may be missing: little is stored of ${missing.map((one) => one.metric).join(', ')}.`}
+          </p>
+        ) : undefined
+      }
+      asks={[compareAsk]}
+      answers={[compared]}
       columns={columns}
       rows={rows}
-      rowKey={(pair) => identity(any(pair))}
+      rowKey={keyOf}
       sort="-difference"
       most={100}
       skeleton={320}
@@ -178,6 +180,37 @@ export function CompareTab({ page, name }: TabProps) {
   );
 }
 
-function restOf(range: Range, source: string[], id: string[]) {
-  return id.length > 0 ? ask.top(range, { source, id, limit: 1000 }) : undefined;
+// The first cause; the others and their figures on demand.
+function Causes({ causes, said, zone }: { causes: readonly Cause[]; said: string; zone: Zone }) {
+  const evidence = causes.flatMap((cause) => cause.evidence);
+  if (evidence.length === 0) return <span>{said || '–'}</span>;
+  return (
+    <details>
+      <summary>{said}</summary>
+      <ul>
+        {causes.slice(1).map((cause) => (
+          <li key={cause.kind}>{cause.summary}</li>
+        ))}
+        {evidence.map((one) => (
+          <li key={`${one.what} ${one.object} ${one.unit}`} class="muted">
+            {evidenceText(one, zone)}
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function evidenceText(one: Evidence, zone: Zone): string {
+  const what = [one.what.replaceAll('_', ' '), one.object].filter(Boolean).join(' ');
+  if (one.before_value !== undefined || one.after_value !== undefined) {
+    return `${what}: ${withUnit(one.before_value ?? 0, one.unit)} before, ${withUnit(one.after_value ?? 0, one.unit)} now`;
+  }
+  const seen =
+    one.seen_before && one.seen_after
+      ? `, between ${dateTime(Date.parse(one.seen_before), zone)} and ${dateTime(Date.parse(one.seen_after), zone)}`
+      : '';
+  const values =
+    one.before !== undefined || one.after !== undefined ? `: ${one.before ?? '–'} → ${one.after ?? '–'}` : '';
+  return `${what}${values}${seen}`;
 }

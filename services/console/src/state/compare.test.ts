@@ -1,22 +1,28 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { causeOf } from './compare.ts';
+import { beganOf, mainCause, statusOf, toneOf } from './compare.ts';
 
-const of = (calls: number, mean: number) => ({ calls, mean_time: mean, total_time: calls * mean });
-
-test('why a statement takes more or less time', () => {
-  assert.equal(causeOf({ former: of(100, 2), now: of(100, 4) }), 'slower');
-  assert.equal(causeOf({ former: of(100, 4), now: of(100, 2) }), 'faster');
-  assert.equal(causeOf({ former: of(100, 2), now: of(300, 2) }), 'more calls');
-  assert.equal(causeOf({ former: of(300, 2), now: of(100, 2) }), 'fewer calls');
-  assert.equal(causeOf({ former: of(100, 2), now: of(102, 2.01) }), 'as before');
-  // Twice as slow and half as often: both are said by the larger part.
-  assert.equal(causeOf({ former: of(100, 2), now: of(50, 4) }), 'slower');
+test('how a statement stands', () => {
+  const of = (improvement_status: string, load_status = 'same') => ({ improvement_status, load_status });
+  assert.equal(statusOf(of('degraded', 'more')), 'slower');
+  assert.equal(statusOf(of('improved', 'same')), 'faster');
+  assert.equal(statusOf(of('unchanged', 'more')), 'more load');
+  assert.equal(statusOf(of('unchanged', 'less')), 'less load');
+  assert.equal(statusOf(of('unchanged')), 'as before');
+  assert.equal(statusOf(of('new', 'more')), 'new');
+  assert.equal(statusOf(of('gone', 'less')), 'gone');
+  assert.equal(toneOf(of('degraded')), 'bad-text');
+  assert.equal(toneOf(of('unchanged')), '');
 });
 
-test('what is in one window alone', () => {
-  assert.equal(causeOf({ former: undefined, now: of(3, 1) }), 'new');
-  assert.equal(causeOf({ former: of(3, 1), now: undefined }), 'gone');
-  assert.equal(causeOf({ former: of(3, 1), now: of(0, 0) }), 'gone');
-  assert.equal(causeOf({ former: of(0, 0), now: of(0, 0) }), '');
+test('the first cause, or that there is none', () => {
+  const cause = { kind: 'spills', summary: 'temporary blocks grew', evidence: [] };
+  assert.equal(mainCause({ improvement_status: 'degraded', causes: [cause] }), 'temporary blocks grew');
+  assert.equal(mainCause({ improvement_status: 'degraded', causes: [] }), 'nothing stored explains it');
+  assert.equal(mainCause({ improvement_status: 'unchanged', causes: [] }), '');
+});
+
+test('when it began', () => {
+  assert.equal(beganOf({ since: '2026-01-01T10:30:00Z' }), Date.UTC(2026, 0, 1, 10, 30));
+  assert.equal(beganOf({}), undefined);
 });

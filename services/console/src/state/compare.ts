@@ -1,32 +1,31 @@
-// One statement in two windows of equal length. Pure.
+// What the answer about two windows says of a statement, in words. Pure.
 
-export interface Figures {
-  // Milliseconds.
-  total_time: number;
-  calls: number;
-  mean_time: number;
+import type { QueryComparison } from '../api/generated.ts';
+
+type Stated = Pick<QueryComparison, 'improvement_status' | 'load_status'>;
+
+const words: Record<string, string> = { degraded: 'slower', improved: 'faster', new: 'new', gone: 'gone' };
+
+export function statusOf(row: Stated): string {
+  const word = words[row.improvement_status];
+  if (word !== undefined) return word;
+  return { more: 'more load', less: 'less load' }[row.load_status] ?? 'as before';
 }
 
-export interface Windows<T extends Figures = Figures> {
-  former: T | undefined;
-  now: T | undefined;
+export function toneOf(row: Stated): string {
+  return { slower: 'bad-text', faster: 'good-text', new: 'warn-text', 'more load': 'warn-text' }[statusOf(row)] ?? '';
 }
 
-export const timeOf = (figures: Figures | undefined): number => figures?.total_time ?? 0;
-export const callsOf = (figures: Figures | undefined): number => figures?.calls ?? 0;
-// undefined without a call.
-export const meanOf = (figures: Figures | undefined): number | undefined =>
-  figures && figures.calls > 0 ? figures.mean_time : undefined;
+// The first cause; of a change that no evidence explains, that it is so.
+export function mainCause(row: Pick<QueryComparison, 'improvement_status' | 'causes'>): string {
+  const [first] = row.causes;
+  if (first) return first.summary;
+  return row.improvement_status === 'degraded' || row.improvement_status === 'improved'
+    ? 'nothing stored explains it'
+    : '';
+}
 
-// Why it takes more or less time than before: the larger of what its number of calls and what each call brings.
-export function causeOf(windows: Windows): string {
-  const { former, now } = windows;
-  if (callsOf(former) === 0) return callsOf(now) > 0 ? 'new' : '';
-  if (callsOf(now) === 0) return 'gone';
-  const byCalls = (callsOf(now) - callsOf(former)) * (meanOf(former) ?? 0);
-  const byMean = timeOf(now) - timeOf(former) - byCalls;
-  const little = timeOf(former) * 0.05;
-  if (Math.abs(byMean) <= little && Math.abs(byCalls) <= little) return 'as before';
-  if (Math.abs(byMean) >= Math.abs(byCalls)) return byMean > 0 ? 'slower' : 'faster';
-  return byCalls > 0 ? 'more calls' : 'fewer calls';
+// Milliseconds since 1970; undefined for what did not change.
+export function beganOf(row: Pick<QueryComparison, 'since'>): number | undefined {
+  return row.since === undefined ? undefined : Date.parse(row.since);
 }
