@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include <simdjson.h>
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "libs/pg/copy_connection.h"
@@ -17,7 +18,6 @@
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
-#include "simdjson.h"
 #include "tests/clock/stepped_clock_testing.h"
 
 namespace pga::integration {
