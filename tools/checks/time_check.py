@@ -40,6 +40,8 @@ ALLOWED = {
     "libs/storage/write/group_writer.cc": {"sleep": "back-off of at most a second"},
     "libs/testing/wait_until.h": {"sleep": "polls what nothing signals"},
     "libs/testing/temp_postgres.cc": {"sleep": "polls what nothing signals"},
+    "services/api/preflight_databases.cc": {"wall": "difference to the server's clock"},
+    "services/api/preflight_host.cc": {"wall": "validity of a certificate"},
     "services/collector/collector.cc": {"wall": "start time, sent to ingest",
                                         "sleep": "the spool's emptiness is only asked for"},
     "services/collector/credentials.h": {"wall": "expiry of a certificate"},
