@@ -6,7 +6,8 @@
 #   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections; all attacks at once for 60 s against
 #          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
 #   faults every fault of tests/reproduced put back: its test fails with it and passes without it
-#   packages  the Debian packages installed, upgraded, removed and purged in a bare Debian 12 made by debootstrap (needs root)
+#   packages  the Debian packages installed, upgraded, removed and purged in a bare Debian 12 made by debootstrap, and the image
+#          (needs root)
 #   bare   `make run` on a bare Debian 12 made by debootstrap (needs root)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,6 +65,7 @@ for step in "${steps[@]}"; do
     packages)
       tools/build.sh release
       tests/packages/bare_root.sh build/release
+      tools/images.sh build/release
       ;;
     bare)
       tests/e2e/bare_debian.sh

@@ -52,12 +52,19 @@ chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEB
   apt-get install -y -q --no-install-recommends "$CLIENT" /packages/*.deb
   apt-get clean
   install -d -o 10001 -g 10001 -m 700 /var/lib/pganalytics
-  rm -rf /packages /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/* /usr/share/doc/*/[!c]* /usr/share/man /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/*proxy*
+  rm -rf /packages /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/* /usr/share/man /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/*proxy*
+  find /usr/share/doc -type f ! -name copyright -delete
   rm -f /etc/machine-id /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /var/lib/dpkg/*-old
   # Programs that take the rights of their owner are of no use without root.
   find / -xdev -type f -perm /6000 -exec chmod a-s {} +' >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
 umount "$root/proc"
 : >"$root/etc/resolv.conf"
+for program in pganalytics-api pganalytics-collector pgactl pga-auth pga-registry pga-ingest pga-query pga-compactor pga-ruler pga-gateway pg_dump psql; do
+  chroot --userspec=10001:10001 "$root" "/usr/bin/$program" --version >"$work/log" 2>&1 ||
+    { cat "$work/log" >&2; echo "images: $program does not start as user 10001" >&2; exit 1; }
+done
+found=$(chroot "$root" find / -xdev \( -path /tmp -o -path /var/tmp -o -path /run -o -path /dev -o -path /proc \) -prune -o -type d -perm -0002 -print)
+[ -z "$found" ] || { echo "images: everybody may write $found" >&2; exit 1; }
 cp LICENSE "$root/usr/share/pganalytics/LICENSE"
 chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}\n' |
   python3 tools/deploy/images/spdx.py "pganalytics-$version" "$revision" "$SOURCE_DATE_EPOCH" >"$target/pganalytics-$version.spdx.json"

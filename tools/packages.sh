@@ -49,6 +49,7 @@ mkdir -p "$stage"/{pganalytics,pganalytics-collector}/usr/lib/sysusers.d
 grep -v '^u pganalytics-collector ' tools/deploy/systemd/sysusers.d/pganalytics.conf >"$stage/pganalytics/usr/lib/sysusers.d/pganalytics.conf"
 install -D -m 644 tools/deploy/systemd/tmpfiles.d/pganalytics.conf "$stage/pganalytics/usr/lib/tmpfiles.d/pganalytics.conf"
 install -D -m 644 "$tree/pganalytics.pb" "$stage/pganalytics/usr/share/pganalytics/pganalytics.pb"
+install -D -m 644 -t "$stage/pganalytics/usr/share/pganalytics/rsyslog" tools/deploy/rsyslog/50-pganalytics.conf
 install -D -m 644 -t "$stage/pganalytics/usr/share/pganalytics/prometheus" tools/deploy/prometheus/pganalytics-alerts.yaml
 install -D -m 644 -t "$stage/pganalytics/usr/share/pganalytics/grafana/dashboards" tools/deploy/grafana/dashboards/*.json
 for kind in dashboards datasources; do

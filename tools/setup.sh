@@ -6,7 +6,7 @@ set -euo pipefail
 mode=${1:-build}
 
 build_packages=(
-  g++ make cmake ninja-build util-linux ccache mold pkg-config git ca-certificates python3 openssl curl procps
+  g++ dpkg-dev make cmake ninja-build util-linux ccache mold pkg-config git ca-certificates python3 openssl curl procps
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libpqxx-dev libpq-dev libpg-query-dev libre2-dev libnghttp2-dev libboost1.81-dev libssl-dev libjwt-dev libargon2-dev prometheus-cpp-dev
   libtomlplusplus-dev libspdlog-dev libzstd-dev libsnappy-dev zlib1g-dev libsimdjson-dev libyaml-cpp-dev libcurl4-openssl-dev
@@ -14,7 +14,7 @@ build_packages=(
   john-data
   postgresql-15 postgresql-client-15
 )
-test_packages=(chromium clang-format-14 docker-compose jq logrotate pgbouncer prometheus prometheus-alertmanager systemd python3-yaml python3-jsonschema yamllint)
+test_packages=(chromium clang-format-14 docker-compose jq logrotate pgbouncer prometheus prometheus-alertmanager rsyslog systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
 
 wanted=("${build_packages[@]}")
@@ -62,8 +62,8 @@ if ! grep -qsE '^create_main_cluster' /etc/postgresql-common/createcluster.conf;
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   echo "create_main_cluster = false" | "${as_root[@]}" tee -a /etc/postgresql-common/createcluster.conf >/dev/null
 fi
-# Nor shall the tests' Prometheus and Alertmanager run as services.
-for service in prometheus prometheus-alertmanager; do
+# Nor shall the tests' Prometheus, Alertmanager and rsyslog run as services.
+for service in prometheus prometheus-alertmanager rsyslog; do
   if [[ " ${missing[*]} " == *" $service "* ]] && [ ! -e "/etc/systemd/system/$service.service" ]; then
     "${as_root[@]}" mkdir -p /etc/systemd/system
     "${as_root[@]}" ln -s /dev/null "/etc/systemd/system/$service.service"

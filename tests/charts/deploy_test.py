@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -123,11 +124,59 @@ def check_log_rotation() -> None:
         check((pathlib.Path(folder) / "api.log.1").read_text() == "before\n", "what was rotated")
 
 
+def check_log_forwarding() -> None:
+    """rsyslog itself with the file that is shipped: each line arrives once, with its severity, over a cut of the log and while the
+    other host was away."""
+    rules = (ROOT / "tools/deploy/rsyslog/50-pganalytics.conf").read_text()
+    outputs = {target.partition(":")[2] for target in directives(SYSTEMD / "pganalytics.service")["StandardOutput"]}
+    check(all(f'File="{path}"' in rules for path in outputs), "rsyslog reads another file than the unit writes")
+    daemon = shutil.which("rsyslogd") or "/usr/sbin/rsyslogd"
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
+        log = pathlib.Path(folder) / "api.log"
+        log.touch()
+        listener.bind(("127.0.0.1", 0))
+        mine = re.sub(r'target="[^"]+" port="\d+"', f'target="127.0.0.1" port="{listener.getsockname()[1]}"', rules)
+        mine = re.sub(r'File="[^"]+"', f'File="{log}"', mine).replace('action.resumeInterval="5"', 'action.resumeInterval="1"')
+        config = pathlib.Path(folder) / "rsyslog.conf"
+        config.write_text(f'global(workDirectory="{folder}" maxMessageSize="64k")\n{mine}')
+        run(daemon, "-N1", "-f", str(config))
+        lines = [{"time": f"2026-11-28T20:00:0{i}.000Z", "level": level, "service": "pganalytics-api", "message": text}
+                 for i, (level, text) in enumerate((("info", "before"), ("warn", 'quotes " and \\ and \u00e9'), ("error", "after\nthe cut"), ("debug", "last")))]
+        with (pathlib.Path(folder) / "output").open("w") as output, subprocess.Popen(
+                [daemon, "-n", "-f", str(config), "-i", f"{folder}/pid"], stdout=output, stderr=output) as process:
+            try:
+                with log.open("a", encoding="utf-8") as writer:
+                    for line in lines[:2]:
+                        print(json.dumps(line), file=writer, flush=True)
+                    # Nobody listens until now.
+                    listener.listen()
+                    listener.settimeout(60)
+                    connection, _ = listener.accept()
+                    connection.settimeout(60)
+                    stream = connection.makefile("rb")
+                    got = [stream.readline() for _ in lines[:2]]
+                    os.truncate(log, 0)
+                    for line in lines[2:]:
+                        print(json.dumps(line), file=writer, flush=True)
+                    got += [stream.readline() for _ in lines[2:]]
+                    process.terminate()
+                    got += stream.readlines()
+                    connection.close()
+            finally:
+                process.kill()
+        check(len(got) == len(lines), f"{len(lines)} lines were written, these came: {got}")
+        for wanted, line, severity in zip(lines, got, (182, 180, 179, 183), strict=True):
+            head, _, body = line.decode().partition(" - - - ")
+            check(json.loads(body) == wanted, f"{wanted} came as {line}")
+            check(re.fullmatch(rf"<{severity}>1 {re.escape(wanted['time'])} \S+ pganalytics-api", head) is not None, f"{head}: its severity")
+
+
 def main() -> int:
     check_image()
     check_release()
     check_units()
     check_log_rotation()
+    check_log_forwarding()
     if shutil.which("systemd-analyze"):
         check_with_systemd()
     else:
