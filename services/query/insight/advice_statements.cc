@@ -146,8 +146,8 @@ class Statements {
                                         CountText(parent->rows), " rows in ", CountText(parent->calls), " calls, ",
                                         IntervalText(facts_, *fact_), "."));
       advice.instruction =
-          "Join the two, or ask for all keys at once: WHERE key = ANY ($1). Most mappers do it when told to load "
-          "eagerly.";
+          "Join the two, or ask for all keys at once: WHERE key = ANY ($1). Most mappers have "
+          "eager loading for it.";
       advice.certainty = Certainty::kPossible;
       advice.certainty_reason = "Equal counts, same user and database; that one follows the other is not seen.";
       advice.figures["calls"] = one.calls;
@@ -176,7 +176,7 @@ class Statements {
     Advice advice;
     advice.kind = kind;
     advice.database = one.database;
-    // Users of a statement are told apart: the object is unique in a database.
+    // A statement of two users is two objects.
     advice.object = absl::StrCat(one.query_id, " of ", one.user);
     advice.query_ids = {one.query_id};
     advice.completeness = fact_->completeness;

@@ -72,6 +72,13 @@ std::string NameOfHolder(const FactRow& holder) {
                       application.empty() ? "" : absl::StrCat(" (", application, ")"), ", ", holder.Text("state"));
 }
 
+// Snapshots that were taken meanwhile begin where the oldest holder does: of equal ages it is the one that was there
+// first. A slot has no beginning.
+bool IsOlder(const FactRow& a, const FactRow& b) {
+  if (a.Amount("xmin_age") != b.Amount("xmin_age")) return a.Amount("xmin_age") > b.Amount("xmin_age");
+  return a.Amount("held_since") < b.Amount("held_since");
+}
+
 // A vacuum that came after the holder and left a table above its limit proves that something held it up; the holder
 // with the oldest horizon is what did.
 void Holders(const SourceFacts& facts, Findings* findings, std::set<std::string>* held) {
@@ -82,9 +89,7 @@ void Holders(const SourceFacts& facts, Findings* findings, std::set<std::string>
   if (holders == nullptr || states == nullptr || stats == nullptr) return;
   const FactRow* oldest = nullptr;
   for (const FactRow& row : holders->rows) {
-    if (row.Number("xmin_age") && (oldest == nullptr || row.Amount("xmin_age") > oldest->Amount("xmin_age"))) {
-      oldest = &row;
-    }
+    if (row.Number("xmin_age") && (oldest == nullptr || IsOlder(row, *oldest))) oldest = &row;
   }
   if (oldest == nullptr) return;
   std::map<std::string, const FactRow*> by_table;
