@@ -8,7 +8,6 @@
 #include "google/protobuf/util/time_util.h"
 #include "libs/status/status.h"
 #include "services/query/callers.h"
-#include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
 
 namespace pga::query {
@@ -131,16 +130,6 @@ void Fill(const StoredSnapshot& from, pb::Snapshot* to) {
   to->set_created_by(from.created_by);
 }
 
-ChangedBy Caller(const rpc::CallContext& call) {
-  ChangedBy by;
-  by.actor = call.principal.subject;
-  by.user_id = call.principal.user_id;
-  by.name = call.principal.username.empty() ? call.principal.subject : call.principal.username;
-  by.peer = call.peer;
-  by.request_id = call.request_id;
-  return by;
-}
-
 // Windows named by their times or by an instant; snapshots are not looked at.
 template <typename Request>
 absl::Status OfTimes(const Request& asked, absl::Duration length, absl::Time now, ComparisonQuery* query) {
@@ -165,21 +154,14 @@ absl::Status OfTimes(const Request& asked, absl::Duration length, absl::Time now
 
 }  // namespace
 
-template <typename Request, typename Response>
-grpc::ServerUnaryReactor* InsightService::Run(
-    grpc::CallbackServerContext* context, const Request* request, Response* response,
-    std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
-  bool wide = false;
-  if constexpr (requires { request->source_size(); }) {
-    const auto named = static_cast<size_t>(request->source_size());
-    wide = named == 0 || named > storage::kMostNarrowSources;
-  }
-  return (wide ? wide_dispatcher_ : dispatcher_)
-      ->template Unary<Request, Response>(
-          context, request, response,
-          [handler = std::move(handler)](rpc::CallContext& call, const Request& asked, Response& answer) {
-            return ForCaller(handler(call, asked, answer));
-          });
+ChangedBy WhoChanges(const rpc::CallContext& call) {
+  ChangedBy by;
+  by.actor = call.principal.subject;
+  by.user_id = call.principal.user_id;
+  by.name = call.principal.username.empty() ? call.principal.subject : call.principal.username;
+  by.peer = call.peer;
+  by.request_id = call.request_id;
+  return by;
 }
 
 absl::Status InsightService::OfSnapshots(const rpc::CallContext& call, int32_t before, int32_t after,
@@ -293,8 +275,9 @@ grpc::ServerUnaryReactor* InsightService::CreateSnapshot(grpc::CallbackServerCon
         if (type != "manual" && type != "scheduled" && type != "pre_deploy" && type != "post_deploy") {
           return absl::InvalidArgumentError("snapshot_type is none of manual, scheduled, pre_deploy, post_deploy");
         }
-        PGA_ASSIGN_OR_RETURN(const StoredSnapshot made, snapshots_->Create(asked.name(), asked.description(), type,
-                                                                           clock_->Now(), Caller(call), call.deadline));
+        PGA_ASSIGN_OR_RETURN(const StoredSnapshot made,
+                             snapshots_->Create(asked.name(), asked.description(), type, clock_->Now(),
+                                                WhoChanges(call), call.deadline));
         Fill(made, &answer);
         return absl::OkStatus();
       });

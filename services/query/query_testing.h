@@ -142,6 +142,13 @@ class Suite {
   pb::PrometheusService::Stub& prometheus() { return *prometheus_; }
   pb::AdviceService::Stub& advice() { return *advice_; }
 
+  void ExecMetadata(const std::string& sql, const pg::Params& params = {}) {
+    auto pool = pg::Pool::Create({.url = metadata_url_});
+    ASSERT_THAT(pool, status::IsOk());
+    const absl::Status done = (*pool)->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();
+    EXPECT_THAT(done, status::IsOk()) << sql;
+  }
+
   // First column of the first row.
   double Number(const std::string& sql, const pg::Params& params = {}) {
     const auto found = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30));
@@ -159,9 +166,6 @@ class Suite {
   void StoreFrames(const std::string& metric, const std::vector<storage::StoredFrame>& frames) {
     Store(metric).Store(frames);
   }
-
-  const std::string& metadata_url() const { return metadata_url_; }
-  clock::FakeClock& clock() { return clock_; }
 
   void Exec(const std::string& sql, const pg::Params& params = {}) {
     const absl::Status done = pool_->Exec(sql, params, clock::SteadyNow() + absl::Seconds(30)).status();

@@ -13,6 +13,7 @@
 #include "services/query/advice_service.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
+#include "services/query/insight/anomaly_store.h"
 #include "services/query/insight/snapshot_store.h"
 #include "services/query/insight_service.h"
 #include "services/query/otlp_client.h"
@@ -68,6 +69,7 @@ struct QueryServer::Parts {
   // Null without a metadata database.
   std::unique_ptr<pg::Pool> metadata;
   std::unique_ptr<SnapshotStore> snapshots;
+  std::unique_ptr<AnomalyStore> anomalies;
   std::unique_ptr<IdentityClient> identity;
   std::unique_ptr<HealthProbe> metadata_health;
   std::unique_ptr<HealthProbe> metrics_health;
@@ -181,8 +183,10 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
     parts->metadata = *std::move(made);
   }
   parts->snapshots = std::make_unique<SnapshotStore>(parts->metadata.get());
-  parts->insight = std::make_unique<InsightService>(parts->dispatcher.get(), parts->wide_dispatcher.get(),
-                                                    deps.authenticator, readers, parts->snapshots.get(), deps.clock);
+  parts->anomalies = std::make_unique<AnomalyStore>(parts->metadata.get());
+  parts->insight =
+      std::make_unique<InsightService>(parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
+                                       readers, parts->snapshots.get(), parts->anomalies.get(), deps.clock);
   PrometheusService::Options prometheus;
   prometheus.max_series = config.prometheus_max_series;
   prometheus.max_samples = config.prometheus_max_samples;

@@ -1,9 +1,11 @@
-// What changed between two windows and why, and the snapshots that windows are named by.
+// What changed between two windows and why, the snapshots that windows are named by, statements by their fingerprint,
+// and hours out of the ordinary.
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "libs/status/status.h"
 #include "pganalytics/query/v1/insight_service.pb.h"
@@ -152,6 +154,81 @@ absl::Status CreateSnapshot(Context& context) {
   return absl::OkStatus();
 }
 
+absl::Status Fingerprints(Context& context) {
+  pb::ListFingerprintsRequest request;
+  PGA_RETURN_IF_ERROR(FillRange(context, &request));
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 100));
+  request.set_limit(limit);
+  request.set_database(context.arguments->Get("database"));
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<pb::ListFingerprintsResponse>(Method("ListFingerprints"), request));
+  if (context.json) return context.PrintJson(answer);
+  context.Say() << RangeText(FromProto(answer.start()), FromProto(answer.end())) << ", "
+                << Percent(answer.completeness()) << " covered; " << Percent(answer.unknown_share())
+                << " of the time is of statements without a fingerprint\n";
+  Table table({"FINGERPRINT", "TOTAL", "CALLS", "MEAN", "IDS", "SERVERS", "TEXT"}, {"IDS", "SERVERS"});
+  for (const pb::Fingerprint& one : answer.data()) {
+    table.Add({one.fingerprint_hash(), Millis(one.total_time()), Number(one.total_calls()),
+               Millis(one.avg_execution_time()), Number(one.unique_query_count()), Number(one.source_names_size()),
+               one.normalized_query()});
+  }
+  return context.Print(table, "no statement with a known text ran");
+}
+
+std::string ValueText(const pb::QueryAnomaly& anomaly, double value) {
+  if (anomaly.metric_name() == "mean_time" || anomaly.metric_name() == "io_time") return Millis(value);
+  return Number(value) + (anomaly.metric_name() == "calls" ? "/s" : "");
+}
+
+absl::Status ListAnomalies(Context& context) {
+  pb::ListAnomaliesRequest request;
+  request.set_severity(context.arguments->Get("severity"));
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 50, 1, 100));
+  request.set_limit(limit);
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<pb::ListAnomaliesResponse>(Method("ListAnomalies"), request));
+  if (context.json) return context.PrintJson(answer);
+  Table table({"ID", "HOUR", "SOURCE", "DATABASE", "QUERY ID", "WHAT", "VALUE", "AS A RULE", "Z", "METHOD", "HOURS"},
+              {"HOURS", "METHOD", "DATABASE"});
+  for (const pb::QueryAnomaly& one : answer.anomalies()) {
+    table.Add({absl::StrCat(one.id()), Clock(FromProto(one.hour_start())), one.source_name(), one.database_name(),
+               one.query_hash(), one.anomaly_type(), ValueText(one, one.metric_value()),
+               ValueText(one, one.baseline_value()), Number(std::round(one.z_score() * 10) / 10), one.method(),
+               absl::StrCat(one.baseline_hours())});
+  }
+  return context.Print(table, "no such anomalies; `pgactl anomalies detect` looks for them");
+}
+
+absl::Status DetectAnomalies(Context& context) {
+  pb::DetectAnomaliesRequest request;
+  PGA_ASSIGN_OR_RETURN(const int hours, context.arguments->Int("hours", 1, 1, 24));
+  request.set_hours(hours);
+  for (const std::string& source : context.arguments->All("source")) request.add_source(source);
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer,
+                       session->Call<pb::DetectAnomaliesResponse>(Method("DetectAnomalies"), request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << RangeText(FromProto(answer.start()), FromProto(answer.end())) << ", "
+               << Percent(answer.completeness()) << " covered: " << answer.message() << ", "
+               << answer.without_baseline() << " of them without a baseline; " << answer.found() << " found, "
+               << answer.added() << " of them not known before\n";
+  return absl::OkStatus();
+}
+
+absl::Status ResolveAnomaly(Context& context) {
+  PGA_ASSIGN_OR_RETURN(const std::string word, context.Word(0, "the anomaly's id"));
+  pb::ResolveAnomalyRequest request;
+  int id = 0;
+  if (!absl::SimpleAtoi(word, &id)) return UsageError("the anomaly's id is a whole number");
+  request.set_id(id);
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<pb::ResolveAnomalyResponse>(Method("ResolveAnomaly"), request));
+  if (context.json) return context.PrintJson(answer);
+  *context.out << "anomaly " << answer.id() << " " << answer.status() << "\n";
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<Command> InsightCommands() {
@@ -179,7 +256,22 @@ std::vector<Command> InsightCommands() {
            "give this instant a name, to compare with later",
            {{"description", "TEXT", "what it is about"},
             {"type", "WORD", "manual (default), scheduled, pre_deploy or post_deploy"}},
-           CreateSnapshot}};
+           CreateSnapshot},
+          {"fingerprints", "", "statements by what they are, over servers, databases and versions",
+           With({{"database", "NAME", "only this database"}, {"limit", "N", "how many (default 20)"}}, RangeOptions()),
+           Fingerprints},
+          {"anomalies list",
+           "",
+           "hours of statements that were far from the rule, and that nobody has resolved",
+           {{"severity", "WORD", "low, medium or high (default)"}, {"limit", "N", "how many (default 50)"}},
+           ListAnomalies},
+          {"anomalies detect",
+           "",
+           "look for them in the last full hour",
+           {{"hours", "N", "or in so many (at most 24)"},
+            {"source", "NAME", "only this source (name or id); may be repeated", true}},
+           DetectAnomalies},
+          {"anomalies resolve", "ID", "say that you have looked at one", {}, ResolveAnomaly}};
 }
 
 }  // namespace pga::pgactl

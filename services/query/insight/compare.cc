@@ -8,6 +8,9 @@
 namespace pga::query {
 namespace {
 
+// Part of the pairs of buckets in the direction of the change, from which on windows are apart whatever their spread.
+constexpr double kApart = 0.95;
+
 struct Summary {
   size_t buckets = 0;  // with a divisor
   double sum = 0;
@@ -74,6 +77,28 @@ size_t SplitOf(const std::vector<RatioBucket>& buckets) {
   return split;
 }
 
+// Of the pairs of one bucket of either window, the part in which that of `more` is the larger one; equal ones are half.
+double PartAbove(const std::vector<RatioBucket>& more, const std::vector<RatioBucket>& less) {
+  double above = 0;
+  double pairs = 0;
+  for (const RatioBucket& high : more) {
+    for (const RatioBucket& low : less) {
+      if (high.divisor <= 0 || low.divisor <= 0) continue;
+      const double difference = high.sum / high.divisor - low.sum / low.divisor;
+      above += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+      ++pairs;
+    }
+  }
+  return pairs > 0 ? above / pairs : 0;
+}
+
+// Mann and Whitney's test, two-sided at 0.1 %, by its normal form, which is on the safe side for few buckets and ties.
+bool RanksDiffer(double part_above, double before, double after) {
+  constexpr double kCritical = 3.2905;
+  const double pairs = before * after;
+  return (part_above - 0.5) * pairs > kCritical * std::sqrt(pairs * (before + after + 1) / 12);
+}
+
 }  // namespace
 
 RatioRules MeanTimeRules() {
@@ -131,7 +156,8 @@ RatioChange CompareRatios(const std::vector<RatioBucket>& before, const std::vec
     change.reason = RatioReason::kWithinTolerance;
     return change;
   }
-  if (difference <= 2 * change.variation) {
+  const double part_above = change.difference() > 0 ? PartAbove(after, before) : PartAbove(before, after);
+  if (difference <= 2 * change.variation && part_above < kApart) {
     change.reason = RatioReason::kWithinVariation;
     return change;
   }
@@ -140,7 +166,10 @@ RatioChange CompareRatios(const std::vector<RatioBucket>& before, const std::vec
   const double now_freedom = now.buckets >= 2 ? static_cast<double>(now.buckets - 1) : then_freedom;
   const double errors = then.error + now_error;
   const double parts = then.error * then.error / then_freedom + now_error * now_error / now_freedom;
-  if (errors > 0 && difference <= CriticalT(errors * errors / parts) * change.standard_error) {
+  const bool means_differ = errors <= 0 || difference > CriticalT(errors * errors / parts) * change.standard_error;
+  const bool ranks_differ =
+      RanksDiffer(part_above, static_cast<double>(then.buckets), static_cast<double>(now.buckets));
+  if (!means_differ && !ranks_differ) {
     change.reason = RatioReason::kWithinNoise;
     return change;
   }

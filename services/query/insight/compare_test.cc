@@ -106,6 +106,17 @@ TEST(CompareRatios, CriticalValuesAreNeverTooSmall) {
   EXPECT_EQ(CriticalT(std::nan("")), 636.62);
 }
 
+// Times with heavy tails: the mean is uncertain, and each bucket shows the change.
+TEST(CompareRatios, RanksSeeWhatMeansDoNot) {
+  const auto fast = Buckets({0.08, 0.09, 0.08, 0.07, 0.09, 0.08, 0.1, 0.08, 0.09, 0.08});
+  const auto slow = Buckets({20, 18, 300, 19, 25, 17, 22, 240, 18, 19});
+  EXPECT_TRUE(CompareRatios(fast, slow, MeanTimeRules()).changed());
+  EXPECT_TRUE(CompareRatios(slow, fast, MeanTimeRules()).changed());
+  // Four buckets may be so by chance.
+  EXPECT_EQ(CompareRatios(Buckets({0.08, 0.09, 0.08, 0.07}), Buckets({20, 18, 300, 19}), MeanTimeRules()).reason,
+            RatioReason::kWithinNoise);
+}
+
 // Windows of one and the same statement: at most one in a hundred may be called changed, whatever its times look like.
 TEST(CompareRatios, UnchangedStatementsAreNotCalledChanged) {
   std::mt19937_64 random(20260101);
