@@ -322,7 +322,7 @@ void internal::CheckDatabases(const ApiConfig& config, PreflightReport* report) 
       .variable = "DATABASE_URL",
       .url = &config.database_url,
       .database = storage::Database::kMetadata,
-      .roles = {"pganalytics_auth", "pganalytics_registry", "pganalytics_ruler"},
+      .roles = {"pganalytics_auth", "pganalytics_registry", "pganalytics_ruler", "pganalytics_insight"},
       .connections = config.auth.connections + config.registry.connections + config.ruler.connections};
   // Besides its pool, query has 3 that watch; the compactor has 8, ingest one a writer.
   const Target metrics{

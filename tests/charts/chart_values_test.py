@@ -156,7 +156,7 @@ def check_restarts() -> None:
         before = sums()
         check(all(before[name] for name in NAMES | {"collector"}), f"checksums: {before}")
         for secret, key, wanted in (
-                ("pganalytics", "database-url", {"auth", "registry", "ruler"}),
+                ("pganalytics", "database-url", {"auth", "registry", "ruler", "query"}),
                 ("pganalytics", "timescale-url", {"ingest", "query", "compactor"}),
                 ("pganalytics", "jwt-signing-key", {"auth"}),
                 # Read again by the programs.

@@ -53,7 +53,7 @@ class PreflightTest : public ::testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = server->release();
     ASSERT_TRUE(server_->Exec("postgres", "CREATE ROLE pganalytics LOGIN PASSWORD 'right'").ok());
-    for (const char* role : {"auth", "registry", "ruler", "ingest", "query", "maintenance"}) {
+    for (const char* role : {"auth", "registry", "ruler", "insight", "ingest", "query", "maintenance"}) {
       ASSERT_TRUE(server_->Exec("postgres", absl::StrCat("CREATE ROLE pganalytics_", role)).ok());
       ASSERT_TRUE(server_->Exec("postgres", absl::StrCat("GRANT pganalytics_", role, " TO pganalytics")).ok());
     }

@@ -6,7 +6,7 @@ password() { cat "${PGANALYTICS_SECRETS_DIR:-/run/secrets}/$1" 2>/dev/null || tr
 OWNER_PASSWORD=$(password owner-password) READER_PASSWORD=$(password reader-password) READER_TEXTS_PASSWORD=$(password reader-texts-password)
 export OWNER_PASSWORD READER_PASSWORD READER_TEXTS_PASSWORD
 case $PGANALYTICS_DATABASE in
-  pganalytics) roles="auth registry ruler" ;;
+  pganalytics) roles="auth registry ruler insight" ;;
   *) roles="ingest query maintenance" ;;
 esac
 {
