@@ -203,8 +203,8 @@ class AdviceTest : public ::testing::Test {
     EXPECT_TRUE(read) << ::testing::PrintToString(missing) << collector_->Output();
     return read;
   }
-  std::vector<Found> Advice(const std::string& query = "") {
-    body_ = Get("/api/v1/advice?source=db&least_hours=0&hours=24" + query);
+  std::vector<Found> Advice(const std::string& query = "", int least_hours = 0) {
+    body_ = Get(absl::StrCat("/api/v1/advice?source=db&hours=24&least_hours=", least_hours, query));
     std::vector<Found> found;
     simdjson::dom::parser parser;
     simdjson::dom::array entries;
@@ -430,6 +430,8 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
   EXPECT_EQ(Get("/api/v1/optimization-recommendations?min_impact=100&source=db"),
             "{\"recommendations\":[],\"count\":0}");
 
+  // What is stored stands still for the comparison.
+  StopCollector();
   ReportSaysWhatTheApiSays();
 
   // Somebody decides against one.
@@ -469,7 +471,7 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
     Run(command(kind, object));
   }
   EXPECT_LT(Number("SELECT pg_indexes_size('orders') + pg_indexes_size('events')"), 0.7 * index_bytes);
-  EXPECT_THAT(Value("EXPLAIN SELECT * FROM events WHERE a = 7"), HasSubstr("Heap Scan"));
+  EXPECT_THAT(Value("EXPLAIN SELECT * FROM events WHERE a = 7"), HasSubstr("events_ab"));
 
   Sql("DELETE FROM broken WHERE v = 0");
   Run(command("index_invalid", "public.broken_v"));
@@ -491,10 +493,12 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
   double temp = TempBytes();
   Sort();
   EXPECT_GT(TempBytes(), temp);
-  Run(command("setting_work_mem", "work_mem"));
   temp = TempBytes();
-  Sort();
+  Sql(command("statement_temp_spill", absl::StrCat(spiller, " of postgres")) +
+      "SELECT count(*) FROM (SELECT m FROM big ORDER BY m OFFSET 0) s");
   EXPECT_EQ(TempBytes(), temp);
+  Run(command("setting_work_mem", "work_mem"));
+  EXPECT_NE(Value("SHOW work_mem"), "64kB");
 
   const auto requested = [&] { return Number("SELECT checkpoints_req FROM pg_stat_bgwriter"); };
   double checkpoints = requested();
@@ -523,19 +527,18 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
     Run(command(kind, setting));
   }
 
-  // Nothing of it is advised any more; of settings that were changed it is said why.
+  // Nothing of it is advised any more. Use is not judged: the indexes of today have no history.
   StopCollector();
   StartCollector();
   ASSERT_TRUE(AwaitReading());
   std::set<std::string> left;
-  for (const Found& one : Advice()) {
+  for (const Found& one : Advice("", 1)) {
     // Counted over an interval that has the load in it still.
     if (one.kind.rfind("statement_", 0) == 0 || one.kind == "connection_churn") continue;
     left.insert(absl::StrCat(one.kind, " ", one.database, " ", one.object));
   }
   EXPECT_EQ(left, std::set<std::string>()) << body_;
-  EXPECT_THAT(body_, HasSubstr("max_wal_size was changed at"));
-  EXPECT_THAT(body_, HasSubstr("work_mem was changed at"));
+  EXPECT_THAT(body_, HasSubstr("60.0 min are needed"));
 }
 
 }  // namespace
