@@ -79,13 +79,17 @@ BEGIN
                AND a.grantee = 0 AND a.privilege_type = 'CREATE') THEN
     REVOKE CREATE ON SCHEMA public FROM PUBLIC;
   END IF;
-  -- They belong to a superuser: another login cannot take them away, and an administrator does (AdministratorSql).
+  -- Another login cannot take them away; an administrator does (AdministratorSql).
   IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN
-    REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(int4), pg_catalog.lo_create(oid), pg_catalog.lo_from_bytea(oid, bytea)
-      FROM PUBLIC;
+    @large_objects@;
   END IF;
 END
 $$)sql";
+
+// What makes large objects belongs to a superuser in each database.
+constexpr char kTakeLargeObjects[] =
+    "REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(int4), pg_catalog.lo_create(oid), "
+    "pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC";
 
 // A variable of psql: the connection string of a database. `name` is an expression of SQL.
 std::string SetConnection(const std::string& variable, const std::string& name) {
@@ -106,7 +110,7 @@ std::string RolesSql(Database database) {
 }
 
 std::string TakeFromPublicSql() {
-  return kTakeFromPublic;
+  return absl::StrReplaceAll(kTakeFromPublic, {{"@large_objects@", kTakeLargeObjects}});
 }
 
 absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database database) {
@@ -131,7 +135,7 @@ absl::StatusOr<std::string> AdministratorSql(std::string_view url, Database data
     // Rights on functions are those of one database.
     absl::StrAppend(&sql, SetConnection("pga_before", "pg_catalog.current_database()"),
                     SetConnection("pga_target", target), "\\connect -reuse-previous=on :\"pga_target\"\n",
-                    kTakeFromPublic, ";\n", "\\connect -reuse-previous=on :\"pga_before\"\n");
+                    kTakeLargeObjects, ";\n", "\\connect -reuse-previous=on :\"pga_before\"\n");
   }
   return sql;
 }
