@@ -502,14 +502,16 @@ async function alertsAreThoseOfTheApi(page: Page) {
 // The advice about an index that is there twice: seen, opened, dismissed, restored, each known to the API.
 async function adviceIsThatOfTheApi(page: Page, home: string, source: ListSourcesResponse['sources'][number]) {
   const of = (more = '') => ask<ListAdviceResponse>(`/api/v1/advice?source=${encodeURIComponent(source.id)}${more}`);
-  const { advice, count, not_judged } = await of();
+  // What the page itself was told: the server goes on while it is asked.
+  const told = page.waitForResponse((response) => new URL(response.url()).pathname === '/api/v1/advice');
+  await open(page, `${home}/advice`);
+  const { advice, count, not_judged } = (await (await told).json()) as ListAdviceResponse;
   const twice = advice.find((one) => one.kind === 'index_duplicate');
   if (!twice) throw new Error('the index that is there twice has no advice');
   check(
     'a sequence near its end has an advice',
     advice.some((one) => one.kind === 'sequence_near_end' && one.object === 'public.nearly_done'),
   );
-  await open(page, `${home}/advice`);
   const rows = page.locator('section[aria-label=Advice] tbody tr');
   equal('as many rows as the API has', await rows.count(), Math.min(count, 100));
   equal('what could not be judged stands there', await page.locator('section[aria-label="Not judged"]').count(), 1);

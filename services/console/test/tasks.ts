@@ -26,9 +26,9 @@ const tasks: readonly Task[] = [
   {
     question: 'what got slower since',
     from: '-30s',
-    tab: 'Compare',
-    panel: 'Compare two windows',
-    answer: /slower|faster|more calls|fewer calls|as before|new/,
+    tab: 'Statements',
+    panel: 'Statements',
+    answer: /[+−]\d[\d.,]*\s?%|×\d|new/,
   },
   {
     question: 'who blocked whom, from when to when',

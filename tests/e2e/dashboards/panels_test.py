@@ -409,8 +409,8 @@ def sql_panels():
     compare_blocking("real", real, start, end)
     compare_coverage("real", answers, real, start, end)
 
-    # A day of simulated sources; with edges within hours, so that readings and hours answer.
-    until = end - end % 3600 - 600
+    # Simulated sources have the day before today's midnight; with edges within hours, so that readings and hours answer.
+    until = end - end % 86400 - 600
     since = until - 20 * 3600
     DATABASES[:] = [row[0] for row in ask_sql(
         "pganalytics_reader", f"SELECT DISTINCT datname FROM readable.database_size({grafana.literal(grafana.rfc3339(since))}, "

@@ -16,13 +16,17 @@ import { TablePanel } from '../ui/tablepanel.tsx';
 import type { TabProps } from './source.tsx';
 import { earlierOf, spans } from './statements.tsx';
 
+// The shortest window that the API compares.
+const leastMs = 180_000;
+
 const keyOf = (row: QueryComparison) => `${row.source_id} ${row.database_name} ${row.query_hash}`;
 
 export function CompareTab({ page, name }: TabProps) {
   const { view, range, zone } = page;
   const chosen = view.query.get('with') ?? '';
   const other = earlierOf(range, chosen);
-  const compareAsk = ask.comparison(other, range, { source: [name], limit: 100 });
+  const long = range.end - range.start >= leastMs;
+  const compareAsk = long ? ask.comparison(other, range, { source: [name], limit: 100 }) : undefined;
   const compared = useAsk(compareAsk, view.now);
   const answer = compared.data;
   // Nothing is known of a window that no reading covers.
@@ -158,7 +162,7 @@ export function CompareTab({ page, name }: TabProps) {
           </p>
         ) : undefined
       }
-      asks={[compareAsk]}
+      asks={compareAsk ? [compareAsk] : []}
       answers={[compared]}
       columns={columns}
       rows={rows}
@@ -167,7 +171,11 @@ export function CompareTab({ page, name }: TabProps) {
       most={100}
       skeleton={320}
       empty={
-        comparable ? (
+        !long ? (
+          <Empty title="Windows of less than three minutes are not compared.">
+            Choose a longer range: what a statement does varies too much from one minute to the next.
+          </Empty>
+        ) : comparable ? (
           <Empty title="No statement ran in either window." />
         ) : (
           <Empty title="One of the windows is hardly covered by readings.">
