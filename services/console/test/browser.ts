@@ -502,10 +502,10 @@ async function alertsAreThoseOfTheApi(page: Page) {
 // The advice about an index that is there twice: seen, opened, dismissed, restored, each known to the API.
 async function adviceIsThatOfTheApi(page: Page, home: string, source: ListSourcesResponse['sources'][number]) {
   const of = (more = '') => ask<ListAdviceResponse>(`/api/v1/advice?source=${encodeURIComponent(source.id)}${more}`);
-  // What the page itself was told: the server goes on while it is asked.
-  const told = page.waitForResponse((response) => new URL(response.url()).pathname === '/api/v1/advice');
+  // What the page itself got: the server goes on while it is asked.
+  const answered = page.waitForResponse((response) => new URL(response.url()).pathname === '/api/v1/advice');
   await open(page, `${home}/advice`);
-  const { advice, count, not_judged } = (await (await told).json()) as ListAdviceResponse;
+  const { advice, count, not_judged } = (await (await answered).json()) as ListAdviceResponse;
   const twice = advice.find((one) => one.kind === 'index_duplicate');
   if (!twice) throw new Error('the index that is there twice has no advice');
   check(
