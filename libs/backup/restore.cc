@@ -24,6 +24,8 @@ namespace {
 using storage::Database;
 
 constexpr absl::Duration kAskLimit = absl::Minutes(1);
+// How long a database may still be in use before its restore is refused.
+constexpr absl::Duration kEndOfSessions = absl::Seconds(3);
 // Of a database's name, so that what is put behind it fits into PostgreSQL's 63 bytes.
 constexpr size_t kMostName = 36;
 
@@ -85,12 +87,19 @@ class Target {
         maintenance_->Exec("SELECT pg_try_advisory_lock(hashtext('pganalytics restore'), hashtext($1))", {name_},
                            Soon()));
     if (!lock[0].Bool(0)) return absl::AbortedError("another restore of it is under way");
-    PGA_ASSIGN_OR_RETURN(
-        const pg::Result there,
-        maintenance_->Exec("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1), (SELECT string_agg(DISTINCT "
-                           "coalesce(nullif(application_name, ''), usename, backend_type), ', ') FROM "
-                           "pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend')",
-                           {name_}, Soon()));
+    // A session that has just ended is there for a moment longer.
+    const clock::SteadyTime patience = clock::SteadyNow() + kEndOfSessions;
+    pg::Result there;
+    while (true) {
+      PGA_ASSIGN_OR_RETURN(
+          there,
+          maintenance_->Exec("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1), (SELECT string_agg(DISTINCT "
+                             "coalesce(nullif(application_name, ''), usename, backend_type), ', ') FROM "
+                             "pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend')",
+                             {name_}, Soon()));
+      if (there[0].IsNull(1) || clock::SteadyNow() >= patience) break;
+      clock::SleepFor(absl::Milliseconds(50));
+    }
     exists_ = there[0].Bool(0);
     if (!exists_) return absl::OkStatus();
     if (!there[0].IsNull(1)) {
