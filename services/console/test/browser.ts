@@ -345,7 +345,12 @@ async function full() {
 
   // Dragging over a chart is a new range for the page; the back button undoes it.
   await open(page, `${home}?from=-15m`);
-  const plot = await page.locator('.u-over').first().boundingBox();
+  // A chart that gets its answer at this moment is made anew.
+  let plot = await page.locator('.u-over').first().boundingBox();
+  for (let tries = 0; !plot && tries < 50; tries++) {
+    await page.waitForSelector('.u-over', { state: 'visible' });
+    plot = await page.locator('.u-over').first().boundingBox();
+  }
   if (!plot) throw new Error('no chart');
   await page.mouse.move(plot.x + plot.width * 0.8, plot.y + 40);
   await page.mouse.down();
