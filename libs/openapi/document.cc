@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "google/api/annotations.pb.h"
 #include "google/protobuf/descriptor.h"
+#include "libs/openapi/descriptor_files.h"
 #include "libs/status/status.h"
 #include "pganalytics/common/v1/common.pb.h"
 
@@ -67,19 +68,6 @@ std::string Summary(const std::string& text) {
   return first;
 }
 
-// The first complaint of a pool.
-class Complaints final : public pb::DescriptorPool::ErrorCollector {
- public:
-  void AddError(const std::string& file, const std::string& element, const pb::Message*, ErrorLocation,
-                const std::string& message) override {
-    if (text_.empty()) text_ = absl::StrCat(file, ": ", element, ": ", message);
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
 std::string SchemaName(const pb::Descriptor& type) {
   return absl::StrReplaceAll(type.full_name(), {{"pganalytics.", ""}});
 }
@@ -88,18 +76,9 @@ class Writer {
  public:
   absl::StatusOr<std::string> Write(const pb::FileDescriptorSet& files, const Info& info) {
     pb::DescriptorPool pool;
-    std::vector<const pb::FileDescriptor*> built;
-    for (const auto& file : files.file()) {
-      Complaints complaints;
-      const pb::FileDescriptor* const descriptor = pool.BuildFileCollectingErrors(file, &complaints);
-      if (descriptor == nullptr) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("the descriptor set is not complete (make it with --include_imports): ", complaints.text()));
-      }
-      built.push_back(descriptor);
-    }
+    PGA_ASSIGN_OR_RETURN(const auto built, BuildFiles(files, &pool));
     json::array tags;
-    for (const pb::FileDescriptor* file : built) {
+    for (const pb::FileDescriptor* const file : built) {
       for (int s = 0; s < file->service_count(); ++s) {
         const pb::ServiceDescriptor& service = *file->service(s);
         bool used = false;

@@ -7,25 +7,13 @@
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/dynamic_message.h"
 #include "google/protobuf/util/type_resolver_util.h"
+#include "libs/openapi/descriptor_files.h"
 #include "libs/status/status.h"
 
 namespace pga::gateway {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-
-// Collects what BuildFile complains about.
-class Complaints final : public google::protobuf::DescriptorPool::ErrorCollector {
- public:
-  void AddError(const std::string& file, const std::string& element, const google::protobuf::Message*, ErrorLocation,
-                const std::string& message) override {
-    if (text_.empty()) text_ = file + ": " + element + ": " + message;
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
 
 std::vector<std::string> SplitDots(const std::string& text) {
   std::vector<std::string> parts(1);
@@ -100,16 +88,7 @@ absl::StatusOr<std::unique_ptr<ApiSurface>> ApiSurface::Create(const std::string
     return absl::InvalidArgumentError("the descriptor set is empty or not a serialised FileDescriptorSet");
   }
   std::unique_ptr<ApiSurface> surface(new ApiSurface());
-  std::vector<const google::protobuf::FileDescriptor*> built;
-  for (const auto& file : files.file()) {
-    Complaints complaints;
-    const auto* descriptor = surface->pool_.BuildFileCollectingErrors(file, &complaints);
-    if (descriptor == nullptr) {
-      return absl::InvalidArgumentError("the descriptor set is not complete (make it with --include_imports): " +
-                                        complaints.text());
-    }
-    built.push_back(descriptor);
-  }
+  PGA_ASSIGN_OR_RETURN(const auto built, openapi::BuildFiles(files, &surface->pool_));
   surface->factory_ = std::make_unique<google::protobuf::DynamicMessageFactory>(&surface->pool_);
   surface->resolver_.reset(
       google::protobuf::util::NewTypeResolverForDescriptorPool("type.googleapis.com", &surface->pool_));

@@ -5,8 +5,8 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/columns/trend.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/query/callers.h"
 #include "services/query/read_errors.h"
@@ -25,9 +25,7 @@ constexpr int kLeastForecastHours = 24;
 constexpr int kLeastForecastPoints = 12;
 constexpr double kMostHoursAhead = 24 * 3650;
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
+using rpc::ToProto;
 
 absl::StatusOr<int> ResolveHours(int hours, int least) {
   if (hours == 0) return kDefaultHours;

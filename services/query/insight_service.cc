@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/time_util.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/query/callers.h"
 #include "services/query/request_rules.h"
@@ -21,13 +21,8 @@ constexpr int kMostMinutes = 43'200;
 constexpr size_t kMostName = 200;
 constexpr size_t kMostDescription = 2000;
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
+using rpc::ToProto;
 
 const char* WordOf(ChangeStatus status) {
   switch (status) {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "google/protobuf/util/time_util.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/query/callers.h"
 #include "services/query/insight/anomaly_reader.h"
@@ -21,6 +21,7 @@
 #include "services/query/insight/fingerprint_reader.h"
 #include "services/query/insight_service.h"
 #include "services/query/request_rules.h"
+#include "services/query/statement_figures.h"
 
 namespace pga::query {
 namespace {
@@ -35,13 +36,8 @@ constexpr int kMostHours = 720;
 constexpr int kMostDetectHours = 24;
 constexpr int kMostDays = 30;
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
+using rpc::ToProto;
 
 template <typename Request>
 absl::StatusOr<Range> RangeOf(const Request& asked, absl::Time now) {
@@ -52,35 +48,11 @@ absl::StatusOr<Range> RangeOf(const Request& asked, absl::Time now) {
   return ResolveRange(start, end, asked.hours(), absl::Hours(24), now);
 }
 
-double Millis(double micros) {
-  return micros / 1000;
-}
-
 void Fill(const storage::TopStatement& from, absl::Time end, pb::QueryStats* to) {
-  using storage::Figure;
-  const storage::StatementFigures& figures = from.figures;
+  FillStatement(from, to);
   *to->mutable_time() = ToProto(end);
-  to->set_source_id(from.source.uuid);
-  to->set_source_name(from.source.name);
-  to->set_database_name(from.database);
-  to->set_user_name(from.user);
   to->set_query_hash(absl::StrCat(from.query_id));
-  to->set_query_text(from.text.text);
-  to->set_query_text_truncated(from.text.truncated);
-  to->set_calls(figures.Of(Figure::kCalls));
-  to->set_total_time(Millis(figures.Of(Figure::kTotalTime)));
-  if (to->calls() > 0) to->set_mean_time(to->total_time() / to->calls());
-  to->set_rows(figures.Of(Figure::kRows));
-  to->set_shared_blks_hit(figures.Of(Figure::kSharedBlksHit));
-  to->set_shared_blks_read(figures.Of(Figure::kSharedBlksRead));
-  to->set_shared_blks_dirtied(figures.Of(Figure::kSharedBlksDirtied));
-  to->set_shared_blks_written(figures.Of(Figure::kSharedBlksWritten));
-  to->set_temp_blks_read(figures.Of(Figure::kTempBlksRead));
-  to->set_temp_blks_written(figures.Of(Figure::kTempBlksWritten));
-  to->set_wal_bytes(figures.Of(Figure::kWalBytes));
-  to->set_query_plan_time(Millis(figures.Of(Figure::kPlanTime)));
-  to->set_io_time(Millis(figures.Of(Figure::kIoTime)));
-  to->set_lower_bound(from.lower_bound);
+  to->set_query_plan_time(Millis(from.figures.Of(storage::Figure::kPlanTime)));
 }
 
 // A node's line begins with its kind; a condition's line with its name and a colon.

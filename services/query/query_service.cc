@@ -6,25 +6,21 @@
 #include <utility>
 
 #include "absl/strings/str_split.h"
-#include "google/protobuf/util/time_util.h"
 #include "libs/catalog/metric.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/query/callers.h"
 #include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
+#include "services/query/statement_figures.h"
 
 namespace pga::query {
 namespace {
 
 namespace pb = ::pganalytics::query::v1;
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
+using rpc::ToProto;
 
 template <typename Request>
 std::optional<absl::Time> StartOf(const Request& request) {
@@ -89,34 +85,10 @@ constexpr size_t kMostSearchBytes = 1000;
 // Files of one answer.
 constexpr int kMostLogPositions = 10'000;
 
-double Millis(double micros) {
-  return micros / 1000;
-}
-
 void Fill(const storage::TopStatement& from, pb::TopQuery* to) {
-  using storage::Figure;
-  const storage::StatementFigures& figures = from.figures;
-  to->set_source_id(from.source.uuid);
-  to->set_source_name(from.source.name);
+  FillStatement(from, to);
   to->set_query_id(std::to_string(from.query_id));
-  to->set_database_name(from.database);
-  to->set_user_name(from.user);
-  to->set_query_text(from.text.text);
-  to->set_query_text_truncated(from.text.truncated);
-  to->set_calls(figures.Of(Figure::kCalls));
-  to->set_total_time(Millis(figures.Of(Figure::kTotalTime)));
-  if (to->calls() > 0) to->set_mean_time(to->total_time() / to->calls());
-  to->set_rows(figures.Of(Figure::kRows));
-  to->set_shared_blks_hit(figures.Of(Figure::kSharedBlksHit));
-  to->set_shared_blks_read(figures.Of(Figure::kSharedBlksRead));
-  to->set_shared_blks_dirtied(figures.Of(Figure::kSharedBlksDirtied));
-  to->set_shared_blks_written(figures.Of(Figure::kSharedBlksWritten));
-  to->set_temp_blks_read(figures.Of(Figure::kTempBlksRead));
-  to->set_temp_blks_written(figures.Of(Figure::kTempBlksWritten));
-  to->set_wal_bytes(figures.Of(Figure::kWalBytes));
-  to->set_plan_time(Millis(figures.Of(Figure::kPlanTime)));
-  to->set_io_time(Millis(figures.Of(Figure::kIoTime)));
-  to->set_lower_bound(from.lower_bound);
+  to->set_plan_time(Millis(from.figures.Of(storage::Figure::kPlanTime)));
 }
 
 void Fill(const storage::BlockingParty& from, pb::BlockingParty* to) {

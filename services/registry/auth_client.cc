@@ -1,10 +1,9 @@
 #include "services/registry/auth_client.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <utility>
 
 #include "libs/rpc/client.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "pganalytics/auth/v1/identity_service.grpc.pb.h"
 
@@ -17,9 +16,7 @@ namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(5);
 
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
 
 }  // namespace
 

@@ -1,7 +1,5 @@
 #include "services/registry/registry_service.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <algorithm>
 #include <map>
 #include <string>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/frame/uuid.h"
 #include "libs/rpc/http_metadata.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/registry/collector_rules.h"
 #include "services/registry/source_rules.h"
@@ -20,9 +19,7 @@ namespace pb = ::pganalytics::registry::v1;
 
 namespace {
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
+using rpc::ToProto;
 
 void ToProto(const Collector& from, absl::Time now, pb::Collector* to) {
   to->set_id(from.id);

@@ -1,7 +1,5 @@
 #include "services/ruler/alert_service.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <algorithm>
 #include <charconv>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/frame/uuid.h"
 #include "libs/log/log.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "services/ruler/json.h"
 
@@ -24,13 +23,8 @@ constexpr size_t kMostComment = 1000;
 constexpr size_t kMostTestMessage = 200;
 constexpr int kMostSources = 1000;
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(google::protobuf::util::TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
+using rpc::ToProto;
 
 Visible VisibleTo(const token::Principal& principal) {
   return {principal.all_groups, principal.groups};

@@ -1,11 +1,10 @@
 #include "services/ruler/questions_client.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "pganalytics/compactor/v1/compactor_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
@@ -17,7 +16,6 @@ namespace {
 namespace query_pb = ::pganalytics::query::v1;
 namespace registry_pb = ::pganalytics::registry::v1;
 namespace compactor_pb = ::pganalytics::compactor::v1;
-using google::protobuf::util::TimeUtil;
 
 constexpr absl::Duration kQuestionTime = absl::Seconds(10);
 constexpr absl::Duration kRegistryTime = absl::Seconds(5);
@@ -28,13 +26,8 @@ constexpr int kMostChanges = 1'000;
 constexpr absl::Duration kFresh = absl::Seconds(150);
 constexpr absl::Duration kHeartbeatWindow = absl::Minutes(10);
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixMicros(TimeUtil::TimestampToMicroseconds(time));
-}
+using rpc::FromProto;
+using rpc::ToProto;
 
 query_pb::Aggregate AggregateOf(const Term& term) {
   if (term.counter) return query_pb::AGGREGATE_UNSPECIFIED;

@@ -1,7 +1,5 @@
 #include "services/ruler/recommendation_service.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "pganalytics/query/v1/advice_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
@@ -28,9 +27,7 @@ constexpr double kDefaultImpact = 5;
 constexpr absl::Duration kRegistryTime = absl::Seconds(10);
 constexpr absl::Duration kQueryTime = absl::Minutes(2);
 
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  return google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
-}
+using rpc::ToProto;
 
 AuditRow AuditOf(const rpc::CallContext& call, const std::string& action, const std::string& id) {
   AuditRow audit;
