@@ -207,7 +207,8 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
     }
     std::vector<Change> changes = Advance(*rule, outcome, world.sources, now, &book);
     std::move(changes.begin(), changes.end(), std::back_inserter(commit.changes));
-    evaluated_[rule->name] = now;
+    // A rule that is asked once an hour does not wait an hour because nobody could be asked.
+    if (looked.ok()) evaluated_[rule->name] = now;
   }
   // Questions that were ended say nothing about what they ask.
   if (stopping_) return absl::CancelledError("the process stops");

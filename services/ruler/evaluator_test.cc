@@ -248,6 +248,19 @@ TEST_F(Rounds, APersonsEndStaysAndIsAudited) {
   ASSERT_THAT(process.store.Prune(clock_.Now() + absl::Hours(24 * 365), Soon()), status::IsOk());
 }
 
+TEST_F(Rounds, ARareRuleThatFoundNobodyToAskIsDueInTheNextRound) {
+  std::ofstream(rules_ / "probe.yaml") << kRule << "interval: 1h\n";
+  Process process(this, "a");
+  answers_.Fail(absl::UnavailableError("no token yet"));
+  clock_.Advance(absl::Minutes(1));
+  EXPECT_THAT(process.evaluator.RunOnce(), status::StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(process.evaluator.Problems().count("probe"), 1u);
+  answers_.Set({{"db1", true}});
+  Round(process);
+  EXPECT_EQ(process.evaluator.Problems().count("probe"), 0u);
+  EXPECT_THAT(States(), UnorderedElementsAre("db1 pending"));
+}
+
 TEST_F(Rounds, ARuleThatIsTakenOutEndsItsAlerts) {
   Process process(this, "a");
   answers_.Set({{"db1", true}});
