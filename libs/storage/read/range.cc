@@ -232,7 +232,9 @@ absl::StatusOr<BucketPlan> PlanWholeRange(absl::Time start, absl::Time end, cons
   BucketPlan plan;
   plan.raw_kept = Kept(retention.raw, start, now);
   const int64_t unit = plan.raw_kept ? kMinuteSeconds : kDaySeconds;
-  plan.edges = {absl::FromUnixSeconds(FloorTo(FloorSeconds(start), unit)),
+  // A part of an hour at the start would cost as much as days: a piece of up to eight hours of raw rows of each source.
+  const int64_t start_unit = plan.raw_kept && end - start >= kReadHoursFrom ? kHourSeconds : unit;
+  plan.edges = {absl::FromUnixSeconds(FloorTo(FloorSeconds(start), start_unit)),
                 absl::FromUnixSeconds(CeilTo(CeilSeconds(end), unit))};
   plan.step_seconds = absl::ToInt64Seconds(plan.end() - plan.start());
   plan.resolution = CoarsestFor(plan);

@@ -70,7 +70,8 @@ struct BucketPlan {
 absl::StatusOr<BucketPlan> PlanBuckets(const RangeRequest& request, const ReadRetention& retention,
                                        const DayZone& day_zone, absl::Time now);
 
-// One bucket over [start, end), widened to whole minutes, or to whole days of UTC where only those are still kept.
+// One bucket over [start, end), widened to whole minutes, at the start of a range of kReadHoursFrom or more to a whole
+// hour; or to whole days of UTC where only those are still kept.
 absl::StatusOr<BucketPlan> PlanWholeRange(absl::Time start, absl::Time end, const ReadRetention& retention,
                                           absl::Time now);
 

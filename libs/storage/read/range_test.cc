@@ -202,8 +202,8 @@ TEST(CellsOfIncreases, LongRangesReadHoursAndDays) {
     return Text(CellsOfIncreases(*PlanWholeRange(At(start), At(end), ReadRetention(), kNow)));
   };
   EXPECT_EQ(cells("2025-12-30T10:30:00Z", "2025-12-30T20:00:00Z"), "1 raw ");
-  EXPECT_EQ(cells("2025-12-30T10:30:00Z", "2025-12-31T20:00:00Z"), "1 raw 33 hours ");
-  EXPECT_EQ(cells("2025-12-20T22:30:00Z", "2025-12-30T01:10:00Z"), "1 raw 1 hours 9 days 1 hours 1 raw ");
+  EXPECT_EQ(cells("2025-12-30T10:30:00Z", "2025-12-31T20:00:00Z"), "34 hours ");
+  EXPECT_EQ(cells("2025-12-20T22:30:00Z", "2025-12-30T01:10:00Z"), "2 hours 9 days 1 hours 1 raw ");
 }
 
 TEST(CellsOfReadings, LookBackByHoursAndCutRawPiecesAtHours) {
@@ -278,10 +278,16 @@ TEST(PlanBuckets, EdgesGrowAndCoverTheRangeInEveryZone) {
   }
 }
 
-TEST(PlanWholeRange, WidensToWholeMinutesOrToWhatIsKept) {
+TEST(PlanWholeRange, WidensToWholeMinutesOrHoursOrToWhatIsKept) {
   const auto recent = PlanWholeRange(At("2025-12-31T10:00:30.5Z"), At("2025-12-31T11:59:59Z"), ReadRetention(), kNow);
   ASSERT_THAT(recent, IsOk());
   EXPECT_EQ(recent->edges, (std::vector<absl::Time>{At("2025-12-31T10:00:00Z"), At("2025-12-31T12:00:00Z")}));
+  const auto day = PlanWholeRange(At("2025-12-30T10:59:30Z"), At("2025-12-31T11:01:30Z"), ReadRetention(), kNow);
+  ASSERT_THAT(day, IsOk());
+  EXPECT_EQ(day->edges, (std::vector<absl::Time>{At("2025-12-30T10:00:00Z"), At("2025-12-31T11:02:00Z")}));
+  const auto less = PlanWholeRange(At("2025-12-30T10:59:30Z"), At("2025-12-31T10:59:29Z"), ReadRetention(), kNow);
+  ASSERT_THAT(less, IsOk());
+  EXPECT_EQ(less->start(), At("2025-12-30T10:59:00Z"));
   const auto old = PlanWholeRange(At("2025-06-01T10:10:00Z"), At("2025-06-02T00:00:00Z"), ReadRetention(), kNow);
   ASSERT_THAT(old, IsOk());
   EXPECT_EQ(old->start(), At("2025-06-01T00:00:00Z"));

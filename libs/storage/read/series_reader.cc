@@ -186,6 +186,24 @@ void FillGaugePoint(const Group& group, const Coverage& coverage, const columns:
   }
 }
 
+// Where all series of a scope are one: sources of which a scope that frames cover has no row, or that have none at all.
+std::vector<int32_t> WithoutRows(const std::vector<int32_t>& source_ids, const MetricRows& loaded) {
+  std::set<ScopeKey> scopes;
+  std::set<int32_t> with_rows, wanted;
+  for (const GroupRow& row : loaded.rows.rows) {
+    scopes.insert({row.source, row.scope});
+    with_rows.insert(row.source);
+  }
+  for (const auto& [scope, covering] : loaded.coverage) {
+    if (!scopes.contains(scope)) wanted.insert(scope.first);
+  }
+  std::vector<int32_t> without;
+  for (const int32_t source : source_ids) {
+    if (wanted.contains(source) || !with_rows.contains(source)) without.push_back(source);
+  }
+  return without;
+}
+
 }  // namespace
 
 SeriesReader::SeriesReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock)
@@ -242,7 +260,9 @@ absl::StatusOr<SeriesAnswer> SeriesReader::Read(const SeriesQuery& query, const 
     }
     if (!counter || !metric->skip_unchanged() || found >= query.limit) return absl::OkStatus();
     // Series that did not change are 0, not missing, as far as the limit of series allows.
-    PGA_ASSIGN_OR_RETURN(unchanged, LoadKeyframeSeries(tx, read, grouping));
+    MetricRead of_unchanged = read;
+    if (grouping.by.empty() && read.filters.empty()) of_unchanged.source_ids = WithoutRows(read.source_ids, loaded);
+    PGA_ASSIGN_OR_RETURN(unchanged, LoadKeyframeSeries(tx, of_unchanged, grouping));
     std::set<GroupKey> all;
     for (const GroupRow& row : loaded.rows.rows) all.insert(KeyOf(row, apart.by_source));
     for (const GroupRow& row : unchanged) all.insert(KeyOf(row, apart.by_source));

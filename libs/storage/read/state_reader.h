@@ -85,8 +85,8 @@ struct RowsQuery {
   std::vector<std::string> columns;
   // As StateQuery::with_texts.
   bool with_texts = true;
-  // Counters are added up over the range, widened to whole minutes; readings are those of its end, looked for in the 25
-  // hours before.
+  // Counters are added up over the range as PlanWholeRange widens it; readings are those of its end, looked for in the
+  // 25 hours before.
   absl::Time start;
   absl::Time end;
   // A label or one of the columns, with a minus before it the largest first; what is not known comes last. Empty = by
@@ -113,7 +113,7 @@ struct MetricRow {
 };
 
 struct RowsAnswer {
-  // The range that was added up: whole minutes, or the days that are still kept.
+  // The range that was added up, as PlanWholeRange widens it.
   absl::Time start;
   absl::Time end;
   // Those that were asked for, in the catalog's order; they live as long as the catalog.

@@ -83,7 +83,7 @@ struct TopStatementsQuery {
 };
 
 struct TopStatements {
-  // The range that was read: whole minutes, or the days that are still kept.
+  // The range that was read, as PlanWholeRange widens it.
   absl::Time start;
   absl::Time end;
   std::vector<TopStatement> statements;
