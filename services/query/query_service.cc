@@ -683,7 +683,7 @@ grpc::ServerUnaryReactor* QueryService::SourceActivity(grpc::CallbackServerConte
              pb::SourceActivityResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<std::string> groups, Groups(call));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::StoredOfSource> sources,
-                             readers_.sources->Stored(groups, clock_->Now(), Limit(call)));
+                             readers_.sources->Stored(groups, Limit(call)));
         for (const storage::StoredOfSource& from : sources) {
           pb::SourceActivityEntry* const source = answer.add_sources();
           source->set_source_id(from.source.uuid);

@@ -56,6 +56,7 @@ struct QueryServer::Parts {
   std::unique_ptr<pg::Pool> pool;
   std::unique_ptr<pg::ReadPool> reads;
   std::shared_ptr<const catalog::Catalog> catalog;
+  std::unique_ptr<storage::SentInLastDay> sent;
   std::unique_ptr<storage::SourceReader> sources;
   std::unique_ptr<storage::FreshnessReader> freshness;
   std::unique_ptr<storage::SeriesReader> series;
@@ -125,8 +126,9 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   }
   pg::Pool* const db = parts->pool.get();
   pg::ReadPool* const read_db = parts->reads.get();
-  parts->sources = std::make_unique<storage::SourceReader>(db, read_db);
-  parts->freshness = std::make_unique<storage::FreshnessReader>(read_db, parts->catalog, deps.clock);
+  parts->sent = std::make_unique<storage::SentInLastDay>(deps.clock);
+  parts->sources = std::make_unique<storage::SourceReader>(db, read_db, parts->sent.get());
+  parts->freshness = std::make_unique<storage::FreshnessReader>(read_db, parts->catalog, parts->sent.get(), deps.clock);
   parts->series = std::make_unique<storage::SeriesReader>(read_db, parts->catalog, deps.clock);
   parts->statements = std::make_unique<storage::StatementReader>(read_db, parts->catalog, deps.clock);
   parts->activity = std::make_unique<storage::ActivityReader>(read_db, parts->catalog);

@@ -21,6 +21,8 @@ namespace {
 
 constexpr int kOwnersPerAnswer = 1'000;
 constexpr absl::Duration kActivityFor = absl::Seconds(2);
+// What a call of a person may wait for; longer ones are the periodic task's.
+constexpr absl::Duration kQuickActivity = absl::Milliseconds(200);
 // A collector that was registered and has sent nothing may register again for so long.
 constexpr absl::Duration kUnheardFor = absl::Hours(1);
 constexpr absl::Duration kActivityLimit = absl::Seconds(1);
@@ -56,7 +58,7 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   }
   PGA_RETURN_IF_ERROR(CheckRegistration(&registration));
   const std::string& id = registration.collector_id;
-  RefreshActivity(kActivityLimit);
+  RefreshActivityOfCall();
   const absl::Time now = clock_->Now();
   PGA_ASSIGN_OR_RETURN(const bool replaces, Replaces(call, id, now));
   PGA_ASSIGN_OR_RETURN(registration.group,
@@ -109,14 +111,14 @@ absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const st
 absl::StatusOr<CollectorPage> Registry::List(const rpc::CallContext& call, int page, int page_size) {
   CollectorPage result;
   PGA_ASSIGN_OR_RETURN(result.page, PageOf(page, page_size));
-  RefreshActivity(kActivityLimit);
+  RefreshActivityOfCall();
   PGA_ASSIGN_OR_RETURN(result.collectors,
                        store_->List(result.page.offset(), result.page.size, &result.total, call.deadline));
   return result;
 }
 
 absl::StatusOr<Collector> Registry::Get(const rpc::CallContext& call, const std::string& id) {
-  RefreshActivity(kActivityLimit);
+  RefreshActivityOfCall();
   return store_->Get(id, call.deadline);
 }
 
@@ -263,34 +265,41 @@ absl::StatusOr<std::vector<Source>> Registry::ListOwners(const rpc::CallContext&
 }
 
 std::vector<SourceActivity> Registry::StoredOfSources() {
-  if (query_ == nullptr) return {};
-  const clock::SteadyTime now = clock_->Steady();
+  RefreshActivityOfCall();
+  absl::MutexLock lock(&mutex_);
+  return stored_;
+}
+
+void Registry::RefreshActivityOfCall() {
   {
     absl::MutexLock lock(&mutex_);
-    if (now - stored_at_ < kActivityFor) return stored_;
+    if (refresh_took_ > kQuickActivity) return;
   }
-  absl::StatusOr<std::vector<SourceActivity>> stored = query_->StoredOfSources(kActivityLimit);
-  if (!stored.ok()) return {};
-  absl::MutexLock lock(&mutex_);
-  stored_at_ = now;
-  stored_ = *std::move(stored);
-  return stored_;
+  RefreshActivity(kActivityLimit);
 }
 
 void Registry::RefreshActivity(absl::Duration limit) {
   if (query_ == nullptr) return;
-  const clock::SteadyTime now = clock_->Steady();
   {
     absl::MutexLock lock(&mutex_);
-    if (now - refreshed_at_ < kActivityFor) return;
-    refreshed_at_ = now;
+    if (refreshing_ || clock_->Steady() < refresh_due_) return;
+    refreshing_ = true;
   }
+  const clock::Stopwatch watch(clock_);
   const absl::StatusOr<std::vector<Activity>> activity = query_->CollectorActivity(limit);
   absl::Status status = activity.status();
   if (status.ok()) status = store_->NoteActivity(*activity, clock::SteadyNow() + limit);
   if (!status.ok()) {
     PGA_LOG(debug, "activity of collectors is not known now; the last known one is shown", {{"reason", status}});
   }
+  absl::StatusOr<std::vector<SourceActivity>> stored = std::vector<SourceActivity>();
+  if (status.ok()) stored = query_->StoredOfSources(limit);
+  if (!stored.ok()) PGA_LOG(debug, "what sources sent is not known now", {{"reason", stored.status()}});
+  absl::MutexLock lock(&mutex_);
+  stored_ = stored.ok() ? *std::move(stored) : std::vector<SourceActivity>();
+  refresh_took_ = watch.Elapsed();
+  refresh_due_ = clock_->Steady() + std::max(kActivityFor, 10 * refresh_took_);
+  refreshing_ = false;
 }
 
 void Registry::Audit(const rpc::CallContext& call, std::string action, const std::string& id,

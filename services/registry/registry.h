@@ -86,10 +86,13 @@ class Registry {
   // What was stored of sources, by id; empty while query does not answer.
   std::vector<SourceActivity> StoredOfSources();
 
-  // Asks query and stores what it says; at most once in 2 s, and not for longer than `limit`.
+  // Asks query what collectors and sources sent, and keeps what it says; not for longer than `limit`. Not before 2 s
+  // have passed since the last time, and ten times as long as that took.
   void RefreshActivity(absl::Duration limit);
 
  private:
+  // The same for a call that waits: leaves it to others where the last time took long.
+  void RefreshActivityOfCall();
   // Adds to the standings of new owners how far the former ones read the servers' logs.
   void AddLogPositions(const std::vector<SourceReport>& reports, std::vector<Standing>* standings);
   // Whether registering `id` would put another in the place of a collector that is at work.
@@ -104,8 +107,9 @@ class Registry {
   const int limit_;
   clock::Clock* const clock_;
   absl::Mutex mutex_;
-  clock::SteadyTime refreshed_at_ ABSL_GUARDED_BY(mutex_);
-  clock::SteadyTime stored_at_ ABSL_GUARDED_BY(mutex_);
+  bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
+  clock::SteadyTime refresh_due_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration refresh_took_ ABSL_GUARDED_BY(mutex_);
   std::vector<SourceActivity> stored_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -14,9 +14,6 @@
 namespace pga::storage {
 namespace {
 
-constexpr absl::Duration kLongestKept = absl::Seconds(1);
-constexpr absl::Duration kLongestKeptCollectors = absl::Seconds(5);
-
 constexpr char kCountSql[] = "SELECT metrics.frame_count()";
 
 constexpr char kMetricsSql[] = "SELECT id, name FROM metrics.catalog_metric";
@@ -100,13 +97,14 @@ std::vector<CollectorTotals> Chosen(const std::vector<CollectorTotals>& all, con
 }  // namespace
 
 FreshnessReader::FreshnessReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog,
-                                 clock::Clock* clock)
+                                 SentInLastDay* sent, clock::Clock* clock)
     : pool_(pool),
       catalog_(std::move(catalog)),
+      sent_(sent),
       clock_(clock),
       count_(clock, kLongestKept),
       totals_(clock, kLongestKept),
-      collectors_(clock, kLongestKeptCollectors) {}
+      collectors_(clock, kLongestKept) {}
 
 absl::StatusOr<int64_t> FreshnessReader::Count(const pg::CallLimit& limit) {
   return count_.Get(limit.deadline, [&]() -> absl::StatusOr<int64_t> {
@@ -139,9 +137,8 @@ absl::StatusOr<FrameTotals> FreshnessReader::Totals(const std::vector<std::strin
       };
       PGA_RETURN_IF_ERROR(into(&names, kMetricsSql));
       PGA_RETURN_IF_ERROR(into(&group_of, kGroupsSql));
-      PGA_ASSIGN_OR_RETURN(const std::vector<SentFrames> sent,
-                           LoadSentFrames(tx, nullptr, since, absl::FromUnixSeconds(7258118400)));
-      for (const SentFrames& frames : sent) {
+      PGA_ASSIGN_OR_RETURN(const SentInLastDay::Answer sent, sent_->Get(tx, limit.deadline));
+      for (const SentFrames& frames : *sent) {
         const auto group = group_of.find(frames.source_id);
         const auto name = names.find(frames.metric_id);
         if (group == group_of.end() || name == names.end() || frames.frames == 0) continue;
@@ -308,10 +305,8 @@ absl::StatusOr<std::vector<CollectorTotals>> FreshnessReader::Collectors(const s
       PGA_RETURN_IF_ERROR(Pairs(tx, kRowsSql, {}, [&](int64_t source, int64_t rows) {
         if (const auto at = of_source.find(source); at != of_source.end()) at->second->rows_total += rows;
       }));
-      PGA_ASSIGN_OR_RETURN(
-          const std::vector<SentFrames> sent,
-          LoadSentFrames(tx, nullptr, clock_->Now() - absl::Hours(24), absl::FromUnixSeconds(7258118400)));
-      for (const SentFrames& frames : sent) {
+      PGA_ASSIGN_OR_RETURN(const SentInLastDay::Answer sent, sent_->Get(tx, limit.deadline));
+      for (const SentFrames& frames : *sent) {
         const auto at = of_source.find(frames.source_id);
         if (at == of_source.end()) continue;
         at->second->rows_24h += frames.rows;

@@ -16,6 +16,7 @@
 #include "libs/pg/call_limit.h"
 #include "libs/pg/read_pool.h"
 #include "libs/storage/read/kept_answer.h"
+#include "libs/storage/read/sent_frames.h"
 #include "libs/storage/read/source_reader.h"
 
 namespace pga::storage {
@@ -55,10 +56,11 @@ struct CollectorTotals {
 class FreshnessReader {
  public:
   // All must outlive the reader.
-  FreshnessReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, clock::Clock* clock);
+  FreshnessReader(pg::ReadPool* pool, std::shared_ptr<const catalog::Catalog> catalog, SentInLastDay* sent,
+                  clock::Clock* clock);
 
-  // COUNT(*) of view metrics. An answer that cost much is given again for up to ten times as long as it took, at most a
-  // second; callers at the same time share one.
+  // COUNT(*) of view metrics. An answer is given again for up to ten times as long as it took, at most a minute;
+  // callers at the same time share one.
   absl::StatusOr<int64_t> Count(const pg::CallLimit& limit);
 
   // The same number, kept likewise, with what the sources of these groups sent, and what was pushed, which is of no
@@ -74,13 +76,14 @@ class FreshnessReader {
                                       absl::Time start, absl::Time end, const pg::CallLimit& limit);
 
   // Every collector, or those named. Rows of a source count for the collector that reads it now. Costly answers are
-  // kept for up to 5 s and shared.
+  // kept and shared as those of Count are.
   absl::StatusOr<std::vector<CollectorTotals>> Collectors(const std::vector<std::string>& collector_ids,
                                                           const pg::CallLimit& limit);
 
  private:
   pg::ReadPool* pool_;
   std::shared_ptr<const catalog::Catalog> catalog_;
+  SentInLastDay* sent_;
   clock::Clock* clock_;
   KeptAnswer<int64_t> count_;
   // By group; what belongs to no source has the empty one.

@@ -15,6 +15,9 @@
 
 namespace pga::storage {
 
+// Of what is asked about all sources.
+inline constexpr absl::Duration kLongestKept = absl::Minutes(1);
+
 // Thread-safe.
 template <typename T>
 class KeptAnswer {

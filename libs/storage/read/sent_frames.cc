@@ -1,6 +1,7 @@
 #include "libs/storage/read/sent_frames.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/columns/block.h"
 #include "libs/status/status.h"
@@ -76,6 +77,14 @@ absl::StatusOr<std::vector<SentFrames>> LoadSentFrames(pg::ReadTransaction& tx, 
                                      });
   PGA_RETURN_IF_ERROR(done);
   return all;
+}
+
+absl::StatusOr<SentInLastDay::Answer> SentInLastDay::Get(pg::ReadTransaction& tx, clock::SteadyTime deadline) {
+  return kept_.Get(deadline, [&]() -> absl::StatusOr<Answer> {
+    PGA_ASSIGN_OR_RETURN(std::vector<SentFrames> sent, LoadSentFrames(tx, nullptr, clock_->Now() - absl::Hours(24),
+                                                                      absl::FromUnixSeconds(7258118400)));
+    return std::make_shared<const std::vector<SentFrames>>(std::move(sent));
+  });
 }
 
 }  // namespace pga::storage

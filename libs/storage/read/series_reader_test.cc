@@ -322,7 +322,8 @@ TEST_F(SeriesReaderTest, TotalsCountFramesAndBlocksAlike) {
   }
   for (const int hours : {0, 1, 3, 20}) {
     store_->Merge(start_ + absl::Hours(hours));
-    FreshnessReader reader(reads_.get(), catalog_, &clock_);
+    SentInLastDay sent(&clock_);
+    FreshnessReader reader(reads_.get(), catalog_, &sent, &clock_);
     const auto collectors = reader.Collectors({"c"}, Deadline());
     ASSERT_THAT(collectors, IsOk());
     ASSERT_EQ(collectors->size(), 1u);

@@ -69,19 +69,18 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
   return chosen;
 }
 
-absl::StatusOr<std::vector<StoredOfSource>> SourceReader::Stored(const std::vector<std::string>& groups, absl::Time now,
+absl::StatusOr<std::vector<StoredOfSource>> SourceReader::Stored(const std::vector<std::string>& groups,
                                                                  const pg::CallLimit& limit) {
   PGA_ASSIGN_OR_RETURN(const std::vector<SourceRef> all, Resolve(groups, {}, limit.deadline));
-  std::vector<int32_t> ids = IdsOf(all);
   std::map<int32_t, StoredOfSource> stored;
   for (const SourceRef& source : all) stored[source.id].source = source;
   PGA_RETURN_IF_ERROR(reads_->Read(limit, [&](pg::ReadTransaction& tx) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const std::vector<SentFrames> sent,
-                         LoadSentFrames(tx, &ids, now - absl::Hours(24), absl::FromUnixSeconds(7258118400)));
-    for (const SentFrames& frames : sent) {
-      StoredOfSource& of_source = stored[frames.source_id];
-      of_source.frames_24h += frames.frames;
-      of_source.rows_24h += frames.rows;
+    PGA_ASSIGN_OR_RETURN(const SentInLastDay::Answer sent, sent_->Get(tx, limit.deadline));
+    for (const SentFrames& frames : *sent) {
+      const auto of_source = stored.find(frames.source_id);
+      if (of_source == stored.end()) continue;
+      of_source->second.frames_24h += frames.frames;
+      of_source->second.rows_24h += frames.rows;
     }
     return absl::OkStatus();
   }));

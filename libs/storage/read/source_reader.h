@@ -13,6 +13,7 @@
 #include "libs/pg/call_limit.h"
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
+#include "libs/storage/read/sent_frames.h"
 
 namespace pga::storage {
 
@@ -32,8 +33,8 @@ struct StoredOfSource {
 // Thread-safe; blocks until the deadline at most.
 class SourceReader {
  public:
-  // Both must outlive the reader.
-  SourceReader(pg::Pool* pool, pg::ReadPool* reads) : pool_(pool), reads_(reads) {}
+  // All must outlive the reader.
+  SourceReader(pg::Pool* pool, pg::ReadPool* reads, SentInLastDay* sent) : pool_(pool), reads_(reads), sent_(sent) {}
 
   // Names of all groups that sources are in.
   absl::StatusOr<std::vector<std::string>> Groups(clock::SteadyTime deadline);
@@ -44,12 +45,13 @@ class SourceReader {
                                                  const std::vector<std::string>& wanted, clock::SteadyTime deadline);
 
   // What was stored of the sources of these groups in the last 24 hours.
-  absl::StatusOr<std::vector<StoredOfSource>> Stored(const std::vector<std::string>& groups, absl::Time now,
+  absl::StatusOr<std::vector<StoredOfSource>> Stored(const std::vector<std::string>& groups,
                                                      const pg::CallLimit& limit);
 
  private:
   pg::Pool* pool_;
   pg::ReadPool* reads_;
+  SentInLastDay* sent_;
 };
 
 // Questions about more sources than these are wide: they cost more than others would wait for.
