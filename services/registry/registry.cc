@@ -264,7 +264,7 @@ absl::StatusOr<std::vector<Source>> Registry::ListOwners(const rpc::CallContext&
   return sources_->ByIds(texts, call.deadline);
 }
 
-std::vector<SourceActivity> Registry::StoredOfSources() {
+std::optional<std::vector<SourceActivity>> Registry::StoredOfSources() {
   RefreshActivityOfCall();
   absl::MutexLock lock(&mutex_);
   return stored_;
@@ -292,11 +292,13 @@ void Registry::RefreshActivity(absl::Duration limit) {
   if (!status.ok()) {
     PGA_LOG(debug, "activity of collectors is not known now; the last known one is shown", {{"reason", status}});
   }
-  absl::StatusOr<std::vector<SourceActivity>> stored = std::vector<SourceActivity>();
-  if (status.ok()) stored = query_->StoredOfSources(limit);
+  // Where the one is not answered in time, the other is not asked.
+  absl::StatusOr<std::vector<SourceActivity>> stored =
+      status.ok() ? query_->StoredOfSources(limit) : absl::StatusOr<std::vector<SourceActivity>>(status);
   if (!stored.ok()) PGA_LOG(debug, "what sources sent is not known now", {{"reason", stored.status()}});
   absl::MutexLock lock(&mutex_);
-  stored_ = stored.ok() ? *std::move(stored) : std::vector<SourceActivity>();
+  stored_.reset();
+  if (stored.ok()) stored_ = *std::move(stored);
   refresh_took_ = watch.Elapsed();
   refresh_due_ = clock_->Steady() + std::max(kActivityFor, 10 * refresh_took_);
   refreshing_ = false;

@@ -2,6 +2,7 @@
 // configuration. RegistryService (people, REST) and EnrolmentService (collectors) are thin edges over it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,8 +84,8 @@ class Registry {
   // Sources by id (16 bytes), or without ids those after a revision; removed ones too.
   absl::StatusOr<std::vector<Source>> ListOwners(const rpc::CallContext& call, const std::vector<std::string>& ids,
                                                  int64_t after_revision);
-  // What was stored of sources, by id; empty while query does not answer.
-  std::vector<SourceActivity> StoredOfSources();
+  // What was stored of sources, by id, those of which nothing was stored left out; nullopt while query does not answer.
+  std::optional<std::vector<SourceActivity>> StoredOfSources();
 
   // Asks query what collectors and sources sent, and keeps what it says; not for longer than `limit`. Not before 2 s
   // have passed since the last time, and ten times as long as that took.
@@ -110,7 +111,7 @@ class Registry {
   bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
   clock::SteadyTime refresh_due_ ABSL_GUARDED_BY(mutex_);
   absl::Duration refresh_took_ ABSL_GUARDED_BY(mutex_);
-  std::vector<SourceActivity> stored_ ABSL_GUARDED_BY(mutex_);
+  std::optional<std::vector<SourceActivity>> stored_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The collector a call speaks for: its own identity, or, for ingest's relay, metadata x-collector-id. UNAUTHENTICATED

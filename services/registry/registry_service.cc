@@ -125,16 +125,19 @@ grpc::ServerUnaryReactor* RegistryService::ListSources(grpc::CallbackServerConte
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListSourcesRequest&, pb::ListSourcesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<Source> sources, registry_->ListSources(call));
+        const std::optional<std::vector<SourceActivity>> activity = registry_->StoredOfSources();
         std::map<std::string, SourceActivity> stored;
-        for (SourceActivity& one : registry_->StoredOfSources()) stored[one.source_id] = one;
+        if (activity) {
+          for (const SourceActivity& one : *activity) stored[one.source_id] = one;
+        }
         const absl::Time now = clock_->Now();
         for (const Source& source : sources) {
           pb::Source* const shown = answer.add_sources();
           ToProto(source, now, shown);
-          if (const auto found = stored.find(source.id); found != stored.end()) {
-            shown->set_frames_24h(found->second.frames_24h);
-            shown->set_rows_24h(found->second.rows_24h);
-          }
+          if (!activity) continue;
+          const SourceActivity& of_source = stored[source.id];
+          shown->set_frames_24h(of_source.frames_24h);
+          shown->set_rows_24h(of_source.rows_24h);
         }
         Relate(sources, answer.mutable_sources());
         answer.set_count(answer.sources_size());

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
+#include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "services/registry/registry_fixture_testing.h"
 
 namespace pga::registry {
@@ -46,14 +49,15 @@ class SourcesTest : public RegistryTest {
     EXPECT_THAT(answer, IsOk());
     return answer.ok() ? answer->sources(0) : pb::SourceStanding();
   }
-  pb::ListSourcesResponse Sources() {
+  pb::ListSourcesResponse Sources() { return Sources(*stub_); }
+  pb::ListSourcesResponse Sources(pb::RegistryService::Stub& stub) {
     token::Principal viewer;
     viewer.kind = token::Principal::kUser;
     viewer.user_id = 8;
     viewer.username = viewer.role = "viewer";
     viewer.all_groups = true;
     const auto answer =
-        rpc::Call(*stub_, &pb::RegistryService::Stub::ListSources, pb::ListSourcesRequest(), Options(TokenOf(viewer)));
+        rpc::Call(stub, &pb::RegistryService::Stub::ListSources, pb::ListSourcesRequest(), Options(TokenOf(viewer)));
     EXPECT_THAT(answer, IsOk());
     return answer.ok() ? *answer : pb::ListSourcesResponse();
   }
@@ -221,6 +225,58 @@ TEST_F(SourcesTest, RenamedMovedAndDeleted) {
   const pb::SourceStanding anew = Report("two");
   EXPECT_EQ(anew.standing(), pb::STANDING_OWNER);
   EXPECT_NE(anew.source_id(), first.source_id());
+}
+
+// A query service that has much to count: it never answers.
+class BusyQuery final : public ::pganalytics::query::v1::QueryService::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* CollectorActivity(grpc::CallbackServerContext*,
+                                              const ::pganalytics::query::v1::CollectorActivityRequest*,
+                                              ::pganalytics::query::v1::CollectorActivityResponse*) override {
+    class Waiting final : public grpc::ServerUnaryReactor {
+      void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+      void OnDone() override { delete this; }
+    };
+    ++asked;
+    return new Waiting();
+  }
+  std::atomic<int> asked = 0;
+};
+
+TEST_F(SourcesTest, OnlyTheFirstCallWaitsForQueryThatIsSlow) {
+  Report("one");
+  BusyQuery query;
+  auto query_server = rpc::Server::Start(
+      {.name = "query", .listen = {}, .tls = {}, .outside_listen = {}, .outside_tls = {}, .services = {&query}});
+  ASSERT_THAT(query_server, IsOk());
+  RegistryConfig config;
+  config.database_url = log::Secret(url_);
+  metrics::Registry metrics(/*process_metrics=*/false);
+  auto registry = RegistryServer::Create(config, {.metrics = &metrics,
+                                                  .clock = clock::Clock::Real(),
+                                                  .authenticator = authenticator_.get(),
+                                                  .identity = identity_.get(),
+                                                  .auth = auth_server_->InProcessChannel(),
+                                                  .query = (*query_server)->InProcessChannel()});
+  ASSERT_THAT(registry, IsOk());
+  auto server = rpc::Server::Start({.name = "registry",
+                                    .listen = {},
+                                    .tls = {},
+                                    .outside_listen = {},
+                                    .outside_tls = {},
+                                    .services = (*registry)->services()});
+  ASSERT_THAT(server, IsOk());
+  const auto stub = pb::RegistryService::NewStub((*server)->InProcessChannel());
+  for (int call = 0; call < 4; ++call) {
+    const pb::ListSourcesResponse answer = Sources(*stub);
+    ASSERT_EQ(answer.sources_size(), 1);
+    EXPECT_FALSE(answer.sources(0).has_frames_24h()) << "what is not known is not shown";
+  }
+  EXPECT_EQ(query.asked, 1);
+  const clock::SteadyTime deadline = clock::SteadyNow() + absl::Seconds(5);
+  (*server)->Drain(deadline);
+  (*registry)->Drain(deadline);
+  (*query_server)->Drain(deadline);
 }
 
 }  // namespace

@@ -125,8 +125,9 @@ absl::Status Sources(Context& context) {
     const int version = s.server_version_num();
     table.Add({s.name(), s.group(), s.collector_id(),
                version == 0 ? s.kind() : absl::StrCat(version / 10000, ".", version % 10000), s.role(),
-               Ago(LastSeen(s), context.now), Number(s.frames_24h()), Number(s.rows_24h()), absl::StrJoin(same, ", "),
-               s.id(), StateText(s, context.now)});
+               Ago(LastSeen(s), context.now), s.has_frames_24h() ? Number(s.frames_24h()) : "-",
+               s.has_rows_24h() ? Number(s.rows_24h()) : "-", absl::StrJoin(same, ", "), s.id(),
+               StateText(s, context.now)});
   }
   return context.Print(table, "no sources yet; a collector makes them with its first report");
 }

@@ -152,8 +152,8 @@ export function CollectorPage({ page, id }: { page: Page; id: string }) {
       key: 'rows_24h',
       title: 'Rows in 24 h',
       numeric: true,
-      value: (row) => row.rows_24h,
-      cell: (row) => count(row.rows_24h),
+      value: (row) => row.rows_24h ?? null,
+      cell: (row) => (row.rows_24h === undefined ? 'unknown' : count(row.rows_24h)),
     },
   ];
   const parts = sources.flatMap((source) => source.not_collected.map((part) => ({ ...part, source })));
