@@ -11,6 +11,8 @@ namespace {
 
 namespace catalog_pb = ::pganalytics::catalog::v1;
 
+// Metrics of a source of its own.
+constexpr char kHostMetrics[] = "host_";
 constexpr int kMostRows = 50'000;
 constexpr int kMostChanges = 10'000;
 constexpr int kMostPlans = 1000;
@@ -141,6 +143,14 @@ absl::Status AdviceReader::ReadChanges(const storage::SourceRef& source, const p
 }
 
 absl::Status AdviceReader::ReadPlans(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts) {
+  PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
+                       freshness_->Freshness({source}, facts->start, facts->end, limit));
+  const bool collected = std::any_of(entries.begin(), entries.end(),
+                                     [](const storage::FreshnessEntry& entry) { return entry.metric == "plans"; });
+  if (!collected) {
+    facts->plans_unknown = "they are not collected (auto_explain writes them to the server's log)";
+    return absl::OkStatus();
+  }
   storage::PlanQuery query;
   query.sources = {source};
   query.start = facts->start;
@@ -161,43 +171,70 @@ absl::Status AdviceReader::ReadPlans(const storage::SourceRef& source, const pg:
   return absl::OkStatus();
 }
 
-absl::StatusOr<SourceFacts> AdviceReader::Read(const storage::SourceRef& source,
-                                               const std::vector<storage::SourceRef>& members, absl::Time start,
-                                               absl::Time end, const pg::CallLimit& limit) {
+absl::Status AdviceReader::ReadMetrics(const std::vector<FactNeed>& needs, const storage::SourceRef& source,
+                                       const pg::CallLimit& limit, SourceFacts* facts) {
+  PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
+                       freshness_->Freshness({source}, facts->start, facts->end, limit));
+  std::map<std::string, const storage::FreshnessEntry*> fresh;
+  for (const storage::FreshnessEntry& entry : entries) fresh[entry.metric] = &entry;
+  for (const FactNeed& need : needs) {
+    const auto entry = fresh.find(need.metric);
+    if (entry == fresh.end()) {
+      facts->metrics[need.metric].unknown = "it is not collected";
+      continue;
+    }
+    if (facts->end - entry->second->last_collected_at > kNewest) {
+      facts->metrics[need.metric].unknown = absl::StrCat(
+          "it was read last at ",
+          absl::FormatTime("%Y-%m-%d %H:%M", entry->second->last_collected_at, absl::UTCTimeZone()), " UTC");
+      continue;
+    }
+    PGA_ASSIGN_OR_RETURN(Fact fact, ReadFact(need, source, facts->start, facts->end, limit));
+    fact.completeness = entry->second->completeness;
+    fact.covered_hours = fact.completeness * absl::ToDoubleHours(facts->end - facts->start);
+    facts->metrics[need.metric] = std::move(fact);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SourceFacts> AdviceReader::ReadNeeds(const std::vector<FactNeed>& needs,
+                                                    const storage::SourceRef& source, absl::Time start, absl::Time end,
+                                                    const pg::CallLimit& limit) {
   SourceFacts facts;
   facts.source_id = source.uuid;
   facts.source_name = source.name;
   facts.start = start;
   facts.end = end;
-  PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
-                       freshness_->Freshness({source}, start, end, limit));
-  std::map<std::string, const storage::FreshnessEntry*> fresh;
-  for (const storage::FreshnessEntry& entry : entries) fresh[entry.metric] = &entry;
+  PGA_RETURN_IF_ERROR(ReadMetrics(needs, source, limit, &facts));
+  PGA_RETURN_IF_ERROR(ReadPlans(source, limit, &facts));
+  return facts;
+}
+
+absl::StatusOr<SourceFacts> AdviceReader::Read(const storage::SourceRef& source,
+                                               const std::vector<storage::SourceRef>& members,
+                                               const std::optional<storage::SourceRef>& host, absl::Time start,
+                                               absl::Time end, const pg::CallLimit& limit) {
+  std::vector<FactNeed> of_server;
+  std::vector<FactNeed> of_host;
   for (const FactNeed& need : FactNeeds()) {
-    const auto entry = fresh.find(need.metric);
-    if (entry == fresh.end()) {
-      facts.metrics[need.metric].unknown = "it is not collected";
-      continue;
+    (need.metric.starts_with(kHostMetrics) ? of_host : of_server).push_back(need);
+  }
+  PGA_ASSIGN_OR_RETURN(SourceFacts facts, ReadNeeds(of_server, source, start, end, limit));
+  if (host) {
+    PGA_RETURN_IF_ERROR(ReadMetrics(of_host, *host, limit, &facts));
+  } else {
+    for (const FactNeed& need : of_host) {
+      facts.metrics[need.metric].unknown = "its host is not watched by the collector that watches it";
     }
-    if (end - entry->second->last_collected_at > kNewest) {
-      facts.metrics[need.metric].unknown = absl::StrCat(
-          "it was read last at ",
-          absl::FormatTime("%Y-%m-%d %H:%M", entry->second->last_collected_at, absl::UTCTimeZone()), " UTC");
-      continue;
-    }
-    PGA_ASSIGN_OR_RETURN(Fact fact, ReadFact(need, source, start, end, limit));
-    fact.completeness = entry->second->completeness;
-    fact.covered_hours = fact.completeness * absl::ToDoubleHours(end - start);
-    facts.metrics[need.metric] = std::move(fact);
   }
   PGA_RETURN_IF_ERROR(ReadMembers(members, limit, &facts));
   PGA_RETURN_IF_ERROR(ReadChanges(source, limit, &facts));
-  if (fresh.count("plans") == 0) {
-    facts.plans_unknown = "they are not collected (auto_explain writes them to the server's log)";
-  } else {
-    PGA_RETURN_IF_ERROR(ReadPlans(source, limit, &facts));
-  }
   return facts;
+}
+
+absl::StatusOr<SourceFacts> AdviceReader::ReadStatements(const storage::SourceRef& source, absl::Time start,
+                                                         absl::Time end, const pg::CallLimit& limit) {
+  return ReadNeeds(StatementNeeds(), source, start, end, limit);
 }
 
 }  // namespace pga::query

@@ -1,6 +1,7 @@
 // Reads what the rules of advice judge: what is stored of one server. The rules themselves are in insight/.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,12 +23,21 @@ class AdviceReader {
   AdviceReader(storage::FreshnessReader* freshness, storage::StateReader* state, storage::PlanReader* plans)
       : freshness_(freshness), state_(state), plans_(plans) {}
 
-  // What is known of `source` in [start, end), and of the use of indexes on `members` of its cluster. What is not known
-  // is in the facts with its reason; an error is one of the database or the call.
+  // What is known of `source` in [start, end), of the use of indexes on `members` of its cluster, and of its host. What
+  // is not known is in the facts with its reason; an error is one of the database or the call.
   absl::StatusOr<SourceFacts> Read(const storage::SourceRef& source, const std::vector<storage::SourceRef>& members,
-                                   absl::Time start, absl::Time end, const pg::CallLimit& limit);
+                                   const std::optional<storage::SourceRef>& host, absl::Time start, absl::Time end,
+                                   const pg::CallLimit& limit);
+  // Of that what JudgeStatements reads.
+  absl::StatusOr<SourceFacts> ReadStatements(const storage::SourceRef& source, absl::Time start, absl::Time end,
+                                             const pg::CallLimit& limit);
 
  private:
+  absl::StatusOr<SourceFacts> ReadNeeds(const std::vector<FactNeed>& needs, const storage::SourceRef& source,
+                                        absl::Time start, absl::Time end, const pg::CallLimit& limit);
+  // These needs, into the facts' metrics.
+  absl::Status ReadMetrics(const std::vector<FactNeed>& needs, const storage::SourceRef& source,
+                           const pg::CallLimit& limit, SourceFacts* facts);
   absl::StatusOr<Fact> ReadFact(const FactNeed& need, const storage::SourceRef& source, absl::Time start,
                                 absl::Time end, const pg::CallLimit& limit);
   absl::Status ReadMembers(const std::vector<storage::SourceRef>& members, const pg::CallLimit& limit,

@@ -8,6 +8,7 @@
 #include "libs/columns/trend.h"
 #include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
+#include "services/query/advice_messages.h"
 #include "services/query/callers.h"
 #include "services/query/read_errors.h"
 #include "services/query/request_rules.h"
@@ -20,44 +21,11 @@ namespace pb = ::pganalytics::query::v1;
 constexpr int kMostSources = 50;
 constexpr int kMostMembers = 100;
 constexpr int kDefaultHours = 168;
-constexpr int kMostHours = 720;
 constexpr int kLeastForecastHours = 24;
 constexpr int kLeastForecastPoints = 12;
 constexpr double kMostHoursAhead = 24 * 3650;
 
 using rpc::ToProto;
-
-absl::StatusOr<int> ResolveHours(int hours, int least) {
-  if (hours == 0) return kDefaultHours;
-  if (hours < least || hours > kMostHours) {
-    return absl::InvalidArgumentError(absl::StrCat("hours is ", least, " to ", kMostHours));
-  }
-  return hours;
-}
-
-void Fill(const Advice& from, const SourceFacts& facts, pb::Advice* to) {
-  to->set_id(from.id);
-  to->set_kind(from.kind);
-  to->set_source_id(facts.source_id);
-  to->set_source_name(facts.source_name);
-  to->set_database_name(from.database);
-  to->set_object(from.object);
-  to->set_what(from.what);
-  for (const std::string& why : from.why) to->add_why(why);
-  to->set_command(from.command);
-  to->set_instruction(from.instruction);
-  to->set_certainty(std::string(NameOf(from.certainty)));
-  to->set_certainty_reason(from.certainty_reason);
-  *to->mutable_start() = ToProto(facts.start);
-  *to->mutable_end() = ToProto(facts.end);
-  to->set_completeness(from.completeness);
-  to->mutable_figures()->insert(from.figures.begin(), from.figures.end());
-  for (const int64_t id : from.query_ids) to->add_query_id(std::to_string(id));
-  to->set_schema_name(from.schema);
-  to->set_table_name(from.table);
-  for (const std::string& column : from.columns) to->add_column_names(column);
-  if (from.time_share) to->set_time_share(*from.time_share);
-}
 
 }  // namespace
 
@@ -66,7 +34,7 @@ absl::Status AdviceService::Find(rpc::CallContext& call, const pb::FindAdviceReq
   if (asked.sources_size() < 1 || asked.sources_size() > kMostSources) {
     return absl::InvalidArgumentError(absl::StrCat("1 to ", kMostSources, " sources are judged in one call"));
   }
-  PGA_ASSIGN_OR_RETURN(const int hours, ResolveHours(asked.hours(), 1));
+  PGA_ASSIGN_OR_RETURN(const int hours, ResolveHours(asked.hours(), kDefaultHours, 1));
   AdviceLimits limits;
   if (asked.has_least_hours()) limits.least_hours = asked.least_hours();
   const absl::Time end = clock_->Now();
@@ -96,7 +64,13 @@ absl::Status AdviceService::Find(rpc::CallContext& call, const pb::FindAdviceReq
         unknown.push_back(id);
       }
     }
-    PGA_ASSIGN_OR_RETURN(SourceFacts facts, reader_->Read(named->front(), members, start, end, Limit(call)));
+    std::optional<storage::SourceRef> host;
+    if (!one.host_source_id().empty()) {
+      const auto found = SourcesOf(call, *authenticator_, sources_, {one.host_source_id()});
+      if (!found.ok() && !absl::IsNotFound(found.status())) return found.status();
+      if (found.ok() && !found->empty()) host = found->front();
+    }
+    PGA_ASSIGN_OR_RETURN(SourceFacts facts, reader_->Read(named->front(), members, host, start, end, Limit(call)));
     facts.members_unknown.insert(facts.members_unknown.end(), unknown.begin(), unknown.end());
     const Findings findings = Judge(facts, limits);
     const auto wanted = [&](const auto& found) {
@@ -104,17 +78,11 @@ absl::Status AdviceService::Find(rpc::CallContext& call, const pb::FindAdviceReq
              (asked.database().empty() || found.database.empty() || found.database == asked.database());
     };
     for (const Advice& advice : findings.advice) {
-      if (wanted(advice)) Fill(advice, facts, answer->add_advice());
+      if (wanted(advice)) FillAdvice(advice, facts, answer->add_advice());
     }
     for (const NotJudged& from : findings.not_judged) {
       if (!wanted(from)) continue;
-      pb::NotJudged* const to = answer->add_not_judged();
-      to->set_kind(from.kind);
-      to->set_source_id(facts.source_id);
-      to->set_source_name(facts.source_name);
-      to->set_database_name(from.database);
-      to->set_object(from.object);
-      to->set_why(from.why);
+      FillNotJudged(from, facts, answer->add_not_judged());
     }
   }
   return absl::OkStatus();
@@ -132,7 +100,7 @@ grpc::ServerUnaryReactor* AdviceService::FindAdvice(grpc::CallbackServerContext*
 
 absl::Status AdviceService::Foretell(rpc::CallContext& call, const pb::ForecastRequest& asked,
                                      pb::ForecastResponse* answer) {
-  PGA_ASSIGN_OR_RETURN(const int hours, ResolveHours(asked.hours(), kLeastForecastHours));
+  PGA_ASSIGN_OR_RETURN(const int hours, ResolveHours(asked.hours(), kDefaultHours, kLeastForecastHours));
   if (!std::isfinite(asked.limit_value())) return absl::InvalidArgumentError("limit_value is a number");
   const absl::Time end = clock_->Now();
   storage::SeriesQuery query;

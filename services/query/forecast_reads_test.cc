@@ -99,5 +99,55 @@ TEST(Forecast, RefusesWhatMakesNoSense) {
       rpc::Call(Suite::Get().advice(), &pb::AdviceService::Stub::Forecast, request, Suite::Get().Options()).ok());
 }
 
+// A server that reads its buffers anew again and again, and the host that it runs on.
+TEST(FindAdvice, KnowsTheMemoryOfTheHost) {
+  Suite& suite = Suite::Get();
+  constexpr char kServer[] = "00000000-0000-0000-0002-000000000097";
+  constexpr char kHost[] = "00000000-0000-0000-0002-000000000098";
+  suite.Exec(
+      "INSERT INTO metrics.source (id, uuid, name, collector_id, group_name) VALUES ($1::int4, $2::uuid, 'small', 1, "
+      "'default'), ($3::int4, $4::uuid, 'its-host', 1, 'default')",
+      {97, kServer, 98, kHost});
+  const absl::Time end = kHour + absl::Minutes(30);
+  const auto frame = [&](int source, std::vector<storage::StoredRow> rows) {
+    return storage::StoredFrame{
+        .source = source, .start = end - absl::Hours(1), .end = end, .keyframe = false, .rows = std::move(rows)};
+  };
+  // 16 MiB of buffers, 8 GiB read, a tenth of accesses finds its block.
+  suite.StoreFrames(
+      "database",
+      {frame(97, {{{{"datname", "shop"}, {"blks_read", int64_t{1} << 20}, {"blks_hit", int64_t{100'000}}}, 0}})});
+  storage::StoredFrame settings = frame(97, {{{{"setting_name", "shared_buffers"},
+                                               {"setting_value", "2048"},
+                                               {"setting_unit", "8kB"},
+                                               {"pending_restart", int64_t{0}}},
+                                              0}});
+  settings.start = settings.end;
+  settings.keyframe = true;
+  suite.StoreFrames("settings", {settings});
+  suite.StoreFrames("host_memory", {frame(98, {{{{"total_bytes", int64_t{4} << 30}}, 0}})});
+  const auto find = [&](const std::string& host) {
+    pb::FindAdviceRequest request;
+    pb::AdviceSource* const one = request.add_sources();
+    one->set_source_id(kServer);
+    one->set_host_source_id(host);
+    request.set_kind("setting_shared_buffers");
+    rpc::CallOptions options = Suite::Anonymous();
+    const auto identity = suite.Identity("ruler");
+    options.identity = identity.get();
+    return rpc::Call(suite.advice(), &pb::AdviceService::Stub::FindAdvice, request, options);
+  };
+  const auto known = find(kHost);
+  ASSERT_THAT(known, status::IsOk());
+  ASSERT_EQ(known->advice_size(), 1);
+  EXPECT_EQ(known->advice(0).command(), "ALTER SYSTEM SET shared_buffers = '1024MB';");
+  EXPECT_EQ(known->not_judged_size(), 0);
+  const auto unknown = find("");
+  ASSERT_THAT(unknown, status::IsOk());
+  EXPECT_EQ(unknown->advice_size(), 0);
+  ASSERT_EQ(unknown->not_judged_size(), 1);
+  EXPECT_THAT(unknown->not_judged(0).why(), HasSubstr("its host is not watched"));
+}
+
 }  // namespace
 }  // namespace pga::query

@@ -198,7 +198,7 @@ absl::StatusOr<ComparisonQuery> InsightService::ToQuery(const rpc::CallContext& 
 grpc::ServerUnaryReactor* InsightService::CompareQueries(grpc::CallbackServerContext* context,
                                                          const pb::CompareQueriesRequest* request,
                                                          pb::CompareQueriesResponse* response) {
-  return Run<pb::CompareQueriesRequest, pb::CompareQueriesResponse>(
+  return calls_.Run<pb::CompareQueriesRequest, pb::CompareQueriesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CompareQueriesRequest& asked,
              pb::CompareQueriesResponse& answer) -> absl::Status {
@@ -226,7 +226,7 @@ grpc::ServerUnaryReactor* InsightService::CompareQueries(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InsightService::CompareQuery(grpc::CallbackServerContext* context,
                                                        const pb::CompareQueryRequest* request,
                                                        pb::CompareQueryResponse* response) {
-  return Run<pb::CompareQueryRequest, pb::CompareQueryResponse>(
+  return calls_.Run<pb::CompareQueryRequest, pb::CompareQueryResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CompareQueryRequest& asked,
              pb::CompareQueryResponse& answer) -> absl::Status {
@@ -256,7 +256,7 @@ grpc::ServerUnaryReactor* InsightService::CompareQuery(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InsightService::CreateSnapshot(grpc::CallbackServerContext* context,
                                                          const pb::CreateSnapshotRequest* request,
                                                          pb::Snapshot* response) {
-  return Run<pb::CreateSnapshotRequest, pb::Snapshot>(
+  return calls_.Run<pb::CreateSnapshotRequest, pb::Snapshot>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::CreateSnapshotRequest& asked, pb::Snapshot& answer) -> absl::Status {
         if (asked.name().empty() || asked.name().size() > kMostName) {
@@ -281,7 +281,7 @@ grpc::ServerUnaryReactor* InsightService::CreateSnapshot(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InsightService::ListSnapshots(grpc::CallbackServerContext* context,
                                                         const pb::ListSnapshotsRequest* request,
                                                         pb::ListSnapshotsResponse* response) {
-  return Run<pb::ListSnapshotsRequest, pb::ListSnapshotsResponse>(
+  return calls_.Run<pb::ListSnapshotsRequest, pb::ListSnapshotsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListSnapshotsRequest& asked,
              pb::ListSnapshotsResponse& answer) -> absl::Status {

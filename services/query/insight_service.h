@@ -1,21 +1,18 @@
 // Edge of pganalytics.query.v1.InsightService: permission, protobuf <-> the conclusions of services/query/insight.
 #pragma once
 
-#include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "libs/clock/clock.h"
 #include "libs/rpc/auth.h"
-#include "libs/rpc/unary.h"
 #include "pganalytics/query/v1/insight_service.grpc.pb.h"
+#include "services/query/dispatch.h"
 #include "services/query/insight/anomaly_store.h"
 #include "services/query/insight/compare_reader.h"
 #include "services/query/insight/snapshot_store.h"
-#include "services/query/read_errors.h"
 #include "services/query/readers.h"
 
 namespace pga::query {
@@ -27,10 +24,9 @@ ChangedBy WhoChanges(const rpc::CallContext& call);
 class InsightService final : public ::pganalytics::query::v1::InsightService::CallbackService {
  public:
   // All must outlive the service.
-  InsightService(rpc::Dispatcher* dispatcher, rpc::Dispatcher* wide_dispatcher, const rpc::Authenticator* authenticator,
-                 Readers readers, SnapshotStore* snapshots, AnomalyStore* anomalies, clock::Clock* clock)
-      : dispatcher_(dispatcher),
-        wide_dispatcher_(wide_dispatcher),
+  InsightService(Dispatchers calls, const rpc::Authenticator* authenticator, Readers readers, SnapshotStore* snapshots,
+                 AnomalyStore* anomalies, clock::Clock* clock)
+      : calls_(calls),
         authenticator_(authenticator),
         readers_(readers),
         comparer_(readers),
@@ -79,23 +75,6 @@ class InsightService final : public ::pganalytics::query::v1::InsightService::Ca
                                           ::pganalytics::query::v1::ListSnapshotsResponse* response) override;
 
  private:
-  // Runs a handler on the pool for questions about many sources, or on that of the others, and answers its failures as
-  // ForCaller says.
-  template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Request* request, Response* response,
-                                std::function<absl::Status(rpc::CallContext&, const Request&, Response&)> handler) {
-    bool wide = false;
-    if constexpr (requires { request->source_size(); }) {
-      const auto named = static_cast<size_t>(request->source_size());
-      wide = named == 0 || named > storage::kMostNarrowSources;
-    }
-    return (wide ? wide_dispatcher_ : dispatcher_)
-        ->template Unary<Request, Response>(
-            context, request, response,
-            [handler = std::move(handler)](rpc::CallContext& call, const Request& asked, Response& answer) {
-              return ForCaller(handler(call, asked, answer));
-            });
-  }
   // Plans of a statement, the one logged last first.
   absl::StatusOr<std::vector<::pganalytics::query::v1::ExplainPlan>> Plans(
       const rpc::CallContext& call, const std::string& query_hash, int hours,
@@ -107,8 +86,7 @@ class InsightService final : public ::pganalytics::query::v1::InsightService::Ca
   absl::Status OfSnapshots(const rpc::CallContext& call, int32_t before, int32_t after, absl::Duration length,
                            ComparisonQuery* query);
 
-  rpc::Dispatcher* const dispatcher_;
-  rpc::Dispatcher* const wide_dispatcher_;
+  const Dispatchers calls_;
   const rpc::Authenticator* const authenticator_;
   const Readers readers_;
   const Comparer comparer_;

@@ -20,6 +20,7 @@
 #include "services/query/insight/fingerprint.h"
 #include "services/query/insight/fingerprint_reader.h"
 #include "services/query/insight_service.h"
+#include "services/query/request_ranges.h"
 #include "services/query/request_rules.h"
 #include "services/query/statement_figures.h"
 
@@ -32,21 +33,10 @@ constexpr int kTextLength = 500;
 constexpr int kMostPlans = 50;
 constexpr int kPlanCharacters = 16'000;
 constexpr int kPlanHours = 168;
-constexpr int kMostHours = 720;
 constexpr int kMostDetectHours = 24;
 constexpr int kMostDays = 30;
 
-using rpc::FromProto;
 using rpc::ToProto;
-
-template <typename Request>
-absl::StatusOr<Range> RangeOf(const Request& asked, absl::Time now) {
-  std::optional<absl::Time> start;
-  std::optional<absl::Time> end;
-  if (asked.has_start()) start = FromProto(asked.start());
-  if (asked.has_end()) end = FromProto(asked.end());
-  return ResolveRange(start, end, asked.hours(), absl::Hours(24), now);
-}
 
 void Fill(const storage::TopStatement& from, absl::Time end, pb::QueryStats* to) {
   FillStatement(from, to);
@@ -91,22 +81,16 @@ void Fill(const StoredAnomaly& from, pb::QueryAnomaly* to) {
   to->set_database_name(from.database);
 }
 
-absl::StatusOr<int> HoursOf(int hours, int fallback) {
-  if (hours == 0) return fallback;
-  if (hours < 0 || hours > kMostHours) return absl::InvalidArgumentError(absl::StrCat("hours is 1 to ", kMostHours));
-  return hours;
-}
-
 }  // namespace
 
 grpc::ServerUnaryReactor* InsightService::ListFingerprints(grpc::CallbackServerContext* context,
                                                            const pb::ListFingerprintsRequest* request,
                                                            pb::ListFingerprintsResponse* response) {
-  return Run<pb::ListFingerprintsRequest, pb::ListFingerprintsResponse>(
+  return calls_.Run<pb::ListFingerprintsRequest, pb::ListFingerprintsResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListFingerprintsRequest& asked,
              pb::ListFingerprintsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(24), clock_->Now()));
         PGA_ASSIGN_OR_RETURN(const int limit, ResolveLimit(asked.limit(), 20, 100));
         FingerprintQuery query;
         query.start = range.start;
@@ -157,7 +141,7 @@ grpc::ServerUnaryReactor* InsightService::ListFingerprints(grpc::CallbackServerC
 grpc::ServerUnaryReactor* InsightService::ListFingerprintQueries(grpc::CallbackServerContext* context,
                                                                  const pb::ListFingerprintQueriesRequest* request,
                                                                  pb::ListFingerprintQueriesResponse* response) {
-  return Run<pb::ListFingerprintQueriesRequest, pb::ListFingerprintQueriesResponse>(
+  return calls_.Run<pb::ListFingerprintQueriesRequest, pb::ListFingerprintQueriesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListFingerprintQueriesRequest& asked,
              pb::ListFingerprintQueriesResponse& answer) -> absl::Status {
@@ -166,7 +150,7 @@ grpc::ServerUnaryReactor* InsightService::ListFingerprintQueries(grpc::CallbackS
           return absl::InvalidArgumentError(
               "fingerprint_hash is 16 hexadecimal digits, as /api/v1/queries/fingerprints has them");
         }
-        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(24), clock_->Now()));
         PGA_ASSIGN_OR_RETURN(const int limit, ResolveLimit(asked.limit(), 20, 100));
         FingerprintQuery query;
         query.start = range.start;
@@ -203,7 +187,7 @@ absl::StatusOr<std::vector<pb::ExplainPlan>> InsightService::Plans(
     const google::protobuf::RepeatedPtrField<std::string>& wanted, int limit) {
   storage::PlanQuery query;
   PGA_ASSIGN_OR_RETURN(query.query_id, ParseId(query_hash, "query_hash"));
-  PGA_ASSIGN_OR_RETURN(const int back, HoursOf(hours, kPlanHours));
+  PGA_ASSIGN_OR_RETURN(const int back, ResolveHours(hours, kPlanHours, 1));
   query.end = clock_->Now();
   query.start = query.end - absl::Hours(back);
   query.limit = 1000;
@@ -253,7 +237,7 @@ absl::StatusOr<std::vector<pb::ExplainPlan>> InsightService::Plans(
 grpc::ServerUnaryReactor* InsightService::ExplainQuery(grpc::CallbackServerContext* context,
                                                        const pb::ExplainQueryRequest* request,
                                                        pb::ExplainQueryResponse* response) {
-  return Run<pb::ExplainQueryRequest, pb::ExplainQueryResponse>(
+  return calls_.Run<pb::ExplainQueryRequest, pb::ExplainQueryResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ExplainQueryRequest& asked,
              pb::ExplainQueryResponse& answer) -> absl::Status {
@@ -268,7 +252,7 @@ grpc::ServerUnaryReactor* InsightService::ExplainQuery(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InsightService::ListQueryPlans(grpc::CallbackServerContext* context,
                                                          const pb::ListQueryPlansRequest* request,
                                                          pb::ListQueryPlansResponse* response) {
-  return Run<pb::ListQueryPlansRequest, pb::ListQueryPlansResponse>(
+  return calls_.Run<pb::ListQueryPlansRequest, pb::ListQueryPlansResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListQueryPlansRequest& asked,
              pb::ListQueryPlansResponse& answer) -> absl::Status {
@@ -285,7 +269,7 @@ grpc::ServerUnaryReactor* InsightService::ListQueryPlans(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InsightService::StoreExplainPlan(grpc::CallbackServerContext* context,
                                                            const pb::StoreExplainPlanRequest* request,
                                                            pb::StoreExplainPlanResponse* response) {
-  return Run<pb::StoreExplainPlanRequest, pb::StoreExplainPlanResponse>(
+  return calls_.Run<pb::StoreExplainPlanRequest, pb::StoreExplainPlanResponse>(
       context, request, response,
       [](rpc::CallContext&, const pb::StoreExplainPlanRequest& asked, pb::StoreExplainPlanResponse&) -> absl::Status {
         PGA_RETURN_IF_ERROR(ParseId(asked.query_hash(), "query_hash").status());
@@ -298,7 +282,7 @@ grpc::ServerUnaryReactor* InsightService::StoreExplainPlan(grpc::CallbackServerC
 grpc::ServerUnaryReactor* InsightService::DetectAnomalies(grpc::CallbackServerContext* context,
                                                           const pb::DetectAnomaliesRequest* request,
                                                           pb::DetectAnomaliesResponse* response) {
-  return Run<pb::DetectAnomaliesRequest, pb::DetectAnomaliesResponse>(
+  return calls_.Run<pb::DetectAnomaliesRequest, pb::DetectAnomaliesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::DetectAnomaliesRequest& asked,
              pb::DetectAnomaliesResponse& answer) -> absl::Status {
@@ -333,7 +317,7 @@ grpc::ServerUnaryReactor* InsightService::DetectAnomalies(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* InsightService::ListAnomalies(grpc::CallbackServerContext* context,
                                                         const pb::ListAnomaliesRequest* request,
                                                         pb::ListAnomaliesResponse* response) {
-  return Run<pb::ListAnomaliesRequest, pb::ListAnomaliesResponse>(
+  return calls_.Run<pb::ListAnomaliesRequest, pb::ListAnomaliesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListAnomaliesRequest& asked,
              pb::ListAnomaliesResponse& answer) -> absl::Status {
@@ -355,7 +339,7 @@ grpc::ServerUnaryReactor* InsightService::ListAnomalies(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* InsightService::ListQueryAnomalies(grpc::CallbackServerContext* context,
                                                              const pb::ListQueryAnomaliesRequest* request,
                                                              pb::ListQueryAnomaliesResponse* response) {
-  return Run<pb::ListQueryAnomaliesRequest, pb::ListQueryAnomaliesResponse>(
+  return calls_.Run<pb::ListQueryAnomaliesRequest, pb::ListQueryAnomaliesResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListQueryAnomaliesRequest& asked,
              pb::ListQueryAnomaliesResponse& answer) -> absl::Status {
@@ -378,7 +362,7 @@ grpc::ServerUnaryReactor* InsightService::ListQueryAnomalies(grpc::CallbackServe
 grpc::ServerUnaryReactor* InsightService::ResolveAnomaly(grpc::CallbackServerContext* context,
                                                          const pb::ResolveAnomalyRequest* request,
                                                          pb::ResolveAnomalyResponse* response) {
-  return Run<pb::ResolveAnomalyRequest, pb::ResolveAnomalyResponse>(
+  return calls_.Run<pb::ResolveAnomalyRequest, pb::ResolveAnomalyResponse>(
       context, request, response,
       [this](rpc::CallContext& call, const pb::ResolveAnomalyRequest& asked,
              pb::ResolveAnomalyResponse& answer) -> absl::Status {

@@ -11,6 +11,7 @@
 #include "libs/status/status.h"
 #include "services/query/callers.h"
 #include "services/query/read_errors.h"
+#include "services/query/request_ranges.h"
 #include "services/query/request_rules.h"
 #include "services/query/statement_figures.h"
 
@@ -21,18 +22,6 @@ namespace pb = ::pganalytics::query::v1;
 
 using rpc::FromProto;
 using rpc::ToProto;
-
-template <typename Request>
-std::optional<absl::Time> StartOf(const Request& request) {
-  if (!request.has_start()) return std::nullopt;
-  return FromProto(request.start());
-}
-
-template <typename Request>
-std::optional<absl::Time> EndOf(const Request& request) {
-  if (!request.has_end()) return std::nullopt;
-  return FromProto(request.end());
-}
 
 std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& field) {
   return {field.begin(), field.end()};
@@ -271,8 +260,7 @@ grpc::ServerWriteReactor<pb::Series>* QueryService::QuerySeries(grpc::CallbackSe
       context, request,
       [this](rpc::CallContext& call, const pb::QuerySeriesRequest& asked,
              rpc::StreamWriter<pb::Series>& writer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(1), clock_->Now()));
         if (!pb::Aggregate_IsValid(asked.aggregate())) {
           return absl::InvalidArgumentError("aggregate is " + std::to_string(asked.aggregate()) +
                                             "; use sum, avg, min, max or last");
@@ -337,8 +325,7 @@ grpc::ServerUnaryReactor* QueryService::TopQueries(grpc::CallbackServerContext* 
       context, request, response, &top_,
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::TopQueriesRequest& asked,
              pb::TopQueriesResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(24), clock_->Now()));
         storage::TopStatementsQuery query;
         query.start = range.start;
         query.end = range.end;
@@ -386,8 +373,7 @@ grpc::ServerUnaryReactor* QueryService::QueryTimeline(grpc::CallbackServerContex
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::QueryTimelineRequest& asked,
              pb::QueryTimelineResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t query_id, ParseId(asked.query_hash(), "query_hash"));
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(24), clock_->Now()));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(
             const storage::StatementTimeline timeline,
@@ -487,8 +473,7 @@ grpc::ServerUnaryReactor* QueryService::GetState(grpc::CallbackServerContext* co
         storage::StateQuery query;
         query.with_texts = call.principal.query_texts;
         query.changes = asked.has_start() || asked.hours() != 0;
-        PGA_ASSIGN_OR_RETURN(const Range range, ResolveRange(StartOf(asked), EndOf(asked), asked.hours(),
-                                                             absl::Seconds(1), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Seconds(1), clock_->Now()));
         query.metric = asked.metric();
         query.filters = Strings(asked.filter());
         query.columns = Strings(asked.column());
@@ -537,8 +522,7 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
       context, request, response, &rows_,
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::GetRowsRequest& asked,
              pb::GetRowsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(1), clock_->Now()));
         storage::RowsQuery query;
         query.with_texts = call.principal.query_texts;
         query.metric = asked.metric();
@@ -586,8 +570,7 @@ grpc::ServerUnaryReactor* QueryService::ListLogEvents(grpc::CallbackServerContex
       context, request, response, &log_events_,
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::ListLogEventsRequest& asked,
              pb::ListLogEventsResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(1), clock_->Now()));
         if (asked.text().size() > kMostSearchBytes) {
           return absl::InvalidArgumentError("text is longer than " + std::to_string(kMostSearchBytes) + " bytes");
         }
@@ -626,8 +609,7 @@ grpc::ServerUnaryReactor* QueryService::ListPlans(grpc::CallbackServerContext* c
       context, request, response, &plans_,
       [this](rpc::CallContext& call, const pg::CallLimit& limit, const pb::ListPlansRequest& asked,
              pb::ListPlansResponse& answer) -> absl::Status {
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(24), clock_->Now()));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(24), clock_->Now()));
         storage::PlanQuery query;
         query.start = range.start;
         query.end = range.end;
@@ -738,8 +720,7 @@ grpc::ServerUnaryReactor* QueryService::GetFreshness(grpc::CallbackServerContext
       [this](rpc::CallContext& call, const pb::GetFreshnessRequest& asked,
              pb::GetFreshnessResponse& answer) -> absl::Status {
         const absl::Time now = clock_->Now();
-        PGA_ASSIGN_OR_RETURN(const Range range,
-                             ResolveRange(StartOf(asked), EndOf(asked), asked.hours(), absl::Hours(1), now));
+        PGA_ASSIGN_OR_RETURN(const Range range, RangeOf(asked, absl::Hours(1), now));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::SourceRef> sources, Sources(call, asked.source()));
         PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
                              readers_.freshness->Freshness(sources, range.start, range.end, Limit(call)));

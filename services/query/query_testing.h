@@ -26,6 +26,7 @@
 #include "pganalytics/query/v1/prometheus_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
 #include "pganalytics/query/v1/system_service.grpc.pb.h"
+#include "pganalytics/query/v1/workload_service.grpc.pb.h"
 #include "services/query/server.h"
 
 namespace pga::query {
@@ -78,6 +79,7 @@ class Suite {
     system_ = pb::SystemService::NewStub(channel_);
     prometheus_ = pb::PrometheusService::NewStub(channel_);
     advice_ = pb::AdviceService::NewStub(channel_);
+    workload_ = pb::WorkloadService::NewStub(channel_);
     auto signer = token::Signer::FromSecret(kSecret);
     EXPECT_THAT(signer, status::IsOk());
     signer_ = *std::move(signer);
@@ -141,6 +143,7 @@ class Suite {
   pb::SystemService::Stub& system() { return *system_; }
   pb::PrometheusService::Stub& prometheus() { return *prometheus_; }
   pb::AdviceService::Stub& advice() { return *advice_; }
+  pb::WorkloadService::Stub& workload() { return *workload_; }
 
   void ExecMetadata(const std::string& sql, const pg::Params& params = {}) {
     auto pool = pg::Pool::Create({.url = metadata_url_});
@@ -338,6 +341,7 @@ class Suite {
   std::unique_ptr<pb::SystemService::Stub> system_;
   std::unique_ptr<pb::PrometheusService::Stub> prometheus_;
   std::unique_ptr<pb::AdviceService::Stub> advice_;
+  std::unique_ptr<pb::WorkloadService::Stub> workload_;
   std::unique_ptr<token::Signer> signer_;
 };
 

@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <charconv>
 
+#include "libs/status/status.h"
+
 namespace pga::query {
 
 absl::StatusOr<Range> ResolveRange(std::optional<absl::Time> start, std::optional<absl::Time> end, int hours,
                                    absl::Duration default_length, absl::Time now) {
   if (hours != 0) {
-    if (hours < 1 || hours > 720) {
-      return absl::InvalidArgumentError("hours is " + std::to_string(hours) + "; use 1 to 720");
-    }
+    PGA_RETURN_IF_ERROR(ResolveHours(hours, hours, 1).status());
     if (start || end) {
       return absl::InvalidArgumentError("hours is a range that ends now; use either hours, or start and end");
     }
@@ -26,6 +26,15 @@ absl::StatusOr<Range> ResolveRange(std::optional<absl::Time> start, std::optiona
     return absl::InvalidArgumentError("the range is longer than 400 days; move start or end");
   }
   return range;
+}
+
+absl::StatusOr<int> ResolveHours(int hours, int fallback, int least) {
+  if (hours == 0) return fallback;
+  if (hours < least || hours > kMostHours) {
+    return absl::InvalidArgumentError("hours is " + std::to_string(hours) + "; use " + std::to_string(least) + " to " +
+                                      std::to_string(kMostHours));
+  }
+  return hours;
 }
 
 absl::StatusOr<int> ResolveLimit(int limit, int fallback, int max) {

@@ -24,6 +24,10 @@ struct Range {
 absl::StatusOr<Range> ResolveRange(std::optional<absl::Time> start, std::optional<absl::Time> end, int hours,
                                    absl::Duration default_length, absl::Time now);
 
+// Hours up to now: 0 means `fallback`; INVALID_ARGUMENT outside least..kMostHours.
+inline constexpr int kMostHours = 720;
+absl::StatusOr<int> ResolveHours(int hours, int fallback, int least);
+
 // 0 means `fallback`; INVALID_ARGUMENT outside 1..max.
 absl::StatusOr<int> ResolveLimit(int limit, int fallback, int max);
 

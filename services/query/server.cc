@@ -21,6 +21,7 @@
 #include "services/query/prometheus_service.h"
 #include "services/query/query_service.h"
 #include "services/query/system_service.h"
+#include "services/query/workload_service.h"
 
 namespace pga::query {
 namespace {
@@ -88,6 +89,7 @@ struct QueryServer::Parts {
   std::unique_ptr<PrometheusService> prometheus;
   std::unique_ptr<AdviceReader> advice_reader;
   std::unique_ptr<AdviceService> advice;
+  std::unique_ptr<WorkloadService> workload;
   std::unique_ptr<SystemService> system;
   // Null where nothing is pushed.
   std::unique_ptr<OtlpExporter> otlp;
@@ -186,9 +188,9 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   }
   parts->snapshots = std::make_unique<SnapshotStore>(parts->metadata.get());
   parts->anomalies = std::make_unique<AnomalyStore>(parts->metadata.get());
-  parts->insight =
-      std::make_unique<InsightService>(parts->dispatcher.get(), parts->wide_dispatcher.get(), deps.authenticator,
-                                       readers, parts->snapshots.get(), parts->anomalies.get(), deps.clock);
+  const Dispatchers where{parts->dispatcher.get(), parts->wide_dispatcher.get()};
+  parts->insight = std::make_unique<InsightService>(where, deps.authenticator, readers, parts->snapshots.get(),
+                                                    parts->anomalies.get(), deps.clock);
   PrometheusService::Options prometheus;
   prometheus.max_series = config.prometheus_max_series;
   prometheus.max_samples = config.prometheus_max_samples;
@@ -199,6 +201,9 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->advice =
       std::make_unique<AdviceService>(parts->wide_dispatcher.get(), deps.authenticator, parts->sources.get(),
                                       parts->series.get(), parts->advice_reader.get(), deps.clock);
+  parts->workload =
+      std::make_unique<WorkloadService>(where, parts->system_dispatcher.get(), deps.authenticator, readers,
+                                        parts->advice_reader.get(), parts->metrics_health.get(), deps.clock);
   parts->system = std::make_unique<SystemService>(parts->system_dispatcher.get(), parts->metadata_health.get(),
                                                   parts->metrics_health.get(), deps.clock);
   if (!config.otlp_endpoint.empty()) {
@@ -214,8 +219,8 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(), parts_->insight.get(), parts_->prometheus.get(), parts_->advice.get(),
-          parts_->system.get()};
+  return {parts_->query.get(),  parts_->insight.get(),  parts_->prometheus.get(),
+          parts_->advice.get(), parts_->workload.get(), parts_->system.get()};
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {

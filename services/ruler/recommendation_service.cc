@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/rpc/client.h"
 #include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "pganalytics/query/v1/advice_service.grpc.pb.h"
+#include "pganalytics/query/v1/insight_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/ruler/json.h"
 
@@ -24,6 +28,12 @@ namespace registry_pb = ::pganalytics::registry::v1;
 constexpr size_t kMostSources = 50;
 constexpr size_t kMostReason = 1000;
 constexpr double kDefaultImpact = 5;
+constexpr char kPending[] = "pending";
+constexpr char kNotMeasured[] = "not_measured";
+// Windows of results.
+constexpr int kResultMinutes = 60;
+constexpr int kLeastResultMinutes = 3;
+constexpr int kMostResultMinutes = 1440;
 constexpr absl::Duration kRegistryTime = absl::Seconds(10);
 constexpr absl::Duration kQueryTime = absl::Minutes(2);
 
@@ -49,6 +59,12 @@ absl::StatusOr<int> ResolveLimit(int limit, int fallback, int most) {
 
 absl::Status UnknownAdvice() {
   return status::WithReason(absl::NotFoundError("there is no such advice now"), "ADVICE_UNKNOWN");
+}
+
+// The server is on the host of its collector.
+bool IsLocal(std::string_view address) {
+  constexpr std::string_view kLocal[] = {"/", "localhost:", "127.", "[::1]", "::1"};
+  return std::ranges::any_of(kLocal, [&](std::string_view one) { return address.starts_with(one); });
 }
 
 std::optional<double> FigureOf(const query_pb::Advice& advice, const std::string& name) {
@@ -92,13 +108,17 @@ RecommendationService::RecommendationService(rpc::Dispatcher* dispatcher, Advice
       identity_(identity),
       clock_(clock) {}
 
-absl::StatusOr<std::vector<registry_pb::Source>> RecommendationService::Servers(const rpc::CallContext& call,
-                                                                                const Question& question) {
+absl::StatusOr<std::vector<RecommendationService::Server>> RecommendationService::Servers(const rpc::CallContext& call,
+                                                                                          const Question& question) {
   const auto stub = registry_pb::RegistryService::NewStub(registry_);
   PGA_ASSIGN_OR_RETURN(const registry_pb::ListSourcesResponse all,
                        rpc::Call(*stub, &registry_pb::RegistryService::Stub::ListSources,
                                  registry_pb::ListSourcesRequest(), rpc::OnBehalfOf(call, kRegistryTime, identity_)));
-  std::vector<registry_pb::Source> servers;
+  std::vector<Server> servers;
+  std::map<std::string, std::string> hosts;
+  for (const registry_pb::Source& source : all.sources()) {
+    if (source.kind() == "host") hosts[source.collector_id()] = source.id();
+  }
   std::set<std::string> missing(question.sources.begin(), question.sources.end());
   for (const registry_pb::Source& source : all.sources()) {
     if (!call.principal.all_groups && !token::InGroup(call.principal, source.group())) continue;
@@ -109,7 +129,11 @@ absl::StatusOr<std::vector<registry_pb::Source>> RecommendationService::Servers(
     missing.erase(source.name());
     if (!question.collector.empty() && source.collector_id() != question.collector) continue;
     // What a host's figures say stands in the advice about its servers, or in alerts.
-    if (source.kind() == "server") servers.push_back(source);
+    if (source.kind() != "server") continue;
+    Server& server = servers.emplace_back();
+    server.source = source;
+    const auto host = hosts.find(source.collector_id());
+    if (host != hosts.end() && IsLocal(source.address())) server.host_id = host->second;
   }
   if (!missing.empty()) {
     return absl::NotFoundError(absl::StrCat("no such source: ", absl::StrJoin(missing, ", ")));
@@ -127,14 +151,15 @@ absl::StatusOr<query_pb::FindAdviceResponse> RecommendationService::Find(const r
     return absl::InvalidArgumentError("least_hours is 0 to 720");
   }
   if (question.hours < 0 || question.hours > 720) return absl::InvalidArgumentError("hours is 1 to 720");
-  PGA_ASSIGN_OR_RETURN(const std::vector<registry_pb::Source> servers, Servers(call, question));
+  PGA_ASSIGN_OR_RETURN(const std::vector<Server> servers, Servers(call, question));
   query_pb::FindAdviceRequest request;
   std::vector<std::string> ids;
-  for (const registry_pb::Source& server : servers) {
+  for (const Server& server : servers) {
     query_pb::AdviceSource* const one = request.add_sources();
-    one->set_source_id(server.id());
-    *one->mutable_same_cluster_as() = server.same_cluster_as();
-    ids.push_back(server.id());
+    one->set_source_id(server.source.id());
+    *one->mutable_same_cluster_as() = server.source.same_cluster_as();
+    one->set_host_source_id(server.host_id);
+    ids.push_back(server.source.id());
   }
   if (ids.empty()) return query_pb::FindAdviceResponse();
   request.set_hours(question.hours);
@@ -318,6 +343,124 @@ grpc::ServerUnaryReactor* RecommendationService::ListOptimizationRecommendations
           to->mutable_advice()->Swap(&advice);
         }
         answer.set_count(answer.recommendations_size());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* RecommendationService::ImplementRecommendation(
+    grpc::CallbackServerContext* context, const pb::ImplementRecommendationRequest* request,
+    pb::ImplementRecommendationResponse* response) {
+  return dispatcher_->Unary<pb::ImplementRecommendationRequest, pb::ImplementRecommendationResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ImplementRecommendationRequest& asked,
+             pb::ImplementRecommendationResponse& answer) -> absl::Status {
+        if (asked.notes().size() > kMostReason) return absl::InvalidArgumentError("notes has at most 1000 bytes");
+        Question question;
+        if (!asked.source().empty()) question.sources = {asked.source()};
+        question.least_hours = 0;
+        PGA_ASSIGN_OR_RETURN(const query_pb::FindAdviceResponse found, Find(call, question));
+        const auto advice = std::ranges::find(found.advice(), asked.recommendation_id(), &query_pb::Advice::id);
+        if (advice == found.advice().end()) return UnknownAdvice();
+        Implementation one;
+        one.advice_id = advice->id();
+        one.kind = advice->kind();
+        one.source_id = advice->source_id();
+        one.source_name = advice->source_name();
+        one.database = advice->database_name();
+        one.object = advice->object();
+        int64_t query_id = 0;
+        if (advice->query_id_size() > 0 && absl::SimpleAtoi(advice->query_id(0), &query_id)) one.query_id = query_id;
+        one.notes = asked.notes();
+        one.who = call.principal.username.empty() ? call.principal.subject : call.principal.username;
+        one.at = clock_->Now();
+        AuditRow audit = AuditOf(call, "advice.implement", one.advice_id);
+        audit.changes_json = absl::StrCat("{\"kind\":", Quoted(one.kind), ",\"object\":", Quoted(one.object),
+                                          ",\"notes\":", Quoted(one.notes), "}");
+        PGA_ASSIGN_OR_RETURN(const int32_t id, store_->Implement(one, audit, call.deadline));
+        answer.set_id(id);
+        answer.set_recommendation_id(one.advice_id);
+        answer.set_status(kPending);
+        *answer.mutable_implemented_at() = ToProto(one.at);
+        return absl::OkStatus();
+      });
+}
+
+absl::Status RecommendationService::Measure(const rpc::CallContext& call, const Implementation& implementation,
+                                            absl::Duration length, pb::OptimizationResult* result) {
+  if (clock_->Now() < implementation.at + length) {
+    result->set_status(kPending);
+    return absl::OkStatus();
+  }
+  result->set_status(kNotMeasured);
+  if (!implementation.query_id) {
+    result->set_reason("it concerns no statement; what it advised is no longer found once it is done");
+    return absl::OkStatus();
+  }
+  query_pb::CompareQueryRequest request;
+  request.set_query_hash(absl::StrCat(*implementation.query_id));
+  *request.mutable_at() = ToProto(implementation.at);
+  request.set_minutes(static_cast<int32_t>(absl::ToInt64Minutes(length)));
+  request.add_source(implementation.source_id);
+  request.set_database(implementation.database);
+  const auto stub = query_pb::InsightService::NewStub(query_);
+  const auto compared = rpc::Call(*stub, &query_pb::InsightService::Stub::CompareQuery, request,
+                                  rpc::OnBehalfOf(call, kQueryTime, identity_));
+  if (absl::IsNotFound(compared.status())) {
+    result->set_reason(std::string(compared.status().message()));
+    return absl::OkStatus();
+  }
+  PGA_RETURN_IF_ERROR(compared.status());
+  const query_pb::QueryComparison& of = compared->comparison();
+  result->set_status(of.improvement_status());
+  result->set_reason(of.reason());
+  if (of.has_before_mean_time()) result->set_before_mean_time(of.before_mean_time());
+  if (of.has_after_mean_time()) result->set_after_mean_time(of.after_mean_time());
+  if (of.has_mean_time_change_percent()) result->set_improvement_percent(-of.mean_time_change_percent());
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* RecommendationService::ListOptimizationResults(
+    grpc::CallbackServerContext* context, const pb::ListOptimizationResultsRequest* request,
+    pb::ListOptimizationResultsResponse* response) {
+  return dispatcher_->Unary<pb::ListOptimizationResultsRequest, pb::ListOptimizationResultsResponse>(
+      context, request, response,
+      [this](rpc::CallContext& call, const pb::ListOptimizationResultsRequest& asked,
+             pb::ListOptimizationResultsResponse& answer) -> absl::Status {
+        constexpr std::string_view kStatuses[] = {"", kPending, "improved", "degraded", "unchanged", kNotMeasured};
+        if (std::ranges::find(kStatuses, asked.status()) == std::end(kStatuses)) {
+          return absl::InvalidArgumentError("status is pending, improved, degraded, unchanged or not_measured");
+        }
+        PGA_ASSIGN_OR_RETURN(const int limit, ResolveLimit(asked.limit(), 20, 50));
+        const int minutes = asked.minutes() == 0 ? kResultMinutes : asked.minutes();
+        if (minutes < kLeastResultMinutes || minutes > kMostResultMinutes) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("minutes is ", kLeastResultMinutes, " to ", kMostResultMinutes));
+        }
+        Question question;
+        question.sources = {asked.source().begin(), asked.source().end()};
+        PGA_ASSIGN_OR_RETURN(const std::vector<Server> servers, Servers(call, question));
+        std::vector<std::string> ids;
+        for (const Server& server : servers) ids.push_back(server.source.id());
+        PGA_ASSIGN_OR_RETURN(const std::vector<Implementation> found,
+                             store_->Implementations(ids, asked.recommendation_id(), limit, call.deadline));
+        for (const Implementation& one : found) {
+          pb::OptimizationResult result;
+          PGA_RETURN_IF_ERROR(Measure(call, one, absl::Minutes(minutes), &result));
+          if (!asked.status().empty() && result.status() != asked.status()) continue;
+          result.set_id(one.id);
+          result.set_recommendation_id(one.advice_id);
+          result.set_kind(one.kind);
+          result.set_source_id(one.source_id);
+          result.set_source_name(one.source_name);
+          result.set_database_name(one.database);
+          result.set_object(one.object);
+          result.set_notes(one.notes);
+          result.set_implemented_by(one.who);
+          *result.mutable_implemented_at() = ToProto(one.at);
+          if (one.query_id) result.set_query_hash(absl::StrCat(*one.query_id));
+          answer.add_results()->Swap(&result);
+        }
+        answer.set_count(answer.results_size());
         return absl::OkStatus();
       });
 }

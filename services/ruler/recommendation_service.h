@@ -47,6 +47,12 @@ class RecommendationService final : public ::pganalytics::ruler::v1::Recommendat
       grpc::CallbackServerContext* context,
       const ::pganalytics::ruler::v1::ListOptimizationRecommendationsRequest* request,
       ::pganalytics::ruler::v1::ListOptimizationRecommendationsResponse* response) override;
+  grpc::ServerUnaryReactor* ImplementRecommendation(
+      grpc::CallbackServerContext* context, const ::pganalytics::ruler::v1::ImplementRecommendationRequest* request,
+      ::pganalytics::ruler::v1::ImplementRecommendationResponse* response) override;
+  grpc::ServerUnaryReactor* ListOptimizationResults(
+      grpc::CallbackServerContext* context, const ::pganalytics::ruler::v1::ListOptimizationResultsRequest* request,
+      ::pganalytics::ruler::v1::ListOptimizationResultsResponse* response) override;
   grpc::ServerUnaryReactor* AggregateRecommendations(
       grpc::CallbackServerContext* context, const ::pganalytics::ruler::v1::AggregateRecommendationsRequest* request,
       ::pganalytics::ruler::v1::AggregateRecommendationsResponse* response) override;
@@ -61,12 +67,20 @@ class RecommendationService final : public ::pganalytics::ruler::v1::Recommendat
     int hours = 0;
     std::optional<double> least_hours;
   };
+  struct Server {
+    ::pganalytics::registry::v1::Source source;
+    // Id of the source of the host that it runs on; empty where that is not watched.
+    std::string host_id;
+  };
   // Servers that the caller may see, of those asked for.
-  absl::StatusOr<std::vector<::pganalytics::registry::v1::Source>> Servers(const rpc::CallContext& call,
-                                                                           const Question& question);
+  absl::StatusOr<std::vector<Server>> Servers(const rpc::CallContext& call, const Question& question);
   // Advice about them, dismissed ones marked.
   absl::StatusOr<::pganalytics::query::v1::FindAdviceResponse> Find(const rpc::CallContext& call,
                                                                     const Question& question);
+
+  // What came of it, by its statement in the `length` before and after it.
+  absl::Status Measure(const rpc::CallContext& call, const Implementation& implementation, absl::Duration length,
+                       ::pganalytics::ruler::v1::OptimizationResult* result);
 
   rpc::Dispatcher* const dispatcher_;
   AdviceStore* const store_;

@@ -450,6 +450,21 @@ TEST_F(AdviceTest, FindsWhatWasPlantedAndItsCommandsHelp) {
   EXPECT_EQ(Advice("&kind=security_superuser").size(), 1u);
   EXPECT_EQ(suite_->Post("/api/v1/advice/" + id + "/restore", "{}", token_)->status, 404);
   EXPECT_EQ(suite_->Get("/api/v1/advice?source=nobody", token_)->status, 404);
+  // Somebody follows one; what came of it is measured once its time is over.
+  const std::string followed = by_object.at({"index_missing", "public.orders (customer_id)"}).id;
+  const std::string implement = "/api/v1/optimization-recommendations/";
+  EXPECT_EQ(suite_->Post(implement + "0123456789abcdef/implement", "{}", token_)->status, 404);
+  answer = suite_->Post(implement + followed + "/implement", R"({"notes":"by hand"})", token_);
+  ASSERT_EQ(answer->status, 200) << answer->body;
+  EXPECT_EQ(JsonText(answer->body, "/status"), "pending");
+  const std::string pending = Get("/api/v1/optimization-results?source=db");
+  EXPECT_EQ(JsonNumber(pending, "/count"), 1) << pending;
+  EXPECT_EQ(JsonText(pending, "/results/0/status"), "pending");
+  EXPECT_EQ(JsonText(pending, "/results/0/query_hash"), seeker);
+  EXPECT_EQ(JsonText(pending, "/results/0/notes"), "by hand");
+  EXPECT_EQ(JsonNumber(Get("/api/v1/optimization-results?status=improved"), "/count"), 0);
+  EXPECT_EQ(suite_->Get("/api/v1/optimization-results?status=wonderful", token_)->status, 400);
+  EXPECT_EQ(suite_->Get("/api/v1/optimization-results?minutes=2", token_)->status, 400);
   // Without a week of history nothing is called unused, and that is said.
   const std::string young = Get("/api/v1/advice?source=db&kind=index_unused");
   EXPECT_EQ(JsonNumber(young, "/count"), 0);

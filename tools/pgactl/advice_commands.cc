@@ -111,6 +111,44 @@ absl::Status RestoreAdvice(Context& context) {
   return absl::OkStatus();
 }
 
+absl::Status ImplementAdvice(Context& context) {
+  PGA_ASSIGN_OR_RETURN(const std::string id, context.Word(0, "the advice's id"));
+  pb::ImplementRecommendationRequest request;
+  request.set_recommendation_id(id);
+  request.set_notes(context.arguments->Get("notes"));
+  request.set_source(context.arguments->Get("source"));
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<pb::ImplementRecommendationResponse>(
+                                              absl::StrCat(kService, "ImplementRecommendation"), request));
+  if (context.json) return context.PrintJson(answer);
+  context.Say() << "noted as " << answer.id() << "; `pgactl advice results` says what comes of it\n";
+  return absl::OkStatus();
+}
+
+absl::Status AdviceResults(Context& context) {
+  pb::ListOptimizationResultsRequest request;
+  PGA_ASSIGN_OR_RETURN(const int limit, context.arguments->Int("limit", 20, 1, 50));
+  PGA_ASSIGN_OR_RETURN(const int minutes, context.arguments->Int("minutes", 60, 3, 1440));
+  request.set_limit(limit);
+  request.set_minutes(minutes);
+  request.set_status(context.arguments->Get("status"));
+  for (const std::string& source : context.arguments->All("source")) request.add_source(source);
+  PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
+  PGA_ASSIGN_OR_RETURN(const auto answer, session->Call<pb::ListOptimizationResultsResponse>(
+                                              absl::StrCat(kService, "ListOptimizationResults"), request));
+  if (context.json) return context.PrintJson(answer);
+  Table table({"ID", "TIME", "STATUS", "SOURCE", "DATABASE", "KIND", "OBJECT", "BEFORE", "AFTER", "FASTER", "REASON"},
+              {"DATABASE", "REASON"});
+  for (const pb::OptimizationResult& one : answer.results()) {
+    table.Add({absl::StrCat(one.id()), Clock(FromProto(one.implemented_at())), one.status(), one.source_name(),
+               one.database_name(), one.kind(), one.object(),
+               one.has_before_mean_time() ? Millis(one.before_mean_time()) : "",
+               one.has_after_mean_time() ? Millis(one.after_mean_time()) : "",
+               one.has_improvement_percent() ? Percent(one.improvement_percent() / 100) : "", one.reason()});
+  }
+  return context.Print(table, "no advice was noted as followed; see `pgactl advice implement`");
+}
+
 absl::Status Forecast(Context& context) {
   PGA_ASSIGN_OR_RETURN(const std::string metric, context.Word(0, "a metric"));
   PGA_ASSIGN_OR_RETURN(const std::string column, context.Word(1, "a gauge of the metric"));
@@ -167,6 +205,19 @@ std::vector<Command> AdviceCommands() {
        {{"reason", "TEXT", "why"}, {"source", "NAME", "its source; needed with more than 50"}},
        DismissAdvice},
       {"advice restore", "ID", "take a dismissal back", {}, RestoreAdvice},
+      {"advice implement",
+       "ID",
+       "note that an advice is followed now",
+       {{"notes", "TEXT", "what was done"}, {"source", "NAME", "its source; needed with more than 50"}},
+       ImplementAdvice},
+      {"advice results",
+       "",
+       "what came of advice that was followed",
+       {{"status", "WORD", "pending, improved, degraded, unchanged or not_measured"},
+        {"minutes", "N", "length of both windows, 3 to 1440 (default 60)"},
+        {"limit", "N", "how many (default 20)"},
+        {"source", "NAME", "only this source; may be repeated", true}},
+       AdviceResults},
       {"forecast",
        "METRIC COLUMN",
        "when a gauge reaches a value if it goes on as it did",

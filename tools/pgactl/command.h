@@ -66,6 +66,7 @@ std::vector<Command> SignInCommands();
 std::vector<Command> ReadCommands();
 std::vector<Command> StateCommands();
 std::vector<Command> InsightCommands();
+std::vector<Command> WorkloadCommands();
 std::vector<Command> LogCommands();
 std::vector<Command> ConfigCommands();
 std::vector<Command> CompletionCommands();

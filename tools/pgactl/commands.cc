@@ -191,9 +191,9 @@ const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
     for (auto group :
-         {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), LogCommands(), AlertCommands(),
-          AdviceCommands(), ReportCommands(), ConfigCommands(), StorageCommands(), AdminCommands(), CatalogCommands(),
-          CompletionCommands(), MigrateCommands(), BackupCommands(), DoctorCommands()}) {
+         {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), WorkloadCommands(), LogCommands(),
+          AlertCommands(), AdviceCommands(), ReportCommands(), ConfigCommands(), StorageCommands(), AdminCommands(),
+          CatalogCommands(), CompletionCommands(), MigrateCommands(), BackupCommands(), DoctorCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -1,6 +1,7 @@
 #include "services/query/insight/advice.h"
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 #include "absl/strings/escaping.h"
@@ -45,7 +46,7 @@ Findings Judge(const SourceFacts& facts, const AdviceLimits& limits) {
   JudgeIndexes(facts, limits, &findings);
   JudgeVacuum(facts, &findings);
   JudgeSettings(facts, &findings);
-  JudgeStatements(facts, &findings);
+  JudgeStatements(facts, std::nullopt, &findings);
   JudgeObjects(facts, &findings);
   JudgeSecurity(facts, &findings);
   for (Advice& advice : findings.advice) {
@@ -95,6 +96,16 @@ const std::vector<FactNeed>& FactNeeds() {
       {"server", {"server_version", "is_in_recovery"}},
   };
   return *needs;
+}
+
+std::vector<FactNeed> StatementNeeds() {
+  static constexpr std::array<std::string_view, 6> kMetrics = {"statements",        "table_stats", "table_size",
+                                                               "index_definitions", "extensions",  "settings"};
+  std::vector<FactNeed> needs;
+  for (const FactNeed& need : FactNeeds()) {
+    if (std::find(kMetrics.begin(), kMetrics.end(), need.metric) != kMetrics.end()) needs.push_back(need);
+  }
+  return needs;
 }
 
 }  // namespace pga::query

@@ -124,7 +124,8 @@ Findings Judge(const SourceFacts& facts, const AdviceLimits& limits);
 void JudgeIndexes(const SourceFacts& facts, const AdviceLimits& limits, Findings* findings);
 void JudgeVacuum(const SourceFacts& facts, Findings* findings);
 void JudgeSettings(const SourceFacts& facts, Findings* findings);
-void JudgeStatements(const SourceFacts& facts, Findings* findings);
+// Those of every statement, or of one alone.
+void JudgeStatements(const SourceFacts& facts, std::optional<int64_t> only, Findings* findings);
 void JudgeObjects(const SourceFacts& facts, Findings* findings);
 void JudgeSecurity(const SourceFacts& facts, Findings* findings);
 
@@ -138,6 +139,8 @@ struct FactNeed {
   std::vector<std::string> columns;
 };
 const std::vector<FactNeed>& FactNeeds();
+// Those that JudgeStatements reads.
+std::vector<FactNeed> StatementNeeds();
 // What is read of other members of the cluster.
 inline constexpr char kIndexUse[] = "index_stats";
 

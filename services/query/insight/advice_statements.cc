@@ -2,6 +2,7 @@
 // tables for few rows; and the index that would serve the last ones.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -44,7 +45,9 @@ std::optional<int64_t> IdOf(const std::string& text) {
 
 class Statements {
  public:
-  Statements(const SourceFacts& facts, Findings* findings) : facts_(facts), findings_(findings) {
+  // Every statement, or the one with this id.
+  Statements(const SourceFacts& facts, std::optional<int64_t> only, Findings* findings)
+      : facts_(facts), only_(only), findings_(findings) {
     fact_ = Known(facts, "statements", "statement_temp_spill statement_many_rows statement_n_plus_one", findings);
     if (fact_ == nullptr) return;
     std::map<std::tuple<int64_t, std::string, std::string>, Statement> joined;
@@ -74,6 +77,7 @@ class Statements {
   void Spills() {
     size_t said = 0;
     for (const Statement& one : all_) {
+      if (only_ && one.query_id != *only_) continue;
       if (one.temp_written / one.calls < kLeastSpillBytes || said == kMostStatements) continue;
       ++said;
       Advice advice = About("statement_temp_spill", one);
@@ -98,6 +102,7 @@ class Statements {
   void ManyRows() {
     size_t said = 0;
     for (const Statement& one : all_) {
+      if (only_ && one.query_id != *only_) continue;
       if (one.calls < kManyRowsCalls || one.rows / one.calls < kManyRows || said == kMostStatements) continue;
       // It writes them: a load is no page of a list.
       if (one.wal_records >= one.rows / 2) continue;
@@ -120,6 +125,7 @@ class Statements {
   void OncePerRow() {
     size_t said = 0;
     for (const Statement& one : all_) {
+      if (only_ && one.query_id != *only_) continue;
       // A lookup finds about one row; BEGIN and SET have none.
       const double found = one.rows / one.calls;
       if (one.calls < kLeastRepeatedCalls || found < 0.5 || found > 2 || said == kMostStatements) continue;
@@ -189,6 +195,7 @@ class Statements {
   void Say(const Wanted& wanted, const FactRow& table);
 
   const SourceFacts& facts_;
+  const std::optional<int64_t> only_;
   Findings* const findings_;
   const Fact* fact_ = nullptr;
   std::vector<Statement> all_;
@@ -386,8 +393,8 @@ void Statements::Say(const Wanted& wanted, const FactRow& table) {
 
 }  // namespace
 
-void JudgeStatements(const SourceFacts& facts, Findings* findings) {
-  Statements statements(facts, findings);
+void JudgeStatements(const SourceFacts& facts, std::optional<int64_t> only, Findings* findings) {
+  Statements statements(facts, only, findings);
   statements.Spills();
   statements.ManyRows();
   statements.OncePerRow();

@@ -6,6 +6,8 @@
 #include <limits>
 #include <optional>
 
+#include "services/query/insight/quantiles.h"
+
 namespace pga::query {
 namespace {
 
@@ -20,14 +22,6 @@ constexpr double kCovered = 1800;  // seconds of an hour
 constexpr double kOfMedian = 0.1;
 // Of the smallest figures a spread of nothing would make everything an anomaly.
 constexpr double kLeastSpread = 1e-6;
-
-double MedianOf(std::vector<double> values) {
-  const size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
-  const double upper = values[middle];
-  if (values.size() % 2 == 1) return upper;
-  return (upper + *std::max_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle))) / 2;
-}
 
 std::string SeverityOf(double z) {
   return z >= kHigh ? "high" : z >= kMedium ? "medium" : "low";

@@ -1,27 +1,17 @@
 #include "services/query/insight/fingerprint.h"
 
 #include <pg_query.h>
-#include <simdjson.h>
 
 #include <algorithm>
 #include <memory>
 #include <set>
 
+#include "services/query/insight/parse_tree.h"
+
 namespace pga::query {
 namespace {
 
 namespace dom = simdjson::dom;
-
-bool Parsable(std::string_view text) {
-  return text.size() <= kMostFingerprintBytes && text.find_first_not_of(" \t\r\n;") != std::string_view::npos &&
-         text.find('\0') == std::string_view::npos;
-}
-
-std::string_view TextOf(const dom::element& object, const char* key) {
-  std::string_view text;
-  if (object[key].get(text) != simdjson::SUCCESS) return {};
-  return text;
-}
 
 std::string Raw(const std::string& text) {
   PgQueryFingerprintResult result = pg_query_fingerprint(text.c_str());
@@ -43,11 +33,11 @@ struct Walk {
     }
     if (!at.is_object()) return;
     if (names_relation) {
-      const std::string_view name = TextOf(at, "relname");
-      if (!name.empty()) relations.insert({std::string(TextOf(at, "schemaname")), std::string(name)});
+      const std::string_view name = FieldText(at, "relname");
+      if (!name.empty()) relations.insert({std::string(FieldText(at, "schemaname")), std::string(name)});
     }
     for (const auto& [key, value] : dom::object(at)) {
-      if (key == "CommonTableExpr") queries.emplace(TextOf(value, "ctename"));
+      if (key == "CommonTableExpr") queries.emplace(FieldText(value, "ctename"));
       if (key == "InsertStmt" || key == "UpdateStmt" || key == "DeleteStmt" || key == "MergeStmt") writes = true;
       if (key == "CopyStmt") {
         bool from = false;
@@ -72,15 +62,9 @@ std::string FingerprintOf(std::string_view text) {
 
 StatementParts PartsOf(std::string_view text) {
   StatementParts parts;
-  if (!Parsable(text)) return parts;
-  PgQueryParseResult result = pg_query_parse(std::string(text).c_str());
-  const std::unique_ptr<PgQueryParseResult, void (*)(PgQueryParseResult*)> owned(
-      &result, [](PgQueryParseResult* r) { pg_query_free_parse_result(*r); });
-  if (result.error != nullptr || result.parse_tree == nullptr) return parts;
   dom::parser parser;
   dom::element tree;
-  // Of a tree deeper than the parser goes nothing is known.
-  if (parser.parse(std::string_view(result.parse_tree)).get(tree) != simdjson::SUCCESS) return parts;
+  if (!ParseTreeOf(text, &parser, &tree)) return parts;
   Walk walk;
   walk.Take(tree, false);
   parts.writes = walk.writes;
