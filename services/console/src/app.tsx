@@ -7,8 +7,10 @@ import { currentUser, onSession, sessionState, signOut, startSession } from './a
 import { AdminPage } from './pages/admin.tsx';
 import { AdvicePage } from './pages/advice.tsx';
 import { AlertsPage } from './pages/alerts.tsx';
+import { AnomaliesPage } from './pages/anomalies.tsx';
 import { CollectorPage, CollectorsPage } from './pages/collectors.tsx';
 import { FleetPage } from './pages/fleet.tsx';
+import { PatternsPage } from './pages/patterns.tsx';
 import { SignIn } from './pages/signin.tsx';
 import { SourcePage } from './pages/source.tsx';
 import { StatementPage } from './pages/statement.tsx';
@@ -107,6 +109,12 @@ function Frame() {
           <a href={hrefTo('/advice')} aria-current={at('advice')}>
             Advice
           </a>
+          <a href={hrefTo('/anomalies')} aria-current={at('anomalies')}>
+            Anomalies
+          </a>
+          <a href={hrefTo('/patterns')} aria-current={at('patterns')}>
+            Patterns
+          </a>
           <a href={hrefTo('/collectors')} aria-current={at('collectors')}>
             Collectors
           </a>
@@ -158,6 +166,8 @@ function Route({ parts, page }: { parts: string[]; page: Page }) {
   if (root === 'q' && name && parts.length === 2) return <StatementPage key={name} page={page} id={name} />;
   if (root === 'alerts') return <AlertsPage page={page} />;
   if (root === 'advice') return <AdvicePage page={page} />;
+  if (root === 'anomalies') return <AnomaliesPage page={page} />;
+  if (root === 'patterns') return <PatternsPage page={page} />;
   if (root === 'collectors' && name) return <CollectorPage key={name} page={page} id={name} />;
   if (root === 'collectors') return <CollectorsPage page={page} />;
   if (root === 'storage') return <StoragePage page={page} />;

@@ -21,6 +21,7 @@ import type {
 import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
 import { iso } from '../src/state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
+import { walkInsight } from './insight.ts';
 import { walkTasks, watchMemory } from './tasks.ts';
 
 const base = process.env.URL ?? '';
@@ -223,6 +224,9 @@ async function full() {
     logs: [`${home}/logs`, 'deadlock detected'],
     alerts: ['/alerts', 'kept_for_test is used by nobody'],
     advice: ['/advice', 'accounts_again has the same key'],
+    anomalies: ['/anomalies', 'No anomaly of severity high is open'],
+    patterns: ['/patterns', 'Nothing recurs'],
+    weeks: [`${home}/weeks`, 'Active sessions'],
     'source-advice': [`${home}/advice`, 'Not judged'],
     collectors: ['/collectors', 'console-test'],
     collector: ['/collectors/console-test', 'Not collected'],
@@ -448,6 +452,7 @@ async function full() {
   await logsAreThoseOfTheApi(page, home, source);
   await alertsAreThoseOfTheApi(page);
   await adviceIsThatOfTheApi(page, home, source);
+  await walkInsight(page, tools);
   await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);

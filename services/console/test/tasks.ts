@@ -2,7 +2,7 @@
 // seconds. And the memory of a tab that is refreshed over and over.
 import type { BrowserContext, Page } from 'playwright-core';
 
-interface Tools {
+export interface Tools {
   base: string;
   // Name of the watched server.
   source: string;

@@ -320,6 +320,53 @@ export function advice(source: string | undefined, dismissed: boolean): Ask<api.
   };
 }
 
+// Of one severity, the newest hundred that nobody has resolved.
+export function anomalies(severity: string): Ask<api.ListAnomaliesResponse> {
+  const request = { severity, limit: 100 };
+  const path = requestUrl('/api/v1/anomalies', request);
+  return {
+    key: path,
+    path,
+    pgactl: `pgactl anomalies list --severity ${severity} --limit 100`,
+    run: (signal) => api.listAnomalies(request, { signal }),
+  };
+}
+
+// Over the month before now, the clearest hundred; hours are those of the zone.
+export function patterns(type: string, timeZone: string): Ask<api.WorkloadPattern[]> {
+  const request = { ...(type ? { pattern_type: type } : {}), time_zone: timeZone, limit: 100 };
+  const path = requestUrl('/api/v1/workload-patterns', request);
+  return {
+    key: path,
+    path,
+    pgactl: words('pgactl patterns', type && `--type ${type}`, `--time-zone ${quote(timeZone)}`, '--limit 100'),
+    run: (signal) => api.listPatterns(request, { signal }),
+  };
+}
+
+export function loadComparison(
+  range: Range,
+  question: { source: string; by: string; weeks: number },
+): Ask<api.CompareLoadResponse> {
+  const minutes = Math.round((range.end - range.start) / 60_000);
+  const request: api.CompareLoadRequest = {
+    start: iso(range.start),
+    minutes,
+    weeks: question.weeks,
+    source: [question.source],
+    by: question.by,
+    limit: 100,
+  };
+  const path = requestUrl('/api/v1/load/comparison', request);
+  const pgactl = words(
+    'pgactl load compare',
+    `--from ${iso(range.start)} --minutes ${minutes} --weeks ${question.weeks}`,
+    options('source', [question.source]),
+    `--by ${question.by} --limit 100`,
+  );
+  return { key: path, path, pgactl, run: (signal) => api.compareLoad(request, { signal }) };
+}
+
 export function silences(): Ask<api.ListSilencesResponse> {
   const path = '/api/v1/silences';
   return { key: path, path, pgactl: 'pgactl alerts silences', run: (signal) => api.listSilences({}, { signal }) };

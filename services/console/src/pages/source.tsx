@@ -24,11 +24,13 @@ import { SettingsTab } from './settings.tsx';
 import { StatementsTab } from './statements.tsx';
 import { VacuumTab } from './vacuum.tsx';
 import { WalTab } from './wal.tsx';
+import { WeeksTab } from './weeks.tsx';
 
 const tabs: readonly { key: string; title: string; view: (props: TabProps) => preact.JSX.Element }[] = [
   { key: 'load', title: 'Load', view: LoadTab },
   { key: 'statements', title: 'Statements', view: StatementsTab },
   { key: 'compare', title: 'Compare', view: CompareTab },
+  { key: 'weeks', title: 'Weeks', view: WeeksTab },
   { key: 'blocking', title: 'Blocking', view: BlockingTab },
   { key: 'activity', title: 'Activity', view: ActivityTab },
   { key: 'connections', title: 'Connections', view: ConnectionsTab },
