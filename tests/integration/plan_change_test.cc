@@ -1,0 +1,238 @@
+// An index is dropped on a real server with auto_explain and a real collector: the comparison names that first. The
+// advice that brings it back is followed, and what came of it is measured. Minutes are stepped, of suite and collector
+// alike, so that windows of whole minutes take seconds: what is read and stored is real, and covers a part of each
+// minute.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "libs/clock/clock.h"
+#include "libs/clock/steady.h"
+#include "libs/status/testing.h"
+#include "libs/testing/json_value.h"
+#include "libs/testing/settings.h"
+#include "libs/testing/subprocess.h"
+#include "libs/testing/temp_dir.h"
+#include "libs/testing/temp_postgres.h"
+#include "libs/testing/wait_until.h"
+#include "tests/clock/stepped_clock_testing.h"
+#include "tests/integration/suite.h"
+
+namespace pga::integration {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::JsonNumber;
+using testing::JsonText;
+
+constexpr absl::Duration kPatience = absl::Seconds(60);
+constexpr int kMinutes = 4;
+constexpr int kCalls = 20;
+
+std::map<std::string, std::string> With(std::map<std::string, std::string> env,
+                                        const std::map<std::string, std::string>& more) {
+  env.insert(more.begin(), more.end());
+  return env;
+}
+
+class PlanChange : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto server = testing::TempPostgres::Start(
+        {.preload_statements = true,
+         .extra_conf = {"logging_collector = on", "log_destination = 'jsonlog'", "compute_query_id = on",
+                        "max_parallel_workers_per_gather = 0", "auto_explain.log_format = json",
+                        "auto_explain.log_verbose = on", "autovacuum = off"}});
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    ASSERT_TRUE(server_->CreateDatabase("shop").ok());
+    suite_ =
+        std::make_unique<Suite>(SuiteOptions{.env = With(clock_.environment(), {{"INGEST_HELLOS_PER_MINUTE", "0"}})});
+    token_ = suite_->AdminToken();
+    for (const char* statement :
+         {"CREATE EXTENSION pg_stat_statements",
+          "CREATE TABLE orders (id bigserial PRIMARY KEY, customer_id int NOT NULL, note text NOT NULL)",
+          "INSERT INTO orders (customer_id, note) SELECT g % 3000, md5(g::text) FROM generate_series(1, 60000) g",
+          "CREATE INDEX orders_customer ON orders (customer_id)", "VACUUM (ANALYZE) orders"}) {
+      Sql(statement);
+    }
+    auto session = server_->Connect("shop");
+    ASSERT_TRUE(session.ok()) << session.status();
+    session_ = *std::move(session);
+    for (const char* statement : {"LOAD 'auto_explain'", "SET auto_explain.log_min_duration = 0"}) {
+      EXPECT_TRUE(session_->Exec(statement, clock::SteadyNow() + kPatience).ok());
+    }
+    auto process = testing::Subprocess::Start(
+        {.argv = {testing::Program("pganalytics-collector")},
+         .env = With(clock_.environment(), {{"COLLECTOR_ID", "one"},
+                                            {"STATE_DIR", dir_ / "state"},
+                                            {"BACKEND_URL", absl::StrCat("http://127.0.0.1:", suite_->port())},
+                                            {"BACKEND_RETRY_MAX", "1"},
+                                            {"REGISTRATION_SECRET", Suite::kRegistrationSecret},
+                                            {"SOURCE_NAME", "db"},
+                                            {"POSTGRES_HOST", server_->socket_dir()},
+                                            {"POSTGRES_PORT", absl::StrCat(server_->port())},
+                                            {"POSTGRES_USER", "postgres"},
+                                            {"POSTGRES_DATABASES", "shop"},
+                                            {"STATEMENT_TEXT_INTERVAL", "1"},
+                                            {"COLLECTION_INTERVAL", "1"},
+                                            {"HOST_METRICS", "false"},
+                                            {"METRICS_LISTEN", "off"}}),
+         .output_path = dir_ / "log"});
+    ASSERT_TRUE(process.ok()) << process.status();
+    collector_ = *std::move(process);
+  }
+  void TearDown() override {
+    if (collector_ == nullptr) return;
+    collector_->Signal(SIGTERM);
+    EXPECT_THAT(collector_->Wait(clock::SteadyNow() + kPatience), status::IsOk());
+  }
+
+  void Sql(const std::string& text) const {
+    const auto done = server_->Exec("shop", text);
+    EXPECT_TRUE(done.ok()) << text << ": " << done.status();
+  }
+  absl::Time Now() const { return clock::WallNow() + stepped_; }
+  void Step(absl::Duration by) {
+    stepped_ += by;
+    clock_.Step(by);
+  }
+  std::string Get(const std::string& path) {
+    const auto answer = suite_->Get(path, token_);
+    EXPECT_TRUE(answer.ok() && answer->status == 200)
+        << path << (answer.ok() ? answer->body : answer.status().ToString());
+    return answer.ok() ? answer->body : "";
+  }
+  bool Await(const std::string& what, const std::string& path, const std::function<bool(const std::string&)>& good) {
+    std::string body;
+    const bool came = testing::WaitUntil(
+        [&] {
+          const auto answer = suite_->Get(path, token_);
+          body = answer.ok() ? answer->body : answer.status().ToString();
+          return answer.ok() && answer->status == 200 && good(body);
+        },
+        kPatience);
+    EXPECT_TRUE(came) << what << ": " << body << collector_->Output();
+    return came;
+  }
+  std::string Pgactl(const std::vector<std::string>& words) const {
+    std::vector<std::string> argv = {testing::Program("pgactl")};
+    argv.insert(argv.end(), words.begin(), words.end());
+    // Its clock is the suite's.
+    const auto outcome = testing::RunCommand(
+        {.argv = argv,
+         .env = With(clock_.environment(), {{"PGACTL_URL", absl::StrCat("http://127.0.0.1:", suite_->port())},
+                                            {"PGACTL_TOKEN", token_},
+                                            {"TZ", "UTC"}})});
+    EXPECT_TRUE(outcome.ok() && outcome->exit_code == 0) << words[0] << (outcome.ok() ? outcome->output : "");
+    return outcome.ok() ? outcome->output : "";
+  }
+  // What was read after now is stored.
+  bool AwaitReading(const std::string& metric) {
+    const std::string since = absl::FormatTime("%Y-%m-%dT%H:%M:%E3S", Now(), absl::UTCTimeZone());
+    return Await(metric, "/api/v1/freshness?source=db", [&](const std::string& body) {
+      simdjson::dom::parser parser;
+      simdjson::dom::array entries;
+      if (parser.parse(body).at_key("freshness").get_array().get(entries) != simdjson::SUCCESS) return false;
+      return std::ranges::any_of(entries, [&](const simdjson::dom::element& entry) {
+        std::string_view name;
+        std::string_view at;
+        return entry["metric"].get(name) == simdjson::SUCCESS && name == metric &&
+               entry["last_collected_at"].get(at) == simdjson::SUCCESS && at > since;
+      });
+    });
+  }
+  // Some minutes with the same calls in each.
+  bool Minutes() {
+    // Tokens end with the stepped minutes.
+    token_ = suite_->AdminToken();
+    for (int minute = 0; minute < kMinutes; ++minute) {
+      for (int i = 0; i < kCalls; ++i) {
+        const auto done = session_->Exec(absl::StrCat("SELECT note FROM orders WHERE customer_id = ", i),
+                                         clock::SteadyNow() + kPatience);
+        EXPECT_TRUE(done.ok()) << done;
+      }
+      if (!AwaitReading("statements")) return false;
+      Step(absl::Minutes(1));
+    }
+    return true;
+  }
+
+  testing::SteppedClock clock_;
+  absl::Duration stepped_;
+  testing::ScopedTempDir dir_;
+  std::unique_ptr<testing::TempPostgres> server_;
+  std::unique_ptr<Suite> suite_;
+  std::unique_ptr<pg::CopyConnection> session_;
+  std::unique_ptr<testing::Subprocess> collector_;
+  std::string token_;
+};
+
+TEST_F(PlanChange, IsNamedFirstAndItsCureIsMeasured) {
+  ASSERT_TRUE(AwaitReading("statements"));
+  ASSERT_TRUE(AwaitReading("index_definitions"));
+  ASSERT_TRUE(Minutes());
+  const auto plans = [](int least) {
+    return [least](const std::string& body) { return JsonNumber(body, "/count") >= least; };
+  };
+  const std::string id =
+      JsonText(Get("/api/v1/queries/top?hours=1&source=db&order_by=calls&limit=1"), "/queries/0/query_id");
+  const std::string history = absl::StrCat("/api/v1/queries/", id, "/explain/history?source=db");
+  ASSERT_TRUE(Await("the plan", history, plans(1)));
+
+  Step(absl::Minutes(1));
+  const absl::Time at = absl::UnixEpoch() + absl::Floor(Now() - absl::UnixEpoch(), absl::Minutes(1));
+  Sql("DROP INDEX orders_customer");
+  ASSERT_TRUE(Minutes());
+  ASSERT_TRUE(Await("the other plan", history, plans(2)));
+  ASSERT_TRUE(Await("the index that went", "/api/v1/state?metric=index_definitions&hours=1&source=db",
+                    [](const std::string& body) { return body.find("vanished") != std::string::npos; }));
+  const std::string body = Get(absl::StrCat("/api/v1/queries/comparison?source=db&minutes=", kMinutes + 2,
+                                            "&at=", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone())));
+  EXPECT_EQ(JsonText(body, "/comparisons/0/query_hash"), id) << body;
+  EXPECT_EQ(JsonText(body, "/comparisons/0/improvement_status"), "degraded");
+  EXPECT_EQ(JsonText(body, "/comparisons/0/causes/0/kind"), "plan_changed");
+  EXPECT_THAT(JsonText(body, "/comparisons/0/causes/0/summary"), HasSubstr("orders_customer"));
+  if (HasFailure()) return;
+  // The same from the command line, and what else it says of these minutes.
+  EXPECT_THAT(Pgactl({"compare", "--source", "db", "--at", absl::FormatTime("%Y-%m-%d %H:%M", at, absl::UTCTimeZone()),
+                      "--minutes", absl::StrCat(kMinutes + 2)}),
+              HasSubstr("orders_customer"));
+  EXPECT_THAT(Pgactl({"load", "--source", "db", "--by", "backend_type"}), HasSubstr("active sessions on average"));
+  EXPECT_THAT(Pgactl({"load", "compare", "--source", "db"}), HasSubstr("active_sessions"));
+  EXPECT_THAT(Pgactl({"blockers", "--source", "db"}), HasSubstr("nobody waited"));
+  EXPECT_THAT(Pgactl({"patterns", "--source", "db"}), HasSubstr("nothing recurs"));
+  EXPECT_THAT(Pgactl({"suggest", "--source", "db", "--hours", "1", "--", id}), HasSubstr("missing_index"));
+
+  // The advice names the index that is missing. It is followed, and a window later known to have helped.
+  const std::string advice = Get("/api/v1/advice?source=db&kind=index_missing&least_hours=0&hours=1");
+  ASSERT_EQ(JsonNumber(advice, "/count"), 1) << advice;
+  EXPECT_EQ(JsonText(advice, "/advice/0/query_id/0"), id);
+  Step(absl::Minutes(1));
+  const auto noted = suite_->Post(
+      absl::StrCat("/api/v1/optimization-recommendations/", JsonText(advice, "/advice/0/id"), "/implement"), "{}",
+      token_);
+  ASSERT_TRUE(noted.ok() && noted->status == 200) << noted->body;
+  Sql(JsonText(advice, "/advice/0/command"));
+  ASSERT_TRUE(Minutes());
+  const std::string results = Get(absl::StrCat("/api/v1/optimization-results?source=db&minutes=", kMinutes));
+  EXPECT_EQ(JsonNumber(results, "/count"), 1) << results;
+  EXPECT_EQ(JsonText(results, "/results/0/status"), "improved") << results;
+  EXPECT_EQ(JsonText(results, "/results/0/query_hash"), id);
+  EXPECT_EQ(JsonNumber(Get("/api/v1/optimization-results?source=db&status=pending&minutes=1440"), "/count"), 1);
+  EXPECT_THAT(Pgactl({"advice", "results", "--source", "db", "--minutes", absl::StrCat(kMinutes)}),
+              HasSubstr("improved"));
+}
+
+}  // namespace
+}  // namespace pga::integration
