@@ -55,7 +55,7 @@ def runaway_query(server, draw, later):
     return f"{width} tables joined without a condition"
 
 
-@kind("long_transaction", "idle_in_transaction")
+@kind("long_transaction")
 def long_transaction(server, draw, later):
     level = draw.choice(["REPEATABLE READ", "SERIALIZABLE"])
     server.session(f"BEGIN ISOLATION LEVEL {level}; SELECT 1; SELECT pg_sleep(300);", user="app")

@@ -179,13 +179,13 @@ class Collector:
 
 
 def alerts(condition):
-    """Alerts that fired or fire: (source, rule, seconds since 1970 when it began to fire, summary)."""
+    """Alerts: (source, rule, seconds since 1970 when it fired, else began, summary)."""
     connection = dict(re.findall(r"(\w+)=(\S+)", os.environ["INCIDENTS_ALERTS"]))
     done = subprocess.run(
-        [str(BIN / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-h", connection["host"], "-p", connection["port"], "-U",
-         connection["user"], "-d", connection["dbname"], "-c",
-         "SELECT CASE WHEN source_name = '' THEN 'collector' ELSE source_name END, rule, extract(epoch FROM fired_at), "
-         f"summary FROM pganalytics.alerts WHERE fired_at IS NOT NULL AND {condition} ORDER BY fired_at"],
+        [str(BIN / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-h", connection["host"], "-p", connection["port"],
+         "-U", connection["user"], "-d", connection["dbname"], "-c",
+         "SELECT CASE WHEN source_name = '' THEN 'collector' ELSE source_name END, rule, "
+         f"extract(epoch FROM coalesce(fired_at, began_at)), summary FROM pganalytics.alerts WHERE {condition} ORDER BY coalesce(fired_at, began_at)"],
         env=dict(os.environ, PGPASSWORD=connection["password"]), capture_output=True, text=True, check=True, timeout=30)
     rows = []
     for line in done.stdout.splitlines():
