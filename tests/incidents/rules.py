@@ -2,9 +2,9 @@
 """Copies of the built-in rules with shorter times: rules.py FROM TO.
 
 Holds, intervals and thresholds that are times are divided by 60, windows of counters are a minute and those of changes
-five, so that an hour of a rule is a minute here. Thresholds of bytes in BYTES are divided by 64, since what is written here is small. Rules that
-need hours of history cannot be played and are left out; their tests are in their files. Those that compare with earlier
-weeks stay as they are: they have to say that there are none.
+five, so that an hour of a rule is a minute here. Thresholds of bytes in BYTES are divided by 64, since what is written
+here is small. Rules that need hours of history cannot be played and are left out; their tests are in their files. Those
+that compare with earlier weeks stay as they are: they have to say that there are none.
 """
 import pathlib
 import re

@@ -185,7 +185,8 @@ def alerts(condition):
         [str(BIN / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-h", connection["host"], "-p", connection["port"],
          "-U", connection["user"], "-d", connection["dbname"], "-c",
          "SELECT CASE WHEN source_name = '' THEN 'collector' ELSE source_name END, rule, "
-         f"extract(epoch FROM coalesce(fired_at, began_at)), summary FROM pganalytics.alerts WHERE {condition} ORDER BY coalesce(fired_at, began_at)"],
+         f"extract(epoch FROM coalesce(fired_at, began_at)), summary FROM pganalytics.alerts WHERE {condition} "
+         "ORDER BY coalesce(fired_at, began_at)"],
         env=dict(os.environ, PGPASSWORD=connection["password"]), capture_output=True, text=True, check=True, timeout=30)
     rows = []
     for line in done.stdout.splitlines():
