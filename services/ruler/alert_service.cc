@@ -57,7 +57,7 @@ absl::StatusOr<int64_t> ParseId(const std::string& text) {
   return id;
 }
 
-void ToProto(const StoredAlert& from, const std::vector<Silence>& silences, absl::Time now, pb::Alert* to) {
+void ToProto(const StoredAlert& from, const Silencer& silences, absl::Time now, pb::Alert* to) {
   const Alert& alert = from.alert;
   to->set_id(absl::StrCat(alert.id));
   to->set_rule_id(alert.rule);
@@ -88,11 +88,13 @@ void ToProto(const StoredAlert& from, const std::vector<Silence>& silences, absl
   to->set_acknowledge_comment(from.comment);
   if (!from.resolved_at) {
     const Labels outside = OutsideLabels(alert.rule, from.severity, alert.source_group, alert.labels);
-    for (const std::string& id : SilencedBy(silences, outside, now)) to->add_silenced_by(id);
+    for (const std::string& id : silences.SilencedBy(outside, now)) to->add_silenced_by(id);
   }
   to->set_runbook(from.runbook);
   to->set_page(from.page);
   to->set_query(from.query);
+  to->mutable_members()->Add(alert.members.begin(), alert.members.end());
+  to->set_joined(alert.joined);
 }
 
 void ToProto(const Silence& from, pb::Silence* to) {
@@ -135,8 +137,9 @@ grpc::ServerUnaryReactor* AlertService::ListAlerts(grpc::CallbackServerContext* 
           return absl::InvalidArgumentError(
               "page is 1 to 1000000 and page_size 1 to 100; leave them out for the first 20");
         }
-        PGA_RETURN_IF_ERROR(
-            OneOf("severity", asked.severity(), std::initializer_list<const char*>{"info", "warning", "critical"}));
+        if (!asked.severity().empty() && !SeverityOf(asked.severity())) {
+          return absl::InvalidArgumentError("severity is none of info, warning, critical");
+        }
         PGA_RETURN_IF_ERROR(OneOf("state", asked.state(),
                                   std::initializer_list<const char*>{"active", "pending", "firing", "resolved"}));
         if (asked.source_size() > kMostSources) return absl::InvalidArgumentError("more than 1000 sources are named");
@@ -151,7 +154,7 @@ grpc::ServerUnaryReactor* AlertService::ListAlerts(grpc::CallbackServerContext* 
         filter.limit = size;
         PGA_ASSIGN_OR_RETURN(const AlertPage found, store_->List(VisibleTo(call.principal), filter, call.deadline));
         // Alerts are shown also while it is not known which are silenced.
-        const std::vector<Silence> silences = Silences(call.deadline).value_or(std::vector<Silence>());
+        const Silencer silences(Silences(call.deadline).value_or(std::vector<Silence>()));
         const absl::Time now = clock_->Now();
         for (const StoredAlert& alert : found.alerts) ToProto(alert, silences, now, answer.add_data());
         answer.set_total(found.total);
@@ -173,7 +176,7 @@ grpc::ServerUnaryReactor* AlertService::GetAlert(grpc::CallbackServerContext* co
       [this](rpc::CallContext& call, const pb::GetAlertRequest& asked, pb::Alert& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const int64_t id, ParseId(asked.id()));
         PGA_ASSIGN_OR_RETURN(const StoredAlert alert, store_->Get(VisibleTo(call.principal), id, call.deadline));
-        ToProto(alert, Silences(call.deadline).value_or(std::vector<Silence>()), clock_->Now(), &answer);
+        ToProto(alert, Silencer(Silences(call.deadline).value_or(std::vector<Silence>())), clock_->Now(), &answer);
         return absl::OkStatus();
       });
 }
@@ -190,7 +193,7 @@ absl::Status AlertService::Change(rpc::CallContext& call, const std::string& tex
                               : store_->Acknowledge(id, NameOf(call), comment, audit, call.deadline));
   if (resolve) courier_->Wake();
   PGA_ASSIGN_OR_RETURN(const StoredAlert alert, store_->Get(visible, id, call.deadline));
-  ToProto(alert, Silences(call.deadline).value_or(std::vector<Silence>()), clock_->Now(), answer);
+  ToProto(alert, Silencer(Silences(call.deadline).value_or(std::vector<Silence>())), clock_->Now(), answer);
   return absl::OkStatus();
 }
 

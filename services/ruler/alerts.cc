@@ -4,6 +4,9 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "libs/columns/baseline.h"
+#include "services/ruler/fleet.h"
 #include "services/ruler/quantity.h"
 
 namespace pga::ruler {
@@ -41,6 +44,94 @@ bool BelongsToSources(const Rule& rule) {
   }
   return true;
 }
+
+// The expressions of a rule for one row.
+class Joiner {
+ public:
+  // `values` of the rule's terms; what is not known is written to `reading`.
+  Joiner(const Rule& rule, const std::vector<const Answer*>& answers, const RowKey& key,
+         const std::vector<std::optional<double>>& values, Reading* reading)
+      : rule_(rule), answers_(answers), key_(key), values_(values), reading_(reading) {}
+
+  std::optional<double> Of(const Expression& expression) {
+    return expression.Evaluate(
+        [&](size_t name) {
+          const std::optional<double>& value = values_[TermOf(expression.names()[name])];
+          if (!value) Unknown("no reading");
+          return value.value_or(0);
+        },
+        [&](size_t call) { return Usual(expression.calls()[call]); });
+  }
+  bool lacks_history() const { return lacks_history_; }
+
+ private:
+  size_t TermOf(const std::string& name) const {
+    size_t at = 0;
+    while (rule_.terms[at].name != name) ++at;
+    return at;
+  }
+
+  void Unknown(const char* reason) {
+    if (reading_->known) reading_->reason = reason;
+    reading_->known = false;
+  }
+
+  // Values of the expression in earlier weeks, by hour.
+  std::map<int64_t, double> Past(const Expression& expression, const History& history) const {
+    std::map<int64_t, double> past;
+    for (int week = 1; week <= kWeeksOfHistory; ++week) {
+      for (const int64_t hour : {history.hour - 1, history.hour}) {
+        const int64_t at = hour - week * columns::kHoursOfWeek;
+        bool known = true;
+        const std::optional<double> value = expression.Evaluate(
+            [&](size_t name) {
+              const size_t term = TermOf(expression.names()[name]);
+              const std::optional<double> then = Then(term, at);
+              known = known && then;
+              return then.value_or(0);
+            },
+            [](size_t) { return 0.0; });
+        if (known && value) past[at] = *value;
+      }
+    }
+    return past;
+  }
+
+  std::optional<double> Then(size_t term, int64_t hour) const {
+    const History& history = *answers_[term]->history;
+    const auto row = history.rows.find(RowKey(key_.first, Only(key_.second, rule_.terms[term].group_by)));
+    if (row != history.rows.end()) {
+      if (const auto found = row->second.find(hour); found != row->second.end()) return found->second;
+    }
+    const auto covered = history.covered.find(key_.first);
+    if (covered != history.covered.end() && covered->second.contains(hour)) return rule_.terms[term].absent;
+    return std::nullopt;
+  }
+
+  // The last hour touches two hours of the week. What lies between what is usual in either is usual.
+  double Usual(const Expression::Call& call) {
+    const std::optional<double> present = Of(*call.of);
+    if (!present || !reading_->known) return std::nan("");
+    const History& history = *answers_[TermOf(call.of->names().front())]->history;
+    const std::map<int64_t, double> past = Past(*call.of, history);
+    const columns::Baseline now = columns::BaselineOf(past, history.hour);
+    const columns::Baseline before = columns::BaselineOf(past, history.hour - 1);
+    if (!now.known() || !before.known()) {
+      lacks_history_ = true;
+      Unknown("too little history of this hour of the week");
+      return std::nan("");
+    }
+    if (call.function == Expression::Call::Function::kSpread) return std::max(now.spread, before.spread);
+    return std::clamp(*present, std::min(now.median, before.median), std::max(now.median, before.median));
+  }
+
+  const Rule& rule_;
+  const std::vector<const Answer*>& answers_;
+  const RowKey& key_;
+  const std::vector<std::optional<double>>& values_;
+  Reading* const reading_;
+  bool lacks_history_ = false;
+};
 
 }  // namespace
 
@@ -88,23 +179,15 @@ Outcome Join(const Rule& rule, const std::vector<const Answer*>& answers, const 
         values.push_back(std::nullopt);
       }
     }
-    const auto of = [&](const Expression& expression, bool* known) {
-      return expression.Evaluate([&](size_t name) {
-        for (size_t i = 0; i < rule.terms.size(); ++i) {
-          if (rule.terms[i].name != expression.names()[name]) continue;
-          if (!values[i]) *known = false;
-          return values[i].value_or(0);
-        }
-        return 0.0;
-      });
-    };
     reading.known = true;
-    reading.value = of(rule.value, &reading.known);
+    Joiner joiner(rule, answers, key, values, &reading);
+    reading.value = joiner.Of(rule.value);
     if (rule.only_if) {
-      const std::optional<double> applies = of(*rule.only_if, &reading.known);
+      const std::optional<double> applies = joiner.Of(*rule.only_if);
       if (applies.value_or(0) == 0) reading.value.reset();
     }
     if (!reading.known) reading.value.reset();
+    if (joiner.lacks_history()) ++outcome.without_baseline;
     outcome.readings.push_back(std::move(reading));
   }
   return outcome;
@@ -132,6 +215,10 @@ Change End(const Alert& alert, std::string reason) {
 
 }  // namespace
 
+AlertKey KeyOf(const Alert& alert) {
+  return {alert.rule, {alert.source_id, alert.labels}};
+}
+
 std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sources& sources, absl::Time now,
                             AlertBook* book) {
   std::vector<Change> changes;
@@ -148,6 +235,10 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
 
   for (auto at = begin; !is_end(at);) {
     Alert& alert = at->second;
+    if (alert.fleet) {
+      ++at;
+      continue;
+    }
     const auto found = readings.find(at->first.second);
     if (found == readings.end()) {
       const bool gone = !alert.source_id.empty() && !outcome.all_sources.contains(alert.source_id);
@@ -162,7 +253,7 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
     }
     const Reading& reading = *found->second;
     if (!reading.known) {
-      MarkUnknown("no reading", now, &alert, &changes);
+      MarkUnknown(reading.reason, now, &alert, &changes);
       ++at;
       continue;
     }
@@ -216,6 +307,7 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
     }
     changes.push_back({alert.phase == Phase::kFiring ? Change::Kind::kFired : Change::Kind::kBegan, alert, ""});
   }
+  Gather(rule, sources, now, book, &changes);
   return changes;
 }
 
@@ -230,6 +322,9 @@ std::vector<Change> EndRule(const std::string& rule, AlertBook* book) {
 }
 
 namespace {
+
+// An hour, since 1970, in which tests run.
+constexpr int64_t kTestHour = 490'000;
 
 // Value of a test's row at a step; the last one stays.
 const std::string& StepOf(const std::vector<std::string>& steps, size_t step) {
@@ -253,10 +348,25 @@ std::string Listed(const std::vector<Labels>& alerts) {
 std::vector<Labels> InPhase(const AlertBook& book, Phase phase, bool unknown) {
   std::vector<Labels> labels;
   for (const auto& [key, alert] : book) {
+    // Of what is joined people hear by the alert that stands for it.
+    if (alert.joined) continue;
     if (alert.phase == phase && (!unknown || alert.unknown_since)) labels.push_back(key.second.second);
   }
   std::sort(labels.begin(), labels.end());
   return labels;
+}
+
+// What a test's row says of a term's earlier weeks, for both hours that the present one touches.
+void Remember(const TestRow& row, const Term& term, const Sample& sample, History* history) {
+  const auto given = row.before.find(term.name);
+  if (given == row.before.end()) return;
+  for (size_t week = 0; week < given->second.size(); ++week) {
+    if (given->second[week] == "_") continue;
+    for (const int64_t hour : {history->hour - 1, history->hour}) {
+      history->rows[{sample.source_id, sample.labels}][hour - static_cast<int64_t>(week + 1) * columns::kHoursOfWeek] =
+          std::stod(given->second[week]);
+    }
+  }
 }
 
 // Answers to the rule's terms at a step, and the sources that the rows name.
@@ -264,6 +374,7 @@ void Given(const Rule& rule, const RuleTest& test, size_t step, std::vector<Answ
   answers->assign(rule.terms.size(), Answer());
   sources->clear();
   std::set<std::string> unknown;
+  std::vector<History> histories(rule.terms.size(), History{kTestHour, {}, {}});
   for (const TestRow& row : test.rows) {
     const auto named = row.labels.find("source");
     const std::string source = named == row.labels.end() ? "" : named->second;
@@ -291,8 +402,12 @@ void Given(const Rule& rule, const RuleTest& test, size_t step, std::vector<Answ
       sample.source_id = source;
       sample.labels = Only(row.labels, term.group_by);
       sample.value = std::stod(text);
+      if (term.history) Remember(row, term, sample, &histories[i]);
       (*answers)[i].samples.push_back(std::move(sample));
     }
+  }
+  for (size_t i = 0; i < rule.terms.size(); ++i) {
+    if (rule.terms[i].history) (*answers)[i].history = std::make_shared<const History>(std::move(histories[i]));
   }
   for (const std::string& source : unknown) {
     if (const auto found = sources->find(source); found != sources->end()) found->second.fresh = false;
@@ -335,9 +450,20 @@ std::vector<std::string> RunTests(const Rule& rule) {
       compare("pending", InPhase(book, Phase::kPending, false), expected.pending);
       compare("firing", InPhase(book, Phase::kFiring, false), expected.firing);
       compare("unknown", InPhase(book, Phase::kFiring, true), expected.unknown);
+      if (!expected.members.empty()) {
+        std::vector<std::string> members;
+        for (const auto& [key, alert] : book) {
+          if (alert.fleet) members = alert.members;
+        }
+        if (members != expected.members) {
+          fail(expected.line, absl::StrCat(at, "members ", absl::StrJoin(members, ", "), ", not ",
+                                           absl::StrJoin(expected.members, ", ")));
+        }
+      }
       if (expected.summary.empty()) continue;
-      const auto firing = std::find_if(book.begin(), book.end(),
-                                       [](const auto& entry) { return entry.second.phase == Phase::kFiring; });
+      const auto firing = std::find_if(book.begin(), book.end(), [](const auto& entry) {
+        return entry.second.phase == Phase::kFiring && !entry.second.joined;
+      });
       const std::string summary = firing == book.end() ? "no alert" : firing->second.summary;
       if (summary != expected.summary) {
         fail(expected.line, absl::StrCat(at, "it says \"", summary, "\", not \"", expected.summary, "\""));

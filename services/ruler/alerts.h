@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -38,9 +39,22 @@ struct Sample {
   std::optional<double> value;
 };
 
+// Hours of earlier weeks: those of the same hour of the week as `hour` and as the one before it.
+inline constexpr int kWeeksOfHistory = 4;
+struct History {
+  // Hours since 1970 (UTC) of the present.
+  int64_t hour = 0;
+  // By source id and labels, by hour.
+  std::map<std::pair<std::string, Labels>, std::map<int64_t, double>> rows;
+  // Hours in which the source was read, by source id: what has no row then was not there. Of terms with `absent`.
+  std::map<std::string, std::set<int64_t>> covered;
+};
+
 struct Answer {
   absl::Status status;
   std::vector<Sample> samples;
+  // Of terms with `history`.
+  std::shared_ptr<const History> history;
 };
 
 // What a rule says of one thing at one time.
@@ -51,6 +65,8 @@ struct Reading {
   bool known = false;
   // With `known`: empty where there is nothing to judge (a share of nothing).
   std::optional<double> value;
+  // Why it is not known.
+  std::string reason;
 };
 
 struct Outcome {
@@ -61,6 +77,8 @@ struct Outcome {
   std::set<std::string> complete_sources;
   // All sources there are.
   std::set<std::string> all_sources;
+  // Readings that have too little history for usual() and spread().
+  int without_baseline = 0;
 };
 
 // Joins the answers to the rule's terms, in their order.
@@ -91,13 +109,17 @@ struct Alert {
   std::optional<absl::Time> unknown_since;
   std::string unknown_reason;
   std::string summary;
-  // Webhooks were notified of its beginning.
-  bool notified = false;
+  // It stands for many of its rule (fleet.h): their names.
+  bool fleet = false;
+  std::vector<std::string> members;
+  // It is a member of such an alert, and receivers hear of that one.
+  bool joined = false;
 };
 
 // By rule, source id and labels: names of sources are unique in their group alone.
 using AlertKey = std::pair<std::string, std::pair<std::string, Labels>>;
 using AlertBook = std::map<AlertKey, Alert>;
+AlertKey KeyOf(const Alert& alert);
 
 struct Change {
   enum class Kind {

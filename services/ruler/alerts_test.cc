@@ -52,7 +52,7 @@ class Life {
     sources_["2"] = {"2", "db2", "default", true, {}};
   }
   std::vector<Change> Round(std::vector<Sample> samples, absl::Status status = absl::OkStatus()) {
-    Answer answer{std::move(status), std::move(samples)};
+    Answer answer{std::move(status), std::move(samples), nullptr};
     std::vector<Change> changes = Advance(rule_, Join(rule_, {&answer}, sources_), sources_, kBegin + minute_, &book_);
     minute_ += absl::Minutes(1);
     return changes;
@@ -186,8 +186,9 @@ above: 50%
 runbook: look
 )");
   const Answer used{absl::OkStatus(),
-                    {{"1", {{"datname", "a"}}, 60}, {"1", {{"datname", "b"}}, 10}, {"2", {{"datname", "a"}}, 60}}};
-  const Answer limit{absl::OkStatus(), {{"1", {}, 100}}};
+                    {{"1", {{"datname", "a"}}, 60}, {"1", {{"datname", "b"}}, 10}, {"2", {{"datname", "a"}}, 60}},
+                    nullptr};
+  const Answer limit{absl::OkStatus(), {{"1", {}, 100}}, nullptr};
   Sources sources;
   sources["1"] = {"1", "db1", "default", true, {}};
   sources["2"] = {"2", "db2", "default", true, {}};
@@ -298,10 +299,10 @@ TEST(Silences, HoldByLabelsAndTime) {
   const auto labels = [](const char* source, const char* severity) {
     return OutsideLabels("disk_full", severity, "default", {{"source", source}});
   };
-  EXPECT_THAT(SilencedBy({silence}, labels("db1", "warning"), kBegin), ElementsAre("s"));
-  EXPECT_THAT(SilencedBy({silence}, labels("db1", "critical"), kBegin), IsEmpty());
-  EXPECT_THAT(SilencedBy({silence}, labels("mydb1", "warning"), kBegin), IsEmpty());
-  EXPECT_THAT(SilencedBy({silence}, labels("db1", "warning"), silence.ends_at), IsEmpty());
+  EXPECT_THAT(Silencer({silence}).SilencedBy(labels("db1", "warning"), kBegin), ElementsAre("s"));
+  EXPECT_THAT(Silencer({silence}).SilencedBy(labels("db1", "critical"), kBegin), IsEmpty());
+  EXPECT_THAT(Silencer({silence}).SilencedBy(labels("mydb1", "warning"), kBegin), IsEmpty());
+  EXPECT_THAT(Silencer({silence}).SilencedBy(labels("db1", "warning"), silence.ends_at), IsEmpty());
   silence.matchers = {{"source", ".*", true, false}};
   EXPECT_FALSE(CheckSilence(silence, kBegin).ok());
   silence.matchers = {{"source", "(", true, false}};
@@ -309,7 +310,7 @@ TEST(Silences, HoldByLabelsAndTime) {
 }
 
 TEST(BuiltinRules, KeepWhatTheirOwnTestsSay) {
-  RuleSource source(*catalog::Catalog::Builtin(), {});
+  RuleSource source({});
   ASSERT_THAT(source.Reload(), status::IsOk());
   const auto set = source.current();
   EXPECT_GE(set->rules.size(), 45U);
@@ -333,7 +334,7 @@ TEST(BuiltinRules, KeepWhatTheirOwnTestsSay) {
 
 // A test that cannot fail would say nothing.
 TEST(BuiltinRules, FailTheirTestsWithAnotherThreshold) {
-  RuleSource source(*catalog::Catalog::Builtin(), {});
+  RuleSource source({});
   ASSERT_THAT(source.Reload(), status::IsOk());
   for (const auto& [name, rule] : source.current()->rules) {
     Rule other = rule;

@@ -1,13 +1,12 @@
 #include "services/ruler/evaluator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <random>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/columns/baseline.h"
+#include "libs/exec/process_name.h"
 #include "libs/log/log.h"
 #include "libs/status/status.h"
 
@@ -23,13 +22,13 @@ clock::SteadyTime Soon() {
   return clock::SteadyNow() + kDatabaseTime;
 }
 
-std::string DefaultHolder() {
-  char host[256] = "host";
-  ::gethostname(host, sizeof host - 1);
-  return absl::StrCat(host, ":", ::getpid(), ":", std::random_device()());
-}
-
 }  // namespace
+
+void LogNewProblems(RuleSource* rules) {
+  for (const std::string& problem : rules->TakeNewProblems()) {
+    PGA_LOG(warn, "a rule of alerts is refused, the others go on", {{"problem", problem}});
+  }
+}
 
 struct Evaluator::Figures {
   explicit Figures(metrics::Registry* registry)
@@ -78,7 +77,7 @@ Evaluator::Evaluator(AlertStore* store, Questions* questions, RuleSource* rules,
       courier_(courier),
       clock_(clock),
       options_(std::move(options)),
-      holder_(options_.holder.empty() ? DefaultHolder() : options_.holder),
+      holder_(options_.holder.empty() ? exec::UniqueProcessName() : options_.holder),
       figures_(std::make_unique<Figures>(metrics)) {}
 
 Evaluator::~Evaluator() {
@@ -112,6 +111,16 @@ bool Evaluator::Due(const Rule& rule, absl::Time now) {
   const auto before = evaluated_.find(rule.name);
   // Also after a clock that was set back.
   return before == evaluated_.end() || now < before->second || now - before->second >= interval;
+}
+
+absl::StatusOr<std::shared_ptr<const History>> Evaluator::HistoryOf(const Term& term, absl::Time now) {
+  const int64_t hour = absl::ToUnixSeconds(now) / 3600;
+  std::erase_if(histories_, [hour](const auto& entry) { return entry.second->hour != hour; });
+  const std::string key = absl::StrCat(term.Key(), "\n", term.absent.has_value());
+  if (const auto known = histories_.find(key); known != histories_.end()) return known->second;
+  figures_->questions.Increment();
+  PGA_ASSIGN_OR_RETURN(History history, questions_->AskHistory(term, hour));
+  return histories_[key] = std::make_shared<const History>(std::move(history));
 }
 
 std::vector<Silence> Evaluator::SilencesNow() {
@@ -150,6 +159,7 @@ absl::Status Evaluator::RunOnce() {
 
 absl::Status Evaluator::Evaluate(absl::Time now) {
   if (const absl::Status read = rules_->Reload(); !read.ok()) return read;
+  LogNewProblems(rules_);
   const std::shared_ptr<const RuleSet> set = rules_->current();
   figures_->rules.Set(static_cast<double>(set->rules.size()));
   figures_->refused.Set(static_cast<double>(set->problems.size()));
@@ -195,6 +205,14 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
           at->second = questions_->Ask(term, world, now);
           figures_->questions.Increment();
         }
+        if (term.history && at->second.status.ok()) {
+          absl::StatusOr<std::shared_ptr<const History>> history = HistoryOf(term, now);
+          if (history.ok()) {
+            at->second.history = *std::move(history);
+          } else {
+            at->second.status = history.status();
+          }
+        }
         given.push_back(&at->second);
       }
       outcome = Join(*rule, given, world.sources);
@@ -204,6 +222,10 @@ absl::Status Evaluator::Evaluate(absl::Time now) {
     if (!outcome.status.ok()) {
       figures_->failures.Increment();
       problems[rule->name] = std::string(outcome.status.message());
+    } else if (outcome.without_baseline > 0) {
+      problems[rule->name] = absl::StrCat(outcome.without_baseline, " of ", outcome.readings.size(),
+                                          " have no baseline: it takes this hour of ", columns::kFewestOfWeek,
+                                          " of the last ", kWeeksOfHistory, " weeks");
     }
     std::vector<Change> changes = Advance(*rule, outcome, world.sources, now, &book);
     std::move(changes.begin(), changes.end(), std::back_inserter(commit.changes));

@@ -34,6 +34,9 @@ struct EvaluatorOptions {
   std::string holder;
 };
 
+// Writes what is wrong with rules to the log, each problem once while it lasts.
+void LogNewProblems(RuleSource* rules);
+
 // Thread-safe.
 class Evaluator {
  public:
@@ -57,6 +60,9 @@ class Evaluator {
   struct Figures;
   absl::Status Evaluate(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(round_mutex_);
   bool Due(const Rule& rule, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(round_mutex_);
+  // Asked once an hour. `term.history`.
+  absl::StatusOr<std::shared_ptr<const History>> HistoryOf(const Term& term, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(round_mutex_);
   std::vector<Silence> SilencesNow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(round_mutex_);
 
   AlertStore* const store_;
@@ -71,6 +77,8 @@ class Evaluator {
   absl::Mutex round_mutex_;
   // When each rule was evaluated last.
   std::map<std::string, absl::Time> evaluated_ ABSL_GUARDED_BY(round_mutex_);
+  // By the key of the term.
+  std::map<std::string, std::shared_ptr<const History>> histories_ ABSL_GUARDED_BY(round_mutex_);
   clock::SteadyTime swept_at_ ABSL_GUARDED_BY(round_mutex_);
   std::vector<Silence> silences_ ABSL_GUARDED_BY(round_mutex_);
   bool leading_ ABSL_GUARDED_BY(round_mutex_) = false;

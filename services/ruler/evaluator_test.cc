@@ -52,12 +52,33 @@ class Answers final : public Questions {
   void Fail(const absl::Status& status) { world_ = status; }
   absl::StatusOr<World> Look(absl::Time) override { return world_; }
   Answer Ask(const Term& term, const World& world, absl::Time) override {
-    return world.suite.at(term.metric + "." + term.column);
+    // Of metrics each source has 1 at every time, unless something else is said.
+    if (term.from == Term::From::kSuite) return world.suite.at(term.metric + "." + term.column);
+    Answer answer;
+    for (const auto& [id, source] : world.sources) answer.samples.push_back({id, {}, value_});
+    return answer;
   }
+  absl::StatusOr<History> AskHistory(const Term&, int64_t hour) override {
+    ++histories_;
+    History history;
+    history.hour = hour;
+    for (const auto& [id, source] : world_->sources) {
+      for (int week = 1; week <= weeks_; ++week) {
+        for (const int64_t at : {hour - 1, hour}) history.rows[{id, {}}][at - 168 * week] = 1;
+      }
+    }
+    return history;
+  }
+  void SetValue(double value) { value_ = value; }
+  void SetWeeks(int weeks) { weeks_ = weeks; }
+  int histories() const { return histories_; }
   void Cancel() override {}
 
  private:
   absl::StatusOr<World> world_;
+  double value_ = 1;
+  int weeks_ = 0;
+  int histories_ = 0;
 };
 
 class Rounds : public ::testing::Test {
@@ -66,8 +87,7 @@ class Rounds : public ::testing::Test {
   struct Process {
     Process(Rounds* rounds, const std::string& holder)
         : store(rounds->pool_.get(), {{"webhook", Severity::kInfo}, {"pagerduty", Severity::kCritical}}, false),
-          rules(*catalog::Catalog::Builtin(),
-                {.folder = rounds->rules_.path(), .disabled = {}, .without_builtin = true}),
+          rules({.folder = rounds->rules_.path(), .disabled = {}, .without_builtin = true, .catalog_folder = {}}),
           courier(&store, &rounds->clock_, &metrics, {}),
           evaluator(&store, &rounds->answers_, &rules, &courier, &rounds->clock_, &metrics,
                     {.lease = absl::Seconds(60), .holder = holder}) {}
@@ -259,6 +279,97 @@ TEST_F(Rounds, ARareRuleThatFoundNobodyToAskIsDueInTheNextRound) {
   Round(process);
   EXPECT_EQ(process.evaluator.Problems().count("probe"), 0u);
   EXPECT_THAT(States(), UnorderedElementsAre("db1 pending"));
+}
+
+TEST_F(Rounds, ManyAtOnceAreToldOnceAndEndOnce) {
+  std::ofstream(rules_ / "probe.yaml") << kRule << "together: 3\n";
+  Process process(this, "a");
+  const std::map<std::string, bool> all = {{"db1", true}, {"db2", true}, {"db3", true}, {"db4", true}};
+  answers_.Set(all);
+  Round(process);
+  EXPECT_THAT(Queued(), SizeIs(0));
+  Round(process);
+  Round(process);
+  EXPECT_THAT(Queued(), UnorderedElementsAre("webhook firing", "pagerduty firing"));
+  const pg::Result rows = Sql("SELECT id, source_group, members::text FROM pganalytics.alerts WHERE fleet");
+  ASSERT_FALSE(rows.empty());
+  EXPECT_EQ(Sql("SELECT count(*) FROM pganalytics.alerts WHERE fleet")[0].Int64(0), 1);
+  EXPECT_EQ(rows[0].Text(1), "default");
+  EXPECT_EQ(rows[0].Text(2), R"(["db1", "db2", "db3", "db4"])");
+  EXPECT_THAT(*process.store.ForAlertmanager(Soon()), SizeIs(1));
+  // The list has it in place of its members, for those who see its group.
+  auto page = process.store.List({.all = false, .groups = {"default"}}, {}, Soon());
+  ASSERT_THAT(page, status::IsOk());
+  ASSERT_THAT(page->alerts, SizeIs(1));
+  EXPECT_THAT(page->alerts[0].alert.members, SizeIs(4));
+  EXPECT_EQ(page->firing, 1);
+  EXPECT_EQ(process.store.List({.all = false, .groups = {"other"}}, {}, Soon())->total, 0);
+  page = process.store.List({.all = true}, {.sources = {"db2"}}, Soon());
+  ASSERT_THAT(page->alerts, SizeIs(1));
+  EXPECT_TRUE(page->alerts[0].alert.joined);
+  // Another process goes on with it.
+  Process second(this, "b");
+  Sql("UPDATE pganalytics.alert_lease SET expires_at = now() - interval '1 second'");
+  Round(second);
+  EXPECT_THAT(Queued(), SizeIs(2));
+  answers_.Set({{"db1", false}, {"db2", false}, {"db3", false}, {"db4", false}});
+  Round(second);
+  EXPECT_THAT(Queued(),
+              UnorderedElementsAre("webhook firing", "pagerduty firing", "webhook resolved", "pagerduty resolved"));
+  EXPECT_EQ(Sql("SELECT count(*) FROM pganalytics.alerts WHERE state <> 'resolved'")[0].Int64(0), 0);
+  EXPECT_EQ(Sql("SELECT count(*) FROM pganalytics.alerts WHERE NOT end_sent AND joined")[0].Int64(0), 0);
+}
+
+TEST_F(Rounds, TheFewThatAreLeftAreToldThen) {
+  std::ofstream(rules_ / "probe.yaml") << kRule << "together: 3\n";
+  Process process(this, "a");
+  answers_.Set({{"db1", true}, {"db2", true}, {"db3", true}});
+  Round(process);
+  Round(process);
+  EXPECT_THAT(Queued(), SizeIs(2));
+  answers_.Set({{"db1", true}, {"db2", false}, {"db3", false}});
+  for (int i = 0; i < 5; ++i) Round(process);
+  EXPECT_THAT(Queued(), SizeIs(6));
+  EXPECT_EQ(Sql("SELECT source_name FROM pganalytics.alerts WHERE state = 'firing'")[0].Text(0), "db1");
+}
+
+TEST_F(Rounds, BeyondTheLastPageTheTotalIsStillTold) {
+  Process process(this, "a");
+  answers_.Set({{"db1", true}, {"db2", true}});
+  Round(process);
+  EXPECT_EQ(process.store.List({.all = true}, {.offset = 40, .limit = 20}, Soon())->total, 2);
+}
+
+constexpr char kUnusual[] = R"(name: probe
+summary: "{source}: {value}"
+severity: warning
+terms:
+  done: {metric: database, column: xact_commit, rate: true, window: 1h}
+value: done / usual(done)
+above: 2
+runbook: look
+)";
+
+TEST_F(Rounds, EarlierWeeksAreAskedForOnceAnHourAndTooFewOfThemAreSaid) {
+  std::ofstream(rules_ / "probe.yaml") << kUnusual;
+  Process process(this, "a");
+  answers_.Set({{"db1", false}});
+  answers_.SetValue(5);
+  answers_.SetWeeks(2);
+  clock_.Advance(absl::Hours(1) -
+                 (clock_.Now() - absl::FromUnixSeconds(absl::ToUnixSeconds(clock_.Now()) / 3600 * 3600)));
+  Round(process);
+  Round(process);
+  EXPECT_EQ(answers_.histories(), 1);
+  EXPECT_THAT(States(), SizeIs(0));
+  EXPECT_EQ(process.evaluator.Problems().at("probe"),
+            "1 of 1 have no baseline: it takes this hour of 3 of the last 4 weeks");
+  answers_.SetWeeks(3);
+  clock_.Advance(absl::Hours(1));
+  Round(process);
+  EXPECT_EQ(answers_.histories(), 2);
+  EXPECT_THAT(States(), UnorderedElementsAre("db1 firing"));
+  EXPECT_EQ(process.evaluator.Problems().count("probe"), 0U);
 }
 
 TEST_F(Rounds, ARuleThatIsTakenOutEndsItsAlerts) {

@@ -59,6 +59,7 @@ absl::StatusOr<std::vector<Token>> Split(const std::string& text) {
       i = end;
     } else if (c == '(' || c == ')') {
       token.kind = c == '(' ? Kind::kOpen : Kind::kClose;
+      token.text = std::string(1, c);
       ++i;
     } else {
       constexpr std::string_view kTwo[] = {"<=", ">=", "==", "!="};
@@ -97,27 +98,69 @@ absl::StatusOr<Expression> Expression::Parse(const std::string& text) {
   if (text.size() > kMostCharacters) return At(kMostCharacters, "the expression is too long");
   Expression expression;
   expression.text_ = text;
-  PGA_ASSIGN_OR_RETURN(expression.tokens_, Split(text));
+  PGA_ASSIGN_OR_RETURN(const std::vector<Token> tokens, Split(text));
+  // Calls are expressions of their own; what is left has none.
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].kind != Kind::kName || i + 1 == tokens.size() || tokens[i + 1].kind != Kind::kOpen) {
+      expression.tokens_.push_back(tokens[i]);
+      continue;
+    }
+    const std::string& function = tokens[i].text;
+    if (function != "usual" && function != "spread") {
+      return absl::InvalidArgumentError(absl::StrCat("\"", function, "\" is no function; there are usual and spread"));
+    }
+    size_t end = i + 1;
+    size_t depth = 0;
+    do {
+      depth += tokens[end].kind == Kind::kOpen ? 1 : 0;
+      depth -= tokens[end].kind == Kind::kClose ? 1 : 0;
+      ++end;
+    } while (depth > 0 && end < tokens.size());
+    if (depth > 0) return absl::InvalidArgumentError("a parenthesis is not closed");
+    Expression inner;
+    for (size_t k = i + 2; k + 1 < end; ++k) {
+      if (tokens[k].kind == Kind::kName && tokens[k + 1].kind == Kind::kOpen) {
+        return absl::InvalidArgumentError(absl::StrCat(function, "() takes no other function inside"));
+      }
+      inner.tokens_.push_back(tokens[k]);
+      absl::StrAppend(&inner.text_, inner.text_.empty() ? "" : " ", tokens[k].text);
+    }
+    PGA_RETURN_IF_ERROR(inner.Place());
+    Token call;
+    call.kind = Kind::kCall;
+    call.text = absl::StrCat(function, "(", inner.text_, ")");
+    call.name = expression.calls_.size();
+    expression.calls_.push_back({function == "usual" ? Call::Function::kUsual : Call::Function::kSpread,
+                                 std::make_shared<const Expression>(std::move(inner))});
+    expression.tokens_.push_back(std::move(call));
+    i = end - 1;
+  }
+  PGA_RETURN_IF_ERROR(expression.Place());
+  return expression;
+}
+
+absl::Status Expression::Place() {
   std::vector<Token> waiting;
   size_t depth = 0;
   bool want_value = true;
-  for (Token& token : expression.tokens_) {
-    const bool begins_value = token.kind == Kind::kNumber || token.kind == Kind::kName || token.kind == Kind::kOpen;
+  for (Token& token : tokens_) {
+    const bool begins_value = token.kind != Kind::kOperator && token.kind != Kind::kClose;
     if (begins_value != want_value) {
       return absl::InvalidArgumentError(want_value ? "a number or the name of a term is missing"
                                                    : "an operator is missing between two values");
     }
     switch (token.kind) {
       case Kind::kName: {
-        const auto found = std::ranges::find(expression.names_, token.text);
-        token.name = static_cast<size_t>(found - expression.names_.begin());
-        if (found == expression.names_.end()) expression.names_.push_back(token.text);
-        expression.postfix_.push_back(token);
+        const auto found = std::ranges::find(names_, token.text);
+        token.name = static_cast<size_t>(found - names_.begin());
+        if (found == names_.end()) names_.push_back(token.text);
+        postfix_.push_back(token);
         want_value = false;
         break;
       }
       case Kind::kNumber:
-        expression.postfix_.push_back(token);
+      case Kind::kCall:
+        postfix_.push_back(token);
         want_value = false;
         break;
       case Kind::kOpen:
@@ -126,7 +169,7 @@ absl::StatusOr<Expression> Expression::Parse(const std::string& text) {
         break;
       case Kind::kClose:
         while (!waiting.empty() && waiting.back().kind != Kind::kOpen) {
-          expression.postfix_.push_back(waiting.back());
+          postfix_.push_back(waiting.back());
           waiting.pop_back();
         }
         if (waiting.empty()) return absl::InvalidArgumentError("a parenthesis is closed that was not opened");
@@ -136,7 +179,7 @@ absl::StatusOr<Expression> Expression::Parse(const std::string& text) {
       case Kind::kOperator:
         while (!waiting.empty() && waiting.back().kind == Kind::kOperator &&
                Precedence(waiting.back().text) >= Precedence(token.text)) {
-          expression.postfix_.push_back(waiting.back());
+          postfix_.push_back(waiting.back());
           waiting.pop_back();
         }
         waiting.push_back(token);
@@ -147,19 +190,22 @@ absl::StatusOr<Expression> Expression::Parse(const std::string& text) {
   if (want_value) return absl::InvalidArgumentError("a number or the name of a term is missing at the end");
   while (!waiting.empty()) {
     if (waiting.back().kind == Kind::kOpen) return absl::InvalidArgumentError("a parenthesis is not closed");
-    expression.postfix_.push_back(waiting.back());
+    postfix_.push_back(waiting.back());
     waiting.pop_back();
   }
-  return expression;
+  return absl::OkStatus();
 }
 
-std::optional<double> Expression::Evaluate(const std::function<double(size_t)>& value) const {
+std::optional<double> Expression::Evaluate(const std::function<double(size_t)>& value,
+                                           const std::function<double(size_t)>& call) const {
   std::vector<double> stack;
   for (const Token& token : postfix_) {
     if (token.kind == Kind::kNumber) {
       stack.push_back(token.number);
     } else if (token.kind == Kind::kName) {
       stack.push_back(value(token.name));
+    } else if (token.kind == Kind::kCall) {
+      stack.push_back(call(token.name));
     } else {
       const double b = stack.back();
       stack.pop_back();

@@ -9,10 +9,6 @@
 namespace pga::ruler {
 namespace {
 
-std::string Rfc3339(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 absl::Status Malformed(std::string_view what) {
   return absl::InternalError(absl::StrCat("not the JSON that was expected: ", std::string(what)));
 }
@@ -35,6 +31,10 @@ absl::StatusOr<absl::Time> TimeOf(simdjson::dom::element element, const char* ke
 }
 
 }  // namespace
+
+std::string Rfc3339(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+}
 
 std::string Quoted(std::string_view text) {
   std::string out;
@@ -61,6 +61,25 @@ absl::StatusOr<Labels> LabelsFromJson(std::string_view json) {
     labels[std::string(field.key)] = std::string(value);
   }
   return labels;
+}
+
+std::string ToJson(const std::vector<std::string>& texts) {
+  std::string out = "[";
+  for (const std::string& text : texts) absl::StrAppend(&out, out.size() > 1 ? "," : "", Quoted(text));
+  return out + "]";
+}
+
+absl::StatusOr<std::vector<std::string>> TextsFromJson(std::string_view json) {
+  simdjson::dom::parser parser;
+  simdjson::dom::array array;
+  if (parser.parse(json.data(), json.size()).get_array().get(array) != simdjson::SUCCESS) return Malformed("a list");
+  std::vector<std::string> texts;
+  for (const simdjson::dom::element entry : array) {
+    std::string_view text;
+    if (entry.get_string().get(text) != simdjson::SUCCESS) return Malformed("a text");
+    texts.emplace_back(text);
+  }
+  return texts;
 }
 
 std::string ToJson(const std::vector<Matcher>& matchers) {

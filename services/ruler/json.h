@@ -6,16 +6,22 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "services/ruler/rule.h"
 #include "services/ruler/silences.h"
 
 namespace pga::ruler {
 
+std::string Rfc3339(absl::Time time);
 // `text` as a JSON string with its quotes.
 std::string Quoted(std::string_view text);
 // {"name":"value", ...}
 std::string ToJson(const Labels& labels);
 absl::StatusOr<Labels> LabelsFromJson(std::string_view json);
+
+// ["text", ...]
+std::string ToJson(const std::vector<std::string>& texts);
+absl::StatusOr<std::vector<std::string>> TextsFromJson(std::string_view json);
 
 // [{"name", "value", "is_regex", "is_negative"}, ...]
 std::string ToJson(const std::vector<Matcher>& matchers);

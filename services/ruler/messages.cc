@@ -1,6 +1,9 @@
 #include "services/ruler/messages.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "services/ruler/json.h"
 #include "services/ruler/silences.h"
@@ -8,8 +11,10 @@
 namespace pga::ruler {
 namespace {
 
+constexpr size_t kMostNamed = 50;
+
 std::string Time(absl::Time time) {
-  return Quoted(absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone()));
+  return Quoted(Rfc3339(time));
 }
 
 std::string Link(const StoredAlert& alert, const MessageContext& context) {
@@ -31,6 +36,15 @@ std::string KeyOf(const StoredAlert& alert) {
                              : absl::StrCat("pganalytics-", alert.alert.id);
 }
 
+// As many names as people read.
+std::string MembersOf(const StoredAlert& alert) {
+  const std::vector<std::string>& all = alert.alert.members;
+  const std::vector<std::string> named(all.begin(),
+                                       all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), kMostNamed)));
+  return absl::StrCat(absl::StrJoin(named, ", "),
+                      all.size() > named.size() ? absl::StrCat(" and ", all.size() - named.size(), " more") : "");
+}
+
 std::string Generic(const std::string& event, const StoredAlert& alert, const MessageContext& context) {
   std::string out =
       absl::StrCat("{\"version\":1,\"status\":", Quoted(event), ",\"key\":", Quoted(KeyOf(alert)),
@@ -38,6 +52,7 @@ std::string Generic(const std::string& event, const StoredAlert& alert, const Me
                    ",\"severity\":", Quoted(alert.severity), ",\"summary\":", Quoted(alert.alert.summary),
                    ",\"labels\":", ToJson(OutsideLabelsOf(alert)), ",\"value\":", Quoted(alert.value_text),
                    ",\"threshold\":", Quoted(alert.threshold));
+  if (alert.alert.fleet) absl::StrAppend(&out, ",\"members\":", ToJson(alert.alert.members));
   absl::StrAppend(&out, ",\"since\":", Time(alert.alert.began), ",\"firing_since\":", Time(Began(alert)));
   if (alert.resolved_at) absl::StrAppend(&out, ",\"resolved_at\":", Time(*alert.resolved_at));
   if (!alert.resolve_reason.empty()) absl::StrAppend(&out, ",\"resolve_reason\":", Quoted(alert.resolve_reason));
@@ -61,6 +76,7 @@ std::string Slack(const std::string& event, const StoredAlert& alert, const Mess
     absl::StrAppend(&text, "\nSeen: ", SlackText(alert.value_text), ", fires ", SlackText(alert.threshold), ", since ",
                     absl::FormatTime("%Y-%m-%d %H:%M UTC", alert.alert.began, absl::UTCTimeZone()));
   }
+  if (firing && alert.alert.fleet) absl::StrAppend(&text, "\nMembers: ", SlackText(MembersOf(alert)));
   if (firing && !alert.runbook.empty()) absl::StrAppend(&text, "\n", SlackText(alert.runbook));
   if (const std::string link = Link(alert, context); !link.empty()) {
     absl::StrAppend(&text, "\n<", SlackText(link), "|Show>");
@@ -82,7 +98,8 @@ std::string PagerDuty(const std::string& event, const StoredAlert& alert, const 
         ",\"severity\":", Quoted(alert.severity), ",\"timestamp\":", Time(Began(alert)),
         ",\"component\":", Quoted(alert.metric), ",\"class\":", Quoted(alert.alert.rule),
         ",\"custom_details\":{\"labels\":", ToJson(OutsideLabelsOf(alert)), ",\"value\":", Quoted(alert.value_text),
-        ",\"threshold\":", Quoted(alert.threshold), ",\"runbook\":", Quoted(alert.runbook), "}}");
+        ",\"threshold\":", Quoted(alert.threshold), ",\"runbook\":", Quoted(alert.runbook),
+        alert.alert.fleet ? absl::StrCat(",\"members\":", Quoted(MembersOf(alert))) : "", "}}");
     if (const std::string link = Link(alert, context); !link.empty()) {
       absl::StrAppend(&out, ",\"links\":[{\"href\":", Quoted(link), ",\"text\":\"Show\"}]");
     }
@@ -118,6 +135,7 @@ std::string AlertmanagerBody(const std::vector<StoredAlert>& alerts, absl::Time 
     if (!alert.value_text.empty()) annotations["value"] = alert.value_text;
     if (!alert.threshold.empty()) annotations["threshold"] = alert.threshold;
     if (!alert.query.empty()) annotations["query"] = alert.query;
+    if (alert.alert.fleet) annotations["members"] = MembersOf(alert);
     if (alert.alert.unknown_since) annotations["unknown"] = alert.alert.unknown_reason;
     absl::StrAppend(&out, out.size() > 1 ? "," : "", "{\"labels\":", ToJson(OutsideLabelsOf(alert)),
                     ",\"annotations\":", ToJson(annotations), ",\"startsAt\":", Time(Began(alert)),

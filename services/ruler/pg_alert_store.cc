@@ -32,27 +32,32 @@ constexpr char kHoldLease[] =
 constexpr char kColumns[] =
     "a.id, a.rule, a.labels::text, a.source_id::text, a.source_group, a.state, pganalytics.micros(a.began_at), "
     "pganalytics.micros(a.fired_at), a.value, pganalytics.micros(a.seen_at), pganalytics.micros(a.unknown_since), "
-    "a.unknown_reason, a.summary, a.notified, a.severity, a.source_name, a.metric, a.value_text, a.unit, a.threshold, "
+    "a.unknown_reason, a.summary, a.fleet, a.severity, a.source_name, a.metric, a.value_text, a.unit, a.threshold, "
     "a.runbook, a.page, a.query, pganalytics.micros(a.resolved_at), a.resolve_reason, a.resolved_by, "
-    "pganalytics.micros(a.acknowledged_at), a.acknowledged_by, a.comment ";
+    "pganalytics.micros(a.acknowledged_at), a.acknowledged_by, a.comment, a.joined, a.members::text ";
+constexpr size_t kColumnCount = 31;
 
 constexpr char kInsert[] =
     "INSERT INTO pganalytics.alerts (rule, fingerprint, state, severity, source_id, source_name, source_group, labels, "
-    "summary, metric, value, value_text, unit, threshold, runbook, page, query, began_at, fired_at, seen_at) VALUES "
+    "summary, metric, value, value_text, unit, threshold, runbook, page, query, began_at, fired_at, seen_at, fleet, "
+    "joined, members) "
+    "VALUES "
     "($1, "
     "$2, $3, $4, $5::uuid, $6, $7, $8::jsonb, $9, $10, $11::float8, $12, $13, $14, $15, $16, $17, "
-    "pganalytics.at($18::int8), pganalytics.at($19::int8), pganalytics.at($20::int8))";
+    "pganalytics.at($18::int8), pganalytics.at($19::int8), pganalytics.at($20::int8), $21::bool, $22::bool, "
+    "$23::jsonb)";
 constexpr char kUpdate[] =
     "UPDATE pganalytics.alerts SET state = CASE state WHEN 'closed' THEN state ELSE $2 END, summary = $3, value = "
     "$4::float8, value_text = $5, fired_at = "
     "pganalytics.at($6::int8), seen_at = pganalytics.at($7::int8), unknown_since = pganalytics.at($8::int8), "
-    "unknown_reason = $9 WHERE id = $1";
+    "unknown_reason = $9, joined = $10::bool, members = $11::jsonb WHERE id = $1";
 constexpr char kResolve[] =
     "UPDATE pganalytics.alerts a SET state = 'resolved', resolved_at = coalesce(a.resolved_at, "
     "pganalytics.at($2::int8)), resolve_reason = CASE WHEN a.resolved_at IS NULL THEN $3 ELSE a.resolve_reason END, "
     "value "
     "= coalesce($4::float8, a.value), value_text = coalesce($5, a.value_text), seen_at = pganalytics.at($6::int8), "
-    "unknown_since = NULL, unknown_reason = '', end_sent = a.end_sent OR NOT $7::bool FROM (SELECT id, state FROM "
+    "unknown_since = NULL, unknown_reason = '', end_sent = a.end_sent OR a.joined OR NOT $7::bool FROM (SELECT id, "
+    "state FROM "
     "pganalytics.alerts WHERE id = $1 FOR UPDATE) b WHERE a.id = b.id AND b.state <> 'resolved' RETURNING a.notified "
     "AND "
     "b.state <> 'closed'";
@@ -63,7 +68,16 @@ constexpr char kSeen[] =
 constexpr char kNotNotified[] =
     "SELECT a.id, a.rule, a.severity, a.source_group, a.labels::text FROM pganalytics.alerts a WHERE a.state = "
     "'firing' "
-    "AND NOT a.notified";
+    "AND NOT a.notified AND NOT a.joined";
+// $1: sees all; $2: groups. What belongs to no source and stands for no sources is for those who see all.
+constexpr char kSeenBy[] = "($1::bool OR ((a.source_id IS NOT NULL OR a.fleet) AND a.source_group = ANY ($2::text[])))";
+// $3 severity, $4 state, $5 rule, $6 sources. Members are shown where their source is asked for, else what stands for
+// them.
+constexpr char kAskedFor[] =
+    "($3 = '' OR a.severity = $3) AND ($4 = '' OR a.state = $4 OR ($4 = 'resolved' AND a.state = 'closed') OR ($4 = "
+    "'active' AND a.state IN ('firing', 'pending'))) AND ($5 = '' OR a.rule = $5) AND CASE WHEN "
+    "cardinality($6::text[]) = 0 THEN NOT a.joined ELSE a.source_id::text = ANY ($6::text[]) OR a.source_name = ANY "
+    "($6::text[]) END";
 constexpr char kSeverityOf[] = "CASE severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END";
 
 const char* StateOf(Phase phase) {
@@ -115,7 +129,7 @@ absl::StatusOr<StoredAlert> FromRow(const pg::Row& row) {
   alert.unknown_since = row.OptMicros(10);
   alert.unknown_reason = std::string(row.Text(11));
   alert.summary = std::string(row.Text(12));
-  alert.notified = row.Bool(13);
+  alert.fleet = row.Bool(13);
   stored.severity = std::string(row.Text(14));
   stored.source_name = std::string(row.Text(15));
   stored.metric = std::string(row.Text(16));
@@ -131,6 +145,8 @@ absl::StatusOr<StoredAlert> FromRow(const pg::Row& row) {
   stored.acknowledged_at = row.OptMicros(26);
   stored.acknowledged_by = std::string(row.Text(27));
   stored.comment = std::string(row.Text(28));
+  alert.joined = row.Bool(29);
+  PGA_ASSIGN_OR_RETURN(alert.members, TextsFromJson(row.Text(30)));
   return stored;
 }
 
@@ -146,6 +162,11 @@ std::string QueryOf(const Rule& rule, const Alert& alert) {
       return absl::StrCat("/api/v1/state?metric=", term.metric, source);
     case Term::From::kChanges:
       return absl::StrCat("/api/v1/state?metric=", term.metric, source, "&hours=24");
+    case Term::From::kPlans: {
+      const auto statement = alert.labels.find("query_id");
+      return absl::StrCat("/api/v1/plans?hours=24", source,
+                          statement == alert.labels.end() ? "" : absl::StrCat("&query_id=", statement->second));
+    }
     case Term::From::kSuite:
       return term.metric == "suite_collector" ? "/api/v1/collectors"
              : term.metric == "suite_storage" ? "/api/v1/storage"
@@ -179,7 +200,7 @@ absl::StatusOr<AlertBook> PgAlertStore::LoadOpen(clock::SteadyTime deadline) {
   AlertBook book;
   for (const pg::Row row : rows) {
     PGA_ASSIGN_OR_RETURN(StoredAlert stored, FromRow(row));
-    const AlertKey key(stored.alert.rule, {stored.alert.source_id, stored.alert.labels});
+    const AlertKey key = KeyOf(stored.alert);
     book[key] = std::move(stored.alert);
   }
   return book;
@@ -204,7 +225,8 @@ absl::Status PgAlertStore::WriteOne(pg::Transaction& tx, const Commit& commit, c
   if (alert.id != 0) {
     return tx
         .Exec(kUpdate, {alert.id, StateOf(alert.phase), alert.summary, alert.value, value_text, Micros(alert.fired),
-                        Micros(alert.seen), Micros(alert.unknown_since), alert.unknown_reason})
+                        Micros(alert.seen), Micros(alert.unknown_since), alert.unknown_reason, alert.joined,
+                        ToJson(alert.members)})
         .status();
   }
   if (rule == commit.rules->end()) return absl::InternalError("an alert of a rule that is not there");
@@ -232,7 +254,10 @@ absl::Status PgAlertStore::WriteOne(pg::Transaction& tx, const Commit& commit, c
                       QueryOf(of, alert),
                       Micros(alert.began),
                       Micros(alert.fired),
-                      Micros(alert.seen)})
+                      Micros(alert.seen),
+                      alert.fleet,
+                      alert.joined,
+                      ToJson(alert.members)})
       .status();
 }
 
@@ -250,11 +275,12 @@ absl::Status PgAlertStore::TellEnd(pg::Transaction& tx, int64_t id) {
 absl::Status PgAlertStore::TellBeginnings(pg::Transaction& tx, const std::vector<Silence>& silences, absl::Time now) {
   if (receivers_.empty()) return absl::OkStatus();
   PGA_ASSIGN_OR_RETURN(const pg::Result unsent, tx.Exec(kNotNotified));
+  const Silencer silencer(silences);
   std::vector<int64_t> ids;
   for (const pg::Row row : unsent) {
     PGA_ASSIGN_OR_RETURN(const Labels labels, LabelsFromJson(row.Text(4)));
     const Labels outside = OutsideLabels(std::string(row.Text(1)), row.Text(2), std::string(row.Text(3)), labels);
-    if (SilencedBy(silences, outside, now).empty()) ids.push_back(row.Int64(0));
+    if (silencer.SilencedBy(outside, now).empty()) ids.push_back(row.Int64(0));
   }
   if (ids.empty()) return absl::OkStatus();
   for (const Receiver& receiver : receivers_) {
@@ -284,11 +310,12 @@ absl::Status PgAlertStore::Write(const std::string& holder, const Commit& commit
 absl::StatusOr<std::vector<StoredAlert>> PgAlertStore::ForAlertmanager(clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec(absl::StrCat("SELECT ", kColumns,
-                               "FROM pganalytics.alerts a WHERE a.state = 'firing' OR (a.state IN ('closed', "
-                               "'resolved') AND NOT a.end_sent AND a.resolved_at > now() - interval '1 day') ORDER BY "
-                               "a.id"),
-                  {}, deadline));
+      pool_->Exec(
+          absl::StrCat("SELECT ", kColumns,
+                       "FROM pganalytics.alerts a WHERE NOT a.joined AND (a.state = 'firing' OR a.state IN ('closed', "
+                       "'resolved') AND NOT a.end_sent AND a.resolved_at > now() - interval '1 day') ORDER BY "
+                       "a.id"),
+          {}, deadline));
   std::vector<StoredAlert> alerts;
   for (const pg::Row row : rows) {
     PGA_ASSIGN_OR_RETURN(StoredAlert stored, FromRow(row));
@@ -322,10 +349,10 @@ absl::StatusOr<std::vector<Delivery>> PgAlertStore::TakeDue(int limit, absl::Dur
   for (const pg::Row row : rows) {
     Delivery delivery;
     PGA_ASSIGN_OR_RETURN(delivery.alert, FromRow(row));
-    delivery.id = row.Int64(29);
-    delivery.receiver = std::string(row.Text(30));
-    delivery.event = std::string(row.Text(31));
-    delivery.attempts = row.Int32(32);
+    delivery.id = row.Int64(kColumnCount);
+    delivery.receiver = std::string(row.Text(kColumnCount + 1));
+    delivery.event = std::string(row.Text(kColumnCount + 2));
+    delivery.attempts = row.Int32(kColumnCount + 3);
     due.push_back(std::move(delivery));
   }
   return due;
@@ -358,34 +385,39 @@ absl::StatusOr<int64_t> PgAlertStore::Waiting(int64_t* dropped, clock::SteadyTim
 absl::StatusOr<AlertPage> PgAlertStore::List(const Visible& visible, const AlertFilter& filter,
                                              clock::SteadyTime deadline) {
   const std::string groups = pg::ArrayOf(visible.groups);
-  constexpr char kSeenBy[] = "($1::bool OR (a.source_id IS NOT NULL AND a.source_group = ANY ($2::text[])))";
   AlertPage page;
   PGA_ASSIGN_OR_RETURN(
       const pg::Result counts,
       pool_->Exec(
           absl::StrCat("SELECT count(*) FILTER (WHERE a.state = 'firing'), count(*) FILTER (WHERE a.state = "
                        "'pending'), (SELECT pganalytics.micros(evaluated_at) FROM pganalytics.alert_lease) FROM "
-                       "pganalytics.alerts a WHERE a.state IN ('firing', 'pending') AND ",
+                       "pganalytics.alerts a WHERE a.state IN ('firing', 'pending') AND NOT a.joined AND ",
                        kSeenBy),
           {visible.all, groups}, deadline));
   page.firing = counts[0].Int32(0);
   page.pending = counts[0].Int32(1);
   page.evaluated_at = counts[0].OptMicros(2);
+  const std::string sources = pg::ArrayOf(filter.sources);
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec(absl::StrCat(
-                      "SELECT ", kColumns, ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy,
-                      " AND ($3 = '' OR a.severity = $3) AND ($4 = '' OR a.state = $4 OR ($4 = 'resolved' AND a.state "
-                      "= 'closed') OR ($4 = 'active' AND a.state IN ('firing', 'pending'))) AND ($5 = '' OR a.rule = "
-                      "$5) AND (cardinality($6::text[]) = 0 OR a.source_id::text = ANY ($6::text[]) OR a.source_name = "
-                      "ANY ($6::text[])) ORDER BY a.state <> 'firing', a.state <> 'pending', a.began_at DESC, a.id "
-                      "DESC OFFSET $7::int8 LIMIT $8::int8"),
-                  {visible.all, groups, filter.severity, filter.state, filter.rule, pg::ArrayOf(filter.sources),
-                   filter.offset, filter.limit},
-                  deadline));
+      pool_->Exec(
+          absl::StrCat("SELECT ", kColumns, ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy, " AND ",
+                       kAskedFor,
+                       " ORDER BY a.state <> 'firing', a.state <> 'pending', a.began_at DESC, a.id DESC OFFSET "
+                       "$7::int8 LIMIT $8::int8"),
+          {visible.all, groups, filter.severity, filter.state, filter.rule, sources, filter.offset, filter.limit},
+          deadline));
+  // Beyond the last page no row tells how many there are.
+  if (rows.empty() && filter.offset > 0) {
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result all,
+        pool_->Exec(absl::StrCat("SELECT count(*) FROM pganalytics.alerts a WHERE ", kSeenBy, " AND ", kAskedFor),
+                    {visible.all, groups, filter.severity, filter.state, filter.rule, sources}, deadline));
+    page.total = all[0].Int32(0);
+  }
   for (const pg::Row row : rows) {
     PGA_ASSIGN_OR_RETURN(StoredAlert stored, FromRow(row));
-    page.total = row.Int32(29);
+    page.total = row.Int32(kColumnCount);
     page.alerts.push_back(std::move(stored));
   }
   return page;
@@ -394,9 +426,7 @@ absl::StatusOr<AlertPage> PgAlertStore::List(const Visible& visible, const Alert
 absl::StatusOr<StoredAlert> PgAlertStore::Get(const Visible& visible, int64_t id, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
-      pool_->Exec(absl::StrCat("SELECT ", kColumns,
-                               "FROM pganalytics.alerts a WHERE a.id = $3::int8 AND ($1::bool OR (a.source_id IS NOT "
-                               "NULL AND a.source_group = ANY ($2::text[])))"),
+      pool_->Exec(absl::StrCat("SELECT ", kColumns, "FROM pganalytics.alerts a WHERE a.id = $3::int8 AND ", kSeenBy),
                   {visible.all, pg::ArrayOf(visible.groups), id}, deadline));
   if (rows.empty()) return UnknownAlert();
   return FromRow(rows[0]);

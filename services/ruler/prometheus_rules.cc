@@ -1,7 +1,6 @@
 #include "services/ruler/prometheus_rules.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <vector>
 
@@ -27,12 +26,6 @@ std::string Span(absl::Duration span) {
   return absl::StrCat(seconds, "s");
 }
 
-std::string Number(double value) {
-  char text[64];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
-  return error == std::errc() ? std::string(text, end) : "";
-}
-
 // A text between single quotes of YAML.
 std::string Yaml(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}, {"\n", " "}}), "'");
@@ -43,8 +36,10 @@ struct Series {
   const catalog::PrometheusMetric* metric = nullptr;
   std::string name;
   double divisor = 1;
-  // Label matchers that name one value, for tests.
+  // Label matchers that name one value, for tests, or the first of several.
   Labels fixed;
+  // Labels whose matcher names no value.
+  std::set<std::string> open;
   std::vector<std::string> matchers;
   std::vector<std::string> by;
 };
@@ -63,6 +58,7 @@ absl::StatusOr<Series> SeriesOf(const Term& term, const catalog::PrometheusNames
     case Term::From::kState:
       return absl::UnimplementedError("it looks at an info column, which is no series");
     case Term::From::kChanges:
+    case Term::From::kPlans:
       return absl::UnimplementedError("it looks at what changed, which is no series");
     case Term::From::kSuite:
       return absl::UnimplementedError("it looks at what the suite knows of itself");
@@ -84,7 +80,12 @@ absl::StatusOr<Series> SeriesOf(const Term& term, const catalog::PrometheusNames
     const std::string label = LabelName(*series.metric, filter.substr(0, at));
     const std::string value = filter.substr(at + (negative ? 2 : 1));
     series.matchers.push_back(absl::StrCat(label, negative ? "!=" : (regex ? "=~" : "="), Quoted(value)));
-    if (!negative && !regex) series.fixed[label] = value;
+    const std::string first = value.substr(0, regex ? value.find('|') : std::string::npos);
+    if (!negative && (!regex || first.find_first_of("[](){}.*+?\\^$") == std::string::npos)) {
+      series.fixed[label] = first;
+    } else if (!negative) {
+      series.open.insert(label);
+    }
   }
   series.by = {"source", "source_group"};
   for (const std::string& label : term.group_by) series.by.push_back(LabelName(*series.metric, label));
@@ -108,9 +109,9 @@ std::string PromQl(const Term& term, const Series& series, bool scaled) {
   std::string text = absl::StrCat(join, " by (", absl::StrJoin(series.by, ", "), ") (", inner, ")");
   if (term.absent && term.group_by.empty()) {
     text = absl::StrCat("(", text, " or max by (source, source_group) (pg_up) * 0 + ",
-                        Number(*term.absent / (scaled ? series.divisor : 1)), ")");
+                        ExactNumber(*term.absent / (scaled ? series.divisor : 1)), ")");
   }
-  if (scaled && series.divisor != 1) text = absl::StrCat("(", text, ") * ", Number(series.divisor));
+  if (scaled && series.divisor != 1) text = absl::StrCat("(", text, ") * ", ExactNumber(series.divisor));
   return text;
 }
 
@@ -132,7 +133,10 @@ std::string Render(const Rule& rule, const Expression& expression, const std::ve
         }
         break;
       case Kind::kNumber:
-        pieces.push_back(Number(token.number));
+        pieces.push_back(ExactNumber(token.number));
+        break;
+      case Kind::kCall:
+        // Write() refuses rules with calls.
         break;
       case Kind::kOpen:
         pieces.emplace_back("(");
@@ -150,6 +154,9 @@ std::string Render(const Rule& rule, const Expression& expression, const std::ve
 
 absl::StatusOr<Written> Write(const Rule& rule, const catalog::PrometheusNames& names) {
   Written written;
+  if (!rule.value.calls().empty() || (rule.only_if && !rule.only_if->calls().empty())) {
+    return absl::UnimplementedError("it compares with the same hour of earlier weeks");
+  }
   for (const Term& term : rule.terms) {
     PGA_ASSIGN_OR_RETURN(Series series, SeriesOf(term, names));
     written.terms.push_back(std::move(series));
@@ -164,7 +171,7 @@ absl::StatusOr<Written> Write(const Rule& rule, const catalog::PrometheusNames& 
     }
   }
   written.expression = absl::StrCat(Render(rule, rule.value, written.terms, !single), rule.above ? " > " : " < ",
-                                    Number(rule.threshold / written.divisor));
+                                    ExactNumber(rule.threshold / written.divisor));
   if (rule.only_if) {
     written.expression =
         absl::StrCat("(", written.expression, ") and (", Render(rule, *rule.only_if, written.terms, true), ")");
@@ -231,6 +238,9 @@ bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, boo
           labels[LabelName(*written.terms[i].metric, label)] = found->second;
         }
       }
+      for (const std::string& label : written.terms[i].open) {
+        if (!labels.contains(label)) return false;
+      }
       std::vector<std::string> parts;
       for (const auto& [name, value] : labels) parts.push_back(absl::StrCat(name, "=", Quoted(value)));
       const std::string head = absl::StrCat(written.terms[i].name, "{", absl::StrJoin(parts, ","), "}");
@@ -241,9 +251,9 @@ bool AddTest(const Rule& rule, const Written& written, const RuleTest& test, boo
       if (term.counter) {
         // A minute's part of the rate, or of what the window comes to.
         value = term.rate ? value * 60 : value / (absl::ToDoubleSeconds(term.window) / 60);
-        values = absl::StrCat("0+", Number(value), "x", steps);
+        values = absl::StrCat("0+", ExactNumber(value), "x", steps);
       } else {
-        values = absl::StrCat(Number(value), "x", steps);
+        values = absl::StrCat(ExactNumber(value), "x", steps);
       }
       absl::StrAppend(&series, "      - series: ", Yaml(head), "\n        values: '", values, "'\n");
     }
@@ -356,6 +366,7 @@ std::string RulesPage(const std::map<std::string, Rule>& rules, const Prometheus
                                                                   {"connections", "Connections and transactions"},
                                                                   {"vacuum", "Vacuum and bloat"},
                                                                   {"load", "Load"},
+                                                                  {"logs", "What the log says"},
                                                                   {"data", "Data"},
                                                                   {"settings", "Settings and rights"},
                                                                   {"suite", "The suite itself"}};
@@ -368,6 +379,15 @@ std::string RulesPage(const std::map<std::string, Rule>& rules, const Prometheus
           rule.above ? "above " : "below ", Cell(rule.threshold_text),
           rule.resolve != rule.threshold ? absl::StrCat(", until ", FormatQuantity(rule.resolve, rule.unit)) : "",
           " | ", rule.hold > absl::ZeroDuration() ? Span(rule.hold) : "at once", " | ", Cell(rule.summary), " |\n");
+    }
+  }
+  out +=
+      "\n## Figures of the suite\n\nRules may look at them as at metrics.\n\n| metric | column | what "
+      "|\n|---|---|---|\n";
+  for (const SuiteMetric& metric : SuiteMetrics()) {
+    for (const SuiteMetric::Column& column : metric.columns) {
+      absl::StrAppend(&out, "| `", std::string(metric.name), "` | `", std::string(column.name), "` | ",
+                      std::string(column.description), " |\n");
     }
   }
   out += "\n## Runbooks\n";

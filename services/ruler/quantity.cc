@@ -108,6 +108,12 @@ std::string FormatQuantity(double value, const std::string& unit) {
   return absl::StrCat(Number(value), " ", base, rate);
 }
 
+std::string ExactNumber(double value) {
+  char text[64];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
+  return error == std::errc() ? std::string(text, end) : "";
+}
+
 absl::StatusOr<absl::Duration> ParseSpan(const std::string& text) {
   if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" has no unit; write ", text, "s, ", text, "m, ..."));

@@ -16,6 +16,9 @@ absl::StatusOr<double> ParseQuantity(const std::string& text, const std::string&
 // "12.5 GiB", "5 min", "87.2 %", "1,234": at most four significant digits below 1,000.
 std::string FormatQuantity(double value, const std::string& unit);
 
+// The shortest text that is this number.
+std::string ExactNumber(double value);
+
 // "90s", "5m", "1h", "2d"; INVALID_ARGUMENT else.
 absl::StatusOr<absl::Duration> ParseSpan(const std::string& text);
 

@@ -27,6 +27,8 @@ class Questions {
   virtual absl::StatusOr<World> Look(absl::Time now) = 0;
   // A failure is in the answer's status.
   virtual Answer Ask(const Term& term, const World& world, absl::Time now) = 0;
+  // The term in earlier weeks, of the hours (since 1970, UTC) that `hour` and the one before it are in a week.
+  virtual absl::StatusOr<History> AskHistory(const Term& term, int64_t hour) = 0;
   // Ends the question under way and all later ones, from any thread: the process stops.
   virtual void Cancel() = 0;
 };

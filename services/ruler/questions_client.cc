@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/columns/baseline.h"
 #include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
 #include "pganalytics/compactor/v1/compactor_service.grpc.pb.h"
@@ -48,8 +49,36 @@ Labels GroupOf(const Term& term, const Map& labels) {
   return group;
 }
 
+// As texts of values are compared: true is what PostgreSQL writes t.
+bool SameText(const std::string& stored, const std::string& meant) {
+  return stored == meant || (stored == "t" && meant == "true") || (stored == "f" && meant == "false");
+}
+
 Answer Failed(const absl::Status& status) {
-  return {status, {}};
+  return {status, {}, nullptr};
+}
+
+// What a term asks, without range and step.
+query_pb::QuerySeriesRequest SeriesRequest(const Term& term) {
+  query_pb::QuerySeriesRequest request;
+  request.set_metric(term.metric);
+  request.set_column(term.column);
+  for (const std::string& filter : term.filters) request.add_filter(filter);
+  request.set_aggregate(AggregateOf(term));
+  request.set_rate(term.rate);
+  request.add_group_by("source");
+  for (const std::string& label : term.group_by) request.add_group_by(label);
+  request.set_limit(kMostSeries);
+  return request;
+}
+
+// A term that every server answers while it is read.
+Term Heartbeat() {
+  Term term;
+  term.metric = "database";
+  term.column = "numbackends";
+  term.aggregate = "last";
+  return term;
 }
 
 // Rows of one group joined as the term says.
@@ -88,6 +117,26 @@ class Joined {
   };
   const Term& term_;
   std::map<std::pair<std::string, Labels>, Entry> entries_;
+};
+
+// How often something happened, by source and labels; without labels 0 of each source that is read.
+class Counts {
+ public:
+  Counts(const Term& term, const World& world) {
+    if (!term.group_by.empty()) return;
+    for (const auto& [id, source] : world.sources) {
+      if (source.fresh) counts_[{id, {}}] = 0;
+    }
+  }
+  void Add(const std::string& source, Labels labels) { ++counts_[{source, std::move(labels)}]; }
+  Answer Taken() const {
+    Answer answer;
+    for (const auto& [key, count] : counts_) answer.samples.push_back({key.first, key.second, count});
+    return answer;
+  }
+
+ private:
+  std::map<std::pair<std::string, Labels>, double> counts_;
 };
 
 }  // namespace
@@ -221,17 +270,9 @@ Answer QuestionsClient::Storage(absl::Time now) {
 
 Answer QuestionsClient::AskSeries(const Term& term, const World& world, absl::Time now) {
   const auto stub = query_pb::QueryService::NewStub(query_);
-  query_pb::QuerySeriesRequest request;
-  request.set_metric(term.metric);
-  request.set_column(term.column);
-  for (const std::string& filter : term.filters) request.add_filter(filter);
-  request.set_aggregate(AggregateOf(term));
-  request.set_rate(term.rate);
-  request.add_group_by("source");
-  for (const std::string& label : term.group_by) request.add_group_by(label);
+  query_pb::QuerySeriesRequest request = SeriesRequest(term);
   const int64_t step = StepOf(term);
   request.set_step(static_cast<int32_t>(step));
-  request.set_limit(kMostSeries);
   const absl::Time end = now - term.offset;
   *request.mutable_start() = ToProto(end - term.window);
   *request.mutable_end() = ToProto(end);
@@ -260,11 +301,49 @@ Answer QuestionsClient::AskSeries(const Term& term, const World& world, absl::Ti
   return answer;
 }
 
+absl::Status QuestionsClient::AskHours(const Term& term, int64_t start, int64_t end,
+                                       const std::function<void(const std::string&, Labels, int64_t, double)>& each) {
+  const auto stub = query_pb::QueryService::NewStub(query_);
+  query_pb::QuerySeriesRequest request = SeriesRequest(term);
+  request.set_step(3600);
+  *request.mutable_start() = ToProto(absl::FromUnixSeconds(start * 3600));
+  *request.mutable_end() = ToProto(absl::FromUnixSeconds(end * 3600));
+  return rpc::CallStream(*stub, &query_pb::QueryService::Stub::QuerySeries, request, Within(kQuestionTime),
+                         std::function<absl::Status(query_pb::Series&)>([&](query_pb::Series& series) {
+                           for (const query_pb::Point& point : series.points()) {
+                             if (!point.has_value() || point.covered_ms() < columns::kLeastCoveredSeconds * 1000) {
+                               continue;
+                             }
+                             each(series.source_id(), GroupOf(term, series.labels()),
+                                  absl::ToUnixSeconds(FromProto(point.time())) / 3600, point.value());
+                           }
+                           return absl::OkStatus();
+                         }));
+}
+
+absl::StatusOr<History> QuestionsClient::AskHistory(const Term& term, int64_t hour) {
+  History history;
+  history.hour = hour;
+  for (int week = 1; week <= kWeeksOfHistory; ++week) {
+    const int64_t start = hour - 1 - week * columns::kHoursOfWeek;
+    PGA_RETURN_IF_ERROR(
+        AskHours(term, start, start + 2, [&](const std::string& source, Labels labels, int64_t at, double value) {
+          history.rows[{source, std::move(labels)}][at] = value;
+        }));
+    if (!term.absent) continue;
+    PGA_RETURN_IF_ERROR(AskHours(
+        Heartbeat(), start, start + 2,
+        [&](const std::string& source, const Labels&, int64_t at, double) { history.covered[source].insert(at); }));
+  }
+  return history;
+}
+
 Answer QuestionsClient::AskState(const Term& term, const World& world, absl::Time now) {
   const auto stub = query_pb::QueryService::NewStub(query_);
   query_pb::GetStateRequest request;
   request.set_metric(term.metric);
   request.add_column(term.column);
+  for (const auto& [column, value] : term.where) request.add_column(column);
   for (const std::string& filter : term.filters) request.add_filter(filter);
   request.set_limit(kMostRows);
   request.set_text_length(100);
@@ -276,6 +355,11 @@ Answer QuestionsClient::AskState(const Term& term, const World& world, absl::Tim
   }
   Joined joined(term);
   for (const query_pb::StateRow& row : state->rows()) {
+    const bool meant = std::all_of(term.where.begin(), term.where.end(), [&](const auto& condition) {
+      const auto value = row.values().find(condition.first);
+      return value != row.values().end() && SameText(value->second, condition.second);
+    });
+    if (!meant) continue;
     const auto source = world.sources.find(row.source_id());
     const auto text = row.values().find(term.column);
     const bool fresh = source != world.sources.end() && source->second.fresh;
@@ -285,7 +369,7 @@ Answer QuestionsClient::AskState(const Term& term, const World& world, absl::Tim
     if (fresh && text == row.values().end() && !term.equals.empty()) value = 0;
     joined.Add(row.source_id(), GroupOf(term, row.labels()), value);
   }
-  return {absl::OkStatus(), joined.Samples()};
+  return {absl::OkStatus(), joined.Samples(), nullptr};
 }
 
 Answer QuestionsClient::AskChanges(const Term& term, const World& world, absl::Time now) {
@@ -304,19 +388,33 @@ Answer QuestionsClient::AskChanges(const Term& term, const World& world, absl::T
     return Failed(absl::ResourceExhaustedError(absl::StrCat(term.metric, " changed ", state->changes_found(),
                                                             " times and ", kMostChanges, " are read; filter them")));
   }
-  std::map<std::pair<std::string, Labels>, double> counts;
-  if (term.group_by.empty()) {
-    for (const auto& [id, source] : world.sources) {
-      if (source.fresh) counts[{id, {}}] = 0;
-    }
-  }
+  Counts counts(term, world);
   for (const query_pb::StateChange& change : state->changes()) {
     if (change.column() != term.column || change.what() != term.changes) continue;
-    ++counts[{change.source_id(), GroupOf(term, change.labels())}];
+    counts.Add(change.source_id(), GroupOf(term, change.labels()));
   }
-  Answer answer;
-  for (const auto& [key, count] : counts) answer.samples.push_back({key.first, key.second, count});
-  return answer;
+  return counts.Taken();
+}
+
+Answer QuestionsClient::AskPlans(const Term& term, const World& world, absl::Time now) {
+  const auto stub = query_pb::QueryService::NewStub(query_);
+  query_pb::ListPlansRequest request;
+  request.set_limit(kMostChanges);
+  request.set_text_length(1);
+  *request.mutable_start() = ToProto(now - term.offset - term.window);
+  *request.mutable_end() = ToProto(now - term.offset);
+  const auto plans = rpc::Call(*stub, &query_pb::QueryService::Stub::ListPlans, request, Within(kQuestionTime));
+  if (!plans.ok()) return Failed(plans.status());
+  if (plans->changes_found() > plans->changes_size()) {
+    return Failed(absl::ResourceExhaustedError(absl::StrCat("plans of statements changed ", plans->changes_found(),
+                                                            " times and ", kMostChanges, " are read")));
+  }
+  Counts counts(term, world);
+  for (const query_pb::PlanChange& change : plans->changes()) {
+    const Labels labels = {{"query_id", change.query_id()}, {"datname", change.database_name()}};
+    counts.Add(change.source_id(), GroupOf(term, labels));
+  }
+  return counts.Taken();
 }
 
 Answer QuestionsClient::Ask(const Term& term, const World& world, absl::Time now) {
@@ -327,6 +425,8 @@ Answer QuestionsClient::Ask(const Term& term, const World& world, absl::Time now
       return AskState(term, world, now);
     case Term::From::kChanges:
       return AskChanges(term, world, now);
+    case Term::From::kPlans:
+      return AskPlans(term, world, now);
     case Term::From::kSuite:
       break;
   }

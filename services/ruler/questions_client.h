@@ -2,6 +2,7 @@
 // compactor.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,12 +29,17 @@ class QuestionsClient final : public Questions {
 
   absl::StatusOr<World> Look(absl::Time now) override;
   Answer Ask(const Term& term, const World& world, absl::Time now) override;
+  absl::StatusOr<History> AskHistory(const Term& term, int64_t hour) override;
   void Cancel() override { canceller_.Cancel(); }
 
  private:
   Answer AskSeries(const Term& term, const World& world, absl::Time now);
   Answer AskState(const Term& term, const World& world, absl::Time now);
+  Answer AskPlans(const Term& term, const World& world, absl::Time now);
   Answer AskChanges(const Term& term, const World& world, absl::Time now);
+  // Calls `each` with every hour of which half is covered or more, by source id and labels, from `start` to `end`.
+  absl::Status AskHours(const Term& term, int64_t start, int64_t end,
+                        const std::function<void(const std::string&, Labels, int64_t, double)>& each);
   absl::Status Heartbeats(absl::Time now, World* world);
   Answer Storage(absl::Time now);
   rpc::CallOptions Within(absl::Duration limit);

@@ -17,11 +17,18 @@ std::string_view NameOf(Severity severity) {
   return "";
 }
 
+std::optional<Severity> SeverityOf(std::string_view name) {
+  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kCritical}) {
+    if (name == NameOf(severity)) return severity;
+  }
+  return std::nullopt;
+}
+
 std::string Term::Key() const {
   return absl::StrCat(static_cast<int>(from), "\n", metric, "\n", column, "\n", changes, "\n",
                       absl::StrJoin(filters, "\t"), "\n", aggregate, "\n", rate, over_window, slope, "\n",
                       absl::ToInt64Seconds(window), "\n", absl::ToInt64Seconds(offset), "\n",
-                      absl::StrJoin(group_by, "\t"));
+                      absl::StrJoin(group_by, "\t"), "\n", absl::StrJoin(where, "\t", absl::PairFormatter("=")));
 }
 
 const std::vector<SuiteMetric>& SuiteMetrics() {

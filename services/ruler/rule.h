@@ -17,6 +17,7 @@ using Labels = std::map<std::string, std::string>;
 enum class Severity { kInfo, kWarning, kCritical };
 // "info", "warning", "critical".
 std::string_view NameOf(Severity severity);
+std::optional<Severity> SeverityOf(std::string_view name);
 
 // A question and the value that is taken from its answer, for every source at once.
 struct Term {
@@ -24,6 +25,7 @@ struct Term {
     kSeries,   // QuerySeries: a gauge or counter over `window`
     kState,    // GetState: an info column as it was last read
     kChanges,  // GetState over `window`: how often the info column changed, or rows came or went
+    kPlans,    // ListPlans over `window`: how often a statement was logged with another plan than before
     kSuite,    // what the suite knows of itself (SuiteMetrics)
   };
   std::string name;
@@ -31,7 +33,7 @@ struct Term {
   std::string metric;
   // Empty with kChanges: rows that came or went, as `changes` says.
   std::string column;
-  // Of kChanges: changed, appeared or vanished.
+  // Of kChanges: changed, appeared or vanished; of kPlans: switched.
   std::string changes;
   // As in QuerySeriesRequest.filter.
   std::vector<std::string> filters;
@@ -45,6 +47,8 @@ struct Term {
   // Of a gauge: what it grows a second over the window, by the line that columns::FitTrend puts through it; 0 where it
   // has no direction, not known with less than half of the window.
   bool slope = false;
+  // It stands within usual() or spread(): its hours of earlier weeks are asked for, too.
+  bool history = false;
   // How far back the window lies.
   absl::Duration offset = absl::ZeroDuration();
   // Labels that stay apart, besides the source.
@@ -55,6 +59,8 @@ struct Term {
   // the seconds since the instant; else the number, or 1 and 0 of true and false.
   std::vector<std::string> equals;
   bool age = false;
+  // kState: only rows with these values in other info columns.
+  std::map<std::string, std::string> where;
   // Of the column, with "/s" where it is a rate or a slope; "s" of an age; "1" of what is counted.
   std::string unit = "1";
   bool counter = false;
@@ -70,6 +76,8 @@ struct Term {
 struct TestRow {
   Labels labels;
   std::map<std::string, std::vector<std::string>> values;
+  // Of a term within usual() or spread(): this hour in earlier weeks, last week first; "_" = not known.
+  std::map<std::string, std::vector<std::string>> before;
   int line = 0;
 };
 
@@ -82,6 +90,8 @@ struct RuleTest {
     std::vector<Labels> unknown;
     // Of the one alert that is firing; empty = not looked at.
     std::string summary;
+    // Of the alert that stands for many; empty = not looked at.
+    std::vector<std::string> members;
     int line = 0;
   };
   std::string name;
@@ -113,13 +123,14 @@ struct Rule {
   absl::Duration hold = absl::ZeroDuration();
   // How often; zero = as the service is set.
   absl::Duration interval = absl::ZeroDuration();
+  // So many at once, of one group, are one alert with its members; 0 = each is always its own.
+  int together = 0;
   // What to do.
   std::string runbook;
   // Page of the console that shows it, with {source_id} and labels.
   std::string page;
   std::vector<RuleTest> tests;
   std::string file;
-  int line = 1;
   // From a user's folder.
   bool custom = false;
 

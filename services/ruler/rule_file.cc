@@ -3,7 +3,6 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <set>
 #include <utility>
@@ -28,13 +27,6 @@ constexpr absl::Duration kInterval = absl::Minutes(1);
 
 int LineOf(const YAML::Node& node) {
   return node.Mark().line + 1;
-}
-
-// The shortest text that is this number.
-std::string Exact(double number) {
-  char text[64];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, number);
-  return error == std::errc() ? std::string(text, end) : "";
 }
 
 class RuleParser {
@@ -143,6 +135,7 @@ class RuleParser {
     std::string value;
     std::string only_if;
     std::string unit;
+    std::string together;
     YAML::Node tests;
     const auto text = [this](std::string* to, const std::string& key) {
       return std::pair<std::string, Handler>(key, [this, to, key](const YAML::Node& node) {
@@ -166,12 +159,14 @@ class RuleParser {
          text(&resolve, "resolve"),
          {"for", [this](const YAML::Node& node) { rule_.hold = Span(node, "for: ", absl::Hours(24 * 30)); }},
          {"interval", [this](const YAML::Node& node) { rule_.interval = Span(node, "interval: ", absl::Hours(24)); }},
+         text(&together, "together"),
          text(&rule_.page, "page"),
          text(&rule_.runbook, "runbook"),
          {"tests", [&tests](const YAML::Node& node) { tests = node; }}});
     Names(severity);
     Values(value, only_if, unit);
     Threshold(above, below, resolve);
+    Together(together);
     if (tests.IsDefined() && !tests.IsNull()) Tests(tests);
     if (!options_.custom && rule_.tests.size() < kLeastTests) {
       Problem(1, absl::StrCat("tests: a built-in rule has at least ", kLeastTests,
@@ -195,12 +190,8 @@ class RuleParser {
     }
     if (rule_.summary.empty()) Problem(1, "summary is missing: one sentence, as \"{source} uses {value} of its disk\"");
     if (rule_.runbook.empty()) Problem(1, "runbook is missing: what to do, in a few sentences");
-    if (severity == "info") {
-      rule_.severity = Severity::kInfo;
-    } else if (severity == "warning") {
-      rule_.severity = Severity::kWarning;
-    } else if (severity == "critical") {
-      rule_.severity = Severity::kCritical;
+    if (const std::optional<Severity> known = SeverityOf(severity)) {
+      rule_.severity = *known;
     } else {
       Problem(Line("severity"), absl::StrCat("severity is \"", severity, "\"; use info, warning or critical"));
     }
@@ -221,6 +212,7 @@ class RuleParser {
       }
       bool windowed = false;
       std::string absent;
+      std::vector<std::string> conditions;
       Mapping(entry.second, where,
               {{"metric", [&](const YAML::Node& n) { term.metric = Text(n, where); }},
                {"column", [&](const YAML::Node& n) { term.column = Text(n, where); }},
@@ -238,11 +230,20 @@ class RuleParser {
                {"group_by", [&](const YAML::Node& n) { term.group_by = Texts(n, where); }},
                {"absent", [&](const YAML::Node& n) { absent = Text(n, where); }},
                {"equals", [&](const YAML::Node& n) { term.equals = Texts(n, where); }},
+               {"where", [&](const YAML::Node& n) { conditions = Texts(n, where); }},
                {"age", [&](const YAML::Node& n) { term.age = Flag(n, where); }}});
+      for (const std::string& condition : conditions) {
+        const size_t at = condition.find('=');
+        term.where[condition.substr(0, at)] = at == std::string::npos ? "" : condition.substr(at + 1);
+      }
       if (!term.changes.empty()) term.from = Term::From::kChanges;
       const bool rows = term.changes == "appeared" || term.changes == "vanished";
-      if (!term.changes.empty() && !rows && term.changes != "changed") {
-        Problem(term.line, absl::StrCat(where, "changes is \"", term.changes, "\"; use changed, appeared or vanished"));
+      if (term.changes == "switched") {
+        term.from = Term::From::kPlans;
+        CheckPlans(term, where);
+      } else if (!term.changes.empty() && !rows && term.changes != "changed") {
+        Problem(term.line,
+                absl::StrCat(where, "changes is \"", term.changes, "\"; use changed, appeared, vanished or switched"));
       } else if (!term.changes.empty() && rows != term.column.empty()) {
         Problem(term.line,
                 absl::StrCat(where, "changes: a column changes; rows, named without column, appear and vanish"));
@@ -254,6 +255,16 @@ class RuleParser {
         if (number.ok()) term.absent = *number;
       }
       rule_.terms.push_back(std::move(term));
+    }
+  }
+
+  void CheckPlans(const Term& term, const std::string& where) {
+    const auto known = [](const std::string& label) { return label == "query_id" || label == "datname"; };
+    if (term.metric != "plans" || !term.column.empty() || !term.filters.empty() ||
+        !std::all_of(term.group_by.begin(), term.group_by.end(), known)) {
+      Problem(term.line, absl::StrCat(where,
+                                      "changes: switched is asked of metric plans, without column and filter, and "
+                                      "grouped by query_id and datname alone"));
     }
   }
 
@@ -298,17 +309,30 @@ class RuleParser {
                                          absl::StrJoin(labels, ", ")));
       }
     }
-    if (column == nullptr && !(term->column.empty() && term->from == Term::From::kChanges)) {
+    const bool events = term->from == Term::From::kChanges || term->from == Term::From::kPlans;
+    if (column == nullptr && !(term->column.empty() && events)) {
       return Problem(term->line, absl::StrCat(where, "column \"", term->column, "\" is no column of ", term->metric,
                                               "; use ", absl::StrJoin(columns, ", ")));
     }
+    for (const auto& [name, value] : term->where) {
+      const auto known = std::find_if(metric->columns().begin(), metric->columns().end(),
+                                      [&](const v1::Column& candidate) { return candidate.name() == name; });
+      if (known == metric->columns().end() || known->kind() != v1::COLUMN_KIND_INFO || value.empty()) {
+        Problem(term->line, absl::StrCat(where, "where: \"", name, "\" is to be an info column of ", term->metric,
+                                         ", as column=value"));
+      }
+    }
     const bool info = column == nullptr || column->kind() == v1::COLUMN_KIND_INFO;
     term->counter = column != nullptr && column->kind() == v1::COLUMN_KIND_COUNTER;
-    if (term->from == Term::From::kChanges) {
+    if (events) {
+      if (!term->where.empty()) Problem(term->line, absl::StrCat(where, "where: changes take none; leave it out"));
       if (!info) Problem(term->line, absl::StrCat(where, "changes: only columns of kind info change; leave it out"));
       if (term->window < absl::Minutes(1)) Problem(term->line, absl::StrCat(where, "window: at least 1m"));
       term->unit = "1";
       return;
+    }
+    if (!info && !term->where.empty()) {
+      Problem(term->line, absl::StrCat(where, "where: is for columns of kind info; use filter"));
     }
     if (info) {
       term->from = Term::From::kState;
@@ -350,7 +374,8 @@ class RuleParser {
 
   void ResolveSuite(const SuiteMetric& suite, Term* term, const std::string& where) {
     const bool series_keys = term->from == Term::From::kChanges || term->rate || term->slope || term->age ||
-                             !term->filters.empty() || !term->equals.empty() || !term->group_by.empty();
+                             !term->filters.empty() || !term->where.empty() || !term->equals.empty() ||
+                             !term->group_by.empty();
     term->from = Term::From::kSuite;
     if (series_keys) Problem(term->line, absl::StrCat(where, "a figure of the suite takes metric and column alone"));
     std::vector<std::string> names;
@@ -371,13 +396,41 @@ class RuleParser {
       Problem(Line(key), absl::StrCat(key, ": ", std::string(parsed.status().message())));
       return std::nullopt;
     }
-    for (const std::string& name : parsed->names()) {
-      if (std::none_of(rule_.terms.begin(), rule_.terms.end(), [&](const Term& t) { return t.name == name; })) {
-        Problem(Line(key), absl::StrCat(key, ": there is no term called ", name));
+    if (!NamesTerms(key, parsed->names())) return std::nullopt;
+    for (const Expression::Call& call : parsed->calls()) {
+      if (!NamesTerms(key, call.of->names())) return std::nullopt;
+      if (call.of->names().empty()) {
+        Problem(Line(key), absl::StrCat(key, ": usual() and spread() take an expression over terms"));
         return std::nullopt;
       }
+      for (const std::string& name : call.of->names()) NeedHistory(name);
     }
     return *std::move(parsed);
+  }
+
+  bool NamesTerms(const std::string& key, const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+      if (std::none_of(rule_.terms.begin(), rule_.terms.end(), [&](const Term& t) { return t.name == name; })) {
+        Problem(Line(key), absl::StrCat(key, ": there is no term called ", name));
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // A term whose earlier weeks are asked for, by hours.
+  void NeedHistory(const std::string& name) {
+    const auto term =
+        std::find_if(rule_.terms.begin(), rule_.terms.end(), [&](const Term& t) { return t.name == name; });
+    term->history = true;
+    if (term->from != Term::From::kSeries || term->slope || term->offset > absl::ZeroDuration()) {
+      Problem(term->line, absl::StrCat("term ", name,
+                                       ": usual() and spread() need a counter or gauge without slope and "
+                                       "offset"));
+    } else if (!term->over_window || term->window != absl::Hours(1)) {
+      Problem(term->line,
+              absl::StrCat("term ", name, ": within usual() and spread() a term has window: 1h, as its history has"));
+    }
   }
 
   void Values(const std::string& value, const std::string& only_if, const std::string& unit) {
@@ -428,6 +481,17 @@ class RuleParser {
     }
   }
 
+  void Together(const std::string& text) {
+    if (text.empty()) return;
+    if (!absl::SimpleAtoi(text, &rule_.together) || rule_.together < 2 || rule_.together > 10000) {
+      Problem(Line("together"), "together: want how many at once are one alert, 2 to 10000");
+    } else if (rule_.hold < kInterval) {
+      Problem(Line("together"),
+              "together: needs for of 1m or more, so that those which come together are seen before one "
+              "of them fires");
+    }
+  }
+
   // A list of alerts by their labels: [{source: a}], or [] for none.
   std::vector<Labels> Alerts(const YAML::Node& node, const std::string& where) {
     std::vector<Labels> alerts;
@@ -470,7 +534,7 @@ class RuleParser {
       if (word != "_" && word != "-") {
         const absl::StatusOr<double> number = ParseQuantity(word, term.unit);
         if (!number.ok()) Problem(LineOf(node), absl::StrCat(where, std::string(number.status().message())));
-        if (number.ok()) word = Exact(*number);
+        if (number.ok()) word = ExactNumber(*number);
       }
       steps.insert(steps.end(), static_cast<size_t>(times), word);
       word.clear();
@@ -497,6 +561,14 @@ class RuleParser {
     }
   }
 
+  // The term whose earlier weeks a test gives by `key`: TERM_before.
+  const Term* RememberedBy(const std::string& key) const {
+    for (const Term& term : rule_.terms) {
+      if (term.history && key == absl::StrCat(term.name, "_before")) return &term;
+    }
+    return nullptr;
+  }
+
   void TestRows(const YAML::Node& node, RuleTest* test) {
     if (!node.IsSequence()) return Problem(LineOf(node), "tests: rows: want a list");
     for (const YAML::Node& entry : node) {
@@ -512,6 +584,8 @@ class RuleParser {
             std::find_if(rule_.terms.begin(), rule_.terms.end(), [&](const Term& t) { return t.name == key; });
         if (term != rule_.terms.end()) {
           row.values[key] = Sequence(cell.second, *term, absl::StrCat("tests: rows: ", key, ": "));
+        } else if (const Term* past = RememberedBy(key); past != nullptr) {
+          row.before[past->name] = Sequence(cell.second, *past, absl::StrCat("tests: rows: ", key, ": "));
         } else {
           row.labels[key] = Text(cell.second, "tests: rows: ");
         }
@@ -537,6 +611,7 @@ class RuleParser {
                {"pending", [&](const YAML::Node& n) { expected.pending = Alerts(n, where); }},
                {"firing", [&](const YAML::Node& n) { expected.firing = Alerts(n, where); }},
                {"unknown", [&](const YAML::Node& n) { expected.unknown = Alerts(n, where); }},
+               {"members", [&](const YAML::Node& n) { expected.members = Texts(n, where); }},
                {"summary", [&](const YAML::Node& n) { expected.summary = Text(n, where); }}});
       if (!at) Problem(expected.line, "tests: expect: at is missing");
       test->expectations.push_back(std::move(expected));

@@ -70,6 +70,9 @@ TEST(RuleFile, BadOnesAreRefusedWithLineAndRemedy) {
       {{"severity:", "value: held / size\nseverity:"}, "value: there is no term called size"},
       {{"held: 1GiB 11GiBx9", "held: much"}, "\"much\" is no number"},
       {{"rows: [", "rows: {"}, "not valid YAML"},
+      {{"group_by: [slot_name]", "where: [slot_type=physical]"}, "where: is for columns of kind info; use filter"},
+      {{"retained_bytes, group_by: [slot_name]", "wal_status, where: [nothing=1]"},
+       "where: \"nothing\" is to be an info column of replication_slots"},
       {{"group_by: [slot_name]", "rate: true"}, "rate: retained_bytes is no counter"},
       {{"group_by: [slot_name]", "aggregate: middle"}, "aggregate is \"middle\"; use sum, avg, min, max or last"},
   };
@@ -90,7 +93,7 @@ TEST(RuleFolder, BadFilesAreRefusedAndTheOthersGoOn) {
   write("other.yaml",
         absl::StrReplaceAll(kGood, {{"name: probe", "name: other"}, {"severity: warning", "severity: bad"}}));
   write("notes.txt", "no rule");
-  RuleSource source(*catalog::Catalog::Builtin(), {.folder = dir.path(), .disabled = {"disk_full", "nonsense"}});
+  RuleSource source({.folder = dir.path(), .disabled = {"disk_full", "nonsense"}, .catalog_folder = {}});
   ASSERT_THAT(source.Reload(), status::IsOk());
   const auto set = source.current();
   EXPECT_TRUE(set->rules.contains("probe"));
@@ -110,11 +113,45 @@ TEST(RuleFolder, BadFilesAreRefusedAndTheOthersGoOn) {
   EXPECT_FALSE(source.current()->rules.contains("probe"));
 }
 
+TEST(RuleSource, KnowsAMetricThatIsAddedToTheCatalogLater) {
+  const testing::ScopedTempDir rules;
+  const testing::ScopedTempDir catalog;
+  std::ofstream(rules / "probe.yaml")
+      << "name: probe\nsummary: x\nseverity: info\nrunbook: x\nabove: 1\nterms:\n  jobs: "
+         "{metric: own_jobs, column: jobs}\n";
+  RuleSource source(
+      {.folder = rules.path(), .disabled = {}, .without_builtin = true, .catalog_folder = catalog.path()});
+  ASSERT_THAT(source.Reload(), status::IsOk());
+  EXPECT_THAT(source.current()->problems, ElementsAre(HasSubstr("metric \"own_jobs\" is not in the catalog")));
+  EXPECT_THAT(source.TakeNewProblems(), ::testing::SizeIs(1));
+  std::ofstream(catalog / "own_jobs.yaml") << R"(name: own_jobs
+schema_version: 1
+description: Jobs.
+scope: instance
+queries:
+  - min_version: 13
+    sql: SELECT 1::int8 AS jobs
+columns:
+  - {name: jobs, type: int8, kind: gauge, unit: "1", description: Jobs.}
+)";
+  ASSERT_THAT(source.Reload(), status::IsOk());
+  EXPECT_THAT(source.current()->problems, IsEmpty());
+  EXPECT_TRUE(source.current()->rules.contains("probe"));
+  // A bad file leaves the last good catalog in force, and is said once.
+  std::ofstream(catalog / "bad.yaml") << "name: bad\n";
+  ASSERT_THAT(source.Reload(), status::IsOk());
+  EXPECT_TRUE(source.current()->rules.contains("probe"));
+  EXPECT_THAT(source.current()->problems, ::testing::Not(IsEmpty()));
+  EXPECT_THAT(source.TakeNewProblems(), ::testing::Not(IsEmpty()));
+  EXPECT_THAT(source.TakeNewProblems(), IsEmpty());
+}
+
 TEST(Expression, FollowsThePrecedenceOfOperators) {
   const auto value = [](const char* text) {
     const auto parsed = Expression::Parse(text);
     EXPECT_THAT(parsed, status::IsOk()) << text;
-    return parsed.ok() ? parsed->Evaluate([](size_t i) { return i == 0 ? 6.0 : 2.0; }) : std::nullopt;
+    return parsed.ok() ? parsed->Evaluate([](size_t i) { return i == 0 ? 6.0 : 2.0; }, [](size_t) { return 3.0; })
+                       : std::nullopt;
   };
   EXPECT_EQ(value("a + b * 3"), 12);
   EXPECT_EQ(value("(a + b) * 3"), 24);
@@ -123,6 +160,8 @@ TEST(Expression, FollowsThePrecedenceOfOperators) {
   EXPECT_EQ(value("a + b > 7"), 1);
   EXPECT_EQ(value("a <= b"), 0);
   EXPECT_EQ(value("a / (b - 2)"), std::nullopt);
+  EXPECT_EQ(value("a / usual(a + (b))"), 2);
+  EXPECT_EQ(value("usual(a) * spread(b) - 1"), 8);
   for (const char* bad : {"", "a +", "+ a", "a b", "(a", "a)", "a & b", "()", "1..2 3", "a = b"}) {
     EXPECT_FALSE(Expression::Parse(bad).ok()) << bad;
   }
@@ -147,7 +186,7 @@ TEST(Quantity, IsReadAndWrittenWithUnits) {
 }
 
 TEST(PrometheusRules, AreWrittenForWhatIsExportedAndTheRestIsListed) {
-  RuleSource source(*catalog::Catalog::Builtin(), {});
+  RuleSource source({});
   ASSERT_THAT(source.Reload(), status::IsOk());
   const auto names = catalog::PrometheusNames::Create(*catalog::Catalog::Builtin());
   ASSERT_THAT(names, status::IsOk());

@@ -38,28 +38,37 @@ struct RuleSetOptions {
   std::vector<std::string> disabled;
   // The built-in rules are left out.
   bool without_builtin = false;
+  // Folder with custom metrics; empty = built-in ones only.
+  std::string catalog_folder;
 };
 
 // Thread-safe. Blocks on files.
 class RuleSource {
  public:
-  RuleSource(std::shared_ptr<const catalog::Catalog> catalog, RuleSetOptions options);
+  explicit RuleSource(RuleSetOptions options);
 
-  // Reads the folder again where a file changed. A rule of the folder with the name of a built-in one replaces it. A
+  // Reads both folders again where a file changed. A bad file of the catalog leaves the last good catalog in force. A
+  // rule of the folder with the name of a built-in one replaces it. A
   // rule whose own tests fail is refused. INTERNAL when a built-in file is bad.
   absl::Status Reload();
   std::shared_ptr<const RuleSet> current() const;
+  std::shared_ptr<const catalog::Catalog> catalog() const { return catalog_.current(); }
+  // Problems that came up since the last call, for the log.
+  std::vector<std::string> TakeNewProblems();
 
  private:
-  const std::shared_ptr<const catalog::Catalog> catalog_;
   const RuleSetOptions options_;
+  catalog::CustomFolder catalog_;
   absl::Mutex reload_mutex_;
+  // Of the catalog's folder, by file.
+  std::map<std::string, std::string> metrics_ ABSL_GUARDED_BY(reload_mutex_);
   // Of the folder, by file.
   std::map<std::string, std::string> texts_ ABSL_GUARDED_BY(reload_mutex_);
   std::map<std::string, Rule> good_ ABSL_GUARDED_BY(reload_mutex_);
   bool read_ ABSL_GUARDED_BY(reload_mutex_) = false;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const RuleSet> current_ ABSL_GUARDED_BY(mutex_) = std::make_shared<RuleSet>();
+  std::set<std::string> logged_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::ruler

@@ -1,5 +1,7 @@
 // pga-rules: the rules of alerts without a server.
-//   pga-rules test [FOLDER]       runs the tests in the files of the built-in rules, or of a folder's
+//   pga-rules test [FOLDER [CATALOG_FOLDER]]
+//                                 runs the tests in the files of the built-in rules, or of a folder's, which may look
+//                                 at custom metrics
 //   pga-rules prometheus          writes the rules that have such a form as Prometheus rules
 //   pga-rules prometheus-tests    writes their tests for promtool
 //   pga-rules docs                writes docs/alert-rules.md
@@ -7,7 +9,6 @@
 #include <iostream>
 #include <string>
 
-#include "libs/catalog/catalog.h"
 #include "libs/catalog/prometheus.h"
 #include "services/ruler/alerts.h"
 #include "services/ruler/prometheus_rules.h"
@@ -41,23 +42,21 @@ int Test(const RuleSet& set) {
 
 int main(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "";
-  const bool folder = argc == 3 && command == "test";
-  if (argc < 2 || (argc > 2 && !folder)) {
-    std::cerr << "usage: pga-rules test [FOLDER] | prometheus | prometheus-tests | docs\n";
+  if (argc < 2 || argc > (command == "test" ? 4 : 2)) {
+    std::cerr << "usage: pga-rules test [FOLDER [CATALOG_FOLDER]] | prometheus | prometheus-tests | docs\n";
     return 2;
   }
-  const auto catalog = pga::catalog::Catalog::Builtin();
-  if (!catalog.ok()) return Fail(catalog.status());
   pga::ruler::RuleSetOptions options;
-  if (folder) {
+  if (argc > 2) {
     options.folder = argv[2];
     options.without_builtin = true;
   }
-  pga::ruler::RuleSource source(*catalog, options);
+  if (argc > 3) options.catalog_folder = argv[3];
+  pga::ruler::RuleSource source(options);
   if (const absl::Status read = source.Reload(); !read.ok()) return Fail(read);
   const auto set = source.current();
   if (command == "test") return Test(*set);
-  const auto names = pga::catalog::PrometheusNames::Create(*catalog);
+  const auto names = pga::catalog::PrometheusNames::Create(source.catalog());
   if (!names.ok()) return Fail(names.status());
   const pga::ruler::PrometheusRules made =
       pga::ruler::MakePrometheusRules(set->rules, **names, "pganalytics-alerts.yaml");

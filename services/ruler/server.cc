@@ -24,9 +24,7 @@ namespace pga::ruler {
 namespace {
 
 absl::StatusOr<Severity> ParseSeverity(const char* variable, const std::string& text) {
-  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kCritical}) {
-    if (text == NameOf(severity)) return severity;
-  }
+  if (const std::optional<Severity> severity = SeverityOf(text)) return *severity;
   return absl::InvalidArgumentError(absl::StrCat(variable, " is none of info, warning, critical"));
 }
 
@@ -98,18 +96,14 @@ absl::StatusOr<std::unique_ptr<RulerServer>> RulerServer::Create(const RulerConf
   for (const Webhook& webhook : receivers.webhooks) notified.push_back(webhook.receiver);
   parts->store.emplace(parts->pool.get(), std::move(notified), !receivers.alertmanagers.empty());
   parts->questions.emplace(deps.query, deps.registry, deps.compactor, deps.identity);
-  PGA_ASSIGN_OR_RETURN(const std::shared_ptr<const catalog::Catalog> catalog,
-                       config.catalog_folder.empty() ? catalog::Catalog::Builtin()
-                                                     : catalog::Catalog::WithCustom(config.catalog_folder));
   RuleSetOptions rules;
   rules.folder = config.rules_folder;
   rules.disabled = config.disabled_rules;
   rules.without_builtin = config.without_builtin;
-  parts->rules.emplace(catalog, std::move(rules));
+  rules.catalog_folder = config.catalog_folder;
+  parts->rules.emplace(std::move(rules));
   PGA_RETURN_IF_ERROR(parts->rules->Reload());
-  for (const std::string& problem : parts->rules->current()->problems) {
-    PGA_LOG(warn, "a rule of alerts is refused, the others go on", {{"problem", problem}});
-  }
+  LogNewProblems(&*parts->rules);
   parts->courier.emplace(&*parts->store, deps.clock, deps.metrics, std::move(receivers));
   EvaluatorOptions evaluation;
   evaluation.interval = config.interval;

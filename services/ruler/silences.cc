@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 
@@ -26,13 +27,24 @@ bool IsLabelName(const std::string& name) {
   return re2::RE2::FullMatch(name, *form);
 }
 
-bool Matches(const Matcher& matcher, const Labels& labels) {
-  const auto found = labels.find(matcher.name);
-  const std::string value = found == labels.end() ? "" : found->second;
-  if (!matcher.is_regex) return (value == matcher.value) != matcher.is_negative;
-  const re2::RE2 expression(matcher.value, Quiet());
-  return expression.ok() && re2::RE2::FullMatch(value, expression) != matcher.is_negative;
-}
+// A matcher with its expression read.
+class CompiledMatcher {
+ public:
+  explicit CompiledMatcher(const Matcher& matcher)
+      : matcher_(matcher),
+        expression_(matcher.is_regex ? std::make_unique<re2::RE2>(matcher.value, Quiet()) : nullptr) {}
+
+  bool Matches(const Labels& labels) const {
+    const auto found = labels.find(matcher_.name);
+    const std::string value = found == labels.end() ? "" : found->second;
+    if (expression_ == nullptr) return (value == matcher_.value) != matcher_.is_negative;
+    return expression_->ok() && re2::RE2::FullMatch(value, *expression_) != matcher_.is_negative;
+  }
+
+ private:
+  Matcher matcher_;
+  std::unique_ptr<const re2::RE2> expression_;
+};
 
 }  // namespace
 
@@ -51,7 +63,7 @@ absl::Status CheckSilence(const Silence& silence, absl::Time now) {
       return absl::InvalidArgumentError(absl::StrCat("label ", matcher.name, ": ", expression.error()));
     }
   }
-  if (std::ranges::all_of(silence.matchers, [](const Matcher& m) { return Matches(m, {}); })) {
+  if (std::ranges::all_of(silence.matchers, [](const Matcher& m) { return CompiledMatcher(m).Matches({}); })) {
     return absl::InvalidArgumentError("these matchers fit every alert; name at least one label with a value");
   }
   if (silence.ends_at <= now) return absl::InvalidArgumentError("the silence would be over; move ends_at");
@@ -73,11 +85,28 @@ Labels OutsideLabels(const std::string& rule, std::string_view severity, const s
   return outside;
 }
 
-std::vector<std::string> SilencedBy(const std::vector<Silence>& silences, const Labels& labels, absl::Time now) {
-  std::vector<std::string> ids;
+struct Silencer::Compiled {
+  std::string id;
+  absl::Time starts_at;
+  absl::Time ends_at;
+  std::vector<CompiledMatcher> matchers;
+};
+
+Silencer::Silencer(const std::vector<Silence>& silences) {
   for (const Silence& silence : silences) {
+    Compiled& compiled = silences_.emplace_back(Compiled{silence.id, silence.starts_at, silence.ends_at, {}});
+    compiled.matchers.reserve(silence.matchers.size());
+    for (const Matcher& matcher : silence.matchers) compiled.matchers.emplace_back(matcher);
+  }
+}
+
+Silencer::~Silencer() = default;
+
+std::vector<std::string> Silencer::SilencedBy(const Labels& labels, absl::Time now) const {
+  std::vector<std::string> ids;
+  for (const Compiled& silence : silences_) {
     if (now < silence.starts_at || now >= silence.ends_at) continue;
-    if (std::ranges::all_of(silence.matchers, [&](const Matcher& m) { return Matches(m, labels); })) {
+    if (std::ranges::all_of(silence.matchers, [&](const CompiledMatcher& m) { return m.Matches(labels); })) {
       ids.push_back(silence.id);
     }
   }

@@ -34,7 +34,18 @@ absl::Status CheckSilence(const Silence& silence, absl::Time now);
 Labels OutsideLabels(const std::string& rule, std::string_view severity, const std::string& source_group,
                      const Labels& labels);
 
-// Ids of the silences that hold at `now` for these labels.
-std::vector<std::string> SilencedBy(const std::vector<Silence>& silences, const Labels& labels, absl::Time now);
+// Silences against many alerts: their expressions are read once.
+class Silencer {
+ public:
+  explicit Silencer(const std::vector<Silence>& silences);
+  ~Silencer();
+
+  // Ids of the silences that hold at `now` for these labels.
+  std::vector<std::string> SilencedBy(const Labels& labels, absl::Time now) const;
+
+ private:
+  struct Compiled;
+  std::vector<Compiled> silences_;
+};
 
 }  // namespace pga::ruler

@@ -82,7 +82,7 @@ constexpr const char* kMay[][2] = {
     {"query.v1.QueryService.GetState", "viewer ruler"},
     {"query.v1.QueryService.GetRows", "viewer"},
     {"query.v1.QueryService.ListLogEvents", "viewer"},
-    {"query.v1.QueryService.ListPlans", "viewer"},
+    {"query.v1.QueryService.ListPlans", "viewer ruler"},
     {"query.v1.QueryService.GetFreshness", "viewer"},
     {"query.v1.QueryService.SourceActivity", "registry"},
     {"query.v1.QueryService.LogPositions", "registry"},

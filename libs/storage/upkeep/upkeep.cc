@@ -1,11 +1,8 @@
 #include "libs/storage/upkeep/upkeep.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <random>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -13,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/periodic_task.h"
+#include "libs/exec/process_name.h"
 #include "libs/log/log.h"
 #include "libs/pg/conninfo.h"
 #include "libs/status/status.h"
@@ -44,12 +42,6 @@ constexpr JobRule RuleOf(UpkeepJob job) {
       return {"accounting", absl::Minutes(5)};
   }
   return {"", absl::Minutes(1)};
-}
-
-std::string DefaultHolder() {
-  char host[256] = "host";
-  ::gethostname(host, sizeof host - 1);
-  return absl::StrCat(host, ":", ::getpid(), ":", std::random_device()());
 }
 
 // All null without a registry.
@@ -134,7 +126,7 @@ struct Upkeep::Parts {
 
   explicit Parts(UpkeepOptions with)
       : options(std::move(with)),
-        holder(options.holder.empty() ? DefaultHolder() : options.holder),
+        holder(options.holder.empty() ? exec::UniqueProcessName() : options.holder),
         figures(options.registry),
         merge(options.merge, options.clock,
               [this](const SourceMetric& key, const MergeOutcome& did, const absl::Status& status) {

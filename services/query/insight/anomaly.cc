@@ -6,22 +6,16 @@
 #include <limits>
 #include <optional>
 
-#include "services/query/insight/quantiles.h"
+#include "libs/columns/baseline.h"
 
 namespace pga::query {
 namespace {
 
-constexpr int64_t kHoursOfDay = 24;
-constexpr int64_t kHoursOfWeek = 168;
 constexpr double kLow = 3.5;
 constexpr double kMedium = 5;
 constexpr double kHigh = 8;
 // Fewer calls tell nothing of a mean.
 constexpr double kFewestCalls = 5;
-constexpr double kCovered = 1800;  // seconds of an hour
-constexpr double kOfMedian = 0.1;
-// Of the smallest figures a spread of nothing would make everything an anomaly.
-constexpr double kLeastSpread = 1e-6;
 
 std::string SeverityOf(double z) {
   return z >= kHigh ? "high" : z >= kMedium ? "medium" : "low";
@@ -31,29 +25,10 @@ using Figure = std::function<std::optional<double>(const HourFigures&)>;
 
 }  // namespace
 
-Baseline BaselineOf(const std::map<int64_t, double>& values, int64_t hour) {
-  Baseline baseline;
-  const auto take = [&](int64_t period, int fewest, const char* method) {
-    std::vector<double> same;
-    for (const auto& [at, value] : values) {
-      if (at < hour && (hour - at) % period == 0) same.push_back(value);
-    }
-    if (same.size() < static_cast<size_t>(fewest)) return;
-    baseline.method = method;
-    baseline.hours = static_cast<int>(same.size());
-    baseline.median = MedianOf(same);
-    for (double& value : same) value = std::abs(value - baseline.median);
-    baseline.spread = std::max({1.4826 * MedianOf(same), kOfMedian * std::abs(baseline.median), kLeastSpread});
-  };
-  take(kHoursOfWeek, kFewestOfWeek, "hour_of_week");
-  if (!baseline.known()) take(kHoursOfDay, kFewestOfDay, "hour_of_day");
-  return baseline;
-}
-
 HourVerdict JudgeHour(const std::map<int64_t, HourFigures>& history, int64_t hour) {
   HourVerdict verdict;
   const auto now = history.find(hour);
-  if (now == history.end() || now->second.covered_s < kCovered) return verdict;
+  if (now == history.end() || now->second.covered_s < columns::kLeastCoveredSeconds) return verdict;
   const HourFigures& figures = now->second;
   // `least`: how much more than the baseline it is at least.
   const auto judge = [&](const char* type, const char* metric, const Figure& of,
@@ -62,10 +37,10 @@ HourVerdict JudgeHour(const std::map<int64_t, HourFigures>& history, int64_t hou
     if (!value) return;
     std::map<int64_t, double> values;
     for (const auto& [at, past] : history) {
-      if (past.covered_s < kCovered) continue;
+      if (past.covered_s < columns::kLeastCoveredSeconds) continue;
       if (const std::optional<double> one = of(past)) values[at] = *one;
     }
-    const Baseline baseline = BaselineOf(values, hour);
+    const columns::Baseline baseline = columns::BaselineOf(values, hour);
     if (!baseline.known()) {
       verdict.without_baseline = true;
       return;

@@ -30,23 +30,6 @@ struct FoundAnomaly {
   int hours = 0;
 };
 
-// Hours that a baseline takes at least: of the same hour of the week, else of the same hour of the day.
-inline constexpr int kFewestOfWeek = 3;
-inline constexpr int kFewestOfDay = 5;
-
-struct Baseline {
-  double median = 0;
-  // 1.4826 times the median absolute deviation, a tenth of the median at least.
-  double spread = 0;
-  // Empty: there is too little history.
-  std::string method;
-  int hours = 0;
-
-  bool known() const { return !method.empty(); }
-};
-// `values` by hours since 1970 (UTC); those from `hour` on do not count.
-Baseline BaselineOf(const std::map<int64_t, double>& values, int64_t hour);
-
 struct HourVerdict {
   std::vector<FoundAnomaly> anomalies;
   // A figure of the hour had no baseline.

@@ -246,6 +246,7 @@ function Details({ page, alert, onClose }: { page: Page; alert: api.Alert; onClo
         .map(([name, value]) => `${name}=${value}`)
         .join(' '),
     ],
+    ['Members', alert.members.join(', ')],
     ['Asked by', <code>{alert.query}</code>],
   ];
   return (

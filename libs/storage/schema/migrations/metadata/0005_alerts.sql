@@ -33,14 +33,18 @@ CREATE TABLE pganalytics.alerts (
   acknowledged_by text NOT NULL DEFAULT '',
   comment         text NOT NULL DEFAULT '',
   -- Its beginning was queued for webhooks.
-  notified            bool NOT NULL DEFAULT false,
+  notified        bool NOT NULL DEFAULT false,
   -- Alertmanager has its end, or never had to.
-  end_sent        bool NOT NULL DEFAULT false
+  end_sent        bool NOT NULL DEFAULT false,
+  -- It stands for many of its rule: their names.
+  fleet           bool NOT NULL DEFAULT false,
+  members         jsonb NOT NULL DEFAULT '[]',
+  -- It is a member of such an alert; receivers hear of that one.
+  joined          bool NOT NULL DEFAULT false
 ) WITH (fillfactor = 70);
 -- One thing has one alert, whoever evaluates.
 CREATE UNIQUE INDEX alerts_open ON pganalytics.alerts (fingerprint) WHERE state <> 'resolved';
 CREATE INDEX alerts_unsent ON pganalytics.alerts (resolved_at) WHERE state IN ('closed', 'resolved') AND NOT end_sent;
-CREATE INDEX alerts_began ON pganalytics.alerts (began_at DESC, id DESC);
 CREATE INDEX alerts_resolved ON pganalytics.alerts (resolved_at) WHERE state = 'resolved';
 
 -- Kept here where no Alertmanager is set up.
