@@ -49,7 +49,7 @@ std::string_view Trim(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::string>& entries,
-                                                      const std::string& setting) {
+                                                     const std::string& setting) {
   TrustedProxies out;
   for (const std::string& entry : entries) {
     const size_t slash = entry.find('/');

@@ -1,5 +1,5 @@
-// The PROXY protocol: how a proxy that passes a connection on says whose it is. Gateway and ingest read versions 1 and 2
-// from the networks they are configured to trust; the gateway writes version 2 before what it splices to ingest.
+// The PROXY protocol: how a proxy that passes a connection on says whose it is. Gateway and ingest read versions 1 and
+// 2 from the networks they are configured to trust; the gateway writes version 2 before what it splices to ingest.
 #pragma once
 
 #include <cstddef>

@@ -405,8 +405,8 @@ void DoorConnection::OnEvent(int32_t id, DoorEvent event) {
   Stream& stream = *found;
   switch (event.kind) {
     case DoorEvent::Kind::kHeaders:
-      // An error without an answer goes out as one block with its status (Trailers-Only): proxies make one of HTTP of it.
-      // A caller that goes on sending may wait for this, though.
+      // An error without an answer goes out as one block with its status (Trailers-Only): proxies make one of HTTP of
+      // it. A caller that goes on sending may wait for this, though.
       stream.initial = std::move(event.metadata);
       if (!stream.single_request) SendHeaders(id, stream);
       break;

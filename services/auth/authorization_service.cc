@@ -74,7 +74,8 @@ void LinkEveryService() {
         pganalytics::ingest::v1::PushMetricsRequest::descriptor(), query::CountMetricsRequest::descriptor(),
         query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor(),
         query::ListSnapshotsRequest::descriptor(), query::ForecastRequest::descriptor(),
-        pganalytics::ruler::v1::ListAlertsRequest::descriptor(), pganalytics::ruler::v1::ListAdviceRequest::descriptor(),
+        pganalytics::ruler::v1::ListAlertsRequest::descriptor(),
+        pganalytics::ruler::v1::ListAdviceRequest::descriptor(),
         pganalytics::compactor::v1::GetStorageRequest::descriptor()}) {
     if (descriptor == nullptr) std::abort();
   }

@@ -1,9 +1,9 @@
 #pragma once
 
 // Envoy's ext_authz: refuses early what the services would refuse anyway. The decision is libs/rpc's: rule of the
-// method, token, revocation; the services decide again on the decoded message. The route names the gRPC method that will
-// be called; without it the path is taken for one, and any other path is refused. An Envoy that shows the gateway's
-// secret is told the gateway's token, by which services believe its word on clients' addresses.
+// method, token, revocation; the services decide again on the decoded message. The route names the gRPC method that
+// will be called; without it the path is taken for one, and any other path is refused. An Envoy that shows the
+// gateway's secret gets the gateway's token, by which services believe its word on clients' addresses.
 
 #include <string>
 

@@ -142,9 +142,8 @@ absl::StatusOr<std::vector<ShapedRoute>> InOrder(const ApiSurface& api) {
     PGA_ASSIGN_OR_RETURN(HttpTemplate shape, ParseHttpTemplate(route->path_template));
     routes.push_back({route.get(), std::move(shape)});
   }
-  std::stable_sort(routes.begin(), routes.end(), [](const ShapedRoute& a, const ShapedRoute& b) {
-    return OrderOf(a.shape) < OrderOf(b.shape);
-  });
+  std::stable_sort(routes.begin(), routes.end(),
+                   [](const ShapedRoute& a, const ShapedRoute& b) { return OrderOf(a.shape) < OrderOf(b.shape); });
   return routes;
 }
 
@@ -216,8 +215,8 @@ absl::StatusOr<TemplateValues> ClusterValues(const EnvoySettings& settings, cons
   PGA_ASSIGN_OR_RETURN(const auto where, HostAndPort(token::AddressVariable(name), address));
   const bool collectors = name == "collectors";
   const bool service = !collectors && name != "gateway";
-  const bool is_address = where.first.find_first_not_of("0123456789.") == std::string::npos ||
-                          where.first.find(':') != std::string::npos;
+  const bool is_address =
+      where.first.find_first_not_of("0123456789.") == std::string::npos || where.first.find(':') != std::string::npos;
   TemplateValues values;
   values.texts = {
       {"CLUSTER", name},
@@ -333,9 +332,10 @@ absl::Status RunEnvoyCommand(int argc, char** argv) {
   EnvoySettings settings;
   log::Secret secret;
   std::string collectors;
-  config::Loader loader(argc, argv, config::ProcessEnvironment(),
-                        "pga-gateway envoy FOLDER: writes the files with which Envoy stands in the gateway's place, from "
-                        "the gateway's own settings.");
+  config::Loader loader(
+      argc, argv, config::ProcessEnvironment(),
+      "pga-gateway envoy FOLDER: writes the files with which Envoy stands in the gateway's place, from "
+      "the gateway's own settings.");
   config.Register(loader);
   const token::ServiceRow* const self = token::FindService("gateway");
   for (const std::string_view name : token::CallsOf(*self)) {

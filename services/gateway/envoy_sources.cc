@@ -4,7 +4,7 @@
 
 namespace pga::gateway {
 
-#define PGA_ENVOY_SOURCE(Name)              \
+#define PGA_ENVOY_SOURCE(Name)                 \
   extern const unsigned char k##Name##Bytes[]; \
   extern const std::size_t k##Name##Size;
 PGA_ENVOY_SOURCE(EnvoyYaml)

@@ -74,9 +74,9 @@ asio::awaitable<absl::StatusOr<std::string>> HttpSession::AskAsJson(Exchange& ex
       }
       break;
     } else if (event.message.size() + json.size() > kMostBytesOfTool) {
-      failed = absl::ResourceExhaustedError(
-          absl::StrCat("The answer has more than ", kMostBytesOfTool,
-                       " bytes. Ask for less: a smaller limit or text_length, one source, a shorter range, a larger step."));
+      failed = absl::ResourceExhaustedError(absl::StrCat(
+          "The answer has more than ", kMostBytesOfTool,
+          " bytes. Ask for less: a smaller limit or text_length, one source, a shorter range, a larger step."));
     } else {
       const absl::StatusOr<Transcoder::Piece> piece = shared_->transcoder->Response(*ask.route, event.message);
       if (!piece.ok()) {

@@ -26,7 +26,7 @@ using google::protobuf::Value;
 // Revisions that begin with `initialize`, the newest first.
 constexpr std::string_view kVersions[] = {"2025-11-25", "2025-06-18", "2025-03-26"};
 constexpr char kFreshnessPath[] = "/api/v1/freshness";
-// Answers that are too large for any model, whatever is asked: the catalog's columns are told by get_rows.
+// Answers that are too large for any model, whatever is asked: get_rows shows a metric's columns.
 constexpr std::string_view kLeftOut[] = {"get_catalog"};
 constexpr int kParseError = -32700;
 constexpr int kInvalidRequest = -32600;
@@ -37,9 +37,11 @@ constexpr int kMaxDepth = 20;
 constexpr size_t kMaxNamed = 20;
 constexpr size_t kMaxSources = 100;
 constexpr char kInstructions[] =
-    "Readings of PostgreSQL servers, read-only. list_sources names the servers, get_freshness the metrics that are stored of "
+    "Readings of PostgreSQL servers, read-only. list_sources names the servers, get_freshness the metrics that are "
+    "stored of "
     "each, get_rows with limit 1 a metric's columns. Who blocked whom: get_activity. What got slower: compare_queries. "
-    "Every answer carries `completeness`: the share of the asked time, 0 to 1, that stored readings cover; where it is below "
+    "Every answer carries `completeness`: the share of the asked time, 0 to 1, that stored readings cover; where it is "
+    "below "
     "1, what is missing is not known and not zero. Times are UTC, as 2026-01-31T10:03:00Z.";
 
 const Value* Find(const Struct& object, const std::string& name) {
@@ -146,7 +148,8 @@ absl::StatusOr<std::vector<std::string>> Texts(const std::string& name, const Va
     default:
       break;
   }
-  return absl::InvalidArgumentError(absl::StrCat("argument ", name, " must be a text, a number, true or false, or a list"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("argument ", name, " must be a text, a number, true or false, or a list"));
 }
 
 void AddPair(std::string& query, std::string_view name, std::string_view value) {
@@ -158,7 +161,8 @@ void AddPair(std::string& query, std::string_view name, std::string_view value) 
 absl::StatusOr<std::unique_ptr<Mcp>> Mcp::Create(const std::string& descriptor_set, const ApiSurface* api) {
   google::protobuf::FileDescriptorSet files;
   if (!files.ParseFromString(descriptor_set)) return absl::InvalidArgumentError("the descriptor set cannot be read");
-  PGA_ASSIGN_OR_RETURN(const std::string text, openapi::Document(files, {.title = "", .version = "", .description = ""}));
+  PGA_ASSIGN_OR_RETURN(const std::string text,
+                       openapi::Document(files, {.title = "", .version = "", .description = ""}));
   Struct document;
   if (!google::protobuf::util::JsonStringToMessage(text, &document).ok()) {
     return absl::InternalError("the OpenAPI document cannot be read");
@@ -186,11 +190,15 @@ absl::Status Mcp::AddTool(const std::string& path, const Struct& operation, cons
   const bool readable = method.access.user() == pganalytics::common::v1::ROLE_VIEWER &&
                         match.route->response_type->full_name() != "google.api.HttpBody";
   if (!readable) return absl::OkStatus();
-  Tool tool{.name = ToolName(Text(operation, "operationId")), .route = match.route, .path_parameters = {}, .query_parameters = {}};
+  Tool tool{.name = ToolName(Text(operation, "operationId")),
+            .route = match.route,
+            .path_parameters = {},
+            .query_parameters = {}};
   if (std::ranges::find(kLeftOut, tool.name) != std::end(kLeftOut)) return absl::OkStatus();
   for (const Tool& other : tools_) {
     if (other.name == tool.name) {
-      return absl::InvalidArgumentError(absl::StrCat("two methods are called ", method.full_name, ": one needs another name"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("two methods are called ", method.full_name, ": one needs another name"));
     }
   }
   Struct schema;
@@ -207,7 +215,8 @@ absl::Status Mcp::AddTool(const std::string& path, const Struct& operation, cons
     property = *Find(parameter, "schema");
     Inline(schemas, property);
     if (!Text(parameter, "description").empty()) {
-      (*property.mutable_struct_value()->mutable_fields())["description"].set_string_value(Text(parameter, "description"));
+      (*property.mutable_struct_value()->mutable_fields())["description"].set_string_value(
+          Text(parameter, "description"));
     }
     const bool in_path = Text(parameter, "in") == "path";
     (in_path ? tool.path_parameters : tool.query_parameters).push_back(name);
@@ -215,8 +224,8 @@ absl::Status Mcp::AddTool(const std::string& path, const Struct& operation, cons
   }
   if (required.values_size() > 0) *(*schema.mutable_fields())["required"].mutable_list_value() = required;
   absl::StrAppend(&list, list.empty() ? "" : ",", R"({"name":)", JsonQuote(tool.name), R"(,"title":)",
-                  JsonQuote(Text(operation, "summary")), R"(,"description":)", JsonQuote(Text(operation, "description")),
-                  R"(,"inputSchema":)", ToJson(schema),
+                  JsonQuote(Text(operation, "summary")), R"(,"description":)",
+                  JsonQuote(Text(operation, "description")), R"(,"inputSchema":)", ToJson(schema),
                   R"(,"annotations":{"readOnlyHint":true,"destructiveHint":false,"openWorldHint":false}})");
   tools_.push_back(std::move(tool));
   return absl::OkStatus();
@@ -240,17 +249,19 @@ std::variant<Mcp::Reply, Mcp::Call> Mcp::Read(const std::string& body) const {
   const std::string& method = Text(request, "method");
   if (message.kind_case() != Value::kStructValue || Text(request, "jsonrpc") != "2.0" ||
       (method.empty() && id_value == nullptr)) {
-    return Reply{.code = 400, .body = Refuse(id, kInvalidRequest, "The body is no single message of JSON-RPC 2.0.").body};
+    return Reply{.code = 400,
+                 .body = Refuse(id, kInvalidRequest, "The body is no single message of JSON-RPC 2.0.").body};
   }
   // Notifications, and answers to what was never asked.
   if (id == "null" || method.empty()) return Reply{.code = 202, .body = ""};
   const Struct& params = Object(request, "params");
   if (method == "initialize") {
     const std::string& asked = Text(params, "protocolVersion");
-    return Answer(id, absl::StrCat(R"({"protocolVersion":)", JsonQuote(Speaks(asked) ? std::string_view(asked) : kVersions[0]),
-                                   R"(,"capabilities":{"tools":{"listChanged":false}},)",
-                                   R"("serverInfo":{"name":"pganalytics","title":"pgAnalytics","version":)",
-                                   JsonQuote(PGA_VERSION), R"(},"instructions":)", JsonQuote(kInstructions), "}"));
+    return Answer(
+        id, absl::StrCat(R"({"protocolVersion":)", JsonQuote(Speaks(asked) ? std::string_view(asked) : kVersions[0]),
+                         R"(,"capabilities":{"tools":{"listChanged":false}},)",
+                         R"("serverInfo":{"name":"pganalytics","title":"pgAnalytics","version":)",
+                         JsonQuote(PGA_VERSION), R"(},"instructions":)", JsonQuote(kInstructions), "}"));
   }
   if (method == "ping") return Answer(id, "{}");
   if (method == "tools/list") return Answer(id, list_);
@@ -268,7 +279,8 @@ std::variant<Mcp::Reply, Mcp::Call> Mcp::CallTool(const std::string& id, const S
   call.ask.route = tool->route;
   for (const std::string& parameter : tool->path_parameters) {
     const Value* const value = Find(arguments, parameter);
-    const auto texts = value == nullptr ? std::vector<std::string>() : Texts(parameter, *value).value_or(std::vector<std::string>());
+    const auto texts =
+        value == nullptr ? std::vector<std::string>() : Texts(parameter, *value).value_or(std::vector<std::string>());
     if (texts.size() != 1 || texts.front().empty()) {
       return Failure(call, absl::StrCat("argument ", parameter, " is missing: this tool needs one text for it"));
     }
@@ -298,7 +310,8 @@ Mcp::Ask Mcp::FreshnessOf(const Tool& tool, const Struct& arguments) const {
   ask.route = api_->Find("GET", kFreshnessPath).route;
   for (const char* const parameter : {"source", "start", "end", "hours"}) {
     const Value* const value = Find(arguments, parameter);
-    if (value == nullptr || std::ranges::find(tool.query_parameters, parameter) == tool.query_parameters.end()) continue;
+    if (value == nullptr || std::ranges::find(tool.query_parameters, parameter) == tool.query_parameters.end())
+      continue;
     for (const std::string& text : Texts(parameter, *value).value_or(std::vector<std::string>())) {
       AddPair(ask.query, parameter, text);
     }
@@ -307,7 +320,8 @@ Mcp::Ask Mcp::FreshnessOf(const Tool& tool, const Struct& arguments) const {
   std::string unused;
   if (absl::ParseTime(absl::RFC3339_full, Text(arguments, "at"), &at, &unused)) {
     // The minute before and the one behind.
-    for (const auto& [name, time] : {std::pair("start", at - absl::Minutes(1)), std::pair("end", at + absl::Minutes(1))}) {
+    for (const auto& [name, time] :
+         {std::pair("start", at - absl::Minutes(1)), std::pair("end", at + absl::Minutes(1))}) {
       AddPair(ask.query, name, absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone()));
     }
   }
@@ -332,7 +346,8 @@ std::string CompletenessJson(const std::string& freshness, const std::string& me
   const Value* const list = Find(answer, "freshness");
   double least = 1;
   bool any = false;
-  for (const Value& one : list == nullptr ? google::protobuf::ListValue::default_instance().values() : list->list_value().values()) {
+  for (const Value& one :
+       list == nullptr ? google::protobuf::ListValue::default_instance().values() : list->list_value().values()) {
     const Struct& row = one.struct_value();
     if (!metric.empty() && Text(row, "metric") != metric) continue;
     Source& source = sources[Text(row, "source_name")];
@@ -351,8 +366,9 @@ std::string CompletenessJson(const std::string& freshness, const std::string& me
   size_t written = 0;
   for (const auto& [name, source] : sources) {
     if (written == kMaxSources) break;
-    absl::StrAppend(&json, written++ == 0 ? "" : ",", R"({"source":)", JsonQuote(name), R"(,"share":)", source.least, R"(,"newest":)",
-                    JsonQuote(source.newest), R"(,"lost_intervals":)", source.gaps, R"(,"incomplete":{)");
+    absl::StrAppend(&json, written++ == 0 ? "" : ",", R"({"source":)", JsonQuote(name), R"(,"share":)", source.least,
+                    R"(,"newest":)", JsonQuote(source.newest), R"(,"lost_intervals":)", source.gaps,
+                    R"(,"incomplete":{)");
     size_t named = 0;
     for (const auto& [incomplete, share] : source.incomplete) {
       if (named == kMaxNamed) break;
@@ -364,8 +380,8 @@ std::string CompletenessJson(const std::string& freshness, const std::string& me
 }
 
 std::string ToolResult(const std::string& json, bool is_error) {
-  return absl::StrCat(R"({"content":[{"type":"text","text":)", JsonQuote(json), R"(}],"isError":)", is_error ? "true" : "false",
-                      is_error ? "" : absl::StrCat(R"(,"structuredContent":)", json), "}");
+  return absl::StrCat(R"({"content":[{"type":"text","text":)", JsonQuote(json), R"(}],"isError":)",
+                      is_error ? "true" : "false", is_error ? "" : absl::StrCat(R"(,"structuredContent":)", json), "}");
 }
 
 }  // namespace
@@ -374,8 +390,10 @@ Mcp::Reply Mcp::Result(const Call& call, const std::string& answer, const std::s
   const std::string json =
       absl::StrCat(R"({"answer":)", answer, R"(,"completeness":)", CompletenessJson(freshness, call.metric), "}");
   if (json.size() > kMaxResultBytes) {
-    return Failure(call, absl::StrCat("The answer has ", json.size(), " bytes, more than ", kMaxResultBytes,
-                                      ". Ask for less: a smaller limit or text_length, one source, a shorter range, a larger step."));
+    return Failure(
+        call,
+        absl::StrCat("The answer has ", json.size(), " bytes, more than ", kMaxResultBytes,
+                     ". Ask for less: a smaller limit or text_length, one source, a shorter range, a larger step."));
   }
   return Answer(call.id, ToolResult(json, false));
 }

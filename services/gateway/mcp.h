@@ -1,8 +1,8 @@
 #pragma once
 
-// The Model Context Protocol at /mcp (streamable HTTP, JSON answers, no sessions): every reading method of the REST API that
-// viewers may call is a tool, described by its proto. What a message asks for is decided here; the calls are made by the
-// session, with the caller's own token. Immutable and thread-safe; no sockets, no gRPC.
+// The Model Context Protocol at /mcp (streamable HTTP, JSON answers, no sessions): every reading method of the REST API
+// that viewers may call is a tool, described by its proto. What a message asks for is decided here; the calls are made
+// by the session, with the caller's own token. Immutable and thread-safe; no sockets, no gRPC.
 
 #include <functional>
 #include <memory>
@@ -54,8 +54,8 @@ class Mcp {
   // One message of JSON-RPC: what to answer at once, or what to call for it.
   std::variant<Reply, Call> Read(const std::string& body) const;
 
-  // The answer to a call. `answer` and `freshness` are JSON as REST gives it; an empty `freshness` says that it could not
-  // be had.
+  // The answer to a call. `answer` and `freshness` are JSON as REST gives it; an empty `freshness` says that it could
+  // not be had.
   Reply Result(const Call& call, const std::string& answer, const std::string& freshness) const;
   // A tool that could not answer: the model reads why.
   static Reply Failure(const Call& call, const std::string& message);

@@ -283,7 +283,8 @@ bool Pipeline::AdmitConsole(const RequestHead& head, Admission& admission) {
   return true;
 }
 
-void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) const {
+void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>& bad_token,
+                        Admission& admission) const {
   constexpr char kAllowed[] = "POST, OPTIONS";
   if (head.method != "POST") {
     admission.options = head.method == "OPTIONS";
@@ -300,8 +301,9 @@ void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>&
   const std::string* const host = head.Find("host");
   if (origin != nullptr && (host == nullptr || *origin != admission.scheme + "://" + *host) &&
       std::ranges::find(config_.cors_allowed_origins, *origin) == config_.cors_allowed_origins.end()) {
-    admission.refusal = Refusal(403, "ORIGIN_NOT_ALLOWED",
-                                "Origin " + Excerpt(*origin, 128) + " may not call this; add it to CORS_ALLOWED_ORIGINS.");
+    admission.refusal =
+        Refusal(403, "ORIGIN_NOT_ALLOWED",
+                "Origin " + Excerpt(*origin, 128) + " may not call this; add it to CORS_ALLOWED_ORIGINS.");
     return;
   }
   const std::string* const version = head.Find("mcp-protocol-version");
@@ -322,9 +324,10 @@ void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>&
     return;
   }
   (bad_token ? auth_invalid_ : auth_missing_)->Increment();
-  admission.refusal = bad_token ? *bad_token
-                                : Refusal(401, "TOKEN_MISSING",
-                                          "A token is needed; `pgactl tokens create NAME --role viewer` makes one that lasts.");
+  admission.refusal =
+      bad_token ? *bad_token
+                : Refusal(401, "TOKEN_MISSING",
+                          "A token is needed; `pgactl tokens create NAME --role viewer` makes one that lasts.");
   admission.refusal->headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pganalytics\"");
 }
 

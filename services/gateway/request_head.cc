@@ -18,10 +18,10 @@ bool IsToken(std::string_view text) {
 // Those registered for HTTP; names are case-sensitive.
 bool IsMethod(std::string_view text) {
   static constexpr std::string_view kMethods[] = {
-      "GET",      "HEAD",      "POST",   "PUT",        "DELETE",     "PATCH",     "OPTIONS", "TRACE",  "CONNECT",
-      "ACL",      "BIND",      "COPY",   "CHECKOUT",   "LINK",       "LOCK",      "MERGE",   "MKCOL",  "MKACTIVITY",
-      "MOVE",     "MKCALENDAR", "PURGE", "PROPFIND",   "PROPPATCH",  "REBIND",    "REPORT",  "SEARCH", "SOURCE",
-      "SUBSCRIBE", "UNBIND",   "UNLINK", "UNLOCK",     "UNSUBSCRIBE", "NOTIFY",   "M-SEARCH"};
+      "GET",       "HEAD",       "POST",   "PUT",      "DELETE",      "PATCH",  "OPTIONS", "TRACE",  "CONNECT",
+      "ACL",       "BIND",       "COPY",   "CHECKOUT", "LINK",        "LOCK",   "MERGE",   "MKCOL",  "MKACTIVITY",
+      "MOVE",      "MKCALENDAR", "PURGE",  "PROPFIND", "PROPPATCH",   "REBIND", "REPORT",  "SEARCH", "SOURCE",
+      "SUBSCRIBE", "UNBIND",     "UNLINK", "UNLOCK",   "UNSUBSCRIBE", "NOTIFY", "M-SEARCH"};
   return std::ranges::find(kMethods, text) != std::end(kMethods);
 }
 

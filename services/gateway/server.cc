@@ -105,8 +105,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   // A connection has one message at a time.
   p.large_messages = std::make_unique<exec::ThreadPool>("http-large", 1, static_cast<size_t>(p.config.max_connections));
   PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
-  PGA_ASSIGN_OR_RETURN(p.proxy_from,
-                       door::TrustedProxies::Parse(p.config.proxy_protocol_from, "PROXY_PROTOCOL_FROM"));
+  PGA_ASSIGN_OR_RETURN(p.proxy_from, door::TrustedProxies::Parse(p.config.proxy_protocol_from, "PROXY_PROTOCOL_FROM"));
   if (p.config.tls_enabled) {
     PGA_ASSIGN_OR_RETURN(p.tls, TlsContext::Create(p.config.tls_cert_path, p.config.tls_key_path, p.deps.clock));
   }

@@ -220,7 +220,8 @@ void Suite::Start(const std::string& name, std::map<std::string, std::string> en
 }
 
 void Suite::StartEnvoy(std::map<std::string, std::string> env) {
-  const auto fetched = testing::RunCommand({.argv = {testing::SourceDir() + "/tools/fetch-python.sh", "envoy"}}, kStartLimit);
+  const auto fetched =
+      testing::RunCommand({.argv = {testing::SourceDir() + "/tools/fetch-python.sh", "envoy"}}, kStartLimit);
   if (!fetched.ok() || fetched->exit_code != 0) Die(fetched.ok() ? fetched->output : fetched.status().ToString());
   const std::string folder = dir_ / "envoy";
   std::filesystem::create_directory(folder);
@@ -230,8 +231,8 @@ void Suite::StartEnvoy(std::map<std::string, std::string> env) {
   const auto written = testing::RunCommand({.argv = {Program("gateway"), "envoy", folder}, .env = env}, kStartLimit);
   if (!written.ok() || written->exit_code != 0) Die(written.ok() ? written->output : written.status().ToString());
   const std::string program(absl::StripAsciiWhitespace(fetched->output));
-  auto process = testing::Subprocess::Start({.argv = {program + "/envoy/_bin/envoy", "-c", folder + "/envoy.yaml", "--concurrency",
-                                                      "2", "--use-dynamic-base-id", "-l", "warn"},
+  auto process = testing::Subprocess::Start({.argv = {program + "/envoy/_bin/envoy", "-c", folder + "/envoy.yaml",
+                                                      "--concurrency", "2", "--use-dynamic-base-id", "-l", "warn"},
                                              .output_path = dir_ / "envoy.log"});
   if (!process.ok()) Die(process.status().ToString());
   processes_["envoy"] = *std::move(process);
@@ -246,8 +247,9 @@ void Suite::StartEnvoy(std::map<std::string, std::string> env) {
       },
       kStartLimit);
   const size_t at = listeners.find("\"port_value\":", listeners.find("\"outside\""));
-  if (!ready || at == std::string::npos || !absl::SimpleAtoi(absl::StripAsciiWhitespace(listeners.substr(
-                    at + 13, listeners.find_first_of(",}", at) - at - 13)), &port_)) {
+  if (!ready || at == std::string::npos ||
+      !absl::SimpleAtoi(
+          absl::StripAsciiWhitespace(listeners.substr(at + 13, listeners.find_first_of(",}", at) - at - 13)), &port_)) {
     Die("Envoy does not listen: " + listeners);
   }
 }

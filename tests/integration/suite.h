@@ -26,8 +26,8 @@ struct SuiteOptions {
   // Of services apart with TLS: whether they speak it among themselves too, or only at the gateway and at ingest's port
   // for collectors, as the Helm chart sets it up.
   bool peer_tls = true;
-  // Of services apart: a real Envoy stands in the gateway's place, with the files that pga-gateway writes. The gateway runs
-  // behind it, without TLS.
+  // Of services apart: a real Envoy stands in the gateway's place, with the files that pga-gateway writes. The gateway
+  // runs behind it, without TLS.
   bool envoy = false;
   // Added to the environment of every program.
   std::map<std::string, std::string> env = {};

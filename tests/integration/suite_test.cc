@@ -55,8 +55,8 @@ class Running : public ::testing::TestWithParam<Shape> {
     static auto* const suites = new std::map<Shape, std::unique_ptr<Suite>>;
     auto& suite = (*suites)[GetParam()];
     if (suite == nullptr) {
-      suite = std::make_unique<Suite>(
-          SuiteOptions{.form = GetParam().form, .tls = GetParam().tls, .peer_tls = GetParam().peer_tls, .envoy = GetParam().envoy});
+      suite = std::make_unique<Suite>(SuiteOptions{
+          .form = GetParam().form, .tls = GetParam().tls, .peer_tls = GetParam().peer_tls, .envoy = GetParam().envoy});
     }
     return *suite;
   }
