@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "libs/log/log.h"
 #include "libs/openapi/document.h"
 #include "libs/status/status.h"
 #include "libs/text/json.h"
@@ -161,14 +162,19 @@ void AddPair(std::string& query, std::string_view name, std::string_view value) 
 absl::StatusOr<std::unique_ptr<Mcp>> Mcp::Create(const std::string& descriptor_set, const ApiSurface* api) {
   google::protobuf::FileDescriptorSet files;
   if (!files.ParseFromString(descriptor_set)) return absl::InvalidArgumentError("the descriptor set cannot be read");
-  PGA_ASSIGN_OR_RETURN(const std::string text,
-                       openapi::Document(files, {.title = "", .version = "", .description = ""}));
+  std::unique_ptr<Mcp> mcp(new Mcp(api));
+  const auto text = openapi::Document(files, {.title = "", .version = "", .description = ""});
+  if (!text.ok()) {
+    // A set of somebody's own is served all the same.
+    PGA_LOG(warn, "MCP offers no tools: the descriptor set has a form that OpenAPI has not", {{"cause", text.status()}});
+    mcp->list_ = R"({"tools":[]})";
+    return mcp;
+  }
   Struct document;
-  if (!google::protobuf::util::JsonStringToMessage(text, &document).ok()) {
+  if (!google::protobuf::util::JsonStringToMessage(*text, &document).ok()) {
     return absl::InternalError("the OpenAPI document cannot be read");
   }
   const Struct& schemas = Object(Object(document, "components"), "schemas");
-  std::unique_ptr<Mcp> mcp(new Mcp(api));
   // In the order of the names, whatever a map's order is.
   const auto& paths = Object(document, "paths").fields();
   std::map<std::string, const Struct*> operations;

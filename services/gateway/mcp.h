@@ -45,7 +45,8 @@ class Mcp {
     std::string body;
   };
 
-  // `descriptor_set` with source information; `api` was made of it and outlives the object.
+  // `descriptor_set` with source information; `api` was made of it and outlives the object. A set that OpenAPI cannot
+  // describe gives no tools, which is logged.
   static absl::StatusOr<std::unique_ptr<Mcp>> Create(const std::string& descriptor_set, const ApiSurface* api);
 
   // Whether a client may speak this revision of the protocol (header MCP-Protocol-Version).

@@ -7,8 +7,9 @@
 
 start_postgres "shared_preload_libraries = 'pg_stat_statements'"
 prepare_suite
+export CORS_ALLOWED_ORIGINS=https://a.example
 start_apart
-start_envoy CORS_ALLOWED_ORIGINS=https://a.example
+start_envoy
 login
 within "readiness" 10 curl -fsS --unix-socket "$WORK/envoy/admin.sock" http://localhost/ready
 check "MCP through the gateway" env PYTHONPATH="$("$ROOT/tools/fetch-python.sh" mcp)" python3 "$ROOT/tests/e2e/envoy/mcp_client.py" "$URL" "$TOKEN"
