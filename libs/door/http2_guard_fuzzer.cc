@@ -1,5 +1,5 @@
-// Whatever a peer sends, a guard ends up in the same place whether the bytes come at once or one by one, and so does who
-// reads a PROXY header.
+// Whatever a peer sends, a guard ends up in the same place whether the bytes come at once or one by one, and so does
+// who reads a PROXY header.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -166,7 +166,8 @@ absl::StatusOr<std::unique_ptr<Mcp>> Mcp::Create(const std::string& descriptor_s
   const auto text = openapi::Document(files, {.title = "", .version = "", .description = ""});
   if (!text.ok()) {
     // A set of somebody's own is served all the same.
-    PGA_LOG(warn, "MCP offers no tools: the descriptor set has a form that OpenAPI has not", {{"cause", text.status()}});
+    PGA_LOG(warn, "MCP offers no tools: the descriptor set has a form that OpenAPI has not",
+            {{"cause", text.status()}});
     mcp->list_ = R"({"tools":[]})";
     return mcp;
   }
