@@ -23,6 +23,9 @@ JSON = [b"", b" ", b"\r\n\t", b"{}", b"{", b"}", b"[]", b"[", b"null", b"true", 
         b'{"username":"\xff"}', b"\xef\xbb\xbf{}", b'{"a":' * 99 + b"1" + b"}" * 99, b'{"a":' * 150 + b"1" + b"}" * 150, b"[" * 5000, b'{"a":NaN}', b'{"a":0123}',
         b'{"a":+1}', b'{"a":1e999}', b'{"a":"\\ud800"}', b'{"a":"\\x"}', b"// c\n{}", b"/**/{}", b'{"a":1,"a":2}', b"{\"a\":'x'}", b"{a:1}", b'{"\\u0061":1}', b"undefined",
         b'{"a":"\n"}', b'{"a":"\x00"}', b"\x00", b"a=b&c=d", b"--x\r\n"]
+# What a service takes, for requests that shall have an effect.
+SOUND = {"role": "viewer", "password": "a-good-Password-1", "full_name": "Somebody", "groups": [], "group": "default", "expires_at": "2027-06-01T00:00:00Z",
+         "texts": False, "description": "made by a test", "comment": "made by a test", "for_many": True, "snapshot_type": "manual", "collector_id": ""}
 VERBS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "REPORT", "get", "LINK"]
 # They end sessions, count guesses, or take the place of something that the next request needs: never with a good token.
 WITHOUT_TOKEN = ("/api/v1/auth/",)
@@ -191,7 +194,7 @@ class Maker:
         if schema is None or self.maybe(0.3):
             return self.pick(JSON)
         value = self.object(schema, 0, any(left in path for left in LEAVES))
-        text = json.dumps(value, ensure_ascii=self.maybe(0.5), indent=self.pick([None, None, 1]))
+        text = json.dumps(value, ensure_ascii=self.maybe(0.5), indent=self.pick([None, None, 1])).replace("\\u0001", SIDE)
         if self.maybe(0.04):
             cut = self.random.randrange(len(text) + 1)
             text = text[:cut] + self.pick(["", "x", "}", "]", '"', "\x00", ","]) + text[cut + self.random.randrange(2):]
@@ -201,6 +204,9 @@ class Maker:
         if "$ref" in schema:
             schema = self.schemas.get(schema["$ref"].rsplit("/", 1)[-1], {})
         properties = schema.get("properties", {})
+        if not leaves and self.maybe(0.3):
+            return {name: SOUND.get(name, self.member(name, inner, 9)) for name, inner in properties.items()
+                    if name in SOUND or name in ("username", "name", "email")}
         out = {}
         for name, inner in properties.items():
             if self.maybe(0.25):
@@ -219,7 +225,7 @@ class Maker:
     def member(self, name: str, schema: dict, depth: int):
         if "$ref" in schema:
             schema = self.schemas.get(schema["$ref"].rsplit("/", 1)[-1], {})
-        if self.maybe(0.2):
+        if depth < 9 and self.maybe(0.2):
             return self.pick(VALUES)
         if name in ("username", "name", "title"):
             return f"n{SIDE}{self.seed}x{self.made}"
