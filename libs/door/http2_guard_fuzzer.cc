@@ -1,4 +1,5 @@
-// Whatever a peer sends, a guard ends up in the same place whether the bytes come at once or one by one.
+// Whatever a peer sends, a guard ends up in the same place whether the bytes come at once or one by one, and so does
+// who reads a PROXY header.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -16,6 +17,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (stopped != stopped_in_pieces) std::abort();
   const pga::door::ProxyHeader header = pga::door::ReadProxyHeader(bytes);
-  if (header.kind == pga::door::ProxyHeader::Kind::kHeader && header.bytes > size) std::abort();
+  if (header.kind == pga::door::ProxyHeader::Kind::kHeader) {
+    if (header.bytes == 0 || header.bytes > size || header.port < 0 || header.port > 65'535) std::abort();
+    for (size_t i = 0; i < header.bytes; ++i) {
+      if (pga::door::ReadProxyHeader(bytes.substr(0, i)).kind != pga::door::ProxyHeader::Kind::kNeedMore) std::abort();
+    }
+    if (pga::door::ReadProxyHeader(bytes.substr(0, header.bytes)).address != header.address) std::abort();
+  }
   return 0;
 }

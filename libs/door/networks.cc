@@ -48,13 +48,14 @@ std::string_view Trim(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::string>& entries) {
+absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::string>& entries,
+                                                     const std::string& setting) {
   TrustedProxies out;
   for (const std::string& entry : entries) {
     const size_t slash = entry.find('/');
     const auto bytes = ParseAddress(std::string_view(entry).substr(0, slash));
     const auto bad = [&] {
-      return absl::InvalidArgumentError("TRUSTED_PROXIES: \"" + entry +
+      return absl::InvalidArgumentError(setting + ": \"" + entry +
                                         "\" is not an address or network; write for example 10.0.0.0/8 or fd00::/8");
     };
     if (!bytes) return bad();

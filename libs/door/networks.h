@@ -16,8 +16,10 @@ namespace pga::door {
 class TrustedProxies {
  public:
   TrustedProxies() = default;
-  // Addresses and networks such as 10.0.0.0/8 or fd00::/8. InvalidArgument names the entry that is neither.
-  static absl::StatusOr<TrustedProxies> Parse(const std::vector<std::string>& entries);
+  // Addresses and networks such as 10.0.0.0/8 or fd00::/8. InvalidArgument names the setting and the entry that is
+  // neither.
+  static absl::StatusOr<TrustedProxies> Parse(const std::vector<std::string>& entries,
+                                              const std::string& setting = "TRUSTED_PROXIES");
 
   bool Contains(std::string_view address) const;
 

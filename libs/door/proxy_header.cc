@@ -9,6 +9,9 @@ namespace pga::door {
 namespace {
 
 constexpr std::string_view kSignature("\r\n\r\n\0\r\nQUIT\n", 12);
+constexpr std::string_view kTextSignature = "PROXY ";
+// Of version 1, line end included.
+constexpr size_t kMaxTextBytes = 107;
 constexpr char kVersionLocal = 0x20;
 constexpr char kVersionProxy = 0x21;
 constexpr char kTcp4 = 0x11;
@@ -21,10 +24,63 @@ std::string Big16Of(int value) {
   return {static_cast<char>(value >> 8), static_cast<char>(value & 255)};
 }
 
+// Decimal, no sign, no leading zero.
+bool IsPort(std::string_view text, int* port) {
+  if (text.empty() || text.size() > 5 || (text.size() > 1 && text[0] == '0')) return false;
+  int value = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return false;
+    value = value * 10 + (c - '0');
+  }
+  *port = value;
+  return value <= 65'535;
+}
+
+// "TCP4 client proxy port port", the part of a line of version 1 between signature and line end.
+bool ReadClient(std::string_view line, ProxyHeader* header) {
+  std::string_view words[5];
+  for (std::string_view& word : words) {
+    const size_t blank = std::min(line.find(' '), line.size());
+    word = line.substr(0, blank);
+    const bool last = &word == &words[4];
+    if (word.empty() || last != (blank == line.size())) return false;
+    line.remove_prefix(last ? blank : blank + 1);
+  }
+  const int family = words[0] == "TCP4" ? AF_INET : words[0] == "TCP6" ? AF_INET6 : AF_UNSPEC;
+  if (family == AF_UNSPEC) return false;
+  char binary[16] = {};
+  char text[INET6_ADDRSTRLEN] = {};
+  int port = 0;
+  if (inet_pton(family, std::string(words[2]).c_str(), binary) != 1 || !IsPort(words[4], &port)) return false;
+  if (inet_pton(family, std::string(words[1]).c_str(), binary) != 1 || !IsPort(words[3], &header->port)) return false;
+  inet_ntop(family, binary, text, sizeof text);
+  header->address = text;
+  return true;
+}
+
+ProxyHeader ReadTextHeader(std::string_view bytes) {
+  ProxyHeader header;
+  const size_t end = bytes.substr(0, kMaxTextBytes).find("\r\n");
+  if (end == std::string_view::npos) {
+    if (bytes.size() >= kMaxTextBytes) header.kind = ProxyHeader::Kind::kMalformed;
+    return header;
+  }
+  const std::string_view line = bytes.substr(kTextSignature.size(), end - kTextSignature.size());
+  header.bytes = end + 2;
+  // What follows UNKNOWN is to be ignored.
+  const bool good = line == "UNKNOWN" || line.starts_with("UNKNOWN ") || ReadClient(line, &header);
+  header.kind = good ? ProxyHeader::Kind::kHeader : ProxyHeader::Kind::kMalformed;
+  return header;
+}
+
 }  // namespace
 
 ProxyHeader ReadProxyHeader(std::string_view bytes) {
   ProxyHeader header;
+  const size_t text_compared = std::min(bytes.size(), kTextSignature.size());
+  if (!bytes.empty() && bytes.substr(0, text_compared) == kTextSignature.substr(0, text_compared)) {
+    return text_compared < kTextSignature.size() ? header : ReadTextHeader(bytes);
+  }
   const size_t compared = std::min(bytes.size(), kSignature.size());
   if (bytes.substr(0, compared) != kSignature.substr(0, compared)) {
     header.kind = ProxyHeader::Kind::kNone;

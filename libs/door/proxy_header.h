@@ -1,5 +1,5 @@
-// The PROXY protocol, version 2: how a proxy that passes a connection on says whose it is. The gateway writes it before
-// what it splices to ingest; ingest reads it from the networks it is configured to trust.
+// The PROXY protocol: how a proxy that passes a connection on says whose it is. Gateway and ingest read versions 1 and
+// 2 from the networks they are configured to trust; the gateway writes version 2 before what it splices to ingest.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ struct ProxyHeader {
   Kind kind = Kind::kNeedMore;
   // kHeader: its length; what follows is the client's.
   size_t bytes = 0;
-  // Address and port of the client; empty where the proxy speaks for itself (LOCAL, health checks) or the family is
-  // neither IPv4 nor IPv6.
+  // Address and port of the client; empty where the proxy speaks for itself (LOCAL, UNKNOWN, health checks) or the
+  // family is neither IPv4 nor IPv6.
   std::string address;
   int port = 0;
 };

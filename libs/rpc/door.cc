@@ -199,7 +199,7 @@ class Door::Impl {
     for (const Listener& listener : options.listeners) {
       auto port = std::make_unique<Port>();
       PGA_ASSIGN_OR_RETURN(port->tls, TlsOf(listener.tls));
-      PGA_ASSIGN_OR_RETURN(port->proxies, door::TrustedProxies::Parse(listener.proxies));
+      PGA_ASSIGN_OR_RETURN(port->proxies, door::TrustedProxies::Parse(listener.proxies, "COLLECTOR_PROXIES"));
       PGA_ASSIGN_OR_RETURN(port->fd, Listen(options.name, listener.address, &port->number));
       port_numbers_.push_back(port->number);
       ports_.push_back(std::move(port));

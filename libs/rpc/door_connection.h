@@ -90,6 +90,9 @@ class DoorConnection : public std::enable_shared_from_this<DoorConnection> {
     bool discards = false;
     int message_limit = 0;
 
+    // Initial metadata of the answer, until it is sent.
+    std::vector<std::pair<std::string, std::string>> initial;
+
     // ---- Messages of the request
     char prefix[5] = {};
     size_t prefix_size = 0;
@@ -173,7 +176,7 @@ class DoorConnection : public std::enable_shared_from_this<DoorConnection> {
   bool TickStream(int32_t id, Stream& stream, Nanos now);
   // Nothing of the stream is needed any longer.
   void Release(Stream& stream);
-  void SendHeaders(int32_t id, Stream& stream, const std::vector<std::pair<std::string, std::string>>& metadata);
+  void SendHeaders(int32_t id, Stream& stream);
   void SetReply(Stream& stream, const grpc::ByteBuffer& message);
   // Answers with a status, or ends what was begun to be answered.
   void Answer(int32_t id, Stream& stream, const grpc::Status& status,

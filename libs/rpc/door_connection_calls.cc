@@ -405,9 +405,13 @@ void DoorConnection::OnEvent(int32_t id, DoorEvent event) {
   Stream& stream = *found;
   switch (event.kind) {
     case DoorEvent::Kind::kHeaders:
-      SendHeaders(id, stream, event.metadata);
+      // An error without an answer goes out as one block with its status (Trailers-Only): proxies make one of HTTP of
+      // it. A caller that goes on sending may wait for this, though.
+      stream.initial = std::move(event.metadata);
+      if (!stream.single_request) SendHeaders(id, stream);
       break;
     case DoorEvent::Kind::kMessage:
+      SendHeaders(id, stream);
       SetReply(stream, event.message);
       if (stream.headers_sent) nghttp2_session_resume_data(session_, id);
       break;
@@ -424,14 +428,13 @@ void DoorConnection::OnEvent(int32_t id, DoorEvent event) {
   }
 }
 
-void DoorConnection::SendHeaders(int32_t id, Stream& stream,
-                                 const std::vector<std::pair<std::string, std::string>>& metadata) {
+void DoorConnection::SendHeaders(int32_t id, Stream& stream) {
   if (stream.headers_sent) return;
   stream.headers_sent = true;
   Fields fields;
   fields.Add(":status", "200");
   fields.Add("content-type", "application/grpc");
-  fields.AddMetadata(metadata);
+  fields.AddMetadata(std::exchange(stream.initial, {}));
   const std::vector<nghttp2_nv> values = fields.Values();
   nghttp2_data_provider provider{.source = {.ptr = nullptr}, .read_callback = ReadReply};
   nghttp2_submit_response(session_, id, values.data(), values.size(), &provider);
@@ -497,12 +500,13 @@ void DoorConnection::Answer(int32_t id, Stream& stream, const grpc::Status& stat
   if (!stream.headers_sent && !stream.has_reply) {
     fields.Add(":status", "200");
     fields.Add("content-type", "application/grpc");
+    fields.AddMetadata(std::exchange(stream.initial, {}));
   }
   fields.AddStatus(status);
   fields.AddMetadata(metadata);
   if (stream.headers_sent || stream.has_reply) {
     stream.trailers = std::move(fields.texts);
-    if (!stream.headers_sent) SendHeaders(id, stream, {});
+    if (!stream.headers_sent) SendHeaders(id, stream);
     nghttp2_session_resume_data(session_, id);
     return;
   }

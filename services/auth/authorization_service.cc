@@ -8,17 +8,23 @@
 #include "libs/log/log.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
+#include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
+#include "pganalytics/query/v1/advice_service.pb.h"
+#include "pganalytics/query/v1/insight_service.pb.h"
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
+#include "pganalytics/ruler/v1/alert_service.pb.h"
+#include "pganalytics/ruler/v1/recommendation_service.pb.h"
 
 namespace pga::auth {
 namespace v3 = envoy::service::auth::v3;
 namespace {
 
+constexpr char kGateway[] = "gateway";
 constexpr char kCheckMethod[] = "/envoy.service.auth.v3.Authorization/Check";
 
 int HttpCode(const absl::Status& status) {
@@ -66,19 +72,35 @@ void LinkEveryService() {
   for (const google::protobuf::Descriptor* descriptor :
        {registry::GetCollectorRequest::descriptor(), registry::EnrolRequest::descriptor(),
         pganalytics::ingest::v1::PushMetricsRequest::descriptor(), query::CountMetricsRequest::descriptor(),
-        query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor()}) {
+        query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor(),
+        query::ListSnapshotsRequest::descriptor(), query::ForecastRequest::descriptor(),
+        pganalytics::ruler::v1::ListAlertsRequest::descriptor(),
+        pganalytics::ruler::v1::ListAdviceRequest::descriptor(),
+        pganalytics::compactor::v1::GetStorageRequest::descriptor()}) {
     if (descriptor == nullptr) std::abort();
   }
 }
 
 }  // namespace
 
-AuthorizationServiceImpl::AuthorizationServiceImpl(rpc::Authenticator* authenticator, rpc::Dispatcher* dispatcher)
-    : authenticator_(authenticator), dispatcher_(dispatcher) {
+AuthorizationServiceImpl::AuthorizationServiceImpl(rpc::Authenticator* authenticator, rpc::Dispatcher* dispatcher,
+                                                   ServiceSecrets* secrets, const TokenIssuer* issuer,
+                                                   clock::Clock* clock)
+    : authenticator_(authenticator), dispatcher_(dispatcher), secrets_(secrets), issuer_(issuer), clock_(clock) {
   LinkEveryService();
   token::Access open;
   open.anonymous = true;
   authenticator_->SetAccess(kCheckMethod, open);
+}
+
+absl::StatusOr<std::string> AuthorizationServiceImpl::GatewayToken() {
+  const absl::Time now = clock_->Now();
+  absl::MutexLock lock(&mutex_);
+  // Half of its time is left for the calls that carry it.
+  if (token_.token.empty() || now >= token_.issued_at + (token_.expires_at - token_.issued_at) / 2) {
+    PGA_ASSIGN_OR_RETURN(token_, issuer_->Service(kGateway, now));
+  }
+  return token_.token;
 }
 
 grpc::ServerUnaryReactor* AuthorizationServiceImpl::Check(grpc::CallbackServerContext* context,
@@ -86,19 +108,31 @@ grpc::ServerUnaryReactor* AuthorizationServiceImpl::Check(grpc::CallbackServerCo
                                                           v3::CheckResponse* response) {
   return dispatcher_->Unary<v3::CheckRequest, v3::CheckResponse>(
       context, request, response,
-      [this](rpc::CallContext& call, const v3::CheckRequest& req, v3::CheckResponse& resp) {
+      [this](rpc::CallContext& call, const v3::CheckRequest& req, v3::CheckResponse& resp) -> absl::Status {
         const v3::AttributeContext::HttpRequest& http = req.attributes().request().http();
         rpc::Credentials credentials;
         credentials.authorization = Header(http, rpc::kAuthorization);
         credentials.registration_secret = Header(http, rpc::kRegistrationSecret);
-        const std::string_view path = std::string_view(http.path()).substr(0, http.path().find('?'));
+        const auto& said = req.attributes().context_extensions();
+        const auto method = said.find("method");
+        const std::string_view path = method != said.end()
+                                          ? std::string_view(method->second)
+                                          : std::string_view(http.path()).substr(0, http.path().find('?'));
         const absl::Status verdict =
             authenticator_->Admit(path, credentials, call.deadline, /*may_wait=*/true).status();
         resp.mutable_status()->set_code(static_cast<int>(verdict.code()));
         if (verdict.ok()) {
           // Only our own services may say these.
-          resp.mutable_ok_response()->add_headers_to_remove(rpc::kServiceAuthorization);
           resp.mutable_ok_response()->add_headers_to_remove(rpc::kCollectorId);
+          const auto secret = call.Find(rpc::kServiceSecret);
+          if (secret.has_value() && secrets_->Matches(kGateway, *secret)) {
+            PGA_ASSIGN_OR_RETURN(const std::string token, GatewayToken());
+            v3::HeaderValue* const header = resp.mutable_ok_response()->add_headers()->mutable_header();
+            header->set_key(rpc::kServiceAuthorization);
+            header->set_value("Bearer " + token);
+          } else {
+            resp.mutable_ok_response()->add_headers_to_remove(rpc::kServiceAuthorization);
+          }
           return absl::OkStatus();
         }
         resp.mutable_status()->set_message(std::string(verdict.message()));
@@ -111,7 +145,9 @@ grpc::ServerUnaryReactor* AuthorizationServiceImpl::Check(grpc::CallbackServerCo
         }
         std::string body = absl::StrCat(R"({"error":")", HttpName(code), R"(","message":)");
         log::AppendJsonString(std::string(verdict.message()), &body);
-        absl::StrAppend(&body, R"(,"code":)", code, "}");
+        absl::StrAppend(&body, R"(,"code":)", code, R"(,"reason":)");
+        log::AppendJsonString(status::ReasonOf(verdict), &body);
+        body.push_back('}');
         denied->set_body(body);
         return absl::OkStatus();
       },

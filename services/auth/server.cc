@@ -249,7 +249,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
   identity.refusals = parts->refusals.get();
   parts->identity_service = std::make_unique<IdentityServiceImpl>(std::move(identity));
   parts->authorization_service =
-      std::make_unique<AuthorizationServiceImpl>(deps.authenticator, parts->service_dispatcher.get());
+      std::make_unique<AuthorizationServiceImpl>(deps.authenticator, parts->service_dispatcher.get(),
+                                                 parts->service_secrets.get(), parts->issuer.get(), deps.clock);
 
   parts->feed->Start();
   Parts* raw = parts.get();

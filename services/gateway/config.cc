@@ -1,6 +1,7 @@
 #include "services/gateway/config.h"
 
 #include "libs/door/networks.h"
+#include "libs/status/status.h"
 
 namespace pga::gateway {
 
@@ -21,6 +22,10 @@ void GatewayConfig::Register(config::Loader& loader) {
               "origins that browsers may call from, such as https://ui.example.org");
   loader.List(&trusted_proxies, "TRUSTED_PROXIES", "trusted-proxies", "",
               "addresses or networks whose X-Forwarded-For is believed");
+  loader.List(
+      &proxy_protocol_from, "PROXY_PROTOCOL_FROM", "proxy-protocol-from", "",
+      "addresses or networks of load balancers whose connections begin with a PROXY header, version 1 or 2, that "
+      "says whose they are; theirs without one are closed");
   loader.Int(&rate_limit_per_minute, "RATE_LIMIT_PER_MINUTE", "rate-limit-per-minute", rate_limit_per_minute,
              "requests of one client address without a good token; 0 = no limit", "requests per minute", 0, 1'000'000);
   loader.Int(&rate_limit_user_per_minute, "RATE_LIMIT_USER_PER_MINUTE", "rate-limit-user-per-minute",
@@ -86,6 +91,7 @@ absl::Status GatewayConfig::Validate() const {
                                         "\" is not an origin; write it as https://host or https://host:port");
     }
   }
+  PGA_RETURN_IF_ERROR(door::TrustedProxies::Parse(proxy_protocol_from, "PROXY_PROTOCOL_FROM").status());
   return door::TrustedProxies::Parse(trusted_proxies).status();
 }
 

@@ -26,6 +26,8 @@ struct GatewayConfig {
   std::string environment = "development";
   std::vector<std::string> cors_allowed_origins;
   std::vector<std::string> trusted_proxies;
+  // Networks whose connections begin with a PROXY header that is believed.
+  std::vector<std::string> proxy_protocol_from;
 
   // Requests per minute; 0 = no limit.
   int rate_limit_per_minute = 100;

@@ -292,6 +292,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "CORS_ALLOWED_ORIGINS"},
         StartCase{"BadProxy", [](const TlsFiles&, GatewayConfig& c) { c.trusted_proxies = {"proxy"}; },
                   "TRUSTED_PROXIES"},
+        StartCase{"BadLoadBalancer", [](const TlsFiles&, GatewayConfig& c) { c.proxy_protocol_from = {"balancer"}; },
+                  "PROXY_PROTOCOL_FROM"},
         StartCase{"NoDescriptorSet", [](const TlsFiles&, GatewayConfig& c) { c.descriptor_set_file = "/nonexistent"; },
                   "DESCRIPTOR_SET_FILE"}),
     [](const auto& test) { return test.param.name; });

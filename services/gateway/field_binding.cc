@@ -75,7 +75,7 @@ bool HasBlankEdge(std::string_view text) {
 
 template <typename T>
 bool ParseInteger(std::string_view text, T* out) {
-  return !HasBlankEdge(text) && text[0] != '+' && absl::SimpleAtoi(absl::string_view(text.data(), text.size()), out);
+  return !HasBlankEdge(text) && absl::SimpleAtoi(absl::string_view(text.data(), text.size()), out);
 }
 
 bool ParseDouble(std::string_view text, double* out) {
@@ -86,12 +86,16 @@ bool ParseMessage(Message* message, std::string_view value, google::protobuf::ut
   const std::string& name = message->GetDescriptor()->full_name();
   std::string json;
   if (name == "google.protobuf.BoolValue") {
-    if (value != "true" && value != "false") return false;
-    json = std::string(value);
+    bool flag = false;
+    if (!absl::SimpleAtob(absl::string_view(value.data(), value.size()), &flag)) return false;
+    json = flag ? "true" : "false";
   } else if (name == "google.protobuf.Timestamp") {
     // The `+` of an offset that was not escaped.
     std::string time(value);
     std::replace(time.begin(), time.end(), ' ', '+');
+    // A Timestamp has nanoseconds; digits that would be lost are refused, as Envoy refuses them.
+    const size_t point = std::min(time.find('.'), time.size());
+    if (time.find_first_not_of("0123456789", point + 1) > point + 10 && point < time.size()) return false;
     json = JsonQuote(time);
   } else {
     json = JsonQuote(value);
@@ -154,8 +158,9 @@ bool PutValue(Message* parent, const FieldDescriptor* field, std::string_view va
       return true;
     }
     case FieldDescriptor::CPPTYPE_BOOL: {
-      if (value != "true" && value != "false") return false;
-      PGA_PUT(Bool, value == "true");
+      bool flag = false;
+      if (!absl::SimpleAtob(absl::string_view(value.data(), value.size()), &flag)) return false;
+      PGA_PUT(Bool, flag);
       return true;
     }
     case FieldDescriptor::CPPTYPE_ENUM: {

@@ -95,7 +95,30 @@ void ApplyMetadata(const MetadataList& metadata, int& code, HeaderList& headers)
   }
 }
 
-// What a service did not word itself (gRPC's own texts name addresses and say little to people) is worded here.
+bool MayCompress(std::string_view content_type) {
+  return content_type.starts_with("application/json") || content_type.starts_with("text/") ||
+         content_type.starts_with("application/openmetrics-text");
+}
+
+std::string Chunk(std::string_view data) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  if (data.empty()) return {};
+  std::string size;
+  for (size_t rest = data.size(); rest > 0; rest >>= 4) size.insert(size.begin(), kHex[rest & 15]);
+  std::string out = size;
+  out += "\r\n";
+  out += data;
+  out += "\r\n";
+  return out;
+}
+
+std::string HttpDate() {
+  return absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", clock::WallNow(), absl::UTCTimeZone());
+}
+
+}  // namespace
+
+// gRPC's own texts name addresses and say little to people.
 HttpError ErrorOfEvent(const UpstreamEvent& event, absl::Duration timeout) {
   HttpError error = ErrorOfGrpc(event.code, event.error, event.details);
   if (event.details.empty()) {
@@ -128,29 +151,6 @@ HttpError ErrorOfEvent(const UpstreamEvent& event, absl::Duration timeout) {
   if (error.code == 401) error.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pganalytics\"");
   return error;
 }
-
-bool MayCompress(std::string_view content_type) {
-  return content_type.starts_with("application/json") || content_type.starts_with("text/") ||
-         content_type.starts_with("application/openmetrics-text");
-}
-
-std::string Chunk(std::string_view data) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  if (data.empty()) return {};
-  std::string size;
-  for (size_t rest = data.size(); rest > 0; rest >>= 4) size.insert(size.begin(), kHex[rest & 15]);
-  std::string out = size;
-  out += "\r\n";
-  out += data;
-  out += "\r\n";
-  return out;
-}
-
-std::string HttpDate() {
-  return absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", clock::WallNow(), absl::UTCTimeZone());
-}
-
-}  // namespace
 
 RequestMetrics::RequestMetrics(const ApiSurface& api, metrics::Registry* registry) {
   std::vector<const ApiMethod*> methods = {nullptr};
@@ -292,6 +292,8 @@ asio::awaitable<bool> HttpSession::ServeOne() {
     if (!usable || error) Release(exchange);
     if (usable && error) {
       co_await AnswerError(exchange, *std::move(error));
+    } else if (usable && exchange.admission.mcp) {
+      co_await ServeMcp(exchange, std::move(body));
     } else if (usable) {
       co_await Forward(exchange, std::move(body));
     }
@@ -387,7 +389,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   const auto is = [encoding](std::string_view name) { return beast::iequals(*encoding, name); };
   if (encoding == nullptr || is("identity") || body.empty()) co_return true;
   // Bytes that go on as they are may be packed in a way that only their reader knows.
-  if (is("snappy") && TakesRawBody(*exchange.admission.route)) co_return true;
+  if (is("snappy") && exchange.admission.route != nullptr && TakesRawBody(*exchange.admission.route)) co_return true;
   if (!is("gzip") && !is("x-gzip") && !is("deflate")) {
     error = MakeError(415, "ENCODING_NOT_SUPPORTED",
                       "Content-Encoding " + Excerpt(*encoding, 32) + " is not understood; send gzip or none.");
@@ -416,6 +418,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
 
 uint64_t HttpSession::MaxBodyOf(const Exchange& exchange) const {
   const auto most = static_cast<uint64_t>(shared_->config->max_body_bytes);
+  if (exchange.admission.mcp) return std::min(most, kSmallBodyBytes);
   const bool small = exchange.admission.route->body == ApiRoute::Body::kNone ||
                      exchange.admission.principal.kind == token::Principal::kAnonymous;
   return small ? std::min(most, kSmallBodyBytes) : most;
@@ -504,29 +507,10 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
     co_return;
   }
   exchange.call_slot = true;
-  UpstreamRequest request;
-  request.grpc_path = method.grpc_path;
   auto& payload = std::get<Transcoder::Payload>(transcoded);
   const size_t sent_bytes = payload.head.size() + payload.body.size();
-  request.head = std::move(payload.head);
-  request.body = std::move(payload.body);
-  request.metadata = shared_->pipeline->UpstreamMetadata(exchange.head, exchange.admission);
-  if (shared_->service_token) {
-    const std::string token = shared_->service_token();
-    if (!token.empty()) request.metadata.emplace_back(rpc::kServiceAuthorization, "Bearer " + token);
-  }
   const bool streaming = method.descriptor->server_streaming();
-  request.deadline =
-      clock::SteadyNow() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
-
-  const auto executor = transport_->tcp().get_executor();
-  call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, [executor, weak = weak_from_this()] {
-    asio::post(executor, [weak] {
-      if (const auto self = weak.lock()) self->wake_.cancel();
-    });
-  });
-  WatchForHangUp(call_);
-  const std::shared_ptr<UpstreamCall> call = call_;
+  const std::shared_ptr<UpstreamCall> call = StartCall(exchange, method, channel, std::move(payload));
   // A streamed answer may take long; that it begins may not.
   UpstreamEvent first = co_await NextEvent(*call, clock::SteadyNow() + shared_->config->request_timeout);
   if (aborted_) {
@@ -546,6 +530,33 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
   }
   call->Cancel();
   call_.reset();
+}
+
+// Sets call_, which a client that hangs up ends.
+std::shared_ptr<UpstreamCall> HttpSession::StartCall(const Exchange& exchange, const ApiMethod& method,
+                                                     const std::shared_ptr<grpc::Channel>& channel,
+                                                     Transcoder::Payload payload) {
+  UpstreamRequest request;
+  request.grpc_path = method.grpc_path;
+  request.head = std::move(payload.head);
+  request.body = std::move(payload.body);
+  request.metadata = shared_->pipeline->UpstreamMetadata(exchange.head, exchange.admission);
+  if (shared_->service_token) {
+    const std::string token = shared_->service_token();
+    if (!token.empty()) request.metadata.emplace_back(rpc::kServiceAuthorization, "Bearer " + token);
+  }
+  const bool streaming = method.descriptor->server_streaming();
+  request.deadline =
+      clock::SteadyNow() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
+
+  const auto executor = transport_->tcp().get_executor();
+  call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, [executor, weak = weak_from_this()] {
+    asio::post(executor, [weak] {
+      if (const auto self = weak.lock()) self->wake_.cancel();
+    });
+  });
+  WatchForHangUp(call_);
+  return call_;
 }
 
 asio::awaitable<UpstreamEvent> HttpSession::NextEvent(UpstreamCall& call, clock::SteadyTime until) {

@@ -17,6 +17,7 @@
 #include "libs/metrics/registry.h"
 #include "services/gateway/config.h"
 #include "services/gateway/gzip.h"
+#include "services/gateway/mcp.h"
 #include "services/gateway/pipeline.h"
 #include "services/gateway/request_head.h"
 #include "services/gateway/transcoder.h"
@@ -45,6 +46,7 @@ struct SessionShared {
   const GatewayConfig* config = nullptr;
   Pipeline* pipeline = nullptr;
   const Transcoder* transcoder = nullptr;
+  const Mcp* mcp = nullptr;
   UpstreamCalls* calls = nullptr;
   RequestMetrics* request_metrics = nullptr;
   // Bytes of request bodies and of large answers, and calls, by caller.
@@ -63,6 +65,9 @@ struct SessionShared {
   std::function<std::string()> service_token;
   std::atomic<bool> draining{false};
 };
+
+// What a service did not word itself is worded here.
+HttpError ErrorOfEvent(const UpstreamEvent& event, absl::Duration timeout);
 
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
@@ -103,6 +108,12 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<bool> ReadBody(Exchange& exchange, const std::string& head_bytes, std::string& body,
                                         std::optional<HttpError>& error);
   boost::asio::awaitable<void> Forward(Exchange& exchange, std::string body);
+  // A message of MCP, and the calls that it asks for (http_session_mcp.cc).
+  boost::asio::awaitable<void> ServeMcp(Exchange& exchange, std::string body);
+  // The JSON that REST would answer; an error has the text for the caller.
+  boost::asio::awaitable<absl::StatusOr<std::string>> AskAsJson(Exchange& exchange, const Mcp::Ask& ask);
+  std::shared_ptr<UpstreamCall> StartCall(const Exchange& exchange, const ApiMethod& method,
+                                          const std::shared_ptr<grpc::Channel>& channel, Transcoder::Payload payload);
   // Takes from a budget, and waits a moment for it; false when there is none.
   boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                     absl::Duration patience);

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -219,7 +220,7 @@ class Listener::Impl {
       auto connection = std::make_shared<Connection>(strand);
       error_code unknown;
       const tcp::endpoint remote = socket.remote_endpoint(unknown);
-      connection->address = unknown ? std::string("unknown") : AddressOf(remote.address());
+      connection->address = unknown ? std::string("unknown") : AddressOf(remote.address().to_string());
       if (!Add(connection)) {
         refused_->Increment();
         continue;
@@ -237,8 +238,8 @@ class Listener::Impl {
     if (connection->aborted) co_return;
     error_code ec;
     const tcp::endpoint remote = socket.remote_endpoint(ec);
-    const std::string peer = ec ? std::string("unknown") : remote.address().to_string();
-    const uint16_t peer_port = ec ? uint16_t{0} : remote.port();
+    std::string peer = ec ? std::string("unknown") : remote.address().to_string();
+    uint16_t peer_port = ec ? uint16_t{0} : remote.port();
     socket.set_option(tcp::no_delay(true), ec);
     socket.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ec);
 
@@ -246,17 +247,38 @@ class Listener::Impl {
     connection->sniffed = &stream;
     stream.expires_after(ToChrono(kFirstByteTimeout));
     std::string bytes;
-    ConnectionKind kind = ConnectionKind::kNeedMore;
+    if (options_.proxy_from != nullptr && options_.proxy_from->Contains(Unmapped(peer))) {
+      door::ProxyHeader header = door::ReadProxyHeader(bytes);
+      while (header.kind == door::ProxyHeader::Kind::kNeedMore && !ec && !connection->aborted) {
+        ec = co_await ReadMore(stream, bytes);
+        header = door::ReadProxyHeader(bytes);
+      }
+      if (ec || connection->aborted) {
+        connection->sniffed = nullptr;
+        co_return;
+      }
+      if (header.kind != door::ProxyHeader::Kind::kHeader) {
+        connection->sniffed = nullptr;
+        malformed_->Increment();
+        PGA_LOG(warn, "connection without a PROXY header refused: its address is one of PROXY_PROTOCOL_FROM",
+                {{"client", peer}});
+        co_return;
+      }
+      bytes.erase(0, header.bytes);
+      if (!header.address.empty()) {
+        peer = header.address;
+        peer_port = static_cast<uint16_t>(header.port);
+        if (!MoveTo(connection, peer)) {
+          connection->sniffed = nullptr;
+          refused_->Increment();
+          co_return;
+        }
+      }
+    }
+    ConnectionKind kind = bytes.empty() ? ConnectionKind::kNeedMore : ClassifyConnection(bytes);
     while (kind == ConnectionKind::kNeedMore) {
-      const size_t before = bytes.size();
-      // Thousands may say nothing for as long as they are let.
-      const size_t step = before == 0 ? kFirstReadBytes : kSniffBytes;
-      bytes.resize(before + step);
-      const size_t read = co_await stream.async_read_some(asio::buffer(bytes.data() + before, step),
-                                                          asio::redirect_error(asio::use_awaitable, ec));
+      ec = co_await ReadMore(stream, bytes);
       if (ec || connection->aborted) break;
-      bytes.resize(before + read);
-      if (before == 0) stream.expires_after(ToChrono(kSniffTimeout));
       kind = ClassifyConnection(bytes);
     }
     connection->sniffed = nullptr;
@@ -292,6 +314,19 @@ class Listener::Impl {
         malformed_->Increment();
         co_return;
     }
+  }
+
+  // Appends what comes next. Thousands may say nothing for as long as they are let; who has begun has less time.
+  static asio::awaitable<error_code> ReadMore(beast::tcp_stream& stream, std::string& bytes) {
+    error_code ec;
+    const size_t before = bytes.size();
+    const size_t step = before == 0 ? kFirstReadBytes : kSniffBytes;
+    bytes.resize(before + step);
+    const size_t read = co_await stream.async_read_some(asio::buffer(bytes.data() + before, step),
+                                                        asio::redirect_error(asio::use_awaitable, ec));
+    bytes.resize(before + (ec ? 0 : read));
+    if (before == 0) stream.expires_after(ToChrono(kSniffTimeout));
+    co_return ec;
   }
 
   asio::awaitable<void> ServeHttp(beast::tcp_stream stream, std::string bytes, std::string peer,
@@ -437,14 +472,33 @@ class Listener::Impl {
   }
 
   // What counts as one client. Behind a trusted proxy are many.
-  std::string AddressOf(const asio::ip::address& address) {
-    const std::string text = Unmapped(address.to_string());
+  std::string AddressOf(const std::string& address) {
+    const std::string text = Unmapped(address);
     if (options_.proxies != nullptr && options_.proxies->Contains(text)) return "proxy " + std::to_string(++proxied_);
     return door::RateLimitKeyOf(text);
   }
 
   // A further connection of nobody in particular takes the place of the one that has waited longest.
   bool Add(const std::shared_ptr<Connection>& connection) {
+    if (!TakePlace(connection)) return false;
+    absl::MutexLock lock(&mutex_);
+    if (drained_) {
+      http_table_.Close(connection->http_id);
+      return false;
+    }
+    connections_.insert(connection);
+    open_->Set(static_cast<double>(++http_count_));
+    return true;
+  }
+
+  // From here on the connection counts as one of `address`, for which a proxy has spoken. False when that has too many.
+  bool MoveTo(const std::shared_ptr<Connection>& connection, const std::string& address) {
+    http_table_.Close(connection->http_id);
+    connection->address = AddressOf(address);
+    return TakePlace(connection);
+  }
+
+  bool TakePlace(const std::shared_ptr<Connection>& connection) {
     door::ConnectionTable::Entry entry =
         http_table_.Open(connection->address, [weak = std::weak_ptr<Connection>(connection)] {
           const auto evicted = weak.lock();
@@ -454,16 +508,8 @@ class Listener::Impl {
       refused_->Increment();
       entry.evict();
     }
-    if (entry.id == 0) return false;
     connection->http_id = entry.id;
-    absl::MutexLock lock(&mutex_);
-    if (drained_) {
-      http_table_.Close(entry.id);
-      return false;
-    }
-    connections_.insert(connection);
-    open_->Set(static_cast<double>(++http_count_));
-    return true;
+    return entry.id != 0;
   }
 
   // Connections that are passed on are not HTTP connections: they have a limit of their own and do not hold up the
@@ -514,8 +560,7 @@ class Listener::Impl {
   const Options options_;
   door::ConnectionTable http_table_;
   door::ConnectionTable spliced_table_;
-  // Used by the acceptor only.
-  uint64_t proxied_ = 0;
+  std::atomic<uint64_t> proxied_ = 0;
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   Strand accept_strand_;

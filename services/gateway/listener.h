@@ -29,6 +29,8 @@ class Listener {
     int max_connections_per_address = 500;
     // Whose connections are not counted by address; may be null. Outlives the listener.
     const door::TrustedProxies* proxies = nullptr;
+    // Whose connections begin with a PROXY header that says whose they are; may be null. Outlives the listener.
+    const door::TrustedProxies* proxy_from = nullptr;
     // Spliced connections begin with a PROXY header that names the client.
     bool proxy_protocol = false;
     // Null = plain HTTP.

@@ -1,14 +1,22 @@
+#include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "libs/clock/steady.h"
 #include "libs/rpc/service_host.h"
 #include "libs/status/status.h"
 #include "libs/token/services.h"
+#include "services/gateway/envoy_files.h"
 #include "services/gateway/server.h"
 
 int main(int argc, char** argv) {
   using namespace pga;
+  if (argc > 1 && std::string_view(argv[1]) == "envoy") {
+    const absl::Status done = gateway::RunEnvoyCommand(argc, argv);
+    if (!done.ok()) std::fprintf(stderr, "pga-gateway: %s\n", std::string(done.message()).c_str());
+    return done.ok() ? 0 : absl::IsInvalidArgument(done) ? 2 : 1;
+  }
   gateway::GatewayConfig config;
   std::string collector_address;
   rpc::ServiceProgram program;

@@ -10,6 +10,7 @@
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/session_cookie.h"
 #include "libs/status/status.h"
+#include "services/gateway/mcp.h"
 
 namespace pga::gateway {
 namespace {
@@ -130,6 +131,11 @@ Admission Pipeline::Admit(const RequestHead& head, std::string_view peer) {
   std::optional<HttpError> bad_token;
   Identify(head, admission, bad_token);
   if (!ApplyRateLimit(admission)) return admission;
+
+  if (head.path == kMcpPath) {
+    AdmitMcp(head, bad_token, admission);
+    return admission;
+  }
 
   // HEAD is GET without a body.
   const std::string_view method = head.method == "HEAD" ? std::string_view("GET") : std::string_view(head.method);
@@ -275,6 +281,54 @@ bool Pipeline::AdmitConsole(const RequestHead& head, Admission& admission) {
   admission.console_file = file;
   std::erase_if(admission.headers, [](const auto& header) { return header.first == "Cache-Control"; });
   return true;
+}
+
+void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>& bad_token,
+                        Admission& admission) const {
+  constexpr char kAllowed[] = "POST, OPTIONS";
+  if (head.method != "POST") {
+    admission.options = head.method == "OPTIONS";
+    if (admission.options) {
+      admission.headers.emplace_back("Allow", kAllowed);
+    } else {
+      // No stream of the server's own, and no session to end.
+      admission.refusal = Refusal(405, "METHOD_NOT_ALLOWED", "Messages of MCP are sent with POST.");
+      admission.refusal->headers.emplace_back("Allow", kAllowed);
+    }
+    return;
+  }
+  const std::string* const origin = head.Find("origin");
+  const std::string* const host = head.Find("host");
+  if (origin != nullptr && (host == nullptr || *origin != admission.scheme + "://" + *host) &&
+      std::ranges::find(config_.cors_allowed_origins, *origin) == config_.cors_allowed_origins.end()) {
+    admission.refusal =
+        Refusal(403, "ORIGIN_NOT_ALLOWED",
+                "Origin " + Excerpt(*origin, 128) + " may not call this; add it to CORS_ALLOWED_ORIGINS.");
+    return;
+  }
+  const std::string* const version = head.Find("mcp-protocol-version");
+  if (version != nullptr && !Mcp::Speaks(*version)) {
+    admission.refusal =
+        Refusal(400, "MCP_VERSION", "This revision of MCP is not spoken here: " + Excerpt(*version, 32) + ".");
+    return;
+  }
+  token::Access readers;
+  readers.user = token::Role::kViewer;
+  if (token::Allow(admission.principal, readers)) {
+    admission.mcp = true;
+    return;
+  }
+  if (admission.principal.kind != token::Principal::kAnonymous) {
+    auth_forbidden_->Increment();
+    admission.refusal = Refusal(403, "NOT_ALLOWED", "MCP is for " + WhoMay(readers) + ".");
+    return;
+  }
+  (bad_token ? auth_invalid_ : auth_missing_)->Increment();
+  admission.refusal =
+      bad_token ? *bad_token
+                : Refusal(401, "TOKEN_MISSING",
+                          "A token is needed; `pgactl tokens create NAME --role viewer` makes one that lasts.");
+  admission.refusal->headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pganalytics\"");
 }
 
 void Pipeline::Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) {

@@ -41,6 +41,8 @@ struct Admission {
   bool options = false;
   // Answer with this file of the console.
   const ConsoleFile* console_file = nullptr;
+  // A message of MCP by somebody who may read; its tools are judged one by one.
+  bool mcp = false;
   // Set when admitted; also set for refusals of a known route.
   const ApiRoute* route = nullptr;
   std::vector<PathMatcher::Binding> bindings;
@@ -85,6 +87,7 @@ class Pipeline {
   void Refuse(const retry::RateLimiter::Decision& decision, Admission& admission);
   // True when the request is for a file of the console: it needs no token and is counted apart.
   bool AdmitConsole(const RequestHead& head, Admission& admission);
+  void AdmitMcp(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission) const;
   void Authorize(const RequestHead& head, const std::optional<HttpError>& bad_token, Admission& admission);
 
   const GatewayConfig config_;

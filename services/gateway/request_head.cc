@@ -15,6 +15,16 @@ bool IsToken(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), IsTokenChar);
 }
 
+// Those registered for HTTP; names are case-sensitive.
+bool IsMethod(std::string_view text) {
+  static constexpr std::string_view kMethods[] = {
+      "GET",       "HEAD",       "POST",   "PUT",      "DELETE",      "PATCH",  "OPTIONS", "TRACE",  "CONNECT",
+      "ACL",       "BIND",       "COPY",   "CHECKOUT", "LINK",        "LOCK",   "MERGE",   "MKCOL",  "MKACTIVITY",
+      "MOVE",      "MKCALENDAR", "PURGE",  "PROPFIND", "PROPPATCH",   "REBIND", "REPORT",  "SEARCH", "SOURCE",
+      "SUBSCRIBE", "UNBIND",     "UNLINK", "UNLOCK",   "UNSUBSCRIBE", "NOTIFY", "M-SEARCH"};
+  return std::ranges::find(kMethods, text) != std::end(kMethods);
+}
+
 std::string Lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -92,7 +102,7 @@ std::variant<RequestHead, HttpError> ParseRequestHead(std::string_view head, con
   const std::string_view method = line.substr(0, first);
   const std::string_view target = line.substr(first + 1, last - first - 1);
   const std::string_view version = line.substr(last + 1);
-  if (!IsToken(method) || method.size() > 32) return Refuse(400, "The request method is malformed.");
+  if (!IsMethod(method)) return Refuse(400, "The request method is none that HTTP knows.");
   if (version.size() != 8 || version.substr(0, 5) != "HTTP/" ||
       std::isdigit(static_cast<unsigned char>(version[5])) == 0 || version[6] != '.' ||
       std::isdigit(static_cast<unsigned char>(version[7])) == 0) {

@@ -13,6 +13,7 @@
 #include "services/gateway/builtin_descriptor_set.h"
 #include "services/gateway/http_session.h"
 #include "services/gateway/listener.h"
+#include "services/gateway/mcp.h"
 #include "services/gateway/pipeline.h"
 #include "services/gateway/tls_context.h"
 #include "services/gateway/transcoder.h"
@@ -50,6 +51,7 @@ struct GatewayService::Parts {
   std::unique_ptr<ApiSurface> api;
   std::unique_ptr<Pipeline> pipeline;
   std::unique_ptr<Transcoder> transcoder;
+  std::unique_ptr<Mcp> mcp;
   std::unique_ptr<RequestMetrics> request_metrics;
   std::unique_ptr<door::ByteBudget> bodies;
   std::unique_ptr<door::ByteBudget> answers;
@@ -57,6 +59,7 @@ struct GatewayService::Parts {
   std::unique_ptr<door::ByteBudget> calls_of_callers;
   std::unique_ptr<exec::ThreadPool> large_messages;
   door::TrustedProxies proxies;
+  door::TrustedProxies proxy_from;
   std::unique_ptr<TlsContext> tls;
   UpstreamCalls calls;
   SessionShared shared;
@@ -86,6 +89,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   pipeline_deps.rates = p.deps.rates;
   PGA_ASSIGN_OR_RETURN(p.pipeline, Pipeline::Create(p.config, pipeline_deps));
   p.transcoder = std::make_unique<Transcoder>(p.api.get());
+  PGA_ASSIGN_OR_RETURN(p.mcp, Mcp::Create(descriptor_set, p.api.get()));
   p.request_metrics = std::make_unique<RequestMetrics>(*p.api, p.deps.metrics);
   const auto budget = [](int64_t total, int64_t each) {
     return std::make_unique<door::ByteBudget>(
@@ -101,6 +105,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   // A connection has one message at a time.
   p.large_messages = std::make_unique<exec::ThreadPool>("http-large", 1, static_cast<size_t>(p.config.max_connections));
   PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
+  PGA_ASSIGN_OR_RETURN(p.proxy_from, door::TrustedProxies::Parse(p.config.proxy_protocol_from, "PROXY_PROTOCOL_FROM"));
   if (p.config.tls_enabled) {
     PGA_ASSIGN_OR_RETURN(p.tls, TlsContext::Create(p.config.tls_cert_path, p.config.tls_key_path, p.deps.clock));
   }
@@ -108,6 +113,7 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.shared.config = &p.config;
   p.shared.pipeline = p.pipeline.get();
   p.shared.transcoder = p.transcoder.get();
+  p.shared.mcp = p.mcp.get();
   p.shared.calls = &p.calls;
   p.shared.request_metrics = p.request_metrics.get();
   p.shared.bodies = p.bodies.get();
@@ -135,6 +141,7 @@ absl::Status GatewayService::Start() {
   options.max_connections = p.config.max_connections;
   options.max_connections_per_address = p.config.max_connections_per_address;
   options.proxies = &p.proxies;
+  options.proxy_from = &p.proxy_from;
   options.proxy_protocol = p.config.ingest_proxy_protocol;
   options.tls = p.tls.get();
   options.hand_over = p.deps.hand_over;

@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
                collector_per_minute, "calls of one collector; 0 = no limit", "calls per minute", 0, 1'000'000);
     loader.List(
         &proxies, "COLLECTOR_PROXIES", "collector-proxies", "",
-        "networks whose connections begin with a PROXY header, version 2, that says whose they are: those of the "
+        "networks whose connections begin with a PROXY header, version 1 or 2, that says whose they are: those of the "
         "gateway where it sets INGEST_PROXY_PROTOCOL; empty = none");
     loader.String(&collector_tls.cert_path, "COLLECTOR_TLS_CERT_PATH", "collector-tls-cert-path", "",
                   "certificate chain of COLLECTOR_LISTEN, PEM: what the gateway's port has");

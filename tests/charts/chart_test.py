@@ -197,7 +197,9 @@ def check_pods(name: str, objects: list[dict]) -> None:
         check(spec["securityContext"]["runAsNonRoot"] is True, f"{where} must not run as root")
         check(spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, f"{where}: system calls are limited")
         check(spec.get("automountServiceAccountToken") is False, f"{where} must not get an API token")
-        for container in spec["containers"]:
+        # What Envoy runs by is written before it starts.
+        prepared = spec.get("initContainers", [])
+        for container in prepared + spec["containers"]:
             context = container["securityContext"]
             check(context["readOnlyRootFilesystem"] is True, f"{where}: root file system must be read-only")
             check(context["allowPrivilegeEscalation"] is False, f"{where}: no privilege escalation")
@@ -207,10 +209,12 @@ def check_pods(name: str, objects: list[dict]) -> None:
             for variable in container.get("env", []):
                 check(not any(word in variable["name"] for word in ("PASSWORD", "SECRET", "KEY")) or "valueFrom" in variable
                       or variable["name"].endswith(("_FILE", "_PATH", "_DIR")), f"{where}: {variable['name']} in clear")
-        program = spec["containers"][0]["command"][0].rpartition("/")[2].removeprefix("pga-").removeprefix("pganalytics-")
+        of_settings = prepared[0] if prepared else spec["containers"][0]
+        program = of_settings["command"][0].rpartition("/")[2].removeprefix("pga-").removeprefix("pganalytics-")
         if program != "pgactl":
             # ENVIRONMENT is said to all alike; PGSSLROOTCERT is libpq's.
-            unknown = set(env_of(spec["containers"][0])) - settings_of(program) - {"ENVIRONMENT", "PGSSLROOTCERT"}
+            unknown = set(env_of(of_settings)) - settings_of(program) - {"ENVIRONMENT", "PGSSLROOTCERT"}
+            unknown -= {"GATEWAY_SERVICE_ADDR"} if prepared else set()
             check(not unknown, f"{where}: {unknown} are no settings of {program}")
 
 
@@ -224,7 +228,8 @@ def check_value_sets(pool: concurrent.futures.Executor) -> None:
     for name, rendered in zip(VALUE_SETS, pool.map(render_set, VALUE_SETS), strict=True):
         objects = documents(rendered)
         kinds |= {o["kind"] for o in objects}
-        check({o["metadata"]["name"].rpartition("-")[2] for o in objects if o["kind"] == "Deployment"} == NAMES,
+        envoy = {"envoy"} if VALUE_SETS[name].get("gateway", {}).get("kind") == "envoy" else set()
+        check({o["metadata"]["name"].rpartition("-")[2] for o in objects if o["kind"] == "Deployment"} == NAMES | envoy,
               f"{name}: a Deployment for each service")
         ids = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
         check(len(ids) == len(set(ids)), f"{name}: two objects of one name: {ids}")

@@ -80,6 +80,8 @@ REFUSED: list[tuple[str, dict, str, str]] = [
     ("wildcard origin", {"gateway": {"corsAllowedOrigins": ["*"]}}, "gateway.corsAllowedOrigins[0]", "exactly"),
     ("origin with a path", {"gateway": {"corsAllowedOrigins": ["https://a.example.com/x"]}}, "gateway.corsAllowedOrigins[0]", "exactly"),
     ("proxy by name", {"gateway": {"trustedProxies": ["proxy.example.com"]}}, "gateway.trustedProxies[0]", "CIDR"),
+    ("load balancer by name", {"gateway": {"proxyProtocolFrom": ["lb.example.com"]}}, "gateway.proxyProtocolFrom[0]", "CIDR"),
+    ("another gateway", {"gateway": {"kind": "nginx"}}, "/gateway/kind", "builtin"),
     ("empty proxy", {"gateway": {"trustedProxies": [""]}}, "gateway.trustedProxies[0]", "CIDR"),
     ("rate limit", {"gateway": {"rateLimitPerMinute": -1}}, "rateLimitPerMinute", "0"),
     ("two certificates", {"gateway": {"tls": {**TLS, "names": ["a"], "certManager": {"enabled": True, "issuer": {"name": "x"}}}}}, "gateway.tls", "Choose one"),

@@ -87,6 +87,12 @@ VALUE_SETS: dict[str, dict] = {
     "limits": {name: {"resources": {"requests": {"cpu": 0.5, "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}}
                for name in (*SERVICES, "migration", "collector", "backup")},
     "no limits": {name: {"resources": {"limits": None, "requests": None}} for name in SERVICES},
+    "envoy": {"gateway": {"kind": "envoy"}},
+    "envoy with tls": {"gateway": {"kind": "envoy", "tls": TLS, "envoy": {"replicas": 1}, "service": {"type": "LoadBalancer", "port": 443}},
+                       "networkPolicy": {"gatewayFrom": [{"podSelector": {}}]}},
+    "envoy behind a load balancer": {"gateway": {"kind": "envoy", "proxyProtocolFrom": ["10.0.0.0/8"], "trustedProxies": ["10.0.0.0/8"],
+                                                 "corsAllowedOrigins": ["https://grafana.example.com"]}, "podDisruptionBudget": {"enabled": False}},
+    "behind a load balancer": {"gateway": {"proxyProtocolFrom": ["10.0.0.0/8", "fd00::/8"]}},
     "behind proxies": {"gateway": {"trustedProxies": ["10.0.0.0/8", "192.0.2.1", "fd00::/8"], "rateLimitPerMinute": 0,
                                    "corsAllowedOrigins": ["https://grafana.example.com", "http://localhost:3000"]}},
     "subchart": {"global": {"imageRegistry": "registry.example.com"}},

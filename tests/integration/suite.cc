@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -175,8 +176,17 @@ Suite::Suite(SuiteOptions options) : options_(std::move(options)), databases_(Fr
       env_["ingest"]["COLLECTOR_LISTEN"] = address;
       gateway["INGEST_COLLECTOR_ADDR"] = address;
     }
+    const std::map<std::string, std::string> outside = gateway;
+    if (options_.envoy) {
+      gateway["TLS_ENABLED"] = "false";
+      gateway["TRUSTED_PROXIES"] = "127.0.0.0/8";
+    }
     Start("gateway", gateway);
     port_ = WaitForPort("gateway", "gateway listening");
+    if (options_.envoy) {
+      gateway_port_ = port_;
+      StartEnvoy(outside);
+    }
   }
   const bool healthy = testing::WaitUntil(
       [this] {
@@ -207,6 +217,41 @@ void Suite::Start(const std::string& name, std::map<std::string, std::string> en
        .output_path = dir_ / absl::StrCat(name, ++starts_, ".log")});
   if (!process.ok()) Die(absl::StrCat(name, ": ", process.status().message()));
   processes_[name] = *std::move(process);
+}
+
+void Suite::StartEnvoy(std::map<std::string, std::string> env) {
+  const auto fetched =
+      testing::RunCommand({.argv = {testing::SourceDir() + "/tools/fetch-python.sh", "envoy"}}, kStartLimit);
+  if (!fetched.ok() || fetched->exit_code != 0) Die(fetched.ok() ? fetched->output : fetched.status().ToString());
+  const std::string folder = dir_ / "envoy";
+  std::filesystem::create_directory(folder);
+  env["GATEWAY_SERVICE_ADDR"] = absl::StrCat("127.0.0.1:", gateway_port_);
+  env["SERVICE_SECRET_FILE"] = ServiceSecretFile("gateway");
+  env["METRICS_LISTEN"] = "127.0.0.1:0";
+  const auto written = testing::RunCommand({.argv = {Program("gateway"), "envoy", folder}, .env = env}, kStartLimit);
+  if (!written.ok() || written->exit_code != 0) Die(written.ok() ? written->output : written.status().ToString());
+  const std::string program(absl::StripAsciiWhitespace(fetched->output));
+  auto process = testing::Subprocess::Start({.argv = {program + "/envoy/_bin/envoy", "-c", folder + "/envoy.yaml",
+                                                      "--concurrency", "2", "--use-dynamic-base-id", "-l", "warn"},
+                                             .output_path = dir_ / "envoy.log"});
+  if (!process.ok()) Die(process.status().ToString());
+  processes_["envoy"] = *std::move(process);
+  // Listeners are there once Envoy is ready.
+  std::string listeners;
+  const bool ready = testing::WaitUntil(
+      [&] {
+        const auto asked = testing::RunCommand({.argv = {"curl", "-fsS", "--unix-socket", folder + "/admin.sock",
+                                                         "http://localhost/listeners?format=json"}});
+        listeners = asked.ok() && asked->exit_code == 0 ? asked->output : "";
+        return listeners.find("\"outside\"") != std::string::npos;
+      },
+      kStartLimit);
+  const size_t at = listeners.find("\"port_value\":", listeners.find("\"outside\""));
+  if (!ready || at == std::string::npos ||
+      !absl::SimpleAtoi(
+          absl::StripAsciiWhitespace(listeners.substr(at + 13, listeners.find_first_of(",}", at) - at - 13)), &port_)) {
+    Die("Envoy does not listen: " + listeners);
+  }
 }
 
 std::string Suite::ServiceSecretFile(std::string_view service) const {

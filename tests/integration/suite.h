@@ -26,6 +26,9 @@ struct SuiteOptions {
   // Of services apart with TLS: whether they speak it among themselves too, or only at the gateway and at ingest's port
   // for collectors, as the Helm chart sets it up.
   bool peer_tls = true;
+  // Of services apart: a real Envoy stands in the gateway's place, with the files that pga-gateway writes. The gateway
+  // runs behind it, without TLS.
+  bool envoy = false;
   // Added to the environment of every program.
   std::map<std::string, std::string> env = {};
   // What is run for a program ("auth", "pganalytics-api") instead of its own arguments. Null = those.
@@ -49,6 +52,8 @@ class Suite {
   explicit Suite(SuiteOptions options);
 
   int port() const { return port_; }
+  // Of the built-in gateway behind Envoy.
+  int gateway_port() const { return gateway_port_; }
   const Databases& databases() const { return databases_; }
   // Empty without TLS.
   std::string ca_pem() const { return options_.tls ? server_ca_.pem() : ""; }
@@ -80,6 +85,7 @@ class Suite {
 
  private:
   void Start(const std::string& name, std::map<std::string, std::string> env);
+  void StartEnvoy(std::map<std::string, std::string> env);
   int WaitForPort(const std::string& name, const std::string& mark);
   [[noreturn]] void Die(const std::string& why) const;
   std::string ServiceAddress(const std::string& name, const std::string& mark);
@@ -89,6 +95,7 @@ class Suite {
   rpc::TestCa server_ca_{"integration CA"};
   Databases databases_;
   int port_ = 0;
+  int gateway_port_ = 0;
   std::string signing_key_;
   std::map<std::string, std::map<std::string, std::string>> env_;
   int starts_ = 0;

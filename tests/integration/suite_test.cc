@@ -40,11 +40,12 @@ struct Shape {
   Form form;
   bool tls;
   bool peer_tls = true;
+  bool envoy = false;
   auto operator<=>(const Shape&) const = default;
 };
 std::string NameOf(const ::testing::TestParamInfo<Shape>& param) {
   return std::string(param.param.form == Form::kApart ? "Apart" : "OneProcess") + (param.param.tls ? "Tls" : "") +
-         (param.param.peer_tls ? "" : "AtTheEdge");
+         (param.param.peer_tls ? "" : "AtTheEdge") + (param.param.envoy ? "Envoy" : "");
 }
 
 // One suite per shape for all tests that leave it running.
@@ -54,8 +55,8 @@ class Running : public ::testing::TestWithParam<Shape> {
     static auto* const suites = new std::map<Shape, std::unique_ptr<Suite>>;
     auto& suite = (*suites)[GetParam()];
     if (suite == nullptr) {
-      suite = std::make_unique<Suite>(
-          SuiteOptions{.form = GetParam().form, .tls = GetParam().tls, .peer_tls = GetParam().peer_tls});
+      suite = std::make_unique<Suite>(SuiteOptions{
+          .form = GetParam().form, .tls = GetParam().tls, .peer_tls = GetParam().peer_tls, .envoy = GetParam().envoy});
     }
     return *suite;
   }
@@ -66,7 +67,8 @@ class Running : public ::testing::TestWithParam<Shape> {
 INSTANTIATE_TEST_SUITE_P(All, Running,
                          ::testing::Values(Shape{Form::kOneProcess, false}, Shape{Form::kOneProcess, true},
                                            Shape{Form::kApart, false}, Shape{Form::kApart, true},
-                                           Shape{Form::kApart, true, false}),
+                                           Shape{Form::kApart, true, false}, Shape{Form::kApart, false, true, true},
+                                           Shape{Form::kApart, true, false, true}),
                          NameOf);
 
 TEST_P(Running, AnswersEveryServiceOverHttp) {

@@ -7,9 +7,11 @@ callers and peers (names of services), database (whether it has one)
 {{- $root := .root -}}
 {{- $fullname := include "pganalytics.fullname" $root -}}
 {{- $ca := include "pganalytics.caVolume" (dict "name" "database-ca" "ca" $root.Values.databaseCa) -}}
-{{- /* TLS of people ends in the gateway, TLS of collectors in ingest, with one certificate. */ -}}
+{{- /* TLS of people ends in the gateway, or in Envoy before it, TLS of collectors in ingest, with one certificate. */ -}}
 {{- $tlsSecret := include "pganalytics.tlsSecret" $root -}}
-{{- $tls := and (has .component (list "gateway" "ingest")) $tlsSecret -}}
+{{- $envoy := eq $root.Values.gateway.kind "envoy" -}}
+{{- $outside := ternary "envoy" "gateway" $envoy -}}
+{{- $tls := and (has .component (list $outside "ingest")) $tlsSecret -}}
 {{- $secret := include "pganalytics.servicesSecret" $root -}}
 {{- $scales := and .values.autoscaling .values.autoscaling.enabled -}}
 {{- $env := list
@@ -259,7 +261,7 @@ spec:
   ingress:
     {{- if eq .probe "grpc" }}
     - from:
-        {{- range .callers }}
+        {{- range ternary (append .callers "envoy") .callers (and $envoy (has "gateway" .callers)) }}
         - podSelector:
             matchLabels:
               {{- include "pganalytics.selector" (dict "root" $root "component" .) | nindent 14 }}
@@ -275,10 +277,17 @@ spec:
     - from:
         - podSelector:
             matchLabels:
-              {{- include "pganalytics.selector" (dict "root" $root "component" "gateway") | nindent 14 }}
+              {{- include "pganalytics.selector" (dict "root" $root "component" $outside) | nindent 14 }}
       ports:
         - {port: 9443, protocol: TCP}
     {{- end }}
+    {{- else if $envoy }}
+    - from:
+        - podSelector:
+            matchLabels:
+              {{- include "pganalytics.selector" (dict "root" $root "component" "envoy") | nindent 14 }}
+      ports:
+        - {port: 8080, protocol: TCP}
     {{- else }}
     - ports:
         - {port: 8080, protocol: TCP}

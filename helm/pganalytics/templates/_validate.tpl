@@ -68,7 +68,7 @@ clash. All faults are shown at once.
       (list "labelValue" "dashboards.labelValue" $v.dashboards.labelValue)
       (list "labelKey" "dashboards.folderAnnotation" $v.dashboards.folderAnnotation)
       (list "name" "priorityClassName" $v.priorityClassName)) -}}
-{{- range $path, $all := dict "gateway.corsAllowedOrigins" (list "origin" $v.gateway.corsAllowedOrigins) "gateway.trustedProxies" (list "network" $v.gateway.trustedProxies)
+{{- range $path, $all := dict "gateway.corsAllowedOrigins" (list "origin" $v.gateway.corsAllowedOrigins) "gateway.trustedProxies" (list "network" $v.gateway.trustedProxies) "gateway.proxyProtocolFrom" (list "network" $v.gateway.proxyProtocolFrom)
       "gateway.tls.names" (list "names" $v.gateway.tls.names) "gatewayApi.hostnames" (list "names" $v.gatewayApi.hostnames)
       "gateway.service.loadBalancerSourceRanges" (list "cidr" $v.gateway.service.loadBalancerSourceRanges)
       "topologySpread.keys" (list "labelKey" $v.topologySpread.keys) -}}
