@@ -123,7 +123,8 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
   const clock::SteadyTime started = clock::SteadyNow();
   const std::string& body = request.body().data();
   PGA_ASSIGN_OR_RETURN(struct Push push, ParsePush(body, sessions_->clock->Now(), options_.push));
-  if (call.principal.kind == token::Principal::kCollector) {
+  const bool own = call.principal.kind == token::Principal::kCollector;
+  if (own) {
     if (push.collector_id != call.principal.collector_id) {
       return status::WithReason(absl::UnauthenticatedError("collector_id is not that of the token"),
                                 "COLLECTOR_MISMATCH");
@@ -137,7 +138,7 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
     PGA_LOG(warn, "elements of a push were left out",
             {{"collector_id", push.collector_id}, {"elements", push.refused}, {"first", push.first_refusal}});
   }
-  PGA_ASSIGN_OR_RETURN(const PushStored stored, intake_->Store(push, body, call.deadline));
+  PGA_ASSIGN_OR_RETURN(const PushStored stored, intake_->Store(push, body, own, call.deadline));
   if (stored.repeated) {
     repeated_pushes_.Increment();
   } else {

@@ -32,13 +32,14 @@ absl::StatusOr<PushStored> PushIntake::Attempt(const Push& push, std::string_vie
   return writer_->Store(job, deadline);
 }
 
-absl::StatusOr<PushStored> PushIntake::Store(const Push& push, std::string_view body, clock::SteadyTime deadline) {
+absl::StatusOr<PushStored> PushIntake::Store(const Push& push, std::string_view body, bool own,
+                                             clock::SteadyTime deadline) {
   const frame::Sha256Digest digest = frame::Sha256({body});
   const std::string_view hash(reinterpret_cast<const char*>(digest.data()), digest.size());
   PGA_ASSIGN_OR_RETURN(const int32_t collector, store_->CollectorNumberOf(push.collector_id, deadline));
   if (catalog_->size() == 0) PGA_RETURN_IF_ERROR(catalog_->RefreshIfOlder(absl::Seconds(2), deadline));
   std::vector<PushReading> readings;
-  for (size_t i = 0; i < push.elements.size(); ++i) {
+  for (size_t i = 0; own && i < push.elements.size(); ++i) {
     std::vector<PushReading> of_element = ReadPushed(PushMap::Builtin(), push.elements[i],
                                                      [this](std::string_view name) { return catalog_->Find(name); });
     for (PushReading& reading : of_element) {

@@ -21,8 +21,10 @@ class PushIntake {
   PushIntake(IngestStore* store, AppliedCatalog* catalog, PushSources* sources, PushWriter* writer, clock::Clock* clock)
       : store_(store), catalog_(catalog), sources_(sources), writer_(writer), clock_(clock) {}
 
-  // `body` is what `push` was parsed from. Repeating is safe: a body that was stored within a day is not stored again.
-  absl::StatusOr<PushStored> Store(const Push& push, std::string_view body, clock::SteadyTime deadline);
+  // `body` is what `push` was parsed from. `own`: the collector itself pushes; what others push in its name is kept as
+  // elements alone, because frames of a source are its owner's. Repeating is safe: a body that was stored within a day
+  // is not stored again.
+  absl::StatusOr<PushStored> Store(const Push& push, std::string_view body, bool own, clock::SteadyTime deadline);
 
  private:
   absl::StatusOr<PushStored> Attempt(const Push& push, std::string_view body_hash,

@@ -324,6 +324,10 @@ def send():
     expect("servers", "k-pg-stats", servers["k-pg-stats"]["collector_id"])
     status, answer = call("GET", f"/api/v1/servers/{servers['k-pg-stats']['id']}/metrics", ADMIN)
     expect("server metrics", (200, "database", 7), (status, answer["metric"], answer["data"][0]["numbers"]["xact_commit"]))
+    # What a person pushes in a collector's name is kept and changes none of its figures.
+    status, answer = push(ADMIN, "k-gzip", [pg_stats(2, by=1000)], 2)
+    expect("a person's push", (200, 1, 1), (status, answer["metrics_inserted"], answer["metrics_untyped"]))
+    find("database", "k-gzip", {"datname": "app"}, "xact_commit", 7)
     # Who is somebody else.
     expect("another's id", 401, push(tokens["k-pg-stats"], "k-gzip", [pg_stats(2)], 2)[0])
     status, answer = call("POST", "/api/v1/metrics/push/binary", tokens["k-gzip"], b"\xef\xbe\xad\xde", {"Content-Type": "application/octet-stream"})
