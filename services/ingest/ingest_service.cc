@@ -65,16 +65,24 @@ class RefusedReactor final : public grpc::ServerBidiReactor<Request, Response> {
 
 }  // namespace
 
-IngestService::IngestService(Options options, const SessionContext* sessions, rpc::Dispatcher* dispatcher,
-                             const ConfigClient* configs, metrics::Registry* metrics)
+IngestService::IngestService(Options options, const SessionContext* sessions, PushIntake* intake,
+                             rpc::Dispatcher* dispatcher, const ConfigClient* configs, metrics::Registry* metrics)
     : options_(std::move(options)),
       sessions_(sessions),
+      intake_(intake),
       dispatcher_(dispatcher),
       configs_(configs),
       pushes_(metrics->AddCounter("pga_ingest_pushes_total", "JSON pushes stored")),
       elements_(metrics->AddCounter("pga_ingest_pushed_elements_total", "Elements of JSON pushes stored")),
       refused_elements_(metrics->AddCounter("pga_ingest_pushed_elements_refused_total",
-                                            "Elements of JSON pushes that could not be stored")) {}
+                                            "Elements of JSON pushes that could not be stored")),
+      untyped_elements_(metrics->AddCounter("pga_ingest_pushed_elements_untyped_total",
+                                            "Elements of JSON pushes that no metric was made of")),
+      pushed_frames_(metrics->AddCounter("pga_ingest_pushed_frames_total", "Frames made of JSON pushes")),
+      late_readings_(metrics->AddCounter("pga_ingest_pushed_readings_late_total",
+                                         "Readings of JSON pushes older than what is stored of their metric")),
+      repeated_pushes_(
+          metrics->AddCounter("pga_ingest_pushes_repeated_total", "JSON pushes that were stored already")) {}
 
 grpc::ServerBidiReactor<Request, Response>* IngestService::StreamBatches(grpc::CallbackServerContext* context) {
   auto call = dispatcher_->BeginStream<Request>(context);
@@ -115,7 +123,8 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
   const clock::SteadyTime started = clock::SteadyNow();
   const std::string& body = request.body().data();
   PGA_ASSIGN_OR_RETURN(struct Push push, ParsePush(body, sessions_->clock->Now(), options_.push));
-  if (call.principal.kind == token::Principal::kCollector) {
+  const bool own = call.principal.kind == token::Principal::kCollector;
+  if (own) {
     if (push.collector_id != call.principal.collector_id) {
       return status::WithReason(absl::UnauthenticatedError("collector_id is not that of the token"),
                                 "COLLECTOR_MISMATCH");
@@ -129,19 +138,42 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
     PGA_LOG(warn, "elements of a push were left out",
             {{"collector_id", push.collector_id}, {"elements", push.refused}, {"first", push.first_refusal}});
   }
-  PGA_RETURN_IF_ERROR(
-      sessions_->store->StorePush({push.collector_id, push.hostname, push.version}, push.elements, call.deadline));
-  pushes_.Increment();
-  elements_.Increment(static_cast<double>(push.elements.size()));
+  PGA_ASSIGN_OR_RETURN(const PushStored stored, intake_->Store(push, body, own, call.deadline));
+  if (stored.repeated) {
+    repeated_pushes_.Increment();
+  } else {
+    pushes_.Increment();
+    elements_.Increment(static_cast<double>(push.elements.size()));
+    untyped_elements_.Increment(static_cast<double>(stored.untyped));
+    pushed_frames_.Increment(static_cast<double>(stored.frames));
+    late_readings_.Increment(static_cast<double>(stored.late));
+  }
   response.set_status("success");
   response.set_collector_id(push.collector_id);
-  response.set_metrics_inserted(static_cast<int32_t>(push.rows()));
-  response.set_metrics_refused(static_cast<int32_t>(push.refused));
+  response.set_metrics_inserted(static_cast<int32_t>(stored.rows));
+  response.set_metrics_refused(static_cast<int32_t>(stored.refused));
+  response.set_metrics_untyped(static_cast<int32_t>(stored.untyped));
+  response.set_repeated(stored.repeated);
   response.set_bytes_received(static_cast<int32_t>(body.size()));
   response.set_processing_time_ms(static_cast<double>(absl::ToInt64Milliseconds(clock::SteadyNow() - started)));
   response.set_next_config_version(configs_->KnownVersion(push.collector_id));
   response.set_next_check_in_seconds(static_cast<int32_t>(absl::ToInt64Seconds(options_.next_check_in)));
   return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* IngestService::PushBinaryMetrics(grpc::CallbackServerContext* context,
+                                                           const ingest_v1::PushBinaryMetricsRequest* request,
+                                                           ingest_v1::PushMetricsResponse* response) {
+  return dispatcher_->Unary<ingest_v1::PushBinaryMetricsRequest, ingest_v1::PushMetricsResponse>(
+      context, request, response,
+      [](rpc::CallContext&, const ingest_v1::PushBinaryMetricsRequest&, ingest_v1::PushMetricsResponse&) {
+        return status::WithReason(
+            absl::FailedPreconditionError(
+                "the binary protocol is not spoken here: set the collector's PROTOCOL to json, which POST "
+                "/api/v1/metrics/push takes, with Content-Encoding gzip too, or use this version's "
+                "pganalytics-collector"),
+            "USE_JSON_PUSH");
+      });
 }
 
 void IngestService::BeginDrain() {

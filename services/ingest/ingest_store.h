@@ -1,5 +1,5 @@
 // What ingest asks of the metrics database besides writing groups: sessions and their watermarks, sources, the applied
-// catalog, pushed elements. Implementations: PgIngestStore, and fakes in tests. All calls block until `deadline` at
+// catalog. Implementations: PgIngestStore, and fakes in tests. All calls block until `deadline` at
 // most and are thread-safe.
 #pragma once
 
@@ -76,6 +76,19 @@ struct OwnedSource {
   int64_t revision = 0;
 };
 
+// A source that a collector of 3.2.0 pushes for.
+struct PushedSource {
+  std::string name;
+  // The host that the collector runs on, not a server.
+  bool host = false;
+  // As it was granted last; empty and 0 without.
+  std::string held_uuid;
+  int64_t held_epoch = 0;
+  // Between two pushes, and when the first of them came.
+  absl::Duration interval;
+  absl::Time since;
+};
+
 // Who says which collector owns a source: registry. Thread-safe.
 class SourceAuthority {
  public:
@@ -85,6 +98,12 @@ class SourceAuthority {
   virtual absl::StatusOr<std::vector<OwnedSource>> OwnersOf(std::string_view collector_id,
                                                             const std::vector<SourceDescription>& sources,
                                                             clock::SteadyTime deadline) = 0;
+  // Says that the collector reaches these sources, by pushes. One description for each, in order: of those that it owns
+  // with their id and epoch, else with an empty id. NOT_FOUND when registry does not know the collector; UNAVAILABLE
+  // when it does not answer.
+  virtual absl::StatusOr<std::vector<SourceDescription>> Report(std::string_view collector_id,
+                                                                const std::vector<PushedSource>& sources,
+                                                                clock::SteadyTime deadline) = 0;
 };
 
 // Where counters of a metric and scope stood when an epoch began.
@@ -154,9 +173,8 @@ class IngestStore {
   // Metrics that the database knows.
   virtual absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) = 0;
 
-  // Stores the elements of one push, all or nothing, and makes the collector known.
-  virtual absl::Status StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
-                                 clock::SteadyTime deadline) = 0;
+  // metrics.collector.id of a collector, which is made known.
+  virtual absl::StatusOr<int32_t> CollectorNumberOf(std::string_view collector_id, clock::SteadyTime deadline) = 0;
 
   virtual absl::Status Ping(clock::SteadyTime deadline) = 0;
 };

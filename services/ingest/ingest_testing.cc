@@ -1,5 +1,6 @@
 #include "services/ingest/ingest_testing.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -81,6 +82,17 @@ absl::StatusOr<std::vector<OwnedSource>> TrustingAuthority::OwnersOf(std::string
                       .owned_since_us = absl::ToUnixMicros(clock::WallNow())});
   }
   return owners;
+}
+
+absl::StatusOr<std::vector<SourceDescription>> TrustingAuthority::Report(std::string_view collector_id,
+                                                                         const std::vector<PushedSource>& sources,
+                                                                         clock::SteadyTime) {
+  std::vector<SourceDescription> owned;
+  for (const PushedSource& source : sources) {
+    owned.push_back(
+        {frame::SourceUuid(collector_id, source.name), source.name, std::max<int64_t>(1, source.held_epoch)});
+  }
+  return owned;
 }
 
 IngestHarness::IngestHarness(Options options) {

@@ -44,6 +44,9 @@ class TrustingAuthority final : public SourceAuthority {
   absl::StatusOr<std::vector<OwnedSource>> OwnersOf(std::string_view collector_id,
                                                     const std::vector<SourceDescription>& sources,
                                                     clock::SteadyTime deadline) override;
+  absl::StatusOr<std::vector<SourceDescription>> Report(std::string_view collector_id,
+                                                        const std::vector<PushedSource>& sources,
+                                                        clock::SteadyTime deadline) override;
 };
 
 // An ingest service with a gRPC server and a verifier of the tokens above. Ends the program when it cannot be made.

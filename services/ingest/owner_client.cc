@@ -5,6 +5,7 @@
 
 #include "libs/log/log.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
 
 namespace pga::ingest {
@@ -17,6 +18,7 @@ constexpr absl::Duration kPerCall = absl::Seconds(3);
 OwnerClient::OwnerClient(std::shared_ptr<grpc::Channel> registry, rpc::ServiceIdentity* identity,
                          metrics::Registry* metrics)
     : stub_(registry == nullptr ? nullptr : RegistryService::NewStub(registry)),
+      reports_(registry == nullptr ? nullptr : registry_v1::EnrolmentService::NewStub(registry)),
       identity_(identity),
       failed_(metrics->AddCounter("pga_ingest_owner_failures_total",
                                   "Questions to registry about owners of sources without an answer")) {}
@@ -50,6 +52,43 @@ absl::StatusOr<std::vector<OwnedSource>> OwnerClient::OwnersOf(std::string_view,
   registry_v1::ListOwnersRequest request;
   for (const SourceDescription& source : sources) request.add_source_ids(source.uuid);
   return Ask(request, deadline);
+}
+
+absl::StatusOr<std::vector<SourceDescription>> OwnerClient::Report(std::string_view collector_id,
+                                                                   const std::vector<PushedSource>& sources,
+                                                                   clock::SteadyTime deadline) {
+  if (reports_ == nullptr) return absl::UnavailableError("registry is not configured");
+  registry_v1::ReportSourcesRequest request;
+  for (const PushedSource& source : sources) {
+    registry_v1::SourceReport* const report = request.add_sources();
+    report->set_name(source.name);
+    report->set_kind(source.host ? registry_v1::SOURCE_KIND_HOST : registry_v1::SOURCE_KIND_SERVER);
+    report->set_source_id(source.held_uuid);
+    report->set_owner_epoch(source.held_epoch);
+    report->set_address(source.name);
+    report->set_up(true);
+    report->set_since_us(absl::ToUnixMicros(source.since));
+    request.set_interval_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(source.interval)));
+  }
+  rpc::CallOptions options = rpc::OwnWork(std::min(kPerCall, deadline - clock::SteadyNow()), identity_);
+  options.metadata.emplace_back(rpc::kCollectorId, std::string(collector_id));
+  const auto answer = rpc::Call(*reports_, &registry_v1::EnrolmentService::Stub::ReportSources, request, options);
+  if (absl::IsNotFound(answer.status())) return answer.status();
+  if (!answer.ok()) {
+    failed_.Increment();
+    return status::WithRetryAfter(absl::UnavailableError(answer.status().message()), absl::Seconds(5));
+  }
+  std::vector<SourceDescription> said;
+  for (const registry_v1::SourceStanding& standing : answer->sources()) {
+    SourceDescription& one = said.emplace_back();
+    if (standing.standing() != registry_v1::STANDING_OWNER) {
+      PGA_LOG(info, "a collector pushes for a source that it does not own",
+              {{"collector_id", collector_id}, {"source", standing.name()}, {"reason", standing.message()}});
+      continue;
+    }
+    one = {standing.source_id(), standing.name(), standing.owner_epoch()};
+  }
+  return said;
 }
 
 absl::Status OwnerClient::Poll(IngestStore* store, SourceDirectory* directory, absl::Duration limit) {

@@ -19,6 +19,7 @@
 #include "libs/clock/steady.h"
 #include "libs/metrics/registry.h"
 #include "libs/rpc/service_identity.h"
+#include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/ingest/ingest_store.h"
 #include "services/ingest/source_directory.h"
@@ -34,6 +35,9 @@ class OwnerClient final : public SourceAuthority {
   absl::StatusOr<std::vector<OwnedSource>> OwnersOf(std::string_view collector_id,
                                                     const std::vector<SourceDescription>& sources,
                                                     clock::SteadyTime deadline) override;
+  absl::StatusOr<std::vector<SourceDescription>> Report(std::string_view collector_id,
+                                                        const std::vector<PushedSource>& sources,
+                                                        clock::SteadyTime deadline) override;
 
   // Brings `store` and `directory` up to date. Blocks for at most `limit`. One caller at a time.
   absl::Status Poll(IngestStore* store, SourceDirectory* directory, absl::Duration limit);
@@ -46,6 +50,7 @@ class OwnerClient final : public SourceAuthority {
                                                clock::SteadyTime deadline);
 
   const std::unique_ptr<RegistryService::Stub> stub_;
+  const std::unique_ptr<::pganalytics::registry::v1::EnrolmentService::Stub> reports_;
   rpc::ServiceIdentity* const identity_;
   metrics::Counter& failed_;
   std::atomic<int64_t> revision_{0};

@@ -320,13 +320,14 @@ absl::StatusOr<std::vector<AppliedMetric>> PgIngestStore::LoadCatalog(clock::Ste
   return metrics;
 }
 
-absl::Status PgIngestStore::StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
-                                      clock::SteadyTime deadline) {
-  PGA_RETURN_IF_ERROR(pool_->InTransaction(deadline, [&](pg::Transaction& transaction) {
-    return CollectorNumber(transaction, origin.collector_id).status();
-  }));
-  if (elements.empty()) return absl::OkStatus();
-  return pushes_->Write(origin, elements, deadline);
+absl::StatusOr<int32_t> PgIngestStore::CollectorNumberOf(std::string_view collector_id, clock::SteadyTime deadline) {
+  int32_t number = 0;
+  const absl::Status done = pool_->InTransaction(deadline, [&](pg::Transaction& transaction) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(number, CollectorNumber(transaction, collector_id));
+    return absl::OkStatus();
+  });
+  PGA_RETURN_IF_ERROR(done);
+  return number;
 }
 
 }  // namespace pga::ingest

@@ -7,15 +7,13 @@
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
 #include "services/ingest/ingest_store.h"
-#include "services/ingest/push_writer.h"
 
 namespace pga::ingest {
 
 class PgIngestStore final : public IngestStore {
  public:
-  // All must outlive the store; `reads` is for what Carry reads.
-  PgIngestStore(pg::Pool* pool, pg::ReadPool* reads, PushWriter* pushes)
-      : pool_(pool), reads_(reads), pushes_(pushes) {}
+  // Both must outlive the store; `reads` is for what Carry reads.
+  PgIngestStore(pg::Pool* pool, pg::ReadPool* reads) : pool_(pool), reads_(reads) {}
 
   absl::StatusOr<OpenedSession> OpenSession(std::string_view collector_id, const std::vector<StreamClaim>& streams,
                                             clock::SteadyTime deadline) override;
@@ -29,14 +27,12 @@ class PgIngestStore final : public IngestStore {
                                               clock::SteadyTime deadline) override;
   absl::Status TouchSources(const std::vector<int32_t>& sources, clock::SteadyTime deadline) override;
   absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime deadline) override;
-  absl::Status StorePush(const PushOrigin& origin, const std::vector<PushedElement>& elements,
-                         clock::SteadyTime deadline) override;
+  absl::StatusOr<int32_t> CollectorNumberOf(std::string_view collector_id, clock::SteadyTime deadline) override;
   absl::Status Ping(clock::SteadyTime deadline) override { return pool_->Ping(deadline); }
 
  private:
   pg::Pool* const pool_;
   pg::ReadPool* const reads_;
-  PushWriter* const pushes_;
 };
 
 }  // namespace pga::ingest

@@ -24,6 +24,8 @@
 #include "services/ingest/ingest_service.h"
 #include "services/ingest/owner_client.h"
 #include "services/ingest/pg_ingest_store.h"
+#include "services/ingest/push_intake.h"
+#include "services/ingest/push_sources.h"
 #include "services/ingest/push_writer.h"
 #include "services/ingest/source_directory.h"
 #include "services/ingest/stream_session.h"
@@ -69,6 +71,8 @@ struct IngestServer::Parts {
   std::unique_ptr<retry::RateLimiter> hello_limiter;
   std::unique_ptr<AppliedCatalog> catalog;
   std::unique_ptr<SourceDirectory> sources;
+  std::unique_ptr<PushSources> push_sources;
+  std::unique_ptr<PushIntake> push_intake;
   std::unique_ptr<BatchPreparer> preparer;
   std::unique_ptr<FlowBudget> budget;
   SessionRegistry sessions;
@@ -208,11 +212,14 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
                                                                      .role = "pganalytics_ingest",
                                                                      .lock_timeout = absl::Seconds(5)},
                                            kPushConnections);
-  p->store = std::make_unique<PgIngestStore>(p->pool.get(), p->reads.get(), p->pushes.get());
+  p->store = std::make_unique<PgIngestStore>(p->pool.get(), p->reads.get());
   p->owners = std::make_unique<OwnerClient>(deps.registry, deps.identity, deps.metrics);
   p->catalog = std::make_unique<AppliedCatalog>(p->store.get());
-  p->sources =
-      std::make_unique<SourceDirectory>(p->store.get(), deps.authority != nullptr ? deps.authority : p->owners.get());
+  SourceAuthority* const authority = deps.authority != nullptr ? deps.authority : p->owners.get();
+  p->sources = std::make_unique<SourceDirectory>(p->store.get(), authority);
+  p->push_sources = std::make_unique<PushSources>(p->pool.get(), authority, p->sources.get(), deps.clock);
+  p->push_intake = std::make_unique<PushIntake>(p->store.get(), p->catalog.get(), p->push_sources.get(),
+                                                p->pushes.get(), deps.clock);
   p->preparer = std::make_unique<BatchPreparer>(PreparerOptions{}, p->catalog.get(), p->sources.get(), p->store.get(),
                                                 deps.clock);
   const int64_t rows_in_flight =
@@ -265,8 +272,8 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
                                               deps.identity, deps.metrics, deps.clock);
   IngestService::Options service;
   service.max_streams = streams;
-  p->service =
-      std::make_unique<IngestService>(service, &p->context, p->dispatcher.get(), p->configs.get(), deps.metrics);
+  p->service = std::make_unique<IngestService>(service, &p->context, p->push_intake.get(), p->dispatcher.get(),
+                                               p->configs.get(), deps.metrics);
 
   p->ticker = std::make_unique<exec::PeriodicTask>("ingest-ticker", kTick, deps.clock, [p] {
     for (const std::shared_ptr<StreamSession>& session : p->sessions.All()) session->Tick();

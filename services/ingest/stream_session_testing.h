@@ -69,9 +69,7 @@ class FakeStore final : public IngestStore {
   absl::StatusOr<std::vector<AppliedMetric>> LoadCatalog(clock::SteadyTime) override {
     return std::vector<AppliedMetric>{{1, 1, Sample()}};
   }
-  absl::Status StorePush(const PushOrigin&, const std::vector<PushedElement>&, clock::SteadyTime) override {
-    return absl::OkStatus();
-  }
+  absl::StatusOr<int32_t> CollectorNumberOf(std::string_view, clock::SteadyTime) override { return 1; }
   absl::Status Ping(clock::SteadyTime) override { return absl::OkStatus(); }
 
   absl::Status open_status;

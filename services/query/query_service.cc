@@ -541,17 +541,7 @@ grpc::ServerUnaryReactor* QueryService::GetRows(grpc::CallbackServerContext* con
           to->set_kind(std::string(catalog::KindWord(column->kind())));
           to->set_unit(column->unit());
         }
-        for (const storage::MetricRow& from : found.rows) {
-          pb::MetricRow* const row = answer.add_rows();
-          row->set_source_id(from.source.uuid);
-          row->set_source_name(from.source.name);
-          row->mutable_labels()->insert(from.labels.begin(), from.labels.end());
-          row->mutable_numbers()->insert(from.numbers.begin(), from.numbers.end());
-          row->mutable_texts()->insert(from.texts.begin(), from.texts.end());
-          row->mutable_truncated()->Add(from.truncated.begin(), from.truncated.end());
-          *row->mutable_collected_at() = ToProto(from.collected_at);
-          row->set_lower_bound(from.lower_bound);
-        }
+        for (const storage::MetricRow& from : found.rows) FillRow(from, answer.add_rows());
         answer.set_rows_found(static_cast<int32_t>(found.rows_found));
         *answer.mutable_start() = ToProto(found.start);
         *answer.mutable_end() = ToProto(found.end);

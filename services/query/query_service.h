@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -67,6 +68,13 @@ class QueryService final : public ::pganalytics::query::v1::QueryService::Callba
   grpc::ServerUnaryReactor* CollectorActivity(grpc::CallbackServerContext* context,
                                               const ::pganalytics::query::v1::CollectorActivityRequest* request,
                                               ::pganalytics::query::v1::CollectorActivityResponse* response) override;
+
+  // How often answers were shared, by kind.
+  std::vector<std::pair<std::string, storage::SharedFigures>> Shared() const {
+    return {{"top_queries", top_.Figures()}, {"timelines", timelines_.Figures()}, {"activity", activity_.Figures()},
+            {"state", states_.Figures()},    {"rows", rows_.Figures()},           {"log_events", log_events_.Figures()},
+            {"plans", plans_.Figures()},     {"series", series_.Figures()}};
+  }
 
  private:
   // Runs a handler on the pool, and answers its failures as ForCaller says.

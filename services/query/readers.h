@@ -5,6 +5,7 @@
 #include "libs/storage/read/freshness_reader.h"
 #include "libs/storage/read/log_event_reader.h"
 #include "libs/storage/read/plan_reader.h"
+#include "libs/storage/read/pushed_reader.h"
 #include "libs/storage/read/series_reader.h"
 #include "libs/storage/read/source_reader.h"
 #include "libs/storage/read/state_reader.h"
@@ -22,6 +23,7 @@ struct Readers {
   storage::StateReader* state = nullptr;
   storage::LogEventReader* log_events = nullptr;
   storage::PlanReader* plans = nullptr;
+  storage::PushedReader* pushed = nullptr;
 };
 
 }  // namespace pga::query

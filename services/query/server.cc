@@ -11,6 +11,7 @@
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "services/query/advice_service.h"
+#include "services/query/compatibility_service.h"
 #include "services/query/health.h"
 #include "services/query/identity_client.h"
 #include "services/query/insight/anomaly_store.h"
@@ -66,6 +67,7 @@ struct QueryServer::Parts {
   std::unique_ptr<storage::StateReader> state;
   std::unique_ptr<storage::LogEventReader> log_events;
   std::unique_ptr<storage::PlanReader> plans;
+  std::unique_ptr<storage::PushedReader> pushed;
   std::unique_ptr<storage::LastValues> last;
   std::unique_ptr<storage::SampleReader> samples;
   // Null without a metadata database.
@@ -85,6 +87,7 @@ struct QueryServer::Parts {
   std::unique_ptr<rpc::Dispatcher> wide_dispatcher;
   std::unique_ptr<rpc::Dispatcher> system_dispatcher;
   std::unique_ptr<QueryService> query;
+  std::unique_ptr<CompatibilityService> compatibility;
   std::unique_ptr<InsightService> insight;
   std::unique_ptr<PrometheusService> prometheus;
   std::unique_ptr<AdviceReader> advice_reader;
@@ -137,6 +140,7 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->state = std::make_unique<storage::StateReader>(read_db, parts->catalog, deps.clock);
   parts->log_events = std::make_unique<storage::LogEventReader>(read_db, parts->catalog, deps.clock);
   parts->plans = std::make_unique<storage::PlanReader>(read_db, parts->catalog, deps.clock);
+  parts->pushed = std::make_unique<storage::PushedReader>(read_db);
 
   const int rows = std::max(config.prometheus_max_series, config.otlp_endpoint.empty() ? 0 : config.otlp_max_points);
   parts->last = std::make_unique<storage::LastValues>(read_db, deps.clock, static_cast<size_t>(rows));
@@ -170,10 +174,13 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->wide_threads.get(), deps.metrics, real, calls);
   parts->system_dispatcher =
       std::make_unique<rpc::Dispatcher>(deps.authenticator, parts->system_threads.get(), deps.metrics, real, calls);
-  const Readers readers{parts->sources.get(),  parts->freshness.get(), parts->series.get(),     parts->statements.get(),
-                        parts->activity.get(), parts->state.get(),     parts->log_events.get(), parts->plans.get()};
+  const Readers readers{parts->sources.get(),    parts->freshness.get(), parts->series.get(),
+                        parts->statements.get(), parts->activity.get(),  parts->state.get(),
+                        parts->log_events.get(), parts->plans.get(),     parts->pushed.get()};
   parts->query = std::make_unique<QueryService>(parts->dispatcher.get(), parts->wide_dispatcher.get(),
                                                 deps.authenticator, readers, deps.clock);
+  parts->compatibility = std::make_unique<CompatibilityService>(parts->dispatcher.get(), deps.authenticator, readers,
+                                                                parts->query.get(), deps.clock);
   if (!config.database_url.empty()) {
     pg::PoolOptions metadata;
     metadata.url = config.database_url.Reveal();
@@ -219,8 +226,8 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(),  parts_->insight.get(),  parts_->prometheus.get(),
-          parts_->advice.get(), parts_->workload.get(), parts_->system.get()};
+  return {parts_->query.get(),  parts_->insight.get(), parts_->prometheus.get(), parts_->advice.get(),
+          parts_->workload.get(), parts_->system.get(),  parts_->compatibility.get()};
 }
 
 void QueryServer::Drain(clock::SteadyTime deadline) {

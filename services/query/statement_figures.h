@@ -1,6 +1,8 @@
-// What the messages that speak of a statement (TopQuery, QueryStats) have in common. Pure.
+// What the messages that speak of a statement (TopQuery, QueryStats), or of a row of a metric, have in common. Pure.
 #pragma once
 
+#include "libs/rpc/proto_time.h"
+#include "libs/storage/read/state_reader.h"
 #include "libs/storage/read/statement_reader.h"
 
 namespace pga::query {
@@ -32,6 +34,19 @@ void FillStatement(const storage::TopStatement& from, Message* to) {
   to->set_temp_blks_written(figures.Of(Figure::kTempBlksWritten));
   to->set_wal_bytes(figures.Of(Figure::kWalBytes));
   to->set_io_time(Millis(figures.Of(Figure::kIoTime)));
+  to->set_lower_bound(from.lower_bound);
+}
+
+// A row of a metric (query.v1.MetricRow).
+template <typename Message>
+void FillRow(const storage::MetricRow& from, Message* to) {
+  to->set_source_id(from.source.uuid);
+  to->set_source_name(from.source.name);
+  to->mutable_labels()->insert(from.labels.begin(), from.labels.end());
+  to->mutable_numbers()->insert(from.numbers.begin(), from.numbers.end());
+  to->mutable_texts()->insert(from.texts.begin(), from.texts.end());
+  to->mutable_truncated()->Add(from.truncated.begin(), from.truncated.end());
+  *to->mutable_collected_at() = rpc::ToProto(from.collected_at);
   to->set_lower_bound(from.lower_bound);
 }
 

@@ -26,6 +26,7 @@
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
 #include "pganalytics/query/v1/advice_service.pb.h"
+#include "pganalytics/query/v1/compatibility_service.pb.h"
 #include "pganalytics/query/v1/insight_service.pb.h"
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
@@ -71,8 +72,14 @@ constexpr const char* kMay[][2] = {
     {"compactor.v1.CompactorService.GetStorage", "viewer ruler"},
     {"ingest.v1.IngestService.StreamBatches", "collector"},
     {"ingest.v1.IngestService.PushMetrics", "user collector"},
+    {"ingest.v1.IngestService.PushBinaryMetrics", "user collector"},
     {"query.v1.AdviceService.FindAdvice", "ruler"},
     {"query.v1.AdviceService.Forecast", "viewer"},
+    {"query.v1.CompatibilityService.ListSlowQueries", "viewer"},
+    {"query.v1.CompatibilityService.ListFrequentQueries", "viewer"},
+    {"query.v1.CompatibilityService.GetServerMetrics", "viewer"},
+    {"query.v1.CompatibilityService.GetCacheMetrics", "viewer"},
+    {"query.v1.CompatibilityService.ListPushedElements", "viewer"},
     {"query.v1.QueryService.CountMetrics", "anybody"},
     {"query.v1.QueryService.GetMetrics", "viewer"},
     {"query.v1.QueryService.QuerySeries", "viewer ruler"},
@@ -320,7 +327,8 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
         query::ExportMetricsRequest::descriptor()->file(), query::FindAdviceRequest::descriptor()->file(),
-        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file(),
+        query::ListPushedElementsRequest::descriptor()->file(), registry::EnrolRequest::descriptor()->file(),
+        registry::ListCollectorsRequest::descriptor()->file(),
         pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file(),
         pganalytics::ruler::v1::ListAdviceRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {

@@ -39,6 +39,7 @@ std::string_view WhyEmpty(std::string_view metric) {
       {"partitioned_tables", "tables of the fleet have no partitions"},
       {"prepared_transactions", "max_prepared_transactions is 0, as it is by default"},
       {"progress_cluster", "nobody rewrites whole tables"},
+      {"pushed_values", "the fleet delivers by stream and pushes nothing"},
       {"replication_origins", "no server subscribes to another"},
       {"subscription", "no server subscribes to another"},
       {"subscription_tables", "no server subscribes to another"},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,6 +18,15 @@
 #include "libs/pg/call_limit.h"
 
 namespace pga::storage {
+
+// How often answers were shared, since the process began.
+struct SharedFigures {
+  // Answers that another caller was looking for already, and those that were looked for.
+  int64_t shared = 0;
+  int64_t looked_for = 0;
+  // Those that are being looked for now.
+  int64_t open = 0;
+};
 
 // Thread-safe.
 template <typename T>
@@ -40,6 +50,7 @@ class SharedAnswers {
         if (mine) known = std::make_shared<Entry>();
         entry = known;
         if (!mine) ++entry->waiting;
+        ++(mine ? figures_.looked_for : figures_.shared);
       }
       if (mine) {
         const pg::CallLimit shared(
@@ -78,6 +89,13 @@ class SharedAnswers {
     }
   }
 
+  SharedFigures Figures() const {
+    absl::MutexLock lock(&mutex_);
+    SharedFigures figures = figures_;
+    figures.open = static_cast<int64_t>(entries_.size());
+    return figures;
+  }
+
  private:
   static constexpr absl::Duration kPoll = absl::Milliseconds(50);
   struct Entry {
@@ -91,7 +109,8 @@ class SharedAnswers {
     if (known != entries_.end() && known->second.get() == &entry) entries_.erase(known);
   }
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  SharedFigures figures_ ABSL_GUARDED_BY(mutex_);
   // Answers that are being looked for.
   absl::flat_hash_map<std::string, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
 };

@@ -22,6 +22,12 @@ constexpr char kResolveSql[] =
     "SELECT id, uuid::text, name, group_name FROM metrics.source WHERE group_name = ANY($1::text[]) AND removed_at IS "
     "NULL ORDER BY name, id";
 
+// One row without a source for a collector that owns none of them.
+constexpr char kOfCollectorSql[] =
+    "SELECT s.id, s.uuid::text, s.name, s.group_name FROM metrics.collector c LEFT JOIN metrics.source s ON "
+    "s.collector_id = c.id AND s.group_name = ANY($1::text[]) AND s.removed_at IS NULL WHERE c.collector_id = $2 ORDER "
+    "BY s.name, s.id";
+
 }  // namespace
 
 std::vector<int32_t> IdsOf(const std::vector<SourceRef>& sources) {
@@ -67,6 +73,23 @@ absl::StatusOr<std::vector<SourceRef>> SourceReader::Resolve(const std::vector<s
     }
   }
   return chosen;
+}
+
+absl::StatusOr<std::vector<SourceRef>> SourceReader::OfCollector(const std::vector<std::string>& groups,
+                                                                 const std::string& collector_id,
+                                                                 clock::SteadyTime deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                       pool_->Exec(kOfCollectorSql, {pg::ArrayOf(groups), collector_id}, deadline));
+  if (result.empty()) {
+    return absl::NotFoundError(Cat("collector '", collector_id.substr(0, 80),
+                                   "' has delivered nothing; list collectors with /api/v1/collectors"));
+  }
+  std::vector<SourceRef> sources;
+  for (const pg::Row& row : result) {
+    if (row.IsNull(0)) continue;
+    sources.push_back({row.Int32(0), std::string(row.Text(1)), std::string(row.Text(2)), std::string(row.Text(3))});
+  }
+  return sources;
 }
 
 absl::StatusOr<std::vector<StoredOfSource>> SourceReader::Stored(const std::vector<std::string>& groups,

@@ -44,6 +44,10 @@ class SourceReader {
   absl::StatusOr<std::vector<SourceRef>> Resolve(const std::vector<std::string>& groups,
                                                  const std::vector<std::string>& wanted, clock::SteadyTime deadline);
 
+  // Sources of these groups that the collector owns. NOT_FOUND when no collector of this id ever delivered.
+  absl::StatusOr<std::vector<SourceRef>> OfCollector(const std::vector<std::string>& groups,
+                                                     const std::string& collector_id, clock::SteadyTime deadline);
+
   // What was stored of the sources of these groups in the last 24 hours.
   absl::StatusOr<std::vector<StoredOfSource>> Stored(const std::vector<std::string>& groups,
                                                      const pg::CallLimit& limit);

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "libs/status/status.h"
 #include "libs/storage/read/fetch.h"
@@ -410,7 +411,10 @@ class RowOrder {
     known.insert(known.end(), asked.all.begin(), asked.all.end());
     std::vector<std::string> names;
     for (const Column* column : known) {
-      if (column->name() == order.name_) return order;
+      if (column->name() == order.name_) {
+        order.whole_ = column->type() == catalog_pb::COLUMN_TYPE_INT8;
+        return order;
+      }
       names.push_back(column->name());
     }
     return absl::InvalidArgumentError(Cat("sort '", text.substr(0, 64), "' is neither a label of metric ",
@@ -435,10 +439,19 @@ class RowOrder {
     const auto right = b.find(name_);
     if ((left == a.end()) != (right == b.end())) return right == b.end();
     if (left == a.end() || left->second == right->second) return std::nullopt;
+    if constexpr (std::is_same_v<typename Map::mapped_type, std::string>) {
+      int64_t first = 0;
+      int64_t second = 0;
+      if (whole_ && absl::SimpleAtoi(left->second, &first) && absl::SimpleAtoi(right->second, &second)) {
+        return down_ ? first > second : first < second;
+      }
+    }
     return down_ ? left->second > right->second : left->second < right->second;
   }
 
   std::string name_;
+  // Its texts are whole numbers.
+  bool whole_ = false;
   bool down_ = false;
 };
 

@@ -102,7 +102,7 @@ absl::Status DeleteSource(const JobRun& run, int64_t source_id) {
     }
   }
   for (const char* table : {"metrics.query_text", "metrics.lost_interval", "metrics.superseded", "metrics.carried",
-                            "metrics.counter_run"}) {
+                            "metrics.counter_run", "metrics.push_reading"}) {
     PGA_RETURN_IF_ERROR(deleter.Rows(table, of_source));
   }
   return absl::OkStatus();
@@ -200,6 +200,8 @@ absl::StatusOr<int64_t> CleanUp(const JobRun& run, const CleanUpOptions& options
   } by_age[] = {
       {"metrics.ingest_receipt", absl::StrCat("received_at < ", Before(options.receipts))},
       {"metrics.pushed_element", absl::StrCat("time < ", Before(options.pushed_elements))},
+      {"metrics.push_receipt", absl::StrCat("received_at < ", Before(options.receipts))},
+      {"metrics.push_reading", absl::StrCat("collected_at < ", Before(options.pushed_elements))},
       {"metrics.lost_interval", absl::StrCat("received_at < ", Before(longest))},
       {"metrics.superseded", absl::StrCat("received_at < ", Before(longest))},
       {"metrics.ingest_watermark", absl::StrCat("sealed AND updated_at < ", Before(absl::Hours(24 * raw_days)),

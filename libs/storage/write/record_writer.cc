@@ -33,6 +33,27 @@ absl::Status RecordWriter::Prepare(pg::CopyConnection& connection, const std::ve
   return absl::OkStatus();
 }
 
+absl::Status RecordWriter::PrepareRecords(pg::CopyConnection& connection, const RecordSets& records,
+                                          clock::SteadyTime deadline) {
+  for (size_t i = 0; i < kRecordKinds; ++i) {
+    const auto kind = static_cast<RecordKind>(i);
+    if (session_ready_[i] || TypeOf(kind).session_sql == nullptr || records[kind].rows == 0) continue;
+    PGA_RETURN_IF_ERROR(connection.Exec(TypeOf(kind).session_sql, deadline).status());
+    session_ready_[i] = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RecordWriter::WriteRecords(pg::CopyConnection& connection, const RecordSets& records,
+                                        clock::SteadyTime deadline) {
+  for (size_t i = 0; i < kRecordKinds; ++i) {
+    const auto kind = static_cast<RecordKind>(i);
+    if (records[kind].rows == 0) continue;
+    PGA_RETURN_IF_ERROR(Copy(connection, kind, {records[kind].tuples}, records[kind].rows, deadline));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RecordWriter::Copy(pg::CopyConnection& connection, RecordKind kind,
                                 const std::vector<std::string_view>& pieces, int64_t rows, clock::SteadyTime deadline) {
   const RecordType& type = TypeOf(kind);

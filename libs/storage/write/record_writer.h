@@ -1,8 +1,9 @@
 // Writes what a group of batches leaves in the database beside its watermarks: the records of each kind by one COPY, a
 // receipt per batch, and the bytes of batches that are put aside.
 //
-// Used by one writer on its thread. Connections belong to the caller and are used during the call alone. Errors are
-// those of CopyConnection, so that the writer distinguishes what may pass later from what is refused for ever.
+// Used by one writer, by one thread at a time. Connections belong to the caller and are used during the call alone.
+// Errors are those of CopyConnection, so that the writer distinguishes what may pass later from what is refused for
+// ever.
 #pragma once
 
 #include <array>
@@ -34,6 +35,10 @@ class RecordWriter {
 
   // Inside the transaction: the records of accepted batches. INTERNAL if the server stored another number of rows.
   absl::Status Write(pg::CopyConnection& connection, const std::vector<GroupItem*>& group, clock::SteadyTime deadline);
+
+  // The same for records that are in no batch: what they need of the session, and, inside the transaction, themselves.
+  absl::Status PrepareRecords(pg::CopyConnection& connection, const RecordSets& records, clock::SteadyTime deadline);
+  absl::Status WriteRecords(pg::CopyConnection& connection, const RecordSets& records, clock::SteadyTime deadline);
 
  private:
   absl::Status Copy(pg::CopyConnection& connection, RecordKind kind, const std::vector<std::string_view>& pieces,

@@ -1,0 +1,11 @@
+# cmake -DOUTPUT=<file.cc> -DFILES=<a.yaml;b.yaml> -P embed_push_elements.cmake: writes the files as raw strings.
+set(text "// Generated from the YAML files of services/ingest/push_elements; do not edit.\n#include \"services/ingest/push_map.h\"\n\n")
+string(APPEND text "namespace pga::ingest {\n\nconst std::vector<PushMapFile>& BuiltinPushMapFiles() {\n")
+string(APPEND text "  static const std::vector<PushMapFile> files = {\n")
+foreach(path IN LISTS FILES)
+  get_filename_component(name "${path}" NAME)
+  file(READ "${path}" yaml)
+  string(APPEND text "      {\"${name}\", R\"pga_yaml(${yaml})pga_yaml\"},\n")
+endforeach()
+string(APPEND text "  };\n  return files;\n}\n\n}  // namespace pga::ingest\n")
+file(WRITE "${OUTPUT}" "${text}")
