@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check build packages images test-backend test-integration bench format lint docs screenshots clean
+.PHONY: help run stop test check campaign build packages images test-backend test-integration bench format lint docs screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -20,6 +20,9 @@ test:              ## Install, build and run all tests
 
 check:             ## The slow proofs: sanitizers, fuzzing, attacks, faults put back, packages and make run on a bare Debian 12 (needs root)
 	@tools/check.sh
+
+campaign:          ## Delivery under faults for an hour (CAMPAIGN_MINUTES=): kills, full and failing disks, power failures, damage
+	@tools/campaign.sh
 
 build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
 	@tools/build.sh release

@@ -170,7 +170,21 @@ void Spool::CloseSegment() {
 
 absl::Status Spool::WriteAt(std::string_view bytes, int64_t offset) {
   if (const int error = Failpoint("spool.write"); error != 0) return ErrnoStatus(error, "writing to the spool");
+  if (FailpointsArmed()) {
+    const size_t half = bytes.size() / 2;
+    PGA_RETURN_IF_ERROR(WriteAllAt(segment_fd_, bytes.substr(0, half), offset, "writing to the spool"));
+    if (const int error = Failpoint("spool.mid_append"); error != 0) return ErrnoStatus(error, "writing to the spool");
+  }
   return WriteAllAt(segment_fd_, bytes, offset, "writing to the spool");
+}
+
+std::string Spool::SafeMark() const {
+  RecordHead safe;
+  safe.type = RecordType::kSafe;
+  safe.stream_id = std::string(frame::kUuidBytes, '\0');
+  safe.seq = segment_end_;
+  safe.batch_bytes = segment_number_;
+  return EncodeRecord(safe, "");
 }
 
 absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets,
@@ -179,6 +193,11 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
   if (segment_fd_ < 0 || segment_end_ >= options_.segment_bytes) PGA_RETURN_IF_ERROR(OpenSegment());
   int64_t end = segment_end_;
   absl::Status status;
+  if (segment_end_ > 0) {
+    const std::string mark = SafeMark();
+    status = WriteAt(mark, end);
+    end += static_cast<int64_t>(mark.size());
+  }
   for (const std::string& note : notes_) {
     if (status.ok()) status = WriteAt(note, end);
     end += static_cast<int64_t>(note.size());
@@ -189,11 +208,14 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     offsets->push_back(static_cast<uint32_t>(end));
     end += static_cast<int64_t>(record.size());
   }
-  Failpoint("spool.after_append");
+  if (const int error = Failpoint("spool.after_append"); error != 0 && status.ok()) {
+    status = ErrnoStatus(error, "writing to the spool");
+  }
   if (!status.ok()) {
     // Withdrawn: what was refused must not be found by a later start.
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       *synced = false;
+      notes_.push_back(SafeMark());
       CloseSegment();
     }
     return status;
@@ -205,15 +227,16 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     if (!SyncDirectory().ok()) error = EIO;
     segment_is_new_ = false;
   }
+  if (error == 0) error = Failpoint("spool.after_fsync");
   if (error != 0) {
     *synced = false;
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       PGA_LOG(error, "a spool segment could not be cut after a failed fsync", {{"path", SegmentPath(segment_number_)}});
     }
+    notes_.push_back(SafeMark());
     CloseSegment();
     return ErrnoStatus(error, "fsync of the spool");
   }
-  Failpoint("spool.after_fsync");
   segment_end_ = end;
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[segment_number_];
@@ -273,7 +296,6 @@ std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group
 }
 
 std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
-  Failpoint("spool.before_append");
   std::vector<absl::StatusOr<BatchId>> results(items.size(), absl::UnknownError("not written"));
   if (absl::Status status = WriteGatheredNotes(); !status.ok()) {
     for (auto& result : results) result = Refuse(status);
@@ -334,6 +356,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
 }
 
 absl::Status Spool::WriteGatheredNotes() {
+  if (const int error = Failpoint("spool.before_append"); error != 0) return ErrnoStatus(error, "writing to the spool");
   if (notes_.size() < kMaxNotes) return absl::OkStatus();
   // The disk has failed for long. What must be known of the failures comes first: each further one would add to it.
   std::vector<uint32_t> offsets;
@@ -522,7 +545,10 @@ void Spool::RemoveIdleSegments(bool ignore_replay_window) {
       all_older_go = false;
     }
   }
-  for (const uint64_t number : removable) RemoveSegment(number);
+  for (const uint64_t number : removable) {
+    RemoveSegment(number);
+    if (removable.size() > 1 && Failpoint("spool.mid_trim") != 0) return;
+  }
 }
 
 bool Spool::DropOldestSegment() {

@@ -219,9 +219,13 @@ class Spool {
   // Recovery, in its steps; spool_recovery.cc.
   absl::Status Recover();
   void RecoverSnapshot(Scan* scan);
-  // `newest`: there is no segment after it.
+  // What marks say of the ends of segments.
+  void FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const;
+  // `newest`: nothing is known of any segment after it.
   void ScanSegment(uint64_t number, bool newest, Scan* scan);
   void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a process that was killed had written and not synced counts from now on, so it must survive a power failure.
+  void SyncRecovered();
   void RecoverPatches(Scan* scan);
   // All streams found are of earlier processes; counts what is pending in their segments.
   void SealRecoveredStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -246,6 +250,8 @@ class Spool {
   absl::Status WriteAt(std::string_view bytes, int64_t offset);
   // Writes notes_ and the records at the end of the segment and fsyncs; `offsets` receives where each record begins.
   absl::Status WriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets);
+  // The record that says up to where the segment that is written to is safe.
+  std::string SafeMark() const;
   absl::Status TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets, bool* synced);
   absl::Status WriteSnapshot();
   absl::Status SyncDirectory();
