@@ -153,6 +153,15 @@ absl::Status Spool::OpenSegment() {
   const std::string path = SegmentPath(segment_number_ + 1);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoStatus(errno, "making a spool segment");
+  // Each segment begins with what is known of the one before. Where that one failed this must outlive it.
+  if (!opening_mark_.empty()) notes_.push_back(std::move(opening_mark_));
+  opening_mark_.clear();
+  if (segment_failed_) {
+    notes_.push_back(SafeMark());
+  } else if (segment_number_ > 0) {
+    opening_mark_ = SafeMark();
+  }
+  segment_failed_ = false;
   ++segment_number_;
   segment_fd_ = fd;
   segment_end_ = 0;
@@ -193,8 +202,7 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
   if (segment_fd_ < 0 || segment_end_ >= options_.segment_bytes) PGA_RETURN_IF_ERROR(OpenSegment());
   int64_t end = segment_end_;
   absl::Status status;
-  if (segment_end_ > 0) {
-    const std::string mark = SafeMark();
+  if (const std::string mark = segment_end_ > 0 ? SafeMark() : opening_mark_; !mark.empty()) {
     status = WriteAt(mark, end);
     end += static_cast<int64_t>(mark.size());
   }
@@ -215,7 +223,7 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     // Withdrawn: what was refused must not be found by a later start.
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       *synced = false;
-      notes_.push_back(SafeMark());
+      segment_failed_ = true;
       CloseSegment();
     }
     return status;
@@ -233,11 +241,12 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       PGA_LOG(error, "a spool segment could not be cut after a failed fsync", {{"path", SegmentPath(segment_number_)}});
     }
-    notes_.push_back(SafeMark());
+    segment_failed_ = true;
     CloseSegment();
     return ErrnoStatus(error, "fsync of the spool");
   }
   segment_end_ = end;
+  opening_mark_.clear();
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[segment_number_];
   segment.bytes = end;

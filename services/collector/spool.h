@@ -221,8 +221,7 @@ class Spool {
   void RecoverSnapshot(Scan* scan);
   // What marks say of the ends of segments.
   void FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const;
-  // `newest`: nothing is known of any segment after it.
-  void ScanSegment(uint64_t number, bool newest, Scan* scan);
+  void ScanSegment(uint64_t number, Scan* scan);
   void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What a process that was killed had written and not synced counts from now on, so it must survive a power failure.
   void SyncRecovered();
@@ -289,6 +288,8 @@ class Spool {
   uint64_t segment_number_ = 0;
   int64_t segment_end_ = 0;         // bytes written and accepted
   bool segment_is_new_ = false;     // its name is not yet durable
+  bool segment_failed_ = false;     // it ends because it could not be written or synced
+  std::string opening_mark_;        // what its first write begins with
   std::vector<std::string> notes_;  // records to be written before the next batch
   BaselineStore baselines_;
   int64_t patch_bytes_ = 0;

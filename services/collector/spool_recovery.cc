@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,8 +40,8 @@ struct Spool::Scan {
   // By segment: bytes that are known to have been safe, and, where a later segment says so, all that ever were.
   std::map<uint64_t, size_t> safe;
   std::map<uint64_t, size_t> ends;
-  // Segments that begin with a whole record.
-  std::set<uint64_t> begun;
+  // The last segment of which anything is known to have been safe: those before it were safe as a whole.
+  uint64_t last_known = 0;
   // Patches of records before it are in the baselines already.
   LogPosition snapshot;
   int64_t baselines_lost = 0;
@@ -74,19 +73,15 @@ absl::Status Spool::Recover() {
   Scan scan;
   RecoverSnapshot(&scan);
   FindSafeEnds(numbers, &scan);
-  // The newest segment, and those after it of whose first write too little has survived to know anything.
-  size_t newest = numbers.empty() ? 0 : numbers.size() - 1;
-  while (newest > 0 && !scan.begun.contains(numbers[newest]) && !scan.safe.contains(numbers[newest]) &&
-         scan.snapshot.segment < numbers[newest]) {
-    --newest;
-  }
-  for (size_t i = 0; i < numbers.size(); ++i) ScanSegment(numbers[i], i >= newest, &scan);
+  for (const uint64_t number : numbers) ScanSegment(number, &scan);
   SyncRecovered();
   RecoverPatches(&scan);
   segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
+  segment_end_ = 0;
   snapshot_at_ = clock_->BoottimeNanos();
   snapshot_stale_ = !scan.patches.empty();
   absl::MutexLock lock(&mutex_);
+  if (const auto last = segments_.find(segment_number_); last != segments_.end()) segment_end_ = last->second.bytes;
   stats_.baselines_lost += scan.baselines_lost;
   for (const Scan::Replacement& replacement : scan.replacements) {
     if (const auto old = streams_.find(replacement.former.stream_id); old != streams_.end()) {
@@ -112,15 +107,17 @@ void Spool::RecoverSnapshot(Scan* scan) {
 }
 
 void Spool::FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const {
+  const LogPosition snapshot = scan->snapshot;
+  if (snapshot.segment > 0) scan->last_known = snapshot.offset > 0 ? snapshot.segment : snapshot.segment - 1;
   for (const uint64_t number : numbers) {
     const auto file = ReadWholeFile(SegmentPath(number));
     if (!file.ok()) continue;
     RecordScanner scanner(*file);
     for (RecordScanner::Found found; scanner.Next(&found);) {
       const RecordHead& head = found.record.head;
-      if (found.offset == 0 && !found.rotten) scan->begun.insert(number);
       if (head.type != RecordType::kSafe || head.seq < 0) continue;
       const auto bytes = static_cast<size_t>(head.seq);
+      if (head.batch_bytes <= number) scan->last_known = std::max(scan->last_known, head.batch_bytes);
       if (head.batch_bytes == number && bytes <= found.offset) {
         size_t& safe = scan->safe[number];
         safe = std::max(safe, bytes);
@@ -131,7 +128,7 @@ void Spool::FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const
   }
 }
 
-void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
+void Spool::ScanSegment(uint64_t number, Scan* scan) {
   const std::string path = SegmentPath(number);
   auto file = ReadWholeFile(path);
   if (!file.ok()) {
@@ -150,10 +147,10 @@ void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
   std::vector<RecordScanner::Found> records;
   for (RecordScanner::Found found; scanner.Next(&found);) records.push_back(found);
   size_t cut_at = bytes.size();
-  // A segment is only followed by another once all of it is safe, or what is not has been written again or is marked
-  // void there; a snapshot is taken of what is safe.
-  size_t accepted_bytes = newest ? 0 : bytes.size();
-  if (number < scan->snapshot.segment) accepted_bytes = bytes.size();
+  // How much is known to have been accepted: all of a segment that a later one speaks of or that comes before such a
+  // one; otherwise what its own marks and the snapshot, which is taken of what is safe, say.
+  size_t accepted_bytes = 0;
+  if (number < scan->last_known || scan->ends.contains(number)) accepted_bytes = bytes.size();
   if (number == scan->snapshot.segment) accepted_bytes = std::max(accepted_bytes, size_t{scan->snapshot.offset});
   if (const auto safe = scan->safe.find(number); safe != scan->safe.end()) {
     accepted_bytes = std::max(accepted_bytes, safe->second);

@@ -158,6 +158,8 @@ int main(int argc, char** argv) {
   collector::IngestClient client(client_options, spool->get(), &writer, &metrics, std::move(events));
   writer.set_on_accepted([&client] { client.Wake(); });
   client.Start();
+  std::puts("ready");
+  std::fflush(stdout);
 
   std::atomic<int64_t> open{0};
   int64_t next = journal.next();

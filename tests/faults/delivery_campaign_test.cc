@@ -345,8 +345,11 @@ class Campaign {
       collector->Kill();
       collector->Start();
     }
-    clock::SleepFor(absl::Milliseconds(300));
-    for (auto& collector : collectors_) (*collector)->Signal(SIGTERM);
+    for (auto& collector : collectors_) {
+      const absl::Status ready = (*collector)->WaitForOutput("ready", clock::SteadyNow() + absl::Seconds(60));
+      EXPECT_TRUE(ready.ok()) << ready;
+      (*collector)->Signal(SIGTERM);
+    }
     for (auto& collector : collectors_) {
       const auto code = (*collector)->Wait(clock::SteadyNow() + absl::Seconds(80));
       outcome_.drained = outcome_.drained && code.ok() && *code == 0;

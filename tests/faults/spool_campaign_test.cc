@@ -22,7 +22,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "libs/clock/clock.h"
 #include "libs/log/log.h"
 #include "libs/testing/settings.h"
 #include "libs/testing/temp_dir.h"
@@ -188,7 +187,7 @@ class SpoolCampaign : public ::testing::Test {
     return absl::StrCat(what, " in ", path.filename().string());
   }
 
-  const int64_t seed_ = testing::Setting("PGA_FAULT_SEED", absl::ToUnixMillis(clock::WallNow()) % 1'000'000);
+  const int64_t seed_ = testing::Setting("PGA_FAULT_SEED", 427276);
   const std::string root_ = MakeRoot();
   const std::string folder_ = root_ + "/spool";
   const std::string state_ = root_ + "/state";
