@@ -144,6 +144,7 @@ void Spool::NewLiveStream() {
 
 absl::Status Spool::SyncDirectory() {
   if (fsync(directory_fd_) != 0) return ErrnoStatus(errno, "fsync of the spool directory");
+  removals_pending_ = false;
   return absl::OkStatus();
 }
 
@@ -515,6 +516,7 @@ bool Spool::MakeRoom(int64_t bytes) {
 
 void Spool::RemoveSegment(uint64_t number) {
   unlink(SegmentPath(number).c_str());
+  removals_pending_ = true;
   segments_.erase(number);
   for (auto it = streams_.begin(); it != streams_.end();) {
     Stream& stream = it->second;
@@ -555,6 +557,8 @@ void Spool::RemoveIdleSegments(bool ignore_replay_window) {
     }
   }
   for (const uint64_t number : removable) {
+    // Marks must not be gone while what they make void may come back.
+    if (segments_[number].marks && removals_pending_ && !SyncDirectory().ok()) return;
     RemoveSegment(number);
     if (removable.size() > 1 && Failpoint("spool.mid_trim") != 0) return;
   }

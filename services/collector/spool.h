@@ -290,6 +290,7 @@ class Spool {
   bool segment_is_new_ = false;     // its name is not yet durable
   bool segment_failed_ = false;     // it ends because it could not be written or synced
   std::string opening_mark_;        // what its first write begins with
+  bool removals_pending_ = false;   // segments were removed since the directory was synced
   std::vector<std::string> notes_;  // records to be written before the next batch
   BaselineStore baselines_;
   int64_t patch_bytes_ = 0;

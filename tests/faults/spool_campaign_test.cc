@@ -6,8 +6,8 @@
 // Nothing accepted may be lost unreported, nothing there twice, nothing that was refused, no other bytes, and baselines
 // are those of what is there. Each part first finds the mutants of the code that it must find.
 //
-// PGA_SPOOL_STATES says how many power states (2000), PGA_SPOOL_DAMAGES how many damages (400), PGA_FAULT_SEED
-// repeats.
+// PGA_SPOOL_STATES says how many power states (2000), PGA_SPOOL_DAMAGES how many damages (400), PGA_FAULT_SEED another
+// seed than the fixed one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
