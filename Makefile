@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check incidents build packages images test-backend test-integration bench format lint docs screenshots clean
+.PHONY: help run stop test check incidents campaign build packages images test-backend test-integration bench format lint docs screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -23,6 +23,9 @@ check:             ## The slow proofs: sanitizers, fuzzing, attacks, faults put 
 
 incidents:         ## More than thirty kinds of incidents on real servers, and which rule found each (SEEDS= QUIET=, some 15 minutes a seed)
 	@tools/incidents.sh
+
+campaign:          ## Delivery under faults for an hour (CAMPAIGN_MINUTES=): kills, full and failing disks, power failures, damage
+	@tools/campaign.sh
 
 build:             ## Optimised build; leaves ./pganalytics-api, ./pganalytics-collector and ./pgactl here
 	@tools/build.sh release

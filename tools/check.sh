@@ -80,5 +80,11 @@ for step in "${steps[@]}"; do
       exit 2
       ;;
   esac
-  echo "check: $step passed in $(($(date +%s) - start)) s"
+  took=$(($(date +%s) - start))
+  # For tools/approval.py.
+  mkdir -p build/check
+  touch build/check/passed.txt
+  sed -i "/^$step /d" build/check/passed.txt
+  echo "$step $took $(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" >>build/check/passed.txt
+  echo "check: $step passed in $took s"
 done

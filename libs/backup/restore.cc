@@ -82,11 +82,8 @@ class Target {
                        pg::QuoteIdentifier(std::string(rights[0].Text(1))),
                        " CREATEDB, or give an administrator's URL in BACKUP_ADMIN_URL"));
     }
-    PGA_ASSIGN_OR_RETURN(
-        const pg::Result lock,
-        maintenance_->Exec("SELECT pg_try_advisory_lock(hashtext('pganalytics restore'), hashtext($1))", {name_},
-                           Soon()));
-    if (!lock[0].Bool(0)) return absl::AbortedError("another restore of it is under way");
+    PGA_RETURN_IF_ERROR(TakeLock());
+    locked_ = true;
     // A session that has just ended is there for a moment longer.
     const clock::SteadyTime patience = clock::SteadyNow() + kEndOfSessions;
     pg::Result there;
@@ -216,7 +213,16 @@ class Target {
   absl::StatusOr<pg::Result> Ask(const std::string& sql) { return maintenance_->Exec(sql, Soon()); }
   absl::Status Run(const std::string& sql) { return maintenance_->Exec(sql, deadline_).status(); }
 
-  // A connection to a database that is none of those restored.
+  // Held by the session: lost with it.
+  absl::Status TakeLock() {
+    PGA_ASSIGN_OR_RETURN(
+        const pg::Result lock,
+        maintenance_->Exec("SELECT pg_try_advisory_lock(hashtext('pganalytics restore'), hashtext($1))", {name_},
+                           Soon()));
+    return lock[0].Bool(0) ? absl::OkStatus() : absl::AbortedError("another restore of it is under way");
+  }
+
+  // A connection to a database that is none of those restored; the lock is taken again with a new one.
   absl::Status Maintain() {
     if (maintenance_ != nullptr && maintenance_->ok()) return absl::OkStatus();
     const std::string& base = options_.admin_url.empty() ? url_ : options_.admin_url;
@@ -226,7 +232,7 @@ class Target {
       auto connected = ConnectTo(url, Soon());
       if (connected.ok()) {
         maintenance_ = *std::move(connected);
-        return absl::OkStatus();
+        return locked_ ? TakeLock() : absl::OkStatus();
       }
       if (failure.ok()) failure = connected.status();
     }
@@ -332,6 +338,7 @@ class Target {
   std::unique_ptr<pg::CopyConnection> maintenance_;
   std::string beside_;
   bool made_ = false;
+  bool locked_ = false;
 };
 
 }  // namespace

@@ -323,8 +323,9 @@ void internal::CheckDatabases(const ApiConfig& config, PreflightReport* report) 
       .url = &config.database_url,
       .database = storage::Database::kMetadata,
       .roles = {"pganalytics_auth", "pganalytics_registry", "pganalytics_ruler", "pganalytics_insight"},
-      .connections = config.auth.connections + config.registry.connections + config.ruler.connections};
-  // Besides its pool, query has 3 that watch; the compactor has 8, ingest one a writer.
+      // Query has 3 for small statements here, too.
+      .connections = config.auth.connections + config.registry.connections + config.ruler.connections + 3};
+  // Besides its pool, query has 3 for small statements; the compactor has 8, ingest one a writer.
   const Target metrics{
       .name = "metrics",
       .variable = "TIMESCALE_URL",

@@ -269,6 +269,8 @@ class AuthStore {
   virtual absl::StatusOr<int64_t> DeleteExpired(absl::Time now, clock::SteadyTime deadline) = 0;
   // Deletes audit rows from before that instant, of the last 30 days none; at most 10,000 of each audit table. Returns
   // how many went.
+  // Seals audit rows that are some minutes old; how many. A chain: pgactl audit verify.
+  virtual absl::StatusOr<int64_t> SealAudit(clock::SteadyTime deadline) = 0;
   virtual absl::StatusOr<int64_t> PruneAudit(absl::Time before, clock::SteadyTime deadline) = 0;
 };
 

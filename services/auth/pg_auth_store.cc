@@ -837,6 +837,11 @@ absl::StatusOr<int64_t> PgAuthStore::DeleteExpired(absl::Time now, clock::Steady
   return deleted;
 }
 
+absl::StatusOr<int64_t> PgAuthStore::SealAudit(clock::SteadyTime deadline) {
+  PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT pganalytics.seal_audit()", {}, deadline));
+  return result[0].Int64(0);
+}
+
 absl::StatusOr<int64_t> PgAuthStore::PruneAudit(absl::Time before, clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(const pg::Result result, pool_->Exec("SELECT pganalytics.prune_audit(pganalytics.at($1))::int8",
                                                             {Micros(before)}, deadline));

@@ -84,6 +84,7 @@ class PgAuthStore final : public AuthStore {
                                          clock::SteadyTime deadline) override;
   absl::Status Audit(AuditEntry audit, clock::SteadyTime deadline) override;
   absl::StatusOr<int64_t> DeleteExpired(absl::Time now, clock::SteadyTime deadline) override;
+  absl::StatusOr<int64_t> SealAudit(clock::SteadyTime deadline) override;
   absl::StatusOr<int64_t> PruneAudit(absl::Time before, clock::SteadyTime deadline) override;
 
  private:

@@ -259,6 +259,8 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     raw->deps.revocations->Forget(raw->deps.clock->BoottimeNanos() - absl::ToInt64Nanoseconds(horizons.collectors));
     const auto deleted = raw->store->DeleteExpired(now, clock::SteadyNow() + absl::Minutes(1));
     if (!deleted.ok()) PGA_LOG(warn, "expired rows could not be deleted", {{"status", deleted.status()}});
+    const auto sealed = raw->store->SealAudit(clock::SteadyNow() + absl::Minutes(1));
+    if (!sealed.ok()) PGA_LOG(warn, "audit rows could not be sealed", {{"status", sealed.status()}});
     if (raw->audit_retention <= absl::ZeroDuration()) return;
     const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "libs/clock/clock.h"
 #include "libs/clock/steady.h"
 #include "libs/pg/pool.h"
@@ -295,6 +296,66 @@ TEST_F(AuthTest, AuditRowsGoByAgeAndNoYoungOnes) {
   const auto left = exec("SELECT count(*)::int8 FROM pganalytics.audit_log WHERE action = 'old'");
   ASSERT_THAT(left, IsOk());
   EXPECT_EQ((*left)[0].Int64(0), 29);
+}
+
+TEST_F(AuthTest, AuditRowsAreAChain) {
+  Start();
+  Admin();
+  auto pool = pg::Pool::Create({.url = config_.database_url.Reveal(), .size = 1});
+  ASSERT_THAT(pool, IsOk());
+  const auto exec = [&](const std::string& sql) {
+    return (*pool)->Exec(sql, {}, clock::SteadyNow() + absl::Seconds(20));
+  };
+  const auto states = [&] {
+    const auto read =
+        exec("SELECT coalesce(string_agg(state, ' ' ORDER BY number), '') FROM pganalytics.verify_audit()");
+    return read.ok() ? std::string((*read)[0].Text(0)) : std::string(read.status().message());
+  };
+  const auto add = [&](int count, int days) {
+    ASSERT_THAT(exec(absl::StrCat(
+                    "INSERT INTO pganalytics.audit_log (created_at, actor, action, outcome) SELECT now() - INTERVAL '",
+                    days, " days', 'x', 'did ' || n, 'success' FROM generate_series(1, ", count, ") n")),
+                IsOk());
+  };
+  const auto sealed = [&](const char* age) {
+    const auto read = exec(absl::StrCat("SELECT pganalytics.seal_audit(INTERVAL '", age, "')"));
+    return read.ok() ? (*read)[0].Int64(0) : -1;
+  };
+  // Rows of now are too young; the service may seal, and not write seals.
+  ASSERT_THAT(exec("SET SESSION AUTHORIZATION pganalytics_auth"), IsOk());
+  EXPECT_EQ(sealed("10 minutes"), 0);
+  EXPECT_THAT(exec("DELETE FROM pganalytics.audit_seal"), StatusIs(absl::StatusCode::kPermissionDenied));
+  ASSERT_THAT(exec("RESET SESSION AUTHORIZATION"), IsOk());
+  EXPECT_GT(sealed("0 seconds"), 0);
+  add(5, 0);
+  EXPECT_EQ(sealed("-1 seconds"), 5);
+  add(3, 0);
+  EXPECT_EQ(sealed("-1 seconds"), 3);
+  EXPECT_EQ(sealed("-1 seconds"), 0);
+  EXPECT_EQ(states(), "ok ok ok");
+
+  // What the owner of the tables may try.
+  const struct {
+    const char* sql;
+    const char* expected;
+  } cases[] = {
+      {"UPDATE pganalytics.audit_log SET actor = 'y' WHERE action = 'did 2'", "ok changed changed"},
+      {"DELETE FROM pganalytics.audit_log WHERE action = 'did 4'", "ok changed ok"},
+      {"DELETE FROM pganalytics.audit_log", "changed changed changed"},
+      {"DELETE FROM pganalytics.audit_seal WHERE number = 2", "ok missing"},
+      {"UPDATE pganalytics.audit_seal SET hash = pganalytics.audit_hash('', first_id, last_id) WHERE number = 2",
+       "ok changed changed"},
+      // Rows of more than 30 days may have been pruned.
+      {"UPDATE pganalytics.audit_seal SET sealed_at = now() - INTERVAL '40 days' WHERE number = 1; DELETE FROM "
+       "pganalytics.audit_log WHERE id <= (SELECT last_id FROM pganalytics.audit_seal WHERE number = 1)",
+       "gone ok ok"},
+  };
+  for (const auto& c : cases) {
+    ASSERT_THAT(exec("BEGIN"), IsOk());
+    for (const auto statement : absl::StrSplit(c.sql, "; ")) ASSERT_THAT(exec(std::string(statement)), IsOk()) << c.sql;
+    EXPECT_EQ(states(), c.expected) << c.sql;
+    ASSERT_THAT(exec("ROLLBACK"), IsOk());
+  }
 }
 
 }  // namespace

@@ -320,7 +320,10 @@ absl::Status IngestClient::Stream() {
     if (!status.ok() || session.broken()) break;
     if (session.written() > written) {
       written = session.written();
-      Failpoint("delivery.after_send");
+      if (Failpoint("delivery.after_send") != 0) {
+        status = absl::UnavailableError("made to fail after sending");
+        break;
+      }
     }
     const clock::SteadyTime now = clock::SteadyNow();
     if (now > renew_after && credentials_.NeedsRenewal(clock::WallNow())) {
@@ -359,6 +362,10 @@ absl::Status IngestClient::Stream() {
           state.next_seq[id.stream_id] = id.seq + 1;
           sent_.Increment();
           sent_bytes_.Increment(static_cast<double>(bytes));
+          if (Failpoint("delivery.mid_send") != 0) {
+            status = absl::UnavailableError("made to fail while sending");
+            break;
+          }
         }
         continue;
       }
@@ -482,7 +489,7 @@ absl::Status IngestClient::Handle(const StreamBatchesResponse& response, Streami
     case StreamBatchesResponse::kAck: {
       const ingestpb::Ack& ack = response.ack();
       PGA_RETURN_IF_ERROR(NoteAck(ack.stream_id(), ack.last_seq(), ack.last_hash(), state));
-      Failpoint("delivery.after_ack");
+      if (Failpoint("delivery.after_ack") != 0) return absl::UnavailableError("made to fail after an acknowledgement");
       return absl::OkStatus();
     }
     case StreamBatchesResponse::kReject:

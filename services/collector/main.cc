@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
     return *complete ? 0 : 1;
   }
   if (!pga::collector::ArmFailpointsFromEnvironment()) {
-    return Fail(absl::InvalidArgumentError("PGA_FAILPOINT is not name:count[:action]"));
+    return Fail(absl::InvalidArgumentError("PGA_FAILPOINT is not name:count[:action[:times]]"));
   }
   pga::exec::ShutdownSignal::Install();
   const pga::rpc::Runtime grpc;

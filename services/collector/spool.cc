@@ -144,6 +144,7 @@ void Spool::NewLiveStream() {
 
 absl::Status Spool::SyncDirectory() {
   if (fsync(directory_fd_) != 0) return ErrnoStatus(errno, "fsync of the spool directory");
+  removals_pending_ = false;
   return absl::OkStatus();
 }
 
@@ -153,6 +154,15 @@ absl::Status Spool::OpenSegment() {
   const std::string path = SegmentPath(segment_number_ + 1);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoStatus(errno, "making a spool segment");
+  // Each segment begins with what is known of the one before. Where that one failed this must outlive it.
+  if (!opening_mark_.empty()) notes_.push_back(std::move(opening_mark_));
+  opening_mark_.clear();
+  if (segment_failed_) {
+    notes_.push_back(SafeMark());
+  } else if (segment_number_ > 0) {
+    opening_mark_ = SafeMark();
+  }
+  segment_failed_ = false;
   ++segment_number_;
   segment_fd_ = fd;
   segment_end_ = 0;
@@ -170,7 +180,21 @@ void Spool::CloseSegment() {
 
 absl::Status Spool::WriteAt(std::string_view bytes, int64_t offset) {
   if (const int error = Failpoint("spool.write"); error != 0) return ErrnoStatus(error, "writing to the spool");
+  if (FailpointsArmed()) {
+    const size_t half = bytes.size() / 2;
+    PGA_RETURN_IF_ERROR(WriteAllAt(segment_fd_, bytes.substr(0, half), offset, "writing to the spool"));
+    if (const int error = Failpoint("spool.mid_append"); error != 0) return ErrnoStatus(error, "writing to the spool");
+  }
   return WriteAllAt(segment_fd_, bytes, offset, "writing to the spool");
+}
+
+std::string Spool::SafeMark() const {
+  RecordHead safe;
+  safe.type = RecordType::kSafe;
+  safe.stream_id = std::string(frame::kUuidBytes, '\0');
+  safe.seq = segment_end_;
+  safe.batch_bytes = segment_number_;
+  return EncodeRecord(safe, "");
 }
 
 absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets,
@@ -179,6 +203,10 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
   if (segment_fd_ < 0 || segment_end_ >= options_.segment_bytes) PGA_RETURN_IF_ERROR(OpenSegment());
   int64_t end = segment_end_;
   absl::Status status;
+  if (const std::string mark = segment_end_ > 0 ? SafeMark() : opening_mark_; !mark.empty()) {
+    status = WriteAt(mark, end);
+    end += static_cast<int64_t>(mark.size());
+  }
   for (const std::string& note : notes_) {
     if (status.ok()) status = WriteAt(note, end);
     end += static_cast<int64_t>(note.size());
@@ -189,11 +217,14 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     offsets->push_back(static_cast<uint32_t>(end));
     end += static_cast<int64_t>(record.size());
   }
-  Failpoint("spool.after_append");
+  if (const int error = Failpoint("spool.after_append"); error != 0 && status.ok()) {
+    status = ErrnoStatus(error, "writing to the spool");
+  }
   if (!status.ok()) {
     // Withdrawn: what was refused must not be found by a later start.
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       *synced = false;
+      segment_failed_ = true;
       CloseSegment();
     }
     return status;
@@ -205,16 +236,18 @@ absl::Status Spool::TryWriteAndSync(const std::vector<std::string>& records, std
     if (!SyncDirectory().ok()) error = EIO;
     segment_is_new_ = false;
   }
+  if (error == 0) error = Failpoint("spool.after_fsync");
   if (error != 0) {
     *synced = false;
     if (ftruncate(segment_fd_, static_cast<off_t>(segment_end_)) != 0) {
       PGA_LOG(error, "a spool segment could not be cut after a failed fsync", {{"path", SegmentPath(segment_number_)}});
     }
+    segment_failed_ = true;
     CloseSegment();
     return ErrnoStatus(error, "fsync of the spool");
   }
-  Failpoint("spool.after_fsync");
   segment_end_ = end;
+  opening_mark_.clear();
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[segment_number_];
   segment.bytes = end;
@@ -273,7 +306,6 @@ std::vector<absl::StatusOr<BatchId>> Spool::Append(std::vector<SpoolBatch> group
 }
 
 std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items) {
-  Failpoint("spool.before_append");
   std::vector<absl::StatusOr<BatchId>> results(items.size(), absl::UnknownError("not written"));
   if (absl::Status status = WriteGatheredNotes(); !status.ok()) {
     for (auto& result : results) result = Refuse(status);
@@ -334,6 +366,7 @@ std::vector<absl::StatusOr<BatchId>> Spool::AppendItems(std::vector<Item> items)
 }
 
 absl::Status Spool::WriteGatheredNotes() {
+  if (const int error = Failpoint("spool.before_append"); error != 0) return ErrnoStatus(error, "writing to the spool");
   if (notes_.size() < kMaxNotes) return absl::OkStatus();
   // The disk has failed for long. What must be known of the failures comes first: each further one would add to it.
   std::vector<uint32_t> offsets;
@@ -483,6 +516,7 @@ bool Spool::MakeRoom(int64_t bytes) {
 
 void Spool::RemoveSegment(uint64_t number) {
   unlink(SegmentPath(number).c_str());
+  removals_pending_ = true;
   segments_.erase(number);
   for (auto it = streams_.begin(); it != streams_.end();) {
     Stream& stream = it->second;
@@ -522,7 +556,12 @@ void Spool::RemoveIdleSegments(bool ignore_replay_window) {
       all_older_go = false;
     }
   }
-  for (const uint64_t number : removable) RemoveSegment(number);
+  for (const uint64_t number : removable) {
+    // Marks must not be gone while what they make void may come back.
+    if (segments_[number].marks && removals_pending_ && !SyncDirectory().ok()) return;
+    RemoveSegment(number);
+    if (removable.size() > 1 && Failpoint("spool.mid_trim") != 0) return;
+  }
 }
 
 bool Spool::DropOldestSegment() {

@@ -219,9 +219,12 @@ class Spool {
   // Recovery, in its steps; spool_recovery.cc.
   absl::Status Recover();
   void RecoverSnapshot(Scan* scan);
-  // `newest`: there is no segment after it.
-  void ScanSegment(uint64_t number, bool newest, Scan* scan);
+  // What marks say of the ends of segments.
+  void FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const;
+  void ScanSegment(uint64_t number, Scan* scan);
   void AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a process that was killed had written and not synced counts from now on, so it must survive a power failure.
+  void SyncRecovered();
   void RecoverPatches(Scan* scan);
   // All streams found are of earlier processes; counts what is pending in their segments.
   void SealRecoveredStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -246,6 +249,8 @@ class Spool {
   absl::Status WriteAt(std::string_view bytes, int64_t offset);
   // Writes notes_ and the records at the end of the segment and fsyncs; `offsets` receives where each record begins.
   absl::Status WriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets);
+  // The record that says up to where the segment that is written to is safe.
+  std::string SafeMark() const;
   absl::Status TryWriteAndSync(const std::vector<std::string>& records, std::vector<uint32_t>* offsets, bool* synced);
   absl::Status WriteSnapshot();
   absl::Status SyncDirectory();
@@ -283,6 +288,9 @@ class Spool {
   uint64_t segment_number_ = 0;
   int64_t segment_end_ = 0;         // bytes written and accepted
   bool segment_is_new_ = false;     // its name is not yet durable
+  bool segment_failed_ = false;     // it ends because it could not be written or synced
+  std::string opening_mark_;        // what its first write begins with
+  bool removals_pending_ = false;   // segments were removed since the directory was synced
   std::vector<std::string> notes_;  // records to be written before the next batch
   BaselineStore baselines_;
   int64_t patch_bytes_ = 0;

@@ -64,7 +64,7 @@ bool DecodeHead(std::string_view bytes, RecordHead* head) {
   ByteReader in(bytes);
   uint8_t type = 0;
   uint64_t sources = 0;
-  if (!in.GetByte(&type) || type < 1 || type > 4 || !GetString(&in, &head->stream_id) || !in.GetSigned(&head->seq) ||
+  if (!in.GetByte(&type) || type < 1 || type > 5 || !GetString(&in, &head->stream_id) || !in.GetSigned(&head->seq) ||
       !GetString(&in, &head->prev_hash) || !GetString(&in, &head->hash) || !in.GetVarint(&head->batch_bytes) ||
       !in.GetSigned(&head->start_us) || !in.GetSigned(&head->end_us) || !in.GetVarint(&sources) ||
       sources > in.remaining()) {

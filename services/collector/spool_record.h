@@ -49,6 +49,9 @@ enum class RecordType : uint8_t {
   kEnd = 3,
   // The batch `seq` was dropped before it was acknowledged.
   kLost = 4,
+  // The first `seq` bytes of segment `batch_bytes` were safe when this was written; its stream_id is zero bytes. What
+  // follows them was written later, or, when this stands in a later segment, was never accepted.
+  kSafe = 5,
 };
 
 // What a record says of itself. Times are microseconds since 1970.
@@ -59,7 +62,7 @@ struct RecordHead {
   // Batch, lost: of the batch before it and its own.
   std::string prev_hash;
   std::string hash;
-  // Batch: size of the Batch message in the body.
+  // Batch: size of the Batch message in the body. Safe: the number of a segment.
   uint64_t batch_bytes = 0;
   // Batch, lost: the time its frames cover and the ids of its sources; 0 and none if it has no frames.
   int64_t start_us = 0;

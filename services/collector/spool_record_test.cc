@@ -169,7 +169,7 @@ TEST(SpoolRecordTest, HeadsThatAreWholeButMeanNothingAreUnreadable) {
     std::function<void(RecordHead*)> spoil;
   } const cases[] = {
       {"type below the first", [](RecordHead* head) { head->type = static_cast<RecordType>(0); }},
-      {"type beyond the last", [](RecordHead* head) { head->type = static_cast<RecordType>(5); }},
+      {"type beyond the last", [](RecordHead* head) { head->type = static_cast<RecordType>(6); }},
       {"stream without id", [](RecordHead* head) { head->stream_id.clear(); }},
       {"stream with a short id", [](RecordHead* head) { head->stream_id.pop_back(); }},
       {"batch without number", [](RecordHead* head) { head->seq = 0; }},

@@ -2,6 +2,7 @@
 // record changes what is known of its stream. The baselines are those of the snapshot and the patches that came after
 // it.
 #include <dirent.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,17 @@ struct Spool::Scan {
     bool rotten = false;
   };
   std::vector<Patch> patches;
+  // A batch that was moved, and the number it had before. The number is void only if the batch is not.
+  struct Replacement {
+    BatchId batch;
+    BatchId former;
+  };
+  std::vector<Replacement> replacements;
+  // By segment: bytes that are known to have been safe, and, where a later segment says so, all that ever were.
+  std::map<uint64_t, size_t> safe;
+  std::map<uint64_t, size_t> ends;
+  // The last segment of which anything is known to have been safe: those before it were safe as a whole.
+  uint64_t last_known = 0;
   // Patches of records before it are in the baselines already.
   LogPosition snapshot;
   int64_t baselines_lost = 0;
@@ -60,13 +72,22 @@ absl::Status Spool::Recover() {
   PGA_ASSIGN_OR_RETURN(const std::vector<uint64_t> numbers, ListSegments(options_.directory));
   Scan scan;
   RecoverSnapshot(&scan);
-  for (const uint64_t number : numbers) ScanSegment(number, number == numbers.back(), &scan);
+  FindSafeEnds(numbers, &scan);
+  for (const uint64_t number : numbers) ScanSegment(number, &scan);
+  SyncRecovered();
   RecoverPatches(&scan);
   segment_number_ = std::max(numbers.empty() ? 0 : numbers.back(), snapshot_segment_);
+  segment_end_ = 0;
   snapshot_at_ = clock_->BoottimeNanos();
   snapshot_stale_ = !scan.patches.empty();
   absl::MutexLock lock(&mutex_);
+  if (const auto last = segments_.find(segment_number_); last != segments_.end()) segment_end_ = last->second.bytes;
   stats_.baselines_lost += scan.baselines_lost;
+  for (const Scan::Replacement& replacement : scan.replacements) {
+    if (const auto old = streams_.find(replacement.former.stream_id); old != streams_.end()) {
+      ForgetEntry(&old->second, replacement.former.seq);
+    }
+  }
   SealRecoveredStreams();
   NewLiveStream();
   return absl::OkStatus();
@@ -85,7 +106,29 @@ void Spool::RecoverSnapshot(Scan* scan) {
   }
 }
 
-void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
+void Spool::FindSafeEnds(const std::vector<uint64_t>& numbers, Scan* scan) const {
+  const LogPosition snapshot = scan->snapshot;
+  if (snapshot.segment > 0) scan->last_known = snapshot.offset > 0 ? snapshot.segment : snapshot.segment - 1;
+  for (const uint64_t number : numbers) {
+    const auto file = ReadWholeFile(SegmentPath(number));
+    if (!file.ok()) continue;
+    RecordScanner scanner(*file);
+    for (RecordScanner::Found found; scanner.Next(&found);) {
+      const RecordHead& head = found.record.head;
+      if (head.type != RecordType::kSafe || head.seq < 0) continue;
+      const auto bytes = static_cast<size_t>(head.seq);
+      if (head.batch_bytes <= number) scan->last_known = std::max(scan->last_known, head.batch_bytes);
+      if (head.batch_bytes == number && bytes <= found.offset) {
+        size_t& safe = scan->safe[number];
+        safe = std::max(safe, bytes);
+      } else if (head.batch_bytes < number) {
+        scan->ends[head.batch_bytes] = bytes;
+      }
+    }
+  }
+}
+
+void Spool::ScanSegment(uint64_t number, Scan* scan) {
   const std::string path = SegmentPath(number);
   auto file = ReadWholeFile(path);
   if (!file.ok()) {
@@ -95,19 +138,35 @@ void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
     ++stats_.rotten_records;
     return;
   }
-  const std::string_view bytes(*file);
+  std::string_view bytes(*file);
+  const size_t file_bytes = bytes.size();
+  if (const auto end = scan->ends.find(number); end != scan->ends.end()) bytes = bytes.substr(0, end->second);
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[number];
   RecordScanner scanner(bytes);
   std::vector<RecordScanner::Found> records;
   for (RecordScanner::Found found; scanner.Next(&found);) records.push_back(found);
-  // A segment is only followed by another once all of it is safe, or what is not has been written again or is marked
-  // void there; a snapshot is taken of what is safe.
-  size_t accepted_bytes = newest ? 0 : bytes.size();
-  if (number < scan->snapshot.segment) accepted_bytes = bytes.size();
+  size_t cut_at = bytes.size();
+  // How much is known to have been accepted: all of a segment that a later one speaks of or that comes before such a
+  // one; otherwise what its own marks and the snapshot, which is taken of what is safe, say.
+  size_t accepted_bytes = 0;
+  if (number < scan->last_known || scan->ends.contains(number)) accepted_bytes = bytes.size();
   if (number == scan->snapshot.segment) accepted_bytes = std::max(accepted_bytes, size_t{scan->snapshot.offset});
+  if (const auto safe = scan->safe.find(number); safe != scan->safe.end()) {
+    accepted_bytes = std::max(accepted_bytes, safe->second);
+  }
+  // Behind that are the records of one write at most. Damage in them is a power failure's while they were written: what
+  // survived behind it counts on from what did not.
+  for (size_t i = 0; i < records.size(); ++i) {
+    const size_t damage = records[i].offset - records[i].skipped_bytes;
+    if ((records[i].skipped_bytes > 0 && damage >= accepted_bytes) ||
+        (records[i].rotten && records[i].offset >= accepted_bytes)) {
+      cut_at = damage;
+      records.resize(i);
+    }
+  }
   const size_t kept = CheckGroups(accepted_bytes, &records);
-  size_t good_end = scanner.end();
+  size_t good_end = std::min(scanner.end(), cut_at);
   if (kept < records.size()) {
     good_end = records[kept].offset - records[kept].skipped_bytes;
     if (records[kept].skipped_bytes > 0) scan->patches.push_back({.stream_id = "", .entry = {}, .rotten = true});
@@ -127,8 +186,8 @@ void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
     }
     AddRecord(number, found, scan);
   }
-  if (good_end < bytes.size()) {
-    stats_.torn_bytes += static_cast<int64_t>(bytes.size() - good_end);
+  if (good_end < file_bytes) {
+    stats_.torn_bytes += static_cast<int64_t>(file_bytes - good_end);
     if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
       PGA_LOG(warn, "the torn end of a spool segment could not be cut", {{"path", path}});
     }
@@ -142,6 +201,7 @@ void Spool::ScanSegment(uint64_t number, bool newest, Scan* scan) {
 
 void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan* scan) {
   const RecordHead& head = found.record.head;
+  if (head.type == RecordType::kSafe) return;
   const std::string& stream_id = head.stream_id;
   Stream& stream = streams_[stream_id];
   if (stream.order == 0) stream.order = next_order_++;
@@ -163,6 +223,9 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
       std::erase_if(scan->patches, [&](const Scan::Patch& patch) {
         return patch.stream_id == stream_id && patch.entry.seq > head.seq;
       });
+      std::erase_if(scan->replacements, [&](const Scan::Replacement& replacement) {
+        return replacement.batch.stream_id == stream_id && replacement.batch.seq > head.seq;
+      });
       stream.last_seq = head.seq;
       stream.last_hash = ToHash(head.hash);
       return;
@@ -176,6 +239,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
         stream.last_hash = ToHash(head.hash);
       }
       return;
+    case RecordType::kSafe:
     case RecordType::kBatch:
       break;
   }
@@ -188,9 +252,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
   entry.prev_hash = ToHash(head.prev_hash);
   entry.hash = ToHash(head.hash);
   if (!head.replaces_stream.empty()) {
-    if (const auto old = streams_.find(head.replaces_stream); old != streams_.end()) {
-      ForgetEntry(&old->second, head.replaces_seq);
-    }
+    scan->replacements.push_back({{stream_id, head.seq}, {head.replaces_stream, head.replaces_seq}});
   }
   const bool has_news = LogPosition{segment, found.offset} >= scan->snapshot;
   // The same record may be there twice, when a segment's fsync failed and it was written again to the next one. The
@@ -212,6 +274,25 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
   stream.entries.push_back(entry);
   stream.last_seq = entry.seq;
   stream.last_hash = entry.hash;
+}
+
+void Spool::SyncRecovered() {
+  std::vector<uint64_t> numbers;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [number, segment] : segments_) numbers.push_back(number);
+  }
+  const auto warn = [](const std::string& path, int error) {
+    PGA_LOG(error, "what a spool segment holds could not be made durable",
+            {{"path", path}, {"reason", ErrnoStatus(error, "fsync")}});
+  };
+  for (const uint64_t number : numbers) {
+    const std::string path = SegmentPath(number);
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) != 0) warn(path, errno);
+    if (fd >= 0) close(fd);
+  }
+  if (!SyncDirectory().ok()) warn(options_.directory, errno);
 }
 
 void Spool::RecoverPatches(Scan* scan) {

@@ -57,7 +57,8 @@ TEST_F(SpoolTest, BitRotTakesTheBaselinesThatNoLaterPatchConfirms) {
     const fs::path path = Segments()[0];
     std::string bytes = Slurp(path);
     const auto number = static_cast<size_t>(c.rotten);
-    const size_t at = c.head ? ends[number - 1] + 20 : ends[number] - 5;
+    // Before each batch but the first is a record that says how far the segment was safe.
+    const size_t at = c.head ? bytes.find("PGAR", ends[number - 1] + 1) + 20 : ends[number] - 5;
     bytes[at] = static_cast<char>(bytes[at] ^ 1);
     Spill(path, bytes);
     Open();

@@ -1,4 +1,4 @@
-// A spool of a test's own, with batches that are known by a number. Tests of this folder only.
+// A spool of a test's own, with batches that are known by a number. Tests only.
 #pragma once
 
 #include <fcntl.h>

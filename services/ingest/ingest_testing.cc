@@ -103,14 +103,15 @@ IngestHarness::IngestHarness(Options options) {
   revocations_.Apply({}, clock::Clock::Real()->BoottimeNanos());
   authenticator_ = std::make_unique<rpc::Authenticator>(&verifier_, &revocations_);
   identity_ = rpc::ServiceIdentity::Local(signer_.get(), "ingest");
-  ingest_ = Must(IngestServer::Create(options.config,
-                                      {.metrics = &metrics_,
-                                       .clock = clock::Clock::Real(),
-                                       .authenticator = authenticator_.get(),
-                                       .revocations = &revocations_,
-                                       .identity = identity_.get(),
-                                       .registry = options.registry,
-                                       .authority = options.authority != nullptr ? options.authority : &trusting_}));
+  ingest_ = Must(
+      IngestServer::Create(options.config, {.metrics = &metrics_,
+                                            .clock = clock::Clock::Real(),
+                                            .authenticator = authenticator_.get(),
+                                            .revocations = &revocations_,
+                                            .identity = identity_.get(),
+                                            .registry = options.registry,
+                                            .authority = options.authority != nullptr ? options.authority : &trusting_,
+                                            .on_write_point = options.on_write_point}));
   rpc::Server::Options server;
   server.name = "ingest";
   server.listen = options.listen;

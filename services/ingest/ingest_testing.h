@@ -59,6 +59,7 @@ class IngestHarness {
     // Null = TrustingAuthority.
     SourceAuthority* authority = nullptr;
     bool unlimited_hellos = true;
+    std::function<void(storage::WritePoint)> on_write_point = nullptr;
   };
   explicit IngestHarness(Options options);
   ~IngestHarness();

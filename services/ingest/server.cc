@@ -238,6 +238,7 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
     storage::GroupWriterOptions options;
     options.url = config.metrics_url.Reveal();
     options.on_database = [p](const std::string& identity) { p->OnDatabase(identity); };
+    options.on_point = deps.on_write_point;
     PGA_ASSIGN_OR_RETURN(auto writer, storage::GroupWriter::Create(std::move(options)));
     writers.push_back(std::make_unique<PgBatchWriter>(std::move(writer)));
   }

@@ -3,6 +3,7 @@
 // accepted come in through rpc::Server::AcceptConnection of the server that carries services().
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -20,6 +21,10 @@ namespace grpc {
 class Channel;
 class Service;
 }  // namespace grpc
+
+namespace pga::storage {
+enum class WritePoint;
+}
 
 namespace pga::ingest {
 
@@ -41,6 +46,8 @@ struct IngestDeps {
   std::shared_ptr<grpc::Channel> registry;
   // Who says which collector owns a source; null = registry.
   SourceAuthority* authority = nullptr;
+  // Called on the writers' threads; null outside tests.
+  std::function<void(storage::WritePoint)> on_write_point = nullptr;
 };
 
 // Thread-safe. Order of the end: PrepareDrain, then the gRPC server that carries services() drains, then Drain, then

@@ -35,6 +35,21 @@ def main() -> int:
             checked += 1
             if target not in targets:
                 problems.append(f"{name}: make {target} is no target of the Makefile")
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    script = (ROOT / "tests/e2e/guide/guide_test.sh").read_text(encoding="utf-8")
+    marks = [(number, mark) for numbers, mark in re.findall(r"^\| (G\d+(?:, G\d+)*) \|.*\| ?([^|]*?) ?\|$", guide, re.M)
+             for number in numbers.split(", ")]
+    checked += len(marks)
+    if [number for number, _ in marks] != [f"G{i}" for i in range(90)]:
+        problems.append("docs/guide.md: its rows are not G0 to G89 in order")
+    for number, mark in marks:
+        if ("✓" in mark) != bool(re.search(rf"\b{number}\b", script)):
+            problems.append(f"docs/guide.md: {number} is marked «{mark}», which tests/e2e/guide/guide_test.sh does not bear out")
+    runbooks = (ROOT / "docs/alert-rules.md").read_text(encoding="utf-8")
+    for rule in sorted((ROOT / "services/ruler/rules").glob("*.yaml")):
+        checked += 1
+        if f"### {rule.stem}\n" not in runbooks:
+            problems.append(f"docs/alert-rules.md: no runbook of {rule.stem}")
     rows = stops()
     if len(rows) < 8:
         problems.append("docs/life-of-a-frame.md: the table of stops was not found")

@@ -79,6 +79,8 @@ std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
 std::vector<Command> BackupCommands();
 std::vector<Command> DoctorCommands();
+std::vector<Command> SupportCommands();
+std::vector<Command> AuditCommands();
 
 const std::vector<Command>& AllCommands();
 // What every command understands.

@@ -190,10 +190,10 @@ absl::Status Context::Print(const Table& table, std::string_view when_empty) con
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group :
-         {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), WorkloadCommands(), LogCommands(),
-          AlertCommands(), AdviceCommands(), ReportCommands(), ConfigCommands(), StorageCommands(), AdminCommands(),
-          CatalogCommands(), CompletionCommands(), MigrateCommands(), BackupCommands(), DoctorCommands()}) {
+    for (auto group : {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), WorkloadCommands(),
+                       LogCommands(), AlertCommands(), AdviceCommands(), ReportCommands(), ConfigCommands(),
+                       StorageCommands(), AdminCommands(), CatalogCommands(), CompletionCommands(), MigrateCommands(),
+                       BackupCommands(), DoctorCommands(), SupportCommands(), AuditCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -279,6 +279,7 @@ class GroupWriter::Impl {
     PGA_RETURN_IF_ERROR(watermarks_.EnsureStreams(*connection_, group, deadline));
     PGA_RETURN_IF_ERROR(records_.Prepare(*connection_, group, deadline));
 
+    At(WritePoint::kBeforeBegin);
     auto begun = connection_->Exec("BEGIN", deadline);
     if (!begun.ok()) return begun.status();
     At(WritePoint::kBegun);
@@ -361,6 +362,7 @@ class GroupWriter::Impl {
 
   absl::Status LookUp(const std::vector<GroupItem*>& group, clock::SteadyTime deadline) {
     PGA_RETURN_IF_ERROR(Connect(std::min(deadline, clock::SteadyNow() + options_.connect_timeout)));
+    At(WritePoint::kBeforeBegin);
     auto begun = connection_->Exec("BEGIN", deadline);
     if (!begun.ok()) return begun.status();
     Watermarks now;

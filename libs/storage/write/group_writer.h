@@ -55,7 +55,7 @@ struct BatchResult {
 };
 
 // Moments inside WriteGroup, for tests that cause failures there.
-enum class WritePoint { kConnected, kBegun, kLocked, kMidCopy, kBeforeCommit, kCommitted };
+enum class WritePoint { kConnected, kBeforeBegin, kBegun, kLocked, kMidCopy, kBeforeCommit, kCommitted };
 
 struct GroupWriterOptions {
   std::string url;
