@@ -226,7 +226,7 @@ QueryServer::~QueryServer() {
 }
 
 std::vector<grpc::Service*> QueryServer::services() {
-  return {parts_->query.get(),  parts_->insight.get(), parts_->prometheus.get(), parts_->advice.get(),
+  return {parts_->query.get(),    parts_->insight.get(), parts_->prometheus.get(),   parts_->advice.get(),
           parts_->workload.get(), parts_->system.get(),  parts_->compatibility.get()};
 }
 
