@@ -11,6 +11,8 @@ constexpr double kOfMedian = 0.1;
 // Of the smallest figures a spread of nothing would make everything unusual.
 constexpr double kLeastSpread = 1e-6;
 
+}  // namespace
+
 double MedianOf(std::vector<double> values) {
   const size_t middle = values.size() / 2;
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
@@ -18,8 +20,6 @@ double MedianOf(std::vector<double> values) {
   if (values.size() % 2 == 1) return upper;
   return (upper + *std::max_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle))) / 2;
 }
-
-}  // namespace
 
 Baseline BaselineOf(const std::map<int64_t, double>& values, int64_t hour) {
   Baseline baseline;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace pga::columns {
 
@@ -15,6 +16,9 @@ inline constexpr int64_t kHoursOfDay = 24;
 inline constexpr int64_t kHoursOfWeek = 168;
 // An hour of which less is covered counts neither as history nor as present.
 inline constexpr double kLeastCoveredSeconds = 1800;
+
+// Of an even number of values the mean of the two in the middle. `values` is not empty.
+double MedianOf(std::vector<double> values);
 
 struct Baseline {
   double median = 0;

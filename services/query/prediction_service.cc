@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "libs/columns/baseline.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/rpc/proto_time.h"
 #include "libs/status/status.h"
@@ -183,7 +184,7 @@ grpc::ServerUnaryReactor* WorkloadService::GetFeatures(grpc::CallbackServerConte
         const auto [least, most] = std::minmax_element(means.begin(), means.end());
         features["least_ms"] = *least;
         features["most_ms"] = *most;
-        features["median_ms"] = MedianOf(means);
+        features["median_ms"] = columns::MedianOf(means);
         answer.set_query_hash(asked.query_hash());
         *answer.mutable_start() = ToProto(found.span.start);
         *answer.mutable_end() = ToProto(found.span.end);
@@ -220,7 +221,7 @@ absl::Status WorkloadService::Fit(const rpc::CallContext& call, const std::vecto
       ++with_confidence;
     }
   }
-  if (!errors.empty()) job->set_median_error_percent(100 * MedianOf(std::move(errors)));
+  if (!errors.empty()) job->set_median_error_percent(100 * columns::MedianOf(std::move(errors)));
   if (with_confidence > 0) job->set_confidence(confidence / with_confidence);
   job->set_job_id(JobId(span, lookback_days));
   job->set_status("completed");

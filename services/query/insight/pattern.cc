@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/civil_time.h"
+#include "libs/columns/baseline.h"
 #include "services/query/insight/quantiles.h"
 
 namespace pga::query {
@@ -47,7 +48,7 @@ Slots SlotsOf(const std::vector<std::vector<double>>& values, size_t fewest) {
       slots.median.emplace_back();
       continue;
     }
-    const double median = MedianOf(of);
+    const double median = columns::MedianOf(of);
     slots.median.emplace_back(median);
     sum += median;
     squares += median * median;

@@ -6,8 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "libs/columns/baseline.h"
 #include "libs/columns/trend.h"
-#include "services/query/insight/anomaly.h"
 #include "services/query/insight/quantiles.h"
 
 namespace pga::query {
@@ -42,8 +42,8 @@ std::vector<double> ValuesOf(const std::map<int64_t, double>& of) {
 
 // Rows of a call in such hours.
 double ExpectedRows(const Past& past, int64_t hour) {
-  const Baseline baseline = BaselineOf(past.rows, hour);
-  return baseline.known() ? baseline.median : MedianOf(ValuesOf(past.rows));
+  const columns::Baseline baseline = columns::BaselineOf(past.rows, hour);
+  return baseline.known() ? baseline.median : columns::MedianOf(ValuesOf(past.rows));
 }
 
 // Nothing where the method has too little history.
@@ -51,11 +51,11 @@ std::optional<double> ByMethod(Method method, const Past& past, int64_t hour, do
   if (past.means.size() < kFewestPredictionHours) return std::nullopt;
   switch (method) {
     case Method::kAllHours:
-      return MedianOf(ValuesOf(past.means));
+      return columns::MedianOf(ValuesOf(past.means));
     case Method::kHourOfWeek:
     case Method::kHourOfDay: {
       // A baseline is of the same hour of the week where there are enough of them.
-      const Baseline baseline = BaselineOf(past.means, hour);
+      const columns::Baseline baseline = columns::BaselineOf(past.means, hour);
       if (baseline.method != NameOf(method)) return std::nullopt;
       return baseline.median;
     }
@@ -118,7 +118,7 @@ Prediction Predict(const CallHours& history, int64_t hour, std::optional<double>
     if (test.tested == 0) continue;
     std::vector<double> errors;
     for (const double ratio : ratios[method]) errors.push_back(std::abs(ratio - 1));
-    test.median_error = MedianOf(std::move(errors));
+    test.median_error = columns::MedianOf(std::move(errors));
   }
   for (size_t method = 0; method < kPredictionMethods; ++method) {
     const MethodTest& test = prediction.tests[method];

@@ -5,8 +5,6 @@
 
 namespace pga::query {
 
-// Of an even number of values the mean of the two in the middle. `values` is not empty.
-double MedianOf(std::vector<double> values);
 // The smallest value that at least `share` (0 to 1) of the values do not exceed. `values` is not empty.
 double QuantileOf(std::vector<double> values, double share);
 

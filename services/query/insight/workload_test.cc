@@ -1,4 +1,5 @@
 // Patterns of load, predictions, shapes of statements and suggestions, against history that is made up for each case.
+#include "libs/columns/baseline.h"
 #include "services/query/insight/pattern.h"
 
 #include <gmock/gmock.h>
@@ -175,8 +176,8 @@ TEST(Predict, SaysWhatItDoesNotKnow) {
 }
 
 TEST(Quantiles, OfFewValues) {
-  EXPECT_EQ(MedianOf({3, 1, 2}), 2);
-  EXPECT_EQ(MedianOf({4, 1, 2, 3}), 2.5);
+  EXPECT_EQ(columns::MedianOf({3, 1, 2}), 2);
+  EXPECT_EQ(columns::MedianOf({4, 1, 2, 3}), 2.5);
   EXPECT_EQ(QuantileOf({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 0.1), 1);
   EXPECT_EQ(QuantileOf({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 0.9), 9);
   EXPECT_EQ(QuantileOf({7}, 0.5), 7);
