@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <simdjson.h>
 
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -35,7 +36,7 @@ using testing::JsonNumber;
 using testing::JsonText;
 
 constexpr absl::Duration kPatience = absl::Seconds(60);
-constexpr int kMinutes = 5;
+constexpr int kMinutes = 9;
 constexpr int kCalls = 20;
 
 std::map<std::string, std::string> With(std::map<std::string, std::string> env,
@@ -47,6 +48,7 @@ std::map<std::string, std::string> With(std::map<std::string, std::string> env,
 class PlanChange : public ::testing::Test {
  protected:
   void SetUp() override {
+    if (std::getenv("PGA_PLAN_CHANGE") == nullptr) GTEST_SKIP() << "PGA_PLAN_CHANGE=1 runs it";
     auto server = testing::TempPostgres::Start(
         {.preload_statements = true,
          .extra_conf = {"logging_collector = on", "log_destination = 'jsonlog'", "compute_query_id = on",
@@ -188,6 +190,7 @@ class PlanChange : public ::testing::Test {
   int starts_ = 0;
 };
 
+// Two to three minutes: ranks of nine buckets before and after tell a change on a busy machine too.
 TEST_F(PlanChange, IsNamedFirstAndItsCureIsMeasured) {
   ASSERT_TRUE(AwaitReading("statements"));
   ASSERT_TRUE(AwaitReading("index_stats"));
