@@ -70,7 +70,7 @@ TEST(Report, FormsEscapeTexts) {
   EXPECT_THAT(html, ::testing::Not(HasSubstr("<script")));
   EXPECT_EQ(ReportJson(report),
             R"({"title":"Report <1>","from":"f","to":"t","sections":[{"title":"Load","note":"\"note\"","rows":[{"who":)"
-            R"("<script>alert('x')</script>\u000a","much":1536.25}]},{"title":"Empty","note":"","rows":[]}]})"
+            R"("<script>alert('x')</script>\n","much":1536.25}]},{"title":"Empty","note":"","rows":[]}]})"
             "\n");
   EXPECT_THAT(ReportText(report, 0), HasSubstr("Load\n\"note\"\n"));
 }
