@@ -11,10 +11,12 @@
 #include "pganalytics/compactor/v1/compactor_service.pb.h"
 #include "pganalytics/ingest/v1/ingest_service.pb.h"
 #include "pganalytics/query/v1/advice_service.pb.h"
+#include "pganalytics/query/v1/compatibility_service.pb.h"
 #include "pganalytics/query/v1/insight_service.pb.h"
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
+#include "pganalytics/query/v1/workload_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "pganalytics/ruler/v1/alert_service.pb.h"
@@ -74,6 +76,7 @@ void LinkEveryService() {
         pganalytics::ingest::v1::PushMetricsRequest::descriptor(), query::CountMetricsRequest::descriptor(),
         query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor(),
         query::ListSnapshotsRequest::descriptor(), query::ForecastRequest::descriptor(),
+        query::GetLoadRequest::descriptor(), query::ListPushedElementsRequest::descriptor(),
         pganalytics::ruler::v1::ListAlertsRequest::descriptor(),
         pganalytics::ruler::v1::ListAdviceRequest::descriptor(),
         pganalytics::compactor::v1::GetStorageRequest::descriptor()}) {

@@ -31,6 +31,7 @@
 #include "pganalytics/query/v1/prometheus_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
 #include "pganalytics/query/v1/system_service.pb.h"
+#include "pganalytics/query/v1/workload_service.pb.h"
 #include "pganalytics/registry/v1/enrolment_service.pb.h"
 #include "pganalytics/registry/v1/registry_service.pb.h"
 #include "pganalytics/ruler/v1/alert_service.pb.h"
@@ -327,8 +328,8 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
         query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
         query::ExportMetricsRequest::descriptor()->file(), query::FindAdviceRequest::descriptor()->file(),
-        query::ListPushedElementsRequest::descriptor()->file(), registry::EnrolRequest::descriptor()->file(),
-        registry::ListCollectorsRequest::descriptor()->file(),
+        query::ListPushedElementsRequest::descriptor()->file(), query::GetLoadRequest::descriptor()->file(),
+        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file(),
         pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file(),
         pganalytics::ruler::v1::ListAdviceRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {

@@ -17,7 +17,8 @@ NEEDED = {"metric": "database", "column": "xact_commit", "query_hash": "1", "fin
           "before_from": "2026-11-28T00:00:00Z", "before_to": "2026-11-28T01:00:00Z", "after_from": "2026-11-28T02:00:00Z", "after_to": "2026-11-28T03:00:00Z"}
 # Of an empty suite: what each says that cannot answer.
 REFUSED = {"get_alert": "alert", "get_collector": "collector", "get_server": "server", "forecast": "counter", "list_fingerprint_queries": "fingerprint", "compare_query": "statement",
-           "explain_query": "plan", "list_query_plans": "plan", "query_timeline": "statement"}
+           "explain_query": "plan", "list_query_plans": "plan", "query_timeline": "statement", "list_rewrites": "statement",
+           "get_server_metrics": "server"}
 checks = 0
 
 
