@@ -190,7 +190,8 @@ TEST_P(KilledBackendTest, BatchIsStoredOnce) {
 }
 
 std::string PointName(const ::testing::TestParamInfo<WritePoint>& test) {
-  static constexpr const char* kNames[] = {"Connected", "Begun", "Locked", "MidCopy", "BeforeCommit", "Committed"};
+  static constexpr const char* kNames[] = {"Connected", "BeforeBegin",  "Begun",    "Locked",
+                                           "MidCopy",   "BeforeCommit", "Committed"};
   return kNames[static_cast<size_t>(test.param)];
 }
 
