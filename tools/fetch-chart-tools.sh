@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 bin=$PWD/build/tools/bin
 schemas=$PWD/build/tools/kubernetes-schemas
 mkdir -p "$bin"
+# Tests that run at the same time ask for the same.
+exec 9>"$bin/../.chart-tools.lock"
+flock 9
 
 command -v go >/dev/null 2>&1 || { echo "chart tools: no Go compiler on this machine" >&2; exit 77; }
 # Helm 3.12 and kubeconform 0.6.3 are the last that Debian 12's own Go compiler builds.
