@@ -3,10 +3,18 @@
 #include <string>
 
 #include "libs/text/json.h"
+#include "libs/text/percent.h"
 #include "libs/text/utf8.h"
 
 namespace pga::text {
 namespace {
+
+TEST(Percent, LeavesUnreservedCharactersAlone) {
+  EXPECT_EQ(PercentEncode(""), "");
+  EXPECT_EQ(PercentEncode("azAZ09-._~"), "azAZ09-._~");
+  EXPECT_EQ(PercentEncode("a b/c%&=+\xc3\xa9"), "a%20b%2Fc%25%26%3D%2B%C3%A9");
+  EXPECT_EQ(PercentEncode(std::string_view("\0", 1)), "%00");
+}
 
 TEST(Utf8, IsChecked) {
   for (const char* good : {"", "abc", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\xed\x9f\xbf"}) {

@@ -15,6 +15,7 @@
 #include "libs/openapi/document.h"
 #include "libs/status/status.h"
 #include "libs/text/json.h"
+#include "libs/text/percent.h"
 #include "libs/text/utf8.h"
 #include "services/gateway/http_error.h"
 
@@ -109,22 +110,6 @@ void Inline(const Struct& schemas, Value& value, int depth = 0) {
   for (auto& [name, inner] : *value.mutable_struct_value()->mutable_fields()) Inline(schemas, inner, depth + 1);
 }
 
-std::string Escaped(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
-}
-
 // Texts of one argument, several for a list. InvalidArgument for what no parameter can be.
 absl::StatusOr<std::vector<std::string>> Texts(const std::string& name, const Value& value) {
   switch (value.kind_case()) {
@@ -154,7 +139,7 @@ absl::StatusOr<std::vector<std::string>> Texts(const std::string& name, const Va
 }
 
 void AddPair(std::string& query, std::string_view name, std::string_view value) {
-  absl::StrAppend(&query, query.empty() ? "" : "&", Escaped(name), "=", Escaped(value));
+  absl::StrAppend(&query, query.empty() ? "" : "&", text::PercentEncode(name), "=", text::PercentEncode(value));
 }
 
 }  // namespace

@@ -28,6 +28,7 @@
 #include "libs/testing/json_value.h"
 #include "libs/testing/subprocess.h"
 #include "libs/testing/temp_dir.h"
+#include "libs/text/percent.h"
 #include "services/query/otlp_receiver_testing.h"
 #include "tests/integration/peer_forms.h"
 #include "tests/integration/suite.h"
@@ -44,21 +45,6 @@ using Values = std::map<std::string, double>;
 using ValuesAt = std::map<int64_t, Values>;
 
 constexpr int kMinutes = 180;
-
-std::string Escaped(const std::string& text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const unsigned char c : text) {
-    if (std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_') {
-      out.push_back(static_cast<char>(c));
-    } else {
-      out.push_back('%');
-      out.push_back(kHex[c >> 4]);
-      out.push_back(kHex[c & 15]);
-    }
-  }
-  return out;
-}
 
 class PrometheusTest : public ::testing::Test {
  protected:
@@ -256,13 +242,13 @@ class PrometheusTest : public ::testing::Test {
     return values;
   }
   static ValuesAt Instant(const std::string& promql, int64_t at, const std::vector<std::string>& by) {
-    return Ask(absl::StrCat("/api/v1/query?time=", at, "&query=", Escaped(promql)), by);
+    return Ask(absl::StrCat("/api/v1/query?time=", at, "&query=", text::PercentEncode(promql)), by);
   }
   static ValuesAt Range(const std::string& promql, int64_t start, int64_t end, int64_t step,
                         const std::vector<std::string>& by) {
-    return Ask(
-        absl::StrCat("/api/v1/query_range?start=", start, "&end=", end, "&step=", step, "&query=", Escaped(promql)),
-        by);
+    return Ask(absl::StrCat("/api/v1/query_range?start=", start, "&end=", end, "&step=", step,
+                            "&query=", text::PercentEncode(promql)),
+               by);
   }
 
   // The API's series by the same key, at the ends of their buckets.
@@ -451,15 +437,16 @@ TEST_F(PrometheusTest, AnswersOfPromqlEqualTheApis) {
       const std::string one = absl::StrCat("sum(increase(", figure.name, "{job=\"\",source=\"alpha\",", figure.label,
                                            "=~\".*[02]\"}[", window, "s]))");
       Same(one,
-           Series(absl::StrCat(series,
-                               "&group_by=none&source=alpha&filter=", Escaped(absl::StrCat(figure.label, "~[02]$"))),
+           Series(absl::StrCat(series, "&group_by=none&source=alpha&filter=",
+                               text::PercentEncode(absl::StrCat(figure.label, "~[02]$"))),
                   hour - window, hour, window, {}, figure.divisor),
            Instant(one, hour, {}));
       const std::string others =
           absl::StrCat("sum by (source) (increase(", figure.name, "{job=\"\",source!=\"silent\",", figure.label,
                        "!~\".*[13]\"}[", window, "s]))");
       Same(others,
-           Series(absl::StrCat(series, "&group_by=source&filter=", Escaped(absl::StrCat(figure.label, "~[^13]$"))),
+           Series(absl::StrCat(series,
+                               "&group_by=source&filter=", text::PercentEncode(absl::StrCat(figure.label, "~[^13]$"))),
                   hour - window, hour, window, {"source"}, figure.divisor),
            Instant(others, hour, {"source"}));
       queries += 2;
@@ -519,7 +506,8 @@ TEST_F(PrometheusTest, FormsOfPeersReturnRows) {
 }
 
 TEST_F(PrometheusTest, WhatCannotBeAnsweredSaysWhy) {
-  const std::string refused = FromPrometheus("/api/v1/query?query=" + Escaped("count({job=\"\",source=\"alpha\"})"));
+  const std::string refused =
+      FromPrometheus("/api/v1/query?query=" + text::PercentEncode("count({job=\"\",source=\"alpha\"})"));
   EXPECT_THAT(refused, HasSubstr("name one by __name__"));
   // The protocol alone: what is no request, and a caller without a token.
   const auto post = [&](const std::string& body, const std::string& token) {

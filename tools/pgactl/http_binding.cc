@@ -10,6 +10,7 @@
 #include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/protobuf/util/time_util.h"
+#include "libs/text/percent.h"
 
 namespace pga::pgactl {
 namespace {
@@ -17,22 +18,6 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::MethodDescriptor;
-
-std::string Escape(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string out;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
-}
 
 // A scalar, an enum or a Timestamp as text; `index` < 0 for a singular field.
 absl::StatusOr<std::string> FieldText(const Message& message, const FieldDescriptor& field, int index) {
@@ -188,7 +173,7 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
     absl::StatusOr<std::string> text = FieldText(request, *field, -1);
     if (!text.ok()) return text.status();
     if (text->empty()) return absl::InvalidArgumentError(absl::StrCat(name, " is missing"));
-    call.target += Escape(*text);
+    call.target += text::PercentEncode(*text);
     rest->GetReflection()->ClearField(rest.get(), field);
     at = close + 1;
   }
@@ -219,7 +204,7 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
     for (int i = 0; i < count; ++i) {
       absl::StatusOr<std::string> text = FieldText(*rest, *field, field->is_repeated() ? i : -1);
       if (!text.ok()) return text.status();
-      absl::StrAppend(&call.target, std::string(1, separator), field->name(), "=", Escape(*text));
+      absl::StrAppend(&call.target, std::string(1, separator), field->name(), "=", text::PercentEncode(*text));
       separator = '&';
     }
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "libs/text/percent.h"
 
 namespace pga::pgactl {
 namespace {
@@ -34,22 +35,6 @@ size_t RunOf(std::string_view text, size_t at, Predicate predicate) {
   size_t end = at;
   while (end < text.size() && predicate(text[end])) ++end;
   return end - at;
-}
-
-std::string PercentEncoded(std::string_view value) {
-  std::string out;
-  for (const char c : value) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' || c == '~') {
-      out.push_back(c);
-    } else {
-      constexpr std::string_view kHex = "0123456789ABCDEF";
-      const auto byte = static_cast<unsigned char>(c);
-      out.push_back('%');
-      out.push_back(kHex[byte >> 4]);
-      out.push_back(kHex[byte & 15]);
-    }
-  }
-  return out;
 }
 
 // Where the password of a URL stands whose "://" is at `at`: from and length; 0 = there is none.
@@ -120,7 +105,7 @@ bool Redactor::NamesSecret(std::string_view name) {
 void Redactor::AddSecret(std::string_view value) {
   if (value.size() < kShortestSecret) return;
   secrets_.insert(std::string(value));
-  secrets_.insert(PercentEncoded(value));
+  secrets_.insert(text::PercentEncode(value));
 }
 
 void Redactor::LearnSetting(std::string_view name, std::string_view value) {
