@@ -1,9 +1,10 @@
-# Writes OUT, a C++ table of every migration in DIR/metadata and DIR/metrics:
-#   cmake -DDIR=... -DOUT=... -P embed.cmake
+# Writes OUT, a C++ table of the migrations FILES, each in a folder metadata or metrics:
+#   cmake "-DFILES=metadata/0001_a.sql;metrics/0001_b.sql" -DOUT=... -P embed.cmake
 set(body "// Generated from the .sql files by embed.cmake.\n#include \"libs/storage/schema/embedded_migrations.h\"\n\n")
 string(APPEND body "namespace pga::storage::internal {\n")
 foreach(database metadata metrics)
-  file(GLOB files ${DIR}/${database}/*.sql)
+  set(files ${FILES})
+  list(FILTER files INCLUDE REGEX "/${database}/[^/]*$")
   list(SORT files)
   string(APPEND body "const std::vector<EmbeddedMigration>& ${database}_migrations() {\n")
   string(APPEND body "  static const auto* migrations = new std::vector<EmbeddedMigration>{\n")
