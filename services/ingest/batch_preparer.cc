@@ -18,6 +18,7 @@
 #include "libs/log/frame_stop.h"
 #include "libs/status/status.h"
 #include "libs/storage/takeover/counter_state.h"
+#include "services/ingest/frame_record.h"
 
 namespace pga::ingest {
 namespace ingest_v1 = pganalytics::ingest::v1;
@@ -54,21 +55,11 @@ int FlagsOf(const frame::FrameReader& reader) {
 
 storage::FrameRecord RecordOf(const ingest_v1::Frame& frame, const CatalogEntry& entry, int32_t source, int flags,
                               const PreparedBatch& prepared) {
-  return {.source = source,
-          .metric_id = entry.id,
-          .scope = frame.scope_id(),
-          .kind = static_cast<int16_t>(frame.kind()),
-          .part = static_cast<int16_t>(frame.part()),
-          .flags = static_cast<int16_t>(flags),
-          .schema_version = static_cast<int16_t>(frame.schema_version()),
-          .collected_us = frame.collected_at_us(),
-          .interval_start_us = frame.interval_start_us(),
-          .received_us = prepared.received_us,
-          .collector = prepared.collector,
-          .rows = frame.row_count(),
-          .unchanged_rows = frame.unchanged_row_count(),
-          .chunks = {frame.columns().begin(), frame.columns().end()},
-          .row_flags = frame.row_flags()};
+  return FrameRecordOf(frame, {.source = source,
+                               .metric_id = entry.id,
+                               .flags = flags,
+                               .received_us = prepared.received_us,
+                               .collector = prepared.collector});
 }
 
 // Frames of one source that a former owner sends and that are not stored.

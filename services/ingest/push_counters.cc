@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/columns/int_codec.h"
 #include "libs/frame/digest.h"
 #include "libs/frame/frame_builder.h"
 #include "libs/frame/limits.h"
@@ -30,14 +31,10 @@ constexpr size_t kMostSeries = 5'000;
 constexpr char kFormat = 1;
 
 void PutNumber(uint64_t number, std::string* out) {
-  while (number >= 0x80) {
-    out->push_back(static_cast<char>(number | 0x80));
-    number >>= 7;
-  }
-  out->push_back(static_cast<char>(number));
+  columns::AppendVarint(number, out);
 }
 void PutSigned(int64_t number, std::string* out) {
-  PutNumber((static_cast<uint64_t>(number) << 1) ^ static_cast<uint64_t>(number >> 63), out);
+  PutNumber(columns::ZigZag(number), out);
 }
 void PutText(std::string_view text, std::string* out) {
   PutNumber(text.size(), out);
@@ -49,20 +46,11 @@ class Bytes {
   explicit Bytes(std::string_view bytes) : rest_(bytes) {}
   uint64_t Number() {
     uint64_t number = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      if (rest_.empty()) break;
-      const auto byte = static_cast<unsigned char>(rest_.front());
-      rest_.remove_prefix(1);
-      number |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return number;
-    }
+    if (columns::ReadVarint(&rest_, &number)) return number;
     ok_ = false;
     return 0;
   }
-  int64_t Signed() {
-    const uint64_t number = Number();
-    return static_cast<int64_t>((number >> 1) ^ (~(number & 1) + 1));
-  }
+  int64_t Signed() { return columns::UnZigZag(Number()); }
   std::string Text() {
     const uint64_t size = Number();
     if (size > rest_.size()) {

@@ -16,6 +16,7 @@
 #include "libs/pg/value.h"
 #include "libs/status/status.h"
 #include "libs/storage/write/array_text.h"
+#include "services/ingest/frame_record.h"
 #include "services/ingest/push_counters.h"
 
 namespace pga::ingest {
@@ -214,21 +215,11 @@ void Append(const ingest_v1::Frame& frame, bool some_lower_bound, const PushRead
             const PushJob& job, storage::RecordSets* records) {
   int flags = frame.flags();
   if (some_lower_bound && frame.kind() == ingest_v1::FRAME_KIND_DELTA) flags |= columns::kSomeLowerBoundFlag;
-  storage::AppendFrame({.source = source,
-                        .metric_id = reading.metric->id,
-                        .scope = frame.scope_id(),
-                        .kind = static_cast<int16_t>(frame.kind()),
-                        .part = static_cast<int16_t>(frame.part()),
-                        .flags = static_cast<int16_t>(flags),
-                        .schema_version = static_cast<int16_t>(frame.schema_version()),
-                        .collected_us = frame.collected_at_us(),
-                        .interval_start_us = frame.interval_start_us(),
-                        .received_us = job.now_us,
-                        .collector = job.collector,
-                        .rows = frame.row_count(),
-                        .unchanged_rows = frame.unchanged_row_count(),
-                        .chunks = {frame.columns().begin(), frame.columns().end()},
-                        .row_flags = frame.row_flags()},
+  storage::AppendFrame(FrameRecordOf(frame, {.source = source,
+                                             .metric_id = reading.metric->id,
+                                             .flags = flags,
+                                             .received_us = job.now_us,
+                                             .collector = job.collector}),
                        records);
 }
 

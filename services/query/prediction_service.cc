@@ -39,10 +39,6 @@ constexpr int kMostLookback = 365;
 constexpr int kMostFitted = 50;
 constexpr absl::Duration kPingLimit = absl::Seconds(2);
 
-int64_t HourOf(absl::Time time) {
-  return absl::ToUnixSeconds(time) / 3600;
-}
-
 absl::StatusOr<int> ResolveLookback(int days) {
   if (days == 0) return kDefaultLookback;
   if (days < kLeastLookback || days > kMostLookback) {

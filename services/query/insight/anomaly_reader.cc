@@ -8,6 +8,7 @@
 #include "libs/status/status.h"
 #include "services/query/insight/anomaly.h"
 #include "services/query/insight/fingerprint.h"
+#include "services/query/insight/history_reader.h"
 
 namespace pga::query {
 namespace {
@@ -16,10 +17,6 @@ using storage::Figure;
 
 constexpr int kMostStatements = 200;
 constexpr absl::Duration kHistory = absl::Hours(28 * 24);
-
-int64_t HourOf(absl::Time time) {
-  return absl::ToUnixSeconds(time) / 3600;
-}
 
 absl::Status SearchSource(const Readers& readers, const storage::SourceRef& source, absl::Time start, absl::Time end,
                           const pg::CallLimit& limit, AnomalySearch* search) {

@@ -15,11 +15,11 @@ using storage::Figure;
 constexpr int64_t kHourSeconds = 3600;
 constexpr int kMostDatabases = 1000;
 
+}  // namespace
+
 int64_t HourOf(absl::Time time) {
   return absl::ToUnixSeconds(time) / kHourSeconds;
 }
-
-}  // namespace
 
 HistorySpan HistoryBefore(absl::Time now, int days) {
   const absl::Time end = absl::UnixEpoch() + absl::Floor(now - absl::UnixEpoch(), absl::Hours(1));

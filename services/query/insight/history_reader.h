@@ -16,6 +16,9 @@
 
 namespace pga::query {
 
+// Hours since 1970 (UTC).
+int64_t HourOf(absl::Time time);
+
 // Full hours that are still kept of what was asked for.
 struct HistorySpan {
   absl::Time start;
