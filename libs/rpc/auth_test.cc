@@ -15,14 +15,8 @@
 #include "libs/status/status.h"
 #include "libs/status/testing.h"
 #include "libs/token/signer.h"
-#include "pganalytics/auth/v1/auth_service.pb.h"
-#include "pganalytics/auth/v1/identity_service.pb.h"
 #include "pganalytics/common/v1/common.pb.h"
-#include "pganalytics/ingest/v1/ingest_service.pb.h"
-#include "pganalytics/query/v1/query_service.pb.h"
-#include "pganalytics/query/v1/system_service.pb.h"
-#include "pganalytics/registry/v1/enrolment_service.pb.h"
-#include "pganalytics/registry/v1/registry_service.pb.h"
+#include "protos/service_files.h"
 
 namespace pga::rpc {
 namespace {
@@ -33,24 +27,13 @@ using token::Principal;
 
 constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
 
-std::vector<const google::protobuf::FileDescriptor*> OurFiles() {
-  // Naming a message of each file also links it.
-  return {pganalytics::auth::v1::LoginRequest::descriptor()->file(),
-          pganalytics::auth::v1::PingRequest::descriptor()->file(),
-          pganalytics::registry::v1::EnrolRequest::descriptor()->file(),
-          pganalytics::registry::v1::ListCollectorsRequest::descriptor()->file(),
-          pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
-          pganalytics::query::v1::CountMetricsRequest::descriptor()->file(),
-          pganalytics::query::v1::GetHealthRequest::descriptor()->file()};
-}
-
 // Every method of every service: names who may call it, and is found by its request type.
 TEST(Access, EveryMethodHasARuleAndItsOwnRequestType) {
   token::Verifier verifier;
   token::RevocationSet revocations;
   Authenticator authenticator(&verifier, &revocations);
   int methods = 0;
-  for (const auto* file : OurFiles()) {
+  for (const auto* file : ServiceFiles()) {
     ASSERT_NE(file, nullptr);
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {

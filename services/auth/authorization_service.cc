@@ -1,6 +1,5 @@
 #include "services/auth/authorization_service.h"
 
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
@@ -8,19 +7,7 @@
 #include "libs/log/log.h"
 #include "libs/rpc/http_metadata.h"
 #include "libs/status/status.h"
-#include "pganalytics/compactor/v1/compactor_service.pb.h"
-#include "pganalytics/ingest/v1/ingest_service.pb.h"
-#include "pganalytics/query/v1/advice_service.pb.h"
-#include "pganalytics/query/v1/compatibility_service.pb.h"
-#include "pganalytics/query/v1/insight_service.pb.h"
-#include "pganalytics/query/v1/prometheus_service.pb.h"
-#include "pganalytics/query/v1/query_service.pb.h"
-#include "pganalytics/query/v1/system_service.pb.h"
-#include "pganalytics/query/v1/workload_service.pb.h"
-#include "pganalytics/registry/v1/enrolment_service.pb.h"
-#include "pganalytics/registry/v1/registry_service.pb.h"
-#include "pganalytics/ruler/v1/alert_service.pb.h"
-#include "pganalytics/ruler/v1/recommendation_service.pb.h"
+#include "protos/service_files.h"
 
 namespace pga::auth {
 namespace v3 = envoy::service::auth::v3;
@@ -66,31 +53,14 @@ void AddHeader(v3::DeniedHttpResponse* denied, std::string_view key, std::string
   header->set_value(std::string(value));
 }
 
-// The rules stand in the descriptors of all services' protos; naming one message of each file keeps the linker from
-// leaving the file out.
-void LinkEveryService() {
-  namespace registry = pganalytics::registry::v1;
-  namespace query = pganalytics::query::v1;
-  for (const google::protobuf::Descriptor* descriptor :
-       {registry::GetCollectorRequest::descriptor(), registry::EnrolRequest::descriptor(),
-        pganalytics::ingest::v1::PushMetricsRequest::descriptor(), query::CountMetricsRequest::descriptor(),
-        query::GetHealthRequest::descriptor(), query::ExportMetricsRequest::descriptor(),
-        query::ListSnapshotsRequest::descriptor(), query::ForecastRequest::descriptor(),
-        query::GetLoadRequest::descriptor(), query::ListPushedElementsRequest::descriptor(),
-        pganalytics::ruler::v1::ListAlertsRequest::descriptor(),
-        pganalytics::ruler::v1::ListAdviceRequest::descriptor(),
-        pganalytics::compactor::v1::GetStorageRequest::descriptor()}) {
-    if (descriptor == nullptr) std::abort();
-  }
-}
-
 }  // namespace
 
 AuthorizationServiceImpl::AuthorizationServiceImpl(rpc::Authenticator* authenticator, rpc::Dispatcher* dispatcher,
                                                    ServiceSecrets* secrets, const TokenIssuer* issuer,
                                                    clock::Clock* clock)
     : authenticator_(authenticator), dispatcher_(dispatcher), secrets_(secrets), issuer_(issuer), clock_(clock) {
-  LinkEveryService();
+  // The rules of methods stand in the descriptors of their files.
+  ServiceFiles();
   token::Access open;
   open.anonymous = true;
   authenticator_->SetAccess(kCheckMethod, open);

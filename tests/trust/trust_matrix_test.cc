@@ -21,21 +21,7 @@
 #include "libs/status/status.h"
 #include "libs/token/services.h"
 #include "libs/token/signer.h"
-#include "pganalytics/auth/v1/auth_service.pb.h"
-#include "pganalytics/auth/v1/identity_service.pb.h"
-#include "pganalytics/compactor/v1/compactor_service.pb.h"
-#include "pganalytics/ingest/v1/ingest_service.pb.h"
-#include "pganalytics/query/v1/advice_service.pb.h"
-#include "pganalytics/query/v1/compatibility_service.pb.h"
-#include "pganalytics/query/v1/insight_service.pb.h"
-#include "pganalytics/query/v1/prometheus_service.pb.h"
-#include "pganalytics/query/v1/query_service.pb.h"
-#include "pganalytics/query/v1/system_service.pb.h"
-#include "pganalytics/query/v1/workload_service.pb.h"
-#include "pganalytics/registry/v1/enrolment_service.pb.h"
-#include "pganalytics/registry/v1/registry_service.pb.h"
-#include "pganalytics/ruler/v1/alert_service.pb.h"
-#include "pganalytics/ruler/v1/recommendation_service.pb.h"
+#include "protos/service_files.h"
 #include "tests/integration/suite.h"
 
 namespace pga::integration {
@@ -314,24 +300,12 @@ std::set<std::string> Words(const char* text) {
 }
 
 TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
-  namespace auth = pganalytics::auth::v1;
-  namespace query = pganalytics::query::v1;
-  namespace registry = pganalytics::registry::v1;
   std::map<std::string, std::set<std::string>> may;
   for (const auto& [name, words] : kMay) may[name] = Words(words);
   for (const token::ServiceRow& row : token::kServices) beside_.emplace_back(row.name);
 
   int methods = 0;
-  for (const auto* file :
-       {query::ListSnapshotsRequest::descriptor()->file(), auth::LoginRequest::descriptor()->file(),
-        auth::GetJwksRequest::descriptor()->file(), pganalytics::compactor::v1::GetStorageRequest::descriptor()->file(),
-        pganalytics::ingest::v1::PushMetricsRequest::descriptor()->file(),
-        query::CountMetricsRequest::descriptor()->file(), query::GetHealthRequest::descriptor()->file(),
-        query::ExportMetricsRequest::descriptor()->file(), query::FindAdviceRequest::descriptor()->file(),
-        query::ListPushedElementsRequest::descriptor()->file(), query::GetLoadRequest::descriptor()->file(),
-        registry::EnrolRequest::descriptor()->file(), registry::ListCollectorsRequest::descriptor()->file(),
-        pganalytics::ruler::v1::ListAlertsRequest::descriptor()->file(),
-        pganalytics::ruler::v1::ListAdviceRequest::descriptor()->file()}) {
+  for (const auto* file : ServiceFiles()) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         const std::string full_name = file->service(s)->method(m)->full_name();
