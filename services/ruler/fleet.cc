@@ -30,7 +30,7 @@ std::vector<std::string> NamesOf(const Members& members) {
   return {names.begin(), names.end()};
 }
 
-// Whether the alert fired in this round, so that nobody has heard of it.
+// Those that fired in this round: nobody has heard of them.
 std::set<AlertKey> FiredNow(const std::vector<Change>& changes) {
   std::set<AlertKey> fired;
   for (const Change& change : changes) {
