@@ -32,7 +32,7 @@ PASSWORD = "contract-Password-1"
 VARIABLES = {"SECRET": SECRET, "PASSWORD": PASSWORD,
              "NOW": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-MASKED = ("request_id", "temp_password", "secret_value", "token", "refresh_token")
+MASKED = ("job_id", "request_id", "temp_password", "secret_value", "token", "refresh_token")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 wrong = []
 asked = 0
