@@ -17,9 +17,10 @@ MAX_SHOWN = 30
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MADE = re.compile(r"\bn[ge](\d+x\d+)\b")
-# Members that tell when the answer was made, or hold what is made for one caller.
+# Members that tell when the answer was made, how often it was asked for, or hold what is made for one caller.
 OF_THE_MOMENT = {"timestamp", "uptime", "start", "end", "token", "refresh_token", "expires_at", "created_at", "updated_at", "last_used", "last_used_at", "last_login",
-                 "evaluated_at", "generated_at", "secret", "secret_value", "now", "at", "until", "starts_at", "ends_at"}
+                 "evaluated_at", "generated_at", "secret", "secret_value", "now", "at", "until", "starts_at", "ends_at", "job_id",
+                 "hits", "misses", "hit_rate", "total_cache_hits", "total_cache_misses", "overall_hit_rate"}
 COMPARED = ("content-type", "content-encoding", "content-disposition", "location", "x-frame-options", "x-content-type-options", "x-xss-protection", "referrer-policy",
             "content-security-policy", "permissions-policy", "cache-control", "strict-transport-security", "vary", "www-authenticate", "retry-after", "allow",
             "x-config-version", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers", "access-control-allow-methods",
