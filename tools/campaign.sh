@@ -3,7 +3,7 @@
 # All parts in turn without arguments. It ends by itself after about CAMPAIGN_MINUTES (60), of which
 # delivery takes half; one part is at most twice its share. The result goes to build/campaign/result.txt, with the
 # commit that it ran on; the exit code is 1 when anything was lost, doubled, spurious or corrupt.
-#   spool      20,000 states after power failures, every call failing, 2,000 damages; 8 planted faults
+#   spool      20,000 states after power failures, every call failing, 20,000 damages; 8 planted faults
 #   delivery   every crash point that can come while collectors deliver, each with every action; 6 planted faults
 #   ingest     kills of two ingest processes, connections and the server, with simulated collectors
 #   compactor  kills at every step of a merge and a fold, the server every tenth time
@@ -55,7 +55,10 @@ run() {  # name, share of the time in percent, settings...
 }
 for part in "${parts[@]}"; do
   case $part in
-    spool) run spool 10 PGA_SPOOL_STATES=20000 PGA_SPOOL_DAMAGES=2000 PGA_SPOOL_ROUNDS=25 ;;
+    # A seed of its own each time; the log says which.
+    spool)
+      run spool 10 PGA_SPOOL_STATES=20000 PGA_SPOOL_DAMAGES=20000 PGA_SPOOL_ROUNDS=25 PGA_FAULT_SEED="${PGA_FAULT_SEED:-$(date +%s)}"
+      ;;
     delivery) run delivery 50 PGA_DELIVERY_SECONDS="$(seconds_of 48)" PGA_DELIVERY_MUTANTS=6 ;;
     ingest) run ingest 10 PGA_FAULT_SECONDS="$(seconds_of 9)" ;;
     # Some three kills a second.

@@ -29,9 +29,8 @@ struct Spool::Item {
   // RecordHead's.
   size_t group_size = 0;
   size_t group_place = 0;
-  // The number it had before it was moved, if it was.
-  std::string replaces_stream;
-  int64_t replaces_seq = 0;
+  // RecordHead's.
+  std::vector<BatchId> replaces;
   // Where it is once it is written.
   Entry entry;
 };
@@ -48,6 +47,8 @@ namespace {
 constexpr size_t kMaxStreams = 500;
 // A process that keeps failing to write must not gather notes without end.
 constexpr size_t kMaxNotes = 256;
+// Of one batch that is moved again and again; the oldest are left out.
+constexpr size_t kMaxFormerNumbers = 256;
 
 }  // namespace
 
@@ -439,8 +440,7 @@ absl::StatusOr<std::string> Spool::SealItem(const Tip& tip, Item* item) {
     head.end_us = std::max(head.end_us, lost.end_us());
     if (lost_sources.insert(lost.source_id()).second) head.sources.push_back(lost.source_id());
   }
-  head.replaces_stream = item->replaces_stream;
-  head.replaces_seq = item->replaces_seq;
+  head.replaces = item->replaces;
   head.group_size = item->group_size;
   head.group_place = item->group_place;
   body.append(EncodePatches(item->baselines));
@@ -466,11 +466,9 @@ void Spool::AcceptItem(Stream* stream, Item* item) {
   Segment& segment = segments_[item->entry.segment];
   ++segment.pending;
   ++stats_.appended_batches;
-  if (!item->replaces_stream.empty()) {
+  for (const BatchId& former : item->replaces) {
     segment.marks = true;
-    if (const auto old = streams_.find(item->replaces_stream); old != streams_.end()) {
-      ForgetEntry(&old->second, item->replaces_seq);
-    }
+    if (const auto old = streams_.find(former.stream_id); old != streams_.end()) ForgetEntry(&old->second, former.seq);
   }
   for (BaselineUpdate& update : item->baselines) {
     patch_bytes_ += static_cast<int64_t>(update.patch.size());
@@ -689,6 +687,12 @@ absl::Status Spool::ReadRecord(const Entry& entry, RecordHead* head, std::string
 }
 
 absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_t seq, bool* is_gap) {
+  RecordHead head;
+  return LoadWithHead(stream_id, seq, is_gap, &head);
+}
+
+absl::StatusOr<ingestpb::Batch> Spool::LoadWithHead(const std::string& stream_id, int64_t seq, bool* is_gap,
+                                                    RecordHead* head) {
   if (is_gap != nullptr) *is_gap = true;
   Entry found;
   {
@@ -701,12 +705,11 @@ absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_
     if (entry == stream.entries.end() || entry->seq != seq || entry->lost) return MakeGap(stream_id, stream, seq);
     found = *entry;
   }
-  RecordHead head;
   std::string body;
-  absl::Status status = ReadRecord(found, &head, &body);
+  absl::Status status = ReadRecord(found, head, &body);
   ingestpb::Batch batch;
-  if (status.ok() && (body.size() < head.batch_bytes ||
-                      !batch.ParseFromArray(body.data(), static_cast<int>(head.batch_bytes)) || batch.seq() != seq)) {
+  if (status.ok() && (body.size() < head->batch_bytes ||
+                      !batch.ParseFromArray(body.data(), static_cast<int>(head->batch_bytes)) || batch.seq() != seq)) {
     status = absl::DataLossError("the record holds another batch");
   }
   if (status.ok()) {
@@ -725,7 +728,7 @@ absl::StatusOr<ingestpb::Batch> Spool::Load(const std::string& stream_id, int64_
           {{"stream", frame::FormatUuid(stream_id)}, {"seq", seq}, {"reason", status}});
   ++stats_.rotten_records;
   stats_.rotten_bytes += static_cast<int64_t>(found.body_bytes);
-  MarkLost(&it->second, &*still, head);
+  MarkLost(&it->second, &*still, *head);
   return MakeGap(stream_id, it->second, seq);
 }
 
@@ -882,7 +885,8 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
   int64_t missing = last_seq - from_seq + 1 - static_cast<int64_t>(seqs.size());
   for (const int64_t seq : seqs) {
     bool lost = false;
-    const auto batch = Load(stream_id, seq, &lost);
+    RecordHead head;
+    const auto batch = LoadWithHead(stream_id, seq, &lost, &head);
     google::protobuf::Arena arena;
     absl::StatusOr<ingestpb::BatchContent*> content = absl::DataLossError("lost");
     if (batch.ok() && !lost) content = frame::OpenBatch(*batch, &arena);
@@ -893,8 +897,9 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
     std::vector<Item> items(1);
     items[0].content = **content;
     edit(&items[0].content);
-    items[0].replaces_stream = stream_id;
-    items[0].replaces_seq = seq;
+    items[0].replaces = std::move(head.replaces);
+    items[0].replaces.push_back({stream_id, seq});
+    if (items[0].replaces.size() > kMaxFormerNumbers) items[0].replaces.erase(items[0].replaces.begin());
     auto results = AppendItems(std::move(items));
     PGA_RETURN_IF_ERROR(results[0]);
     // A gap record of an earlier move is none of its own.
@@ -908,10 +913,17 @@ absl::StatusOr<int64_t> Spool::Move(const std::string& stream_id, int64_t from_s
       const int64_t seq = stream.entries.back().seq;
       ForgetEntry(&stream, seq);
     }
-    // Where the stream ends now; its hash is that of the batch before those that were moved, if that is known.
+    // Where the stream ends now; its hash is that of the batch before those that were moved, if that is known. A later
+    // start must know it too, or damage to the record of a moved batch brings its former number back.
     if (stream.last_seq >= from_seq) {
+      RecordHead end;
+      end.type = RecordType::kMoved;
+      end.stream_id = stream_id;
+      end.seq = from_seq;
+      if (!stream.entries.empty()) end.hash = View(stream.entries.back().hash);
+      notes_.push_back(EncodeRecord(end, ""));
       stream.last_seq = from_seq - 1;
-      stream.last_hash = stream.entries.empty() ? Hash{} : stream.entries.back().hash;
+      stream.last_hash = ToHash(end.hash);
     }
     if (stream.acked_seq > stream.last_seq) stream.acked_seq = stream.last_seq;
     std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq >= from_seq; });

@@ -60,13 +60,6 @@ struct SpoolBatch {
   std::vector<BaselineUpdate> baselines;
 };
 
-struct BatchId {
-  std::string stream_id;
-  int64_t seq = 0;
-
-  friend auto operator<=>(const BatchId&, const BatchId&) = default;
-};
-
 // A stream that the spool holds something of.
 struct SpoolStream {
   std::string stream_id;
@@ -240,7 +233,7 @@ class Spool {
   static absl::StatusOr<std::vector<std::string>> SealTogether(Tip* tip, absl::Span<Item> items);
   // The record of the batch that follows `tip`; the item's entry lacks only its place in the log.
   static absl::StatusOr<std::string> SealItem(const Tip& tip, Item* item);
-  // A batch that is fsynced: it is pending now, its baselines are current, and the number it replaces is forgotten.
+  // A batch that is fsynced: it is pending now, its baselines are current, and the numbers it replaces are forgotten.
   void AcceptItem(Stream* stream, Item* item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Counts a batch that is not accepted and hands back why.
   absl::Status Refuse(absl::Status why);
@@ -256,6 +249,9 @@ class Spool {
   absl::Status SyncDirectory();
   std::string SegmentPath(uint64_t number) const;
   bool MakeRoom(int64_t bytes);
+  // Load, and the head of the record, if it could be read.
+  absl::StatusOr<ingestpb::Batch> LoadWithHead(const std::string& stream_id, int64_t seq, bool* is_gap,
+                                               RecordHead* head);
   // Moves batches from `from_seq` on into the live stream after `edit`.
   absl::StatusOr<int64_t> Move(const std::string& stream_id, int64_t from_seq,
                                const std::function<void(ingestpb::BatchContent*)>& edit);

@@ -32,6 +32,53 @@ TEST_F(SpoolTest, RestampMovesBatchesOnceEvenOverARestart) {
   EXPECT_EQ(numbers, (std::vector<int64_t>{3, 4}));
 }
 
+// The record of a moved batch is damaged: the numbers it had before stay void, and what is not there is said to be
+// lost.
+TEST_F(SpoolTest, DamageBringsNoFormerNumberBack) {
+  struct Case {
+    const char* name;
+    int moves;
+    // Which of the batch's records is made unreadable, from 0, and what is pending then.
+    int damaged;
+    std::vector<int64_t> pending;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"moved twice, the first move's record", 2, 1, {1, 2}},
+           {"moved twice, the first record", 2, 0, {1, 2}},
+           {"moved twice, the last record", 2, 2, {-1, 2}},
+           {"moved once, its record", 1, 1, {-1, 2}},
+           {"moved once, the first record", 1, 0, {1, 2}},
+       }) {
+    SCOPED_TRACE(c.name);
+    spool_.reset();
+    fs::remove_all(options_.directory);
+    Open();
+    ASSERT_THAT(AppendOne(Make(1)), IsOk());
+    std::vector<BatchId> places = {{spool_->live_stream_id(), 1}};
+    for (int i = 0; i < c.moves; ++i) {
+      ASSERT_THAT(spool_->Restamp(spool_->live_stream_id(), 1), IsOkAndHolds(1));
+      places.push_back({spool_->live_stream_id(), 1});
+    }
+    ASSERT_THAT(AppendOne(Make(2)), IsOk());
+    spool_.reset();
+    ASSERT_EQ(Segments().size(), 1u);
+    std::string bytes = Slurp(Segments()[0]);
+    const std::string whole = bytes;
+    RecordScanner scanner(whole);
+    for (RecordScanner::Found found; scanner.Next(&found);) {
+      const RecordHead& head = found.record.head;
+      if (head.type == RecordType::kBatch &&
+          BatchId{head.stream_id, head.seq} == places[static_cast<size_t>(c.damaged)]) {
+        bytes[found.offset] = 'p';
+      }
+    }
+    ASSERT_NE(bytes, whole);
+    Spill(Segments()[0], bytes);
+    Open();
+    EXPECT_EQ(Pending(), c.pending);
+  }
+}
+
 // What was lost of a forked stream is lost for its source whatever the stream is called.
 TEST_F(SpoolTest, RestampTellsWhatWasLostInTheStreamThatGoesOn) {
   Open();

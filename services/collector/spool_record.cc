@@ -44,8 +44,11 @@ std::string EncodeHead(const RecordHead& head) {
   PutSigned(&out, head.end_us);
   PutVarint(&out, head.sources.size());
   for (const std::string& source : head.sources) PutBytes(&out, source);
-  PutBytes(&out, head.replaces_stream);
-  PutSigned(&out, head.replaces_seq);
+  PutVarint(&out, head.replaces.size());
+  for (const BatchId& former : head.replaces) {
+    PutBytes(&out, former.stream_id);
+    PutSigned(&out, former.seq);
+  }
   if (head.group_size > 0) {
     PutVarint(&out, head.group_size);
     PutVarint(&out, head.group_place);
@@ -64,7 +67,7 @@ bool DecodeHead(std::string_view bytes, RecordHead* head) {
   ByteReader in(bytes);
   uint8_t type = 0;
   uint64_t sources = 0;
-  if (!in.GetByte(&type) || type < 1 || type > 5 || !GetString(&in, &head->stream_id) || !in.GetSigned(&head->seq) ||
+  if (!in.GetByte(&type) || type < 1 || type > 6 || !GetString(&in, &head->stream_id) || !in.GetSigned(&head->seq) ||
       !GetString(&in, &head->prev_hash) || !GetString(&in, &head->hash) || !in.GetVarint(&head->batch_bytes) ||
       !in.GetSigned(&head->start_us) || !in.GetSigned(&head->end_us) || !in.GetVarint(&sources) ||
       sources > in.remaining()) {
@@ -75,7 +78,12 @@ bool DecodeHead(std::string_view bytes, RecordHead* head) {
   for (std::string& source : head->sources) {
     if (!GetString(&in, &source)) return false;
   }
-  if (!GetString(&in, &head->replaces_stream) || !in.GetSigned(&head->replaces_seq)) return false;
+  uint64_t replaces = 0;
+  if (!in.GetVarint(&replaces) || replaces > in.remaining()) return false;
+  head->replaces.resize(replaces);
+  for (BatchId& former : head->replaces) {
+    if (!GetString(&in, &former.stream_id) || !in.GetSigned(&former.seq)) return false;
+  }
   head->group_size = 0;
   head->group_place = 0;
   if (!in.done() && (!in.GetVarint(&head->group_size) || !in.GetVarint(&head->group_place) || !in.done() ||

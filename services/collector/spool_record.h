@@ -20,8 +20,7 @@
 //   start_us         signed varint
 //   end_us           signed varint
 //   sources          their count as a varint, then each length-prefixed
-//   replaces_stream  length-prefixed, 16 bytes or none
-//   replaces_seq     signed varint
+//   replaces         their count as a varint, then of each the stream, length-prefixed, and the number, signed varint
 //   group_size       varint  } both or neither
 //   group_place      varint  }
 //
@@ -52,6 +51,16 @@ enum class RecordType : uint8_t {
   // The first `seq` bytes of segment `batch_bytes` were safe when this was written; its stream_id is zero bytes. What
   // follows them was written later, or, when this stands in a later segment, was never accepted.
   kSafe = 5,
+  // Every batch of the stream from the number `seq` on has been moved to another one. `hash` is that of the batch
+  // before them, empty if it is not known.
+  kMoved = 6,
+};
+
+struct BatchId {
+  std::string stream_id;
+  int64_t seq = 0;
+
+  friend auto operator<=>(const BatchId&, const BatchId&) = default;
 };
 
 // What a record says of itself. Times are microseconds since 1970.
@@ -68,9 +77,9 @@ struct RecordHead {
   int64_t start_us = 0;
   int64_t end_us = 0;
   std::vector<std::string> sources;
-  // Batch: the number it had before it was moved to this stream, which is void now; empty and 0 if it was not moved.
-  std::string replaces_stream;
-  int64_t replaces_seq = 0;
+  // Batch: the numbers that it had before it was moved here, which are void now, all of them: the record of the last
+  // move may be damaged while that of the first still stands.
+  std::vector<BatchId> replaces;
   // Batch: of a group that was accepted together the number of records, at least 2, and its place among them, from 0.
   // They follow one another in one segment with ascending seq. 0 and 0: it stands alone.
   uint64_t group_size = 0;

@@ -45,8 +45,7 @@ std::vector<Case> Cases() {
   batch.sources = {std::string(16, 's'), std::string(16, 't')};
 
   RecordHead moved = batch;
-  moved.replaces_stream = kOther;
-  moved.replaces_seq = 99;
+  moved.replaces = {{kOther, 99}, {kStream, 3}};
 
   RecordHead grouped = moved;
   grouped.group_size = 300;
@@ -72,6 +71,9 @@ std::vector<Case> Cases() {
   lost.end_us = 20;
   lost.sources = {std::string(16, 's')};
 
+  RecordHead moved_on = Head(RecordType::kMoved, 9);
+  moved_on.hash = kHash;
+
   return {
       {"batch", batch, "batch and patches"},
       {"batch that was moved", moved, "batch"},
@@ -83,6 +85,7 @@ std::vector<Case> Cases() {
       {"acknowledgement without a hash", Head(RecordType::kAck, 3), ""},
       {"end", end, ""},
       {"lost batch", lost, ""},
+      {"batches that were moved", moved_on, ""},
   };
 }
 
@@ -113,10 +116,10 @@ TEST(SpoolRecordTest, LayoutOnTheDisk) {
                                         "\0\0"       // hashes
                                         "\0\0\0"     // batch_bytes, start_us, end_us
                                         "\x01\x01s"  // sources
-                                        "\0\0",      // replaces
-                                        11);
+                                        "\0",        // replaces
+                                        10);
   EXPECT_EQ(bytes.substr(0, 4), "PGAR");
-  const std::string sizes("\x1d\0\0\0\x04\0\0\0", 8);
+  const std::string sizes("\x1c\0\0\0\x04\0\0\0", 8);
   EXPECT_EQ(bytes.substr(4, 8), sizes);
   std::string checksums;
   PutFixed32(&checksums, frame::Crc32c(sizes + expected_head));
@@ -169,7 +172,7 @@ TEST(SpoolRecordTest, HeadsThatAreWholeButMeanNothingAreUnreadable) {
     std::function<void(RecordHead*)> spoil;
   } const cases[] = {
       {"type below the first", [](RecordHead* head) { head->type = static_cast<RecordType>(0); }},
-      {"type beyond the last", [](RecordHead* head) { head->type = static_cast<RecordType>(6); }},
+      {"type beyond the last", [](RecordHead* head) { head->type = static_cast<RecordType>(7); }},
       {"stream without id", [](RecordHead* head) { head->stream_id.clear(); }},
       {"stream with a short id", [](RecordHead* head) { head->stream_id.pop_back(); }},
       {"batch without number", [](RecordHead* head) { head->seq = 0; }},

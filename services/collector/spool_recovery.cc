@@ -31,7 +31,7 @@ struct Spool::Scan {
     bool rotten = false;
   };
   std::vector<Patch> patches;
-  // A batch that was moved, and the number it had before. The number is void only if the batch is not.
+  // A batch that was moved, and a number it had before. The number is void only if the batch is not.
   struct Replacement {
     BatchId batch;
     BatchId former;
@@ -140,7 +140,11 @@ void Spool::ScanSegment(uint64_t number, Scan* scan) {
   }
   std::string_view bytes(*file);
   const size_t file_bytes = bytes.size();
-  if (const auto end = scan->ends.find(number); end != scan->ends.end()) bytes = bytes.substr(0, end->second);
+  size_t known_bytes = number == scan->snapshot.segment ? size_t{scan->snapshot.offset} : 0;
+  if (const auto end = scan->ends.find(number); end != scan->ends.end()) {
+    bytes = bytes.substr(0, end->second);
+    known_bytes = std::max(known_bytes, end->second);
+  }
   absl::MutexLock lock(&mutex_);
   Segment& segment = segments_[number];
   RecordScanner scanner(bytes);
@@ -186,6 +190,16 @@ void Spool::ScanSegment(uint64_t number, Scan* scan) {
     }
     AddRecord(number, found, scan);
   }
+  if (file_bytes < known_bytes) {
+    // Cut between two records, the file looks as if it had ended there.
+    PGA_LOG(error, "a spool segment is shorter than it was; what its end held is lost",
+            {{"path", path}, {"bytes", file_bytes}, {"bytes_before", known_bytes}});
+    ++stats_.rotten_records;
+    stats_.rotten_bytes += static_cast<int64_t>(known_bytes - file_bytes);
+    if (LogPosition{number, known_bytes} > scan->snapshot) {
+      scan->patches.push_back({.stream_id = "", .entry = {}, .rotten = true});
+    }
+  }
   if (good_end < file_bytes) {
     stats_.torn_bytes += static_cast<int64_t>(file_bytes - good_end);
     if (truncate(path.c_str(), static_cast<off_t>(good_end)) != 0) {
@@ -205,7 +219,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
   const std::string& stream_id = head.stream_id;
   Stream& stream = streams_[stream_id];
   if (stream.order == 0) stream.order = next_order_++;
-  if (head.type != RecordType::kBatch || !head.replaces_stream.empty()) segments_[segment].marks = true;
+  if (head.type != RecordType::kBatch || !head.replaces.empty()) segments_[segment].marks = true;
   switch (head.type) {
     case RecordType::kAck:
       if (head.seq > stream.acked_seq) {
@@ -230,6 +244,14 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
       stream.last_hash = ToHash(head.hash);
       return;
     }
+    case RecordType::kMoved:
+      // Their patches stand: the batches are elsewhere, and moved ones carry none.
+      while (!stream.entries.empty() && stream.entries.back().seq >= head.seq) stream.entries.pop_back();
+      std::erase_if(stream.lost, [&](const Lost& lost) { return lost.seq >= head.seq; });
+      stream.last_seq = std::min(stream.last_seq, head.seq - 1);
+      stream.last_hash = ToHash(head.hash);
+      stream.acked_seq = std::min(stream.acked_seq, stream.last_seq);
+      return;
     case RecordType::kLost:
       for (const std::string& source : head.sources) {
         stream.lost.push_back({source, head.start_us, head.end_us, head.seq});
@@ -251,9 +273,7 @@ void Spool::AddRecord(uint64_t segment, const RecordScanner::Found& found, Scan*
   entry.body_bytes = static_cast<uint32_t>(found.record.body.size());
   entry.prev_hash = ToHash(head.prev_hash);
   entry.hash = ToHash(head.hash);
-  if (!head.replaces_stream.empty()) {
-    scan->replacements.push_back({{stream_id, head.seq}, {head.replaces_stream, head.replaces_seq}});
-  }
+  for (const BatchId& former : head.replaces) scan->replacements.push_back({{stream_id, head.seq}, former});
   const bool has_news = LogPosition{segment, found.offset} >= scan->snapshot;
   // The same record may be there twice, when a segment's fsync failed and it was written again to the next one. The
   // first copy may have been lost with it.

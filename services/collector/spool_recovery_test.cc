@@ -135,6 +135,26 @@ TEST_F(SpoolTest, DamagedSnapshotIsReportedAndTheLogStillReads) {
   EXPECT_EQ(spool_->stats().baselines_lost, 1);
 }
 
+// Cut between two records, a file looks as if it had ended there; the next one says how long it was.
+TEST_F(SpoolTest, SegmentThatIsShorterThanItWasIsReported) {
+  options_.segment_bytes = 1000;
+  Open();
+  SpoolBatch last = Make(2, 600);
+  last.baselines.push_back({"t", "", nullptr});
+  ASSERT_THAT(AppendOne(Make(1, 600)), IsOk());
+  const auto end_of_first = fs::file_size(Segments()[0]);
+  ASSERT_THAT(AppendOne(std::move(last)), IsOk());
+  Open();
+  ASSERT_THAT(AppendOne(Make(3, 600)), IsOk());
+  spool_.reset();
+  ASSERT_EQ(Segments().size(), 2u);
+  fs::resize_file(Segments()[0], end_of_first);
+  Open();
+  EXPECT_EQ(Pending(), (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(spool_->stats().rotten_records, 1);
+  EXPECT_GT(spool_->stats().rotten_bytes, 600);
+}
+
 TEST_F(SpoolTest, RandomGarbageNeverStopsTheStart) {
   for (uint32_t seed = 1; seed <= 40; ++seed) {
     std::mt19937 random(seed);
