@@ -4,7 +4,7 @@
 // Arguments: folder, address of ingest, collector id, and what to do wrong ("-" = nothing):
 //   early     a batch counts as accepted when it is handed over
 //   again     at the start everything that is not known to be acknowledged is sent under new numbers
-//   forgets   at the start the oldest segment is removed
+//   forgets   at the start the newest segment, which holds what was not sent, is removed
 //   unasked   now and then a batch is sent that the journal does not know
 // SIGTERM ends it once all is acknowledged.
 #include <fcntl.h>
@@ -90,13 +90,13 @@ collector::SpoolBatch Make(const std::string& collector_id, int64_t base, int64_
   return batch;
 }
 
-void RemoveOldestSegment(const std::string& folder) {
+void RemoveNewestSegment(const std::string& folder) {
   std::vector<std::filesystem::path> segments;
   std::error_code error;
   for (const auto& item : std::filesystem::directory_iterator(folder, error)) {
     if (item.path().extension() == ".seg") segments.push_back(item.path());
   }
-  if (!segments.empty()) std::filesystem::remove(*std::min_element(segments.begin(), segments.end()));
+  if (!segments.empty()) std::filesystem::remove(*std::max_element(segments.begin(), segments.end()));
 }
 
 }  // namespace
@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
                                             "\n", now + 1'000'000'000, "\n"));
   if (!kept.ok()) return 2;
 
-  if (fault == "forgets") RemoveOldestSegment(folder + "/spool");
+  if (fault == "forgets") RemoveNewestSegment(folder + "/spool");
   collector::SpoolOptions options;
   options.directory = folder + "/spool";
   options.limit_bytes = int64_t{2} << 20;
