@@ -7,9 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/text/utf8.h"
-#include "services/collector/bytes.h"
 #include "services/collector/log_plan.h"
-#include "services/collector/query_text.h"
 
 namespace pga::collector {
 namespace {
@@ -45,12 +43,13 @@ constexpr Figure kCheckpointFigures[] = {
 }  // namespace
 
 LogPass::LogPass(const LogClasses* classes, const LogShapes& shapes, QueryTextMode mode, const BaselineOf& baseline_of,
-                 int64_t read_us, std::string cause, LogKeepLimits limits)
+                 int64_t read_us, std::string cause, LogKeepLimits limits, const StatementForms* forms)
     : classes_(classes),
       shapes_(shapes),
       mode_(mode),
       read_us_(read_us),
       limits_(limits),
+      statements_(forms),
       counts_(shapes.counts, limits.rows),
       checkpoints_(shapes.checkpoints, limits.rows),
       vacuums_(shapes.vacuums, limits.rows),
@@ -96,11 +95,10 @@ void LogPass::CountPlan(const LogEntry& entry, int64_t duration_us) {
     std::optional<LoggedPlan> found = ParseLoggedPlan(std::string_view(entry.message).substr(at + kPlanBegins.size()));
     // Another format, or cut by the reader.
     if (!found) return;
-    int64_t query_id = found->query_id != 0 ? found->query_id : entry.query_id;
-    if (query_id == 0) {
-      query_id = static_cast<int64_t>(StableHash(RedactQuery(found->statement, QueryTextMode::kNormalized).text));
-    }
-    query = std::to_string(query_id);
+    static const StatementForms* const kNoForms = new StatementForms;
+    const StatementForms& forms = statements_ != nullptr ? *statements_ : *kNoForms;
+    query = std::to_string(found->query_id != 0 ? found->query_id
+                                                : forms.IdOf(entry.database, found->statement, entry.query_id));
     plan = std::to_string(found->id);
     database = entry.database;
     plan_trees_.emplace(found->id, std::move(found->tree));

@@ -17,6 +17,7 @@
 #include "services/collector/log_follower.h"
 #include "services/collector/log_tally.h"
 #include "services/collector/reading.h"
+#include "services/collector/statement_forms.h"
 
 namespace pga::collector {
 
@@ -49,9 +50,10 @@ class LogPass {
   using BaselineOf = std::function<const Baseline*(const MetricShape& shape)>;
 
   // `baseline_of` gives what is durable of a metric, or null. `read_us` stands for the time of entries that tell none,
-  // `cause` is what the pass before ended with.
+  // `cause` is what the pass before ended with. `forms`, if any are known, outlive the pass.
   LogPass(const LogClasses* classes, const LogShapes& shapes, QueryTextMode mode, const BaselineOf& baseline_of,
-          int64_t read_us, std::string cause = {}, LogKeepLimits limits = LogKeepLimits());
+          int64_t read_us, std::string cause = {}, LogKeepLimits limits = LogKeepLimits(),
+          const StatementForms* forms = nullptr);
   LogPass(const LogPass&) = delete;
   LogPass& operator=(const LogPass&) = delete;
 
@@ -93,6 +95,7 @@ class LogPass {
   const QueryTextMode mode_;
   const int64_t read_us_;
   const LogKeepLimits limits_;
+  const StatementForms* const statements_;
   LogTally counts_;
   LogTally checkpoints_;
   LogTally vacuums_;

@@ -105,10 +105,11 @@ bool CanList(const std::string& folder) {
 
 }  // namespace
 
-LogReader::LogReader(const SourceConfig* config, RunnerContext* context, OwnerEpoch owner_epoch, BaselineOf baseline_of,
-                     Publish publish)
+LogReader::LogReader(const SourceConfig* config, RunnerContext* context, const StatementForms* forms,
+                     OwnerEpoch owner_epoch, BaselineOf baseline_of, Publish publish)
     : config_(config),
       context_(context),
+      forms_(forms),
       owner_epoch_(std::move(owner_epoch)),
       baseline_of_(std::move(baseline_of)),
       publish_(std::move(publish)) {}
@@ -301,7 +302,7 @@ std::unique_ptr<LogPass> LogReader::BeginPass(std::vector<LogFileInfo> files, in
         held.push_back(baseline_of_(of));
         return held.back().get();
       },
-      observation_->collected_at_us, cause == causes_.end() ? std::string() : cause->second);
+      observation_->collected_at_us, cause == causes_.end() ? std::string() : cause->second, LogKeepLimits(), forms_);
 }
 
 std::vector<ingestpb::QueryText> LogReader::TextsOf(const LogPass& pass) {

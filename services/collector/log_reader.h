@@ -38,9 +38,9 @@ class LogReader {
   // Epoch of the present grant.
   using OwnerEpoch = std::function<int64_t()>;
 
-  // `config` and `context` outlive the reader.
-  LogReader(const SourceConfig* config, RunnerContext* context, OwnerEpoch owner_epoch, BaselineOf baseline_of,
-            Publish publish);
+  // `config`, `context` and `forms` outlive the reader.
+  LogReader(const SourceConfig* config, RunnerContext* context, const StatementForms* forms, OwnerEpoch owner_epoch,
+            BaselineOf baseline_of, Publish publish);
   LogReader(const LogReader&) = delete;
   LogReader& operator=(const LogReader&) = delete;
 
@@ -100,6 +100,7 @@ class LogReader {
 
   const SourceConfig* const config_;
   RunnerContext* const context_;
+  const StatementForms* const forms_;
   const OwnerEpoch owner_epoch_;
   const BaselineOf baseline_of_;
   const Publish publish_;

@@ -71,7 +71,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                  return Publish(std::move(info), reading, observation, 0, std::move(texts), std::move(done));
                }),
       logs_(
-          &config_, context, [this] { return grant_.owner_epoch; },
+          &config_, context, &statement_forms_, [this] { return grant_.owner_epoch; },
           [this](const MetricShape& shape) -> std::shared_ptr<const Baseline> {
             std::shared_ptr<const Baseline> baseline =
                 context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
@@ -93,7 +93,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                      logs_.ForgetSent();
                                    });
           }),
-      texts_(context, &redactor_),
+      texts_(context, &redactor_, &statement_forms_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
                                                 {{"source", config_.name}})),

@@ -136,6 +136,7 @@ class SourceRunner final : public OwnedByGrant {
   boost::asio::steady_timer log_timer_;
   TextRedactor redactor_;
   ActivitySampler sampler_;
+  StatementForms statement_forms_;
   LogReader logs_;
   int64_t logs_learnt_ns_ = 0;
   // How far the log is read, as it last became durable.

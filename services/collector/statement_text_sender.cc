@@ -19,8 +19,8 @@ constexpr size_t kTextParcelBytes = 256 << 10;
 
 }  // namespace
 
-StatementTextSender::StatementTextSender(RunnerContext* context, TextRedactor* redactor)
-    : context_(context), redactor_(redactor) {}
+StatementTextSender::StatementTextSender(RunnerContext* context, TextRedactor* redactor, StatementForms* forms)
+    : context_(context), redactor_(redactor), forms_(forms) {}
 
 void StatementTextSender::OnAck(const std::string& stream_id, int64_t last_seq) {
   texts_.Acked(stream_id, last_seq);
@@ -45,10 +45,12 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
     if (ids.size() < kMaxTextsAtATime) ids.insert(query);
   }
   const Extension extension = session->extensions["pg_stat_statements"];
-  std::string sql = absl::StrCat("SELECT s.dbid::int8, s.queryid, s.query, pg_encoding_to_char(d.encoding)::text FROM ",
-                                 QuoteIdentifier(extension.schema),
-                                 ".pg_stat_statements(true) s LEFT JOIN pg_database d ON d.oid = s.dbid "
-                                 "WHERE s.queryid = ANY ($1::int8[])");
+  std::string sql = absl::StrCat(
+      "SELECT s.dbid::int8, s.queryid, s.query, pg_encoding_to_char(d.encoding)::text, "
+      "d.datname::text FROM ",
+      QuoteIdentifier(extension.schema),
+      ".pg_stat_statements(true) s LEFT JOIN pg_database d ON d.oid = s.dbid "
+      "WHERE s.queryid = ANY ($1::int8[])");
   std::vector<std::string> params = {absl::StrCat("{", absl::StrJoin(ids, ","), "}")};
   auto parcels = std::make_shared<std::vector<std::pair<Outbox::Parcel, std::vector<StatementTexts::Id>>>>();
   std::map<std::string, TextDecoder> decoders;
@@ -74,6 +76,7 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
     // Decoded before it is redacted, because only whole characters can be distinguished from literals.
     const std::string clean = decoder.Decode(TextOf(row, 2), frame::kMaxQueryTextBytes / 4, &replaced);
     text.set_text(redactor_->Redact(clean));
+    if (!row.IsNull(4)) forms_->Set(TextOf(row, 4), id.second, clean);
     parcels->back().second.push_back(id);
     bytes += text.text().size() + 32;
     return absl::OkStatus();

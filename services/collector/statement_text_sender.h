@@ -2,7 +2,7 @@
 // parcels of a bounded size. Which are due is known by StatementTexts; how often they are read at most stands in the
 // context.
 //
-// Used on the event loop, one Send at a time. The context and the redactor outlive the sender, the sender outlives what
+// Used on the event loop, one Send at a time. What its constructor gets outlives the sender, the sender outlives what
 // it hands out.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/source_session.h"
+#include "services/collector/statement_forms.h"
 #include "services/collector/statement_texts.h"
 #include "services/collector/text_redactor.h"
 
@@ -21,7 +22,8 @@ namespace pga::collector {
 
 class StatementTextSender {
  public:
-  StatementTextSender(RunnerContext* context, TextRedactor* redactor);
+  // `forms` learns every text that is read.
+  StatementTextSender(RunnerContext* context, TextRedactor* redactor, StatementForms* forms);
   StatementTextSender(const StatementTextSender&) = delete;
   StatementTextSender& operator=(const StatementTextSender&) = delete;
 
@@ -41,6 +43,7 @@ class StatementTextSender {
 
   RunnerContext* const context_;
   TextRedactor* const redactor_;
+  StatementForms* const forms_;
   StatementTexts texts_;
   std::vector<StatementTexts::Id> due_;
   int64_t texts_read_ns_ = 0;  // CLOCK_BOOTTIME; 0 = to be read as soon as any are due

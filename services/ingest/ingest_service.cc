@@ -81,6 +81,8 @@ IngestService::IngestService(Options options, const SessionContext* sessions, Pu
       pushed_frames_(metrics->AddCounter("pga_ingest_pushed_frames_total", "Frames made of JSON pushes")),
       late_readings_(metrics->AddCounter("pga_ingest_pushed_readings_late_total",
                                          "Readings of JSON pushes older than what is stored of their metric")),
+      unreadable_values_(metrics->AddCounter("pga_ingest_pushed_values_unreadable_total",
+                                             "Values of JSON pushes that their metrics cannot take")),
       repeated_pushes_(
           metrics->AddCounter("pga_ingest_pushes_repeated_total", "JSON pushes that were stored already")) {}
 
@@ -147,6 +149,11 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
     untyped_elements_.Increment(static_cast<double>(stored.untyped));
     pushed_frames_.Increment(static_cast<double>(stored.frames));
     late_readings_.Increment(static_cast<double>(stored.late));
+    unreadable_values_.Increment(static_cast<double>(stored.unreadable));
+    if (stored.unreadable > 0) {
+      PGA_LOG(warn, "values of a push cannot be what they are sent as; they count as unknown",
+              {{"collector_id", push.collector_id}, {"values", stored.unreadable}});
+    }
   }
   response.set_status("success");
   response.set_collector_id(push.collector_id);
@@ -154,6 +161,7 @@ absl::Status IngestService::Push(rpc::CallContext& call, const ingest_v1::PushMe
   response.set_metrics_refused(static_cast<int32_t>(stored.refused));
   response.set_metrics_untyped(static_cast<int32_t>(stored.untyped));
   response.set_repeated(stored.repeated);
+  response.set_values_unreadable(static_cast<int32_t>(stored.unreadable));
   response.set_bytes_received(static_cast<int32_t>(body.size()));
   response.set_processing_time_ms(static_cast<double>(absl::ToInt64Milliseconds(clock::SteadyNow() - started)));
   response.set_next_config_version(configs_->KnownVersion(push.collector_id));

@@ -56,6 +56,7 @@ class IngestService final : public pganalytics::ingest::v1::IngestService::Callb
   metrics::Counter& untyped_elements_;
   metrics::Counter& pushed_frames_;
   metrics::Counter& late_readings_;
+  metrics::Counter& unreadable_values_;
   metrics::Counter& repeated_pushes_;
   std::atomic<bool> draining_{false};
 };

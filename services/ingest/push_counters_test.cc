@@ -215,25 +215,75 @@ TEST(PushCounters, TakesNoBytesThatAreNoState) {
   EXPECT_FALSE(PushCounters::Parse(good + "x").ok());
 }
 
-// Odd values cost the value, never the row.
-TEST(PushReader, WhatDoesNotFitIsNull) {
+// Rows of one statement whose sum no counter can hold, and a statement without a hash.
+TEST(PushReader, SumsAndLabelsThatDoNotFit) {
   const std::string json =
-      R"({"type":"pg_stats","database":"app","transactions_committed":"17","transactions_rolledback":"many",)"
-      R"("tuples_returned":1e300,"tuples_fetched":null,"tuples_inserted":3.0,"tuples_updated":{},"tuples_deleted":[]})";
-  const PushReading reading = Reading("database", json, kStart);
-  ASSERT_EQ(reading.rows.size(), 1u);
-  const auto cell = [&](const std::string& column) -> std::optional<int64_t> {
-    for (int i = 0; i < reading.metric->metric.columns_size(); ++i) {
-      if (reading.metric->metric.columns(i).name() != column) continue;
-      const auto* whole = std::get_if<int64_t>(&reading.rows[0].cells[static_cast<size_t>(i)]);
-      return whole == nullptr ? std::nullopt : std::optional(*whole);
+      R"({"type":"pg_query_stats","database":"app","queries":[{"hash":1,"calls":9223372036854775807},)"
+      R"({"hash":1,"calls":5},{"hash":18446744073709551615,"calls":7},{"hash":"abc","calls":1}]})";
+  const PushReading reading = Reading("statements", json, kStart);
+  ASSERT_EQ(reading.rows.size(), 2u);
+  const catalog_v1::Metric& metric = reading.metric->metric;
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    const auto column = static_cast<size_t>(i);
+    if (metric.columns(i).name() == "calls") {
+      EXPECT_EQ(reading.rows[0].cells[column], PushCell());
+      EXPECT_EQ(reading.rows[1].cells[column], PushCell(int64_t{7}));
+    } else if (metric.columns(i).name() == "queryid") {
+      EXPECT_EQ(reading.rows[1].cells[column], PushCell(int64_t{-1}));
     }
-    return std::nullopt;
+  }
+  EXPECT_EQ(reading.unreadable, 1);
+}
+
+// A name of a database that is none: PostgreSQL's have 63 bytes.
+TEST(PushReader, ALongNameIsNotTaken) {
+  for (const size_t size : {63u, 1024u, 1025u, 100'000u}) {
+    const std::string json =
+        absl::StrCat(R"({"type":"pg_stats","transactions_committed":1,"database":")", std::string(size, 'x'), "\"}");
+    PushedElement element;
+    element.type = "pg_stats";
+    element.time_us = kStart;
+    element.json = json;
+    const std::vector<PushReading> readings = ReadPushed(PushMap::Builtin(), element, Find);
+    EXPECT_EQ(!readings.empty(), size <= 1024) << size;
+  }
+}
+
+// Odd values cost the value, never the row; what came and is not known is counted.
+TEST(PushReader, WhatDoesNotFitIsNull) {
+  struct Case {
+    const char* value;
+    std::optional<int64_t> known;
+    int unreadable;
   };
-  EXPECT_EQ(cell("xact_commit"), 17);
-  EXPECT_EQ(cell("tup_inserted"), 3);
-  for (const char* column : {"xact_rollback", "tup_returned", "tup_fetched", "tup_updated", "tup_deleted"}) {
-    EXPECT_EQ(cell(column), std::nullopt) << column;
+  for (const Case& c : std::vector<Case>{{"17", 17, 0},
+                                         {"\"17\"", 17, 0},
+                                         {"3.0", 3, 0},
+                                         {"9223372036854775807", INT64_MAX, 0},
+                                         {"null", std::nullopt, 0},
+                                         {"\"many\"", std::nullopt, 1},
+                                         {"1e300", std::nullopt, 1},
+                                         {"{}", std::nullopt, 1},
+                                         {"[]", std::nullopt, 1},
+                                         {"true", std::nullopt, 1},
+                                         {"-5", std::nullopt, 1},
+                                         {"\"-5\"", std::nullopt, 1},
+                                         {"9223372036854775808", std::nullopt, 1},
+                                         {"20.75", std::nullopt, 1}}) {
+    SCOPED_TRACE(c.value);
+    const PushReading reading =
+        Reading("database",
+                absl::StrCat(R"({"type":"pg_stats","database":"app","tuples_fetched":1,"transactions_committed":)",
+                             c.value, "}"),
+                kStart);
+    ASSERT_EQ(reading.rows.size(), 1u);
+    std::optional<int64_t> known;
+    for (int i = 0; i < reading.metric->metric.columns_size(); ++i) {
+      const auto* whole = std::get_if<int64_t>(&reading.rows[0].cells[static_cast<size_t>(i)]);
+      if (reading.metric->metric.columns(i).name() == "xact_commit" && whole != nullptr) known = *whole;
+    }
+    EXPECT_EQ(known, c.known);
+    EXPECT_EQ(reading.unreadable, c.unreadable);
   }
 }
 

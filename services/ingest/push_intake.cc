@@ -49,9 +49,14 @@ absl::StatusOr<PushStored> PushIntake::Store(const Push& push, std::string_view 
   }
   JoinValues(&readings);
   absl::StatusOr<PushStored> stored = Attempt(push, hash, readings, collector, deadline);
-  if (status::ReasonOf(stored.status()) != kReasonMoved) return stored;
-  sources_->Forget(collector);
-  return Attempt(push, hash, readings, collector, deadline);
+  if (status::ReasonOf(stored.status()) == kReasonMoved) {
+    sources_->Forget(collector);
+    stored = Attempt(push, hash, readings, collector, deadline);
+  }
+  if (stored.ok()) {
+    for (const PushReading& reading : readings) stored->unreadable += reading.unreadable;
+  }
+  return stored;
 }
 
 }  // namespace pga::ingest

@@ -23,6 +23,8 @@ namespace dom = simdjson::dom;
 
 constexpr double kMostInt = 9.2e18;
 constexpr int64_t kSecondUs = 1'000'000;
+// PostgreSQL's names have 63 bytes; devices and mount points have more.
+constexpr size_t kMostLabelBytes = 1024;
 
 // Number of a part of a source's rows: above what servers number their databases by, as far as anybody has seen.
 int64_t ScopeOf(std::string_view name) {
@@ -54,12 +56,9 @@ std::optional<double> Number(const dom::element& value) {
 
 PushCell Whole(const dom::element& value, double times) {
   int64_t whole = 0;
-  uint64_t large = 0;
   std::string_view text;
   if (times == 1) {
     if (value.get(whole) == simdjson::SUCCESS) return whole;
-    // A hash that its sender reads as unsigned.
-    if (value.get(large) == simdjson::SUCCESS) return static_cast<int64_t>(large);
     if (value.get(text) == simdjson::SUCCESS && absl::SimpleAtoi(absl::string_view(text.data(), text.size()), &whole)) {
       return whole;
     }
@@ -67,8 +66,15 @@ PushCell Whole(const dom::element& value, double times) {
   const std::optional<double> number = Number(value);
   if (!number) return {};
   const double scaled = std::round(*number * times);
-  if (std::abs(scaled) > kMostInt) return {};
+  if (std::abs(scaled) > kMostInt || (times == 1 && scaled != *number)) return {};
   return static_cast<int64_t>(scaled);
+}
+
+// Some senders read a hash as unsigned.
+PushCell Hash(const dom::element& value) {
+  uint64_t large = 0;
+  if (value.get(large) == simdjson::SUCCESS) return static_cast<int64_t>(large);
+  return Whole(value, 1);
 }
 
 // RFC 3339, PostgreSQL's text of a timestamptz in ISO style, or seconds since 1970.
@@ -107,8 +113,9 @@ PushCell Position(const dom::element& value) {
   return static_cast<int64_t>((high << 32) | low);
 }
 
-PushCell Convert(const dom::element& value, catalog_v1::ColumnType type, double times) {
-  switch (type) {
+PushCell Convert(const dom::element& value, const catalog_v1::Column& column, double times) {
+  const bool label = column.kind() == catalog_v1::COLUMN_KIND_LABEL;
+  switch (column.type()) {
     case catalog_v1::COLUMN_TYPE_BOOL: {
       bool truth = false;
       if (value.get(truth) == simdjson::SUCCESS) return truth;
@@ -120,15 +127,22 @@ PushCell Convert(const dom::element& value, catalog_v1::ColumnType type, double 
     }
     case catalog_v1::COLUMN_TYPE_TEXT: {
       std::string_view text;
-      if (value.get(text) == simdjson::SUCCESS) return std::string(text);
-      return std::string(simdjson::minify(value));
+      std::string words(value.get(text) == simdjson::SUCCESS ? text : "");
+      if (!value.is_string()) words = simdjson::minify(value);
+      if (label && words.size() > kMostLabelBytes) return {};
+      return words;
     }
     case catalog_v1::COLUMN_TYPE_TIMESTAMPTZ:
       return Instant(value);
     case catalog_v1::COLUMN_TYPE_PG_LSN:
       return Position(value);
-    default:
-      return Whole(value, times);
+    default: {
+      if (label && times == 1) return Hash(value);
+      PushCell whole = Whole(value, times);
+      const auto* counter = std::get_if<int64_t>(&whole);
+      if (counter != nullptr && *counter < 0 && column.kind() == catalog_v1::COLUMN_KIND_COUNTER) return {};
+      return whole;
+    }
   }
 }
 
@@ -160,7 +174,9 @@ void Merge(const catalog_v1::Metric& metric, const PushRow& from, PushRow* to) {
     PushCell& sum = to->cells[static_cast<size_t>(i)];
     if (kind == catalog_v1::COLUMN_KIND_COUNTER || kind == catalog_v1::COLUMN_KIND_GAUGE) {
       if (const auto* whole = std::get_if<int64_t>(&added); whole != nullptr && std::holds_alternative<int64_t>(sum)) {
-        std::get<int64_t>(sum) += *whole;
+        int64_t both = 0;
+        const bool fits = !__builtin_add_overflow(std::get<int64_t>(sum), *whole, &both);
+        sum = fits ? PushCell(both) : PushCell();
         continue;
       }
       if (const auto* real = std::get_if<double>(&added); real != nullptr && std::holds_alternative<double>(sum)) {
@@ -236,25 +252,28 @@ class Reader {
     return -1;
   }
 
-  PushCell CellOf(const PushColumnRule& rule, int column, const dom::element& row, int64_t place) const {
+  PushCell CellOf(const PushColumnRule& rule, int column, const dom::element& row, int64_t place) {
+    const auto converted = [&](const std::optional<dom::element>& value) {
+      if (!value) return PushCell();
+      PushCell cell = Convert(*value, metric_.columns(column), rule.times);
+      if (std::holds_alternative<std::monostate>(cell)) ++reading_->unreadable;
+      return cell;
+    };
     switch (rule.path.from) {
       case PushPath::From::kTime:
         return element_.time_us;
       case PushPath::From::kPlace:
         return place;
       case PushPath::From::kElement:
-        if (!part_.database.empty() && rule.path.fields.front() == "database") return part_.database;
-        if (const auto value = Of(part_, rule.path.fields)) {
-          return Convert(*value, metric_.columns(column).type(), rule.times);
+        if (!part_.database.empty() && rule.path.fields.front() == "database") {
+          if (part_.database.size() <= kMostLabelBytes) return part_.database;
+          ++reading_->unreadable;
+          return {};
         }
-        return {};
+        return converted(Of(part_, rule.path.fields));
       default:
-        break;
+        return converted(Field(row, rule.path.fields));
     }
-    if (const auto value = Field(row, rule.path.fields)) {
-      return Convert(*value, metric_.columns(column).type(), rule.times);
-    }
-    return {};
   }
 
   void AddRow(const dom::element& from, int64_t place) {
@@ -265,7 +284,10 @@ class Reader {
     for (const PushColumnRule& rule : rule_.columns) {
       const int column = ColumnOf(rule.column);
       if (column < 0) continue;
+      const int unreadable = reading_->unreadable;
       PushCell cell = CellOf(rule, column, from, place);
+      // Of what it speaks is not known.
+      if (reading_->unreadable > unreadable && metric_.columns(column).kind() == catalog_v1::COLUMN_KIND_LABEL) return;
       if (std::holds_alternative<std::monostate>(cell)) continue;
       reading_->mapped[static_cast<size_t>(column)] = 1;
       says = says || rule.path.from == PushPath::From::kRow;
@@ -281,7 +303,7 @@ class Reader {
     const auto text = Field(from, {rule_.text});
     std::string_view words;
     if (!id || !text || text->get(words) != simdjson::SUCCESS || words.empty()) return;
-    const PushCell number = Whole(*id, 1);
+    const PushCell number = Hash(*id);
     if (const auto* whole = std::get_if<int64_t>(&number)) reading_->texts.emplace_back(*whole, words);
   }
 
@@ -291,6 +313,7 @@ class Reader {
     for (const auto& [what, path] : rule_.values) {
       const auto found = Field(part_.inner, path.fields);
       const std::optional<double> number = found ? Number(*found) : std::nullopt;
+      if (found && !number) ++reading_->unreadable;
       if (!number) continue;
       PushRow row;
       row.cells.resize(static_cast<size_t>(metric_.columns_size()));
@@ -394,6 +417,7 @@ void JoinValues(std::vector<PushReading>* readings) {
     found->second.keys.merge(keys);
     PushReading& into = joined[found->second.place];
     into.sent += reading.sent;
+    into.unreadable += reading.unreadable;
     into.elements.insert(into.elements.end(), reading.elements.begin(), reading.elements.end());
     std::move(reading.rows.begin(), reading.rows.end(), std::back_inserter(into.rows));
   }

@@ -39,6 +39,8 @@ struct PushReading {
   // Rows of the element before those of the same labels were added up.
   int sent = 0;
   std::vector<PushRow> rows;
+  // Values that their columns cannot take, such as a counter below 0; they are not known.
+  int unreadable = 0;
   // Columns that the element has a field for.
   std::vector<uint8_t> mapped;
   // Ids and texts of statements.

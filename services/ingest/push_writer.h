@@ -50,6 +50,8 @@ struct PushStored {
   // Elements without a reading.
   int64_t untyped = 0;
   int64_t frames = 0;
+  // Values that their metrics cannot take.
+  int64_t unreadable = 0;
   // Readings older than what is stored of their metric, which hold nothing new.
   int64_t late = 0;
 };
