@@ -56,6 +56,18 @@ bool ParseSwitch(absl::string_view text, bool* on) {
   return *on || word == "false" || word == "no" || word == "off" || word == "0";
 }
 
+// A name of 3.2.0's files under which a secret stands, or a URL with a password in it.
+bool HoldsSecret(std::string_view key, std::string_view value) {
+  const std::string name = absl::AsciiStrToLower(absl::string_view(key.data(), key.size()));
+  const bool path = absl::EndsWith(name, "_file") || absl::EndsWith(name, "_path");
+  for (const char* word : {"password", "passwd", "secret", "token"}) {
+    if (!path && !value.empty() && absl::StrContains(name, word)) return true;
+  }
+  const size_t host = value.find("://") == std::string_view::npos ? 0 : value.find("://") + 3;
+  const size_t at = value.find('@', host);
+  return host > 0 && at != std::string_view::npos && value.substr(host, at - host).find(':') != std::string_view::npos;
+}
+
 std::string Meant(const std::string& name, const std::vector<std::string>& names) {
   const std::vector<std::string> nearest = NearestNames(name, names);
   if (nearest.empty()) return "";
@@ -116,7 +128,8 @@ absl::StatusOr<PushedConfig> ParsePushedConfig(std::string_view toml) {
       }
       continue;
     }
-    config.unknown.push_back({section, key, line_number});
+    config.unknown.push_back(
+        {section, key, line_number, HoldsSecret(key, std::string_view(value.data(), value.size()))});
   }
   return config;
 }
@@ -124,6 +137,12 @@ absl::StatusOr<PushedConfig> ParsePushedConfig(std::string_view toml) {
 absl::Status CheckPushedConfig(std::string_view toml, const std::vector<std::string>& metrics) {
   PGA_ASSIGN_OR_RETURN(const PushedConfig config, ParsePushedConfig(toml));
   for (const PushedConfig::Key& unknown : config.unknown) {
+    if (unknown.secret) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "line ", unknown.line, ": key '", unknown.key,
+          "' holds a secret; a pushed configuration is kept and shown as it is, and a collector takes secrets "
+          "from its own host alone (environment, files): leave the key out"));
+    }
     const auto section = IgnoredKeys().find(unknown.section);
     if (section != IgnoredKeys().end() && (section->second.contains("*") || section->second.contains(unknown.key))) {
       continue;

@@ -26,6 +26,8 @@ struct PushedConfig {
     std::string section;
     std::string key;
     int line = 0;
+    // Its value is a password, a secret or a token.
+    bool secret = false;
   };
   // Keys that mean nothing to a collector.
   std::vector<Key> unknown;
@@ -37,7 +39,8 @@ struct PushedConfig {
 absl::StatusOr<PushedConfig> ParsePushedConfig(std::string_view toml);
 
 // The same, for what is to be stored: a key that is neither known here nor one of 3.2.0's, and a metric that is none of
-// `metrics`, are INVALID_ARGUMENT with the line and what was probably meant.
+// `metrics`, are INVALID_ARGUMENT with the line and what was probably meant. So is a password, a secret or a token:
+// whoever sees the collector reads its configuration.
 absl::Status CheckPushedConfig(std::string_view toml, const std::vector<std::string>& metrics);
 
 }  // namespace pga::config

@@ -54,6 +54,16 @@ TEST(CheckPushedConfig, RefusesWhatACollectorWouldNotUse) {
               invalid("line 2: metric 'setings' is not known; did you mean settings?"));
   EXPECT_THAT(CheckPushedConfig("[wal]\nenable = false", metrics), invalid("did you mean enabled"));
   EXPECT_THAT(CheckPushedConfig("[collector]\nintervall = 30", metrics), invalid("did you mean interval"));
+  // Whoever sees the collector reads its configuration.
+  for (const char* secret :
+       {"[postgres]\npassword = \"x\"", "[postgres]\nPGPASSWORD = x", "[registration]\nsecret = 'x'",
+        "[backend]\nauth_token = x", "[postgres]\nurl = \"postgres://u:x@h/db\""}) {
+    EXPECT_THAT(CheckPushedConfig(secret, metrics), invalid("holds a secret")) << secret;
+  }
+  for (const char* none : {"[postgres]\npassword = \"\"", "[postgres]\npassword_file = \"/run/p\"",
+                           "[postgres]\nurl = \"postgres://u@h/db\"", "[backend]\nurl = \"https://h:8080\""}) {
+    EXPECT_THAT(CheckPushedConfig(none, metrics), IsOk()) << none;
+  }
   // Files of 3.2.0.
   EXPECT_THAT(CheckPushedConfig("[collector]\nid = \"c\"\nhostname = \"h\"\ninterval = 60\npush_interval = 60\n"
                                 "[backend]\nurl = \"https://x\"\n[postgres]\nhost = \"localhost\"\nport = 5432\n"

@@ -14,6 +14,10 @@
 
 namespace pga::registry {
 
+// Groups whose collectors somebody may see: those that registered with one of them, and those that own or watch a
+// source of one. nullopt = all.
+using SeenGroups = std::optional<std::vector<std::string>>;
+
 class CollectorStore {
  public:
   virtual ~CollectorStore() = default;
@@ -26,9 +30,10 @@ class CollectorStore {
   // NOT_FOUND if the collector is unknown.
   virtual absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
                                       absl::Time now, clock::SteadyTime deadline) = 0;
-  virtual absl::StatusOr<Collector> Get(const std::string& id, clock::SteadyTime deadline) = 0;
-  // Newest registration first; `total` gets the number of all.
-  virtual absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total,
+  // NOT_FOUND as well if none of `seen` shows it.
+  virtual absl::StatusOr<Collector> Get(const std::string& id, const SeenGroups& seen, clock::SteadyTime deadline) = 0;
+  // Newest registration first; `total` gets the number of all that `seen` shows.
+  virtual absl::StatusOr<std::vector<Collector>> List(const SeenGroups& seen, int offset, int count, int* total,
                                                       clock::SteadyTime deadline) = 0;
   // NOT_FOUND if the collector is unknown.
   virtual absl::Status Delete(const std::string& id, clock::SteadyTime deadline) = 0;

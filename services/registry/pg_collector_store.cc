@@ -16,6 +16,12 @@ constexpr char kColumns[] =
     "health_check_interval, pganalytics.micros(created_at), pganalytics.micros(updated_at), EXISTS (SELECT FROM "
     "pganalytics.collector_config g WHERE g.collector_id = collectors.id)";
 
+// $1: all are seen; $2: groups.
+constexpr char kSeen[] =
+    "($1::bool OR source_group = ANY ($2::text[]) OR EXISTS (SELECT FROM pganalytics.sources s WHERE s.removed_at IS "
+    "NULL AND s.group_name = ANY ($2::text[]) AND (s.owner = collectors.id OR EXISTS (SELECT FROM "
+    "pganalytics.source_watchers w WHERE w.source_id = s.id AND w.collector_id = collectors.id))))";
+
 // One registration at a time decides about the limit.
 constexpr char kLockRegistrations[] = "SELECT pg_advisory_xact_lock(hashtext('pganalytics.collectors.limit'))";
 
@@ -121,22 +127,26 @@ absl::Status PgCollectorStore::SetCertificate(const std::string& id, const std::
   return result.affected_rows() == 1 ? absl::OkStatus() : UnknownCollector(id);
 }
 
-absl::StatusOr<Collector> PgCollectorStore::Get(const std::string& id, clock::SteadyTime deadline) {
+absl::StatusOr<Collector> PgCollectorStore::Get(const std::string& id, const SeenGroups& seen,
+                                                clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
-      pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors WHERE id = $1"), {id}, deadline));
+      pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors WHERE ", kSeen, " AND id = $3"),
+                  {!seen.has_value(), pg::ArrayOf(seen.value_or(std::vector<std::string>())), id}, deadline));
   if (result.empty()) return UnknownCollector(id);
   return FromRow(result[0]);
 }
 
-absl::StatusOr<std::vector<Collector>> PgCollectorStore::List(int offset, int count, int* total,
+absl::StatusOr<std::vector<Collector>> PgCollectorStore::List(const SeenGroups& seen, int offset, int count, int* total,
                                                               clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(
-      const pg::Result result,
-      pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors ORDER BY created_at DESC, id ",
-                               "LIMIT $1::int8 OFFSET $2::int8"),
-                  {count, offset}, deadline));
-  PGA_ASSIGN_OR_RETURN(const pg::Result all, pool_->Exec("SELECT count(*) FROM pganalytics.collectors", {}, deadline));
+  const std::string groups = pg::ArrayOf(seen.value_or(std::vector<std::string>()));
+  PGA_ASSIGN_OR_RETURN(const pg::Result result,
+                       pool_->Exec(absl::StrCat("SELECT ", kColumns, " FROM pganalytics.collectors WHERE ", kSeen,
+                                                " ORDER BY created_at DESC, id LIMIT $3::int8 OFFSET $4::int8"),
+                                   {!seen.has_value(), groups, count, offset}, deadline));
+  PGA_ASSIGN_OR_RETURN(const pg::Result all,
+                       pool_->Exec(absl::StrCat("SELECT count(*) FROM pganalytics.collectors WHERE ", kSeen),
+                                   {!seen.has_value(), groups}, deadline));
   *total = all[0].Int32(0);
   std::vector<Collector> collectors;
   collectors.reserve(result.rows());

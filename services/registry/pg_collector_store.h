@@ -20,8 +20,9 @@ class PgCollectorStore final : public CollectorStore {
                                 clock::SteadyTime deadline) override;
   absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
                               absl::Time now, clock::SteadyTime deadline) override;
-  absl::StatusOr<Collector> Get(const std::string& id, clock::SteadyTime deadline) override;
-  absl::StatusOr<std::vector<Collector>> List(int offset, int count, int* total, clock::SteadyTime deadline) override;
+  absl::StatusOr<Collector> Get(const std::string& id, const SeenGroups& seen, clock::SteadyTime deadline) override;
+  absl::StatusOr<std::vector<Collector>> List(const SeenGroups& seen, int offset, int count, int* total,
+                                              clock::SteadyTime deadline) override;
   absl::Status Delete(const std::string& id, clock::SteadyTime deadline) override;
   absl::StatusOr<StoredConfig> GetConfig(const std::string& id, clock::SteadyTime deadline) override;
   absl::StatusOr<int32_t> PutConfig(const std::string& id, const std::string& toml, const std::string& by,

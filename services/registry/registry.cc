@@ -33,6 +33,11 @@ std::string ActorOf(const rpc::CallContext& call) {
   return call.principal.subject.empty() ? "registration-secret" : call.principal.subject;
 }
 
+SeenGroups SeenBy(const rpc::CallContext& call) {
+  if (call.principal.all_groups) return std::nullopt;
+  return call.principal.groups;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> CollectorOf(const rpc::CallContext& call) {
@@ -81,7 +86,7 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
 }
 
 absl::StatusOr<bool> Registry::Replaces(const rpc::CallContext& call, const std::string& id, absl::Time now) {
-  const absl::StatusOr<Collector> former = store_->Get(id, call.deadline);
+  const absl::StatusOr<Collector> former = store_->Get(id, std::nullopt, call.deadline);
   if (status::ReasonOf(former.status()) == "COLLECTOR_UNKNOWN") return false;
   PGA_RETURN_IF_ERROR(former);
   const absl::StatusOr<std::string> itself = CollectorOf(call);
@@ -92,7 +97,7 @@ absl::StatusOr<bool> Registry::Replaces(const rpc::CallContext& call, const std:
 
 absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem) {
   PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
-  const absl::StatusOr<Collector> collector = store_->Get(id, call.deadline);
+  const absl::StatusOr<Collector> collector = store_->Get(id, std::nullopt, call.deadline);
   // By the reason: a database that lacks a table, while it is restored, answers NOT_FOUND, too.
   if (status::ReasonOf(collector.status()) == "COLLECTOR_UNKNOWN") {
     return status::WithReason(
@@ -112,18 +117,18 @@ absl::StatusOr<CollectorPage> Registry::List(const rpc::CallContext& call, int p
   CollectorPage result;
   PGA_ASSIGN_OR_RETURN(result.page, PageOf(page, page_size));
   RefreshActivityOfCall();
-  PGA_ASSIGN_OR_RETURN(result.collectors,
-                       store_->List(result.page.offset(), result.page.size, &result.total, call.deadline));
+  PGA_ASSIGN_OR_RETURN(result.collectors, store_->List(SeenBy(call), result.page.offset(), result.page.size,
+                                                       &result.total, call.deadline));
   return result;
 }
 
 absl::StatusOr<Collector> Registry::Get(const rpc::CallContext& call, const std::string& id) {
   RefreshActivityOfCall();
-  return store_->Get(id, call.deadline);
+  return store_->Get(id, SeenBy(call), call.deadline);
 }
 
 absl::Status Registry::Delete(const rpc::CallContext& call, const std::string& id) {
-  PGA_RETURN_IF_ERROR(store_->Get(id, call.deadline));
+  PGA_RETURN_IF_ERROR(store_->Get(id, SeenBy(call), call.deadline));
   PGA_RETURN_IF_ERROR(auth_->Revoke(call, id, "deleted by " + ActorOf(call)));
   PGA_RETURN_IF_ERROR(store_->Delete(id, call.deadline));
   Audit(call, "collector.delete", id, absl::OkStatus());
@@ -135,6 +140,9 @@ absl::StatusOr<StoredConfig> Registry::GetConfig(const rpc::CallContext& call, c
   if (call.principal.kind == token::Principal::kCollector && call.principal.collector_id != collector_id) {
     return status::WithReason(absl::PermissionDeniedError("a collector reads its own configuration only"),
                               "OTHER_COLLECTOR");
+  }
+  if (call.principal.kind != token::Principal::kCollector) {
+    PGA_RETURN_IF_ERROR(store_->Get(collector_id, SeenBy(call), call.deadline));
   }
   return store_->GetConfig(collector_id, call.deadline);
 }
@@ -150,6 +158,10 @@ absl::StatusOr<StoredConfig> Registry::FetchConfig(const rpc::CallContext& call,
 absl::StatusOr<int> Registry::PutConfig(const rpc::CallContext& call, const std::string& collector_id,
                                         const std::string& toml, const std::vector<std::string>& metrics) {
   PGA_RETURN_IF_ERROR(CheckConfigToml(toml, metrics));
+  // Of an unknown one the answer is below.
+  if (const SeenGroups seen = SeenBy(call); seen.has_value()) {
+    PGA_RETURN_IF_ERROR(store_->Get(collector_id, seen, call.deadline));
+  }
   const absl::StatusOr<int> stored = store_->PutConfig(collector_id, toml, ActorOf(call), clock_->Now(), call.deadline);
   // Not even the form of an id that registration gives: the request is wrong, whoever may be registered later.
   if (absl::IsNotFound(stored.status()) && !frame::ParseUuid(collector_id).ok()) {

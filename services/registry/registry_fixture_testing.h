@@ -165,6 +165,7 @@ class RegistryTest : public ::testing::Test {
     principal.user_id = 7;
     principal.username = role;
     principal.role = role;
+    principal.all_groups = true;
     return TokenOf(principal);
   }
   std::string CollectorToken(const std::string& id) {

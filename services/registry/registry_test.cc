@@ -118,6 +118,43 @@ TEST_F(RegistryTest, ConfigurationHasVersionsAndAnOwner) {
   EXPECT_THAT(write(Person("admin")), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1")));
 }
 
+// A collector is seen by whom its group, or that of one of its sources, is open to.
+TEST_F(RegistryTest, OtherGroupsSeeNeitherCollectorNorConfiguration) {
+  ASSERT_THAT(Register("c1", "h1"), IsOk());
+  pb::PutConfigRequest put;
+  put.set_collector_id("c1");
+  put.mutable_body()->set_data("[collector]\ninterval = 30\n");
+  ASSERT_THAT(rpc::Call(*stub_, &pb::RegistryService::Stub::PutConfig, put, Options(Person("admin"))), IsOk());
+  struct Case {
+    std::vector<std::string> groups;
+    bool seen;
+  };
+  for (const Case& c :
+       std::vector<Case>{{{"default"}, true}, {{"others", "default"}, true}, {{"others"}, false}, {{}, false}}) {
+    SCOPED_TRACE(c.groups.empty() ? "none" : c.groups[0]);
+    token::Principal viewer;
+    viewer.kind = token::Principal::kUser;
+    viewer.user_id = 9;
+    viewer.username = viewer.role = "viewer";
+    viewer.groups = c.groups;
+    const rpc::CallOptions options = Options(TokenOf(viewer));
+    EXPECT_EQ(
+        rpc::Call(*stub_, &pb::RegistryService::Stub::ListCollectors, pb::ListCollectorsRequest(), options)->total(),
+        c.seen ? 1 : 0);
+    pb::GetCollectorRequest one;
+    one.set_id("c1");
+    pb::GetConfigRequest config;
+    config.set_collector_id("c1");
+    EXPECT_EQ(rpc::Call(*stub_, &pb::RegistryService::Stub::GetCollector, one, options).ok(), c.seen);
+    const auto read = rpc::Call(*stub_, &pb::RegistryService::Stub::GetConfig, config, options);
+    if (c.seen) {
+      EXPECT_THAT(read, IsOk());
+    } else {
+      EXPECT_THAT(read, StatusIs(absl::StatusCode::kNotFound, HasSubstr("no collector")));
+    }
+  }
+}
+
 // Of two databases: a backup of one alone is none.
 TEST_F(RegistryTest, ShowsWhenTheNewestBackupOfBothDatabasesEnded) {
   const auto pool = pg::Pool::Create({.url = url_});
@@ -186,7 +223,7 @@ TEST_F(RegistryTest, CollectorAtWorkIsNotReplacedByAnybodyWithASecret) {
   const size_t issued = auth_.issued().size();
   EXPECT_THAT(Register("c1", "thief"), StatusIs(absl::StatusCode::kAlreadyExists, ::testing::_));
   EXPECT_EQ(auth_.issued().size(), issued);
-  EXPECT_EQ(store.Get("c1", deadline)->hostname, "h1");
+  EXPECT_EQ(store.Get("c1", std::nullopt, deadline)->hostname, "h1");
   // By itself, through ingest, and by an administrator's act.
   const auto ingest = rpc::ServiceIdentity::Local(signer_.get(), "ingest");
   pb::EnrolRequest request;
@@ -220,7 +257,7 @@ TEST_F(RegistryTest, ActivityOfACollectorNamedNullIsNoted) {
   ASSERT_THAT(store.NoteActivity(
                   {{.collector_id = "null", .last_seen = clock::WallNow(), .rows_total = 7, .rows_24h = 3}}, deadline),
               IsOk());
-  const auto collector = store.Get("null", deadline);
+  const auto collector = store.Get("null", std::nullopt, deadline);
   ASSERT_THAT(collector, IsOk());
   EXPECT_EQ(collector->metrics_count_total, 7);
 }
