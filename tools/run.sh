@@ -136,7 +136,7 @@ quote() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
 
 # Only what is said here reaches the programs: a variable left over in the caller's shell would otherwise win over a file.
 clean=(env -i "PATH=$PATH" "HOME=${HOME:-/}" "LANG=C.UTF-8")
-for name in TZ LOG_LEVEL ENVIRONMENT; do [ -z "${!name:-}" ] || clean+=("$name=${!name}"); done
+for name in TZ LOG_LEVEL ENVIRONMENT MANAGED_INSTANCE_HOSTS; do [ -z "${!name:-}" ] || clean+=("$name=${!name}"); done
 urls=("DATABASE_URL=$DATABASE_URL" "TIMESCALE_URL=$TIMESCALE_URL")
 
 step "- databases"

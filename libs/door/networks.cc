@@ -48,9 +48,8 @@ std::string_view Trim(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::string>& entries,
-                                                     const std::string& setting) {
-  TrustedProxies out;
+absl::StatusOr<Networks> Networks::Parse(const std::vector<std::string>& entries, const std::string& setting) {
+  Networks out;
   for (const std::string& entry : entries) {
     const size_t slash = entry.find('/');
     const auto bytes = ParseAddress(std::string_view(entry).substr(0, slash));
@@ -76,19 +75,43 @@ absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::stri
   return out;
 }
 
-bool TrustedProxies::Contains(std::string_view address) const {
+bool Networks::IsAddress(std::string_view text) {
+  return ParseAddress(text).has_value();
+}
+
+bool Networks::Holds(const Network& network, const Bytes& bytes) {
+  const auto whole = static_cast<size_t>(network.prefix_bits / 8);
+  if (!std::equal(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(whole), network.bytes.begin())) {
+    return false;
+  }
+  const int rest = network.prefix_bits % 8;
+  if (rest == 0) return true;
+  const auto mask = static_cast<uint8_t>(0xFF << (8 - rest));
+  return (bytes[whole] & mask) == (network.bytes[whole] & mask);
+}
+
+bool Networks::Contains(std::string_view address) const {
   const auto bytes = ParseAddress(address);
   if (!bytes) return false;
-  return std::any_of(networks_.begin(), networks_.end(), [&](const Network& network) {
-    const auto whole = static_cast<size_t>(network.prefix_bits / 8);
-    if (!std::equal(bytes->begin(), bytes->begin() + static_cast<std::ptrdiff_t>(whole), network.bytes.begin())) {
-      return false;
-    }
-    const int rest = network.prefix_bits % 8;
-    if (rest == 0) return true;
-    const auto mask = static_cast<uint8_t>(0xFF << (8 - rest));
-    return ((*bytes)[whole] & mask) == (network.bytes[whole] & mask);
+  return std::any_of(networks_.begin(), networks_.end(),
+                     [&](const Network& network) { return Holds(network, *bytes); });
+}
+
+bool Networks::Covers(const Networks& other) const {
+  return std::all_of(other.networks_.begin(), other.networks_.end(), [&](const Network& inner) {
+    return std::any_of(networks_.begin(), networks_.end(), [&](const Network& outer) {
+      return inner.prefix_bits >= outer.prefix_bits && Holds(outer, inner.bytes);
+    });
   });
+}
+
+absl::StatusOr<TrustedProxies> TrustedProxies::Parse(const std::vector<std::string>& entries,
+                                                     const std::string& setting) {
+  auto networks = Networks::Parse(entries, setting);
+  if (!networks.ok()) return networks.status();
+  TrustedProxies out;
+  out.networks_ = *std::move(networks);
+  return out;
 }
 
 std::string TrustedProxies::ClientOf(std::string_view peer, std::string_view forwarded_for) const {

@@ -243,6 +243,7 @@ asio::awaitable<absl::StatusOr<std::unique_ptr<AsyncConnection>>> AsyncConnectio
   if (!options.host.empty() && !socket) {
     addresses = co_await net::ResolveAsync(resolver, options.host, options.connect_timeout);
   }
+  if (addresses.ok() && options.filter) addresses = options.filter(*addresses);
   if (!addresses.ok()) co_return addresses.status();
 
   std::vector<const char*> keywords;

@@ -44,6 +44,8 @@ struct AsyncConnectOptions {
   std::string client_encoding = "UTF8";
   // For name look-up, connecting, TLS and authentication together.
   absl::Duration connect_timeout = absl::Seconds(5);
+  // What of the addresses of `host` may be connected to, or why none may; empty = all.
+  std::function<absl::StatusOr<std::vector<std::string>>(const std::vector<std::string>& addresses)> filter;
 };
 
 // One row of a result, valid during the call of the sink.

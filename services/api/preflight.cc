@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/log/log.h"
 #include "services/auth/config.h"
+#include "services/registry/config.h"
 
 namespace pga::api {
 namespace {
@@ -25,13 +26,21 @@ std::string Word(CheckState state) {
 }
 
 void CheckSettings(const ApiConfig& config, PreflightReport* report) {
-  for (const absl::Status& status : {auth::Validate(config.auth), config.gateway.Validate()}) {
+  for (const absl::Status& status :
+       {auth::Validate(config.auth), registry::Validate(config.registry), config.gateway.Validate()}) {
     if (status.ok()) continue;
     report->Add("settings", CheckState::kFail, std::string(status.message()),
                 "set what is named; --help explains each setting");
     return;
   }
   report->Add("settings", CheckState::kOk, absl::StrCat("environment ", config.auth.environment));
+  if (!config.registry.managed_hosts.empty() && config.registry.encryption_key.empty()) {
+    report->Add(
+        "managed instances", CheckState::kWarn,
+        "MANAGED_INSTANCE_HOSTS is set and ENCRYPTION_KEY is not: no password of a managed instance can be kept",
+        "ENCRYPTION_KEY from: openssl rand -base64 32. The CA key, sealed with another key until now, cannot be "
+        "opened then: docs/operations.md says what to do");
+  }
 }
 
 }  // namespace

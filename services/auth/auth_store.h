@@ -147,7 +147,7 @@ struct CollectorCredential {
 struct SealedKey {
   std::string certificate_pem;
   std::string sealed_key;
-  std::string sealed_with;  // SecretBox::Id() of the key
+  std::string sealed_with;  // token::SecretBox::Id() of the key
 };
 
 // For so long after a revocation a collector's credentials are not renewed: until every service knows of it,

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "libs/token/secret_box.h"
 #include "services/auth/rules.h"
-#include "services/auth/secret_box.h"
 #include "services/auth/service_secrets.h"
 
 namespace pga::auth {
@@ -91,7 +91,7 @@ absl::Status Validate(const AuthConfig& config) {
         "32 >FOLDER/query");
   }
   if (!config.encryption_key.empty()) {
-    const auto box = SecretBox::FromText(config.encryption_key.Reveal());
+    const auto box = token::SecretBox::FromText(config.encryption_key.Reveal());
     if (!box.ok()) problems.push_back(absl::StrCat("ENCRYPTION_KEY: ", box.status().message()));
   }
   if (!config.admin_password.empty()) {

@@ -22,7 +22,6 @@
 #include "services/auth/key_files.h"
 #include "services/auth/password_hasher.h"
 #include "services/auth/rules.h"
-#include "services/auth/secret_box.h"
 #include "services/auth/session_cookie.h"
 
 namespace pga::auth {
@@ -172,27 +171,6 @@ TEST_F(PasswordHasherTest, BoundsWhoRunsAndWhoWaits) {
   waiter.join();
   EXPECT_THAT(waiter_status, IsOk());
   EXPECT_THAT(hasher_.Acquire(clock::SteadyNow()), IsOk());
-}
-
-TEST(SecretBox, SealsAndOpens) {
-  const auto box = SecretBox::FromText("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
-  ASSERT_THAT(box, IsOk());
-  const auto sealed = box->Seal("the key", "ca");
-  ASSERT_THAT(sealed, IsOk());
-  EXPECT_THAT(*sealed, Not(HasSubstr("the key")));
-  EXPECT_THAT(box->Open(*sealed, "ca"), IsOkAndHolds(std::string("the key")));
-  EXPECT_THAT(box->Open(*sealed, "other"), StatusIs(absl::StatusCode::kFailedPrecondition));
-  for (size_t i = 0; i < sealed->size(); ++i) {
-    std::string bent = *sealed;
-    bent[i] = static_cast<char>(bent[i] ^ 1);
-    EXPECT_THAT(box->Open(bent, "ca"), Not(IsOk())) << i;
-  }
-  EXPECT_THAT(box->Open("", "ca"), Not(IsOk()));
-  const auto same = SecretBox::FromText("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
-  ASSERT_THAT(same, IsOk());
-  EXPECT_THAT(same->Open(*sealed, "ca"), IsOkAndHolds(std::string("the key")));
-  EXPECT_THAT(SecretBox::FromText("short"), StatusIs(kInvalid));
-  EXPECT_THAT(SecretBox::FromText(""), StatusIs(kInvalid));
 }
 
 class CertificateAuthorityTest : public testing::Test {

@@ -11,7 +11,7 @@
 namespace pga::auth {
 namespace {
 
-absl::StatusOr<SealingKey> KeyOf(absl::StatusOr<SecretBox> box, std::string origin) {
+absl::StatusOr<SealingKey> KeyOf(absl::StatusOr<token::SecretBox> box, std::string origin) {
   if (!box.ok()) return status::Annotate(box.status(), origin);
   PGA_ASSIGN_OR_RETURN(std::string id, box->Id());
   return SealingKey{*std::move(box), std::move(id), std::move(origin)};
@@ -21,9 +21,9 @@ absl::StatusOr<SealingKey> KeyOf(absl::StatusOr<SecretBox> box, std::string orig
 
 absl::StatusOr<SealingKey> LoadSealingKey(const AuthConfig& config) {
   if (!config.encryption_key.empty()) {
-    return KeyOf(SecretBox::FromText(config.encryption_key.Reveal()), "ENCRYPTION_KEY");
+    return KeyOf(token::SecretBox::FromText(config.encryption_key.Reveal()), "ENCRYPTION_KEY");
   }
-  if (!config.backup_key.empty()) return KeyOf(SecretBox::Derive(config.backup_key.Reveal()), "BACKUP_KEY");
+  if (!config.backup_key.empty()) return KeyOf(token::SecretBox::Derive(config.backup_key.Reveal()), "BACKUP_KEY");
   const absl::Status folder = MakeStateDir(config.StateDir());
   if (!folder.ok()) {
     return absl::Status(folder.code(), absl::StrCat(folder.message(),
@@ -33,7 +33,7 @@ absl::StatusOr<SealingKey> LoadSealingKey(const AuthConfig& config) {
   const std::string file = absl::StrCat(config.StateDir(), "/encryption-key");
   PGA_ASSIGN_OR_RETURN(const std::string text,
                        ReadOrMakeKeyFile(file, []() -> absl::StatusOr<std::string> { return token::RandomHex(32); }));
-  return KeyOf(SecretBox::FromText(text), file);
+  return KeyOf(token::SecretBox::FromText(text), file);
 }
 
 }  // namespace pga::auth

@@ -5,14 +5,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "libs/token/secret_box.h"
 #include "services/auth/config.h"
-#include "services/auth/secret_box.h"
 
 namespace pga::auth {
 
 struct SealingKey {
-  SecretBox box;
-  std::string id;      // SecretBox::Id()
+  token::SecretBox box;
+  std::string id;      // token::SecretBox::Id()
   std::string origin;  // for messages: the setting or the file it comes from
 };
 

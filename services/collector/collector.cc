@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -16,9 +17,11 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <set>
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -31,6 +34,7 @@
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
+#include "libs/net/allowed_hosts.h"
 #include "libs/net/host_resolver.h"
 #include "libs/rpc/server.h"
 #include "libs/status/status.h"
@@ -141,6 +145,9 @@ class Collector::Impl {
     client_ = std::make_unique<IngestClient>(client, spool_.get(), writer_.get(), &metrics_, std::move(events));
     writer_->set_on_accepted([this] { client_->Wake(); });
 
+    PGA_ASSIGN_OR_RETURN(net::AllowedHosts hosts,
+                         net::AllowedHosts::Parse(config_.managed_hosts, "MANAGED_INSTANCE_HOSTS"));
+    managed_hosts_ = std::make_shared<const net::AllowedHosts>(std::move(hosts));
     FillContext();
     for (const SourceConfig& source : config_.sources) {
       runners_.push_back(std::make_unique<SourceRunner>(source, &context_));
@@ -205,6 +212,11 @@ class Collector::Impl {
   int metrics_port() const { return exposer_ == nullptr ? 0 : exposer_->port(); }
 
  private:
+  struct Managed {
+    int64_t revision = 0;
+    SourceRunner* runner = nullptr;
+  };
+
   void FillContext() {
     context_.loop = &loop_;
     context_.clock = clock::Clock::Real();
@@ -333,6 +345,7 @@ class Collector::Impl {
                 {{"bytes", stats.bytes}, {"limit_bytes", stats.limit_bytes}});
       }
     }
+    if (outbox_->idle()) std::erase_if(retired_, [](const auto& runner) { return runner->ended(); });
     // Results of large readings leave holes in the heap.
     if (++housekeepings_ % 6 == 0) malloc_trim(0);
     if (housekeepings_ % 720 == 0) trackers_->EraseOld();
@@ -363,6 +376,14 @@ class Collector::Impl {
 
   void GatherReport(bool release, OwnershipClient::Request* request) {
     request->set_interval_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(interval_)));
+    request->set_takes_instances(!release && !managed_hosts_->empty());
+    for (const auto& [id, instance] : managed_) {
+      registrypb::HeldInstance* const held = request->add_held_instances();
+      held->set_id(id);
+      held->set_revision(instance.revision);
+    }
+    for (registrypb::SourceReport& report : released_) *request->add_sources() = std::move(report);
+    released_.clear();
     for (const OwnedByGrant* source : watched_) {
       if (release && !source->grant().owned) continue;
       registrypb::SourceReport report;
@@ -381,10 +402,13 @@ class Collector::Impl {
   void TakeStandings(const OwnershipClient::Response& response) {
     // Only an answer shows that the report which named no epochs has come through.
     if (std::exchange(report_forgets_, false)) forget_grants_ = false;
+    std::map<std::string, OwnedByGrant*> watched;
+    for (OwnedByGrant* source : watched_) watched[source->name()] = source;
     std::map<std::string, Grant> granted = grants_;
     for (const registrypb::SourceStanding& standing : response.sources()) {
       Note(standing);
-      if (standing.standing() != registrypb::STANDING_OWNER) {
+      // A source that was let go is answered once more.
+      if (standing.standing() != registrypb::STANDING_OWNER || !watched.contains(standing.name())) {
         // Also after a restart while registry is away.
         if (const auto known = granted.find(standing.name()); known != granted.end()) known->second.owned = false;
         continue;
@@ -399,8 +423,6 @@ class Collector::Impl {
         PGA_LOG(warn, "what this collector owns could not be written", {{"reason", stored}});
       }
     }
-    std::map<std::string, OwnedByGrant*> watched;
-    for (OwnedByGrant* source : watched_) watched[source->name()] = source;
     for (const registrypb::SourceStanding& standing : response.sources()) {
       const auto source = watched.find(standing.name());
       if (source == watched.end()) continue;
@@ -418,6 +440,81 @@ class Collector::Impl {
         source->second->TakeGrant(grant);
       }
     }
+    if (!managed_hosts_->empty()) TakeInstances(response);
+  }
+
+  // Watches the managed instances that registry says, and no other ones.
+  void TakeInstances(const OwnershipClient::Response& response) {
+    std::set<int32_t> wanted;
+    for (const registrypb::WatchedInstance& instance : response.instances()) {
+      wanted.insert(instance.id());
+      const auto known = managed_.find(instance.id());
+      if (known != managed_.end() && known->second.revision == instance.revision()) continue;
+      if (instance.name().empty()) continue;
+      if (known != managed_.end()) Retire(known);
+      Watch(instance);
+    }
+    for (auto it = managed_.begin(); it != managed_.end();) {
+      const auto next = std::next(it);
+      if (!wanted.contains(it->first)) Retire(it);
+      it = next;
+    }
+    // Others may wait for what was let go.
+    if (!released_.empty()) ownership_->Wake();
+  }
+
+  void Watch(const registrypb::WatchedInstance& instance) {
+    const auto same_name = [&](const auto& source) { return source->name() == instance.name(); };
+    // The next report tells again what is left out here.
+    if (std::any_of(retired_.begin(), retired_.end(), same_name)) return;
+    if (std::any_of(watched_.begin(), watched_.end(), same_name) || !net::IsHost(instance.host())) {
+      std::string& said = standings_[absl::StrCat("instance ", instance.id())];
+      if (std::exchange(said, instance.name()) != instance.name()) {
+        PGA_LOG(warn, "a managed instance is not watched: a source of this collector has its name, or its host is none",
+                {{"source", instance.name()}, {"host", instance.host()}});
+      }
+      return;
+    }
+    SourceConfig source;
+    source.name = instance.name();
+    source.host = instance.host();
+    source.port = instance.port();
+    source.user = instance.user();
+    // In memory alone: after a restart registry hands it out again.
+    source.password = log::Secret(instance.password());
+    source.databases = {"*"};
+    source.sslmode = instance.sslmode();
+    if (absl::StartsWith(source.sslmode, "verify-")) source.sslrootcert = config_.managed_ca_file;
+    source.connect_timeout = absl::Seconds(std::clamp(instance.connect_timeout_s(), 1, 300));
+    source.allowed_hosts = managed_hosts_;
+    runners_.push_back(std::make_unique<SourceRunner>(source, &context_));
+    SourceRunner* const runner = runners_.back().get();
+    watched_.push_back(runner);
+    managed_[instance.id()] = {instance.revision(), runner};
+    if (const auto found = grants_.find(runner->name()); found != grants_.end()) runner->TakeGrant(found->second);
+    runner->Start();
+    PGA_LOG(info, "a managed instance is watched", {{"source", source.name}, {"host", source.host}});
+  }
+
+  // Ends the watch; the runner goes once nothing of it is under way.
+  void Retire(std::map<int32_t, Managed>::iterator managed) {
+    SourceRunner* const runner = managed->second.runner;
+    registrypb::SourceReport report;
+    if (runner->grant().owned && runner->Describe(&report)) {
+      report.set_name(runner->name());
+      report.set_source_id(runner->grant().source_id);
+      report.set_owner_epoch(runner->grant().owner_epoch);
+      report.set_release(true);
+      released_.push_back(std::move(report));
+    }
+    runner->Stop();
+    PGA_LOG(info, "a managed instance is watched no more", {{"source", runner->name()}});
+    std::erase(watched_, runner);
+    const auto place =
+        std::find_if(runners_.begin(), runners_.end(), [&](const auto& one) { return one.get() == runner; });
+    retired_.push_back(std::move(*place));
+    runners_.erase(place);
+    managed_.erase(managed);
   }
 
   // Says what became of a source, once.
@@ -510,7 +607,13 @@ class Collector::Impl {
   RunnerContext context_;
   std::unique_ptr<SpoolWriter> writer_;
   std::unique_ptr<Outbox> outbox_;
+  std::shared_ptr<const net::AllowedHosts> managed_hosts_;
   std::vector<std::unique_ptr<SourceRunner>> runners_;
+  // Managed instances by their ids; their runners are among runners_. Those that end are in retired_, and what registry
+  // is to learn of them in released_.
+  std::map<int32_t, Managed> managed_;
+  std::vector<std::unique_ptr<SourceRunner>> retired_;
+  std::vector<registrypb::SourceReport> released_;
   std::unique_ptr<HostRunner> host_;
   std::unique_ptr<IngestClient> client_;
   // All runners.

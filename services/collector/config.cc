@@ -190,6 +190,13 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
                 "YAML file with many sources; the POSTGRES_ variables are not used then");
   loader.Bool(&config->check_only, "COLLECTOR_CHECK", "check", false,
               "connect to every source, say what is missing, and end");
+  loader.List(
+      &config->managed_hosts, "MANAGED_INSTANCE_HOSTS", "managed-instance-hosts", "",
+      "hosts of managed instances that this collector watches: names, *.example.com, addresses, networks; empty = "
+      "it takes none");
+  loader.String(&config->managed_ca_file, "MANAGED_INSTANCE_CA_FILE", "managed-instance-ca-file",
+                "/etc/ssl/certs/ca-certificates.crt",
+                "PEM file that verifies managed instances of ssl_mode verify-ca and verify-full");
   SourceConfig& source = config->environment_source;
   loader.String(&source.name, "SOURCE_NAME", "source-name", "", "name of the watched server; empty = host:port");
   loader.String(&source.host, "POSTGRES_HOST", "postgres-host", "localhost",
@@ -269,7 +276,10 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
   } catch (const YAML::Exception& problem) {
     return absl::InvalidArgumentError(absl::StrCat(file, ":", problem.mark.line + 1, ": ", problem.msg));
   }
-  if (config->sources.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": sources is missing"));
+  if (config->sources.empty() && config->managed_hosts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": sources is missing; only with MANAGED_INSTANCE_HOSTS it may be left out"));
+  }
   return absl::OkStatus();
 }
 
@@ -283,6 +293,7 @@ std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catal
 }
 
 absl::Status FinishConfig(CollectorConfig* config) {
+  PGA_RETURN_IF_ERROR(net::AllowedHosts::Parse(config->managed_hosts, "MANAGED_INSTANCE_HOSTS").status());
   if (!config->config_file.empty()) {
     std::ifstream in(config->config_file, std::ios::binary);
     if (!in) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/time/time.h"
 #include "libs/catalog/catalog.h"
 #include "libs/config/config.h"
+#include "libs/net/allowed_hosts.h"
 
 namespace pga::collector {
 
@@ -40,6 +42,9 @@ struct SourceConfig {
   std::string sslrootcert;
   // Folder or pattern of paths of the server's log on this host; empty = where the server says, else over SQL.
   std::string log_path;
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // Of a managed instance: where it may be. Null = anywhere.
+  std::shared_ptr<const net::AllowedHosts> allowed_hosts;
 };
 
 struct CollectorConfig {
@@ -75,6 +80,9 @@ struct CollectorConfig {
   std::vector<std::string> disabled_metrics;
   std::vector<std::string> enabled_metrics;
   std::vector<SourceConfig> sources;
+  // Where managed instances may be that this collector watches; none = it takes none.
+  std::vector<std::string> managed_hosts;
+  std::string managed_ca_file;
 
   // The environment's own source.
   SourceConfig environment_source;

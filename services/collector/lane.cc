@@ -22,7 +22,9 @@ void Lane::Stop() {
 }
 
 void Lane::Run() {
+  running_ = true;
   asio::co_spawn(*loop_, body_(), [this](std::exception_ptr error) {
+    running_ = false;
     if (!error) return;
     std::string what = "unknown exception";
     try {

@@ -26,6 +26,8 @@ class Lane {
   void Start(Body body);
   // A lane that fails from now on does not begin again; the body ends by itself.
   void Stop();
+  // Nothing of it runs, nor will again.
+  bool ended() const { return stopping_ && !running_; }
 
  private:
   void Run();
@@ -36,6 +38,7 @@ class Lane {
   metrics::Counter* const failures_;
   Body body_;
   bool stopping_ = false;
+  bool running_ = false;
 };
 
 }  // namespace pga::collector

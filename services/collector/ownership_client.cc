@@ -74,7 +74,7 @@ void OwnershipClient::Run() {
     absl::Duration wait = kRetry;
     Request request;
     absl::Status status = gather_(&request);
-    if (status.ok() && request.sources_size() > 0) {
+    if (status.ok() && (request.sources_size() > 0 || request.takes_instances())) {
       const absl::StatusOr<Response> answer = Send(request, kCallLimit, canceller_.get());
       status = answer.status();
       if (answer.ok()) {

@@ -48,6 +48,10 @@ class SourceRunner final : public OwnedByGrant {
   void Start();
   // Hands out what was sampled and asks the lanes to end; they do at their next step.
   void Stop();
+  // The lanes have ended. What was handed to the outbox may still come back.
+  bool ended() const {
+    return instance_lane_.ended() && database_lane_.ended() && activity_lane_.ended() && log_lane_.ended();
+  }
   // The interval or the set of metrics in the context has changed.
   void Reconfigure();
 

@@ -116,6 +116,12 @@ asio::awaitable<absl::Status> OpenSession(const SourceConfig* config, net::HostR
   options.sslrootcert = config->sslrootcert;
   options.application_name = "pganalytics-collector";
   options.client_encoding = "SQL_ASCII";
+  options.connect_timeout = config->connect_timeout;
+  if (config->allowed_hosts != nullptr) {
+    options.filter = [config](const std::vector<std::string>& addresses) {
+      return config->allowed_hosts->Filter(config->host, addresses);
+    };
+  }
   auto connection = co_await pg::AsyncConnection::Connect(std::move(options), resolver);
   if (!connection.ok()) co_return connection.status();
   session->connection = std::move(*connection);

@@ -1,5 +1,9 @@
 #include "services/registry/config.h"
 
+#include "libs/net/allowed_hosts.h"
+#include "libs/status/status.h"
+#include "libs/token/secret_box.h"
+
 namespace pga::registry {
 
 void RegisterOptions(config::Loader& loader, RegistryConfig* config) {
@@ -18,6 +22,21 @@ void RegisterOptions(config::Loader& loader, RegistryConfig* config) {
                   "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
   loader.String(&config->catalog_folder, "CATALOG_DIR", "catalog-dir", "",
                 "folder with YAML files of custom metrics; empty = built-in metrics only");
+  loader.Secret(&config->encryption_key, "ENCRYPTION_KEY",
+                "base64 of 32 bytes: seals the CA key and the passwords of managed instances in the database");
+  loader.List(&config->managed_hosts, "MANAGED_INSTANCE_HOSTS", "managed-instance-hosts", "",
+              "hosts at which managed instances may be: names, *.example.com, addresses, networks; empty = none");
+  loader.String(&config->managed_ca_file, "MANAGED_INSTANCE_CA_FILE", "managed-instance-ca-file",
+                "/etc/ssl/certs/ca-certificates.crt",
+                "PEM file that verifies managed instances of ssl_mode verify-ca and verify-full");
+}
+
+absl::Status Validate(const RegistryConfig& config) {
+  if (!config.encryption_key.empty()) {
+    const auto box = token::SecretBox::FromText(config.encryption_key.Reveal());
+    if (!box.ok()) return status::Annotate(box.status(), "ENCRYPTION_KEY");
+  }
+  return net::AllowedHosts::Parse(config.managed_hosts, "MANAGED_INSTANCE_HOSTS").status();
 }
 
 }  // namespace pga::registry

@@ -37,6 +37,20 @@ void ToProto(Enrolment from, pb::EnrolResponse* to) {
   to->set_ca_pem(std::move(from.credentials.ca_pem));
 }
 
+void ToProto(const WatchedInstance& from, pb::WatchedInstance* to) {
+  const ManagedAssignment& assignment = from.assignment;
+  to->set_id(assignment.id);
+  to->set_revision(assignment.revision);
+  if (!from.password.has_value()) return;
+  to->set_name(assignment.name);
+  to->set_host(assignment.endpoint);
+  to->set_port(assignment.port);
+  to->set_user(assignment.username);
+  to->set_password(from.password->Reveal());
+  to->set_sslmode(assignment.ssl_mode);
+  to->set_connect_timeout_s(assignment.connection_timeout);
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* EnrolmentService::Enrol(grpc::CallbackServerContext* context, const pb::EnrolRequest* request,
@@ -132,6 +146,12 @@ grpc::ServerUnaryReactor* EnrolmentService::ReportSources(grpc::CallbackServerCo
             file->set_bytes(position.bytes);
           }
         }
+        std::vector<std::pair<int32_t, int64_t>> held;
+        for (const pb::HeldInstance& one : asked.held_instances()) held.emplace_back(one.id(), one.revision());
+        PGA_ASSIGN_OR_RETURN(const std::string collector_id, CollectorOf(call));
+        PGA_ASSIGN_OR_RETURN(const std::vector<WatchedInstance> watched,
+                             instances_->Assign(call, collector_id, asked.takes_instances(), interval, held));
+        for (const WatchedInstance& one : watched) ToProto(one, answer.add_instances());
         answer.set_report_again_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(ReportEvery(interval))));
         return absl::OkStatus();
       });

@@ -3,14 +3,16 @@
 
 #include "libs/rpc/unary.h"
 #include "pganalytics/registry/v1/enrolment_service.grpc.pb.h"
+#include "services/registry/managed_instances.h"
 #include "services/registry/registry.h"
 
 namespace pga::registry {
 
 class EnrolmentService final : public ::pganalytics::registry::v1::EnrolmentService::CallbackService {
  public:
-  // Both must outlive the service.
-  EnrolmentService(rpc::Dispatcher* dispatcher, Registry* registry) : dispatcher_(dispatcher), registry_(registry) {}
+  // All must outlive the service.
+  EnrolmentService(rpc::Dispatcher* dispatcher, Registry* registry, ManagedInstances* instances)
+      : dispatcher_(dispatcher), registry_(registry), instances_(instances) {}
 
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context,
                                   const ::pganalytics::registry::v1::EnrolRequest* request,
@@ -28,6 +30,7 @@ class EnrolmentService final : public ::pganalytics::registry::v1::EnrolmentServ
  private:
   rpc::Dispatcher* const dispatcher_;
   Registry* const registry_;
+  ManagedInstances* const instances_;
 };
 
 }  // namespace pga::registry

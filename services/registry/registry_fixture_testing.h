@@ -116,7 +116,7 @@ class RegistryTest : public ::testing::Test {
         {.name = "auth", .listen = {}, .tls = {}, .outside_listen = {}, .outside_tls = {}, .services = {&auth_}});
     ASSERT_THAT(auth, status::IsOk());
     auth_server_ = *std::move(auth);
-    RegistryConfig config;
+    RegistryConfig config = config_;
     config.database_url = log::Secret(url_);
     config.max_concurrent_collectors = limit;
     auto registry = RegistryServer::Create(config, {.metrics = &metrics_,
@@ -197,6 +197,8 @@ class RegistryTest : public ::testing::Test {
   }
 
   std::string url_;
+  // What Start gives the registry beside its database and the limit.
+  RegistryConfig config_;
   metrics::Registry metrics_{/*process_metrics=*/false};
   token::Verifier verifier_;
   token::RevocationSet revocations_;

@@ -1,5 +1,6 @@
 #include "services/registry/server.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -8,12 +9,19 @@
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/log/log.h"
+#include "libs/net/allowed_hosts.h"
+#include "libs/net/host_resolver.h"
 #include "libs/pg/pool.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
+#include "libs/token/secret_box.h"
 #include "services/registry/auth_client.h"
+#include "services/registry/connection_tester.h"
 #include "services/registry/enrolment_service.h"
+#include "services/registry/managed_instance_service.h"
+#include "services/registry/managed_instances.h"
 #include "services/registry/pg_collector_store.h"
+#include "services/registry/pg_managed_store.h"
 #include "services/registry/pg_source_store.h"
 #include "services/registry/query_client.h"
 #include "services/registry/registry.h"
@@ -46,11 +54,15 @@ struct RegistryServer::Parts {
   std::optional<AuthClient> auth;
   std::optional<QueryClient> query;
   std::optional<Registry> registry;
+  std::optional<PgManagedStore> managed_store;
+  std::optional<ConnectionTester> tester;
+  std::optional<ManagedInstances> instances;
   std::optional<catalog::CustomFolder> catalog;
   std::optional<exec::ThreadPool> threads;
   std::optional<rpc::Dispatcher> dispatcher;
   std::optional<RegistryService> registry_service;
   std::optional<EnrolmentService> enrolment_service;
+  std::optional<ManagedInstanceService> instance_service;
   std::optional<exec::PeriodicTask> activity_task;
   std::optional<exec::PeriodicTask> catalog_task;
   std::optional<exec::PeriodicTask> backup_task;
@@ -61,6 +73,7 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
   if (config.database_url.empty()) {
     return absl::InvalidArgumentError("DATABASE_URL is missing: postgresql:// URL of the metadata database");
   }
+  PGA_RETURN_IF_ERROR(Validate(config));
   auto parts = std::make_unique<Parts>();
   PGA_ASSIGN_OR_RETURN(parts->pool, pg::Pool::Create({.url = config.database_url.Reveal(),
                                                       .application_name = "pganalytics-registry",
@@ -73,6 +86,17 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
   parts->registry.emplace(&*parts->store, &*parts->sources, &*parts->auth,
                           parts->query.has_value() ? &*parts->query : nullptr, config.max_concurrent_collectors,
                           deps.clock);
+  parts->managed_store.emplace(parts->pool.get());
+  PGA_ASSIGN_OR_RETURN(net::AllowedHosts hosts,
+                       net::AllowedHosts::Parse(config.managed_hosts, "MANAGED_INSTANCE_HOSTS"));
+  // A test holds a thread for as long as a server lets it wait: others keep half of them.
+  parts->tester.emplace(std::move(hosts), config.managed_ca_file, std::max(1, config.threads / 2),
+                        &net::HostResolver::System());
+  std::optional<token::SecretBox> box;
+  if (!config.encryption_key.empty()) {
+    PGA_ASSIGN_OR_RETURN(box, token::SecretBox::FromText(config.encryption_key.Reveal()));
+  }
+  parts->instances.emplace(&*parts->managed_store, &*parts->store, &*parts->tester, std::move(box), deps.clock);
   parts->catalog.emplace(config.catalog_folder);
   PGA_RETURN_IF_ERROR(parts->catalog->last_error());
   parts->threads.emplace("registry", config.threads, static_cast<size_t>(config.queue));
@@ -81,7 +105,8 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
   options.error_domain = "registry.pganalytics";
   parts->dispatcher.emplace(deps.authenticator, &*parts->threads, deps.metrics, deps.clock, options);
   parts->registry_service.emplace(&*parts->dispatcher, &*parts->registry, &*parts->catalog, deps.clock);
-  parts->enrolment_service.emplace(&*parts->dispatcher, &*parts->registry);
+  parts->enrolment_service.emplace(&*parts->dispatcher, &*parts->registry, &*parts->instances);
+  parts->instance_service.emplace(&*parts->dispatcher, &*parts->instances);
   parts->activity_task.emplace("registry-activity", kActivityPeriod, deps.clock,
                                [registry = &*parts->registry] { registry->RefreshActivity(absl::Seconds(5)); });
   if (!config.catalog_folder.empty()) {
@@ -106,7 +131,7 @@ RegistryServer::~RegistryServer() {
 }
 
 std::vector<grpc::Service*> RegistryServer::services() {
-  return {&*parts_->registry_service, &*parts_->enrolment_service};
+  return {&*parts_->registry_service, &*parts_->enrolment_service, &*parts_->instance_service};
 }
 
 void RegistryServer::Drain(clock::SteadyTime deadline) {

@@ -11,7 +11,7 @@ import sys
 from services import services
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIB_LEVELS = ["text", "status", "clock", "net", "log", "config", "exec", "retry", "metrics", "catalog", "openapi", "columns", "frame", "token", "door", "rpc",
+LIB_LEVELS = ["text", "status", "clock", "door", "net", "log", "config", "exec", "retry", "metrics", "catalog", "openapi", "columns", "frame", "token", "rpc",
               "pg", "storage", "backup", "testing"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 

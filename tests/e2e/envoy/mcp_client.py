@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 NEEDED = {"job_id": "1", "metric": "database", "column": "xact_commit", "query_hash": "1", "fingerprint_hash": "0123456789abcdef", "id": "1", "database_name": "postgres",
           "before_from": "2026-11-28T00:00:00Z", "before_to": "2026-11-28T01:00:00Z", "after_from": "2026-11-28T02:00:00Z", "after_to": "2026-11-28T03:00:00Z"}
 # Of an empty suite: what each says that cannot answer.
-REFUSED = {"get_alert": "alert", "get_collector": "collector", "get_server": "server", "forecast": "counter", "list_fingerprint_queries": "fingerprint", "compare_query": "statement",
+REFUSED = {"get_alert": "alert", "get_collector": "collector", "get_server": "server", "get_managed_instance": "managed instance", "forecast": "counter", "list_fingerprint_queries": "fingerprint", "compare_query": "statement",
            "explain_query": "plan", "list_query_plans": "plan", "query_timeline": "statement", "list_rewrites": "statement",
            "list_parameters": "statement", "get_features": "statement", "get_server_metrics": "source", "list_slow_queries": "collector",
            "list_frequent_queries": "collector", "get_training": "training"}

@@ -103,6 +103,7 @@ prepare_suite() {  # secrets, URLs, migrations; sets API_PORT, URL and exports w
   URL=http://127.0.0.1:$API_PORT
   export DATABASE_URL="postgres://pganalytics:owner-password@127.0.0.1:$PG_PORT/pganalytics?sslmode=disable"
   export TIMESCALE_URL="postgres://pganalytics:owner-password@127.0.0.1:$PG_PORT/metrics?sslmode=disable"
+  export MANAGED_INSTANCE_HOSTS=127.0.0.1
   umask 077
   mkdir -p "$WORK/secrets"
   for name in jwt registration encryption; do openssl rand -base64 32 >"$WORK/secrets/$name"; done
@@ -138,7 +139,7 @@ start_apart() {  # each service in a process of its own
   JWT_SIGNING_KEY_FILE=$WORK/secrets/signing.key REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
     SERVICE_SECRETS_DIR=$WORK/secrets/services STATE_DIR=$WORK/auth GRPC_LISTEN=$AUTH_SERVICE_ADDR start auth "$BIN/pga-auth"
-  SERVICE_SECRET_FILE=$WORK/secrets/services/registry STATE_DIR=$WORK/registry GRPC_LISTEN=$REGISTRY_SERVICE_ADDR start registry "$BIN/pga-registry"
+  ENCRYPTION_KEY_FILE=$WORK/secrets/encryption SERVICE_SECRET_FILE=$WORK/secrets/services/registry STATE_DIR=$WORK/registry GRPC_LISTEN=$REGISTRY_SERVICE_ADDR start registry "$BIN/pga-registry"
   REGISTRY_PID=$LAST_PID
   SERVICE_SECRET_FILE=$WORK/secrets/services/ingest STATE_DIR=$WORK/ingest GRPC_LISTEN=$INGEST_SERVICE_ADDR start ingest "$BIN/pga-ingest"
   INGEST_PID=$LAST_PID

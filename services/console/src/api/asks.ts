@@ -9,7 +9,8 @@ export interface Ask<T> {
   // The same for the same question.
   key: string;
   path: string;
-  pgactl: string;
+  // Absent where there is no such command.
+  pgactl?: string;
   run: (signal: AbortSignal) => Promise<T>;
 }
 
@@ -400,6 +401,11 @@ export function secrets(): Ask<api.ListRegistrationSecretsResponse> {
     pgactl: 'pgactl secrets list',
     run: (signal) => api.listRegistrationSecrets({}, { signal }),
   };
+}
+
+export function managedInstances(): Ask<api.ManagedInstance[]> {
+  const path = '/api/v1/managed-instances';
+  return { key: path, path, run: (signal) => api.listManagedInstances({}, { signal }) };
 }
 
 // The line for a shell; the token is the caller's own.

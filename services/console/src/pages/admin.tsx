@@ -1,6 +1,5 @@
 // People, tokens of programs, registration secrets. Asks: the three lists. What is made once is shown once.
 
-import type { ComponentChildren, ComponentProps } from 'preact';
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
 import { ApiError } from '../api/client.ts';
@@ -10,7 +9,7 @@ import type { Page } from '../state/page.ts';
 import { useAsk } from '../state/query.ts';
 import { type Run, useRun } from '../state/run.ts';
 import { dateTime, duration } from '../state/time.ts';
-import { refreshNow } from '../state/url.ts';
+import { Field, Form, text } from '../ui/form.tsx';
 import { Copy, Dialog } from '../ui/panel.tsx';
 import { Empty, ErrorState } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
@@ -318,76 +317,6 @@ function Secrets({ page, run, onNew }: { page: Page; run: Run; onNew: () => void
     />
   );
 }
-
-interface FieldProps {
-  label: string;
-  name: string;
-  type?: 'text' | 'email' | 'password';
-  required?: boolean;
-  minLength?: number;
-}
-
-function Field({ label, name, type = 'text', required = true, minLength }: FieldProps) {
-  return (
-    <label>
-      {label}
-      <input
-        {...({
-          name,
-          type,
-          required,
-          minLength,
-          autocomplete: 'off',
-        } as ComponentProps<'input'>)}
-      />
-    </label>
-  );
-}
-
-function Form({
-  title,
-  action,
-  onClose,
-  children,
-}: {
-  title: string;
-  action: (fields: FormData) => Promise<void>;
-  onClose: () => void;
-  children: ComponentChildren;
-}) {
-  const [problem, setProblem] = useState('');
-  const [busy, setBusy] = useState(false);
-  return (
-    <Dialog title={title} onClose={onClose}>
-      <form
-        class="fields"
-        onSubmit={async (event) => {
-          event.preventDefault();
-          setBusy(true);
-          setProblem('');
-          try {
-            await action(new FormData(event.currentTarget));
-            onClose();
-            refreshNow();
-          } catch (error) {
-            setProblem(error instanceof ApiError ? error.message : String(error));
-            setBusy(false);
-          }
-        }}
-      >
-        {children}
-        <p class="error" role="alert">
-          {problem}
-        </p>
-        <button type="submit" class="primary" disabled={busy}>
-          {title}
-        </button>
-      </form>
-    </Dialog>
-  );
-}
-
-const text = (fields: FormData, name: string) => String(fields.get(name) ?? '').trim();
 
 function Role() {
   return (

@@ -1,5 +1,5 @@
-// Collectors: state, version, certificate, and what they do not collect with the remedy. Asks: collectors; of one, its
-// configuration.
+// Collectors: state, version, certificate, and what they do not collect with the remedy; managed instances. Asks: collectors,
+// managed instances; of one, its configuration.
 
 import { useState } from 'preact/hooks';
 import * as ask from '../api/asks.ts';
@@ -13,6 +13,7 @@ import { Copy, Panel } from '../ui/panel.tsx';
 import { Empty } from '../ui/states.tsx';
 import type { Column } from '../ui/table.tsx';
 import { TablePanel } from '../ui/tablepanel.tsx';
+import { ManagedInstances } from './managed.tsx';
 
 const order: Record<string, number> = { error: 0, offline: 1, registered: 2, active: 3, deregistered: 4 };
 
@@ -127,6 +128,7 @@ export function CollectorsPage({ page }: { page: Page }) {
           </Empty>
         }
       />
+      <ManagedInstances page={page} />
     </>
   );
 }

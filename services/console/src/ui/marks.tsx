@@ -11,6 +11,9 @@ const tones: Record<string, string> = {
   firing: 'bad',
   pending: 'warn',
   resolved: 'good',
+  monitoring: 'good',
+  registering: 'warn',
+  paused: 'unknown',
   registered: 'unknown',
   deregistered: 'unknown',
 };

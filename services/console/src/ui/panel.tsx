@@ -243,7 +243,7 @@ function ByApi({ title, asks, onClose }: { title: string; asks: readonly Ask<unk
       {asks.map((ask) => (
         <div key={ask.key} class="by-api">
           <Copy text={curlOf(ask, location.origin)} label="curl" />
-          <Copy text={ask.pgactl} label="pgactl" />
+          {ask.pgactl && <Copy text={ask.pgactl} label="pgactl" />}
         </div>
       ))}
     </Dialog>

@@ -1,4 +1,4 @@
-#include "services/auth/secret_box.h"
+#include "libs/token/secret_box.h"
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -12,7 +12,7 @@
 #include "libs/status/status.h"
 #include "libs/token/secret_key.h"
 
-namespace pga::auth {
+namespace pga::token {
 namespace {
 
 constexpr size_t kIdBytes = 8;
@@ -35,18 +35,17 @@ unsigned char* Bytes(std::string& text) {
 }  // namespace
 
 absl::StatusOr<SecretBox> SecretBox::FromText(std::string_view key) {
-  PGA_ASSIGN_OR_RETURN(std::string raw, token::SecretKeyFromText(key));
+  PGA_ASSIGN_OR_RETURN(std::string raw, SecretKeyFromText(key));
   return SecretBox(std::move(raw));
 }
 
 absl::StatusOr<SecretBox> SecretBox::Derive(std::string_view secret) {
-  PGA_ASSIGN_OR_RETURN(std::string key,
-                       token::DeriveKey(secret, "", "pganalytics sealing key", token::kSecretKeyBytes));
+  PGA_ASSIGN_OR_RETURN(std::string key, DeriveKey(secret, "", "pganalytics sealing key", kSecretKeyBytes));
   return SecretBox(std::move(key));
 }
 
 absl::StatusOr<std::string> SecretBox::Id() const {
-  PGA_ASSIGN_OR_RETURN(const std::string id, token::DeriveKey(key_, "", "pganalytics key id", kIdBytes));
+  PGA_ASSIGN_OR_RETURN(const std::string id, DeriveKey(key_, "", "pganalytics key id", kIdBytes));
   return absl::BytesToHexString(absl::string_view(id.data(), id.size()));
 }
 
@@ -89,4 +88,4 @@ absl::StatusOr<std::string> SecretBox::Open(std::string_view sealed, std::string
   return plain;
 }
 
-}  // namespace pga::auth
+}  // namespace pga::token

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace pga::auth {
+namespace pga::token {
 
 // Immutable and thread-safe.
 class SecretBox {
@@ -32,4 +32,4 @@ class SecretBox {
   std::string key_;
 };
 
-}  // namespace pga::auth
+}  // namespace pga::token
