@@ -62,12 +62,13 @@ void StatementForms::Set(std::string_view database, int64_t query_id, std::strin
 
 int64_t StatementForms::IdOf(std::string_view database, std::string_view statement, int64_t logged_id) const {
   const int64_t form = StatementForm(statement);
-  if (logged_id != 0) {
-    const auto known = forms_.find(KeyOf(database, logged_id));
-    if (known != forms_.end() && known->second == form) return logged_id;
-  }
+  const auto known = forms_.find(KeyOf(database, logged_id));
+  if (known != forms_.end() && known->second == form) return logged_id;
   const auto id = ids_.find(KeyOf(database, form));
-  return id == ids_.end() || id->second == 0 ? form : id->second;
+  if (id != ids_.end() && id->second != 0) return id->second;
+  // A new statement, whose text was not read yet.
+  if (logged_id != 0 && !forms_.empty() && known == forms_.end()) return logged_id;
+  return form;
 }
 
 }  // namespace pga::collector

@@ -25,7 +25,8 @@ class StatementForms {
   void Set(std::string_view database, int64_t query_id, std::string_view text);
 
   // The query id of `statement` in `database`: `logged_id`, 0 = none, if its text has the same form; otherwise that of
-  // the one statement whose text has; otherwise the form, which is the same for all executions.
+  // the one statement whose text has; otherwise `logged_id` if texts are known, but not its own; otherwise the form,
+  // which is the same for all executions.
   int64_t IdOf(std::string_view database, std::string_view statement, int64_t logged_id) const;
 
  private:

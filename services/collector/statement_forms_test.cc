@@ -48,7 +48,9 @@ TEST(StatementForms, TheTextDecidesNotTheIdOfTheEntry) {
   EXPECT_EQ(forms.IdOf("other", order, 10), 20);
   EXPECT_EQ(forms.IdOf("shop", "SELECT 1", 13), 13);
   EXPECT_EQ(forms.IdOf("shop", "SELECT 1", 11), StatementForm("SELECT 2")) << "two statements have the form";
-  EXPECT_EQ(forms.IdOf("shop", "SELECT 1, 2", 99), StatementForm("SELECT 3, 4")) << "no text has the form";
+  EXPECT_EQ(forms.IdOf("shop", "SELECT 1, 2", 99), 99) << "a new statement";
+  EXPECT_EQ(forms.IdOf("shop", "SELECT a, 2", 11), StatementForm("SELECT a, 4"))
+      << "of another text, and of no known one";
   EXPECT_EQ(StatementForms().IdOf("shop", order, 10), StatementForm(order)) << "no text is known";
 }
 
@@ -57,9 +59,9 @@ TEST(StatementForms, AreBounded) {
   for (size_t i = 1; i <= StatementForms::kMostStatements + 1; ++i) {
     forms.Set("shop", static_cast<int64_t>(i), absl::StrCat("SELECT a", i));
   }
-  EXPECT_NE(forms.IdOf("shop", "SELECT a1", 1), 1);
+  EXPECT_EQ(forms.IdOf("shop", "SELECT a1", 0), StatementForm("SELECT a1")) << "the others are forgotten";
   const auto last = static_cast<int64_t>(StatementForms::kMostStatements + 1);
-  EXPECT_EQ(forms.IdOf("shop", absl::StrCat("SELECT a", last), 1), last);
+  EXPECT_EQ(forms.IdOf("shop", absl::StrCat("SELECT a", last), 0), last);
 }
 
 // With the extended protocol a plan is written while the transaction's next statement begins, with that one's id.
