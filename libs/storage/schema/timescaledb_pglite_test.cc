@@ -94,8 +94,8 @@ TEST_F(PgliteTest, TimescaleBranchOfTheMigrationsHolds) {
   std::vector<std::string> lines;
   options.progress = [&](const std::string& line) { lines.push_back(line); };
   absl::Status migrated = MigrateUp(url_, Database::kMetrics, options);
-  if (absl::IsUnavailable(migrated)) {
-    // The emulated server itself breaks down now and then, at no place of ours.
+  // The emulated server itself breaks down now and then, at no place of ours.
+  for (int attempt = 1; attempt < 5 && absl::IsUnavailable(migrated); ++attempt) {
     StartServer();
     lines.clear();
     migrated = MigrateUp(url_, Database::kMetrics, options);
