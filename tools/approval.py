@@ -21,6 +21,8 @@ CHECKS = {
     "tsan": "the core under the thread sanitizer",
     "fuzz": "every decoder fuzzed",
     "attack": "floods and stopped processes against the real programs",
+    "envoy": "odd requests to the gateway and to a real Envoy",
+    "api": "every route asked from the OpenAPI document",
     "faults": "every fault of tests/reproduced put back and found",
     "packages": "Debian packages in a bare root; the image",
     "bare": "`make run` on a bare Debian 12",

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|envoy|faults|packages|bare ...]
+# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|envoy|api|faults|packages|bare ...]
 #   asan   every unit and integration test under the address and undefined-behaviour sanitizers
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
 #   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections; all attacks at once for 60 s against
 #          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
 #   envoy  100,000 odd requests to the gateway and to a real Envoy: no difference without an explanation
+#   api    every route asked by schemathesis from the suite's OpenAPI document, the long form: no failure, nothing undescribed
 #   faults every fault of tests/reproduced put back: its test fails with it and passes without it
 #   packages  the Debian packages installed, upgraded, removed and purged in a bare Debian 12 made by debootstrap, and the image
 #          (needs root)
@@ -13,10 +14,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ $# -gt 0 ] || steps=(asan tsan fuzz attack envoy faults packages bare)
+[ $# -gt 0 ] || steps=(asan tsan fuzz attack envoy api faults packages bare)
 tools/setup.sh check
 if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " =~ \ (bare|packages)\  ]]; then
-  echo "check: the steps packages and bare make a Debian root and need root: sudo make check, or tools/check.sh asan tsan fuzz attack envoy faults" >&2
+  echo "check: the steps packages and bare make a Debian root and need root: sudo make check, or tools/check.sh asan tsan fuzz attack envoy api faults" >&2
   exit 2
 fi
 jobs=${JOBS:-$(nproc)}
@@ -63,6 +64,10 @@ for step in "${steps[@]}"; do
       tools/build.sh dev pga-auth pga-registry pga-ingest pga-query pga-compactor pga-ruler pga-gateway pganalytics-api
       PGA_BINARY_DIR=$PWD/build/dev PGA_ENVOY_REQUESTS=${ENVOY_REQUESTS:-100000} PGA_ENVOY_SEED=${ENVOY_SEED:-1} tests/e2e/envoy_test.sh
       ;;
+    api)
+      tools/build.sh dev pganalytics-api pganalytics-collector
+      PGA_BINARY_DIR=$PWD/build/dev PGA_API_EXAMPLES=long PGA_API_SEED=${API_SEED:-1} tests/e2e/schemathesis_test.sh
+      ;;
     faults)
       tools/fetch-postgres.sh
       tools/checks/fault_proofs.py
@@ -76,7 +81,7 @@ for step in "${steps[@]}"; do
       tests/e2e/bare_debian.sh
       ;;
     *)
-      echo "usage: tools/check.sh [asan|tsan|fuzz|attack|envoy|faults|packages|bare ...]" >&2
+      echo "usage: tools/check.sh [asan|tsan|fuzz|attack|envoy|api|faults|packages|bare ...]" >&2
       exit 2
       ;;
   esac

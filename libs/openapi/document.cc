@@ -18,6 +18,7 @@
 #include "libs/openapi/descriptor_files.h"
 #include "libs/status/status.h"
 #include "pganalytics/common/v1/common.pb.h"
+#include "pganalytics/common/v1/http_bodies.pb.h"
 
 namespace pga::openapi {
 namespace {
@@ -29,6 +30,24 @@ using common_role = ::pganalytics::common::v1::Role;
 constexpr char kHttpBody[] = "google.api.HttpBody";
 // Messages inside a request message whose fields are query parameters (a.b=x).
 constexpr int kParameterDepth = 3;
+
+// Refusals that a route may answer with, by what it has. What any request may meet before its route is known (too
+// large, too slow, no such path) stands under "default".
+struct Refusal {
+  int status;
+  const char* name;
+  const char* description;
+};
+constexpr Refusal kBadRequest{400, "BadRequest", "The request is not as described; the message says what to change."};
+constexpr Refusal kUnauthorized{401, "Unauthorized", "No token, or one that is not, or no longer, good."};
+constexpr Refusal kForbidden{403, "Forbidden", "The caller may not do this."};
+constexpr Refusal kNotFound{404, "NotFound", "There is none such that the caller may see."};
+constexpr Refusal kConflict{409, "Conflict", "It is there already, or was changed meanwhile."};
+constexpr Refusal kTooManyRequests{429, "TooManyRequests",
+                                   "More than is allowed in a time; Retry-After says how long to wait."};
+constexpr Refusal kUnavailable{503, "Unavailable", "A part does not answer now; the same request may be sent again."};
+constexpr Refusal kRefusals[] = {kBadRequest, kUnauthorized,    kForbidden,  kNotFound,
+                                 kConflict,   kTooManyRequests, kUnavailable};
 
 // Lines of a comment as paragraphs.
 std::string Prose(const std::string& comment) {
@@ -110,7 +129,7 @@ class Writer {
         {"tags", std::move(tags)},
         {"paths", std::move(paths_)},
         {"components", json::object{{"schemas", std::move(schemas_)},
-                                    {"responses", json::object{{"Error", ErrorResponse()}}},
+                                    {"responses", ErrorResponses()},
                                     {"securitySchemes", SecuritySchemes()}}}};
     return json::serialize(document);
   }
@@ -168,9 +187,10 @@ class Writer {
                            {"tags", json::array{method.service()->name()}}};
     PGA_RETURN_IF_ERROR(Describe(method, operation));
 
+    const std::string& media = method.options().GetExtension(::pganalytics::common::v1::http_bodies).request();
     const pb::FieldDescriptor* body = nullptr;
     if (rule.body() == "*") {
-      operation["requestBody"] = RequestBody(input, bound);
+      operation["requestBody"] = RequestBody(input, bound, media);
     } else {
       if (!rule.body().empty()) {
         body = input.FindFieldByName(rule.body());
@@ -178,7 +198,7 @@ class Writer {
           return absl::InvalidArgumentError(absl::StrCat("body ", rule.body(), " is no single message"));
         }
         bound.insert(body);
-        operation["requestBody"] = RequestBody(*body->message_type(), {});
+        operation["requestBody"] = RequestBody(*body->message_type(), {}, media);
       }
       AddQuery(input, "", bound, kParameterDepth, parameters);
     }
@@ -195,10 +215,34 @@ class Writer {
     }
     const int declared = method.options().GetExtension(::pganalytics::common::v1::http_success).status();
     const int status = declared == 0 ? 200 : declared;
+    const auto& bodies = method.options().GetExtension(::pganalytics::common::v1::http_bodies);
     json::object success{{"description", status == 201 ? "Made." : status == 204 ? "Done; no body." : "The answer."}};
-    if (status != 204) success["content"] = Content(*output, method.server_streaming());
-    operation["responses"] = json::object{{std::to_string(status), std::move(success)},
-                                          {"default", json::object{{"$ref", "#/components/responses/Error"}}}};
+    if (status != 204) {
+      if (output->full_name() == kHttpBody && bodies.answer().empty()) {
+        return absl::InvalidArgumentError(
+            "the answer is google.api.HttpBody: name its media types in http_bodies.answer");
+      }
+      success["content"] = Content(*output, method.server_streaming(), bodies);
+    }
+    json::object responses{{std::to_string(status), success}};
+    for (const int other : bodies.also()) {
+      success["description"] = "The answer, as with the status of success.";
+      responses[std::to_string(other)] = success;
+    }
+    for (const int refusal : bodies.refusals()) {
+      responses[std::to_string(refusal)] = json::object{{"$ref", "#/components/responses/Error"}};
+    }
+    const auto& access = method.options().GetExtension(::pganalytics::common::v1::access);
+    const bool open = access.anonymous();
+    const bool asked = !bound.empty() || operation.contains("requestBody") || operation.contains("parameters");
+    AddRefusals(responses, {{kBadRequest, true},
+                            {kUnauthorized, !open || asked},
+                            {kForbidden, !open},
+                            {kNotFound, !open && asked},
+                            {kConflict, verb != "get"},
+                            {kTooManyRequests, true},
+                            {kUnavailable, true}});
+    operation["responses"] = std::move(responses);
     json::value& item = paths_[path];
     if (item.is_null()) item = json::object();
     item.as_object()[verb] = std::move(operation);
@@ -270,10 +314,12 @@ class Writer {
     }
   }
 
-  json::object RequestBody(const pb::Descriptor& type, const std::set<const pb::FieldDescriptor*>& bound) {
-    json::object body{{"required", true}};
+  // No body is the same as an empty object, so none is required; what a route needs in it, it says itself.
+  json::object RequestBody(const pb::Descriptor& type, const std::set<const pb::FieldDescriptor*>& bound,
+                           const std::string& media) {
+    json::object body;
     if (type.full_name() == kHttpBody) {
-      body["content"] = json::object{{"*/*", json::object()}};
+      body["content"] = json::object{{media.empty() ? "*/*" : media, json::object()}};
     } else {
       body["content"] = json::object{
           {"application/json", json::object{{"schema", bound.empty() ? Ref(type) : MessageSchema(type, bound)}}}};
@@ -281,8 +327,12 @@ class Writer {
     return body;
   }
 
-  json::object Content(const pb::Descriptor& type, bool stream) {
-    if (type.full_name() == kHttpBody) return {{"*/*", json::object()}};
+  json::object Content(const pb::Descriptor& type, bool stream, const ::pganalytics::common::v1::HttpBodies& bodies) {
+    if (type.full_name() == kHttpBody) {
+      json::object content;
+      for (const std::string& media : bodies.answer()) content[media] = json::object();
+      return content;
+    }
     json::object schema = Ref(type);
     if (stream) schema = json::object{{"type", "array"}, {"items", std::move(schema)}};
     return {{"application/json", json::object{{"schema", std::move(schema)}}}};
@@ -392,11 +442,26 @@ class Writer {
              {"request_id", json::object{{"type", "string"}, {"description", "Stands in the log of the suite."}}}}}};
   }
 
-  static json::object ErrorResponse() {
-    return {
-        {"description", "A refusal (4xx) or a failure (5xx)."},
-        {"content", json::object{{"application/json",
-                                  json::object{{"schema", json::object{{"$ref", "#/components/schemas/Error"}}}}}}}};
+  // Those that hold and are not described otherwise, and the rest under one name.
+  static void AddRefusals(json::object& responses, std::initializer_list<std::pair<Refusal, bool>> refusals) {
+    for (const auto& [refusal, holds] : refusals) {
+      const std::string status = std::to_string(refusal.status);
+      if (holds && !responses.contains(status)) {
+        responses[status] = json::object{{"$ref", absl::StrCat("#/components/responses/", refusal.name)}};
+      }
+    }
+    responses["default"] = json::object{{"$ref", "#/components/responses/Error"}};
+  }
+
+  static json::object ErrorResponses() {
+    const json::object content{
+        {"application/json", json::object{{"schema", json::object{{"$ref", "#/components/schemas/Error"}}}}}};
+    json::object responses{
+        {"Error", json::object{{"description", "Any other refusal (4xx) or failure (5xx)."}, {"content", content}}}};
+    for (const Refusal& refusal : kRefusals) {
+      responses[refusal.name] = json::object{{"description", refusal.description}, {"content", content}};
+    }
+    return responses;
   }
 
   static json::object SecuritySchemes() {

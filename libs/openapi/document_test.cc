@@ -11,12 +11,15 @@
 #include "google/api/annotations.pb.h"
 #include "libs/openapi/builtin.h"
 #include "libs/status/testing.h"
+#include "pganalytics/common/v1/http_bodies.pb.h"
 
 namespace pga::openapi {
 namespace {
 
 namespace json = boost::json;
 using ::pga::status::StatusIs;
+using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 google::protobuf::FileDescriptorSet BuiltinSet() {
@@ -103,6 +106,47 @@ TEST(Document, SaysWhoMayCallAndInWhatForm) {
   EXPECT_EQ(
       At(document, {"components", "schemas", "query.v1.GetHealthResponse", "properties", "timestamp"}).at("format"),
       "date-time");
+}
+
+TEST(Document, NamesStatusesAndMediaTypes) {
+  const json::value document = json::parse(std::string(BuiltinDocument()));
+  const auto statuses = [&](const char* path, const char* verb) {
+    std::vector<std::string> names;
+    for (const auto& [status, response] : At(document, {"paths", path, verb, "responses"})) names.emplace_back(status);
+    return names;
+  };
+  EXPECT_THAT(statuses("/api/v1/health", "get"), ElementsAre("200", "503", "400", "429", "default"));
+  EXPECT_THAT(statuses("/api/v1/collectors/{id}", "delete"),
+              ElementsAre("204", "400", "401", "403", "404", "409", "429", "503", "default"));
+  EXPECT_THAT(statuses("/api/v1/auth/login", "post"), ElementsAre("200", "400", "401", "409", "429", "503", "default"));
+  EXPECT_THAT(statuses("/api/v1/internal/explain-plans", "post"), Contains("501"));
+  // A failure of health has the body of health; a refusal that of errors.
+  const json::value& health = At(document, {"paths", "/api/v1/health", "get", "responses"}).at("503");
+  EXPECT_EQ(health.at("content").at("application/json").at("schema").at("$ref"),
+            "#/components/schemas/query.v1.GetHealthResponse");
+  const auto types = [&](std::initializer_list<const char*> keys) {
+    std::vector<std::string> names;
+    for (const auto& [type, schema] : At(document, keys)) names.emplace_back(type);
+    return names;
+  };
+  EXPECT_THAT(types({"paths", "/api/v1/export/prometheus", "get", "responses", "200", "content"}),
+              ElementsAre("text/plain", "application/openmetrics-text"));
+  EXPECT_THAT(types({"paths", "/api/v1/config/{collector_id}", "put", "requestBody", "content"}),
+              ElementsAre("text/plain"));
+  // An absent body is an empty object.
+  EXPECT_FALSE(At(document, {"paths", "/api/v1/alerts/test", "post", "requestBody"}).contains("required"));
+}
+
+TEST(Document, AFreeBodyNamesItsMediaType) {
+  google::protobuf::FileDescriptorSet files = BuiltinSet();
+  for (auto& file : *files.mutable_file()) {
+    if (file.name() != "pganalytics/query/v1/system_service.proto") continue;
+    for (auto& method : *file.mutable_service(0)->mutable_method()) {
+      method.mutable_options()->ClearExtension(::pganalytics::common::v1::http_bodies);
+    }
+  }
+  EXPECT_THAT(Document(files, {}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("http_bodies.answer")));
 }
 
 TEST(Document, RefusesWhatItCannotDescribe) {

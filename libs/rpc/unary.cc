@@ -31,6 +31,12 @@ std::string_view FindMetadata(const grpc::CallbackServerContext& context, const 
   return {it->second.data(), it->second.size()};
 }
 
+// Of metadata that say who calls: what is there once, or else what is nobody's credentials. With several, it would
+// depend on the reader which of them counts.
+std::string_view FindCredentials(const grpc::CallbackServerContext& context, const char* key) {
+  return context.client_metadata().count(key) > 1 ? "several" : FindMetadata(context, key);
+}
+
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   const std::string_view given = FindMetadata(context, kRequestId);
   const bool usable = !given.empty() && given.size() <= kMaxRequestId && std::ranges::all_of(given, [](char c) {
@@ -56,7 +62,7 @@ std::string PeerCertificateOf(const grpc::CallbackServerContext& context) {
 // Whose share of the pool a call takes: of the credentials, or of the address that has none. Not verified here: who
 // brings credentials of nobody is refused as soon as the call runs.
 std::string CallerOf(const grpc::CallbackServerContext& context) {
-  const std::string_view authorization = FindMetadata(context, kAuthorization);
+  const std::string_view authorization = FindCredentials(context, kAuthorization);
   return authorization.empty() ? PeerOf(context) : std::string(authorization);
 }
 
@@ -207,10 +213,10 @@ void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* 
     if (key.starts_with(kDoorPrefix)) continue;
     call->request_metadata.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
   }
-  const std::string_view authorization = FindMetadata(*context, kAuthorization);
+  const std::string_view authorization = FindCredentials(*context, kAuthorization);
   if (authorization.starts_with("Bearer ")) call->bearer = std::string(authorization.substr(7));
   if (const std::string_view forwarded = FindMetadata(*context, kForwardedFor); !forwarded.empty()) {
-    const std::string_view by = FindMetadata(*context, kServiceAuthorization);
+    const std::string_view by = FindCredentials(*context, kServiceAuthorization);
     const token::ServiceRow* const service = authenticator_->ServiceOf(by.empty() ? authorization : by);
     if (service != nullptr && service->names_clients) call->peer = std::string(forwarded);
   }
@@ -220,7 +226,7 @@ void Dispatcher::FillContext(grpc::CallbackServerContext* context, CallContext* 
 absl::Status Dispatcher::Identify(CallContext* call, bool may_wait) {
   const grpc::CallbackServerContext& context = *call->transport;
   const std::string certificate = PeerCertificateOf(context);
-  const Credentials credentials{.authorization = FindMetadata(context, kAuthorization),
+  const Credentials credentials{.authorization = FindCredentials(context, kAuthorization),
                                 .registration_secret = FindMetadata(context, kRegistrationSecret),
                                 .peer_certificate_pem = certificate};
   PGA_ASSIGN_OR_RETURN(call->principal, authenticator_->Admit(call->method, credentials, call->deadline, may_wait));

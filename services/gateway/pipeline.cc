@@ -24,6 +24,12 @@ bool IsRequestId(std::string_view text) {
   });
 }
 
+// Of several Authorization headers it would depend on the reader which one counts.
+bool HasSeveral(const RequestHead& head) {
+  return std::count_if(head.headers.begin(), head.headers.end(),
+                       [](const auto& header) { return header.first == "authorization"; }) > 1;
+}
+
 // gRPC aborts on metadata values outside printable ASCII.
 bool IsMetadataValue(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
@@ -203,8 +209,9 @@ bool Pipeline::ApplyCors(const RequestHead& head, Admission& admission) const {
 void Pipeline::Identify(const RequestHead& head, Admission& admission, std::optional<HttpError>& bad_token) const {
   const std::string* authorization = head.Find("authorization");
   if (authorization == nullptr) return;
-  if (!authorization->starts_with(kBearer) || authorization->size() > kMaxAuthorizationBytes) {
-    bad_token = Refusal(401, "TOKEN_MALFORMED", "The Authorization header must be \"Bearer \" followed by a token.");
+  if (!authorization->starts_with(kBearer) || authorization->size() > kMaxAuthorizationBytes || HasSeveral(head)) {
+    bad_token =
+        Refusal(401, "TOKEN_MALFORMED", "There must be one Authorization header: \"Bearer \" followed by a token.");
     return;
   }
   const auto principal =
@@ -223,7 +230,7 @@ void Pipeline::Identify(const RequestHead& head, Admission& admission, std::opti
 
 bool Pipeline::MayVerify(const RequestHead& head, Admission& admission) {
   const std::string* authorization = head.Find("authorization");
-  if (authorization == nullptr || !authorization->starts_with(kBearer) ||
+  if (authorization == nullptr || !authorization->starts_with(kBearer) || HasSeveral(head) ||
       deps_.verifier->VerifiesCheaply(std::string_view(*authorization).substr(kBearer.size())) ||
       rates_->Wait(admission.caller, config_.rate_limit_per_minute) <= absl::ZeroDuration()) {
     return true;
@@ -369,7 +376,7 @@ std::vector<std::pair<std::string, std::string>> Pipeline::UpstreamMetadata(cons
       out.emplace_back(key, *value);
     }
   };
-  pass("authorization", rpc::kAuthorization);
+  if (!HasSeveral(head)) pass("authorization", rpc::kAuthorization);
   pass("x-registration-secret", rpc::kRegistrationSecret);
   pass(rpc::kSession, rpc::kSession);
   pass(rpc::kOrigin, rpc::kOrigin);

@@ -3,26 +3,25 @@
 // What is allowed is written down here, apart from the protos: a method that is added, or opened further, fails until
 // it is written down.
 #include <grpcpp/create_channel.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "libs/clock/steady.h"
-#include "libs/rpc/deadline.h"
+#include "libs/clock/clock.h"
 #include "libs/rpc/http_metadata.h"
-#include "libs/rpc/status.h"
 #include "libs/status/status.h"
 #include "libs/token/services.h"
 #include "libs/token/signer.h"
 #include "protos/service_files.h"
 #include "tests/integration/suite.h"
+#include "tests/trust/generic_call.h"
 
 namespace pga::integration {
 namespace {
@@ -237,39 +236,11 @@ class TrustMatrix : public ::testing::Test {
   // Calls the method with an empty message and says how it ended: OK as soon as a message came back.
   absl::Status Call(const std::string& service, const std::string& method, const Caller& caller,
                     const std::string& beside) {
-    grpc::ClientContext context;
-    context.set_deadline(rpc::GrpcDeadline(clock::SteadyNow() + absl::Seconds(20)));
-    if (!caller.bearer.empty()) context.AddMetadata(rpc::kAuthorization, "Bearer " + caller.bearer);
-    if (caller.secret) context.AddMetadata(rpc::kRegistrationSecret, "a registration secret that is not known");
-    if (!beside.empty()) context.AddMetadata(rpc::kServiceAuthorization, "Bearer " + beside);
-    context.AddMetadata(rpc::kCollectorId, "victim");
-    grpc::GenericStub stub(channels_.at(service));
-    grpc::CompletionQueue queue;
-    const auto done = [&queue] {
-      void* tag = nullptr;
-      bool ok = false;
-      return queue.Next(&tag, &ok) && ok;
-    };
-    auto call = stub.PrepareCall(&context, method, &queue);
-    call->StartCall(&context);
-    bool open = done();
-    const grpc::Slice nothing("");
-    const grpc::ByteBuffer empty(&nothing, 1);
-    if (open) {
-      call->WriteLast(empty, grpc::WriteOptions(), &context);
-      open = done();
-    }
-    grpc::ByteBuffer answer;
-    call->Read(&answer, &context);
-    const bool answered = done();
-    if (answered) context.TryCancel();
-    grpc::Status status;
-    call->Finish(&status, &context);
-    done();
-    queue.Shutdown();
-    while (done()) {
-    }
-    return answered ? absl::OkStatus() : rpc::FromGrpc(status);
+    std::vector<std::pair<std::string, std::string>> metadata = {{rpc::kCollectorId, "victim"}};
+    if (!caller.bearer.empty()) metadata.emplace_back(rpc::kAuthorization, "Bearer " + caller.bearer);
+    if (caller.secret) metadata.emplace_back(rpc::kRegistrationSecret, "a registration secret that is not known");
+    if (!beside.empty()) metadata.emplace_back(rpc::kServiceAuthorization, "Bearer " + beside);
+    return CallWithEmptyMessage(channels_.at(service), method, metadata);
   }
 
   // Tries one method with everybody; counts.
