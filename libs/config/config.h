@@ -50,6 +50,13 @@ class Loader {
   // unset.
   void String(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
               std::string_view help);
+  // One of `words`, as written there.
+  void Choice(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
+              std::vector<std::string> words, std::string_view help);
+  // ENVIRONMENT: development, staging or production. A word that is none of them must not pass for development.
+  void Stage(std::string* target, std::string_view default_value, std::string_view help) {
+    Choice(target, "ENVIRONMENT", "environment", default_value, {"development", "staging", "production"}, help);
+  }
   void Bool(bool* target, std::string_view env, std::string_view flag, bool default_value, std::string_view help);
   // Plain number = seconds.
   void Duration(absl::Duration* target, std::string_view env, std::string_view flag, absl::Duration default_value,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "libs/status/testing.h"
 
 namespace pga::config {
@@ -176,6 +177,26 @@ TEST_F(LoaderTest, UnreadableValuesNameTheVariableAndTheCure) {
               StatusIs(kInvalid, AllOf(HasSubstr("PORT=\"eighty\": write a whole number from 1 to 65535"),
                                        HasSubstr("COLLECTION_INTERVAL=\"0\": write a duration of at least 1s"))));
   EXPECT_THAT(Load({"--tls-enabled=maybe"}, {}), StatusIs(kInvalid, HasSubstr("--tls-enabled")));
+}
+
+// A misspelt word must not pass for development.
+TEST_F(LoaderTest, StageIsOneOfItsWords) {
+  for (const char* word : {"development", "staging", "production", "", "Production", "prod", "1", "produktion"}) {
+    SCOPED_TRACE(word);
+    std::string stage;
+    const char* arguments[] = {"x"};
+    Loader loader(1, arguments, {{"ENVIRONMENT", word}}, "x");
+    loader.Stage(&stage, "development", "what it does");
+    const std::string text = word;
+    if (text.empty() || text == "development" || text == "staging" || text == "production") {
+      ASSERT_THAT(loader.Parse(), IsOk());
+      EXPECT_EQ(stage, text.empty() ? "development" : text);
+    } else {
+      EXPECT_THAT(loader.Parse(),
+                  StatusIs(kInvalid, HasSubstr(absl::StrCat("ENVIRONMENT=\"", text,
+                                                            "\": write one of development, staging, production"))));
+    }
+  }
 }
 
 TEST_F(LoaderTest, FlagForms) {

@@ -128,6 +128,20 @@ void Loader::String(std::string* target, std::string_view env, std::string_view 
   });
 }
 
+void Loader::Choice(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
+                    std::vector<std::string> words, std::string_view help) {
+  *target = std::string(default_value);
+  Add(env, flag, std::string(default_value), "", absl::StrCat(absl::StrJoin(words, ", "), "; ", std::string(help)))
+      .setters.push_back([target, words = std::move(words)](const std::string& text) -> absl::Status {
+        std::string word(StripRemark(text));
+        if (std::find(words.begin(), words.end(), word) == words.end()) {
+          return absl::InvalidArgumentError(absl::StrCat("write one of ", absl::StrJoin(words, ", ")));
+        }
+        *target = std::move(word);
+        return absl::OkStatus();
+      });
+}
+
 void Loader::Bool(bool* target, std::string_view env, std::string_view flag, bool default_value,
                   std::string_view help) {
   *target = default_value;

@@ -40,8 +40,7 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
                   "time of a call whose caller names no deadline", absl::Milliseconds(100), absl::Minutes(10));
   loader.Duration(&config->startup_timeout, "STARTUP_TIMEOUT", "startup-timeout", config->startup_timeout,
                   "how long the start waits for the database", absl::ZeroDuration(), absl::Hours(1));
-  loader.String(&config->environment, "ENVIRONMENT", "environment", config->environment,
-                "production refuses weak and well-known secrets; anything else is a development set-up");
+  loader.Stage(&config->environment, config->environment, "production refuses weak and well-known secrets");
   loader.Secret(&config->jwt_secret, "JWT_SECRET",
                 "key of HS256 tokens; made and kept in STATE_DIR when unset outside production");
   loader.Secret(&config->jwt_secret_previous, "JWT_SECRET_PREVIOUS",

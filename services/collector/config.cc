@@ -179,7 +179,6 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
   loader.Duration(&config->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
                   "how long the last flush may take", absl::Seconds(1), absl::Minutes(5));
   loader.String(&config->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn, error");
-  loader.String(&config->environment, "ENVIRONMENT", "environment", "development", "development or production");
   loader.Bool(&config->host_metrics, "HOST_METRICS", "host-metrics", true, "read what the collector's host does");
   loader.String(&config->host_root, "HOST_ROOT", "host-root", "/",
                 "folder under which the host's /proc and /sys are; in a container a mount of the host's root");

@@ -70,7 +70,6 @@ struct CollectorConfig {
   std::string health_listen;
   absl::Duration shutdown_timeout = absl::Seconds(10);
   std::string log_level;
-  std::string environment;
   bool host_metrics = true;
   // Folder under which the watched host's /proc and /sys are mounted.
   std::string host_root = "/";

@@ -16,8 +16,7 @@ void GatewayConfig::Register(config::Loader& loader) {
                 "PEM file with the certificate chain; read again when it changes");
   loader.String(&tls_key_path, "TLS_KEY_PATH|TLS_KEY", "tls-key-path", tls_key_path,
                 "PEM file with the key of the certificate");
-  loader.String(&environment, "ENVIRONMENT", "environment", environment,
-                "production adds Strict-Transport-Security and refuses default secrets");
+  loader.Stage(&environment, environment, "production adds Strict-Transport-Security and refuses default secrets");
   loader.List(&cors_allowed_origins, "CORS_ALLOWED_ORIGINS", "cors-allowed-origins", "",
               "origins that browsers may call from, such as https://ui.example.org");
   loader.List(&trusted_proxies, "TRUSTED_PROXIES", "trusted-proxies", "",

@@ -35,6 +35,8 @@ constexpr int kInvalidRequest = -32600;
 constexpr int kMethodNotFound = -32601;
 constexpr int kInvalidParams = -32602;
 constexpr int kMaxDepth = 20;
+// Whole numbers up to it have one value as double.
+constexpr double kMostExact = 9007199254740992;
 // Metrics named one by one as incomplete, of one source.
 constexpr size_t kMaxNamed = 20;
 constexpr size_t kMaxSources = 100;
@@ -237,12 +239,22 @@ std::variant<Mcp::Reply, Mcp::Call> Mcp::Read(const std::string& body) const {
   const Value* const id_value = Find(request, "id");
   std::string id = "null";
   if (id_value != nullptr && id_value->kind_case() == Value::kStringValue) id = JsonQuote(id_value->string_value());
-  if (id_value != nullptr && id_value->kind_case() == Value::kNumberValue) id = NumberText(id_value->number_value());
+  if (id_value != nullptr && id_value->kind_case() == Value::kNumberValue) {
+    const double number = id_value->number_value();
+    if (number == std::trunc(number) && std::abs(number) <= kMostExact) {
+      id = absl::StrCat(static_cast<int64_t>(number));
+    }
+  }
   const std::string& method = Text(request, "method");
   if (message.kind_case() != Value::kStructValue || Text(request, "jsonrpc") != "2.0" ||
       (method.empty() && id_value == nullptr)) {
     return Reply{.code = 400,
                  .body = Refuse(id, kInvalidRequest, "The body is no single message of JSON-RPC 2.0.").body};
+  }
+  if (id_value != nullptr && id == "null") {
+    return Reply{
+        .code = 400,
+        .body = Refuse(id, kInvalidRequest, "The id of a request is a text, or a whole number up to 2^53.").body};
   }
   // Notifications, and answers to what was never asked.
   if (id == "null" || method.empty()) return Reply{.code = 202, .body = ""};

@@ -33,8 +33,8 @@ void RegisterOptions(config::Loader& loader, IngestConfig* config) {
   loader.Duration(&config->config_poll, "INGEST_CONFIG_POLL", "ingest-config-poll", config->config_poll,
                   "how often registry is asked for newer configurations of connected collectors", absl::Seconds(1),
                   absl::Hours(1));
-  loader.String(&config->environment, "ENVIRONMENT", "environment", config->environment,
-                "development or production; production refuses a database that can lose acknowledged rows");
+  loader.Stage(&config->environment, config->environment,
+               "production refuses a database that can lose acknowledged rows");
 }
 
 absl::Status Validate(const IngestConfig& config) {

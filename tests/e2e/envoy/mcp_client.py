@@ -86,10 +86,21 @@ async def refused(url):
         check((await http.get(url)).status_code == 405 and (await http.delete(url)).status_code == 405, "POST alone")
 
 
+async def ids(http, url):
+    """An answer has the id of its request, exactly; what can be none is refused."""
+    for good in (0, -7, 1234567, 9007199254740992, "", "a\\\"b", "9007199254740993"):
+        answer = (await http.post(url, json={"jsonrpc": "2.0", "id": good, "method": "ping"})).json()
+        check(answer["id"] == good and type(answer["id"]) is type(good), f"id {good!r}: {answer}")
+    for bad in (1234567.5, 9007199254740994, 1e300, None, True, {}, [1]):
+        answer = await http.post(url, json={"jsonrpc": "2.0", "id": bad, "method": "ping"})
+        check(answer.status_code == 400 and answer.json()["error"]["code"] == -32600, f"id {bad!r}: {answer.status_code} {answer.text}")
+
+
 async def main():
     url, token = sys.argv[1] + "/mcp", sys.argv[2]
     await refused(url)
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
+        await ids(http, url)
         async with Client(streamable_http_client(url, http_client=http)) as client:
             answered, tools = await everything(client)
     print(f"mcp: {checks} checks passed; {answered} of {tools} tools answered plainly")
