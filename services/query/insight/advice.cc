@@ -99,8 +99,8 @@ const std::vector<FactNeed>& FactNeeds() {
 }
 
 std::vector<FactNeed> StatementNeeds() {
-  static constexpr std::array<std::string_view, 6> kMetrics = {"statements",        "table_stats", "table_size",
-                                                               "index_definitions", "extensions",  "settings"};
+  static constexpr std::array<std::string_view, 7> kMetrics = {
+      "statements", "table_stats", "table_size", "index_definitions", "extensions", "settings", "connections"};
   std::vector<FactNeed> needs;
   for (const FactNeed& need : FactNeeds()) {
     if (std::find(kMetrics.begin(), kMetrics.end(), need.metric) != kMetrics.end()) needs.push_back(need);
