@@ -297,6 +297,67 @@ TEST(Advice, CollationsAndLostSlots) {
   EXPECT_THAT(findings.advice[1].command, HasSubstr("REINDEX DATABASE CONCURRENTLY \"Shop\";"));
 }
 
+// What cannot be read is no sign of health: rows as the collector's metrics have them for want of a right.
+TEST(Advice, ObjectsThatTheLoginMayNotReadAreNotJudged) {
+  const struct {
+    const char* kind;
+    const char* metric;
+    Numbers readable;
+    Numbers unreadable;
+    std::string grant;
+    const char* why;
+  } cases[] = {
+      {"sequence_near_end",
+       "sequences",
+       {{"values_left", 100}, {"used_percent", 1}},
+       {},
+       "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO watcher",
+       "values of 2 of 3 sequences are not known (public.b, public.c): the collector's login may not read them; run in "
+       "that database on the primary: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO watcher"},
+      {"sequence_near_end", "sequences", {{"values_left", 100}}, {}, "", "GRANT SELECT ON SEQUENCE"},
+      {"table_bloat",
+       "bloat_tables",
+       {{"table_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"table_bytes", 1e8}},
+       "GRANT pg_read_all_data TO watcher",
+       "values of 2 of 3 tables are not known (public.b, public.c): the collector's"},
+      {"table_bloat",
+       "bloat_tables",
+       {{"table_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"table_bytes", 1e8}},
+       "",
+       "not analyzed"},
+      {"index_bloat",
+       "bloat_indexes",
+       {{"index_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"index_bytes", 1e8}},
+       "ALTER ROLE watcher BYPASSRLS",
+       "run in that database on the primary: ALTER ROLE watcher BYPASSRLS"},
+      // Too small to be advised about, whatever is known of it.
+      {"index_bloat",
+       "bloat_indexes",
+       {{"index_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"index_bytes", 1e6}},
+       "GRANT pg_read_all_data TO watcher",
+       ""},
+  };
+  for (const auto& one : cases) {
+    SCOPED_TRACE(std::string(one.kind) + ": " + one.why);
+    SourceFacts facts = Healthy();
+    for (const char* const name : {"a", "b", "c"}) {
+      const bool whole = *name == 'a';
+      FactRow row{{{"datname", "shop"}, {"schemaname", "public"}, {"relname", name}, {"indexrelname", name}},
+                  whole ? one.readable : one.unreadable};
+      if (!whole && !one.grant.empty()) row.texts["grant_needed"] = one.grant;
+      facts.metrics[one.metric].rows.push_back(row);
+    }
+    const Findings findings = Judge(facts, {});
+    EXPECT_THAT(Kinds(findings), IsEmpty());
+    EXPECT_THAT(NotJudgedWhy(findings, one.kind), HasSubstr(one.why));
+    EXPECT_EQ(findings.not_judged.empty(), std::string(one.why).empty());
+  }
+}
+
 void AddStatement(SourceFacts* facts, const std::string& id, double calls, double rows, double time_us = 1000) {
   facts->metrics["statements"].rows.push_back({{{"queryid", id}, {"datname", "shop"}, {"username", "app"}},
                                                {{"calls", calls}, {"rows", rows}, {"total_exec_time_us", time_us}}});
@@ -395,7 +456,8 @@ TEST(Advice, StatementsOfTheCollectorAreNotAdvisedAbout) {
   AddStatement(&facts, "4", 10, 10);
   facts.metrics["statements"].rows.back().numbers["temp_blks_written"] = 10'000;
   facts.texts = {{1, {.gives_rows = true}}, {2, {.gives_rows = true, .looks_up = true}}};
-  const auto kinds = ElementsAre("index_missing", "statement_many_rows", "statement_n_plus_one", "statement_temp_spill");
+  const auto kinds =
+      ElementsAre("index_missing", "statement_many_rows", "statement_n_plus_one", "statement_temp_spill");
   EXPECT_THAT(Kinds(Judge(facts, {})), kinds);
   AddConnection(&facts, "watcher", "pganalytics-collector");
   AddConnection(&facts, "app", "shop");
