@@ -193,7 +193,7 @@ class Statements {
 
   void MissingIndexes();
 
-  // Statements of a login that applications use, too, cannot be told from those of the collector.
+  // Statements of a login that applications use, too, cannot be distinguished from the collector's.
   void SharedLogins() {
     if (fact_ == nullptr) return;
     std::set<std::string> shared;
