@@ -132,6 +132,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"ExtensionUnnamed", "- sql:", "- min_extension_version: 1.2\n    sql:", "has no key extension"},
         BadFile{"ColumnNoName", "{name: jobs, ", "{", "queue.yaml:12: column 3: name is missing"},
         BadFile{"ColumnBadName", "name: jobs", "name: Jobs", "queue.yaml:12: column \"Jobs\": name must match"},
+        BadFile{"GrantNoText", "name: state, type: text, kind: label", "name: grant_needed, type: text, kind: label",
+                "column \"grant_needed\": it holds the command"},
         BadFile{"ColumnReserved", "name: jobs", "name: time", "column \"time\": the name is taken"},
         BadFile{"ColumnKeyword", "name: jobs", "name: user", "column \"user\": the name is taken"},
         BadFile{"ColumnTwice", "name: done", "name: jobs", "queue.yaml:13: column \"jobs\": is there twice"},

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "libs/catalog/grant_column.h"
 #include "libs/catalog/metric.h"
 
 namespace pga::catalog {
@@ -464,6 +465,9 @@ class MetricParser {
     }
     const v1::ColumnType type = column.type();
     const v1::ColumnKind kind = column.kind();
+    if (column.name() == kGrantColumn && (kind != v1::COLUMN_KIND_INFO || type != v1::COLUMN_TYPE_TEXT)) {
+      Problem(line, absl::StrCat(where, "it holds the command that lets the login read the row: kind info, type text"));
+    }
     if (column.restricted() && (kind != v1::COLUMN_KIND_INFO || type != v1::COLUMN_TYPE_TEXT)) {
       Problem(line, absl::StrCat(where, "restricted is for info columns of type text; leave it out"));
     }

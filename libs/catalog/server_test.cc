@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "libs/catalog/catalog.h"
 #include "libs/catalog/coverage.h"
+#include "libs/catalog/grant_column.h"
 #include "libs/catalog/guide_testing.h"
 #include "libs/catalog/metric_file.h"
 #include "libs/catalog/server_check.h"
@@ -380,7 +381,10 @@ TEST_P(MetricsOnServer, AdvisersSeeWhatIsThere) {
       {"sequences", "relname", "small_id_seq", "last_value", "30000"},
       {"sequences", "relname", "small_id_seq", "values_left", "2767"},
       {"sequences", "relname", "small_id_seq", "owner_type", "smallint"},
+      {"sequences", "relname", "small_id_seq", "grant_needed", "NULL"},
       {"sequences", "relname", "secret_numbers", "last_value", "NULL"},
+      {"sequences", "relname", "secret_numbers", "grant_needed",
+       "GRANT SELECT ON ALL SEQUENCES IN SCHEMA app TO monitor"},
       {"partitioned_tables", "relname", "part", "partitions", "2"},
       {"partitioned_tables", "relname", "part", "n_tup_ins", "20"},
       {"partitioned_tables", "relname", "part", "strategy", "range"},
@@ -423,6 +427,36 @@ TEST_P(MetricsOnServer, AdvisersSeeWhatIsThere) {
   EXPECT_LT(share, 65);
   EXPECT_EQ(session.Cell("relname", "hidden", "has_statistics"), "f");
   EXPECT_EQ(session.Cell("relname", "hidden", "bloat_bytes"), "NULL");
+}
+
+// As a superuser no more is seen than as a member of pg_monitor, but of rows that say which right they lack.
+TEST_P(MetricsOnServer, NothingIsLeftOutForWantOfARightUnsaid) {
+  const auto catalog = *Catalog::Builtin();
+  MetricSession monitor(*pair_->primary);
+  MetricSession superuser(*pair_->primary, "postgres");
+  ASSERT_TRUE(monitor.status().ok()) << monitor.status();
+  ASSERT_TRUE(superuser.status().ok()) << superuser.status();
+  // Values by column.
+  const auto known = [](const pg::Result& rows) {
+    std::map<std::string, int> values;
+    for (const pg::Row row : rows) {
+      for (size_t i = 0; i < rows.columns(); ++i) values[std::string(rows.column_name(i))] += row.IsNull(i) ? 0 : 1;
+    }
+    return values;
+  };
+  for (const v1::Metric& metric : catalog->metrics()) {
+    // The second reading has the statements of the first one.
+    if (metric.queries().empty() || metric.name() == "statements") continue;
+    if (!monitor.Check(metric).ok() || !superuser.Check(metric).ok()) continue;
+    std::map<std::string, int> of_monitor = known(monitor.last());
+    const int said = of_monitor[kGrantColumn];
+    for (const auto& [column, values] : known(superuser.last())) {
+      // A login of its own has settings of its own.
+      if (metric.name() == "settings" && column == "setting_value") continue;
+      EXPECT_GE(of_monitor[column] + said, values)
+          << "PostgreSQL " << GetParam() << ": " << metric.name() << "." << column;
+    }
+  }
 }
 
 // What schemas are made of is read without the literals in it.

@@ -433,5 +433,48 @@ TEST_F(CollectorProcess, CheckSaysWhatIsMissing) {
   Sql("DROP ROLE collector_check_role");
 }
 
+TEST_F(CollectorProcess, ObjectsThatTheLoginMayNotReadAreNamedWithTheRightThatIsNeeded) {
+  const auto role = Server()->Exec(database_, "CREATE ROLE collector_half_role LOGIN IN ROLE pg_monitor");
+  ASSERT_THAT(role, IsOk());
+  Sql("CREATE EXTENSION pg_stat_statements; CREATE SCHEMA \"Own\"");
+  Sql("CREATE SEQUENCE \"Own\".a; CREATE SEQUENCE \"Own\".b; CREATE SEQUENCE c; GRANT USAGE ON SEQUENCE c TO "
+      "collector_half_role");
+  Sql("INSERT INTO t SELECT generate_series(1, 100000)");
+  Sql("VACUUM ANALYZE t");
+  const Variables login = {{"POSTGRES_USER", "collector_half_role"}, {"POSTGRES_DATABASES", database_}};
+  const std::string sequences = absl::StrCat("sequences of ", database_);
+  const std::string tables = absl::StrCat("bloat_tables of ", database_);
+  const std::string of_sequences =
+      "values of 2 of 3 objects cannot be read for lack of a right; run in that database: GRANT SELECT ON ALL "
+      "SEQUENCES "
+      "IN SCHEMA \"Own\" TO collector_half_role";
+  const std::string of_tables =
+      "values of 1 of 1 objects cannot be read for lack of a right; run in that database: GRANT pg_read_all_data TO "
+      "collector_half_role";
+  auto checked = CheckCollector(CollectorVariables(*Server(), ingest_, state_, login));
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->exit_code, 1);
+  EXPECT_THAT(checked->output,
+              ::testing::HasSubstr(absl::StrCat("sequences of database ", database_, ": ", of_sequences)));
+  EXPECT_THAT(checked->output,
+              ::testing::HasSubstr(absl::StrCat("bloat_tables of database ", database_, ": ", of_tables)));
+
+  // The rows are stored all the same, and registry hears what they lack.
+  Start("", login);
+  EXPECT_TRUE(WaitUntil([&] {
+    auto missing = ingest_.NotCollected("db");
+    return missing[sequences] == of_sequences && missing[tables] == of_tables;
+  })) << Tail(collector_->Output());
+  EXPECT_TRUE(WaitUntil([&] { return ingest_.Frames("sequences") > 0 && ingest_.Frames("bloat_tables") > 0; }));
+  Stop();
+  Sql("GRANT SELECT ON ALL SEQUENCES IN SCHEMA \"Own\" TO collector_half_role");
+  Sql("GRANT pg_read_all_data TO collector_half_role");
+  checked = CheckCollector(CollectorVariables(*Server(), ingest_, state_, login));
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->exit_code, 0) << checked->output;
+  EXPECT_THAT(checked->output, ::testing::HasSubstr("db: complete"));
+  Sql("DROP OWNED BY collector_half_role; DROP ROLE collector_half_role");
+}
+
 }  // namespace
 }  // namespace pga::collector

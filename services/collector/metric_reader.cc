@@ -1,12 +1,15 @@
 #include "services/collector/metric_reader.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
+#include "libs/catalog/grant_column.h"
 #include "libs/frame/limits.h"
 #include "libs/status/status.h"
 
@@ -14,6 +17,9 @@ namespace pga::collector {
 namespace {
 
 namespace asio = boost::asio;
+
+// Most commands that are named at once.
+constexpr size_t kMostCommands = 3;
 
 // How a text of a column becomes valid UTF-8.
 enum class TextKind {
@@ -283,6 +289,27 @@ asio::awaitable<absl::Status> ReadRows(SourceSession* session, const catalogpb::
   pg::AsyncConnection::RowSink sink = std::move(reader);
   absl::Status status = co_await RunReadOnly(session->connection.get(), std::move(sql), {}, timeout, std::move(sink));
   co_return status;
+}
+
+absl::Status LackOfRights(const SourceSession& session, const Reading& reading) {
+  const int column = reading.shape().Find(catalog::kGrantColumn);
+  if (column < 0) return absl::OkStatus();
+  size_t lacking = 0;
+  std::vector<std::string> commands;
+  for (size_t row = 0; row < reading.rows(); ++row) {
+    if (reading.IsNull(row, column)) continue;
+    ++lacking;
+    std::string command(reading.Text(row, column));
+    if (std::find(commands.begin(), commands.end(), command) == commands.end()) commands.push_back(std::move(command));
+  }
+  if (lacking == 0) return absl::OkStatus();
+  const size_t more = commands.size() - std::min(commands.size(), kMostCommands);
+  commands.resize(commands.size() - more);
+  return absl::PermissionDeniedError(absl::StrCat("values of ", lacking, " of ", reading.rows(),
+                                                  " objects cannot be read for lack of a right; run in that database",
+                                                  session.in_recovery ? ", on the primary" : "", ": ",
+                                                  absl::StrJoin(commands, "; "),
+                                                  more > 0 ? absl::StrCat("; and ", more, " more of the kind") : ""));
 }
 
 }  // namespace pga::collector

@@ -46,4 +46,8 @@ boost::asio::awaitable<absl::Status> ReadRows(SourceSession* session, const cata
 boost::asio::awaitable<absl::Status> ReadMetric(SourceSession* session, MetricTask* task, TextRedactor* redactor,
                                                 clock::Clock* clock, std::optional<Observation>* observation);
 
+// PERMISSION_DENIED if the login may not read all of every row, with how many and with the commands that let it
+// (catalog::kGrantColumn).
+absl::Status LackOfRights(const SourceSession& session, const Reading& reading);
+
 }  // namespace pga::collector

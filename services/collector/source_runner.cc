@@ -200,18 +200,22 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
   report->set_since_us(state_since_us_);
   const int64_t now_us = absl::ToUnixMicros(context_->clock->Now());
   const int64_t now_ns = BootNs();
-  for (const auto& [what, trouble] : troubles_.all()) {
-    if (what == kConnection) {
-      report->set_message(std::string(trouble.status.message()));
-      continue;
+  // What is about the whole server stands first: of many databases not all may find room.
+  for (const bool of_database : {false, true}) {
+    for (const auto& [what, trouble] : troubles_.all()) {
+      if (trouble.database.empty() == of_database) continue;
+      if (what == kConnection) {
+        report->set_message(std::string(trouble.status.message()));
+        continue;
+      }
+      if (report->not_collected_size() == kMostNotCollected) break;
+      registrypb::NotCollected* const missing = report->add_not_collected();
+      missing->set_what(what);
+      missing->set_reason(std::string(trouble.status.message()));
+      missing->set_database(trouble.database);
+      missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
+      missing->set_off(what == kLog && logs_.off());
     }
-    if (report->not_collected_size() == kMostNotCollected) break;
-    registrypb::NotCollected* const missing = report->add_not_collected();
-    missing->set_what(what);
-    missing->set_reason(std::string(trouble.status.message()));
-    missing->set_database(trouble.database);
-    missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
-    missing->set_off(what == kLog && logs_.off());
   }
   return true;
 }
@@ -393,13 +397,15 @@ absl::Status SourceRunner::PublishTogether(ingestpb::SourceInfo info, const std:
 }
 
 asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
-                                                    int64_t scope_id, Schedule* schedule, int item) {
+                                                    int64_t scope_id, Schedule* schedule, int item,
+                                                    absl::Status* lack) {
   const catalogpb::Metric& metric = *task->metric;
   std::optional<Observation> observation;
   absl::Status status = co_await ReadMetric(session, task.get(), &redactor_, context_->clock, &observation);
   if (!status.ok()) co_return status;
   if (!observation.has_value()) co_return absl::OkStatus();  // not for this server
   collections_.Increment();
+  *lack = LackOfRights(*session, task->reading);
   status = Publish(
       info_, task->reading, *observation, scope_id, {},
       [this, schedule, item, generation = generation_, name = metric.name()](const absl::StatusOr<BatchId>& result) {
@@ -519,9 +525,10 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
       if (stopping_ || generation != generation_ || session.connection->broken() || !grant_.owned) break;
       const std::shared_ptr<MetricTask> task = instance_tasks_[static_cast<size_t>(item)];
       if (Rests(task->metric->name(), session)) continue;
-      status = co_await Collect(&session, task, 0, &instance_schedule_, item);
+      absl::Status lack;
+      status = co_await Collect(&session, task, 0, &instance_schedule_, item, &lack);
       if (!status.ok()) failures_.Increment();
-      Report(task->metric->name(), status, &session);
+      Report(task->metric->name(), status.ok() ? lack : status, &session);
     }
     if (!stopping_ && grant_.owned && session.usable()) co_await LogOverSession(&session);
   }
@@ -580,9 +587,11 @@ asio::awaitable<void> SourceRunner::CollectDatabase(SourceSession* session, std:
     const std::shared_ptr<MetricTask> task = database_tasks_[static_cast<size_t>(item)];
     const std::string what = absl::StrCat(task->metric->name(), " of ", name);
     if (Rests(what, *session)) continue;
-    const absl::Status status = co_await Collect(session, task, session->database_oid, &database_schedule_, item);
+    absl::Status lack;
+    const absl::Status status =
+        co_await Collect(session, task, session->database_oid, &database_schedule_, item, &lack);
     if (!status.ok()) failures_.Increment();
-    Report(what, status, session, name);
+    Report(what, status.ok() ? lack : status, session, name);
   }
 }
 
@@ -712,6 +721,7 @@ asio::awaitable<void> SourceRunner::CheckTasks(SourceSession* session, std::stri
     absl::Status status = sql.status();
     if (sql.ok() && !sql->empty()) {
       status = co_await ReadRows(session, task->metric, *std::move(sql), &redactor_, &task->reading);
+      if (status.ok()) status = LackOfRights(*session, task->reading);
     }
     if (!status.ok()) {
       lines->push_back(absl::StrCat("metric ", task->metric->name(), of, ": ", std::string(status.message())));

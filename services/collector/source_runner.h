@@ -81,9 +81,10 @@ class SourceRunner final : public OwnedByGrant {
   // Learns where the log is, and reads it over SQL where it is no local file.
   boost::asio::awaitable<void> LogOverSession(SourceSession* session);
 
-  // Runs the metric and hands its frames out. `item` is its number in `schedule`.
+  // Runs the metric and hands its frames out. `item` is its number in `schedule`; `*lack`: which of the rows that were
+  // read are not whole (LackOfRights).
   boost::asio::awaitable<absl::Status> Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
-                                               int64_t scope_id, Schedule* schedule, int item);
+                                               int64_t scope_id, Schedule* schedule, int item, absl::Status* lack);
   // Reads the due metrics of one database.
   boost::asio::awaitable<void> CollectDatabase(SourceSession* session, std::string name, std::vector<int> due);
   // Opens a session in the first database that lets in and speaks for the whole server.

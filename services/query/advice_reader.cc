@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/status/status.h"
+#include "services/query/insight/fingerprint.h"
+#include "services/query/insight/shape.h"
 
 namespace pga::query {
 namespace {
@@ -171,6 +173,20 @@ absl::Status AdviceReader::ReadPlans(const storage::SourceRef& source, const pg:
   return absl::OkStatus();
 }
 
+absl::Status AdviceReader::ReadTexts(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts) {
+  std::vector<std::pair<int32_t, int64_t>> keys;
+  for (const int64_t id : TextsNeeded(*facts)) keys.emplace_back(source.id, id);
+  if (keys.empty()) return absl::OkStatus();
+  const auto texts = statements_->Texts(keys, kMostFingerprintCharacters, limit);
+  if (!texts.ok()) return EndsCall(texts.status()) ? texts.status() : absl::OkStatus();
+  for (const auto& [key, text] : *texts) {
+    if (text.truncated) continue;
+    const StatementShape shape = ShapeOf(text.text);
+    if (shape.parsed) facts->texts[key.second] = {shape.gives_rows, shape.looks_up};
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AdviceReader::ReadMetrics(const std::vector<FactNeed>& needs, const storage::SourceRef& source,
                                        const pg::CallLimit& limit, SourceFacts* facts) {
   PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
@@ -207,6 +223,7 @@ absl::StatusOr<SourceFacts> AdviceReader::ReadNeeds(const std::vector<FactNeed>&
   facts.end = end;
   PGA_RETURN_IF_ERROR(ReadMetrics(needs, source, limit, &facts));
   PGA_RETURN_IF_ERROR(ReadPlans(source, limit, &facts));
+  PGA_RETURN_IF_ERROR(ReadTexts(source, limit, &facts));
   return facts;
 }
 

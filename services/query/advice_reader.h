@@ -12,6 +12,7 @@
 #include "libs/storage/read/plan_reader.h"
 #include "libs/storage/read/source_reader.h"
 #include "libs/storage/read/state_reader.h"
+#include "libs/storage/read/statement_reader.h"
 #include "services/query/insight/advice.h"
 
 namespace pga::query {
@@ -20,8 +21,9 @@ namespace pga::query {
 class AdviceReader {
  public:
   // All must outlive the reader.
-  AdviceReader(storage::FreshnessReader* freshness, storage::StateReader* state, storage::PlanReader* plans)
-      : freshness_(freshness), state_(state), plans_(plans) {}
+  AdviceReader(storage::FreshnessReader* freshness, storage::StateReader* state, storage::PlanReader* plans,
+               storage::StatementReader* statements)
+      : freshness_(freshness), state_(state), plans_(plans), statements_(statements) {}
 
   // What is known of `source` in [start, end), of the use of indexes on `members` of its cluster, and of its host. What
   // is not known is in the facts with its reason; an error is one of the database or the call.
@@ -44,10 +46,12 @@ class AdviceReader {
                            SourceFacts* facts);
   absl::Status ReadChanges(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts);
   absl::Status ReadPlans(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts);
+  absl::Status ReadTexts(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts);
 
   storage::FreshnessReader* const freshness_;
   storage::StateReader* const state_;
   storage::PlanReader* const plans_;
+  storage::StatementReader* const statements_;
 };
 
 }  // namespace pga::query

@@ -204,7 +204,8 @@ absl::StatusOr<std::unique_ptr<QueryServer>> QueryServer::Create(const QueryConf
   parts->prometheus = std::make_unique<PrometheusService>(
       parts->wide_dispatcher.get(), deps.authenticator, std::move(prometheus_names), parts->sources.get(),
       parts->last.get(), parts->samples.get(), deps.clock, prometheus);
-  parts->advice_reader = std::make_unique<AdviceReader>(parts->freshness.get(), parts->state.get(), parts->plans.get());
+  parts->advice_reader = std::make_unique<AdviceReader>(parts->freshness.get(), parts->state.get(), parts->plans.get(),
+                                                        parts->statements.get());
   parts->advice =
       std::make_unique<AdviceService>(parts->wide_dispatcher.get(), deps.authenticator, parts->sources.get(),
                                       parts->series.get(), parts->advice_reader.get(), deps.clock);

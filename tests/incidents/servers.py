@@ -79,6 +79,9 @@ class Server:
         if self.primary is None:
             self.sql("CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE EXTENSION pg_stat_statements")
             self.sql("CREATE DATABASE app")
+            # Else bloat and sequences of what the kinds make are metrics_missing.
+            self.sql("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO monitor; "
+                     "ALTER DEFAULT PRIVILEGES GRANT SELECT ON SEQUENCES TO monitor", db="app")
             self.sql("CREATE ROLE app LOGIN PASSWORD 'app'; GRANT CREATE ON SCHEMA public TO app;"
                      "CREATE TABLE orders AS SELECT i AS id, i % 1000 AS customer, repeat('x', 50) AS note "
                      "FROM generate_series(1, 50000) i; CREATE INDEX orders_customer ON orders (customer); "

@@ -1,4 +1,5 @@
 // `pgactl doctor`: looks at everything that usually goes wrong, and says what to change.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -61,6 +62,18 @@ class Doctor {
   }
   static std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
+  // What of it is not read and why, the first parts.
+  static std::string PartsText(const registry_pb::Source& source) {
+    constexpr size_t kMostParts = 5;
+    std::vector<std::string> parts;
+    for (const registry_pb::MissingPart& part : source.not_collected()) {
+      if (!part.off()) parts.push_back(absl::StrCat(part.what(), ": ", part.reason()));
+    }
+    const size_t more = parts.size() - std::min(parts.size(), kMostParts);
+    parts.resize(parts.size() - more);
+    return absl::StrCat(absl::StrJoin(parts, "; "), more > 0 ? absl::StrCat("; and ", more, " more") : "");
+  }
+
   void CheckSuite() {
     const absl::StatusOr<Session*> opened = context_.session();
     if (!opened.ok()) return Add("endpoint", Outcome::kBad, Text(opened.status()));
@@ -121,9 +134,7 @@ class Doctor {
       if (source.state() == "up") continue;
       std::string why = absl::StrCat(source.name(), " is ", source.state());
       if (!source.message().empty()) absl::StrAppend(&why, " (", source.message(), ")");
-      if (source.state() == "incomplete") {
-        absl::StrAppend(&why, " (", source.not_collected(0).what(), ": ", source.not_collected(0).reason(), ")");
-      }
+      if (source.state() == "incomplete") absl::StrAppend(&why, " (", PartsText(source), ")");
       bad.push_back(std::move(why));
     }
     if (sources->sources_size() == 0) {
@@ -225,6 +236,7 @@ class Doctor {
         facts.Bool(2) ? "has pg_monitor"
                       : absl::StrCat("sees its own sessions only; run: GRANT pg_monitor TO \"",
                                      std::string(facts.Text(7)), "\""));
+    CheckObjects(**connection, std::string(facts.Text(7)));
     const bool loaded = facts.Bool(4);
     Add("watched server: preload", loaded ? Outcome::kGood : Outcome::kBad,
         loaded ? "pg_stat_statements is loaded"
@@ -238,6 +250,34 @@ class Doctor {
         facts.Text(5) == "on"
             ? "track_io_timing is on"
             : "track_io_timing is off, so statements have no I/O times; turn it on (reload is enough)");
+  }
+
+  // What pg_monitor does not give: metrics sequences, bloat_tables and bloat_indexes.
+  void CheckObjects(pg::CopyConnection& connection, const std::string& login) {
+    constexpr char kCheck[] = "watched server: objects";
+    const auto row = connection.Exec(
+        "SELECT count(*) FILTER (WHERE c.relkind = 'S'), count(*) FILTER (WHERE c.relkind = 'S' AND NOT "
+        "has_sequence_privilege(c.oid, 'SELECT,USAGE')), count(*) FILTER (WHERE c.relkind <> 'S'), "
+        "count(*) FILTER (WHERE c.relkind <> 'S' AND (NOT has_table_privilege(c.oid, 'SELECT') OR "
+        "row_security_active(c.oid))), quote_ident(current_user) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('S', 'r', 'm') AND c.relpersistence <> 't' "
+        "AND n.nspname NOT IN ('pg_catalog', 'information_schema')",
+        {}, clock::SteadyNow() + absl::Seconds(10));
+    if (!row.ok()) return Add(kCheck, Outcome::kBad, Text(row.status()));
+    const pg::Row facts = (*row)[0];
+    std::vector<std::string> hidden;
+    const auto count = [&](size_t of, const char* what, const char* lost) {
+      if (facts.Int64(of + 1) == 0) return;
+      hidden.push_back(absl::StrCat(facts.Int64(of + 1), " of ", facts.Int64(of), " ", what,
+                                    " of this database cannot be read by ", login, ", so that ", lost));
+    };
+    count(0, "sequences", "nobody hears that they end");
+    count(2, "tables", "their bloat is not known");
+    if (hidden.empty()) return Add(kCheck, Outcome::kGood, "sequences and tables of this database can be read");
+    Add(kCheck, Outcome::kWarning,
+        absl::StrCat(absl::StrJoin(hidden, "; "), "; run: GRANT pg_read_all_data TO ", std::string(facts.Text(4)),
+                     " (14 and later), or GRANT SELECT ON ALL SEQUENCES IN SCHEMA and ON ALL TABLES IN SCHEMA; tables "
+                     "with row security need BYPASSRLS"));
   }
 
   absl::Status Print() {

@@ -221,6 +221,29 @@ TEST_P(Pgactl, DoctorNamesWhatToChange) {
   EXPECT_THAT(outcome.out, HasSubstr("ok    watched server: preload"));
   EXPECT_THAT(outcome.out, HasSubstr("CREATE EXTENSION pg_stat_statements"));
   EXPECT_THAT(outcome.out, HasSubstr("ok    clock"));
+  EXPECT_THAT(outcome.out, HasSubstr("ok    watched server: objects"));
+}
+
+TEST_P(Pgactl, DoctorCountsWhatALoginMayNotRead) {
+  pga::testing::TempPostgres* const server = pga::testing::SharedPostgres();
+  const std::string role = absl::StrCat("doctor_", GetParam());
+  const auto url = server->CreateFreshDatabase("doctor");
+  ASSERT_TRUE(url.ok()) << url.status();
+  const std::string database =
+      url->substr(url->find("doctor"), url->find_first_of("?& '", url->find("doctor")) - url->find("doctor"));
+  for (const std::string& sql :
+       {absl::StrCat("CREATE ROLE ", role, " LOGIN IN ROLE pg_monitor"),
+        std::string("CREATE TABLE t (id serial, k bigserial)"), absl::StrCat("GRANT SELECT ON t_k_seq TO ", role)}) {
+    ASSERT_TRUE(server->Exec(database, sql).ok()) << sql;
+  }
+  const std::string as_role = server->UrlAs(role, database);
+  EXPECT_THAT(Run({"doctor", "--server", as_role}).out,
+              HasSubstr(absl::StrCat(
+                  "warn  watched server: objects: 1 of 2 sequences of this database cannot be read by ", role,
+                  ", so that nobody hears that they end; 1 of 1 tables of this database cannot be read")));
+  ASSERT_TRUE(server->Exec(database, absl::StrCat("GRANT pg_read_all_data TO ", role)).ok());
+  EXPECT_THAT(Run({"doctor", "--server", as_role}).out, HasSubstr("ok    watched server: objects"));
+  ASSERT_TRUE(server->Exec(database, absl::StrCat("DROP OWNED BY ", role, "; DROP ROLE ", role)).ok());
 }
 
 // The password that one signs in with must not become somebody else's.

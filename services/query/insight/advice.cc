@@ -73,8 +73,8 @@ const std::vector<FactNeed>& FactNeeds() {
         "analyze_threshold", "xid_age", "freeze_max_age", "is_freeze_due"}},
       {"xmin_holders",
        {"pid", "datname", "usename", "application_name", "state", "held_since", "xmin_age", "catalog_xmin_age"}},
-      {"bloat_tables", {"has_statistics", "table_bytes", "bloat_bytes", "bloat_percent"}},
-      {"bloat_indexes", {"has_statistics", "index_bytes", "bloat_bytes", "bloat_percent"}},
+      {"bloat_tables", {"table_bytes", "bloat_bytes", "bloat_percent", "grant_needed"}},
+      {"bloat_indexes", {"index_bytes", "bloat_bytes", "bloat_percent", "grant_needed"}},
       {"settings", {"setting_value", "setting_unit"}},
       {"checkpointer", {"checkpoints_timed", "checkpoints_requested"}},
       {"wal", {"wal_bytes", "position_bytes"}},
@@ -85,7 +85,7 @@ const std::vector<FactNeed>& FactNeeds() {
       {"statements", {"calls", "total_exec_time_us", "rows", "temp_blks_written", "wal_records"}},
       {"sequences",
        {"data_type", "owner_table", "owner_column", "owner_type", "max_value", "increment_by", "is_cycling",
-        "limit_value", "last_value", "values_left", "used_percent"}},
+        "limit_value", "last_value", "values_left", "used_percent", "grant_needed"}},
       {"replication_slots",
        {"slot_type", "is_temporary", "is_active", "wal_status", "retained_bytes", "inactive_since"}},
       {"extensions", {"installed_version", "default_version", "is_outdated"}},
@@ -99,8 +99,8 @@ const std::vector<FactNeed>& FactNeeds() {
 }
 
 std::vector<FactNeed> StatementNeeds() {
-  static constexpr std::array<std::string_view, 6> kMetrics = {"statements",        "table_stats", "table_size",
-                                                               "index_definitions", "extensions",  "settings"};
+  static constexpr std::array<std::string_view, 7> kMetrics = {
+      "statements", "table_stats", "table_size", "index_definitions", "extensions", "settings", "connections"};
   std::vector<FactNeed> needs;
   for (const FactNeed& need : FactNeeds()) {
     if (std::find(kMetrics.begin(), kMetrics.end(), need.metric) != kMetrics.end()) needs.push_back(need);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,12 @@ struct PlanFact {
   double duration_us = 0;
 };
 
+// What the text of a statement says (shape.h has the meanings).
+struct TextFact {
+  bool gives_rows = false;
+  bool looks_up = false;
+};
+
 struct SourceFacts {
   std::string source_id;
   std::string source_name;
@@ -71,6 +78,8 @@ struct SourceFacts {
   std::vector<PlanFact> plans;
   // Why plans are not known; empty = they are.
   std::string plans_unknown;
+  // By query id: of the statements that TextsNeeded names; one that is not there is not known.
+  std::map<int64_t, TextFact> texts;
 };
 
 enum class Certainty {
@@ -124,6 +133,10 @@ Findings Judge(const SourceFacts& facts, const AdviceLimits& limits);
 void JudgeIndexes(const SourceFacts& facts, const AdviceLimits& limits, Findings* findings);
 void JudgeVacuum(const SourceFacts& facts, Findings* findings);
 void JudgeSettings(const SourceFacts& facts, Findings* findings);
+// The statements whose texts JudgeStatements asks for, by what the figures say; the ones that cost most first.
+std::vector<int64_t> TextsNeeded(const SourceFacts& facts);
+// The logins that collectors use, by their open connections: what they run is the suite's own.
+std::set<std::string> CollectorLogins(const SourceFacts& facts);
 // Those of every statement, or of one alone.
 void JudgeStatements(const SourceFacts& facts, std::optional<int64_t> only, Findings* findings);
 void JudgeObjects(const SourceFacts& facts, Findings* findings);

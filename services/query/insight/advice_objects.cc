@@ -19,7 +19,12 @@ std::string QualifiedName(const std::string& name) {
 void Sequences(const SourceFacts& facts, Findings* findings) {
   const Fact* const fact = Known(facts, "sequences", "sequence_near_end", findings);
   if (fact == nullptr) return;
+  Unread unread("sequence_near_end", "sequences");
   for (const FactRow& row : fact->rows) {
+    // Of a sequence that was not used yet all values are left.
+    if (!row.Is("is_cycling")) {
+      unread.Count(row, row.Number("values_left").has_value(), Qualified(row.Text("schemaname"), row.Text("relname")));
+    }
     if (row.Is("is_cycling") || row.Amount("used_percent") < kUsedPercent) continue;
     Advice advice;
     advice.kind = "sequence_near_end";
@@ -56,6 +61,8 @@ void Sequences(const SourceFacts& facts, Findings* findings) {
     advice.figures = {{"used_percent", row.Amount("used_percent")}, {"values_left", row.Amount("values_left")}};
     findings->advice.push_back(std::move(advice));
   }
+  unread.Say("the login may not read them (GRANT SELECT ON SEQUENCE), or they are unlogged and this is a standby",
+             findings);
 }
 
 void Slots(const SourceFacts& facts, Findings* findings) {

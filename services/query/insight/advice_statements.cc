@@ -26,6 +26,10 @@ constexpr double kLeastTableRows = 10'000;
 constexpr double kLeastTableBytes = 1024.0 * 1024;
 // Most of each kind in one answer, the ones that cost most.
 constexpr size_t kMostStatements = 20;
+// Most texts that are asked for.
+constexpr size_t kMostTexts = 500;
+// As a collector names its connections.
+constexpr char kCollectorName[] = "pganalytics-collector";
 
 struct Statement {
   int64_t query_id = 0;
@@ -50,6 +54,7 @@ class Statements {
       : facts_(facts), only_(only), findings_(findings) {
     fact_ = Known(facts, "statements", "statement_temp_spill statement_many_rows statement_n_plus_one", findings);
     if (fact_ == nullptr) return;
+    const std::set<std::string> collectors = CollectorLogins(facts);
     std::map<std::tuple<int64_t, std::string, std::string>, Statement> joined;
     for (const FactRow& row : fact_->rows) {
       const std::optional<int64_t> id = IdOf(row.Text("queryid"));
@@ -66,9 +71,17 @@ class Statements {
       total_us_ += row.Amount("total_exec_time_us");
       total_calls_ += row.Amount("calls");
     }
+    std::set<int64_t> of_others;
     for (auto& [key, one] : joined) {
-      if (one.calls > 0) all_.push_back(std::move(one));
+      if (one.calls <= 0) continue;
+      if (collectors.contains(one.user)) {
+        of_collectors_.insert(one.query_id);
+        continue;
+      }
+      of_others.insert(one.query_id);
+      all_.push_back(std::move(one));
     }
+    for (const int64_t id : of_others) of_collectors_.erase(id);
     std::sort(all_.begin(), all_.end(), [](const Statement& a, const Statement& b) {
       return std::tie(b.time_us, a.query_id, a.user) < std::tie(a.time_us, b.query_id, b.user);
     });
@@ -106,6 +119,8 @@ class Statements {
       if (one.calls < kManyRowsCalls || one.rows / one.calls < kManyRows || said == kMostStatements) continue;
       // It writes them: a load is no page of a list.
       if (one.wal_records >= one.rows / 2) continue;
+      const TextFact* const text = TextOf(one);
+      if (text != nullptr && !text->gives_rows) continue;
       ++said;
       Advice advice = About("statement_many_rows", one);
       advice.what = absl::StrCat("Statement ", one.query_id, " returns very many rows in each call.");
@@ -115,36 +130,42 @@ class Statements {
           "Where a page of them is shown, add LIMIT with an order by a key; where they are added up, let the server do "
           "it; an export belongs into COPY.";
       advice.certainty = Certainty::kPossible;
-      advice.certainty_reason = "What the application does with the rows is not seen.";
+      advice.certainty_reason = absl::StrCat("What the application does with the rows is not seen",
+                                             text == nullptr ? ", and its text is not known." : ".");
       advice.figures["rows_per_call"] = one.rows / one.calls;
       findings_->advice.push_back(std::move(advice));
     }
   }
 
-  // A statement that is called as often as another one returns rows, in the same database by the same user.
+  // A statement that looks something up by a key as often as another one returns rows, in the same database by the same
+  // user.
   void OncePerRow() {
+    constexpr char kKind[] = "statement_n_plus_one";
     size_t said = 0;
+    std::map<std::string, size_t> unknown;
     for (const Statement& one : all_) {
       if (only_ && one.query_id != *only_) continue;
-      // A lookup finds about one row; BEGIN and SET have none.
-      const double found = one.rows / one.calls;
-      if (one.calls < kLeastRepeatedCalls || found < 0.5 || found > 2 || said == kMostStatements) continue;
+      if (!MayBeLookup(one) || said == kMostStatements) continue;
+      const TextFact* const text = TextOf(one);
+      if (text != nullptr && !text->looks_up) continue;
       const Statement* parent = nullptr;
       double nearest = kSameCount;
+      bool has_unknown = false;
       for (const Statement& other : all_) {
-        if (&other == &one || other.database != one.database || other.user != one.user ||
-            other.query_id == one.query_id || other.rows / other.calls < kLeastRepeats) {
-          continue;
-        }
-        const double off = std::abs(one.calls - other.rows) / one.calls;
-        if (off <= nearest) {
-          nearest = off;
-          parent = &other;
-        }
+        const std::optional<double> off = OffBy(one, other);
+        if (!off || *off > nearest) continue;
+        const TextFact* const of_other = TextOf(other);
+        has_unknown = has_unknown || of_other == nullptr;
+        if (of_other == nullptr || !of_other->gives_rows) continue;
+        nearest = *off;
+        parent = &other;
       }
-      if (parent == nullptr) continue;
+      if (text == nullptr || parent == nullptr) {
+        if (has_unknown || parent != nullptr) ++unknown[one.database];
+        continue;
+      }
       ++said;
-      Advice advice = About("statement_n_plus_one", one);
+      Advice advice = About(kKind, one);
       advice.query_ids.push_back(parent->query_id);
       advice.what =
           absl::StrCat("Statement ", one.query_id, " runs once for each row of statement ", parent->query_id, ".");
@@ -155,14 +176,60 @@ class Statements {
           "Join the two, or ask for all keys at once: WHERE key = ANY ($1). Most mappers have "
           "eager loading for it.";
       advice.certainty = Certainty::kPossible;
-      advice.certainty_reason = "Equal counts, same user and database; that one follows the other is not seen.";
+      advice.certainty_reason =
+          "Equal counts, same user and database, and it asks by a key; that one follows the other is not seen.";
       advice.figures["calls"] = one.calls;
       advice.figures["rows_of_other"] = parent->rows;
       findings_->advice.push_back(std::move(advice));
     }
+    for (const auto& [database, count] : unknown) {
+      findings_->not_judged.push_back(
+          {kKind, database, "",
+           absl::StrCat(count, count == 1 ? " statement runs" : " statements run",
+                        " as often as another one returns rows, but the texts are not known: whether they ask by a key "
+                        "is not seen (QUERY_TEXT of the collector)")});
+    }
   }
 
   void MissingIndexes();
+
+  // Statements of a login that applications use, too, cannot be distinguished from the collector's.
+  void SharedLogins() {
+    if (fact_ == nullptr) return;
+    std::set<std::string> shared;
+    const std::set<std::string> collectors = CollectorLogins(facts_);
+    for (const FactRow& row : RowsOf(facts_, "connections")) {
+      if (row.Text("application_name") == kCollectorName) continue;
+      if (collectors.contains(row.Text("usename"))) shared.insert(row.Text("usename"));
+    }
+    for (const std::string& login : shared) {
+      for (const char* const kind : {"statement_temp_spill", "statement_many_rows", "statement_n_plus_one"}) {
+        findings_->not_judged.push_back(
+            {kind, "", login,
+             absl::StrCat("statements of ", login,
+                          " are left out, for the collector signs in as it; give the collector a login of its own")});
+      }
+    }
+  }
+
+  std::vector<int64_t> Needed() const {
+    std::vector<int64_t> ids;
+    std::set<int64_t> seen;
+    const auto add = [&](const Statement& one) {
+      if (ids.size() < kMostTexts && seen.insert(one.query_id).second) ids.push_back(one.query_id);
+    };
+    for (const Statement& one : all_) {
+      if (one.calls >= kManyRowsCalls && one.rows / one.calls >= kManyRows) add(one);
+      if (!MayBeLookup(one)) continue;
+      for (const Statement& other : all_) {
+        const std::optional<double> off = OffBy(one, other);
+        if (!off || *off > kSameCount) continue;
+        add(one);
+        add(other);
+      }
+    }
+    return ids;
+  }
 
  private:
   struct Scan {
@@ -191,6 +258,23 @@ class Statements {
     if (total_us_ > 0) advice.time_share = one.time_us / total_us_;
     return advice;
   }
+  // A lookup finds about one row; BEGIN and SET have none.
+  static bool MayBeLookup(const Statement& one) {
+    const double found = one.rows / one.calls;
+    return one.calls >= kLeastRepeatedCalls && found >= 0.5 && found <= 2;
+  }
+  // By what share the calls of `one` are not the rows of `other`; nothing where it cannot be its parent.
+  static std::optional<double> OffBy(const Statement& one, const Statement& other) {
+    if (other.query_id == one.query_id || other.database != one.database || other.user != one.user ||
+        other.rows / other.calls < kLeastRepeats) {
+      return std::nullopt;
+    }
+    return std::abs(one.calls - other.rows) / one.calls;
+  }
+  const TextFact* TextOf(const Statement& one) const {
+    const auto found = facts_.texts.find(one.query_id);
+    return found == facts_.texts.end() ? nullptr : &found->second;
+  }
   static std::vector<Scan> ScansOf(const std::string& tree);
   void Say(const Wanted& wanted, const FactRow& table);
 
@@ -198,7 +282,9 @@ class Statements {
   const std::optional<int64_t> only_;
   Findings* const findings_;
   const Fact* fact_ = nullptr;
+  // Of everybody but collectors; what runs by them alone.
   std::vector<Statement> all_;
+  std::set<int64_t> of_collectors_;
   double total_us_ = 0;
   double total_calls_ = 0;
 };
@@ -274,6 +360,7 @@ void Statements::MissingIndexes() {
   std::map<std::string, Wanted> wanted;
   std::map<std::string, const FactRow*> tables;
   for (const PlanFact& plan : facts_.plans) {
+    if (of_collectors_.contains(plan.query_id)) continue;
     for (const Scan& scan : ScansOf(plan.tree)) {
       std::vector<const FactRow*> found;
       for (const FactRow& row : stats->rows) {
@@ -393,11 +480,25 @@ void Statements::Say(const Wanted& wanted, const FactRow& table) {
 
 }  // namespace
 
+std::set<std::string> CollectorLogins(const SourceFacts& facts) {
+  std::set<std::string> logins;
+  for (const FactRow& row : RowsOf(facts, "connections")) {
+    if (row.Text("application_name") == kCollectorName) logins.insert(row.Text("usename"));
+  }
+  return logins;
+}
+
+std::vector<int64_t> TextsNeeded(const SourceFacts& facts) {
+  Findings nothing;
+  return Statements(facts, std::nullopt, &nothing).Needed();
+}
+
 void JudgeStatements(const SourceFacts& facts, std::optional<int64_t> only, Findings* findings) {
   Statements statements(facts, only, findings);
   statements.Spills();
   statements.ManyRows();
   statements.OncePerRow();
+  statements.SharedLogins();
   statements.MissingIndexes();
 }
 

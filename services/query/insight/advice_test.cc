@@ -297,33 +297,70 @@ TEST(Advice, CollationsAndLostSlots) {
   EXPECT_THAT(findings.advice[1].command, HasSubstr("REINDEX DATABASE CONCURRENTLY \"Shop\";"));
 }
 
+// What cannot be read is no sign of health: rows as the collector's metrics have them for want of a right.
+TEST(Advice, ObjectsThatTheLoginMayNotReadAreNotJudged) {
+  const struct {
+    const char* kind;
+    const char* metric;
+    Numbers readable;
+    Numbers unreadable;
+    std::string grant;
+    const char* why;
+  } cases[] = {
+      {"sequence_near_end",
+       "sequences",
+       {{"values_left", 100}, {"used_percent", 1}},
+       {},
+       "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO watcher",
+       "values of 2 of 3 sequences are not known (public.b, public.c): the collector's login may not read them; run in "
+       "that database on the primary: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO watcher"},
+      {"sequence_near_end", "sequences", {{"values_left", 100}}, {}, "", "GRANT SELECT ON SEQUENCE"},
+      {"table_bloat",
+       "bloat_tables",
+       {{"table_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"table_bytes", 1e8}},
+       "GRANT pg_read_all_data TO watcher",
+       "values of 2 of 3 tables are not known (public.b, public.c): the collector's"},
+      {"table_bloat",
+       "bloat_tables",
+       {{"table_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"table_bytes", 1e8}},
+       "",
+       "not analyzed"},
+      {"index_bloat",
+       "bloat_indexes",
+       {{"index_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"index_bytes", 1e8}},
+       "ALTER ROLE watcher BYPASSRLS",
+       "run in that database on the primary: ALTER ROLE watcher BYPASSRLS"},
+      // Too small to be advised about, whatever is known of it.
+      {"index_bloat",
+       "bloat_indexes",
+       {{"index_bytes", 1e8}, {"bloat_bytes", 0}},
+       {{"index_bytes", 1e6}},
+       "GRANT pg_read_all_data TO watcher",
+       ""},
+  };
+  for (const auto& one : cases) {
+    SCOPED_TRACE(std::string(one.kind) + ": " + one.why);
+    SourceFacts facts = Healthy();
+    for (const char* const name : {"a", "b", "c"}) {
+      const bool whole = *name == 'a';
+      FactRow row{{{"datname", "shop"}, {"schemaname", "public"}, {"relname", name}, {"indexrelname", name}},
+                  whole ? one.readable : one.unreadable};
+      if (!whole && !one.grant.empty()) row.texts["grant_needed"] = one.grant;
+      facts.metrics[one.metric].rows.push_back(row);
+    }
+    const Findings findings = Judge(facts, {});
+    EXPECT_THAT(Kinds(findings), IsEmpty());
+    EXPECT_THAT(NotJudgedWhy(findings, one.kind), HasSubstr(one.why));
+    EXPECT_EQ(findings.not_judged.empty(), std::string(one.why).empty());
+  }
+}
+
 void AddStatement(SourceFacts* facts, const std::string& id, double calls, double rows, double time_us = 1000) {
   facts->metrics["statements"].rows.push_back({{{"queryid", id}, {"datname", "shop"}, {"username", "app"}},
                                                {{"calls", calls}, {"rows", rows}, {"total_exec_time_us", time_us}}});
-}
-
-TEST(Advice, ManyRowsThatAreReadAndNotWritten) {
-  SourceFacts facts = Healthy();
-  AddStatement(&facts, "1", 5, 50'000);
-  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("statement_many_rows"));
-  facts.metrics["statements"].rows[0].numbers["wal_records"] = 50'000;
-  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
-  facts.metrics["statements"].rows[0].numbers = {{"calls", 5}, {"rows", 49'999}};
-  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
-}
-
-TEST(Advice, OneCallForEachRowOfAnotherStatement) {
-  SourceFacts facts = Healthy();
-  AddStatement(&facts, "1", 20, 1000);
-  AddStatement(&facts, "2", 1015, 1015);
-  const Findings findings = Judge(facts, {});
-  ASSERT_THAT(Kinds(findings), ElementsAre("statement_n_plus_one"));
-  EXPECT_THAT(findings.advice[0].query_ids, ElementsAre(2, 1));
-  facts.metrics["statements"].rows[1].numbers["calls"] = 1050;
-  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
-  facts.metrics["statements"].rows[1].numbers["calls"] = 1000;
-  facts.metrics["statements"].rows[1].texts["username"] = "other";
-  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
 }
 
 // A table of a million rows that a plan scans.
@@ -339,6 +376,102 @@ SourceFacts Scanned(const std::string& filter) {
   AddStatement(&facts, "7", 40, 80, 9e6);
   AddStatement(&facts, "8", 60, 60, 1e6);
   return facts;
+}
+
+TEST(Advice, ManyRowsThatAreReadAndNotWritten) {
+  SourceFacts facts = Healthy();
+  AddStatement(&facts, "1", 5, 50'000);
+  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("statement_many_rows"));
+  facts.metrics["statements"].rows[0].numbers["wal_records"] = 50'000;
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  facts.metrics["statements"].rows[0].numbers = {{"calls", 5}, {"rows", 49'999}};
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  // COPY FROM writes one record of WAL for many rows, COPY TO none: neither is a list that somebody looks at.
+  facts.metrics["statements"].rows[0].numbers = {{"calls", 5}, {"rows", 50'000}};
+  EXPECT_THAT(TextsNeeded(facts), ElementsAre(1));
+  facts.texts[1] = {};
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  facts.texts[1].gives_rows = true;
+  EXPECT_THAT(Kinds(Judge(facts, {})), ElementsAre("statement_many_rows"));
+}
+
+TEST(Advice, OneCallForEachRowOfAnotherStatement) {
+  SourceFacts facts = Healthy();
+  AddStatement(&facts, "1", 20, 1000);
+  AddStatement(&facts, "2", 1015, 1015);
+  facts.texts = {{1, {.gives_rows = true}}, {2, {.gives_rows = true, .looks_up = true}}};
+  const Findings findings = Judge(facts, {});
+  ASSERT_THAT(Kinds(findings), ElementsAre("statement_n_plus_one"));
+  EXPECT_THAT(findings.advice[0].query_ids, ElementsAre(2, 1));
+  facts.metrics["statements"].rows[1].numbers["calls"] = 1050;
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  facts.metrics["statements"].rows[1].numbers["calls"] = 1000;
+  facts.metrics["statements"].rows[1].texts["username"] = "other";
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+}
+
+// 20 calls with 1,000 rows, and 1,000 calls with a row each.
+TEST(Advice, EqualCountsAloneJoinNoTwoStatements) {
+  const TextFact rows{.gives_rows = true};
+  const TextFact lookup{.gives_rows = true, .looks_up = true};
+  const struct {
+    const char* name;
+    std::map<int64_t, TextFact> texts;
+    bool found;
+    const char* not_judged;
+  } cases[] = {
+      {"it asks by a key", {{1, rows}, {2, lookup}}, true, ""},
+      {"it has no key", {{1, rows}, {2, rows}}, false, ""},
+      {"the other one gives no rows to anybody", {{1, {}}, {2, lookup}}, false, ""},
+      {"its text is not known", {{1, rows}}, false, "1 statement runs as often"},
+      {"the other one's is not", {{2, lookup}}, false, "1 statement runs as often"},
+      {"neither is", {}, false, "1 statement runs as often"},
+  };
+  for (const auto& one : cases) {
+    SCOPED_TRACE(one.name);
+    SourceFacts facts = Healthy();
+    AddStatement(&facts, "1", 20, 1000);
+    AddStatement(&facts, "2", 1000, 1000);
+    AddStatement(&facts, "3", 50, 50);
+    EXPECT_THAT(TextsNeeded(facts), ::testing::UnorderedElementsAre(1, 2));
+    facts.texts = one.texts;
+    const Findings findings = Judge(facts, {});
+    EXPECT_EQ(!findings.advice.empty(), one.found);
+    EXPECT_THAT(NotJudgedWhy(findings, "statement_n_plus_one"), HasSubstr(one.not_judged));
+    EXPECT_EQ(findings.not_judged.empty(), std::string(one.not_judged).empty());
+  }
+}
+
+void AddConnection(SourceFacts* facts, const std::string& user, const std::string& application) {
+  facts->metrics["connections"].rows.push_back(
+      {{{"usename", user}, {"application_name", application}, {"client_addr", ""}}, {{"sessions", 1}}});
+}
+
+TEST(Advice, StatementsOfTheCollectorAreNotAdvisedAbout) {
+  SourceFacts facts = Scanned("(customer_id = ?)");
+  // One of each kind.
+  AddStatement(&facts, "1", 20, 1000);
+  AddStatement(&facts, "2", 1000, 1000);
+  AddStatement(&facts, "3", 5, 50'000);
+  AddStatement(&facts, "4", 10, 10);
+  facts.metrics["statements"].rows.back().numbers["temp_blks_written"] = 10'000;
+  facts.texts = {{1, {.gives_rows = true}}, {2, {.gives_rows = true, .looks_up = true}}};
+  const auto kinds =
+      ElementsAre("index_missing", "statement_many_rows", "statement_n_plus_one", "statement_temp_spill");
+  EXPECT_THAT(Kinds(Judge(facts, {})), kinds);
+  AddConnection(&facts, "watcher", "pganalytics-collector");
+  AddConnection(&facts, "app", "shop");
+  EXPECT_THAT(Kinds(Judge(facts, {})), kinds);
+  EXPECT_THAT(Judge(facts, {}).not_judged, IsEmpty());
+
+  for (FactRow& row : facts.metrics["statements"].rows) row.texts["username"] = "watcher";
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  EXPECT_THAT(Judge(facts, {}).not_judged, IsEmpty());
+  EXPECT_THAT(TextsNeeded(facts), IsEmpty());
+  // An application with the same login is left out with it, which is said.
+  AddConnection(&facts, "watcher", "shop");
+  EXPECT_THAT(Kinds(Judge(facts, {})), IsEmpty());
+  EXPECT_THAT(NotJudgedWhy(Judge(facts, {}), "statement_n_plus_one"), HasSubstr("a login of its own"));
 }
 
 TEST(Advice, AnIndexIsMissingWhereFewRowsAreTakenOfALargeTable) {

@@ -213,14 +213,12 @@ void Behind(const SourceFacts& facts, Findings* findings, const std::set<std::st
 void Bloat(const SourceFacts& facts, Findings* findings) {
   const Fact* const fact = Known(facts, "bloat_tables", "table_bloat", findings);
   if (fact == nullptr) return;
+  Unread unread("table_bloat", "tables");
   for (const FactRow& row : fact->rows) {
+    if (row.Amount("table_bytes") < kLeastBloatBytes) continue;
+    unread.Count(row, row.Number("bloat_bytes").has_value(), TableOf(row));
     if (row.Amount("bloat_bytes") < kLeastBloatBytes || row.Amount("bloat_percent") < kLeastBloatPercent) continue;
     Advice advice = About("table_bloat", row);
-    if (!row.Is("has_statistics")) {
-      findings->not_judged.push_back(
-          {"table_bloat", advice.database, advice.object, "widths of its columns are not known: ANALYZE the table"});
-      continue;
-    }
     advice.what = absl::StrCat("Table ", advice.object, " is larger than its rows need.");
     advice.why.push_back(absl::StrCat("About ", BytesText(row.Amount("bloat_bytes")), " of ",
                                       BytesText(row.Amount("table_bytes")), " (",
@@ -233,6 +231,10 @@ void Bloat(const SourceFacts& facts, Findings* findings) {
     advice.figures["table_bytes"] = row.Amount("table_bytes");
     findings->advice.push_back(std::move(advice));
   }
+  unread.Say(
+      "they were not analyzed since they were filled, or the login may not read them (GRANT SELECT, or "
+      "pg_read_all_data)",
+      findings);
 }
 
 }  // namespace

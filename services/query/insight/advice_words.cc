@@ -8,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
@@ -122,6 +123,29 @@ const std::vector<FactRow>& RowsOf(const SourceFacts& facts, const std::string& 
   static const auto* const none = new std::vector<FactRow>();
   const Fact* const fact = Find(facts, metric);
   return fact == nullptr ? *none : fact->rows;
+}
+
+void Unread::Count(const FactRow& row, bool known, const std::string& name) {
+  OfDatabase& database = databases_[row.Text("datname")];
+  ++database.all;
+  if (!known) database.names[row.Text("grant_needed")].push_back(name);
+}
+
+void Unread::Say(const std::string& otherwise, Findings* findings) const {
+  constexpr size_t kMostNames = 3;
+  for (const auto& [name, database] : databases_) {
+    for (const auto& [command, names] : database.names) {
+      const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kMostNames));
+      findings->not_judged.push_back(
+          {kind_, name, "",
+           absl::StrCat("values of ", names.size(), " of ", database.all, " ", what_, " are not known (",
+                        absl::StrJoin(names.begin(), end, ", "), names.size() > kMostNames ? ", ..." : "", "): ",
+                        command.empty() ? otherwise
+                                        : absl::StrCat("the collector's login may not read them; run in that database "
+                                                       "on the primary: ",
+                                                       command))});
+    }
+  }
 }
 
 namespace {

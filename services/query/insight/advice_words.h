@@ -1,9 +1,11 @@
 // What the rules of advice share: names as SQL needs them, figures as people read them, facts that are not there.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "services/query/insight/advice.h"
 
@@ -31,6 +33,28 @@ const Fact* Known(const SourceFacts& facts, const std::string& metric, std::stri
 const Fact* Find(const SourceFacts& facts, const std::string& metric);
 // Rows of the metric, none where it is not known.
 const std::vector<FactRow>& RowsOf(const SourceFacts& facts, const std::string& metric);
+
+// Objects of a kind whose values are not known, by database: how many, of how many, and what lets the login read them.
+class Unread {
+ public:
+  // `what` is plural: "tables".
+  Unread(const char* kind, const char* what) : kind_(kind), what_(what) {}
+
+  // One object that would be judged; `known`: its values are.
+  void Count(const FactRow& row, bool known, const std::string& name);
+  // What is not judged for it. `otherwise` is the reason where no right is lacking.
+  void Say(const std::string& otherwise, Findings* findings) const;
+
+ private:
+  struct OfDatabase {
+    size_t all = 0;
+    // By the command that is needed, empty where none is known.
+    std::map<std::string, std::vector<std::string>> names;
+  };
+  const char* const kind_;
+  const char* const what_;
+  std::map<std::string, OfDatabase> databases_;
+};
 
 // A setting as last read: its text, and as a number in bytes or microseconds where it has a unit; -1 and other numbers
 // without a unit as they are. Empty where it is not known.

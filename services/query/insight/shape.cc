@@ -94,6 +94,59 @@ void OfInsert(const dom::element& insert, StatementShape* shape) {
   shape->inserts_one_row |= SizeOf(select, "valuesLists") == 1;
 }
 
+// A column, or a parameter, under casts.
+bool IsUnderCasts(dom::element at, const char* what) {
+  dom::element inner;
+  while (at["TypeCast"]["arg"].get(inner) == simdjson::SUCCESS) at = inner;
+  return at[what].get(inner) == simdjson::SUCCESS;
+}
+
+// `column = $1`, either way round.
+bool IsLookup(const dom::element& comparison) {
+  dom::element left;
+  dom::element right;
+  if (FieldText(comparison, "kind") != "AEXPR_OP" || SizeOf(comparison, "name") != 1) return false;
+  dom::element op;
+  if (comparison["name"].at(0)["String"].get(op) != simdjson::SUCCESS || FieldText(op, "sval") != "=") return false;
+  if (comparison["lexpr"].get(left) != simdjson::SUCCESS || comparison["rexpr"].get(right) != simdjson::SUCCESS) {
+    return false;
+  }
+  return (IsUnderCasts(left, "ColumnRef") && IsUnderCasts(right, "ParamRef")) ||
+         (IsUnderCasts(left, "ParamRef") && IsUnderCasts(right, "ColumnRef"));
+}
+
+bool HasLookup(const dom::element& tree) {
+  bool found = false;
+  Walk(tree, "", [&](std::string_view name, const dom::element& object) {
+    if (found) return false;
+    if (name != "whereClause" && name != "quals") return true;
+    Walk(object, "", [&](std::string_view below, const dom::element& part) {
+      found = found || (below == "A_Expr" && IsLookup(part));
+      return !found && FieldText(part, "boolop") != "NOT_EXPR";
+    });
+    return !found;
+  });
+  return found;
+}
+
+// The statement as a whole, not what it is made of.
+void OfStatement(const dom::element& tree, StatementShape* shape) {
+  dom::element statement;
+  if (SizeOf(tree, "stmts") != 1 || tree["stmts"].at(0)["stmt"].get(statement) != simdjson::SUCCESS) return;
+  dom::element part;
+  dom::element into;
+  if (statement["SelectStmt"].get(part) == simdjson::SUCCESS) {
+    shape->gives_rows = part["intoClause"].get(into) != simdjson::SUCCESS;
+    shape->looks_up = HasLookup(part);
+    return;
+  }
+  for (const char* const kind : {"UpdateStmt", "DeleteStmt", "InsertStmt"}) {
+    if (statement[kind].get(part) != simdjson::SUCCESS) continue;
+    shape->gives_rows = SizeOf(part, "returningList") > 0;
+    shape->looks_up = std::string_view(kind) != "InsertStmt" && HasLookup(part);
+  }
+}
+
 }  // namespace
 
 StatementShape ShapeOf(std::string_view text) {
@@ -102,6 +155,7 @@ StatementShape ShapeOf(std::string_view text) {
   dom::element tree;
   if (!ParseTreeOf(text, &parser, &tree)) return shape;
   shape.parsed = true;
+  OfStatement(tree, &shape);
   Walk(tree, "", [&](std::string_view name, const dom::element& object) {
     if (name == "SelectStmt") OfSelect(object, &shape);
     if (name == "BoolExpr") OfNot(object, &shape);

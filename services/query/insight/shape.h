@@ -18,6 +18,11 @@ struct StatementShape {
   bool has_offset = false;
   // INSERT … VALUES with one row.
   bool inserts_one_row = false;
+  // Its rows go to the client: SELECT, VALUES, RETURNING; neither COPY nor CREATE TABLE AS.
+  bool gives_rows = false;
+  // SELECT, UPDATE or DELETE with `column = $1` in a WHERE or ON. The server's own checks of foreign keys write the
+  // operator with its schema and are none.
+  bool looks_up = false;
 };
 
 StatementShape ShapeOf(std::string_view text);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -25,8 +26,12 @@ struct Figures {
   double all_us = 0;
 };
 
-std::optional<Figures> FiguresOf(const Fact& fact, const SuggestedStatement& statement) {
+// Of its runs by others than collectors; `*of_collector`: there are none but theirs.
+std::optional<Figures> FiguresOf(const SourceFacts& facts, const Fact& fact, const SuggestedStatement& statement,
+                                 bool* of_collector) {
   Figures figures;
+  const std::set<std::string> collectors = CollectorLogins(facts);
+  *of_collector = false;
   for (const FactRow& row : fact.rows) {
     const double time_us = row.Amount("total_exec_time_us");
     figures.all_us += time_us;
@@ -34,11 +39,16 @@ std::optional<Figures> FiguresOf(const Fact& fact, const SuggestedStatement& sta
         std::strtoll(row.Text("queryid").c_str(), nullptr, 10) != statement.query_id) {
       continue;
     }
+    if (collectors.contains(row.Text("username"))) {
+      *of_collector = true;
+      continue;
+    }
     figures.calls += row.Amount("calls");
     figures.rows += row.Amount("rows");
     figures.time_us += time_us;
   }
   if (figures.calls <= 0) return std::nullopt;
+  *of_collector = false;
   return figures;
 }
 
@@ -239,8 +249,12 @@ Suggestions SuggestFor(const SourceFacts& facts, const SuggestedStatement& state
   suggestions.not_judged = std::move(findings.not_judged);
   const Fact* const fact = Find(facts, "statements");
   if (fact != nullptr && fact->unknown.empty()) {
-    if (const std::optional<Figures> figures = FiguresOf(*fact, statement)) {
+    bool of_collector = false;
+    if (const std::optional<Figures> figures = FiguresOf(facts, *fact, statement, &of_collector)) {
       Rules(facts, statement, *fact, *figures, &suggestions).All();
+    } else if (of_collector) {
+      suggestions.not_judged.push_back({"statement", statement.database, absl::StrCat(statement.query_id),
+                                        "only the login that the collector uses runs it"});
     }
   }
   if (!statement.shape.parsed) {

@@ -198,29 +198,54 @@ TEST(ShapeOf, Texts) {
     add(shape.has_subquery_per_row, "per_row");
     add(shape.has_offset, "offset");
     add(shape.inserts_one_row, "one_row");
+    add(shape.gives_rows, "rows");
+    add(shape.looks_up, "key");
     return shape.parsed ? said : "unknown";
   };
   const std::vector<Case> cases = {
-      {"SELECT 1", ""},
+      {"SELECT 1", "rows"},
       {"not a statement", "unknown"},
       {"", "unknown"},
-      {"SELECT * FROM t WHERE a IN ($1, $2, $3)", "list"},
-      {"SELECT * FROM t WHERE a IN ($1, $2)", ""},
-      {"SELECT * FROM t WHERE a = ANY ($1)", ""},
-      {"SELECT * FROM t WHERE a IN (SELECT b FROM u)", ""},
-      {"SELECT * FROM t WHERE a NOT IN (SELECT b FROM u)", "not_in"},
-      {"SELECT * FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.b = t.a)", ""},
-      {"SELECT * FROM t WHERE NOT (a = $1)", ""},
-      {"SELECT o.id, (SELECT count(*) FROM items i WHERE i.o = o.id) FROM orders o", "per_row"},
-      {"SELECT orders.id, (SELECT max(items.at) FROM items WHERE items.o = orders.id) FROM orders", "per_row"},
-      {"SELECT o.id, (SELECT count(*) FROM items i WHERE i.o = $1) FROM orders o", ""},
-      {"SELECT o.id, (SELECT count(*) FROM orders o WHERE o.id = $1) FROM orders o", ""},
-      {"SELECT (SELECT 1)", ""},
-      {"SELECT * FROM t ORDER BY a LIMIT $1 OFFSET $2", "offset"},
+      {"SELECT * FROM t WHERE a IN ($1, $2, $3)", "list rows"},
+      {"SELECT * FROM t WHERE a IN ($1, $2)", "rows"},
+      {"SELECT * FROM t WHERE a = ANY ($1)", "rows"},
+      {"SELECT * FROM t WHERE a IN (SELECT b FROM u)", "rows"},
+      {"SELECT * FROM t WHERE a NOT IN (SELECT b FROM u)", "not_in rows"},
+      {"SELECT * FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.b = t.a)", "rows"},
+      {"SELECT * FROM t WHERE NOT (a = $1)", "rows"},
+      {"SELECT o.id, (SELECT count(*) FROM items i WHERE i.o = o.id) FROM orders o", "per_row rows"},
+      {"SELECT orders.id, (SELECT max(items.at) FROM items WHERE items.o = orders.id) FROM orders", "per_row rows"},
+      {"SELECT o.id, (SELECT count(*) FROM items i WHERE i.o = $1) FROM orders o", "rows key"},
+      {"SELECT o.id, (SELECT count(*) FROM orders o WHERE o.id = $1) FROM orders o", "rows key"},
+      {"SELECT (SELECT 1)", "rows"},
+      {"SELECT * FROM t ORDER BY a LIMIT $1 OFFSET $2", "offset rows"},
       {"INSERT INTO t VALUES ($1, $2)", "one_row"},
       {"INSERT INTO t VALUES ($1), ($2)", ""},
       {"INSERT INTO t SELECT * FROM u", ""},
-      {"WITH x AS (SELECT * FROM t WHERE a NOT IN (SELECT b FROM u)) SELECT * FROM x OFFSET 5", "not_in offset"},
+      {"WITH x AS (SELECT * FROM t WHERE a NOT IN (SELECT b FROM u)) SELECT * FROM x OFFSET 5", "not_in offset rows"},
+      // What goes to the client.
+      {"VALUES ($1, $2)", "rows"},
+      {"INSERT INTO t VALUES ($1), ($2) RETURNING a", "rows"},
+      {"COPY t TO STDOUT", ""},
+      {"COPY (SELECT * FROM t WHERE a = 1) TO STDOUT", ""},
+      {"CREATE TABLE u AS SELECT * FROM t WHERE a = 1", ""},
+      {"SELECT * INTO u FROM t", ""},
+      {"BEGIN", ""},
+      // What is asked for by a key.
+      {"SELECT a FROM t WHERE id = $1", "rows key"},
+      {"SELECT a FROM t WHERE $1::uuid = t.id::uuid AND b > $2", "rows key"},
+      {"SELECT a FROM t JOIN u ON u.id = t.u AND t.a = $1", "rows key"},
+      {"WITH x AS (SELECT a FROM t WHERE id = $1) SELECT * FROM x", "rows key"},
+      {"UPDATE t SET a = $1 WHERE id = $2", "key"},
+      {"UPDATE t SET a = $1", ""},
+      {"DELETE FROM t WHERE id = $1 RETURNING a", "rows key"},
+      {"INSERT INTO t SELECT $1 FROM u WHERE id = $2", ""},
+      {"SELECT a FROM t WHERE id > $1 AND b <> $2", "rows"},
+      {"SELECT a FROM t WHERE length(a) = $1", "rows"},
+      {"SELECT a = $1 FROM t", "rows"},
+      {"SELECT pg_sleep($1)", "rows"},
+      // A check of a foreign key.
+      {"SELECT $2 FROM ONLY \"public\".\"t\" x WHERE \"id\" OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF x", "rows"},
   };
   for (const Case& one : cases) EXPECT_EQ(words(ShapeOf(one.text)), one.shape) << one.text;
 }
@@ -307,6 +332,16 @@ TEST(SuggestFor, NamesTheTableThatIsScanned) {
   ASSERT_THAT(found.found, SizeIs(1));
   EXPECT_THAT(found.found[0].advice.what, HasSubstr("scans c for each row"));
   EXPECT_THAT(found.found[0].advice.figures.at("logged"), DoubleEq(3));
+}
+
+TEST(SuggestFor, NothingOfTheCollectorsOwnStatements) {
+  SourceFacts facts = Facts(20'000, "Nested Loop\n  Index Scan using p on o\n  Seq Scan on items\n");
+  facts.metrics["connections"].rows.push_back(
+      {{{"usename", "app"}, {"application_name", "pganalytics-collector"}}, {{"sessions", 1}}});
+  const Suggestions found = SuggestFor(facts, {7, "shop", ShapeOf("SELECT * FROM t OFFSET $1"), 1});
+  EXPECT_THAT(found.found, IsEmpty());
+  ASSERT_FALSE(found.not_judged.empty());
+  EXPECT_THAT(found.not_judged.back().why, HasSubstr("only the login that the collector uses"));
 }
 
 TEST(SuggestFor, OfAnUnknownTextOnlyWhatFiguresSay) {
