@@ -31,7 +31,8 @@ port_is_free() {
   ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-free_port() {  # first free port from $1 on, at most 200 further
+# First free port from $1 on, at most 200 further. Below 32768: the kernel gives ports above to connections that begin.
+free_port() {
   local port=$1 last=$(($1 + 200))
   while [ "$port" -lt "$last" ]; do
     if port_is_free "$port"; then echo "$port"; return 0; fi

@@ -20,7 +20,7 @@ done
 check "the history of simulated sources" "$BIN/fleetsim" load --url "$SUPER_URL/metrics" --sources "${SOURCES:-1}" --days 1 --statements 500 \
   --changed "${CHANGED:-100}"
 
-api_metrics=$(free_port $((33000 + RANDOM % 500)))
+api_metrics=$(free_port $((10000 + RANDOM % 1000)))
 METRICS_LISTEN=127.0.0.1:$api_metrics start_api
 login
 export PGPASSWORD=superuser-password PGHOST=127.0.0.1 PGUSER=postgres PGPORT=$PG_PORT
@@ -49,8 +49,8 @@ pg_as "$PG_BIN/pg_ctl" -D "$PG_HOME/standby" -l "$PG_HOME/standby.log" -o "-p $s
 PIDS+=("$(pg_as head -n 1 "$PG_HOME/standby/postmaster.pid")")
 SERVERS=("${PIDS[-1]}")
 
-primary_metrics=$(free_port $((34000 + RANDOM % 500)))
-standby_metrics=$(free_port $((35000 + RANDOM % 500)))
+primary_metrics=$(free_port $((11200 + RANDOM % 1000)))
+standby_metrics=$(free_port $((12400 + RANDOM % 1000)))
 start_collector primary SOURCE_NAME=primary STATEMENT_TEXT_INTERVAL=1 POSTGRES_DATABASES='*' METRICS_LISTEN=127.0.0.1:"$primary_metrics" \
   ENABLED_METRICS="$(cd "$ROOT" && grep -l '^optional: true' libs/catalog/metrics/*.yaml | xargs -n 1 basename -s .yaml | paste -sd, -)"
 COLLECTORS=("$COLLECTOR_PID")
@@ -61,7 +61,7 @@ if [ -n "${NEWER_PID:-}" ]; then
   PIDS+=("$(pg_as head -n 1 "$PG_HOME/newer/postmaster.pid")")
   SERVERS+=("${PIDS[-1]}")
   psql -X -q -p "$newer_port" -d postgres -c "CREATE ROLE pganalytics_monitor LOGIN IN ROLE pg_monitor"
-  newer_metrics=$(free_port $((37000 + RANDOM % 500)))
+  newer_metrics=$(free_port $((13600 + RANDOM % 1000)))
   start_collector newer SOURCE_NAME=newer POSTGRES_PORT="$newer_port" METRICS_LISTEN=127.0.0.1:"$newer_metrics"
   COLLECTORS+=("$COLLECTOR_PID")
   export NEWER=1
@@ -74,7 +74,7 @@ scrape_configs:
   - {job_name: pganalytics, static_configs: [{targets: ['127.0.0.1:$api_metrics']}]}
   - {job_name: pganalytics-collectors, static_configs: [{targets: [$(printf "'127.0.0.1:%s', " "$primary_metrics" "$standby_metrics" ${newer_metrics:+"$newer_metrics"})]}]}
 CONF
-prometheus_port=$(free_port $((36000 + RANDOM % 500)))
+prometheus_port=$(free_port $((14800 + RANDOM % 1000)))
 start prometheus "$PROMETHEUS_BIN" --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/prometheus" \
   --web.listen-address=127.0.0.1:"$prometheus_port" --log.level=warn
 

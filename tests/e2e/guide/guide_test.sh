@@ -218,7 +218,7 @@ check "G49 below 300 ms on average" awk '{sum += $1} END {exit !(NR == 20 && sum
 
 # --- G34: another collector, nothing is restarted; G30, G31: the same five variables
 export COLLECTOR_ID=col_prod_002
-COLLECTOR_PORT=$(free_port $((33000 + RANDOM % 2000)))
+COLLECTOR_PORT=$(free_port $((16000 + RANDOM % 2000)))
 SOURCE_NAME=second COLLECTION_INTERVAL=1 STATE_DIR=$WORK/collector2 BACKEND_CA_FILE=$WORK/ca.pem METRICS_LISTEN=127.0.0.1:$COLLECTOR_PORT \
   start collector2 ./pganalytics-collector
 two() { [ "$(curl -sk "$URL/api/v1/collectors" -H "Authorization: Bearer $TOKEN" | jq -r .count)" = 2 ]; }
