@@ -139,6 +139,7 @@ start_apart() {  # each service in a process of its own
   JWT_SIGNING_KEY_FILE=$WORK/secrets/signing.key REGISTRATION_SECRET_FILE=$WORK/secrets/registration \
     ENCRYPTION_KEY_FILE=$WORK/secrets/encryption ADMIN_PASSWORD_FILE=$WORK/secrets/admin \
     SERVICE_SECRETS_DIR=$WORK/secrets/services STATE_DIR=$WORK/auth GRPC_LISTEN=$AUTH_SERVICE_ADDR start auth "$BIN/pga-auth"
+  AUTH_PID=$LAST_PID
   ENCRYPTION_KEY_FILE=$WORK/secrets/encryption SERVICE_SECRET_FILE=$WORK/secrets/services/registry STATE_DIR=$WORK/registry GRPC_LISTEN=$REGISTRY_SERVICE_ADDR start registry "$BIN/pga-registry"
   REGISTRY_PID=$LAST_PID
   SERVICE_SECRET_FILE=$WORK/secrets/services/ingest STATE_DIR=$WORK/ingest GRPC_LISTEN=$INGEST_SERVICE_ADDR start ingest "$BIN/pga-ingest"
@@ -146,7 +147,9 @@ start_apart() {  # each service in a process of its own
   SERVICE_SECRET_FILE=$WORK/secrets/services/query STATE_DIR=$WORK/query GRPC_LISTEN=$QUERY_SERVICE_ADDR start query "$BIN/pga-query"
   SERVICE_SECRET_FILE=$WORK/secrets/services/compactor STATE_DIR=$WORK/compactor GRPC_LISTEN=$COMPACTOR_SERVICE_ADDR start compactor "$BIN/pga-compactor"
   SERVICE_SECRET_FILE=$WORK/secrets/services/ruler STATE_DIR=$WORK/ruler GRPC_LISTEN=$RULER_SERVICE_ADDR start ruler "$BIN/pga-ruler"
-  PORT=$API_PORT SERVICE_SECRET_FILE=$WORK/secrets/services/gateway STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=100000 RATE_LIMIT_USER_PER_MINUTE=100000 start gateway "$BIN/pga-gateway"
+  PORT=$API_PORT SERVICE_SECRET_FILE=$WORK/secrets/services/gateway STATE_DIR=$WORK/gateway RATE_LIMIT_PER_MINUTE=${GATEWAY_RATE_LIMIT:-100000} \
+    RATE_LIMIT_USER_PER_MINUTE=${GATEWAY_RATE_LIMIT:-100000} start gateway "$BIN/pga-gateway"
+  GATEWAY_PID=$LAST_PID
   wait_healthy
 }
 
