@@ -36,7 +36,6 @@ constexpr absl::Duration kLingerForBody = absl::Seconds(10);
 // How long a request waits for memory, and for the end of its caller's other requests.
 constexpr absl::Duration kWaitForMemory = absl::Seconds(2);
 constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
-constexpr std::chrono::milliseconds kAskAgain{10};
 // Bodies of requests without a good token, and of methods that take none.
 constexpr uint64_t kSmallBodyBytes = 64 * 1024;
 // Answers below this are not counted.
@@ -427,13 +426,27 @@ uint64_t HttpSession::MaxBodyOf(const Exchange& exchange) const {
 asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                         absl::Duration patience) {
   const auto until = clock::SteadyNow() + patience;
-  while (!budget.Take(exchange.admission.caller, amount)) {
-    if (aborted_ || clock::SteadyNow() >= until) co_return false;
-    wake_.expires_after(kAskAgain);
+  const door::ByteBudget::Ticket ticket = budget.TakeOrWait(exchange.admission.caller, amount, Waker());
+  if (ticket == nullptr) co_return true;
+  while (!aborted_ && !budget.Granted(ticket)) {
+    const absl::Duration left = until - clock::SteadyNow();
+    if (left <= absl::ZeroDuration()) break;
+    wake_.expires_after(absl::ToChronoNanoseconds(left));
     error_code ignored;
     co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  co_return true;
+  const bool taken = budget.Leave(ticket);
+  if (!taken || !aborted_) co_return taken;
+  budget.Give(exchange.admission.caller, amount);
+  co_return false;
+}
+
+std::function<void()> HttpSession::Waker() {
+  return [executor = transport_->tcp().get_executor(), weak = weak_from_this()] {
+    asio::post(executor, [weak] {
+      if (const auto self = weak.lock()) self->wake_.cancel();
+    });
+  };
 }
 
 asio::awaitable<void> HttpSession::Work(size_t bytes, std::function<void()> work) {
@@ -549,12 +562,7 @@ std::shared_ptr<UpstreamCall> HttpSession::StartCall(const Exchange& exchange, c
   request.deadline =
       clock::SteadyNow() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
 
-  const auto executor = transport_->tcp().get_executor();
-  call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, [executor, weak = weak_from_this()] {
-    asio::post(executor, [weak] {
-      if (const auto self = weak.lock()) self->wake_.cancel();
-    });
-  });
+  call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, Waker());
   WatchForHangUp(call_);
   return call_;
 }

@@ -114,7 +114,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<absl::StatusOr<std::string>> AskAsJson(Exchange& exchange, const Mcp::Ask& ask);
   std::shared_ptr<UpstreamCall> StartCall(const Exchange& exchange, const ApiMethod& method,
                                           const std::shared_ptr<grpc::Channel>& channel, Transcoder::Payload payload);
-  // Takes from a budget, and waits a moment for it; false when there is none.
+  // Wakes this coroutine from any thread, as long as the session is there.
+  std::function<void()> Waker();
+  // Takes from a budget, and waits for it behind the caller's other requests; false when there is none in time.
   boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                     absl::Duration patience);
   // Does work on `bytes` bytes: here, or on a thread for large messages while this coroutine waits. What `work` refers
