@@ -1,7 +1,7 @@
 // Bytes that callers may make a process hold: in all, and for each caller. Memory is charged when bytes arrive, not
 // when they are announced. A budget has two marks: from the first on, the holder should take no more for the moment;
-// beyond the second it must give something up. Callers may wait below the first marks; those of one key get what they wait for in
-// the order in which they came. Thread-safe.
+// beyond the second it must give something up. Callers may wait below the first marks; those of one key get what they
+// wait for in the order in which they came. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class ByteBudget {
   Level Charge(const std::string& key, int64_t bytes);
   // Charges only where the first marks still hold afterwards and nobody of this key waits.
   bool Take(const std::string& key, int64_t bytes);
-  // The same, and otherwise a ticket, which the holder must hand to Leave in the end. `ready` is called once when the bytes are
-  // charged, by whoever gave bytes back, without locks held; it must not wait. nullptr: they are charged.
+  // The same, and otherwise a ticket, which the holder must hand to Leave in the end. `ready` is called once when the
+  // bytes are charged, by whoever gave bytes back, without locks held; it must not wait. nullptr: they are charged.
   Ticket TakeOrWait(const std::string& key, int64_t bytes, std::function<void()> ready);
   // Whether the ticket's bytes are charged.
   bool Granted(const Ticket& ticket) const;
