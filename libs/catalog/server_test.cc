@@ -546,7 +546,7 @@ TEST_P(MetricsOnServer, AStandbyWithoutItsPrimaryKnowsNoBacklog) {
     return session.Cell("is_paused", "f", column);
   };
   // What had arrived is replayed first.
-  EXPECT_TRUE(pga::testing::WaitUntil([&] { return cell("replay_backlog_bytes") == "NULL"; }, absl::Seconds(10)));
+  EXPECT_TRUE(pga::testing::WaitUntil([&] { return cell("replay_backlog_bytes") == "NULL"; }, absl::Seconds(30)));
   EXPECT_EQ(cell("replay_delay_us"), "NULL");
   EXPECT_EQ(cell("receiver_status"), "not connected");
   ASSERT_TRUE(standby.Exec("postgres", "ALTER SYSTEM RESET primary_conninfo").ok());

@@ -152,4 +152,9 @@ std::unique_ptr<google::protobuf::Message> ApiSurface::NewMessage(const google::
   return std::unique_ptr<google::protobuf::Message>(factory_->GetPrototype(&type)->New());
 }
 
+google::protobuf::Message* ApiSurface::NewMessage(const google::protobuf::Descriptor& type,
+                                                  google::protobuf::Arena* arena) const {
+  return factory_->GetPrototype(&type)->New(arena);
+}
+
 }  // namespace pga::gateway

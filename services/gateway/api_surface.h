@@ -69,6 +69,8 @@ class ApiSurface {
 
   // An empty message of that type.
   std::unique_ptr<google::protobuf::Message> NewMessage(const google::protobuf::Descriptor& type) const;
+  // The same, owned by `arena`.
+  google::protobuf::Message* NewMessage(const google::protobuf::Descriptor& type, google::protobuf::Arena* arena) const;
   // Thread-safe.
   google::protobuf::util::TypeResolver& resolver() const { return *resolver_; }
 

@@ -5,11 +5,14 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "google/api/httpbody.pb.h"
+#include "google/protobuf/arena.h"
 #include "google/protobuf/util/json_util.h"
 #include "libs/status/status.h"
 #include "libs/text/json.h"
 #include "libs/text/utf8.h"
+#include "services/gateway/json_writer.h"
 #include "services/gateway/percent_encoding.h"
 
 namespace pga::gateway {
@@ -234,31 +237,26 @@ absl::Status Transcoder::ParseJson(std::string_view json, Message& message) cons
 }
 
 absl::StatusOr<Transcoder::Piece> Transcoder::Response(const ApiRoute& route, const std::string& payload) const {
-  const std::string* bytes = &payload;
-  std::string part;
-  if (!route.response_field.empty()) {
-    const std::unique_ptr<Message> whole = api_->NewMessage(*route.method->descriptor->output_type());
-    if (!whole->ParseFromString(payload)) return absl::InternalError("the answer is not a readable message");
-    Message* parent = MutableParent(*whole, route.response_field);
-    part = parent->GetReflection()->GetMessage(*parent, route.response_field.back()).SerializeAsString();
-    bytes = &part;
+  google::protobuf::Arena arena;
+  Message* const whole = api_->NewMessage(*route.method->descriptor->output_type(), &arena);
+  if (!whole->ParseFromString(payload)) return absl::InternalError("the answer is not a readable message");
+  const Message* answer = whole;
+  for (const FieldDescriptor* const field : route.response_field) {
+    answer = &answer->GetReflection()->GetMessage(*answer, field);
   }
   Piece piece;
   if (route.response_type->full_name() == kHttpBody) {
     google::api::HttpBody body;
-    if (!body.ParseFromString(*bytes)) return absl::InternalError("the answer is not a readable google.api.HttpBody");
+    if (!body.ParseFromString(answer->SerializeAsString())) {
+      return absl::InternalError("the answer is not a readable google.api.HttpBody");
+    }
     piece.raw = true;
     piece.content_type = SafeContentType(body.content_type());
     piece.data = std::move(*body.mutable_data());
     return piece;
   }
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  const auto status = google::protobuf::util::BinaryToJsonString(&api_->resolver(), TypeUrl(*route.response_type),
-                                                                 *bytes, &piece.data, options);
-  if (!status.ok()) {
-    return absl::InternalError("the answer cannot be written as JSON: " + std::string(status.message()));
+  if (const absl::Status status = WriteJson(*answer, &piece.data); !status.ok()) {
+    return absl::InternalError(absl::StrCat("the answer cannot be written as JSON: ", status.message()));
   }
   piece.content_type = "application/json";
   return piece;

@@ -198,9 +198,9 @@ TEST(TranscoderResponse, WritesJsonAsTheApiWantsIt) {
   EXPECT_EQ(Answer("REPORT", "/v1/report",
                    R"(id: 9007199254740993 title: "<é>" subtitle: "" weight: 9007199254740992 pages: -1
                       author { name: "n" } genre: NOVEL published { seconds: 1772100180 nanos: 500000000 })"),
-            R"({"id":"9007199254740993","title":"\u003cé\u003e","author":{"name":"n","awards":[]},)"
-            R"("weight":9007199254740992,"pages":-1,"keyword_list":[],"genre":"NOVEL","subtitle":"",)"
-            R"("published":"2026-02-26T10:03:00.500Z"})");
+            R"({"id":"9007199254740993","title":"\u003cé\u003e","author":{"name":"n","awards":[]},"subtitle":"",)"
+            R"("weight":9007199254740992,"pages":-1,"published":"2026-02-26T10:03:00.500Z","keyword_list":[],)"
+            R"("genre":"NOVEL"})");
   EXPECT_THAT(Answer("REPORT", "/v1/report", "weight: 1234.5"), HasSubstr(R"("weight":1234.5)"));
 }
 

@@ -27,7 +27,7 @@ function request()
   -- Readings of different seconds, so that none is a repeat of another.
   local at = os.date("!%Y-%m-%dT%H:%M:%SZ", began - 80000 + sent)
   return wrk.format(nil, paths.push, nil, string.format(
-    '{"collector_id":"bench","hostname":"bench","timestamp":"%s","version":"3.2.0","metrics_count":1,"metrics":[' ..
+    '{"collector_id":"pushes","hostname":"pushes","timestamp":"%s","version":"3.2.0","metrics_count":1,"metrics":[' ..
     '{"type":"pg_stats","timestamp":"%s","database":"app","transactions_committed":%d,"transactions_rolled_back":%d,' ..
     '"blocks_read":%d,"blocks_hit":%d}]}', at, at, sent * 10, sent, sent * 3, sent * 50))
 end

@@ -37,7 +37,7 @@ collected() { [ "$(api_get "/api/v1/queries/top?hours=1&limit=20" | jq '.queries
 within "statements to ask for" 60 collected || exit 1
 collector_token=$(curl -fsS -X POST "$URL/api/v1/collectors/register" -H 'Content-Type: application/json' \
   -H "X-Registration-Secret: $(cat "$WORK/secrets/registration")" \
-  -d '{"name":"bench","hostname":"bench","collector_id":"bench"}' | jq -r .token)
+  -d '{"name":"pushes","hostname":"pushes","collector_id":"pushes"}' | jq -r .token)
 
 ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }  # of a hundredth of a second, all threads
 run() {  # front and way, kind; appends requests, seconds, p50, p99, errors, processor seconds of the front and of auth
