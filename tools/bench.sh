@@ -5,7 +5,8 @@
 # the machine; compare ratios of one run. docs/sizing.md is made from the report by tools/sizing.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools/setup.sh test
+tools/setup.sh bench
 tools/build.sh bench pganalytics-api pganalytics-collector pgactl fleetsim ingest_bench upkeep_bench readable_bench \
-  storage_read_benchmark columns_kernels_benchmark columns_encoding_benchmark frame_benchmark token_benchmark
+  storage_read_benchmark columns_kernels_benchmark columns_encoding_benchmark frame_benchmark token_benchmark \
+  pga-auth pga-registry pga-ingest pga-query pga-compactor pga-ruler pga-gateway
 exec tools/bench_report.py --mode "${BENCH:-small}" "$@"

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = ROOT / "build/bench/bin"
 # What a user asks of the storage, by the first word of a figure's name.
 SECTIONS = {"space": "Space", "ingest": "Write", "read": "Read", "upkeep": "Compaction", "readable": "SQL for people",
-            "memory": "Memory", "alerts": "Alerts", "columns": "Codec and kernels", "other": "Others"}
+            "memory": "Memory", "gateway": "Gateway and Envoy", "alerts": "Alerts", "columns": "Codec and kernels", "other": "Others"}
 
 # name: minutes and command in the small and in the full form; None = not in this form. {lines}: where lines of JSON go;
 # {out}: where Google Benchmark writes; {dir}: the folder of the report, which keeps what one step leaves for another.
@@ -51,6 +51,7 @@ STEPS = {
     "token": ((1, "{bin}/token_benchmark --benchmark_out={out} --benchmark_min_time=0.05"),
               (3, "{bin}/token_benchmark --benchmark_out={out} --benchmark_repetitions=5")),
     "memory": (None, (15, "tests/bench/memory.sh --json {lines}")),
+    "gateway": ((4, "tests/bench/gateway.sh --json {lines} 5 1"), (10, "tests/bench/gateway.sh --json {lines} 10 3")),
     "alerts": (None, (15, "tests/bench/alerts.sh --json {lines}")),
 }
 

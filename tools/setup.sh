@@ -2,6 +2,8 @@
 # Installs the Debian packages that are missing. Nothing happens, and no rights are asked for, when all are there.
 #   tools/setup.sh build     what building and `make run` need
 #   tools/setup.sh test      the same plus what the tests need
+#   tools/setup.sh check     the same plus what the slow proofs need
+#   tools/setup.sh bench     what building, tests and benchmarks need
 set -euo pipefail
 mode=${1:-build}
 
@@ -16,10 +18,12 @@ build_packages=(
 )
 test_packages=(chromium clang-format-14 docker-compose jq logrotate pgbouncer prometheus prometheus-alertmanager rsyslog systemd python3-yaml python3-jsonschema yamllint)
 check_packages=(clang-14 libclang-rt-14-dev)
+bench_packages=(wrk)
 
 wanted=("${build_packages[@]}")
 [ "$mode" = build ] || wanted+=("${test_packages[@]}")
 [ "$mode" != check ] || wanted+=("${check_packages[@]}")
+[ "$mode" != bench ] || wanted+=("${bench_packages[@]}")
 # pip brings Node (tools/fetch-node.sh) for the console, and for what tests take from npm.
 python3 -m pip --version >/dev/null 2>&1 || wanted+=(python3-pip)
 if [ "$mode" != build ]; then

@@ -37,8 +37,8 @@ GatewayUnderTest& Shared() {
 TEST(HttpApi, HealthIsJsonWithEverySecurityHeader) {
   const HttpReply reply = Fetch(Shared().port(), "GET", "/api/v1/health", "", {"X-Request-Id: abc-1"});
   EXPECT_EQ(reply.code, 200);
-  EXPECT_EQ(reply.body, R"({"status":"healthy","version":"3.2.0","uptime":0,"database_ok":false,"timescale_ok":false,)"
-                        R"("timestamp":"2026-02-26T10:03:00.005Z"})");
+  EXPECT_EQ(reply.body, R"({"status":"healthy","version":"3.2.0","timestamp":"2026-02-26T10:03:00.005Z",)"
+                        R"("uptime":0,"database_ok":false,"timescale_ok":false})");
   EXPECT_EQ(reply.Header("content-type"), "application/json");
   EXPECT_EQ(reply.Header("x-request-id"), "abc-1");
   EXPECT_EQ(reply.Header("x-frame-options"), "DENY");
@@ -210,7 +210,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "",
                   {"as viewer"},
                   200,
-                  R"("count":3002,"completeness":0,"start":"2026-02-26T08:03:00Z")"},
+                  R"("count":3002,"start":"2026-02-26T08:03:00Z","completeness":0)"},
         RouteCase{"ServiceOnlyMethodByName",
                   "POST",
                   "/pganalytics.query.v1.QueryService/CollectorActivity",

@@ -558,9 +558,9 @@ std::shared_ptr<UpstreamCall> HttpSession::StartCall(const Exchange& exchange, c
     const std::string token = shared_->service_token();
     if (!token.empty()) request.metadata.emplace_back(rpc::kServiceAuthorization, "Bearer " + token);
   }
-  const bool streaming = method.descriptor->server_streaming();
+  request.streaming = method.descriptor->server_streaming();
   request.deadline =
-      clock::SteadyNow() + (streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
+      clock::SteadyNow() + (request.streaming ? shared_->config->stream_timeout : shared_->config->request_timeout);
 
   call_ = UpstreamCall::Start(channel, std::move(request), shared_->calls, Waker());
   WatchForHangUp(call_);

@@ -4,15 +4,13 @@
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <system_error>
-#include <vector>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -278,10 +276,14 @@ class Writer {
       return absl::InternalError("an instant that has no form in RFC 3339");
     }
     const absl::CivilSecond civil = absl::ToCivilSecond(absl::FromUnixSeconds(seconds), absl::UTCTimeZone());
-    char digits[32];
-    const int size = snprintf(digits, sizeof(digits), "\"%04d-%02d-%02dT%02d:%02d:%02d", static_cast<int>(civil.year()),
-                              civil.month(), civil.day(), civil.hour(), civil.minute(), civil.second());
-    out_.append(digits, static_cast<size_t>(size));
+    out_ += '"';
+    Digits(static_cast<int>(civil.year()), 4);
+    for (const auto& [sign, part] :
+         {std::pair('-', civil.month()), std::pair('-', civil.day()), std::pair('T', civil.hour()),
+          std::pair(':', civil.minute()), std::pair(':', civil.second())}) {
+      out_ += sign;
+      Digits(part, 2);
+    }
     Fraction(nanos);
     out_ += "Z\"";
     return absl::OkStatus();
@@ -302,11 +304,23 @@ class Writer {
   // In thousandths, millionths or thousand millionths, whichever is exact.
   void Fraction(int32_t nanos) {
     if (nanos == 0) return;
-    char digits[16];
-    const int size = nanos % 1'000'000 == 0 ? snprintf(digits, sizeof(digits), ".%03d", nanos / 1'000'000)
-                     : nanos % 1'000 == 0   ? snprintf(digits, sizeof(digits), ".%06d", nanos / 1'000)
-                                            : snprintf(digits, sizeof(digits), ".%09d", nanos);
-    out_.append(digits, static_cast<size_t>(size));
+    out_ += '.';
+    if (nanos % 1'000'000 == 0) {
+      Digits(nanos / 1'000'000, 3);
+    } else if (nanos % 1'000 == 0) {
+      Digits(nanos / 1'000, 6);
+    } else {
+      Digits(nanos, 9);
+    }
+  }
+
+  // The last `count` decimal digits.
+  void Digits(int value, size_t count) {
+    const size_t begin = out_.size();
+    out_.append(count, '0');
+    for (size_t at = begin + count; at > begin && value > 0; value /= 10) {
+      out_[--at] = static_cast<char>('0' + value % 10);
+    }
   }
 
   std::string& out_;

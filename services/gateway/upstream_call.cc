@@ -33,7 +33,10 @@ grpc::Slice SliceOf(std::string bytes) {
 class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   GrpcCall(UpstreamRequest request, UpstreamCalls* calls, std::function<void()> on_event)
-      : grpc_path_(std::move(request.grpc_path)), calls_(calls), on_event_(std::move(on_event)) {
+      : grpc_path_(std::move(request.grpc_path)),
+        streaming_(request.streaming),
+        calls_(calls),
+        on_event_(std::move(on_event)) {
     const grpc::Slice slices[] = {grpc::Slice(request.head), SliceOf(std::move(request.body))};
     request_ = grpc::ByteBuffer(slices, slices[1].size() > 0 ? 2 : 1);
     for (const auto& [key, value] : request.metadata) context_.AddMetadata(key, value);
@@ -54,7 +57,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
 
   std::optional<UpstreamEvent> Poll() override {
     absl::MutexLock lock(&mutex_);
-    if (!initial_known_ || events_.empty()) return std::nullopt;
+    if (!initial_known_ || events_.empty() || (!streaming_ && !ended_)) return std::nullopt;
     UpstreamEvent event = std::move(events_.front());
     events_.pop_front();
     if (!initial_given_) {
@@ -66,7 +69,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
 
   void Next() override {
     absl::MutexLock lock(&mutex_);
-    if (held_) StartRead(&response_);
+    if (streaming_ && held_) StartRead(&response_);
   }
 
   // A read that still runs keeps OnDone away by itself. Whether it ends with a message or without one must not decide
@@ -85,7 +88,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
         }
       }
       initial_known_ = true;
-      if (events_.empty()) return;
+      if (events_.empty() || !streaming_) return;
     }
     on_event_();
   }
@@ -103,10 +106,17 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
     event.message = ToString(response_);
     response_.Clear();
     bool wake = false;
+    bool too_many = false;
     {
       absl::MutexLock lock(&mutex_);
       events_.push_back(std::move(event));
-      wake = initial_known_;
+      wake = initial_known_ && streaming_;
+      too_many = !streaming_ && events_.size() > 1;
+    }
+    if (too_many) {
+      Cancel();
+    } else if (!streaming_) {
+      StartRead(&response_);
     }
     if (wake) on_event_();
   }
@@ -123,6 +133,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
       }
       events_.push_back(std::move(event));
       initial_known_ = true;
+      ended_ = true;
     }
     on_event_();
     UpstreamCalls* const calls = calls_;
@@ -145,6 +156,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   }
 
   const std::string grpc_path_;
+  const bool streaming_;
   UpstreamCalls* const calls_;
   std::function<void()> on_event_;
   grpc::ClientContext context_;
@@ -158,6 +170,7 @@ class GrpcCall final : public UpstreamCall, public grpc::ClientBidiReactor<grpc:
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
   bool initial_known_ ABSL_GUARDED_BY(mutex_) = false;
   bool initial_given_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   MetadataList initial_ ABSL_GUARDED_BY(mutex_);
   std::deque<UpstreamEvent> events_ ABSL_GUARDED_BY(mutex_);
 };

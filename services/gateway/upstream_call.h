@@ -33,6 +33,8 @@ struct UpstreamRequest {
   // Keys lower case, values printable ASCII.
   MetadataList metadata;
   clock::SteadyTime deadline;
+  // The method streams its answer. Otherwise the one message is given when the call has ended, so that its reader wakes once.
+  bool streaming = false;
 };
 
 struct UpstreamEvent {
@@ -74,7 +76,7 @@ class UpstreamCall {
 
   // The next event, if it is there. After kEnd there are no more.
   virtual std::optional<UpstreamEvent> Poll() = 0;
-  // Asks for a further message; only after a kMessage.
+  // Asks for a further message; only after a kMessage. Nothing for an answer that is not streamed.
   virtual void Next() = 0;
   // Ends the call soon; kEnd follows. Repeating is safe.
   virtual void Cancel() = 0;
