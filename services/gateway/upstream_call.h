@@ -33,7 +33,8 @@ struct UpstreamRequest {
   // Keys lower case, values printable ASCII.
   MetadataList metadata;
   clock::SteadyTime deadline;
-  // The method streams its answer. Otherwise the one message is given when the call has ended, so that its reader wakes once.
+  // The method streams its answer. Otherwise the one message is given when the call has ended, so that its reader wakes
+  // once.
   bool streaming = false;
 };
 
