@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "libs/clock/steady.h"
@@ -26,9 +27,11 @@ TEST(UpstreamCall, EndsWhenItsAnswerMeetsItsCancellation) {
   StandIns stand_ins;
   const auto channel = stand_ins.server->InProcessChannel();
   UpstreamCalls calls;
-  for (int i = 0; i < 3'000; ++i) {
-    const auto call = UpstreamCall::Start(channel, Health(), &calls, [] {});
-    const clock::SteadyTime meets = clock::SteadyNow() + absl::Microseconds(i % 300);
+  for (int i = 0; i < 4'000; ++i) {
+    UpstreamRequest request = Health();
+    request.streaming = i % 2 == 0;
+    const auto call = UpstreamCall::Start(channel, std::move(request), &calls, [] {});
+    const clock::SteadyTime meets = clock::SteadyNow() + absl::Microseconds(i / 2 % 300);
     while (clock::SteadyNow() < meets) {
     }
     call->Cancel();
