@@ -225,6 +225,9 @@ void Tell(const Rule& rule, Alert* alert) {
   Labels words = alert->labels;
   words["value"] = alert->value ? FormatQuantity(*alert->value, rule.unit) : "?";
   words["threshold"] = FormatQuantity(rule.threshold, rule.unit);
+  for (auto& [label, text] : words) {
+    if (text.empty()) text = absl::StrCat("(no ", label, ")");
+  }
   alert->summary = Fill(rule.summary, words);
 }
 

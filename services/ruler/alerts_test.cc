@@ -256,6 +256,14 @@ TEST(Alerts, OneThatAPersonClosedDoesNotFireAgainWhileItHolds) {
   EXPECT_THAT(Kinds(life.Round({Life::Of("1", 20)})), ElementsAre(Change::Kind::kBegan));
 }
 
+TEST(Alerts, SayWhichLabelIsEmpty) {
+  Life life(Slots());
+  const auto changes = life.Round({{"1", {{"slot_name", ""}}, 11.0 * (1 << 30)}});
+  ASSERT_THAT(changes, SizeIs(1));
+  EXPECT_EQ(changes[0].alert.summary, "(no slot_name) of db1 holds 11 GiB");
+  EXPECT_EQ(changes[0].alert.labels.at("slot_name"), "");
+}
+
 TEST(Alerts, OfARuleThatIsGoneEnd) {
   Life life(Slots());
   for (int i = 0; i < 3; ++i) life.Round({Life::Of("1", 11), Life::Of("2", 11)});
