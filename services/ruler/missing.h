@@ -26,8 +26,8 @@ struct MissingMetrics {
 void AddMissing(const catalog::Catalog& catalog, std::string_view what, std::string_view database,
                 MissingMetrics* missing);
 
-// Missing parts that registry named lately. A part that is read again has arrived some readings later only, so it goes on
-// missing until then.
+// Missing parts that registry named lately. A part that is read again has arrived some readings later only, so it goes
+// on missing until then.
 class MissingParts {
  public:
   // What it is and its database.
