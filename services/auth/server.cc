@@ -37,7 +37,10 @@ namespace {
 
 constexpr char kCaName[] = "collector-ca";
 constexpr absl::Duration kUpkeepPeriod = absl::Hours(1);
+constexpr absl::Duration kSealPeriod = absl::Minutes(10);
 constexpr absl::Duration kNoteUsesPeriod = absl::Seconds(20);
+// Of seal_audit().
+constexpr int64_t kMostRowsOfSeal = 10'000;
 constexpr absl::Duration kStartStep = absl::Seconds(10);
 
 // Waits that a shutdown ends.
@@ -143,6 +146,7 @@ struct AuthServer::Parts {
   std::unique_ptr<IdentityServiceImpl> identity_service;
   std::unique_ptr<AuthorizationServiceImpl> authorization_service;
   std::unique_ptr<exec::PeriodicTask> upkeep;
+  std::unique_ptr<exec::PeriodicTask> seals;
   std::unique_ptr<exec::PeriodicTask> token_uses;
 };
 
@@ -259,12 +263,18 @@ absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig&
     raw->deps.revocations->Forget(raw->deps.clock->BoottimeNanos() - absl::ToInt64Nanoseconds(horizons.collectors));
     const auto deleted = raw->store->DeleteExpired(now, clock::SteadyNow() + absl::Minutes(1));
     if (!deleted.ok()) PGA_LOG(warn, "expired rows could not be deleted", {{"status", deleted.status()}});
-    const auto sealed = raw->store->SealAudit(clock::SteadyNow() + absl::Minutes(1));
-    if (!sealed.ok()) PGA_LOG(warn, "audit rows could not be sealed", {{"status", sealed.status()}});
     if (raw->audit_retention <= absl::ZeroDuration()) return;
     const auto pruned = raw->store->PruneAudit(now - raw->audit_retention, clock::SteadyNow() + absl::Minutes(1));
     if (!pruned.ok()) PGA_LOG(warn, "old audit rows could not be deleted", {{"status", pruned.status()}});
   });
+  parts->seals = std::make_unique<exec::PeriodicTask>("audit-seals", kSealPeriod, deps.clock, [raw] {
+    const auto sealed = raw->store->SealAudit(clock::SteadyNow() + absl::Minutes(1));
+    if (!sealed.ok()) PGA_LOG(warn, "audit rows could not be sealed", {{"status", sealed.status()}});
+    // There are more than one seal takes.
+    if (sealed.ok() && *sealed >= kMostRowsOfSeal) raw->seals->Wake();
+  });
+  // A process that is started again often seals all the same.
+  parts->seals->Wake();
   // Of the services that share this process; others report by NoteTokenUse.
   parts->token_uses = std::make_unique<exec::PeriodicTask>("token-uses", kNoteUsesPeriod, deps.clock, [raw] {
     const auto uses = raw->deps.authenticator->token_uses()->Take();
@@ -306,6 +316,7 @@ void AuthServer::PrepareDrain() {
 
 void AuthServer::Drain(clock::SteadyTime deadline) {
   parts_->upkeep->Stop();
+  parts_->seals->Stop();
   parts_->token_uses->Stop();
   parts_->feed->Close();
   parts_->people_pool->Drain(deadline);

@@ -343,12 +343,22 @@ TEST_F(AuthTest, AuditRowsAreAChain) {
       {"DELETE FROM pganalytics.audit_log WHERE action = 'did 4'", "ok changed ok"},
       {"DELETE FROM pganalytics.audit_log", "changed changed changed"},
       {"DELETE FROM pganalytics.audit_seal WHERE number = 2", "ok missing"},
-      {"UPDATE pganalytics.audit_seal SET hash = pganalytics.audit_hash('', first_id, last_id) WHERE number = 2",
+      {"UPDATE pganalytics.audit_seal s SET hash = pganalytics.audit_hash('', s) WHERE number = 2",
        "ok changed changed"},
-      // Rows of more than 30 days may have been pruned.
-      {"UPDATE pganalytics.audit_seal SET sealed_at = now() - INTERVAL '40 days' WHERE number = 1; DELETE FROM "
+      {"UPDATE pganalytics.audit_seal SET last_id = last_id + 1 WHERE number = 1", "changed changed ok"},
+      {"UPDATE pganalytics.audit_seal SET rows = 4 WHERE number = 2; DELETE FROM pganalytics.audit_log WHERE action = "
+       "'did 4'",
+       "ok changed ok"},
+      {"UPDATE pganalytics.audit_seal s SET digest = pganalytics.audit_digest(first_id, last_id - 1) WHERE number = 2",
+       "ok changed ok"},
+      // Only rows of more than 30 days may have been pruned, and when a seal was made is a part of its hash.
+      {"UPDATE pganalytics.audit_seal SET sealed_at = now() - INTERVAL '31 days' WHERE number = 1; DELETE FROM "
        "pganalytics.audit_log WHERE id <= (SELECT last_id FROM pganalytics.audit_seal WHERE number = 1)",
-       "gone ok ok"},
+       "changed ok ok"},
+      {"UPDATE pganalytics.audit_seal s SET sealed_at = now() - INTERVAL '31 days' WHERE number = 1; UPDATE "
+       "pganalytics.audit_seal s SET hash = pganalytics.audit_hash('', s) WHERE number = 1; DELETE FROM "
+       "pganalytics.audit_log WHERE id <= (SELECT last_id FROM pganalytics.audit_seal WHERE number = 1)",
+       "gone changed ok"},
   };
   for (const auto& c : cases) {
     ASSERT_THAT(exec("BEGIN"), IsOk());
@@ -356,6 +366,40 @@ TEST_F(AuthTest, AuditRowsAreAChain) {
     EXPECT_EQ(states(), c.expected) << c.sql;
     ASSERT_THAT(exec("ROLLBACK"), IsOk());
   }
+}
+
+// Rows that are pruned, and rows that were there when the service started.
+TEST_F(AuthTest, SealsOutliveTheirRowsAndAreMadeAtTheStart) {
+  auto pool = pg::Pool::Create({.url = config_.database_url.Reveal(), .size = 1});
+  ASSERT_THAT(pool, IsOk());
+  const auto exec = [&](const std::string& sql) {
+    return (*pool)->Exec(sql, {}, clock::SteadyNow() + absl::Seconds(20));
+  };
+  const auto states = [&](const char* retention) {
+    const auto read = exec(
+        absl::StrCat("SELECT string_agg(state, ' ' ORDER BY number) FROM pganalytics.verify_audit('", retention, "')"));
+    return read.ok() ? std::string((*read)[0].Text(0)) : std::string(read.status().message());
+  };
+  const auto add = [&](int count, const char* age) {
+    ASSERT_THAT(exec(absl::StrCat(
+                    "INSERT INTO pganalytics.audit_log (created_at, actor, action, outcome) SELECT now() - INTERVAL '",
+                    age, "', 'x', 'did', 'success' FROM generate_series(1, ", count, ")")),
+                IsOk());
+  };
+  add(12'000, "40 days");
+  add(1, "20 days");
+  // As the seals of then would be.
+  ASSERT_THAT(exec("SELECT pganalytics.seal_audit()"), IsOk());
+  ASSERT_THAT(exec("UPDATE pganalytics.audit_seal s SET sealed_at = now() - INTERVAL '40 days'"), IsOk());
+  ASSERT_THAT(exec("UPDATE pganalytics.audit_seal s SET hash = pganalytics.audit_hash('', s)"), IsOk());
+  Start();
+  EXPECT_TRUE(testing::WaitUntil([&] { return states("30 days") == "ok ok"; })) << states("30 days");
+  ASSERT_THAT(exec("SELECT pganalytics.prune_audit(now() - INTERVAL '30 days')"), IsOk());
+  EXPECT_EQ(states("30 days"), "gone ok");
+  // They had to be there still.
+  EXPECT_EQ(states("60 days"), "changed ok");
+  ASSERT_THAT(exec("UPDATE pganalytics.audit_seal SET rows = 5 WHERE number = 1"), IsOk());
+  EXPECT_EQ(states("30 days"), "changed ok");
 }
 
 }  // namespace

@@ -667,14 +667,14 @@ absl::StatusOr<bool> Collector::Check(const CollectorConfig& config) {
   for (const SourceConfig& source : config.sources) {
     runners.push_back(std::make_unique<SourceRunner>(source, &context));
     SourceRunner* runner = runners.back().get();
-    asio::co_spawn(loop, runner->Check(),
-                   [runner, &complete](std::exception_ptr error, std::vector<std::string> lines) {
-                     if (error) lines.push_back("the check failed by itself; please report it");
-                     if (lines.empty()) std::printf("%s: complete\n", runner->name().c_str());
-                     for (const std::string& line : lines)
-                       std::printf("%s: %s\n", runner->name().c_str(), line.c_str());
-                     complete = complete && lines.empty();
-                   });
+    asio::co_spawn(loop, runner->Check(), [runner, &complete](std::exception_ptr error, SourceRunner::Lacks lacks) {
+      if (error) lacks.broken.push_back("the check failed by itself; please report it");
+      const char* const name = runner->name().c_str();
+      if (lacks.broken.empty()) std::printf("%s: complete\n", name);
+      for (const std::string& line : lacks.broken) std::printf("%s: %s\n", name, line.c_str());
+      for (const std::string& line : lacks.off) std::printf("%s: not set up: %s\n", name, line.c_str());
+      complete = complete && lacks.broken.empty();
+    });
   }
   loop.run();
   return complete;

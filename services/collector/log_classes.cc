@@ -96,6 +96,7 @@ absl::Status LogClasses::ReadLine(std::string_view line) {
     const bool counted = absl::ConsumeSuffix(&name, " counted");
     current_parts_ = nullptr;
     current_ = Get(ToStd(name));
+    current_means_ = current_->state;
     current_->kept = !counted;
     if (!current_->patterns.empty()) return absl::InvalidArgumentError("the class is there already");
     order_.push_back(current_);
@@ -112,9 +113,18 @@ absl::Status LogClasses::ReadLine(std::string_view line) {
     current_->parts = &found->second;
     return absl::OkStatus();
   }
+  if (word == "means") {
+    if (current_ == nullptr || !current_->state.empty()) {
+      return absl::InvalidArgumentError("only a class that no state is named like has messages that mean one");
+    }
+    if (rest != "none" && rest.size() != 5) return absl::InvalidArgumentError("expected an SQLSTATE or none");
+    current_means_ = rest == "none" ? "" : std::string(rest);
+    return absl::OkStatus();
+  }
   PGA_ASSIGN_OR_RETURN(LogPattern pattern, LogPattern::Compile(rest));
   if (word == "says" && current_ != nullptr) {
     current_->patterns.push_back(std::move(pattern));
+    current_->means.push_back(current_means_);
   } else if (word == "part" && current_parts_ != nullptr) {
     current_parts_->push_back(std::move(pattern));
   } else if (word == "line") {
@@ -167,6 +177,16 @@ const LogClass* LogClasses::ByState(const LogEntry& entry) const {
   if (state != states_.end()) return state->second;
   const auto category = categories_.find(entry.sqlstate.substr(0, 2));
   return category == categories_.end() ? nullptr : category->second;
+}
+
+std::string LogClasses::StateOf(const LogEntry& entry, const LogVerdict& verdict) const {
+  if (!entry.sqlstate.empty() || entry.severity < LogSeverity::kError || verdict.pattern == nullptr) {
+    return entry.sqlstate;
+  }
+  const std::string& state =
+      verdict.log_class->means[static_cast<size_t>(verdict.pattern - verdict.log_class->patterns.data())];
+  // The same words of a statement are about something else.
+  return state.starts_with(kLoginStates) && entry.severity != LogSeverity::kFatal ? std::string() : state;
 }
 
 LogVerdict LogClasses::Classify(const LogEntry& entry) const {

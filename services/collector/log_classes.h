@@ -6,6 +6,7 @@
 //   category 23 NAME     class of its first two characters
 //   class NAME [counted] class of messages; `counted`: its entries are counted and not kept
 //   says PATTERN         a message of the class; the first pattern of the table that fits decides
+//   means 28P01|none     the SQLSTATE of the messages of the class from here on, for logs that do not tell it
 //   parts NAME           a set of parts
 //   part PATTERN         figures anywhere in a message
 //   uses NAME            the class takes the figures of this set
@@ -36,6 +37,8 @@ struct LogClass {
   // The SQLSTATE of the same name, empty if there is none.
   std::string state;
   std::vector<LogPattern> patterns;
+  // For each pattern the SQLSTATE that goes with it, empty where it may be one or another.
+  std::vector<std::string> means;
   const std::vector<LogPattern>* parts = nullptr;
 };
 
@@ -64,6 +67,9 @@ class LogClasses {
   static const LogClasses& Builtin();
 
   LogVerdict Classify(const LogEntry& entry) const;
+  // The entry's SQLSTATE, and where the log does not tell it, that of an error with such a message. Empty if it is not
+  // known. `verdict` is the entry's.
+  std::string StateOf(const LogEntry& entry, const LogVerdict& verdict) const;
   // Texts of the entry are valid UTF-8 without NUL (MakeUtf8). `verdict` is the entry's.
   LogTexts Redact(const LogEntry& entry, const LogVerdict& verdict, QueryTextMode mode) const;
 
@@ -99,6 +105,7 @@ class LogClasses {
   LogClass foreign_;
   // While the table is read.
   LogClass* current_ = nullptr;
+  std::string current_means_;
   std::vector<LogPattern>* current_parts_ = nullptr;
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <vector>
 
 #include "services/collector/log_data.h"
 
@@ -39,8 +40,9 @@ TEST(LogClasses, TheTableIsRightAndLarge) {
 }
 
 TEST(LogClasses, MistakesNameTheirLine) {
-  for (const char* text : {"state 2350 x", "state 23505", "says x", "class a\nuses none", "class a\nsays {x:no}",
-                           "nothing", "part x", "state 23505 a\nstate 23505 b"}) {
+  for (const char* text :
+       {"state 2350 x", "state 23505", "says x", "class a\nuses none", "class a\nsays {x:no}", "nothing", "part x",
+        "state 23505 a\nstate 23505 b", "means 28P01", "class a\nmeans 28P", "state 23505 a\nclass a\nmeans 28P01"}) {
     const auto parsed = LogClasses::Parse(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_EQ(parsed.status().message().substr(0, 5), "line ") << text;
@@ -59,6 +61,58 @@ TEST(LogClasses, StateDecidesWithoutAMessageThatIsKnown) {
   EXPECT_EQ(ClassOf(Entry("role \"x\" does not exist", "", LogSeverity::kError)), "undefined_object");
   EXPECT_EQ(ClassOf(Entry("role \"x\" does not exist", "", LogSeverity::kFatal)),
             "invalid_authorization_specification");
+}
+
+// The states that rules over the log ask for, of messages without %e.
+TEST(LogClasses, StateFromTheMessage) {
+  const LogClasses& classes = LogClasses::Builtin();
+  struct Case {
+    const char* message;
+    LogSeverity severity;
+    const char* state;
+  };
+  for (const Case& each : std::vector<Case>{
+           {"password authentication failed for user \"a\"", LogSeverity::kFatal, "28P01"},
+           {"Peer authentication failed for user \"a\"", LogSeverity::kFatal, "28000"},
+           {"no pg_hba.conf entry for host \"::1\", user \"a\", database \"b\", no encryption", LogSeverity::kFatal,
+            "28000"},
+           {"role \"a\" does not exist", LogSeverity::kFatal, "28000"},
+           {"role \"a\" does not exist", LogSeverity::kError, "42704"},
+           {"database \"a\" does not exist", LogSeverity::kFatal, "3D000"},
+           {"sorry, too many clients already", LogSeverity::kFatal, "53300"},
+           {"the database system is starting up", LogSeverity::kFatal, "57P03"},
+           {"terminating connection due to administrator command", LogSeverity::kFatal, "57P01"},
+           {"terminating connection due to idle-in-transaction timeout", LogSeverity::kFatal, "25P03"},
+           {"terminating connection due to idle-session timeout", LogSeverity::kFatal, "57P05"},
+           {"canceling statement due to user request", LogSeverity::kError, "57014"},
+           {"canceling statement due to statement timeout", LogSeverity::kError, "57014"},
+           {"duplicate key value violates unique constraint \"a\"", LogSeverity::kError, "23505"},
+           {"could not serialize access due to concurrent update", LogSeverity::kError, "40001"},
+           {"deadlock detected", LogSeverity::kError, "40P01"},
+           {"out of memory", LogSeverity::kError, "53200"},
+           {"out of shared memory", LogSeverity::kError, "53200"},
+           {"could not extend file \"base/1/2\": No space left on device", LogSeverity::kError, "53100"},
+           {"could not write to file \"pg_wal/xlogtemp.1\": No space left on device", LogSeverity::kPanic, "53100"},
+           {"could not write block 5 in file \"base/1/2\": Input/output error", LogSeverity::kError, "58030"},
+           {"could not read block 5 in file \"base/1/2\": Input/output error", LogSeverity::kError, "58030"},
+           {"could not read block 5 in file \"base/1/2\": read only 0 of 8192 bytes", LogSeverity::kError, "XX001"},
+           {"could not fsync file \"base/1/2\": Input/output error", LogSeverity::kPanic, "58030"},
+           {"could not open file \"base/1/2\": No such file or directory", LogSeverity::kError, "58P01"},
+           {"could not open file \"base/1/2\": Permission denied", LogSeverity::kError, ""},
+           {"invalid page in block 5 of relation base/1/2", LogSeverity::kError, "XX001"},
+           // What is no error has no state of one.
+           {"invalid page in block 5 of relation base/1/2; zeroing out page", LogSeverity::kWarning, ""},
+           {"the customer Meier has no account", LogSeverity::kError, ""},
+       }) {
+    LogEntry entry = Entry(each.message, "", each.severity);
+    EXPECT_EQ(classes.StateOf(entry, classes.Classify(entry)), each.state) << each.message;
+    entry.sqlstate = "U0001";
+    EXPECT_EQ(classes.StateOf(entry, classes.Classify(entry)), "U0001") << each.message;
+    // A function can raise any words.
+    entry.sqlstate.clear();
+    entry.context = "PL/pgSQL function says(text) line 3 at RAISE";
+    EXPECT_EQ(classes.StateOf(entry, classes.Classify(entry)), "") << each.message;
+  }
 }
 
 TEST(LogClasses, CheckpointsOfAllVersions) {

@@ -143,7 +143,8 @@ TEST(LogCorpus, FormsOfOneServerSayTheSame) {
             << entries_of["json"] << " json, compared " << compared << "\n";
 }
 
-// The class of an entry in stderr, where the prefix tells no SQLSTATE, is the one that the SQLSTATE in csvlog gives.
+// The class of an entry in stderr, where the prefix tells no SQLSTATE, is the one that the SQLSTATE in csvlog gives,
+// and the SQLSTATE that is taken from the message is the one that csvlog has.
 TEST(LogCorpus, ClassesAgreeWithTheStates) {
   const LogClasses& classes = LogClasses::Builtin();
   std::map<std::string, std::map<int64_t, std::vector<LogEntry>>> oracle;
@@ -155,6 +156,8 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
     if (recording.form == "csv") oracle[recording.name] = ByProcess(Entries(recording, &counts));
   }
   int64_t compared = 0;
+  int64_t with_state = 0;
+  int64_t without_state = 0;
   for (const Recording& recording : recordings) {
     LogParseCounts counts;
     for (const auto& [pid, entries] : ByProcess(Entries(recording, &counts))) {
@@ -166,6 +169,13 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
         const LogVerdict verdict = classes.Classify(bare);
         const LogVerdict by_state = classes.Classify(expected[i]);
         seen.insert(by_state.log_class->name);
+        if (bare.sqlstate.empty() && bare.severity >= LogSeverity::kError) {
+          const std::string state = classes.StateOf(bare, verdict);
+          ++(state.empty() ? without_state : with_state);
+          if (!state.empty()) {
+            EXPECT_EQ(state, expected[i].sqlstate) << recording.name << " " << Said(bare);
+          }
+        }
         if (!by_state.log_class->state.empty()) {
           EXPECT_EQ(by_state.log_class->state, expected[i].sqlstate) << Said(expected[i]);
         }
@@ -181,7 +191,10 @@ TEST(LogCorpus, ClassesAgreeWithTheStates) {
   }
   EXPECT_GE(seen.size(), 85u);
   EXPECT_LE(unknown.size(), 10u);
-  std::cout << "classes seen " << seen.size() << ", classes compared " << compared << ", forms not known:\n";
+  EXPECT_GT(with_state, 0);
+  EXPECT_LE(without_state, with_state / 20);
+  std::cout << "errors with a state from the message " << with_state << ", without " << without_state
+            << "; classes seen " << seen.size() << ", classes compared " << compared << ", forms not known:\n";
   for (const auto& [what, times] : unknown) std::cout << "  " << times << " " << what << "\n";
 }
 

@@ -145,6 +145,7 @@ struct LogLinePrefix::Attempt {
 
 LogLinePrefix::LogLinePrefix(std::string_view setting, int server_version_num) {
   std::string literal;
+  bool sessions_alone = false;
   const auto end_literal = [&] {
     if (!literal.empty()) items_.push_back({0, false, literal});
     literal.clear();
@@ -169,6 +170,8 @@ LogLinePrefix::LogLinePrefix(std::string_view setting, int server_version_num) {
     end_literal();
     items_.push_back({field, i > begin && field != 'q', {}});
     if (field == 't' || field == 'm' || field == 'n' || field == 's' || field == 'c') tells_time_ = true;
+    if (field == 'q') sessions_alone = true;
+    if (field == 'e' && !sessions_alone) tells_state_ = true;
   }
   end_literal();
 }

@@ -32,6 +32,8 @@ class LogLinePrefix {
 
   // Whether two lines of different times differ in it, so that a first line tells files apart.
   bool tells_time() const { return tells_time_; }
+  // Whether lines of all processes have their SQLSTATE in it.
+  bool tells_state() const { return tells_state_; }
 
  private:
   struct Item {
@@ -46,6 +48,7 @@ class LogLinePrefix {
 
   std::vector<Item> items_;
   bool tells_time_ = false;
+  bool tells_state_ = false;
 };
 
 }  // namespace pga::collector

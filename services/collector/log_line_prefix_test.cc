@@ -101,6 +101,16 @@ TEST(LogLinePrefix, EscapesOfLaterVersionsWriteNothing) {
   EXPECT_TRUE(Match("", "LOG:  x").head.has_value());
 }
 
+TEST(LogLinePrefix, KnowsWhetherEachLineHasItsState) {
+  for (const char* with : {"%m %e [%p] %q%u@%d ", "%5e", "%m:%-8e:%q%a"}) {
+    EXPECT_TRUE(LogLinePrefix(with, 150000).tells_state()) << with;
+  }
+  // Of what stands after %q, processes without a session write nothing.
+  for (const char* without : {"%m [%p] %q%u@%d ", "%m [%p] %q%u@%d %e ", "%%e %m", ""}) {
+    EXPECT_FALSE(LogLinePrefix(without, 150000).tells_state()) << without;
+  }
+}
+
 TEST(LogLinePrefix, OtherLanguagesAndVerboseStates) {
   EXPECT_EQ(Match("%p ", "1 FEHLER:  Relation fehlt").head->word.severity, LogSeverity::kError);
   EXPECT_EQ(Match("%p ", "1 ATTENTION:  x").head->word.severity, LogSeverity::kWarning);

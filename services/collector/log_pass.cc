@@ -140,6 +140,7 @@ bool LogPass::Keep(const LogEntry& entry, const LogVerdict& verdict, LogTexts* t
 void LogPass::Add(LogEntry entry) {
   MakeUtf8(&entry);
   const LogVerdict verdict = classes_->Classify(entry);
+  entry.sqlstate = classes_->StateOf(entry, verdict);
   const std::string& name = verdict.log_class->name;
   CountFigures(verdict);
   const int64_t duration_us = verdict.findings.Figure("duration_us", -1);

@@ -130,6 +130,22 @@ TEST(LogPass, AFloodOfOneKindLeavesRoomForOthers) {
   EXPECT_EQ(Sum(counts, "left_out") + static_cast<int64_t>(events.rows()), 100'031);
 }
 
+TEST(LogPass, AnEntryWithoutAStateCountsUnderThatOfItsMessage) {
+  const Shapes shapes;
+  LogPass pass(&LogClasses::Builtin(), shapes.all, QueryTextMode::kNormalized, None, 5);
+  pass.Add(Entry("password authentication failed for user \"anna\"", LogSeverity::kFatal, ""));
+  pass.Add(Entry("password authentication failed for user \"anna\"", LogSeverity::kFatal, "28P01"));
+  Reading counts(shapes.counts);
+  pass.FillCounts(&counts);
+  ASSERT_EQ(counts.rows(), 1u);
+  EXPECT_EQ(counts.Text(0, shapes.counts.Find("sqlstate")), "28P01");
+  EXPECT_EQ(Sum(counts, "entries"), 2);
+  Reading events(shapes.events);
+  pass.FillEvents(&events);
+  ASSERT_EQ(events.rows(), 2u);
+  EXPECT_EQ(events.Text(0, shapes.events.Find("sqlstate")), "28P01");
+}
+
 TEST(LogPass, CountsAreBounded) {
   const Shapes shapes;
   LogKeepLimits limits;

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "libs/clock/clock.h"
@@ -29,6 +30,7 @@ using ::pga::testing::ScopedTempDir;
 using ::pga::testing::Subprocess;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 struct Way {
@@ -115,6 +117,22 @@ TEST_P(LogProcess, EachEntryOnceOverKillsAndRotation) {
       << Counted("entries") << " of " << written << "\n"
       << collector_->Output();
   EXPECT_EQ(Counted("entries"), written);
+  // Rules over the log go by the SQLSTATE, which stderr with Debian's prefix does not have.
+  EXPECT_EQ(ingest_.Increase("log_counts", "sqlstate", "42P01", "entries"), written);
+  const bool has_states = std::string_view(GetParam().destination) != "stderr";
+  const std::map<std::string, std::string> missing = ingest_.NotCollected("db");
+  EXPECT_EQ(missing.contains("SQLSTATE of log entries"), !has_states) << collector_->Output();
+  if (!has_states) {
+    auto checked = CheckCollector(CollectorVariables(*server_, ingest_, ScopedTempDir(), {}));
+    ASSERT_THAT(checked, IsOk());
+    EXPECT_THAT(checked->output, HasSubstr("db: not set up: SQLSTATE of log entries: log_line_prefix has no %e"));
+    EXPECT_THAT(missing.at("SQLSTATE of log entries"),
+                HasSubstr("ALTER SYSTEM SET log_line_prefix = '%m [%p] %e %q%u@%d '"));
+    EXPECT_THAT(server_->Exec("postgres", "ALTER SYSTEM SET log_line_prefix = '%m [%p] %e %q%u@%d '"), IsOk());
+    EXPECT_THAT(server_->Exec("postgres", "SELECT pg_reload_conf()"), IsOk());
+    EXPECT_TRUE(
+        WaitUntil([&] { return !ingest_.NotCollected("db").contains("SQLSTATE of log entries"); }, absl::Seconds(60)));
+  }
   std::map<std::string, int> events;
   int64_t cursor = 0;
   ingest_.Visit(&cursor, [&](const pganalytics::ingest::v1::Frame& frame, const frame::FrameReader& columns) {

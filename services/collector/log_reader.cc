@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "libs/status/payloads.h"
 #include "libs/status/status.h"
@@ -37,7 +38,7 @@ constexpr size_t kMostTextBytes = 1 << 20;
 
 constexpr char kSettingsSql[] =
     "SELECT name::text, setting::text FROM pg_settings WHERE name IN ('log_destination', 'logging_collector', "
-    "'log_directory', 'data_directory', 'log_line_prefix', 'log_timezone')";
+    "'log_directory', 'data_directory', 'log_line_prefix', 'log_error_verbosity', 'log_timezone')";
 constexpr char kRightsSql[] =
     "SELECT has_function_privilege('pg_ls_logdir()', 'EXECUTE'), "
     "has_function_privilege('pg_read_binary_file(text, bigint, bigint, boolean)', 'EXECUTE')";
@@ -141,6 +142,8 @@ asio::awaitable<absl::Status> LogReader::LearnNow(SourceSession* session) {
       settings.data_directory = std::move(value);
     else if (name == "log_line_prefix")
       settings.prefix = std::move(value);
+    else if (name == "log_error_verbosity")
+      settings.verbose = value == "verbose";
     else
       settings.time_zone = std::move(value);
     return absl::OkStatus();
@@ -168,6 +171,23 @@ asio::awaitable<absl::Status> LogReader::LearnNow(SourceSession* session) {
       may_read
           ? std::string()
           : absl::StrCat("GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO ", login)));
+}
+
+absl::Status LogReader::StatesTold() const {
+  if (!learnt_ || format_ != LogFormat::kStderr || settings_.verbose ||
+      LogLinePrefix(settings_.prefix, settings_.version).tells_state()) {
+    return absl::OkStatus();
+  }
+  // Before what only sessions have.
+  std::string prefix = settings_.prefix;
+  const size_t sessions = prefix.find("%q");
+  prefix.insert(sessions == std::string::npos ? prefix.size() : sessions, "%e ");
+  return absl::FailedPreconditionError(
+      absl::StrCat("log_line_prefix has no %e, so that the SQLSTATE is known only of errors whose message has a known "
+                   "form in English, "
+                   "and rules over the log miss others, such as internal_errors those of XX000; run: ALTER SYSTEM SET "
+                   "log_line_prefix = '",
+                   absl::StrReplaceAll(prefix, {{"'", "''"}}), "'; SELECT pg_reload_conf()"));
 }
 
 absl::Status LogReader::Choose(const Settings& settings, int64_t system_identifier) {

@@ -61,6 +61,8 @@ class LogReader {
   // Learns how the server writes its log and where it can be read. FAILED_PRECONDITION if it cannot, PERMISSION_DENIED
   // with the remedy if the login lacks a right.
   boost::asio::awaitable<absl::Status> Learn(SourceSession* session);
+  // FAILED_PRECONDITION with the remedy if entries of the log have no SQLSTATE, as Learn found it last.
+  absl::Status StatesTold() const;
   // One pass over local files.
   boost::asio::awaitable<absl::Status> ReadLocal();
   // One pass over SQL, or over local files if they can be read.
@@ -81,6 +83,7 @@ class LogReader {
     std::string directory;
     std::string data_directory;
     std::string prefix;
+    bool verbose = false;
     std::string time_zone;
 
     friend bool operator==(const Settings&, const Settings&) = default;

@@ -32,6 +32,7 @@ constexpr int kMostNotCollected = 64;
 // local one is looked at for waits.
 constexpr char kLog[] = "log";
 constexpr char kLogFiles[] = "log_files";
+constexpr char kLogStates[] = "SQLSTATE of log entries";
 constexpr int64_t kLearnLogEvery = 10;
 constexpr int64_t kLogLookNs = kSecondNs / 2;
 
@@ -214,7 +215,7 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
       missing->set_reason(std::string(trouble.status.message()));
       missing->set_database(trouble.database);
       missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
-      missing->set_off(what == kLog && logs_.off());
+      missing->set_off((what == kLog && logs_.off()) || what == kLogStates);
     }
   }
   return true;
@@ -539,6 +540,7 @@ asio::awaitable<void> SourceRunner::LogOverSession(SourceSession* session) {
   const int64_t often = kLearnLogEvery * absl::ToInt64Nanoseconds(context_->interval);
   if (logs_learnt_ns_ == 0 || BootNs() - logs_learnt_ns_ > often) {
     const absl::Status status = co_await logs_.Learn(session);
+    Report(kLogStates, status.ok() ? logs_.StatesTold() : absl::OkStatus());
     // That it is read again is said once it has been read.
     if (!status.ok()) {
       Report(kLog, status, session);
@@ -730,13 +732,14 @@ asio::awaitable<void> SourceRunner::CheckTasks(SourceSession* session, std::stri
   }
 }
 
-asio::awaitable<std::vector<std::string>> SourceRunner::Check() {
-  std::vector<std::string> lines;
+asio::awaitable<SourceRunner::Lacks> SourceRunner::Check() {
+  Lacks lacks;
+  std::vector<std::string>& lines = lacks.broken;
   SourceSession session;
   absl::Status status = co_await OpenHome(&session);
   if (!status.ok()) {
     lines.push_back(absl::StrCat("cannot connect: ", std::string(status.message())));
-    co_return lines;
+    co_return lacks;
   }
   if (!session.monitor) lines.push_back(std::string(RightsMissing(config_.user, session).message()));
   if (!session.extensions.contains("pg_stat_statements")) {
@@ -749,6 +752,18 @@ asio::awaitable<std::vector<std::string>> SourceRunner::Check() {
     return !task->metric->extension().empty() && !session.extensions.contains(task->metric->extension());
   });
   co_await CheckTasks(&session, "", std::move(tasks), &lines);
+  if (logs_.enabled() && session.usable()) {
+    const char* what = kLog;
+    status = co_await logs_.Learn(&session);
+    const bool known = status.ok();
+    if (known) {
+      what = kLogStates;
+      status = logs_.StatesTold();
+    }
+    if (!status.ok()) {
+      (known || logs_.off() ? lacks.off : lines).push_back(absl::StrCat(what, ": ", std::string(status.message())));
+    }
+  }
   std::vector<std::string> names = config_.databases;
   if (WatchesAll() && session.usable()) {
     status = co_await ListDatabases(&session, &names);
@@ -763,7 +778,7 @@ asio::awaitable<std::vector<std::string>> SourceRunner::Check() {
     }
     co_await CheckTasks(&database, absl::StrCat(" of database ", name), database_tasks_, &lines);
   }
-  co_return lines;
+  co_return lacks;
 }
 
 }  // namespace pga::collector

@@ -68,8 +68,14 @@ class SourceRunner final : public OwnedByGrant {
   void TakeGrant(const Grant& grant) override;
   int64_t skipped_ticks() const { return instance_schedule_.skipped() + database_schedule_.skipped(); }
 
-  // Connects and says what is missing for full collection; one line each. Blocks nothing.
-  boost::asio::awaitable<std::vector<std::string>> Check();
+  // What is missing for full collection, one line each.
+  struct Lacks {
+    std::vector<std::string> broken;
+    // What the server is not set up for.
+    std::vector<std::string> off;
+  };
+  // Connects and looks. Blocks nothing.
+  boost::asio::awaitable<Lacks> Check();
 
  private:
   boost::asio::awaitable<void> InstanceLane();

@@ -87,7 +87,16 @@ absl::StatusOr<Fact> AdviceReader::ReadFact(const FactNeed& need, const storage:
 
 absl::Status AdviceReader::ReadMembers(const std::vector<storage::SourceRef>& members, const pg::CallLimit& limit,
                                        SourceFacts* facts) {
+  const auto in_recovery = [](const Fact& server, const char* answer) {
+    return server.unknown.empty() && !server.rows.empty() && server.rows.front().Text("is_in_recovery") == answer;
+  };
+  const bool standby = in_recovery(facts->metrics["server"], "true");
   for (const storage::SourceRef& member : members) {
+    if (standby && facts->primary.empty()) {
+      PGA_ASSIGN_OR_RETURN(const Fact server,
+                           ReadFact({"server", {"is_in_recovery"}}, member, facts->start, facts->end, limit));
+      if (in_recovery(server, "false")) facts->primary = member.name;
+    }
     PGA_ASSIGN_OR_RETURN(const Fact use, ReadFact({kIndexUse, {"idx_scan"}}, member, facts->start, facts->end, limit));
     if (!use.unknown.empty() || use.rows.empty()) {
       facts->members_unknown.push_back(member.name);

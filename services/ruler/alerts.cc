@@ -30,12 +30,6 @@ std::map<RowKey, std::optional<double>> ByRow(const Answer& answer) {
   return rows;
 }
 
-bool Complete(const Rule& rule, const SourceInfo& source) {
-  if (!source.fresh) return false;
-  return std::none_of(rule.terms.begin(), rule.terms.end(),
-                      [&](const Term& term) { return source.missing_metrics.contains(term.metric); });
-}
-
 bool BelongsToSources(const Rule& rule) {
   const Term& term = rule.terms[rule.leading];
   if (term.from != Term::From::kSuite) return true;
@@ -43,6 +37,34 @@ bool BelongsToSources(const Rule& rule) {
     if (metric.name == term.metric) return metric.by_source;
   }
   return true;
+}
+
+std::string DatabaseOf(const Labels& labels) {
+  const auto found = labels.find("datname");
+  return found == labels.end() ? std::string() : found->second;
+}
+
+// Whether everything that the rule asks of such a row was read, so that what is not there is known to be away.
+bool Complete(const Rule& rule, const SourceInfo& source, const Labels& labels) {
+  // What registry says of a source is known whether or not readings come.
+  if (rule.terms[rule.leading].from == Term::From::kSuite) return true;
+  if (!source.fresh) return false;
+  return std::none_of(rule.terms.begin(), rule.terms.end(), [&](const Term& term) {
+    return source.missing.hidden.contains(term.metric) || source.missing.Lacks(term.metric, DatabaseOf(labels));
+  });
+}
+
+// Why a value that does not breach says nothing: the missing part may. Empty if it counts.
+std::string DoubtOf(const Rule& rule, const SourceInfo& source, const Labels& labels) {
+  for (const Term& term : rule.terms) {
+    if (term.from == Term::From::kSuite) continue;
+    if (source.missing.hidden.contains(term.metric)) return "rows of other users are hidden from the collector's login";
+    const bool of_window = term.over_window || term.from == Term::From::kChanges || term.from == Term::From::kPlans;
+    if (!of_window || term.offset > absl::ZeroDuration()) continue;
+    if (!source.fresh) return "no readings of the source";
+    if (source.missing.Lacks(term.metric, DatabaseOf(labels))) return absl::StrCat(term.metric, " is not read");
+  }
+  return "";
 }
 
 // The expressions of a rule for one row.
@@ -146,18 +168,18 @@ Outcome Join(const Rule& rule, const std::vector<const Answer*>& answers, const 
     terms.push_back(ByRow(*answer));
   }
   const bool of_sources = BelongsToSources(rule);
-  const bool of_suite = rule.terms[rule.leading].from == Term::From::kSuite;
-  for (const auto& [id, source] : sources) {
-    outcome.all_sources.insert(id);
-    // What registry says of a source is known whether or not readings come.
-    if (of_suite || Complete(rule, source)) outcome.complete_sources.insert(id);
-  }
-  if (!of_sources) outcome.complete_sources.insert("");
+  const auto complete = [&](const RowKey& key) {
+    const auto source = sources.find(key.first);
+    return source == sources.end() ? !of_sources : Complete(rule, source->second, key.second);
+  };
 
   std::set<RowKey> keys;
   for (const auto& [key, value] : terms[rule.leading]) keys.insert(key);
   if (rule.terms[rule.leading].absent && rule.terms[rule.leading].group_by.empty()) {
-    for (const std::string& id : outcome.complete_sources) keys.insert(RowKey(id, {}));
+    for (const auto& [id, source] : sources) {
+      if (of_sources && Complete(rule, source, {})) keys.insert(RowKey(id, {}));
+    }
+    if (!of_sources) keys.insert(RowKey("", {}));
   }
   for (const RowKey& key : keys) {
     const auto source = sources.find(key.first);
@@ -173,7 +195,7 @@ Outcome Join(const Rule& rule, const std::vector<const Answer*>& answers, const 
       const auto found = terms[i].find(RowKey(key.first, Only(key.second, term.group_by)));
       if (found != terms[i].end()) {
         values.push_back(found->second);
-      } else if (term.absent && outcome.complete_sources.contains(key.first)) {
+      } else if (term.absent && complete(key)) {
         values.push_back(term.absent);
       } else {
         values.push_back(std::nullopt);
@@ -185,6 +207,10 @@ Outcome Join(const Rule& rule, const std::vector<const Answer*>& answers, const 
     if (rule.only_if) {
       const std::optional<double> applies = joiner.Of(*rule.only_if);
       if (applies.value_or(0) == 0) reading.value.reset();
+    }
+    if (reading.known && of_sources && !(reading.value && rule.Breaches(*reading.value))) {
+      reading.reason = DoubtOf(rule, source->second, key.second);
+      reading.known = reading.reason.empty();
     }
     if (!reading.known) reading.value.reset();
     if (joiner.lacks_history()) ++outcome.without_baseline;
@@ -199,6 +225,9 @@ void Tell(const Rule& rule, Alert* alert) {
   Labels words = alert->labels;
   words["value"] = alert->value ? FormatQuantity(*alert->value, rule.unit) : "?";
   words["threshold"] = FormatQuantity(rule.threshold, rule.unit);
+  for (auto& [label, text] : words) {
+    if (text.empty()) text = absl::StrCat("(no ", label, ")");
+  }
   alert->summary = Fill(rule.summary, words);
 }
 
@@ -241,8 +270,9 @@ std::vector<Change> Advance(const Rule& rule, const Outcome& outcome, const Sour
     }
     const auto found = readings.find(at->first.second);
     if (found == readings.end()) {
-      const bool gone = !alert.source_id.empty() && !outcome.all_sources.contains(alert.source_id);
-      if (gone || outcome.complete_sources.contains(alert.source_id)) {
+      const auto source = sources.find(alert.source_id);
+      const bool gone = !alert.source_id.empty() && source == sources.end();
+      if (gone || alert.source_id.empty() || Complete(rule, source->second, alert.labels)) {
         changes.push_back(End(alert, gone ? "the source was removed" : "it is there no more"));
         at = book->erase(at);
         continue;

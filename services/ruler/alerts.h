@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "services/ruler/missing.h"
 #include "services/ruler/rule.h"
 
 namespace pga::ruler {
@@ -24,8 +25,7 @@ struct SourceInfo {
   std::string group;
   // Readings of the source have come lately. What it lacks then is not there; else it is not known.
   bool fresh = false;
-  // Metrics that its collector cannot read.
-  std::set<std::string> missing_metrics;
+  MissingMetrics missing;
 };
 using Sources = std::map<std::string, SourceInfo>;  // by id
 
@@ -73,10 +73,6 @@ struct Outcome {
   // Not OK: nothing is known, with the reason.
   absl::Status status;
   std::vector<Reading> readings;
-  // Sources of which everything the rule asks was read: what has no reading is not there.
-  std::set<std::string> complete_sources;
-  // All sources there are.
-  std::set<std::string> all_sources;
   // Readings that have too little history for usual() and spread().
   int without_baseline = 0;
 };

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "libs/status/testing.h"
 #include "services/ruler/questions.h"
 #include "services/ruler/rule_file.h"
@@ -136,13 +137,104 @@ TEST(Alerts, EndWhenTheRowIsGoneFromASourceThatIsRead) {
   Life life(Slots());
   for (int i = 0; i < 3; ++i) life.Round({Life::Of("1", 11)});
   // Not while the metric cannot be read.
-  life.sources_["1"].missing_metrics = {"replication_slots"};
+  AddMissing(Builtin(), "replication_slots", "", &life.sources_["1"].missing);
   life.Round({});
   ASSERT_EQ(life.book_.size(), 1U);
-  life.sources_["1"].missing_metrics.clear();
+  life.sources_["1"].missing = {};
   const auto changes = life.Round({});
   ASSERT_THAT(Kinds(changes), ElementsAre(Change::Kind::kResolved));
   EXPECT_EQ(changes[0].reason, "it is there no more");
+}
+
+// A part that the collector does not read, and what becomes of an alert meanwhile.
+struct Gap {
+  const char* metric;
+  const char* column;
+  const char* more;
+  const char* label;
+  const char* what;
+  const char* database;
+  // With the row gone, and with a row whose value is below the threshold.
+  bool stays_without_row;
+  bool stays_with_less;
+};
+
+TEST(Alerts, StayWhileWhatTheyAskIsHiddenOrNotRead) {
+  const char* const of_window = ", window: 10m";
+  for (const Gap& gap : std::vector<Gap>{
+           {"blocking", "blocked_us", "", "", "rows of other users", "", true, true},
+           {"long_transactions", "xact_age_us", "", "datname", "rows of other users", "", true, true},
+           {"connections", "sessions", "", "datname", "rows of other users", "", true, true},
+           {"xmin_holders", "xmin_age", "", "", "rows of other users", "", true, true},
+           {"table_stats", "n_dead_tup", "", "datname", "rows of other users", "", false, false},
+           {"log_counts", "entries", of_window, "datname", "log", "", true, true},
+           {"log_counts", "entries", of_window, "", "log", "", true, true},
+           {"log_counts", "entries", of_window, "datname", "SQLSTATE of log entries", "", false, false},
+           {"activity", "sessions_avg", "", "", "connection for activity", "", true, false},
+           {"blocking", "blocked_us", "", "", "activity", "", true, false},
+           {"table_stats", "n_dead_tup", "", "datname", "table_stats of app", "app", true, false},
+           {"table_stats", "n_dead_tup", "", "datname", "table_stats of other", "other", false, false},
+           {"table_stats", "n_dead_tup", "", "", "table_stats of other", "other", true, false},
+           {"table_stats", "n_tup_upd", of_window, "datname", "database app", "app", true, true},
+           {"table_stats", "n_tup_upd", of_window, "datname", "database other", "other", false, false},
+           {"table_stats", "n_dead_tup", "", "datname", "list of databases", "", true, false},
+           {"database", "numbackends", "", "datname", "list of databases", "", false, false},
+           {"table_stats", "n_dead_tup", "", "datname", "batch of table_stats", "", true, false},
+       }) {
+    SCOPED_TRACE(absl::StrCat(gap.metric, " ", gap.column, ", ", gap.what));
+    const std::string group_by = *gap.label == 0 ? "" : absl::StrCat(", group_by: [", gap.label, "]");
+    const Rule rule = Parsed(
+        absl::StrCat("name: probe\nsummary: \"{source} {value}\"\nseverity: info\nterms:\n  x: {metric: ", gap.metric,
+                     ", column: ", gap.column, gap.more, group_by, "}\nabove: 10\nrunbook: look\n"));
+    for (const bool with_row : {false, true}) {
+      Life life(rule);
+      const auto at = [&](double value) {
+        return Sample{"1", *gap.label == 0 ? Labels() : Labels{{gap.label, "app"}}, value};
+      };
+      ASSERT_THAT(Kinds(life.Round({at(11)})), ElementsAre(Change::Kind::kFired));
+      AddMissing(Builtin(), gap.what, gap.database, &life.sources_["1"].missing);
+      const std::vector<Sample> less = with_row ? std::vector<Sample>{at(1)} : std::vector<Sample>();
+      const bool stays = with_row ? gap.stays_with_less : gap.stays_without_row;
+      EXPECT_THAT(Kinds(life.Round(less)), ElementsAre(stays ? Change::Kind::kUpdated : Change::Kind::kResolved))
+          << with_row;
+      if (!stays) continue;
+      EXPECT_TRUE(life.book_.begin()->second.unknown_since.has_value());
+      // What is seen is a lower bound.
+      EXPECT_THAT(Kinds(life.Round({at(12)})), ElementsAre(Change::Kind::kUpdated));
+      EXPECT_FALSE(life.book_.begin()->second.unknown_since.has_value());
+      life.sources_["1"].missing = {};
+      EXPECT_THAT(Kinds(life.Round(less)), ElementsAre(Change::Kind::kResolved));
+    }
+  }
+}
+
+TEST(MissingParts, GoOnUntilTheirFirstReadingHasArrived) {
+  MissingParts parts(absl::Seconds(150));
+  const auto lacks = [&](const char* source) { return parts.Of(Builtin(), source).Lacks("table_stats", "app"); };
+  parts.Tell("1", {"table_stats of app", "app"}, kBegin);
+  EXPECT_TRUE(lacks("1"));
+  EXPECT_FALSE(lacks("2"));
+  parts.Forget(kBegin + absl::Seconds(150));
+  EXPECT_TRUE(lacks("1"));
+  parts.Forget(kBegin + absl::Seconds(151));
+  EXPECT_FALSE(lacks("1"));
+}
+
+TEST(Alerts, OverAWindowStayWhileTheSourceIsSilent) {
+  Life life(Parsed(R"(
+name: probe
+summary: "{source}: {value}"
+severity: info
+terms:
+  refused: {metric: log_counts, column: entries, window: 10m, absent: 0}
+above: 10
+runbook: look
+)"));
+  life.Round({{"1", {}, 11}});
+  life.sources_["1"].fresh = false;
+  EXPECT_THAT(Kinds(life.Round({{"1", {}, 1}})), ElementsAre(Change::Kind::kUpdated));
+  life.sources_["1"].fresh = true;
+  EXPECT_THAT(Kinds(life.Round({{"1", {}, 1}})), ElementsAre(Change::Kind::kResolved));
 }
 
 TEST(Alerts, EndWithTheirSource) {
@@ -162,6 +254,14 @@ TEST(Alerts, OneThatAPersonClosedDoesNotFireAgainWhileItHolds) {
   EXPECT_EQ(life.book_.begin()->second.phase, Phase::kClosed);
   EXPECT_THAT(Kinds(life.Round({Life::Of("1", 1)})), ElementsAre(Change::Kind::kResolved));
   EXPECT_THAT(Kinds(life.Round({Life::Of("1", 20)})), ElementsAre(Change::Kind::kBegan));
+}
+
+TEST(Alerts, SayWhichLabelIsEmpty) {
+  Life life(Slots());
+  const auto changes = life.Round({{"1", {{"slot_name", ""}}, 11.0 * (1 << 30)}});
+  ASSERT_THAT(changes, SizeIs(1));
+  EXPECT_EQ(changes[0].alert.summary, "(no slot_name) of db1 holds 11 GiB");
+  EXPECT_EQ(changes[0].alert.labels.at("slot_name"), "");
 }
 
 TEST(Alerts, OfARuleThatIsGoneEnd) {

@@ -333,6 +333,42 @@ TEST_F(Rounds, TheFewThatAreLeftAreToldThen) {
   EXPECT_EQ(Sql("SELECT source_name FROM pganalytics.alerts WHERE state = 'firing'")[0].Text(0), "db1");
 }
 
+TEST_F(Rounds, TheListBeginsWithWhatFiresAndIsSevere) {
+  Process process(this, "a");
+  struct Case {
+    const char* state;
+    const char* severity;
+    int minutes_ago;
+  };
+  std::vector<std::string> ids;
+  for (const Case& each : std::vector<Case>{{"firing", "critical", 90},
+                                            {"firing", "warning", 20},
+                                            {"firing", "warning", 80},
+                                            {"firing", "info", 1},
+                                            {"firing", "info", 2},
+                                            {"pending", "critical", 70},
+                                            {"pending", "info", 3},
+                                            {"resolved", "info", 4},
+                                            {"resolved", "critical", 60}}) {
+    ids.push_back(
+        absl::StrCat(Sql(absl::StrCat("INSERT INTO pganalytics.alerts (rule, fingerprint, state, severity, labels, "
+                                      "summary, metric, value_text, unit, "
+                                      "threshold, runbook, page, query, began_at, seen_at) VALUES ('r', '",
+                                      each.minutes_ago, "', '", each.state, "', '", each.severity,
+                                      "', '{}', 's', '', '', '', '', '', '', '', now() - interval '", each.minutes_ago,
+                                      " minutes', now()) RETURNING id"))[0]
+                         .Int64(0)));
+  }
+  std::vector<std::string> found;
+  // Pages of two: none is left out and none comes twice.
+  for (int offset = 0; offset < 10; offset += 2) {
+    const auto page = process.store.List({.all = true}, {.offset = offset, .limit = 2}, Soon());
+    ASSERT_THAT(page, status::IsOk());
+    for (const StoredAlert& alert : page->alerts) found.push_back(absl::StrCat(alert.alert.id));
+  }
+  EXPECT_EQ(found, ids);
+}
+
 TEST_F(Rounds, BeyondTheLastPageTheTotalIsStillTold) {
   Process process(this, "a");
   answers_.Set({{"db1", true}, {"db2", true}});

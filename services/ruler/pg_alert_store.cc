@@ -401,10 +401,11 @@ absl::StatusOr<AlertPage> PgAlertStore::List(const Visible& visible, const Alert
   PGA_ASSIGN_OR_RETURN(
       const pg::Result rows,
       pool_->Exec(
-          absl::StrCat("SELECT ", kColumns, ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy, " AND ",
-                       kAskedFor,
-                       " ORDER BY a.state <> 'firing', a.state <> 'pending', a.began_at DESC, a.id DESC OFFSET "
-                       "$7::int8 LIMIT $8::int8"),
+          absl::StrCat(
+              "SELECT ", kColumns, ", count(*) OVER () FROM pganalytics.alerts a WHERE ", kSeenBy, " AND ", kAskedFor,
+              " ORDER BY a.state <> 'firing', a.state <> 'pending', CASE WHEN a.state IN ('firing', "
+              "'pending') THEN array_position('{critical,warning,info}'::text[], a.severity) END, a.began_at DESC, "
+              "a.id DESC OFFSET $7::int8 LIMIT $8::int8"),
           {visible.all, groups, filter.severity, filter.state, filter.rule, sources, filter.offset, filter.limit},
           deadline));
   // Beyond the last page no row tells how many there are.

@@ -197,7 +197,8 @@ std::string Template(const Rule& rule, const Written& written) {
   words["threshold"] = FormatQuantity(rule.threshold, rule.unit);
   words["source"] = "{{ $labels.source }}";
   for (const std::string& label : rule.terms[rule.leading].group_by) {
-    words[label] = absl::StrCat("{{ $labels.", LabelName(*written.terms[rule.leading].metric, label), " }}");
+    const std::string name = LabelName(*written.terms[rule.leading].metric, label);
+    words[label] = absl::StrCat("{{ or $labels.", name, " \"(no ", label, ")\" }}");
   }
   return Fill(rule.summary, words);
 }

@@ -142,8 +142,14 @@ class Counts {
 }  // namespace
 
 QuestionsClient::QuestionsClient(std::shared_ptr<grpc::Channel> query, std::shared_ptr<grpc::Channel> registry,
-                                 std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity)
-    : query_(std::move(query)), registry_(std::move(registry)), compactor_(std::move(compactor)), identity_(identity) {}
+                                 std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity,
+                                 const RuleSource* rules)
+    : query_(std::move(query)),
+      registry_(std::move(registry)),
+      compactor_(std::move(compactor)),
+      identity_(identity),
+      rules_(rules),
+      missing_(kFresh) {}
 
 rpc::CallOptions QuestionsClient::Within(absl::Duration limit) {
   rpc::CallOptions options = rpc::OwnWork(limit, identity_);
@@ -199,6 +205,8 @@ absl::StatusOr<World> QuestionsClient::Look(absl::Time now) {
     if (page >= answer.total_pages()) break;
   }
   const absl::Status heartbeats = Heartbeats(now, &world);
+  const std::shared_ptr<const catalog::Catalog> catalog = rules_->catalog();
+  missing_.Forget(now);
   Answer down;
   Answer gone;
   Answer stale;
@@ -219,7 +227,10 @@ absl::StatusOr<World> QuestionsClient::Look(absl::Time now) {
     const auto heartbeat = world.heartbeats.find(source.id());
     info.fresh =
         heartbeats.ok() && reported && heartbeat != world.heartbeats.end() && now - heartbeat->second <= kFresh;
-    for (const registry_pb::MissingPart& part : source.not_collected()) info.missing_metrics.insert(part.what());
+    for (const registry_pb::MissingPart& part : source.not_collected()) {
+      missing_.Tell(source.id(), {part.what(), part.database()}, now);
+    }
+    info.missing = missing_.Of(*catalog, source.id());
     const auto collector = collectors.find(source.collector_id());
     const bool heard = collector != collectors.end() && now - collector->second <= kFresh;
     down.samples.push_back({info.id, {}, source.state() == "down" ? 1 : 0});

@@ -14,6 +14,7 @@
 #include "libs/rpc/service_identity.h"
 #include "services/ruler/alerts.h"
 #include "services/ruler/questions.h"
+#include "services/ruler/rule_set.h"
 
 namespace grpc {
 class Channel;
@@ -23,9 +24,10 @@ namespace pga::ruler {
 
 class QuestionsClient final : public Questions {
  public:
-  // `identity` must outlive the client. Without a compactor, suite_storage is not known.
+  // `identity` and `rules`, whose catalog says what missing parts are about, must outlive the client. Without a
+  // compactor, suite_storage is not known.
   QuestionsClient(std::shared_ptr<grpc::Channel> query, std::shared_ptr<grpc::Channel> registry,
-                  std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity);
+                  std::shared_ptr<grpc::Channel> compactor, rpc::ServiceIdentity* identity, const RuleSource* rules);
 
   absl::StatusOr<World> Look(absl::Time now) override;
   Answer Ask(const Term& term, const World& world, absl::Time now) override;
@@ -48,6 +50,8 @@ class QuestionsClient final : public Questions {
   const std::shared_ptr<grpc::Channel> registry_;
   const std::shared_ptr<grpc::Channel> compactor_;
   rpc::ServiceIdentity* const identity_;
+  const RuleSource* const rules_;
+  MissingParts missing_;
   rpc::Canceller canceller_;
 };
 

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "libs/catalog/metric.h"
 #include "libs/status/status.h"
+#include "libs/storage/read/names.h"
 #include "services/ruler/quantity.h"
 
 namespace pga::ruler {
@@ -307,6 +308,9 @@ class RuleParser {
       if (!labels.contains(label)) {
         Problem(term->line, absl::StrCat(where, "filter: \"", label, "\" is no label of ", term->metric, "; use ",
                                          absl::StrJoin(labels, ", ")));
+      } else if (const auto asked = storage::ParseLabelFilter(*metric, filter); !asked.ok()) {
+        // What query would refuse in every round.
+        Problem(term->line, absl::StrCat(where, "filter: ", std::string(asked.status().message())));
       }
     }
     const bool events = term->from == Term::From::kChanges || term->from == Term::From::kPlans;

@@ -74,6 +74,11 @@ TEST(RuleFile, BadOnesAreRefusedWithLineAndRemedy) {
       {{"retained_bytes, group_by: [slot_name]", "wal_status, where: [nothing=1]"},
        "where: \"nothing\" is to be an info column of replication_slots"},
       {{"group_by: [slot_name]", "rate: true"}, "rate: retained_bytes is no counter"},
+      {{"group_by: [slot_name]", "filter: [\"slot_name~(((((a{1,100}){1,100}){1,100}\"]"},
+       "probe.yaml:5: term held: filter: the regular expression for slot_name is not understood: invalid repetition"},
+      {{"group_by: [slot_name]", "filter: [\"slot_name~(a\"]"}, "slot_name is not understood: missing )"},
+      {{"group_by: [slot_name]", "filter: [slot_name]"},
+       "filter: filter 'slot_name' is not understood; write label=value"},
       {{"group_by: [slot_name]", "aggregate: middle"}, "aggregate is \"middle\"; use sum, avg, min, max or last"},
   };
   for (const auto& [change, message] : cases) {

@@ -1,10 +1,4 @@
 // pga-rules: the rules of alerts without a server.
-//   pga-rules test [FOLDER [CATALOG_FOLDER]]
-//                                 runs the tests in the files of the built-in rules, or of a folder's, which may look
-//                                 at custom metrics
-//   pga-rules prometheus          writes the rules that have such a form as Prometheus rules
-//   pga-rules prometheus-tests    writes their tests for promtool
-//   pga-rules docs                writes docs/alert-rules.md
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -17,6 +11,14 @@
 namespace {
 
 using pga::ruler::RuleSet;
+
+constexpr char kUsage[] =
+    "usage: pga-rules test [FOLDER [CATALOG_FOLDER]]  runs the tests in the files of the built-in rules, or of a "
+    "folder's,\n"
+    "                                                 which may look at custom metrics\n"
+    "       pga-rules prometheus                      writes the rules that have such a form as Prometheus rules\n"
+    "       pga-rules prometheus-tests                writes their tests for promtool\n"
+    "       pga-rules docs                            writes docs/alert-rules.md\n";
 
 int Fail(const absl::Status& status) {
   std::cerr << "pga-rules: " << status.message() << "\n";
@@ -42,8 +44,14 @@ int Test(const RuleSet& set) {
 
 int main(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "";
-  if (argc < 2 || argc > (command == "test" ? 4 : 2)) {
-    std::cerr << "usage: pga-rules test [FOLDER [CATALOG_FOLDER]] | prometheus | prometheus-tests | docs\n";
+  if (command == "--help" || command == "-h") {
+    std::cout << kUsage;
+    return 0;
+  }
+  const bool known = command == "test" || command == "prometheus" || command == "prometheus-tests" || command == "docs";
+  if (!known || argc > (command == "test" ? 4 : 2)) {
+    if (!known && argc > 1) std::cerr << "pga-rules: unknown command " << command << "\n";
+    std::cerr << kUsage;
     return 2;
   }
   pga::ruler::RuleSetOptions options;
@@ -64,10 +72,8 @@ int main(int argc, char** argv) {
     std::cout << made.rules;
   } else if (command == "prometheus-tests") {
     std::cout << made.tests;
-  } else if (command == "docs") {
-    std::cout << pga::ruler::RulesPage(set->rules, made);
   } else {
-    return Fail(absl::InvalidArgumentError("unknown command " + command));
+    std::cout << pga::ruler::RulesPage(set->rules, made);
   }
   return std::cout.good() ? 0 : 1;
 }

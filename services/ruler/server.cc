@@ -71,8 +71,8 @@ absl::StatusOr<DeliveryOptions> ReceiversOf(const RulerConfig& config) {
 struct RulerServer::Parts {
   std::unique_ptr<pg::Pool> pool;
   std::optional<PgAlertStore> store;
-  std::optional<QuestionsClient> questions;
   std::optional<RuleSource> rules;
+  std::optional<QuestionsClient> questions;
   std::optional<Courier> courier;
   std::optional<Evaluator> evaluator;
   std::optional<exec::ThreadPool> threads;
@@ -95,13 +95,13 @@ absl::StatusOr<std::unique_ptr<RulerServer>> RulerServer::Create(const RulerConf
   std::vector<Receiver> notified;
   for (const Webhook& webhook : receivers.webhooks) notified.push_back(webhook.receiver);
   parts->store.emplace(parts->pool.get(), std::move(notified), !receivers.alertmanagers.empty());
-  parts->questions.emplace(deps.query, deps.registry, deps.compactor, deps.identity);
   RuleSetOptions rules;
   rules.folder = config.rules_folder;
   rules.disabled = config.disabled_rules;
   rules.without_builtin = config.without_builtin;
   rules.catalog_folder = config.catalog_folder;
   parts->rules.emplace(std::move(rules));
+  parts->questions.emplace(deps.query, deps.registry, deps.compactor, deps.identity, &*parts->rules);
   PGA_RETURN_IF_ERROR(parts->rules->Reload());
   LogNewProblems(&*parts->rules);
   parts->courier.emplace(&*parts->store, deps.clock, deps.metrics, std::move(receivers));

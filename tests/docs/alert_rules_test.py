@@ -24,6 +24,11 @@ def main() -> int:
         if done.returncode != 0:
             print(f"promtool {' '.join(words)}:\n{done.stdout}{done.stderr}")
             failed += 1
+    for words, status, output in ((["--help"], 0, "stdout"), (["nothing"], 2, "stderr"), ([], 2, "stderr")):
+        done = subprocess.run([sys.argv[1], *words], capture_output=True, text=True, check=False)
+        if done.returncode != status or "usage: pga-rules test" not in getattr(done, output):
+            print(f"pga-rules {' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+            failed += 1
     rules = len(re.findall(r"- alert:", FORMS["prometheus"].read_text(encoding="utf-8")))
     tests = len(re.findall(r"- expr:", FORMS["prometheus-tests"].read_text(encoding="utf-8")))
     print(f"alert rules: {rules} for Prometheus, {tests} tests of them, {failed} failures")

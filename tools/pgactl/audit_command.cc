@@ -17,6 +17,9 @@ namespace {
 
 constexpr int kHours = 24;
 constexpr int kMostHours = 24 * 400;
+// How long rows are kept at least, days.
+constexpr int kLeastDays = 30;
+constexpr int kMostDays = 36'500;
 constexpr int kRows = 200;
 constexpr int kMostRows = 100'000;
 constexpr absl::Duration kLimit = absl::Seconds(60);
@@ -58,13 +61,15 @@ absl::Status List(Context& context) {
 }
 
 absl::Status Verify(Context& context) {
+  PGA_ASSIGN_OR_RETURN(const int days, context.arguments->Int("retention", kLeastDays, kLeastDays, kMostDays));
   PGA_ASSIGN_OR_RETURN(const auto connection, Connect(context));
   const clock::SteadyTime deadline = clock::SteadyNow() + kLimit;
   PGA_ASSIGN_OR_RETURN(
       const pg::Result seals,
       connection->Exec("SELECT number, to_char(sealed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), "
-                       "first_id, last_id, rows, encode(hash, 'hex'), state FROM pganalytics.verify_audit()",
-                       deadline));
+                       "first_id, last_id, rows, encode(hash, 'hex'), state FROM pganalytics.verify_audit($1::int8 * "
+                       "INTERVAL '1 day')",
+                       {int64_t{days}}, deadline));
   PGA_ASSIGN_OR_RETURN(
       const pg::Result open,
       connection->Exec("SELECT count(*) FROM pganalytics.audit_log WHERE id > coalesce((SELECT max(last_id) FROM "
@@ -80,7 +85,8 @@ absl::Status Verify(Context& context) {
     table.Add({absl::StrCat(row.Int64(0)), std::string(row.Text(1)), absl::StrCat(row.Int64(2)),
                absl::StrCat(row.Int64(3)), absl::StrCat(row.Int64(4)), state, newest.substr(0, 16)});
   }
-  PGA_RETURN_IF_ERROR(context.Print(table, "nothing is sealed yet; rows are, some minutes after they were written"));
+  PGA_RETURN_IF_ERROR(
+      context.Print(table, "nothing is sealed yet; auth seals rows 10 to 20 minutes after they were written"));
   context.Say() << open[0].Int64(0) << " rows are not sealed yet\n";
   if (!newest.empty()) context.Say() << "newest hash, to be noted elsewhere: " << newest << "\n";
   if (bad > 0) {
@@ -102,7 +108,11 @@ std::vector<Command> AuditCommands() {
             {"refused", "", "only what was refused"},
             {"limit", "N", "at most so many (default 200)"}},
            List},
-          {"audit verify", "", "whether audit rows are as they were sealed, and the newest hash", {}, Verify}};
+          {"audit verify",
+           "",
+           "whether audit rows are as they were sealed, and the newest hash",
+           {{"retention", "DAYS", "rows that are younger have to be there: AUDIT_RETENTION in days (default 30)"}},
+           Verify}};
 }
 
 }  // namespace pga::pgactl

@@ -64,6 +64,7 @@ TEST_F(AuditCommandTest, VerifyNoticesAChange) {
   Sql("SELECT pganalytics.seal_audit(INTERVAL '-1 seconds')");
   ASSERT_EQ(Run({"verify"}), 0) << err_.str();
   EXPECT_THAT(out(), AllOf(HasSubstr("ok"), HasSubstr("0 rows are not sealed yet"), HasSubstr("newest hash")));
+  EXPECT_EQ(Run({"verify", "--retention", "29"}), 2);
   Sql("UPDATE pganalytics.audit_log SET actor = 'carol' WHERE actor = 'bob'");
   EXPECT_EQ(Run({"verify"}), 1);
   EXPECT_THAT(out(), HasSubstr("changed"));

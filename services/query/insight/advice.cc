@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <tuple>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "libs/frame/digest.h"
+#include "services/query/insight/advice_words.h"
 
 namespace pga::query {
 
@@ -41,6 +43,48 @@ std::string AdviceId(std::string_view kind, std::string_view source_id, std::str
   return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest.data()), 8));
 }
 
+namespace {
+
+// What is said of objects that a standby has from its primary: the commands run there.
+constexpr std::string_view kReplicated[] = {
+    "analyze_behind",         "autovacuum_disabled", "collation_outdated", "extension_outdated",
+    "freeze_behind",          "index_bloat",         "index_duplicate",    "index_invalid",
+    "index_missing",          "index_overlapping",   "index_unused",       "security_password_expires",
+    "security_public_create", "security_superuser",  "sequence_near_end",  "table_bloat",
+    "vacuum_behind"};
+// Of those what comes from statements that run on the standby alone.
+constexpr std::string_view kOfOwnStatements = "index_missing";
+
+void SendToPrimary(const SourceFacts& facts, Findings* findings) {
+  const std::vector<FactRow>& servers = RowsOf(facts, "server");
+  if (servers.empty() || !servers.front().Is("is_in_recovery")) return;
+  std::map<std::string, int> said_there;
+  std::vector<Advice> kept;
+  for (Advice& advice : findings->advice) {
+    const bool replicated =
+        std::find(std::begin(kReplicated), std::end(kReplicated), advice.kind) != std::end(kReplicated);
+    if (replicated && !facts.primary.empty() && advice.kind != kOfOwnStatements) {
+      ++said_there[advice.kind];
+      continue;
+    }
+    if (replicated) {
+      advice.instruction = absl::StrCat("Run it on the primary", facts.primary.empty() ? "" : " ", facts.primary,
+                                        ": this server is a standby and refuses it.",
+                                        advice.instruction.empty() ? "" : " ", advice.instruction);
+    }
+    kept.push_back(std::move(advice));
+  }
+  findings->advice = std::move(kept);
+  for (const auto& [kind, count] : said_there) {
+    findings->not_judged.push_back(
+        {kind, "", "",
+         absl::StrCat("this server is a standby of ", facts.primary, ", whose advice has what is found here for ",
+                      count, count == 1 ? " object" : " objects")});
+  }
+}
+
+}  // namespace
+
 Findings Judge(const SourceFacts& facts, const AdviceLimits& limits) {
   Findings findings;
   JudgeIndexes(facts, limits, &findings);
@@ -49,6 +93,7 @@ Findings Judge(const SourceFacts& facts, const AdviceLimits& limits) {
   JudgeStatements(facts, std::nullopt, &findings);
   JudgeObjects(facts, &findings);
   JudgeSecurity(facts, &findings);
+  SendToPrimary(facts, &findings);
   for (Advice& advice : findings.advice) {
     advice.id = AdviceId(advice.kind, facts.source_id, advice.database, advice.object);
   }

@@ -70,6 +70,8 @@ struct SourceFacts {
   // Scans of indexes on other members of the cluster, by "database.schema.index"; what of them is not known.
   std::map<std::string, double> scans_elsewhere;
   std::vector<std::string> members_unknown;
+  // The member that is the primary, where this one is a standby of it and it is watched.
+  std::string primary;
   // When an index came, by the same name: only those that came within the interval. Whether that is known.
   std::map<std::string, absl::Time> index_since;
   std::string index_since_unknown;

@@ -131,6 +131,18 @@ TEST(Advice, AnIndexIsUnusedOverTheWholeHistoryAndEverywhere) {
   EXPECT_THAT(Kinds(Judge(fresh, {})), IsEmpty());
   EXPECT_THAT(NotJudgedWhy(Judge(fresh, {}), "index_unused"), HasSubstr("5.0 h only"));
 
+  // A standby refuses the command, and its primary has the same advice where it is watched.
+  SourceFacts replica = facts;
+  replica.metrics["server"].rows = {{{{"server_version", "16.1"}, {"is_in_recovery", "true"}}, {}}};
+  ASSERT_THAT(Kinds(Judge(replica, {})), ElementsAre("index_unused"));
+  EXPECT_THAT(Judge(replica, {}).advice[0].instruction,
+              HasSubstr("Run it on the primary: this server is a standby and refuses it."));
+  EXPECT_EQ(findings.advice[0].instruction.find("standby and refuses"), std::string::npos);
+  replica.primary = "db-one";
+  EXPECT_THAT(Kinds(Judge(replica, {})), IsEmpty());
+  EXPECT_THAT(NotJudgedWhy(Judge(replica, {}), "index_unused"),
+              HasSubstr("standby of db-one, whose advice has what is found here for 1 object"));
+
   SourceFacts standby = facts;
   standby.scans_elsewhere["shop.public.Idle"] = 12;
   EXPECT_THAT(Kinds(Judge(standby, {})), IsEmpty());

@@ -112,7 +112,11 @@ absl::StatusOr<LoadAnswer> ReadLoad(const Readers& readers, const LoadQuery& que
   series.column = clients ? "sessions" : "sessions_avg";
   series.sources = query.sources;
   series.filters = query.filters;
-  if (!clients) series.filters.emplace_back("state=active");
+  if (!clients) {
+    series.filters.emplace_back("state=active");
+    // A process that waits for work in its main loop, as a walsender without WAL to send does, whose state is active.
+    series.filters.emplace_back("wait_event_type!=Activity");
+  }
   series.range = {query.start, query.end, 0, ""};
   series.group_by = slice.labels;
   series.limit = kMostParts;

@@ -32,7 +32,7 @@ export function FleetPage({ page }: { page: Page }) {
   const loadAsk = ask.series(range, {
     metric: 'activity',
     column: 'sessions_avg',
-    filter: ['state=active'],
+    filter: ['state=active', 'wait_event_type!=Activity'],
     groupBy: ['source'],
     step: stepFor(range, 60, 60),
     limit: 1000,

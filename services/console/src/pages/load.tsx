@@ -48,7 +48,7 @@ export function LoadTab({ page, source, name, readings }: TabProps) {
           metric: 'activity',
           column: 'sessions_avg',
           source: [name],
-          filter: [working, ...filters],
+          filter: [working, 'wait_event_type!=Activity', ...filters],
           groupBy: [...by.labels],
           step,
           limit: 1000,
