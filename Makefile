@@ -4,7 +4,7 @@ SHELL := /bin/bash
 override SOURCE := $(value SOURCE)
 export SOURCE PORT STATE JOBS
 
-.PHONY: help run stop test check incidents campaign build packages images test-backend test-integration bench format lint docs screenshots clean
+.PHONY: help run stop test check incidents campaign build packages images test-backend test-integration bench format lint docs clients screenshots clean
 
 help:              ## This list
 	@grep -hE '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -53,6 +53,9 @@ lint:              ## Format, layers, protos, waits, sizes of tests, wording
 
 docs:              ## Write docs/metrics.md from the catalog
 	@tools/docs.sh
+
+clients:           ## Clients of the REST API in Python and TypeScript, in build/clients
+	@tools/clients.sh
 
 screenshots:       ## Make the README's pictures from a real suite (some minutes)
 	@tools/screenshots.sh

@@ -317,6 +317,7 @@ class Writer {
   // No body is the same as an empty object, so none is required; what a route needs in it, it says itself.
   json::object RequestBody(const pb::Descriptor& type, const std::set<const pb::FieldDescriptor*>& bound,
                            const std::string& media) {
+    Take(type);
     json::object body;
     if (type.full_name() == kHttpBody) {
       body["content"] = json::object{{media.empty() ? "*/*" : media, json::object()}};
@@ -409,17 +410,29 @@ class Writer {
     return schema;
   }
 
+  // Notes messages that a caller may send: it may leave out their fields.
+  void Take(const pb::Descriptor& type) {
+    if (!taken_.insert(&type).second) return;
+    for (int i = 0; i < type.field_count(); ++i) {
+      if (const pb::Descriptor* const inner = type.field(i)->message_type()) Take(*inner);
+    }
+  }
+
   json::object MessageSchema(const pb::Descriptor& type, const std::set<const pb::FieldDescriptor*>& without) {
     json::object properties;
+    json::array always;
     for (int i = 0; i < type.field_count(); ++i) {
       const pb::FieldDescriptor& field = *type.field(i);
       if (without.contains(&field)) continue;
+      // An answer has every field that is not optional, with its default or empty, too.
+      if (!taken_.contains(&type) && !field.has_presence()) always.push_back(json::string(field.name()));
       json::object property = FieldSchema(field);
       if (const std::string text = CommentOf(field); !text.empty()) property["description"] = text;
       if (field.options().deprecated()) property["deprecated"] = true;
       properties[field.name()] = std::move(property);
     }
     json::object schema{{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
+    if (!always.empty()) schema["required"] = std::move(always);
     if (const std::string text = CommentOf(type); !text.empty()) schema["description"] = text;
     return schema;
   }
@@ -479,6 +492,8 @@ class Writer {
   json::object paths_;
   json::object schemas_;
   std::set<const pb::Descriptor*> named_;
+  // Messages of requests, with all that is in them.
+  std::set<const pb::Descriptor*> taken_;
   std::deque<const pb::Descriptor*> wanted_;
 };
 

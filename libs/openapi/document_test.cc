@@ -21,6 +21,7 @@ using ::pga::status::StatusIs;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 google::protobuf::FileDescriptorSet BuiltinSet() {
   std::ifstream in(std::string(std::getenv("PGA_BINARY_DIR")) + "/pganalytics.pb", std::ios::binary);
@@ -135,6 +136,25 @@ TEST(Document, NamesStatusesAndMediaTypes) {
               ElementsAre("text/plain"));
   // An absent body is an empty object.
   EXPECT_FALSE(At(document, {"paths", "/api/v1/alerts/test", "post", "requestBody"}).contains("required"));
+}
+
+TEST(Document, SaysWhatAnAnswerAlwaysHas) {
+  const json::value document = json::parse(std::string(BuiltinDocument()));
+  const auto required = [&](const char* schema) {
+    std::vector<std::string> names;
+    const json::object& described = At(document, {"components", "schemas", schema});
+    if (const json::value* always = described.if_contains("required")) {
+      for (const json::value& name : always->as_array()) names.emplace_back(name.as_string());
+    }
+    return names;
+  };
+  EXPECT_THAT(required("registry.v1.ListCollectorsResponse"),
+              ElementsAre("data", "total", "count", "page", "page_size", "total_pages"));
+  // A message, and an optional number, may be absent.
+  EXPECT_THAT(required("query.v1.TopQueriesResponse"), Not(Contains("start")));
+  EXPECT_THAT(required("registry.v1.Source"), Not(Contains("rows_24h")));
+  // A caller may leave out what it does not mean.
+  EXPECT_THAT(required("auth.v1.LoginRequest"), ElementsAre());
 }
 
 TEST(Document, AFreeBodyNamesItsMediaType) {

@@ -31,16 +31,19 @@ std::string Header(const ConsoleAnswer& answer, std::string_view name) {
 TEST(ConsoleFiles, PagesAreTheIndexAndTheApiNeverIs) {
   const ConsoleFile* const index = FindConsoleFile("/index.html");
   ASSERT_NE(index, nullptr);
-  for (const char* page : {"/", "/s/orders", "/s/db.example:5432/q/-12", "/collectors", "/storage", "/admin", "/q/1"}) {
+  for (const char* page :
+       {"/", "/s/orders", "/s/db.example:5432/q/-12", "/collectors", "/storage", "/admin", "/q/1", "/api-docs"}) {
     EXPECT_EQ(FindConsoleFile(page), index) << page;
   }
-  for (const char* other : {"/api/v1/sources", "/api", "/version", "/nothing", "/sources", "/assets/none.js", "//",
-                            "/S", "/s%2f", "", "s", "/../s", "/index.html/"}) {
+  for (const char* other : {"/api/v1/sources", "/api", "/api/docs", "/api-doc", "/version", "/nothing", "/sources",
+                            "/assets/none.js", "//", "/S", "/s%2f", "", "s", "/../s", "/index.html/"}) {
     EXPECT_EQ(FindConsoleFile(other), nullptr) << other;
   }
 }
 
 TEST(ConsoleFiles, FormsAreOneContent) {
+  const std::string index = AnswerConsoleFile(*FindConsoleFile("/"), Get("/")).body;
+  size_t first = 0;
   size_t total = 0;
   for (const ConsoleFile& file : EmbeddedConsoleFiles()) {
     const ConsoleAnswer plain = AnswerConsoleFile(file, Get(std::string(file.path)));
@@ -58,8 +61,11 @@ TEST(ConsoleFiles, FormsAreOneContent) {
     EXPECT_EQ(brotli.body, file.brotli);
     EXPECT_EQ(Header(brotli, "Vary"), "Accept-Encoding");
     total += gzip.body.size();
+    if (plain.body == index || index.find(file.path) != std::string::npos) first += gzip.body.size();
   }
-  EXPECT_LE(total, 300u * 1024) << "what a first visit loads";
+  EXPECT_GE(first, 10u * 1024);
+  EXPECT_LE(first, 300u * 1024) << "what a first visit loads";
+  EXPECT_LE(total, 600u * 1024) << "with the viewer of the API, which its page alone loads";
 }
 
 TEST(ConsoleFiles, NamesWithAHashAreKeptAndTheIndexIsAskedFor) {

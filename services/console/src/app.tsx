@@ -8,6 +8,7 @@ import { AdminPage } from './pages/admin.tsx';
 import { AdvicePage } from './pages/advice.tsx';
 import { AlertsPage } from './pages/alerts.tsx';
 import { AnomaliesPage } from './pages/anomalies.tsx';
+import { ApiDocsPage } from './pages/apidocs.tsx';
 import { CollectorPage, CollectorsPage } from './pages/collectors.tsx';
 import { FleetPage } from './pages/fleet.tsx';
 import { PatternsPage } from './pages/patterns.tsx';
@@ -138,6 +139,9 @@ function Frame() {
               {theme() === name ? ' ✓' : ''}
             </button>
           ))}
+          <a role="menuitem" href={hrefTo('/api-docs')}>
+            API
+          </a>
           <button type="button" role="menuitem" onClick={() => setDialog('keys')}>
             Keys (?)
           </button>
@@ -172,5 +176,6 @@ function Route({ parts, page }: { parts: string[]; page: Page }) {
   if (root === 'collectors') return <CollectorsPage page={page} />;
   if (root === 'storage') return <StoragePage page={page} />;
   if (root === 'admin') return <AdminPage page={page} />;
+  if (root === 'api-docs') return <ApiDocsPage />;
   return <Empty title="There is no such page.">The fleet is at the top left.</Empty>;
 }

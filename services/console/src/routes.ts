@@ -9,4 +9,5 @@ export const pageRoots = [
   'collectors',
   'storage',
   'admin',
+  'api-docs',
 ] as const;

@@ -21,6 +21,7 @@ import type {
 import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
 import { iso } from '../src/state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
+import { walkApiDocs } from './apidocs.ts';
 import { walkInsight } from './insight.ts';
 import { walkTasks, watchMemory } from './tasks.ts';
 
@@ -232,6 +233,7 @@ async function full() {
     collector: ['/collectors/console-test', 'Not collected'],
     storage: ['/storage', 'frame'],
     admin: ['/admin', 'viewer'],
+    'api-docs': ['/api-docs', 'QueryService'],
   };
   for (const theme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
@@ -414,6 +416,7 @@ async function full() {
     ['load', home],
     ['blocking', `${home}/blocking`],
     ['statement', `${home}/q/${heavy.query_id}`],
+    ['api-docs', '/api-docs'],
   ] as const) {
     await open(page, `${path}?from=-15m`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
@@ -453,6 +456,9 @@ async function full() {
   await alertsAreThoseOfTheApi(page);
   await adviceIsThatOfTheApi(page, home, source);
   await walkInsight(page, tools);
+  await walkApiDocs(page, { ...tools, accessible, picture });
+  // The browser notes the two refusals that are asked for there.
+  complaints.splice(0, complaints.length, ...complaints.filter((one) => !/status of 40[01] /.test(one)));
   await watchMemory(context, tools, Number(process.env.REFRESHES ?? 60));
   equal('no complaint of the browser in tasks', complaints.splice(0), []);
   equal('no call was refused for being one too many', refusals, []);

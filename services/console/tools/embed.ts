@@ -14,6 +14,7 @@ const types: Record<string, string> = {
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
 };
 
 const files = readdirSync(site, { recursive: true, withFileTypes: true })
@@ -37,6 +38,8 @@ function literal(bytes: Buffer): string {
 }
 
 let total = 0;
+let first = 0;
+const index = readFileSync(join(site, 'index.html'), 'utf8');
 const rows = files.map((file) => {
   const path = `/${relative(site, file)}`;
   const type = types[extname(file)];
@@ -46,12 +49,13 @@ const rows = files.map((file) => {
   const brotli = brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
   const tag = createHash('sha256').update(plain).digest('hex').slice(0, 32);
   total += gzip.length;
+  if (path === '/index.html' || index.includes(path)) first += gzip.length;
   console.log(`${path}: ${plain.length} bytes, ${gzip.length} with gzip, ${brotli.length} with brotli`);
   // A name with a hash never stands for other bytes.
   const immutable = path.startsWith('/assets/');
   return `    {"${path}", "${type}", "\\"${tag}\\"", ${immutable}, ${plain.length},\n     std::string_view(\n${literal(gzip)}, ${gzip.length}),\n     std::string_view(\n${literal(brotli)}, ${brotli.length})},\n`;
 });
-console.log(`all: ${total} bytes with gzip`);
+console.log(`all: ${total} bytes with gzip, of which a first visit loads ${first}`);
 
 mkdirSync(dirname(target), { recursive: true });
 writeFileSync(

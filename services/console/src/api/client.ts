@@ -79,6 +79,20 @@ export async function call<T>(
   }, options.signal);
 }
 
+// As `fetch`, for a part that makes requests of its own: with the session's token, unless the request brings a token.
+export async function signedFetch(url: string, init: RequestInit = {}): Promise<Response> {
+  if (new Headers(init.headers).has('Authorization')) return fetch(url, init);
+  const send = (token: string | undefined): Promise<Response> => {
+    const headers = new Headers(init.headers);
+    if (token) headers.set('Authorization', `Bearer ${token}`);
+    return fetch(url, { ...init, headers, credentials: 'same-origin' });
+  };
+  return calls.run(async () => {
+    const response = await send(await currentToken());
+    return response.status === 401 ? send(await renewToken()) : response;
+  }, init.signal ?? undefined);
+}
+
 async function bodyOf<T>(response: Response): Promise<T> {
   if (!response.ok) throw await errorOf(response);
   if (response.status === 204) return {} as T;
