@@ -23,6 +23,7 @@ CHECKS = {
     "attack": "floods and stopped processes against the real programs",
     "envoy": "odd requests to the gateway and to a real Envoy",
     "api": "every route asked from the OpenAPI document",
+    "plans": "an index dropped and brought back: what the suite says; EXPLAIN on all versions",
     "faults": "every fault of tests/reproduced put back and found",
     "packages": "Debian packages in a bare root; the image",
     "bare": "`make run` on a bare Debian 12",

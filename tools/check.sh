@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|envoy|api|faults|packages|bare ...]
+# The slow proofs, each step on its own or all in turn: tools/check.sh [asan|tsan|fuzz|attack|envoy|api|plans|faults|packages|bare ...]
 #   asan   every unit and integration test under the address and undefined-behaviour sanitizers
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
@@ -7,6 +7,8 @@
 #          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
 #   envoy  100,000 odd requests to the gateway and to a real Envoy: no difference without an explanation
 #   api    every route asked by schemathesis from the suite's OpenAPI document, the long form: no failure, nothing undescribed
+#   plans  an index is dropped and brought back on a real server: what the suite says of it, in stepped minutes; EXPLAIN on all
+#          versions
 #   faults every fault of tests/reproduced put back: its test fails with it and passes without it
 #   packages  the Debian packages installed, upgraded, removed and purged in a bare Debian 12 made by debootstrap, and the image
 #          (needs root)
@@ -14,10 +16,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ $# -gt 0 ] || steps=(asan tsan fuzz attack envoy api faults packages bare)
+[ $# -gt 0 ] || steps=(asan tsan fuzz attack envoy api plans faults packages bare)
 tools/setup.sh check
 if [ "$(id -u)" -ne 0 ] && [[ " ${steps[*]} " =~ \ (bare|packages)\  ]]; then
-  echo "check: the steps packages and bare make a Debian root and need root: sudo make check, or tools/check.sh asan tsan fuzz attack envoy api faults" >&2
+  echo "check: the steps packages and bare make a Debian root and need root: sudo make check, or tools/check.sh asan tsan fuzz attack envoy api plans faults" >&2
   exit 2
 fi
 jobs=${JOBS:-$(nproc)}
@@ -67,6 +69,13 @@ for step in "${steps[@]}"; do
     api)
       tools/build.sh dev pganalytics-api pganalytics-collector
       PGA_BINARY_DIR=$PWD/build/dev PGA_API_EXAMPLES=long PGA_API_SEED=${API_SEED:-1} tests/e2e/schemathesis_test.sh
+      ;;
+    plans)
+      tools/build.sh dev plan_change_test collector_explain_test
+      tools/fetch-postgres.sh
+      export PGA_SOURCE_DIR=$PWD PGA_BINARY_DIR=$PWD/build/dev
+      PGA_PLAN_CHANGE=1 build/dev/bin/plan_change_test --gtest_brief=1
+      PGA_EXPLAIN_VERSIONS=all build/dev/bin/collector_explain_test --gtest_brief=1
       ;;
     faults)
       tools/fetch-postgres.sh

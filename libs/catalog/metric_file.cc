@@ -32,10 +32,10 @@ constexpr size_t kMaxSqlBytes = 32 << 10;
 constexpr std::array<std::string_view, 15> kUnits = {"1",     "bytes",   "us",    "ms",           "s",
                                                      "rows",  "blocks",  "pages", "xacts",        "percent",
                                                      "files", "records", "calls", "bytes_per_op", "segments"};
-constexpr std::array<std::string_view, 19> kProbes = {
-    "activity",    "blocking",     "host_cgroup",   "host_cpu", "host_cpu_core",   "host_disk",  "host_filesystem",
-    "host_memory", "host_network", "host_pressure", "host_tcp", "log_checkpoints", "log_counts", "log_events",
-    "log_files",   "log_plans",    "log_vacuums",   "pushed",   "statements"};
+constexpr std::array<std::string_view, 21> kProbes = {
+    "activity",   "blocking",        "explain_plans", "explain_runs", "host_cgroup",   "host_cpu", "host_cpu_core",
+    "host_disk",  "host_filesystem", "host_memory",   "host_network", "host_pressure", "host_tcp", "log_checkpoints",
+    "log_counts", "log_events",      "log_files",     "log_plans",    "log_vacuums",   "pushed",   "statements"};
 // What schema `readable` holds besides metrics, and the name under which pushed elements are counted.
 constexpr std::array<std::string_view, 2> kReservedMetricNames = {"statement_texts", "push"};
 constexpr std::array<std::string_view, 9> kReservedColumnNames = {

@@ -230,6 +230,8 @@ class Collector::Impl {
     context_.interval = interval_;
     context_.activity_interval = activity_interval_;
     context_.statement_text_interval = config_.statement_text_interval;
+    context_.explain = config_.explain;
+    context_.explain_timeout = config_.explain_timeout;
     context_.query_text = config_.query_text_mode;
     context_.disabled = disabled_;
   }

@@ -165,6 +165,19 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
   loader.Duration(&config->statement_text_interval, "STATEMENT_TEXT_INTERVAL", "statement-text-interval",
                   absl::Minutes(10), "texts of new statements are read at most this often", absl::Seconds(1),
                   absl::Hours(24));
+  loader.Int(
+      &config->explain.statements, "EXPLAIN_STATEMENTS", "explain-statements", 20,
+      "statements that a server may be asked for the plan of in a minute, where pganalytics.explain is installed "
+      "(--explain-setup); 0 = none",
+      "statements", 0, 600);
+  loader.Duration(&config->explain_time, "EXPLAIN_TIME", "explain-time", absl::Milliseconds(500),
+                  "time of the server that this may take in a minute", absl::Milliseconds(1), absl::Seconds(30));
+  loader.Duration(&config->explain_timeout, "EXPLAIN_TIMEOUT", "explain-timeout", absl::Milliseconds(200),
+                  "time of the server that one statement may take", absl::Milliseconds(10), absl::Seconds(10));
+  loader.Duration(&config->explain_again, "EXPLAIN_AGAIN", "explain-again", absl::Hours(1),
+                  "a plan is asked for again after this, or when an index or a setting has changed, or the statement "
+                  "takes twice as long",
+                  absl::Seconds(1), absl::Hours(24));
   loader.Bytes(&config->spool_limit_bytes, "METRICS_BUFFER_SIZE", "metrics-buffer-size", 52428800,
                "bytes of the spool on disk", 1 << 20, int64_t{1} << 40);
   loader.Bool(&config->spool_drop_oldest, "SPOOL_DROP_OLDEST", "spool-drop-oldest", false,
@@ -196,6 +209,8 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
   loader.String(&config->managed_ca_file, "MANAGED_INSTANCE_CA_FILE", "managed-instance-ca-file",
                 "/etc/ssl/certs/ca-certificates.crt",
                 "PEM file that verifies managed instances of ssl_mode verify-ca and verify-full");
+  loader.Bool(&config->explain_setup, "COLLECTOR_EXPLAIN_SETUP", "explain-setup", false,
+              "print the script that lets POSTGRES_USER see plans without auto_explain, for psql, and end");
   SourceConfig& source = config->environment_source;
   loader.String(&source.name, "SOURCE_NAME", "source-name", "", "name of the watched server; empty = host:port");
   loader.String(&source.host, "POSTGRES_HOST", "postgres-host", "localhost",
@@ -318,6 +333,8 @@ absl::Status FinishConfig(CollectorConfig* config) {
     return absl::InvalidArgumentError(
         absl::StrCat("QUERY_TEXT=", config->query_text, " is not one of normalized, full, none"));
   }
+  config->explain.time_us = absl::ToInt64Microseconds(config->explain_time);
+  config->explain.again_ns = absl::ToInt64Nanoseconds(config->explain_again);
   if (config->collector_name.empty()) config->collector_name = HostName();
   if (config->collector_id.empty()) config->collector_id = DefaultCollectorId(HostName());
   if (!token::IsCollectorId(config->collector_id)) {

@@ -18,6 +18,7 @@
 #include "libs/catalog/catalog.h"
 #include "libs/config/config.h"
 #include "libs/net/allowed_hosts.h"
+#include "services/collector/explain_limits.h"
 
 namespace pga::collector {
 
@@ -61,6 +62,12 @@ struct CollectorConfig {
   absl::Duration activity_interval = absl::Seconds(1);
   // Least distance of two readings of statement texts.
   absl::Duration statement_text_interval = absl::Minutes(10);
+  // Of pganalytics.explain, in each server.
+  ExplainLimits explain;
+  absl::Duration explain_time;
+  absl::Duration explain_again;
+  // One statement.
+  absl::Duration explain_timeout = absl::Milliseconds(200);
   int64_t spool_limit_bytes = 0;
   bool spool_drop_oldest = false;
   std::string query_text = "normalized";
@@ -74,6 +81,7 @@ struct CollectorConfig {
   // Folder under which the watched host's /proc and /sys are mounted.
   std::string host_root = "/";
   bool check_only = false;
+  bool explain_setup = false;
   std::string config_file;
   // Metrics that are off, and optional ones that are on; what is in both is off.
   std::vector<std::string> disabled_metrics;

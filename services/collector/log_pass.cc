@@ -97,8 +97,10 @@ void LogPass::CountPlan(const LogEntry& entry, int64_t duration_us) {
     if (!found) return;
     static const StatementForms* const kNoForms = new StatementForms;
     const StatementForms& forms = statements_ != nullptr ? *statements_ : *kNoForms;
-    query = std::to_string(found->query_id != 0 ? found->query_id
-                                                : forms.IdOf(entry.database, found->statement, entry.query_id));
+    const int64_t id =
+        found->query_id != 0 ? found->query_id : forms.IdOf(entry.database, found->statement, entry.query_id);
+    query = std::to_string(id);
+    planned_.emplace(entry.database, id);
     plan = std::to_string(found->id);
     database = entry.database;
     plan_trees_.emplace(found->id, std::move(found->tree));

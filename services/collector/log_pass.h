@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "services/collector/log_classes.h"
@@ -74,6 +76,8 @@ class LogPass {
   void FillPlans(Reading* reading) const { plans_.Fill(reading); }
   // Trees of the plans that were counted, by their ids.
   const std::map<int64_t, std::string>& plan_trees() const { return plan_trees_; }
+  // Statements that they are of: database and query id.
+  const std::set<std::pair<std::string, int64_t>>& planned() const { return planned_; }
 
  private:
   struct Event {
@@ -101,6 +105,7 @@ class LogPass {
   LogTally vacuums_;
   LogTally plans_;
   std::map<int64_t, std::string> plan_trees_;
+  std::set<std::pair<std::string, int64_t>> planned_;
   size_t plans_seen_ = 0;
   std::vector<Event> events_;
   size_t others_ = 0;  // of events_ that are no errors

@@ -361,6 +361,9 @@ absl::Status LogReader::EndPass(const LogPass& pass) {
   std::erase_if(causes_, [began_with](const auto& each) { return each.first != began_with; });
   causes_[began_with + 1] = pass.cause();
   const absl::Status status = publish_(readings, *observation_, TextsOf(pass));
+  if (status.ok() && on_plan_) {
+    for (const auto& [database, query] : pass.planned()) on_plan_(database, query);
+  }
   for (const auto& [probe, task] : tasks) task->reading.Clear();
   return status;
 }

@@ -49,6 +49,10 @@ class LogReader {
     former_epoch_ = owner_epoch;
     former_ = std::move(positions);
   }
+  // Called for the statements that plans of the log are of.
+  void set_on_plan(std::function<void(const std::string& database, int64_t query)> on_plan) {
+    on_plan_ = std::move(on_plan);
+  }
   // The metrics that are on, by probe.
   void SetTasks(std::map<std::string, std::shared_ptr<MetricTask>> tasks);
   bool enabled() const { return tasks_.contains("log_files"); }
@@ -107,6 +111,7 @@ class LogReader {
   const OwnerEpoch owner_epoch_;
   const BaselineOf baseline_of_;
   const Publish publish_;
+  std::function<void(const std::string& database, int64_t query)> on_plan_;
   std::map<std::string, std::shared_ptr<MetricTask>> tasks_;
   // Those of the pass that is under way; empty between passes.
   std::map<std::string, std::shared_ptr<MetricTask>> passing_;

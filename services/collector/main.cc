@@ -11,6 +11,7 @@
 #include "services/collector/collector.h"
 #include "services/collector/config.h"
 #include "services/collector/failpoints.h"
+#include "services/collector/plan_explainer.h"
 
 namespace {
 
@@ -38,6 +39,10 @@ int main(int argc, char** argv) {
   }
   if (loader.version_requested()) {
     std::puts("pganalytics-collector " PGA_VERSION);
+    return 0;
+  }
+  if (config.explain_setup) {
+    std::fputs(pga::collector::ExplainSetupScript(config.environment_source.user).c_str(), stdout);
     return 0;
   }
   if (absl::Status status = pga::collector::FinishConfig(&config); !status.ok()) return Fail(status);

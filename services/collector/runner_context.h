@@ -14,6 +14,7 @@
 #include "libs/metrics/registry.h"
 #include "libs/net/host_resolver.h"
 #include "services/collector/config.h"
+#include "services/collector/explain_limits.h"
 #include "services/collector/outbox.h"
 
 namespace pga::collector {
@@ -37,6 +38,8 @@ struct RunnerContext {
   absl::Duration activity_interval;
   // Least distance of two readings of statement texts.
   absl::Duration statement_text_interval = absl::Minutes(10);
+  ExplainLimits explain;
+  absl::Duration explain_timeout = absl::Milliseconds(200);
   QueryTextMode query_text = QueryTextMode::kNormalized;
   std::set<std::string> disabled;
 };

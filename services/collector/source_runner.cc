@@ -33,6 +33,8 @@ constexpr int kMostNotCollected = 64;
 constexpr char kLog[] = "log";
 constexpr char kLogFiles[] = "log_files";
 constexpr char kLogStates[] = "SQLSTATE of log entries";
+// Plans by EXPLAIN among the troubles; with " of DATABASE" what is wrong in one.
+constexpr char kExplain[] = "explained plans";
 constexpr int64_t kLearnLogEvery = 10;
 constexpr int64_t kLogLookNs = kSecondNs / 2;
 
@@ -94,6 +96,21 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                      logs_.ForgetSent();
                                    });
           }),
+      explainer_(
+          &config_, context, &statement_forms_,
+          [this](const MetricShape& shape) {
+            std::shared_ptr<const Baseline> baseline =
+                context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
+            const bool ours = baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch;
+            return ours ? baseline : nullptr;
+          },
+          [this](const std::vector<const Reading*>& readings, Observation observation,
+                 std::vector<ingestpb::QueryText> texts) {
+            return PublishTogether(info_, readings, observation, 0, std::move(texts),
+                                   [this](const absl::StatusOr<BatchId>& result) {
+                                     if (!result.ok()) explainer_.Refused();
+                                   });
+          }),
       texts_(context, &redactor_, &statement_forms_),
       troubles_(absl::ToInt64Nanoseconds(context->interval)),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
@@ -118,6 +135,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
       activity_lane_(context->loop, absl::StrCat("activity of ", config_.name), &lane_failures_),
       log_lane_(context->loop, absl::StrCat("log of ", config_.name), &lane_failures_) {
   info_.set_name(config_.name);
+  logs_.set_on_plan([this](const std::string& database, int64_t query) { explainer_.Logged(database, query); });
   BuildTasks();
 }
 
@@ -138,6 +156,7 @@ void SourceRunner::BuildTasks() {
   std::shared_ptr<MetricTask> activity;
   std::shared_ptr<MetricTask> blocking;
   std::map<std::string, std::shared_ptr<MetricTask>> logs;
+  std::map<std::string, std::shared_ptr<MetricTask>> explains;
   ++generation_;
   for (const catalogpb::Metric& metric : context_->catalog->metrics()) {
     if (context_->disabled.contains(metric.name())) continue;
@@ -147,6 +166,8 @@ void SourceRunner::BuildTasks() {
       blocking = std::make_shared<MetricTask>(metric);
     } else if (absl::StartsWith(metric.probe(), "log_")) {
       logs[metric.probe()] = std::make_shared<MetricTask>(metric);
+    } else if (absl::StartsWith(metric.probe(), "explain_")) {
+      explains[metric.probe()] = std::make_shared<MetricTask>(metric);
     } else if (!metric.probe().empty() && metric.probe() != "statements") {
       continue;
     } else if (metric.scope() == catalogpb::SCOPE_INSTANCE) {
@@ -159,6 +180,7 @@ void SourceRunner::BuildTasks() {
   }
   sampler_.SetTasks(std::move(activity), std::move(blocking));
   logs_.SetTasks(std::move(logs));
+  explainer_.SetTasks(std::move(explains));
 }
 
 void SourceRunner::Start() {
@@ -215,7 +237,7 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
       missing->set_reason(std::string(trouble.status.message()));
       missing->set_database(trouble.database);
       missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
-      missing->set_off((what == kLog && logs_.off()) || what == kLogStates);
+      missing->set_off((what == kLog && logs_.off()) || what == kLogStates || (what == kExplain && explainer_.off()));
     }
   }
   return true;
@@ -242,6 +264,7 @@ void SourceRunner::TakeGrant(const Grant& grant) {
   if (!grant.owned) return;
   texts_.ForgetSent();
   logs_.ForgetSent();
+  explainer_.ForgetSent();
   // The first readings are not put off to their place in the interval: somebody waits for them.
   instance_schedule_.BeginAt(BootNs());
   database_schedule_.BeginAt(BootNs());
@@ -265,6 +288,7 @@ void SourceRunner::OnAck(const std::string& stream_id, int64_t last_seq) {
 }
 
 void SourceRunner::ForgetSentTexts() {
+  explainer_.ForgetSent();
   texts_.ForgetSent();
   logs_.ForgetSent();
 }
@@ -275,6 +299,11 @@ void SourceRunner::Learnt(const SourceSession& session) {
 
 bool SourceRunner::WatchesAll() const {
   return std::find(config_.databases.begin(), config_.databases.end(), "*") != config_.databases.end();
+}
+
+bool SourceRunner::IsWatched(const std::string& database) const {
+  return !Watched({database}).empty() && (WatchesAll() || std::find(config_.databases.begin(), config_.databases.end(),
+                                                                    database) != config_.databases.end());
 }
 
 std::vector<std::string> SourceRunner::HomeCandidates() const {
@@ -324,12 +353,13 @@ void SourceRunner::Report(const std::string& what, const absl::Status& status, c
                           const std::string& database) {
   const bool news =
       troubles_.Report(what, status, database, BootNs(), session == nullptr ? std::string() : session->facts);
-  const bool off = logs_.off() && troubles_.all().contains(kLog);
-  missing_.Set(static_cast<double>(troubles_.all().size() - (off ? 1 : 0)));
+  const bool log_off = logs_.off() && troubles_.all().contains(kLog);
+  const bool explain_off = explainer_.off() && troubles_.all().contains(kExplain);
+  missing_.Set(static_cast<double>(troubles_.all().size() - (log_off ? 1 : 0) - (explain_off ? 1 : 0)));
   if (!news) return;
   if (status.ok()) {
     PGA_LOG(info, "collected again", {{"source", config_.name}, {"what", what}});
-  } else if (what == kLog && off) {
+  } else if ((what == kLog && log_off) || (what == kExplain && explain_off)) {
     PGA_LOG(info, "the server is not set up for it", {{"source", config_.name}, {"what", what}, {"reason", status}});
   } else {
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});
@@ -415,6 +445,7 @@ asio::awaitable<absl::Status> SourceRunner::Collect(SourceSession* session, std:
         Report(absl::StrCat("batch of ", name), never ? result.status() : absl::OkStatus());
         if (!result.ok() && !never && generation == generation_) schedule->RetryAt(item, BootNs() + kRetryRefusedNs);
       });
+  if (metric.probe() == "statements") explainer_.Observe(task->reading);
   std::vector<StatementTexts::Id> in_use;
   if (status.ok() && metric.probe() == "statements" && redactor_.mode() != QueryTextMode::kNone) {
     const int dbid = task->shape.Find("dbid");
@@ -597,6 +628,41 @@ asio::awaitable<void> SourceRunner::CollectDatabase(SourceSession* session, std:
   }
 }
 
+asio::awaitable<absl::Status> SourceRunner::KeepHome(SourceSession* home, std::string* name) {
+  if (*name != home_) home->connection.reset();
+  *name = home_;
+  absl::Status status;
+  if (home->usable()) {
+    status = co_await IdentifySession(home);
+  } else {
+    status = co_await OpenSession(&config_, context_->resolver, *name, home);
+  }
+  co_return status;
+}
+
+asio::awaitable<void> SourceRunner::ExplainRound(SourceSession* home, std::string home_name) {
+  std::vector<std::string> names;
+  absl::Status begun = co_await explainer_.Begin(
+      home, [this](const std::string& name) { return IsWatched(name); }, &names);
+  for (const std::string& name : names) {
+    if (stopping_ || !grant_.owned || !begun.ok()) break;
+    const std::string what = absl::StrCat(kExplain, " of ", name);
+    if (troubles_.Rests(what, BootNs(), "")) continue;
+    SourceSession other;
+    SourceSession* session = home;
+    absl::Status status;
+    if (name != home_name || !home->usable()) {
+      session = &other;
+      status = co_await OpenSession(&config_, context_->resolver, name, session);
+    }
+    if (status.ok()) status = co_await explainer_.Explain(session, name);
+    if (stopping_) co_return;
+    Report(what, status, nullptr, name);
+  }
+  if (stopping_ || !grant_.owned) co_return;
+  Report(kExplain, begun.ok() ? explainer_.End() : begun, home);
+}
+
 asio::awaitable<void> SourceRunner::DatabaseLane() {
   // The home database is held open by the other lanes anyway.
   SourceSession home;
@@ -605,6 +671,17 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
   while (!stopping_) {
     // A grant ends the wait.
     const int64_t wait = grant_.owned ? database_schedule_.NextDue() - BootNs() : kSecondNs;
+    if (grant_.owned && !home_.empty() && explainer_.due()) {
+      const absl::Status kept = co_await KeepHome(&home, &home_name);
+      if (stopping_) co_return;
+      if (kept.ok() && !Rests(kExplain, home)) {
+        co_await ExplainRound(&home, home_name);
+      } else {
+        explainer_.Skip();
+        if (!kept.ok()) home.connection.reset();
+      }
+      continue;
+    }
     if (wait > 0 || database_tasks_.empty() || home_.empty()) {
       co_await Sleep(&database_timer_, absl::Nanoseconds(std::clamp(wait, kSecondNs / 10, kSecondNs)));
       continue;
@@ -615,14 +692,7 @@ asio::awaitable<void> SourceRunner::DatabaseLane() {
       if (generation != generation_) return;
       for (const int item : due) database_schedule_.RetryAt(item, BootNs() + 10 * kSecondNs);
     };
-    if (home_name != home_) home.connection.reset();
-    home_name = home_;
-    absl::Status status;
-    if (home.usable()) {
-      status = co_await IdentifySession(&home);
-    } else {
-      status = co_await OpenSession(&config_, context_->resolver, home_name, &home);
-    }
+    absl::Status status = co_await KeepHome(&home, &home_name);
     if (status.ok() && WatchesAll()) {
       status = co_await ListDatabases(&home, &names);
       names = Watched(std::move(names));

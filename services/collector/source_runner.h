@@ -1,6 +1,7 @@
 // Watches one PostgreSQL server: three lanes on the event loop, each with a connection of its own, so that none waits
 // for another: instance-wide metrics and statements; metrics of every watched database; samples of activity and
-// blocking. A fourth one, without a connection, reads the server's log where it is a file here. The lanes say when
+// blocking. A fourth one, without a connection, reads the server's log where it is a file here. The lane of databases
+// explains statements too, where the server lets it. The lanes say when
 // something is read and what becomes of it; how it is read stands in `metric_reader`, `activity_sampler` and
 // `statement_text_sender`.
 //
@@ -29,6 +30,7 @@
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
 #include "services/collector/ownership.h"
+#include "services/collector/plan_explainer.h"
 #include "services/collector/runner_context.h"
 #include "services/collector/schedule.h"
 #include "services/collector/source_session.h"
@@ -91,6 +93,10 @@ class SourceRunner final : public OwnedByGrant {
   // read are not whole (LackOfRights).
   boost::asio::awaitable<absl::Status> Collect(SourceSession* session, std::shared_ptr<MetricTask> task,
                                                int64_t scope_id, Schedule* schedule, int item, absl::Status* lack);
+  // Opens or looks after a session in the home database.
+  boost::asio::awaitable<absl::Status> KeepHome(SourceSession* home, std::string* name);
+  // Explains the statements that are due, database by database.
+  boost::asio::awaitable<void> ExplainRound(SourceSession* home, std::string home_name);
   // Reads the due metrics of one database.
   boost::asio::awaitable<void> CollectDatabase(SourceSession* session, std::string name, std::vector<int> due);
   // Opens a session in the first database that lets in and speaks for the whole server.
@@ -124,6 +130,7 @@ class SourceRunner final : public OwnedByGrant {
   // Databases that may speak for the whole server, the first choice first.
   std::vector<std::string> HomeCandidates() const;
   bool WatchesAll() const;
+  bool IsWatched(const std::string& database) const;
   // Leaves out what is excluded.
   std::vector<std::string> Watched(std::vector<std::string> names) const;
   void BuildTasks();
@@ -149,6 +156,7 @@ class SourceRunner final : public OwnedByGrant {
   ActivitySampler sampler_;
   StatementForms statement_forms_;
   LogReader logs_;
+  PlanExplainer explainer_;
   int64_t logs_learnt_ns_ = 0;
   // How far the log is read, as it last became durable.
   std::shared_ptr<const Baseline> log_files_;

@@ -71,4 +71,11 @@ int64_t StatementForms::IdOf(std::string_view database, std::string_view stateme
   return form;
 }
 
+bool StatementForms::Shared(std::string_view database, int64_t query_id) const {
+  const auto form = forms_.find(KeyOf(database, query_id));
+  if (form == forms_.end()) return false;
+  const auto id = ids_.find(KeyOf(database, form->second));
+  return id != ids_.end() && id->second == 0;
+}
+
 }  // namespace pga::collector

@@ -29,6 +29,9 @@ class StatementForms {
   // which is the same for all executions.
   int64_t IdOf(std::string_view database, std::string_view statement, int64_t logged_id) const;
 
+  // Whether other statements of `database` have a text of the same form: tables of the same name, or other types.
+  bool Shared(std::string_view database, int64_t query_id) const;
+
  private:
   // Hash of a database and an id or a form.
   using Key = uint64_t;

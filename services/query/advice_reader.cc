@@ -156,10 +156,13 @@ absl::Status AdviceReader::ReadChanges(const storage::SourceRef& source, const p
 absl::Status AdviceReader::ReadPlans(const storage::SourceRef& source, const pg::CallLimit& limit, SourceFacts* facts) {
   PGA_ASSIGN_OR_RETURN(const std::vector<storage::FreshnessEntry> entries,
                        freshness_->Freshness({source}, facts->start, facts->end, limit));
-  const bool collected = std::any_of(entries.begin(), entries.end(),
-                                     [](const storage::FreshnessEntry& entry) { return entry.metric == "plans"; });
+  const bool collected = std::any_of(entries.begin(), entries.end(), [](const storage::FreshnessEntry& entry) {
+    return entry.metric == "plans" || entry.metric == "explained_plans";
+  });
   if (!collected) {
-    facts->plans_unknown = "they are not collected (auto_explain writes them to the server's log)";
+    facts->plans_unknown =
+        "they are not collected (auto_explain writes them to the server's log; without it pganalytics.explain gives "
+        "them)";
     return absl::OkStatus();
   }
   storage::PlanQuery query;

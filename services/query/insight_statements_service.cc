@@ -199,8 +199,9 @@ absl::StatusOr<std::vector<pb::ExplainPlan>> InsightService::Plans(
   std::stable_sort(found.plans.begin(), found.plans.end(),
                    [](const storage::StatementPlan& a, const storage::StatementPlan& b) { return a.last > b.last; });
   if (found.plans.empty()) {
-    return absl::NotFoundError(absl::StrCat("no plan of statement ", query_hash, " was logged in the last ", back,
-                                            " hours; plans come from auto_explain through the server's log"));
+    return absl::NotFoundError(
+        absl::StrCat("no plan of statement ", query_hash, " was seen in the last ", back,
+                     " hours; plans come from auto_explain through the server's log, or from EXPLAIN"));
   }
   if (found.plans.size() > static_cast<size_t>(limit)) found.plans.resize(static_cast<size_t>(limit));
   std::set<std::pair<int32_t, int64_t>> keys;
@@ -223,6 +224,7 @@ absl::StatusOr<std::vector<pb::ExplainPlan>> InsightService::Plans(
       to.set_plan_text_truncated(from.tree.truncated);
     }
     to.set_logged(static_cast<double>(from.logged));
+    to.set_explained(static_cast<double>(from.explained));
     if (from.logged > 0) {
       to.set_execution_duration_ms(Millis(static_cast<double>(from.duration_us)) / static_cast<double>(from.logged));
     }

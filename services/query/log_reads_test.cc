@@ -277,12 +277,14 @@ TEST_F(LogReads, SaysWhatToChange) {
 }
 
 // Statement 11 of database shop runs with plan 100 from 10:01 on, from 11:31 on with plan 200; statement 12 with plan
-// 300 all the time, and once with 301, which it had before.
+// 300 all the time, and once with 301, which it had before. Statement 13 is logged with plan 450; EXPLAIN gives 400,
+// from 11:31 on 450 too.
 class PlanReads : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     Suite& suite = Suite::Get();
     std::vector<storage::StoredFrame> frames;
+    std::vector<storage::StoredFrame> explained;
     const auto row = [](int64_t query, int64_t plan, int64_t logged) {
       return storage::StoredRow{{{"query_id", query},
                                  {"plan_id", plan},
@@ -295,12 +297,20 @@ class PlanReads : public ::testing::Test {
       storage::StoredFrame frame;
       frame.end = kHour - absl::Hours(2) + absl::Minutes(minute);
       frame.start = frame.end - absl::Minutes(1);
-      frame.rows = {row(11, minute <= 90 ? 100 : 200, 3), row(12, 300, 1)};
+      frame.rows = {row(11, minute <= 90 ? 100 : 200, 3), row(12, 300, 1), row(13, 450, 2)};
       if (minute == 5 || minute == 100) frame.rows.push_back(row(12, 301, 1));
-      frames.push_back(std::move(frame));
+      frames.push_back(frame);
+      frame.rows = {storage::StoredRow{{{"query_id", int64_t{13}},
+                                        {"plan_id", int64_t{minute <= 90 ? 400 : 450}},
+                                        {"datname", std::string("shop")},
+                                        {"explained", int64_t{1}}},
+                                       0}};
+      if (minute % 10 == 1) explained.push_back(std::move(frame));
     }
     suite.StoreFrames("plans", frames);
     suite.Merge("plans", kHour - absl::Hours(1));
+    suite.StoreFrames("explained_plans", explained);
+    suite.Merge("explained_plans", kHour - absl::Hours(1));
     suite.Exec(
         "INSERT INTO metrics.query_text (source_id, database_id, query_id, text) VALUES "
         "(1, 0, 100, E'Index Scan using t_pkey on t\n    Index Cond: (id = ?)\n'), (1, 0, 200, 'Seq Scan on t')");
@@ -344,11 +354,31 @@ TEST_F(PlanReads, APlanThatAStatementHadBeforeIsNoChange) {
   EXPECT_EQ(answer->changes_size(), 0);
 }
 
+// What EXPLAIN gives is for any values: that it is another plan than the logged one is no change.
+TEST_F(PlanReads, LoggedAndExplainedPlansAreOneListAndTwoHistories) {
+  const auto answer = Ask("13");
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_EQ(answer->plans_size(), 2);
+  EXPECT_EQ(answer->plans(0).plan_id(), "450");
+  EXPECT_EQ(answer->plans(0).logged(), 120);
+  EXPECT_EQ(answer->plans(0).explained(), 3);
+  EXPECT_EQ(answer->plans(0).first_seen().seconds(), absl::ToUnixSeconds(kHour - absl::Minutes(59)));
+  EXPECT_EQ(answer->plans(0).last_seen().seconds(), absl::ToUnixSeconds(kHour));
+  EXPECT_EQ(answer->plans(1).plan_id(), "400");
+  EXPECT_EQ(answer->plans(1).logged(), 0);
+  EXPECT_EQ(answer->plans(1).explained(), 3);
+  ASSERT_EQ(answer->changes_size(), 1);
+  EXPECT_EQ(answer->changes(0).before_plan_id(), "400");
+  EXPECT_EQ(answer->changes(0).after_plan_id(), "450");
+  EXPECT_EQ(answer->changes(0).seen_before().seconds(), absl::ToUnixSeconds(kHour - absl::Minutes(39)));
+  EXPECT_EQ(answer->changes(0).seen_after().seconds(), absl::ToUnixSeconds(kHour - absl::Minutes(29)));
+}
+
 TEST_F(PlanReads, OfAllStatementsAndWithoutTexts) {
   const auto answer = Ask("", false);
   ASSERT_THAT(answer, IsOk());
-  EXPECT_EQ(answer->plans_found(), 4);
-  EXPECT_EQ(answer->changes_found(), 1);
+  EXPECT_EQ(answer->plans_found(), 6);
+  EXPECT_EQ(answer->changes_found(), 2);
   EXPECT_TRUE(answer->texts_hidden());
   for (const pb::StatementPlan& plan : answer->plans()) EXPECT_EQ(plan.tree(), "");
   EXPECT_THAT(Ask("x"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("query_id")));

@@ -623,6 +623,7 @@ grpc::ServerUnaryReactor* QueryService::ListPlans(grpc::CallbackServerContext* c
           plan->set_tree_truncated(from.tree.truncated);
           plan->set_logged(static_cast<double>(from.logged));
           plan->set_duration_ms(Millis(static_cast<double>(from.duration_us)));
+          plan->set_explained(static_cast<double>(from.explained));
           *plan->mutable_first_seen() = ToProto(from.first);
           *plan->mutable_last_seen() = ToProto(from.last);
         }

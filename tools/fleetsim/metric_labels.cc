@@ -118,6 +118,7 @@ std::string LabelText(std::string_view metric, std::string_view column, uint64_t
   }
   if (metric == "log_vacuums" && column == "relation") return absl::StrCat("app.public.", TableName(series / 2));
   if (metric == "log_vacuums" && column == "kind") return series % 2 == 0 ? "vacuum" : "analyze";
+  if (metric == "explain_runs") return series == 0 ? "planned" : series == 1 ? "over_budget" : "42501";
   if (metric == "log_checkpoints") return column == "kind" ? "checkpoint" : absl::StrCat("cause ", series);
   if (metric == "log_files") return column == "head" ? Hex(hash, 16) : absl::StrCat("postgresql-", series, ".log");
   const bool of_system = metric.starts_with("system_");

@@ -1,4 +1,4 @@
-// Entries of servers' logs, and plans that auto_explain wrote to them.
+// Entries of servers' logs, and plans that auto_explain wrote to them or EXPLAIN gave.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -100,16 +100,19 @@ absl::Status Plans(Context& context) {
                                               "pganalytics.query.v1.QueryService.ListPlans", request));
   if (context.json) return context.PrintJson(answer);
   const std::string zone = ZoneName(FromProto(answer.end()));
-  Table table({"QUERY ID", "PLAN", "SOURCE", "DATABASE", "LOGGED", "MEAN", "FIRST (" + zone + ")", "LAST", "TREE"},
-              {"FIRST (" + zone + ")", "DATABASE", "SOURCE", "PLAN"});
+  Table table(
+      {"QUERY ID", "PLAN", "SOURCE", "DATABASE", "LOGGED", "EXPLAINED", "MEAN", "FIRST (" + zone + ")", "LAST", "TREE"},
+      {"FIRST (" + zone + ")", "DATABASE", "SOURCE", "PLAN"});
   for (const query_pb::StatementPlan& plan : answer.plans()) {
     table.Add({plan.query_id(), plan.plan_id(), plan.source_name(), plan.database_name(), Number(plan.logged()),
-               Millis(plan.logged() > 0 ? plan.duration_ms() / plan.logged() : 0), Clock(FromProto(plan.first_seen())),
-               Clock(FromProto(plan.last_seen())), Shown(plan.tree(), plan.tree_truncated())});
+               Number(plan.explained()), plan.logged() > 0 ? Millis(plan.duration_ms() / plan.logged()) : "",
+               Clock(FromProto(plan.first_seen())), Clock(FromProto(plan.last_seen())),
+               Shown(plan.tree(), plan.tree_truncated())});
   }
-  PGA_RETURN_IF_ERROR(
-      context.Print(table, absl::StrCat("no plans, ", RangeText(FromProto(answer.start()), FromProto(answer.end())),
-                                        "; auto_explain writes them to the server's log (docs/operations.md)")));
+  PGA_RETURN_IF_ERROR(context.Print(
+      table, absl::StrCat("no plans, ", RangeText(FromProto(answer.start()), FromProto(answer.end())),
+                          "; auto_explain writes them to the server's log, without it pganalytics.explain "
+                          "gives them (docs/operations.md, `pgactl doctor`)")));
   if (answer.plans_found() > answer.plans_size()) {
     context.Say() << answer.plans_size() << " of " << answer.plans_found() << " plans; raise --limit\n";
   }
@@ -126,27 +129,28 @@ absl::Status Plans(Context& context) {
 }  // namespace
 
 std::vector<Command> LogCommands() {
-  return {{"logs", "", "entries of servers' logs, newest first",
-           With({{"severity", "WORD", "ERROR, FATAL, PANIC, WARNING, LOG, ...; may be repeated", true},
-                 {"class", "NAME", "what it is about, as `pgactl rows log_counts` shows; may be repeated", true},
-                 {"sqlstate", "CODE", "five characters, or a class of two; may be repeated", true},
-                 {"database", "NAME", "only this database; may be repeated", true},
-                 {"user", "NAME", "only this user; may be repeated", true},
-                 {"query-id", "ID", "only of this statement"},
-                 {"pid", "N", "only of this process"},
-                 {"text", "WORDS", "a part of any of the texts, in letters of any case"},
-                 {"limit", "N", "most entries, at most 1000 (default 100)"},
-                 {"page", "PAGE", "older ones, as the answer before said; with --from and --to as there"},
-                 {"text-length", "N", "most characters of each text (default 500)"}},
-                RangeOptions()),
-           Logs, true},
-          {"plans", "", "plans of statements that auto_explain logged, and statements that got another one",
-           With({{"query-id", "ID", "only of this statement"},
-                 {"database", "NAME", "only this database"},
-                 {"limit", "N", "most plans, at most 1000 (default 100)"},
-                 {"text-length", "N", "most characters of each tree (default 4000)"}},
-                RangeOptions()),
-           Plans, true}};
+  return {
+      {"logs", "", "entries of servers' logs, newest first",
+       With({{"severity", "WORD", "ERROR, FATAL, PANIC, WARNING, LOG, ...; may be repeated", true},
+             {"class", "NAME", "what it is about, as `pgactl rows log_counts` shows; may be repeated", true},
+             {"sqlstate", "CODE", "five characters, or a class of two; may be repeated", true},
+             {"database", "NAME", "only this database; may be repeated", true},
+             {"user", "NAME", "only this user; may be repeated", true},
+             {"query-id", "ID", "only of this statement"},
+             {"pid", "N", "only of this process"},
+             {"text", "WORDS", "a part of any of the texts, in letters of any case"},
+             {"limit", "N", "most entries, at most 1000 (default 100)"},
+             {"page", "PAGE", "older ones, as the answer before said; with --from and --to as there"},
+             {"text-length", "N", "most characters of each text (default 500)"}},
+            RangeOptions()),
+       Logs, true},
+      {"plans", "", "plans of statements that auto_explain logged or EXPLAIN gave, and statements that got another one",
+       With({{"query-id", "ID", "only of this statement"},
+             {"database", "NAME", "only this database"},
+             {"limit", "N", "most plans, at most 1000 (default 100)"},
+             {"text-length", "N", "most characters of each tree (default 4000)"}},
+            RangeOptions()),
+       Plans, true}};
 }
 
 }  // namespace pga::pgactl

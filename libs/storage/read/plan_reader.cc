@@ -20,7 +20,8 @@ using catalog_pb::Metric;
 using columns::ColumnId;
 using internal::Cat;
 
-constexpr char kMetric[] = "plans";
+constexpr char kLogged[] = "plans";
+constexpr char kExplained[] = "explained_plans";
 // Plans of statements that are distinguished, and readings of them.
 constexpr size_t kMaxPlans = 100'000;
 constexpr size_t kMaxReadings = 2'000'000;
@@ -33,63 +34,70 @@ struct Logged {
 };
 // By instant and plan.
 using Readings = std::map<std::pair<int64_t, int64_t>, Logged>;
+using Statements = std::map<Statement, Readings>;
 
-}  // namespace
-
-absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::CallLimit& limit) {
-  PGA_ASSIGN_OR_RETURN(const Metric* const metric, FindCatalogMetric(*catalog_, kMetric));
-  const int kept = RetentionOf(*metric).raw;
-  if (query.start < clock_->Now() - absl::Hours(24) * kept) {
-    return absl::InvalidArgumentError(Cat("plans are kept for ", kept, " days; begin later"));
+ColumnId IdOf(const Metric& metric, std::string_view name) {
+  for (int i = 0; i < metric.columns_size(); ++i) {
+    if (metric.columns(i).name() == name) return static_cast<ColumnId>(i + 1);
   }
-  PlanAnswer answer;
-  if (query.sources.empty()) return answer;
-  std::map<int32_t, const SourceRef*> sources;
-  for (const SourceRef& source : query.sources) sources[source.id] = &source;
-  const auto id = [metric](const char* name) {
-    for (int i = 0; i < metric->columns_size(); ++i) {
-      if (metric->columns(i).name() == name) return static_cast<ColumnId>(i + 1);
-    }
-    return ColumnId{0};
-  };
-  const ColumnId query_column = id("query_id"), plan_column = id("plan_id"), database_column = id("datname");
-  const ColumnId logged_column = id("logged"), duration_column = id("duration_us");
+  return ColumnId{0};
+}
+
+std::vector<columns::RowFilter> FiltersOf(const Metric& metric, const PlanQuery& query) {
   std::vector<columns::RowFilter> filters;
   if (query.query_id) {
     columns::RowFilter filter;
-    filter.column = query_column;
+    filter.column = IdOf(metric, "query_id");
     filter.text = [](std::optional<std::string_view>) { return false; };
     filter.number = [wanted = *query.query_id](std::optional<int64_t> value) { return value && *value == wanted; };
     filters.push_back(std::move(filter));
   }
   if (!query.database.empty()) {
     columns::RowFilter filter;
-    filter.column = database_column;
+    filter.column = IdOf(metric, "datname");
     filter.text = [&query](std::optional<std::string_view> value) { return value && *value == query.database; };
     filter.number = [](std::optional<int64_t>) { return false; };
     filters.push_back(std::move(filter));
   }
-  const int64_t start_us = absl::ToUnixMicros(query.start);
+  return filters;
+}
+
+// Readings of the metric in (start - kHoldsFor, end], `counted` being its counter of plans.
+absl::StatusOr<Statements> LoadReadings(pg::ReadTransaction& tx, const Metric& metric, const PlanQuery& query,
+                                        std::string_view counted) {
+  const ColumnId query_column = IdOf(metric, "query_id"), plan_column = IdOf(metric, "plan_id");
+  const ColumnId database_column = IdOf(metric, "datname"), counted_column = IdOf(metric, counted);
+  const ColumnId duration_column = IdOf(metric, "duration_us");
+  const std::vector<columns::RowFilter> filters = FiltersOf(metric, query);
   const int64_t end_us = absl::ToUnixMicros(query.end);
   const columns::Cells cells = {{absl::ToUnixMicros(query.start - kHoldsFor), end_us + 1, 0, 0}};
   FetchSpec spec;
-  spec.metric = metric;
+  spec.metric = &metric;
   spec.source_ids = IdsOf(query.sources);
   spec.cells = &cells;
-  spec.raw = {query_column, plan_column, database_column, logged_column, duration_column};
+  spec.raw = {query_column, plan_column, database_column, counted_column};
+  if (duration_column != ColumnId{0}) spec.raw.push_back(duration_column);
   if (query.query_id) spec.located = std::vector<FetchSpec::Located>{{0, columns::LocateKey(*query.query_id)}};
-  std::map<Statement, Readings> statements;
-  std::map<std::pair<int32_t, int64_t>, CutText> trees;
-  const auto add = [&](Fetched& fetched) -> absl::Status {
+  PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric.name()));
+  spec.metric_ids = {stored.id};
+  Statements statements;
+  size_t readings_found = 0;
+  PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) -> absl::Status {
+    readings_found += fetched.rows.rows();
+    if (readings_found > kMaxReadings || statements.size() > kMaxPlans) {
+      return absl::InvalidArgumentError(
+          "the range has too many plans; name a statement or a source, or shorten the range");
+    }
     const columns::RowSet& rows = fetched.rows;
     const std::vector<uint8_t> kept_rows = columns::KeepRows(filters, rows);
     const auto number = [&](ColumnId column, size_t row) -> int64_t {
+      if (column == ColumnId{0}) return 0;
       const CellOfRow cell = CellOf(rows, column, row);
       return cell.known() ? cell.column->ints[cell.row] : 0;
     };
     for (size_t row = 0; row < rows.rows(); ++row) {
       const int64_t instant = rows.frames[rows.row_frame[row]].end_us;
-      const int64_t count = number(logged_column, row);
+      const int64_t count = number(counted_column, row);
       if (kept_rows[row] == 0 || count <= 0 || instant > end_us) continue;
       const CellOfRow database = CellOf(rows, database_column, row);
       Readings& readings = statements[{fetched.source_id, number(query_column, row),
@@ -99,22 +107,30 @@ absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::Ca
       logged.duration_us += number(duration_column, row);
     }
     return absl::OkStatus();
-  };
-  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
-    PGA_ASSIGN_OR_RETURN(const StoredMetric stored, FindMetric(tx, metric->name()));
-    spec.metric_ids = {stored.id};
-    size_t readings_found = 0;
-    PGA_RETURN_IF_ERROR(FetchRows(tx, spec, [&](Fetched& fetched) -> absl::Status {
-      readings_found += fetched.rows.rows();
-      if (readings_found > kMaxReadings || statements.size() > kMaxPlans) {
-        return absl::InvalidArgumentError(
-            "the range has too many plans; name a statement or a source, or shorten the range");
-      }
-      return add(fetched);
-    }));
+  }));
+  return statements;
+}
+
+}  // namespace
+
+absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::CallLimit& limit) {
+  PGA_ASSIGN_OR_RETURN(const Metric* const logged_metric, FindCatalogMetric(*catalog_, kLogged));
+  PGA_ASSIGN_OR_RETURN(const Metric* const explained_metric, FindCatalogMetric(*catalog_, kExplained));
+  const int kept = std::min(RetentionOf(*logged_metric).raw, RetentionOf(*explained_metric).raw);
+  if (query.start < clock_->Now() - absl::Hours(24) * kept) {
+    return absl::InvalidArgumentError(Cat("plans are kept for ", kept, " days; begin later"));
+  }
+  PlanAnswer answer;
+  if (query.sources.empty()) return answer;
+  std::map<int32_t, const SourceRef*> sources;
+  for (const SourceRef& source : query.sources) sources[source.id] = &source;
+  const int64_t start_us = absl::ToUnixMicros(query.start);
+  std::map<std::pair<Statement, int64_t>, StatementPlan> plans;
+  // Statement, plan before and after.
+  std::map<std::tuple<Statement, int64_t, int64_t>, PlanChange> changes;
+  const auto add = [&](const Statements& statements, bool explained) {
     for (const auto& [statement, readings] : statements) {
       const auto& [source, query_id, database] = statement;
-      std::map<int64_t, StatementPlan> plans;
       // Plans in the order of their first reading, with the last reading so far.
       std::map<int64_t, int64_t> seen;
       int64_t last_plan = 0;
@@ -122,33 +138,46 @@ absl::StatusOr<PlanAnswer> PlanReader::Read(const PlanQuery& query, const pg::Ca
       for (const auto& [at, logged] : readings) {
         const auto& [instant, plan_id] = at;
         if (instant > start_us) {
-          StatementPlan& plan = plans[plan_id];
-          const bool fresh = plan.logged == 0;
-          plan.logged += logged.count;
-          plan.duration_us += logged.duration_us;
-          plan.last = absl::FromUnixMicros(instant);
+          const absl::Time time = absl::FromUnixMicros(instant);
+          const auto [known, fresh] = plans.try_emplace({statement, plan_id});
+          StatementPlan& plan = known->second;
           if (fresh) {
             plan.source = *sources.at(source);
             plan.query_id = query_id;
             plan.plan_id = plan_id;
             plan.database = database;
-            plan.first = plan.last;
           }
+          (explained ? plan.explained : plan.logged) += logged.count;
+          plan.duration_us += logged.duration_us;
+          plan.first = fresh ? time : std::min(plan.first, time);
+          plan.last = fresh ? time : std::max(plan.last, time);
           if (!seen.contains(plan_id) && !seen.empty()) {
-            answer.changes.push_back({*sources.at(source), query_id, database, last_plan, plan_id,
-                                      absl::FromUnixMicros(last_us), absl::FromUnixMicros(instant)});
+            const PlanChange change = {*sources.at(source),           query_id, database, last_plan, plan_id,
+                                       absl::FromUnixMicros(last_us), time};
+            // Where both say so, the first that did.
+            PlanChange& known_change = changes.try_emplace({statement, last_plan, plan_id}, change).first->second;
+            if (change.seen_after < known_change.seen_after) known_change = change;
           }
         }
         seen[plan_id] = instant;
         last_plan = plan_id;
         last_us = instant;
       }
-      for (auto& [plan_id, plan] : plans) answer.plans.push_back(std::move(plan));
     }
+  };
+  std::map<std::pair<int32_t, int64_t>, CutText> trees;
+  const absl::Status done = pool_->Read(limit, WidthOf(query.sources), [&](pg::ReadTransaction& tx) -> absl::Status {
+    PGA_ASSIGN_OR_RETURN(const Statements logged, LoadReadings(tx, *logged_metric, query, "logged"));
+    add(logged, /*explained=*/false);
+    PGA_ASSIGN_OR_RETURN(const Statements explained, LoadReadings(tx, *explained_metric, query, "explained"));
+    add(explained, /*explained=*/true);
+    for (auto& [key, plan] : plans) answer.plans.push_back(std::move(plan));
+    for (auto& [key, change] : changes) answer.changes.push_back(std::move(change));
     answer.plans_found = static_cast<int64_t>(answer.plans.size());
     answer.changes_found = static_cast<int64_t>(answer.changes.size());
-    std::stable_sort(answer.plans.begin(), answer.plans.end(),
-                     [](const StatementPlan& a, const StatementPlan& b) { return a.duration_us > b.duration_us; });
+    std::stable_sort(answer.plans.begin(), answer.plans.end(), [](const StatementPlan& a, const StatementPlan& b) {
+      return a.duration_us != b.duration_us ? a.duration_us > b.duration_us : a.last > b.last;
+    });
     std::stable_sort(answer.changes.begin(), answer.changes.end(),
                      [](const PlanChange& a, const PlanChange& b) { return a.seen_after > b.seen_after; });
     const auto most = static_cast<size_t>(query.limit);

@@ -1,4 +1,5 @@
-// Plans of statements by what auto_explain logged (metric `plans`), and when a statement got another one.
+// Plans of statements by what auto_explain logged (metric `plans`) and by what EXPLAIN gave (`explained_plans`), and
+// when a statement got another one.
 #pragma once
 
 #include <cstdint>
@@ -42,17 +43,20 @@ struct StatementPlan {
   // Executions that were logged in the range, and their time.
   int64_t logged = 0;
   int64_t duration_us = 0;
+  // Times that EXPLAIN gave it in the range.
+  int64_t explained = 0;
   // First and last reading of the range that had any.
   absl::Time first;
   absl::Time last;
 };
 
-// A statement was logged with a plan that it had not in the 25 hours before, while it had another one.
+// A statement was logged with a plan that it had not in the 25 hours before, while it had another one; or EXPLAIN gave
+// it so. The two are not compared with one another: EXPLAIN gives the plan for any values.
 struct PlanChange {
   SourceRef source;
   int64_t query_id = 0;
   std::string database;
-  int64_t before = 0;  // plan that was logged last before
+  int64_t before = 0;  // plan that was seen last before
   int64_t after = 0;
   // Last reading with `before`, first one with `after`.
   absl::Time seen_before;
@@ -60,7 +64,7 @@ struct PlanChange {
 };
 
 struct PlanAnswer {
-  // Most time first.
+  // Most time first, then the newest.
   std::vector<StatementPlan> plans;
   int64_t plans_found = 0;
   // Newest first.

@@ -43,7 +43,7 @@ struct Fact {
   double covered_hours = 0;
 };
 
-// A plan that was logged for a statement in the interval.
+// A plan that was logged for a statement in the interval, or given by EXPLAIN: then `logged` may be 0.
 struct PlanFact {
   int64_t query_id = 0;
   std::string database;

@@ -448,10 +448,11 @@ void Statements::Say(const Wanted& wanted, const FactRow& table) {
   advice.query_ids.assign(wanted.query_ids.begin(), wanted.query_ids.end());
   advice.what = absl::StrCat("Statements scan all of table ", object, " for rows with given ",
                              absl::StrJoin(wanted.columns, ", "), ".");
-  advice.why.push_back(absl::StrCat("A plan with Seq Scan and this condition was logged ", CountText(wanted.logged),
-                                    " times; the table has ", CountText(live),
-                                    " rows and no index that begins with one "
-                                    "of the columns."));
+  advice.why.push_back(absl::StrCat(
+      wanted.logged > 0 ? absl::StrCat("A plan with Seq Scan and this condition was logged ", CountText(wanted.logged),
+                                       " times; the table has ")
+                        : std::string("EXPLAIN gives a plan with Seq Scan and this condition; the table has "),
+      CountText(live), " rows and no index that begins with one of the columns."));
   if (known) {
     advice.why.push_back(absl::StrCat(wanted.query_ids.size(), " statements, ", CountText(calls), " calls, ",
                                       CountText(rows / calls), " rows and ", TimeText(time_us / 1e6 / calls),

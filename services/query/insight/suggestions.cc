@@ -198,10 +198,13 @@ class Rules {
     for (const std::string& table : tables) {
       Suggestion& one =
           Add("inefficient_join", true, absl::StrCat("A nested loop scans ", table, " for each row of its other side."),
-              Certainty::kLikely, "Logged by auto_explain; of a table of some pages it is the right plan.");
+              Certainty::kLikely,
+              absl::StrCat(logged > 0 ? "Logged by auto_explain" : "Given by EXPLAIN",
+                           "; of a table of some pages it is the right plan."));
       one.advice.object = absl::StrCat(statement_.query_id, " ", table);
       one.advice.id = AdviceId(one.advice.kind, facts_.source_id, one.advice.database, absl::StrCat(one.advice.object));
-      one.advice.why.push_back(absl::StrCat("Such a plan was logged ", CountText(logged), " times."));
+      one.advice.why.push_back(logged > 0 ? absl::StrCat("Such a plan was logged ", CountText(logged), " times.")
+                                          : std::string("EXPLAIN gives such a plan."));
       one.advice.instruction = absl::StrCat(
           "Index the columns of ", table,
           " that it is joined by, join by = on columns of one type, and ANALYZE both tables: a hash join needs all "

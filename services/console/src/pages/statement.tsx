@@ -239,7 +239,7 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
         note={
           plans.data && plans.data.changes_found > 0
             ? `${plans.data.changes_found === 1 ? 'another plan' : `${plans.data.changes_found} changes`} in this range, marked above`
-            : 'as auto_explain logged them, without values and costs'
+            : 'as auto_explain logged them or EXPLAIN gave them, without values and costs'
         }
         asks={[plansAsk]}
         answers={[plans]}
@@ -248,9 +248,10 @@ function OfSource({ page, name, id }: { page: Page; name: string; id: string }) 
         rowKey={(row) => `${row.plan_id} ${row.database_name}`}
         sort="-last"
         empty={
-          <Empty title="No plan of it was logged in this range.">
+          <Empty title="No plan of it was seen in this range.">
             Plans come from the server's log: ALTER SYSTEM SET session_preload_libraries = 'auto_explain'; ALTER SYSTEM
-            SET auto_explain.log_min_duration = '250ms'; SELECT pg_reload_conf().
+            SET auto_explain.log_min_duration = '250ms'; SELECT pg_reload_conf(). Without it the collector asks the
+            server for them, where its database has what this prints: pganalytics-collector --explain-setup.
           </Empty>
         }
       />
@@ -280,12 +281,20 @@ const columnsOfPlans = (zone: Zone): Column<StatementPlan>[] => [
   { key: 'database', title: 'Database', wide: true, value: (row) => row.database_name },
   { key: 'logged', title: 'Logged', numeric: true, value: (row) => row.logged, cell: (row) => count(row.logged) },
   {
+    key: 'explained',
+    title: 'Explained',
+    numeric: true,
+    hint: 'Times that EXPLAIN gave it, for any values and without running it',
+    value: (row) => row.explained,
+    cell: (row) => count(row.explained),
+  },
+  {
     key: 'mean',
     title: 'Mean',
     numeric: true,
     hint: 'Of the executions that were logged',
-    value: (row) => row.duration_ms / row.logged,
-    cell: (row) => milliseconds(row.duration_ms / row.logged),
+    value: (row) => (row.logged > 0 ? row.duration_ms / row.logged : 0),
+    cell: (row) => (row.logged > 0 ? milliseconds(row.duration_ms / row.logged) : ''),
   },
   {
     key: 'first',
