@@ -163,8 +163,12 @@ class Search {
   void Rows() {
     const double less = PerCall(less_.rows, less_);
     const double more = PerCall(more_.rows, more_);
-    if (more < 2 || Growth(less, more) < kGrew) return;
-    if (Growth(less, more) - 1 < kMostOfTime * (time_growth_ - 1)) return;
+    const double growth = Growth(less, more);
+    if (more < 2 || growth < kGrew) return;
+    // Rows that grew as much as the blocks are why more blocks are read, however long each of them takes on a busy
+    // server.
+    const bool of_blocks = BlockGrowth() >= kGrew && growth >= BlockGrowth();
+    if (!of_blocks && growth - 1 < kMostOfTime * (time_growth_ - 1)) return;
     NamedCause& cause =
         Add(slower_ ? "more_rows" : "fewer_rows",
             absl::StrCat("rows of each call ", Grew(), " from ", Figure(PerCall(facts_.before.rows, facts_.before)),

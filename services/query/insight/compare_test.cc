@@ -216,6 +216,17 @@ TEST(Causes, WhatIsMeasuredComesBeforeWhatHappened) {
   EXPECT_THAT(Kinds(facts), ElementsAre("index_dropped", "more_blocks"));
 }
 
+// A busy server may make each row slower as well; that is not why ten times the blocks are read.
+TEST(Causes, OfMoreRowsAndTheirBlocks) {
+  ChangeFacts facts = Facts(2, 200);
+  facts.after.rows = 20'000;
+  EXPECT_THAT(Kinds(facts), IsEmpty()) << "twenty times the rows are no reason for a hundred times the time";
+  facts.after.blocks_hit = 500'000;
+  EXPECT_THAT(Kinds(facts), ElementsAre("more_rows", "more_blocks"));
+  facts.after.blocks_hit = 5'000'000;
+  EXPECT_THAT(Kinds(facts), ElementsAre("more_blocks"));
+}
+
 TEST(Causes, OfMoreCalls) {
   ChangeFacts facts = Facts(2, 2);
   facts.after.calls = 3000;
