@@ -57,6 +57,9 @@ class Loader {
   void Stage(std::string* target, std::string_view default_value, std::string_view help) {
     Choice(target, "ENVIRONMENT", "environment", default_value, {"development", "staging", "production"}, help);
   }
+  // host:port, or off or nothing, which leave `target` empty.
+  void Listen(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
+              std::string_view help);
   void Bool(bool* target, std::string_view env, std::string_view flag, bool default_value, std::string_view help);
   // Plain number = seconds.
   void Duration(absl::Duration* target, std::string_view env, std::string_view flag, absl::Duration default_value,

@@ -179,6 +179,26 @@ TEST_F(LoaderTest, UnreadableValuesNameTheVariableAndTheCure) {
   EXPECT_THAT(Load({"--tls-enabled=maybe"}, {}), StatusIs(kInvalid, HasSubstr("--tls-enabled")));
 }
 
+TEST_F(LoaderTest, AddressesToListenOnHaveHostAndPort) {
+  const auto listen = [](const std::string& value) -> absl::StatusOr<std::string> {
+    const char* const argv[] = {"x"};
+    Loader loader(1, argv, {{"METRICS_LISTEN", value}}, "");
+    std::string address;
+    loader.Listen(&address, "METRICS_LISTEN", "metrics-listen", "127.0.0.1:1", "what it does");
+    if (const absl::Status parsed = loader.Parse(); !parsed.ok()) return parsed;
+    return address;
+  };
+  for (const char* good : {"127.0.0.1:0", "localhost:9187", "[::1]:65535", "0.0.0.0:80"}) {
+    EXPECT_THAT(listen(good), status::IsOkAndHolds(good));
+  }
+  EXPECT_THAT(listen("off"), status::IsOkAndHolds(""));
+  EXPECT_THAT(listen("127.0.0.1:9187 # here"), status::IsOkAndHolds("127.0.0.1:9187"));
+  for (const char* bad : {"9999", "bogus", ":9187", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1"}) {
+    EXPECT_THAT(listen(bad), StatusIs(kInvalid, AllOf(HasSubstr("METRICS_LISTEN"), HasSubstr("write host:port"))))
+        << bad;
+  }
+}
+
 // A misspelt word must not pass for development.
 TEST_F(LoaderTest, StageIsOneOfItsWords) {
   for (const char* word : {"development", "staging", "production", "", "Production", "prod", "1", "produktion"}) {
@@ -197,6 +217,11 @@ TEST_F(LoaderTest, StageIsOneOfItsWords) {
                                                             "\": write one of development, staging, production"))));
     }
   }
+}
+
+TEST_F(LoaderTest, AFileOfSettingsThatCannotBeReadNamesItsVariable) {
+  EXPECT_THAT(Load({}, {{"ENV_FILE", "/nowhere/env"}}),
+              StatusIs(kInvalid, HasSubstr("ENV_FILE=/nowhere/env: the file cannot be read")));
 }
 
 TEST_F(LoaderTest, FlagForms) {

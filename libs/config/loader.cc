@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -126,6 +127,25 @@ void Loader::String(std::string* target, std::string_view env, std::string_view 
     *target = std::string(StripRemark(text));
     return absl::OkStatus();
   });
+}
+
+void Loader::Listen(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
+                    std::string_view help) {
+  *target = std::string(default_value);
+  Add(env, flag, std::string(default_value), "", help)
+      .setters.push_back([target](const std::string& text) -> absl::Status {
+        std::string address(StripRemark(text));
+        const size_t colon = address.rfind(':');
+        int port = -1;
+        if (address == "off") {
+          address.clear();
+        } else if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+                   port < 0 || port > 65535) {
+          return absl::InvalidArgumentError("write host:port, such as 127.0.0.1:9100, or off");
+        }
+        *target = std::move(address);
+        return absl::OkStatus();
+      });
 }
 
 void Loader::Choice(std::string* target, std::string_view env, std::string_view flag, std::string_view default_value,
@@ -340,10 +360,10 @@ absl::Status Loader::Parse() {
     PGA_ASSIGN_OR_RETURN(const std::string text, [&]() -> absl::StatusOr<std::string> {
       absl::StatusOr<std::string> read = ReadSmallFile(*env_file);
       if (read.ok()) return read;
-      return absl::InvalidArgumentError(absl::StrCat(*env_file, ": ", read.status().message()));
+      return absl::InvalidArgumentError(absl::StrCat(kEnvFileName, "=", *env_file, ": ", read.status().message()));
     }());
     absl::StatusOr<Environment> parsed = ParseEnvironmentFile(text);
-    if (!parsed.ok()) return status::Annotate(parsed.status(), *env_file);
+    if (!parsed.ok()) return status::Annotate(parsed.status(), absl::StrCat(kEnvFileName, "=", *env_file));
     file_ = *std::move(parsed);
   }
 

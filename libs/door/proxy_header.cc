@@ -88,7 +88,7 @@ ProxyHeader ReadProxyHeader(std::string_view bytes) {
   }
   if (bytes.size() < 16) return header;
   const size_t length = static_cast<size_t>(Big16(bytes.data() + 14));
-  if ((bytes[12] != kVersionLocal && bytes[12] != kVersionProxy) || 16 + length > kMaxProxyHeaderBytes) {
+  if (bytes[12] != kVersionLocal && bytes[12] != kVersionProxy) {
     header.kind = ProxyHeader::Kind::kMalformed;
     return header;
   }

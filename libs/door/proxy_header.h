@@ -9,8 +9,6 @@
 
 namespace pga::door {
 
-inline constexpr size_t kMaxProxyHeaderBytes = 1024;
-
 struct ProxyHeader {
   enum class Kind { kNeedMore, kHeader, kNone, kMalformed };
   Kind kind = Kind::kNeedMore;
@@ -22,7 +20,8 @@ struct ProxyHeader {
   int port = 0;
 };
 
-// `bytes` = all that came so far. kNone: this is no PROXY header.
+// `bytes` = all that came so far. kNone: this is no PROXY header. Of version 1 it has 107 bytes at most, of version 2
+// as many as its length says, 65,551 at most.
 ProxyHeader ReadProxyHeader(std::string_view bytes);
 
 // The header for a client at `address` (IPv4 or IPv6 in text form) and `port`; with an address that is neither, the

@@ -78,13 +78,27 @@ TEST(ProxyHeader, LinesOfVersionOne) {
 
 TEST(ProxyHeader, BrokenOnesAreMalformed) {
   const std::string good = WriteProxyHeader("203.0.113.7", 1);
-  std::string version = good, length = good, huge = good;
+  std::string version = good, length = good;
   version[12] = 0x31;
   EXPECT_EQ(ReadProxyHeader(version).kind, Kind::kMalformed);
   length[15] = 11;
   EXPECT_EQ(ReadProxyHeader(length).kind, Kind::kMalformed) << "too short for two addresses and ports";
-  huge[14] = 0x7f;
-  EXPECT_EQ(ReadProxyHeader(huge).kind, Kind::kMalformed);
+}
+
+// A balancer may say more behind the addresses, as of TLS.
+TEST(ProxyHeader, VersionTwoIsAsLongAsItSays) {
+  for (const size_t more : {1u, 1500u, 65'523u}) {
+    std::string bytes = WriteProxyHeader("203.0.113.7", 41'000);
+    const size_t length = 12 + more;
+    bytes[14] = static_cast<char>(length >> 8);
+    bytes[15] = static_cast<char>(length & 255);
+    bytes.append(more, 'x');
+    EXPECT_EQ(ReadProxyHeader(bytes.substr(0, bytes.size() - 1)).kind, Kind::kNeedMore);
+    const ProxyHeader header = ReadProxyHeader(bytes + "GET /");
+    EXPECT_EQ(header.kind, Kind::kHeader);
+    EXPECT_EQ(header.bytes, bytes.size());
+    EXPECT_EQ(header.address, "203.0.113.7");
+  }
 }
 
 }  // namespace

@@ -154,7 +154,8 @@ absl::StatusOr<Level> ParseLevel(std::string_view text) {
   if (lower == "warn" || lower == "warning") return Level::warn;
   if (lower == "error") return Level::error;
   if (lower == "off") return Level::off;
-  return absl::InvalidArgumentError(absl::StrCat("\"", lower, "\" is no log level; use debug, info, warn or error"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("LOG_LEVEL: \"", lower, "\" is no log level; use debug, info, warn or error"));
 }
 
 void Init(LogOptions options) {

@@ -126,8 +126,8 @@ void RegisterHostOptions(config::Loader& loader, const token::ServiceRow& row, H
               "call other services over TLS");
   loader.String(&settings->peer_tls.ca_path, "PEER_TLS_CA_PATH", "peer-tls-ca-path", "",
                 "CA of the other services' certificates, PEM; empty = the system's store");
-  loader.String(&settings->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
-                "host:port of /metrics in Prometheus form; empty = none");
+  loader.Listen(&settings->metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
+                "host:port of /metrics in Prometheus form; empty or off = none");
   loader.String(&settings->log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
   loader.Duration(&settings->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
                   exec::kShutdownTimeoutHelp);

@@ -49,8 +49,9 @@ absl::Status CheckGiven(const char* variable, const log::Secret& url) {
 // Waits for the server, then says whether its schema is there.
 absl::Status AwaitDatabase(const char* variable, const log::Secret& url, storage::Database database,
                            clock::SteadyTime deadline) {
-  PGA_ASSIGN_OR_RETURN(const std::unique_ptr<pg::Pool> pool,
-                       pg::Pool::Create({.url = url.Reveal(), .application_name = "pganalytics-api", .size = 1}));
+  const auto made = pg::Pool::Create({.url = url.Reveal(), .application_name = "pganalytics-api", .size = 1});
+  if (!made.ok()) return status::Annotate(made.status(), variable);
+  const std::unique_ptr<pg::Pool>& pool = *made;
   absl::Status reached = pool->Ping(std::min(deadline, clock::SteadyNow() + absl::Seconds(5)));
   bool logged = false;
   while (!reached.ok() && clock::SteadyNow() < deadline && !exec::ShutdownSignal::requested()) {

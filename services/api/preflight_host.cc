@@ -187,9 +187,8 @@ void internal::CheckHost(const ApiConfig& config, PreflightReport* report) {
   CheckPort("port", "PORT", config.gateway.ListenAddress(), absl::StrCat(config.gateway.port), report);
   if (!config.metrics_listen.empty()) {
     const size_t colon = config.metrics_listen.rfind(':');
-    const bool split = colon != std::string::npos;
-    CheckPort("port.metrics", "METRICS_LISTEN", split ? config.metrics_listen.substr(0, colon) : config.metrics_listen,
-              split ? config.metrics_listen.substr(colon + 1) : "", report);
+    CheckPort("port.metrics", "METRICS_LISTEN", config.metrics_listen.substr(0, colon),
+              config.metrics_listen.substr(colon + 1), report);
   }
   CheckStateFolder(config, report);
 }

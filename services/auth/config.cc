@@ -13,7 +13,7 @@
 namespace pga::auth {
 namespace {
 
-void CheckProductionSecret(const log::Secret& secret, const char* name, std::vector<std::string>* problems) {
+void CheckSecret(const log::Secret& secret, const char* name, std::vector<std::string>* problems) {
   if (secret.empty()) return;
   const absl::Status strong = CheckStrength(secret.Reveal(), name);
   if (!strong.ok()) problems->emplace_back(strong.message());
@@ -76,6 +76,15 @@ void RegisterOptions(config::Loader& loader, AuthConfig* config) {
                 "folder of the service's files; empty = /var/lib/pganalytics in production, else .pganalytics/state");
 }
 
+std::vector<std::string> WeakSecrets(const AuthConfig& config) {
+  std::vector<std::string> problems;
+  CheckSecret(config.jwt_secret, "JWT_SECRET", &problems);
+  CheckSecret(config.jwt_secret_previous, "JWT_SECRET_PREVIOUS", &problems);
+  if (config.encryption_key.empty()) CheckSecret(config.backup_key, "BACKUP_KEY", &problems);
+  CheckSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
+  return problems;
+}
+
 absl::Status Validate(const AuthConfig& config) {
   std::vector<std::string> problems;
   if (config.database_url.empty()) problems.emplace_back("DATABASE_URL: name the metadata database");
@@ -104,10 +113,8 @@ absl::Status Validate(const AuthConfig& config) {
     if (config.jwt_secret.empty() && config.jwt_signing_key.empty()) {
       problems.emplace_back("JWT_SECRET or JWT_SIGNING_KEY: one is needed in production: openssl rand -base64 32");
     }
-    CheckProductionSecret(config.jwt_secret, "JWT_SECRET", &problems);
-    CheckProductionSecret(config.jwt_secret_previous, "JWT_SECRET_PREVIOUS", &problems);
-    if (config.encryption_key.empty()) CheckProductionSecret(config.backup_key, "BACKUP_KEY", &problems);
-    CheckProductionSecret(config.registration_secret, "REGISTRATION_SECRET", &problems);
+    const std::vector<std::string> weak = WeakSecrets(config);
+    problems.insert(problems.end(), weak.begin(), weak.end());
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "; "));
   return absl::OkStatus();

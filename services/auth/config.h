@@ -3,6 +3,7 @@
 // Settings of the auth service. The same struct serves pga-auth and the composed pganalytics-api.
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -52,6 +53,9 @@ struct AuthConfig {
 
 // Registers every setting with its default; `config` must outlive the loader's Parse().
 void RegisterOptions(config::Loader& loader, AuthConfig* config);
+
+// What is too weak for production, or left at a well-known value; one line each.
+std::vector<std::string> WeakSecrets(const AuthConfig& config);
 
 // INVALID_ARGUMENT lists everything that is missing, too weak for production, or left at a well-known value.
 absl::Status Validate(const AuthConfig& config);

@@ -40,7 +40,7 @@ absl::Status Run(int argc, char** argv) {
   RegisterOptions(loader, &config);
   loader.List(&listen, "GRPC_LISTEN", "grpc-listen", absl::StrCat("127.0.0.1:", token::FindService("auth")->port),
               "addresses of the gRPC server");
-  loader.String(&metrics_listen, "METRICS_LISTEN", "metrics-listen", "", "host:port of /metrics; empty = none");
+  loader.Listen(&metrics_listen, "METRICS_LISTEN", "metrics-listen", "", "host:port of /metrics; empty or off = none");
   loader.String(&log_level, "LOG_LEVEL", "log-level", "info", "debug, info, warn or error");
   loader.Duration(&shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
                   exec::kShutdownTimeoutHelp);

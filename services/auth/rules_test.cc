@@ -227,6 +227,14 @@ AuthConfig GoodConfig() {
   return config;
 }
 
+TEST(Validate, WeakSecretsAreNamedOutsideProduction) {
+  AuthConfig config;
+  config.jwt_secret = log::Secret("abc");
+  config.backup_key = log::Secret("abc");
+  config.registration_secret = log::Secret("q3Jv0l8rXn2cVb7mKdP5tYw9sZf1hGuE");
+  EXPECT_THAT(WeakSecrets(config), ElementsAre(HasSubstr("JWT_SECRET: at least"), HasSubstr("BACKUP_KEY: at least")));
+}
+
 TEST(Validate, ProductionRefusesWeakAndWellKnownSecrets) {
   EXPECT_THAT(Validate(GoodConfig()), IsOk());
   AuthConfig config = GoodConfig();

@@ -152,6 +152,9 @@ struct AuthServer::Parts {
 
 absl::StatusOr<std::unique_ptr<AuthServer>> AuthServer::Create(const AuthConfig& config, const AuthDeps& deps) {
   PGA_RETURN_IF_ERROR(Validate(config));
+  for (const std::string& problem : WeakSecrets(config)) {
+    PGA_LOG(warn, "a secret is not good enough for production", {{"problem", problem}});
+  }
   auto parts = std::make_unique<Parts>();
   parts->deps = deps;
   parts->audit_retention = config.audit_retention;

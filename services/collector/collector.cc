@@ -63,7 +63,11 @@ constexpr std::chrono::seconds kHousekeeping(5);
 constexpr absl::Duration kLoopPatience = absl::Seconds(5);
 
 absl::StatusOr<std::shared_ptr<const catalog::Catalog>> LoadCatalog(const CollectorConfig& config) {
-  return config.catalog_dir.empty() ? catalog::Catalog::Builtin() : catalog::Catalog::WithCustom(config.catalog_dir);
+  PGA_ASSIGN_OR_RETURN(const auto catalog, config.catalog_dir.empty()
+                                               ? catalog::Catalog::Builtin()
+                                               : catalog::Catalog::WithCustom(config.catalog_dir));
+  PGA_RETURN_IF_ERROR(CheckMetricNames(config, *catalog));
+  return catalog;
 }
 
 }  // namespace

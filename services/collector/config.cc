@@ -8,13 +8,16 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "libs/config/nearest.h"
 #include "libs/config/values.h"
 #include "libs/frame/uuid.h"
 #include "libs/status/status.h"
@@ -185,9 +188,9 @@ void RegisterOptions(config::Loader& loader, CollectorConfig* config) {
   loader.String(&config->query_text, "QUERY_TEXT", "query-text", "normalized",
                 "statement texts: normalized (no literals), full (passwords removed), none");
   loader.String(&config->catalog_dir, "CATALOG_DIR", "catalog-dir", "", "folder of custom metrics (*.yaml)");
-  loader.String(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "127.0.0.1:9187",
+  loader.Listen(&config->metrics_listen, "METRICS_LISTEN", "metrics-listen", "127.0.0.1:9187",
                 "address of /metrics, or off");
-  loader.String(&config->health_listen, "HEALTH_LISTEN", "health-listen", "",
+  loader.Listen(&config->health_listen, "HEALTH_LISTEN", "health-listen", "",
                 "address of the gRPC health service; empty = off");
   loader.Duration(&config->shutdown_timeout, "SHUTDOWN_TIMEOUT", "shutdown-timeout", absl::Seconds(10),
                   "how long the last flush may take", absl::Seconds(1), absl::Minutes(5));
@@ -297,6 +300,23 @@ absl::Status ApplyYaml(std::string_view text, const std::string& file, Collector
   return absl::OkStatus();
 }
 
+absl::Status CheckMetricNames(const CollectorConfig& config, const catalog::Catalog& catalog) {
+  std::vector<std::string> known;
+  for (const auto& metric : catalog.metrics()) known.push_back(metric.name());
+  for (const auto& [setting, names] : {std::pair("DISABLED_METRICS", &config.disabled_metrics),
+                                       std::pair("ENABLED_METRICS", &config.enabled_metrics)}) {
+    for (const std::string& name : *names) {
+      if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+      const std::vector<std::string> near = config::NearestNames(name, known);
+      return absl::InvalidArgumentError(absl::StrCat(
+          setting, config.config_file.empty() ? "" : absl::StrCat(" or metrics of ", config.config_file), ": \"", name,
+          "\" is no metric",
+          near.empty() ? "; docs/metrics.md lists them" : absl::StrCat("; similar: ", absl::StrJoin(near, ", "))));
+    }
+  }
+  return absl::OkStatus();
+}
+
 std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catalog::Catalog& catalog) {
   std::set<std::string> disabled(config.disabled_metrics.begin(), config.disabled_metrics.end());
   for (const auto& metric : catalog.metrics()) {
@@ -322,7 +342,6 @@ absl::Status FinishConfig(CollectorConfig* config) {
     PGA_RETURN_IF_ERROR(CheckSource(source));
     config->sources.push_back(std::move(source));
   }
-  if (config->metrics_listen == "off") config->metrics_listen.clear();  // an empty variable counts as unset
   if (config->query_text == "normalized") {
     config->query_text_mode = QueryTextMode::kNormalized;
   } else if (config->query_text == "full") {
@@ -345,6 +364,9 @@ absl::Status FinishConfig(CollectorConfig* config) {
     return absl::InvalidArgumentError(absl::StrCat(
         "BACKEND_URL=", config->backend_url,
         " would send data unencrypted to another host; use https://, or set BACKEND_ALLOW_PLAINTEXT=true"));
+  }
+  if (const std::string& file = config->backend_ca_file; !file.empty() && !std::ifstream(file)) {
+    return absl::InvalidArgumentError(absl::StrCat("BACKEND_CA_FILE=", file, " cannot be read"));
   }
   return absl::OkStatus();
 }

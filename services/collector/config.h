@@ -95,6 +95,9 @@ struct CollectorConfig {
   SourceConfig environment_source;
 };
 
+// INVALID_ARGUMENT if a metric is turned on or off that `catalog` has not got.
+absl::Status CheckMetricNames(const CollectorConfig& config, const catalog::Catalog& catalog);
+
 // Names of the metrics of `catalog` that are not read: those that are off, and optional ones that nobody turned on.
 std::set<std::string> DisabledMetrics(const CollectorConfig& config, const catalog::Catalog& catalog);
 

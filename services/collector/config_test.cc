@@ -64,10 +64,26 @@ TEST(Config, BadValuesSayWhatToWrite) {
       {"sslmode", {{"POSTGRES_SSLMODE", "on"}}, "POSTGRES_SSLMODE"},
       {"query text", {{"QUERY_TEXT", "some"}}, "normalized, full, none"},
       {"interval", {{"COLLECTION_INTERVAL", "often"}}, "COLLECTION_INTERVAL"},
+      {"metrics address", {{"METRICS_LISTEN", "bogus"}}, "METRICS_LISTEN=\"bogus\": write host:port"},
+      {"health address", {{"HEALTH_LISTEN", "9"}}, "HEALTH_LISTEN"},
+      {"ca", {{"BACKEND_CA_FILE", "/nowhere/ca.pem"}}, "BACKEND_CA_FILE=/nowhere/ca.pem cannot be read"},
       {"file", {{"COLLECTOR_CONFIG", "/nowhere/x.yaml"}}, "COLLECTOR_CONFIG"},
   };
   for (const BadCase& c : cases) {
     EXPECT_THAT(Load(c.environment), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message))) << c.name;
+  }
+}
+
+TEST(Config, MetricsHaveToBeKnown) {
+  const auto catalog = catalog::Catalog::Builtin();
+  ASSERT_THAT(catalog, IsOk());
+  for (const char* setting : {"DISABLED_METRICS", "ENABLED_METRICS"}) {
+    const auto good = Load({{setting, "bloat_measured, setings"}});
+    ASSERT_THAT(good, IsOk());
+    EXPECT_THAT(CheckMetricNames(*good, **catalog),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat(setting, ": \"setings\" is no metric; similar: settings"))));
+    EXPECT_THAT(CheckMetricNames(*Load({{setting, "bloat_measured,settings"}}), **catalog), IsOk());
   }
 }
 

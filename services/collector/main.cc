@@ -17,7 +17,8 @@ namespace {
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "pganalytics-collector: %s\n", std::string(status.message()).c_str());
-  return 1;
+  // What is written wrong, as of every program of the suite.
+  return absl::IsInvalidArgument(status) ? 2 : 1;
 }
 
 }  // namespace

@@ -348,8 +348,8 @@ absl::Status RunEnvoyCommand(int argc, char** argv) {
                 "127.0.0.1:8081", "address of the built-in gateway, which serves the console's files and /mcp");
   loader.String(&collectors, "INGEST_COLLECTOR_ADDR", "ingest-collector-addr", "",
                 "where collectors' connections are passed on to; empty = INGEST_SERVICE_ADDR");
-  loader.String(&settings.metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
-                "host:port of /metrics and /ready; empty = none");
+  loader.Listen(&settings.metrics_listen, "METRICS_LISTEN", "metrics-listen", "",
+                "host:port of /metrics and /ready; empty or off = none");
   loader.Bool(&settings.peer_tls, "PEER_TLS_ENABLED", "peer-tls-enabled", false, "call the services over TLS");
   loader.String(&settings.peer_ca_path, "PEER_TLS_CA_PATH", "peer-tls-ca-path", "",
                 "CA of the services' certificates, PEM; empty = the system's store");

@@ -253,14 +253,19 @@ class Listener::Impl {
         ec = co_await ReadMore(stream, bytes);
         header = door::ReadProxyHeader(bytes);
       }
-      if (ec || connection->aborted) {
+      const bool cut = ec && !bytes.empty() && !connection->aborted;
+      if ((ec && !cut) || connection->aborted) {
         connection->sniffed = nullptr;
         co_return;
       }
       if (header.kind != door::ProxyHeader::Kind::kHeader) {
         connection->sniffed = nullptr;
         malformed_->Increment();
-        PGA_LOG(warn, "connection without a PROXY header refused: its address is one of PROXY_PROTOCOL_FROM",
+        PGA_LOG(warn,
+                cut ? "connection that ended within its PROXY header refused"
+                : header.kind == door::ProxyHeader::Kind::kMalformed
+                    ? "connection with a malformed PROXY header refused"
+                    : "connection without a PROXY header refused: its address is one of PROXY_PROTOCOL_FROM",
                 {{"client", peer}});
         co_return;
       }

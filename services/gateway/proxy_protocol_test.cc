@@ -43,6 +43,11 @@ TEST(ProxyProtocol, CallersAreCountedByTheAddressThatTheHeaderSays) {
 
 TEST(ProxyProtocol, HeadersComeInPieces) {
   GatewayUnderTest gateway(OneRequestEach({"127.0.0.1"}));
+  // With 60,000 bytes of a balancer's own behind the addresses.
+  std::string extended = door::WriteProxyHeader("198.51.100.3", 1);
+  extended[14] = static_cast<char>(60'012 >> 8);
+  extended[15] = static_cast<char>(60'012 & 255);
+  EXPECT_EQ(CodeBehind(gateway, extended + std::string(60'000, 'x')), 200);
   for (const std::string& header : {Line("198.51.100.1"), door::WriteProxyHeader("198.51.100.2", 1)}) {
     RawClient client(gateway.port());
     for (const char byte : header + MakeRequest("GET", "/api/v1/health")) client.Send(std::string_view(&byte, 1));

@@ -196,7 +196,9 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   p->config = config;
   p->deps = deps;
   pg::PoolOptions pool;
-  PGA_ASSIGN_OR_RETURN(pool.url, pg::WritableConninfo(config.metrics_url.Reveal()));
+  absl::StatusOr<std::string> writable = pg::WritableConninfo(config.metrics_url.Reveal());
+  if (!writable.ok()) return status::Annotate(writable.status(), "TIMESCALE_URL");
+  pool.url = *std::move(writable);
   p->writable_url = log::Secret(pool.url);
   pool.application_name = "pga-ingest";
   pool.role = "pganalytics_ingest";

@@ -75,10 +75,12 @@ absl::StatusOr<std::unique_ptr<RegistryServer>> RegistryServer::Create(const Reg
   }
   PGA_RETURN_IF_ERROR(Validate(config));
   auto parts = std::make_unique<Parts>();
-  PGA_ASSIGN_OR_RETURN(parts->pool, pg::Pool::Create({.url = config.database_url.Reveal(),
-                                                      .application_name = "pganalytics-registry",
-                                                      .size = config.connections,
-                                                      .role = "pganalytics_registry"}));
+  auto pool = pg::Pool::Create({.url = config.database_url.Reveal(),
+                                .application_name = "pganalytics-registry",
+                                .size = config.connections,
+                                .role = "pganalytics_registry"});
+  if (!pool.ok()) return status::Annotate(pool.status(), "DATABASE_URL");
+  parts->pool = *std::move(pool);
   parts->store.emplace(parts->pool.get());
   parts->sources.emplace(parts->pool.get());
   parts->auth.emplace(deps.auth, deps.identity);

@@ -1,5 +1,6 @@
 #include "services/ruler/server.h"
 
+#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -57,6 +58,9 @@ absl::StatusOr<DeliveryOptions> ReceiversOf(const RulerConfig& config) {
     options.webhooks.push_back(
         {{"pagerduty", least}, log::Secret(config.pagerduty_url), config.pagerduty_key, log::Secret()});
   }
+  if (!config.ca_path.empty() && !std::ifstream(config.ca_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("ALERT_CA_PATH=", config.ca_path, " cannot be read"));
+  }
   options.ca_path = config.ca_path;
   options.resend = config.resend;
   options.context.public_url = config.public_url;
@@ -87,10 +91,12 @@ absl::StatusOr<std::unique_ptr<RulerServer>> RulerServer::Create(const RulerConf
     return absl::InvalidArgumentError("DATABASE_URL is missing: postgresql:// URL of the metadata database");
   }
   auto parts = std::make_unique<Parts>();
-  PGA_ASSIGN_OR_RETURN(parts->pool, pg::Pool::Create({.url = config.database_url.Reveal(),
-                                                      .application_name = "pganalytics-ruler",
-                                                      .size = config.connections,
-                                                      .role = "pganalytics_ruler"}));
+  auto pool = pg::Pool::Create({.url = config.database_url.Reveal(),
+                                .application_name = "pganalytics-ruler",
+                                .size = config.connections,
+                                .role = "pganalytics_ruler"});
+  if (!pool.ok()) return status::Annotate(pool.status(), "DATABASE_URL");
+  parts->pool = *std::move(pool);
   PGA_ASSIGN_OR_RETURN(DeliveryOptions receivers, ReceiversOf(config));
   std::vector<Receiver> notified;
   for (const Webhook& webhook : receivers.webhooks) notified.push_back(webhook.receiver);

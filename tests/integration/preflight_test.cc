@@ -226,8 +226,11 @@ TEST_F(PreflightTest, PortsAndFolders) {
   const std::string port = absl::StrCat(taken.port());
   ExpectFound(Run({{"PORT", port}}), "port", "fail", "in use", "ss -tlnp | grep :" + port);
   ExpectFound(Run({{"METRICS_LISTEN", "127.0.0.1:" + port}}), "port.metrics", "fail", "in use", "METRICS_LISTEN");
-  ExpectFound(Run({{"METRICS_LISTEN", "localhost"}}), "port.metrics", "fail", "no address and port",
+  ExpectFound(Run({{"METRICS_LISTEN", "localhost:0"}}), "port.metrics", "fail", "no address and port",
               "correct METRICS_LISTEN");
+  const Answer refused = Run({{"METRICS_LISTEN", "9999"}});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("METRICS_LISTEN=\"9999\": write host:port"));
   ExpectFound(Run({{"LISTEN_ADDRESS", "203.0.113.9"}}), "port", "fail", "assign", "address of this host");
   ASSERT_TRUE(testing::WriteFile(state_ / "file", "x").ok());
   ExpectFound(Run({{"STATE_DIR", state_ / "file/below"}}), "state", "fail", "cannot be written", "STATE_DIR");

@@ -24,6 +24,7 @@
 #include "libs/testing/temp_dir.h"
 #include "libs/testing/temp_postgres.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
+#include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/compactor/server.h"
 #include "tools/pgactl/command.h"
 #include "tools/pgactl/pgactl_testing.h"
@@ -83,6 +84,59 @@ TEST(PgactlStorage, NamesWhoHoldsASnapshot) {
   EXPECT_THAT(shown, ::testing::ContainsRegex(absl::StrCat("session +nightly_dump +", (*dump)->backend_pid(), " ")));
   server->Drain(soon());
   compactor->Drain(soon());
+}
+
+namespace registry_pb = ::pganalytics::registry::v1;
+namespace query_pb = ::pganalytics::query::v1;
+
+class TwoSources final : public registry_pb::RegistryService::Service {
+  grpc::Status ListSources(grpc::ServerContext*, const registry_pb::ListSourcesRequest*,
+                           registry_pb::ListSourcesResponse* answer) override {
+    for (const auto& [id, kind] : {std::pair("1", "server"), std::pair("2", "host")}) {
+      registry_pb::Source* const source = answer->add_sources();
+      source->set_id(id);
+      source->set_kind(kind);
+    }
+    return grpc::Status::OK;
+  }
+};
+
+class NothingSampled final : public query_pb::QueryService::Service {
+  grpc::Status GetActivity(grpc::ServerContext*, const query_pb::GetActivityRequest*,
+                           query_pb::GetActivityResponse* answer) override {
+    for (const auto& [id, name] : {std::pair("1", "prod"), std::pair("2", "host:prod")}) {
+      query_pb::SampledSource* const source = answer->add_sources();
+      source->set_source_id(id);
+      source->set_source_name(name);
+    }
+    return grpc::Status::OK;
+  }
+};
+
+TEST(PgactlActivity, SaysNothingOfHostsWhichHaveNoSessions) {
+  TwoSources registry;
+  NothingSampled query;
+  rpc::Server::Options options;
+  options.name = "suite";
+  options.listen = {"127.0.0.1:0"};
+  options.services = {&registry, &query};
+  auto server = rpc::Server::Start(std::move(options)).value();
+  pga::testing::ScopedTempDir folder;
+  const std::string address = absl::StrCat("127.0.0.1:", server->ports()[0]);
+  const Environment environment = {{"XDG_CONFIG_HOME", folder.path()},
+                                   {"PGACTL_TOKEN", UserToken(absl::Hours(1))},
+                                   {"PGACTL_QUERY_ADDR", address},
+                                   {"PGACTL_REGISTRY_ADDR", address}};
+  const auto shown = [&](const std::vector<std::string>& words) {
+    std::ostringstream out, err;
+    EXPECT_EQ(RunPgactl(words, environment, out, err), 0) << err.str();
+    return out.str() + err.str();
+  };
+  const std::string all = shown({"activity"});
+  EXPECT_THAT(all, HasSubstr("prod: nothing was sampled"));
+  EXPECT_EQ(all.find("host:prod"), std::string::npos) << all;
+  EXPECT_THAT(shown({"activity", "--source", "host:prod"}), HasSubstr("host:prod: nothing was sampled"));
+  server->Drain(clock::SteadyNow() + absl::Seconds(5));
 }
 
 // A read that waits for a lock, of which nobody takes the answer.

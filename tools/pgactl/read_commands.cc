@@ -1,5 +1,6 @@
 // What pgactl shows of stored metrics, and signing in.
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -318,6 +319,18 @@ absl::Status Series(Context& context) {
   return context.Print(table);
 }
 
+// Ids of watched hosts, which have no sessions; none where registry does not answer.
+std::set<std::string> HostSources(Session& session) {
+  std::set<std::string> ids;
+  const auto answer = session.Call<registry_pb::ListSourcesResponse>(std::string(kRegistry) + "ListSources",
+                                                                     registry_pb::ListSourcesRequest());
+  if (!answer.ok()) return ids;
+  for (const registry_pb::Source& source : answer->sources()) {
+    if (source.kind() == "host") ids.insert(source.id());
+  }
+  return ids;
+}
+
 absl::Status Activity(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   query_pb::GetActivityRequest request;
@@ -337,9 +350,11 @@ absl::Status Activity(Context& context) {
   PGA_ASSIGN_OR_RETURN(const auto answer,
                        session->Call<query_pb::GetActivityResponse>(std::string(kQuery) + "GetActivity", request));
   if (context.json) return context.PrintJson(answer);
+  std::set<std::string> hosts;
+  if (request.source().empty()) hosts = HostSources(*session);
   std::vector<std::string> silent;
   for (const query_pb::SampledSource& source : answer.sources()) {
-    if (source.sampled()) continue;
+    if (source.sampled() || hosts.contains(source.source_id())) continue;
     silent.push_back(
         source.source_name() + ": nothing was sampled " +
         (request.has_start() || request.has_end() ? "in this range" : "at " + Clock(FromProto(answer.end()))) +

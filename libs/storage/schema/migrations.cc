@@ -420,6 +420,15 @@ absl::Status CheckMigrated(const std::string& url, Database database) {
         " database has no tables, but database postgres of the same server has them: a dump was restored "
         "there; restore it with psql -d or pg_restore -d into the right one, then drop the schema in postgres"));
   }
+  const Database other = database == Database::kMetadata ? Database::kMetrics : Database::kMetadata;
+  if (status.pending == static_cast<int>(status.migrations.size())) {
+    const auto found = GetMigrationStatus(url, other);
+    if (found.ok() && found->pending < static_cast<int>(found->migrations.size())) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("this database has the tables of the ", database == Database::kMetadata ? "metrics" : "metadata",
+                       " database and none of the ", name, " database; name another one, or run: pgactl migrate up"));
+    }
+  }
   if (status.unfinished) {
     return absl::FailedPreconditionError(absl::StrCat(
         "a migration of the ", name, " database was begun and has not ended; run again: pgactl migrate up"));
