@@ -12,6 +12,7 @@
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
 #include "libs/retry/rate_limiter.h"
+#include "libs/rpc/reflection.h"
 #include "libs/rpc/unary.h"
 #include "libs/status/status.h"
 #include "libs/storage/schema/migrations.h"
@@ -86,6 +87,7 @@ struct IngestServer::Parts {
   std::unique_ptr<ConfigClient> configs;
   std::unique_ptr<EnrolmentRelay> relay;
   std::unique_ptr<IngestService> service;
+  std::unique_ptr<rpc::Reflection> reflection;
   std::unique_ptr<exec::PeriodicTask> ticker, upkeep, config_poll, owner_poll;
   metrics::Gauge* unsafe = nullptr;
 
@@ -277,6 +279,10 @@ absl::StatusOr<std::unique_ptr<IngestServer>> IngestServer::Create(const IngestC
   service.max_streams = streams;
   p->service = std::make_unique<IngestService>(service, &p->context, p->push_intake.get(), p->dispatcher.get(),
                                                p->configs.get(), deps.metrics);
+  p->reflection = std::make_unique<rpc::Reflection>(
+      deps.authenticator, p->dispatcher.get(),
+      std::vector<std::string>{pganalytics::ingest::v1::IngestService::service_full_name(),
+                               pganalytics::registry::v1::EnrolmentService::service_full_name()});
 
   p->ticker = std::make_unique<exec::PeriodicTask>("ingest-ticker", kTick, deps.clock, [p] {
     for (const std::shared_ptr<StreamSession>& session : p->sessions.All()) session->Tick();
@@ -300,7 +306,9 @@ IngestServer::~IngestServer() {
 }
 
 std::vector<grpc::Service*> IngestServer::services() {
-  return {parts_->service.get(), parts_->relay.get()};
+  std::vector<grpc::Service*> services = parts_->reflection->services();
+  services.insert(services.end(), {parts_->service.get(), parts_->relay.get()});
+  return services;
 }
 
 absl::Status IngestServer::Ready(clock::SteadyTime deadline) {
@@ -310,11 +318,13 @@ absl::Status IngestServer::Ready(clock::SteadyTime deadline) {
 
 void IngestServer::PrepareDrain() {
   parts_->service->BeginDrain();
+  parts_->reflection->BeginDrain();
   parts_->configs->Stop();
 }
 
 void IngestServer::Drain(clock::SteadyTime deadline) {
   parts_->service->BeginDrain();
+  parts_->reflection->BeginDrain();
   parts_->control_pool->Drain(deadline);
   parts_->decode_pool->Drain(deadline);
   // Answers of the writers go to sessions, which outlive the queue's threads.

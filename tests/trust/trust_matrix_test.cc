@@ -166,6 +166,12 @@ constexpr const char* kMayAtIngest[][2] = {
     {"registry.v1.EnrolmentService.ReportSources", "collector"},
 };
 
+// What the port for collectors offers to tools beside the methods of our protos.
+constexpr const char* kMayReflectAtIngest[][2] = {
+    {"grpc.reflection.v1.ServerReflection.ServerReflectionInfo", "admin"},
+    {"grpc.reflection.v1alpha.ServerReflection.ServerReflectionInfo", "admin"},
+};
+
 struct Caller {
   std::string name;
   // Words of the tables above that allow this caller.
@@ -245,7 +251,7 @@ class TrustMatrix : public ::testing::Test {
 
   // Tries one method with everybody; counts.
   void Try(const std::string& service, const std::string& name, const std::set<std::string>& may) {
-    std::string method = absl::StrCat("/pganalytics.", name);
+    std::string method = absl::StrCat("/", name);
     method[method.rfind('.')] = '/';
     for (const Caller& caller : callers_) {
       bool allowed = false;
@@ -295,21 +301,22 @@ TEST_F(TrustMatrix, EveryMethodByEveryCaller) {
         }
         for (const token::ServiceRow& row : token::kServices) {
           if (!row.package.empty() && full_name.starts_with(row.package))
-            Try(std::string(row.name), name, found->second);
+            Try(std::string(row.name), full_name, found->second);
         }
         may.erase(found);
         ++methods;
       }
     }
   }
-  for (const auto& [name, words] : kMayAtIngest) Try("ingest", name, Words(words));
+  for (const auto& [name, words] : kMayAtIngest) Try("ingest", absl::StrCat("pganalytics.", name), Words(words));
+  for (const auto& [name, words] : kMayReflectAtIngest) Try("ingest", name, Words(words));
   EXPECT_TRUE(may.empty()) << may.begin()->first << " is no method";
   std::printf(
       "trust matrix: %d methods, %zu callers, %zu tokens beside them: %d calls, %d answered, %d refused, "
       "%d unexpected allows, %d unexpected refusals\n",
       methods, callers_.size(), beside_.size(), calls_, allowed_, refused_, unexpected_allows_, unexpected_refusals_);
   EXPECT_EQ(unexpected_allows_, 0);
-  const int tried = methods + static_cast<int>(std::size(kMayAtIngest));
+  const int tried = methods + static_cast<int>(std::size(kMayAtIngest) + std::size(kMayReflectAtIngest));
   EXPECT_EQ(calls_, tried * static_cast<int>(callers_.size() * beside_.size()));
 }
 
