@@ -61,7 +61,8 @@ class PlanChange : public ::testing::Test {
         std::make_unique<Suite>(SuiteOptions{.env = With(clock_.environment(), {{"INGEST_HELLOS_PER_MINUTE", "0"}})});
     token_ = suite_->AdminToken();
     for (const char* statement :
-         {"CREATE EXTENSION pg_stat_statements",
+         // Advice leaves out the statements of the login that the collector has.
+         {"CREATE EXTENSION pg_stat_statements", "CREATE ROLE monitor LOGIN IN ROLE pg_monitor",
           "CREATE TABLE orders (id bigserial PRIMARY KEY, customer_id int NOT NULL, note text NOT NULL)",
           "INSERT INTO orders (customer_id, note) SELECT g % 3000, md5(g::text) FROM generate_series(1, 60000) g",
           "CREATE INDEX orders_customer ON orders (customer_id)", "VACUUM (ANALYZE) orders"}) {
@@ -88,7 +89,7 @@ class PlanChange : public ::testing::Test {
                                             {"SOURCE_NAME", "db"},
                                             {"POSTGRES_HOST", server_->socket_dir()},
                                             {"POSTGRES_PORT", absl::StrCat(server_->port())},
-                                            {"POSTGRES_USER", "postgres"},
+                                            {"POSTGRES_USER", "monitor"},
                                             {"POSTGRES_DATABASES", "shop"},
                                             {"STATEMENT_TEXT_INTERVAL", "1"},
                                             {"COLLECTION_INTERVAL", "1"},
