@@ -29,6 +29,7 @@ using ::pga::testing::ScopedTempDir;
 using ::pga::testing::Subprocess;
 using ::pga::testing::TempPostgres;
 using ::pga::testing::WaitUntil;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
@@ -66,12 +67,15 @@ class ExplainProcess : public ::testing::TestWithParam<const char*> {
     EXPECT_THAT(result, IsOk()) << sql;
     return result.ok() && !result->empty() ? NumberOf((*result)[0].Text(0)) : -1;
   }
-  void Start(Variables more = {}) {
+  Variables With(Variables more) const {
     more.insert({{"POSTGRES_USER", "monitor"},
                  {"HOST_METRICS", "false"},
                  {"STATEMENT_TEXT_INTERVAL", "1"},
                  {"BACKEND_RETRY_MAX", "1"}});
-    auto process = StartCollector(state_, CollectorVariables(*server_, ingest_, state_, more));
+    return CollectorVariables(*server_, ingest_, state_, more);
+  }
+  void Start(const Variables& more = {}) {
+    auto process = StartCollector(state_, With(more));
     ASSERT_THAT(process, IsOk());
     collector_ = *std::move(process);
   }
@@ -136,6 +140,9 @@ TEST_P(ExplainProcess, ADroppedIndexIsAnotherPlanWithinTwoReadings) {
       absl::Seconds(30)))
       << collector_->Output();
   EXPECT_EQ(ingest_.Frames("explained_plans"), 0);
+  const auto checked = CheckCollector(With({}));
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_THAT(checked->output, HasSubstr("db: not set up: explained plans: function pganalytics.explain is not in "));
   Install("read");
   const auto trees = [&] {
     std::map<std::string, int64_t> found;

@@ -32,6 +32,8 @@ constexpr size_t kMaxTextsKnown = 10'000;
 // A database without the function is looked at again after so many intervals.
 constexpr int64_t kMissingIntervals = 10;
 constexpr size_t kMostNamed = 3;
+// Databases without it that are remembered.
+constexpr size_t kMostMissing = 5000;
 
 // Whether the function is there and this login may call it; nobody but who installed it can own such a function. What
 // plans depend on: indexes, settings of roles and databases, the configuration's last reading. Whether the login is a
@@ -121,13 +123,16 @@ asio::awaitable<absl::Status> PlanExplainer::Begin(SourceSession* home, std::fun
   databases->clear();
   const int64_t now = BootNs();
   const int64_t again = kMissingIntervals * absl::ToInt64Nanoseconds(context_->interval);
-  std::erase_if(missing_ns_, [&](const auto& each) { return now - each.second >= again; });
+  const auto missing = [&](const std::string& name) {
+    const auto found = missing_ns_.find(name);
+    return found != missing_ns_.end() && now - found->second < again;
+  };
   for (std::string& name : queue_.Databases()) {
-    if (missing_ns_.contains(name) || databases->size() == kMostDatabases || !watched(name)) continue;
+    if (missing(name) || databases->size() == kMostDatabases || !watched(name)) continue;
     databases->push_back(std::move(name));
   }
   databases_left_ = databases->size();
-  if (databases->empty() || !any_installed_) co_return absl::OkStatus();
+  if (databases->empty() || installed_.empty()) co_return absl::OkStatus();
   absl::Status status = co_await ReadTexts(home);
   co_return status;
 }
@@ -174,12 +179,15 @@ asio::awaitable<absl::Status> PlanExplainer::Look(SourceSession* session, std::s
   if (!status.ok()) co_return status;
   own_login_ = !super;
   queue_.LookedAt(database, facts, BootNs());
-  if (!*installed) {
-    missing_ns_[database] = BootNs();
-  } else if (!any_installed_) {
-    any_installed_ = true;
+  if (*installed) {
     // Texts were not read while there was nothing to do with them.
-    due_ = true;
+    if (installed_.empty()) due_ = true;
+    installed_.insert(database);
+    missing_ns_.erase(database);
+  } else {
+    if (missing_ns_.size() >= kMostMissing) missing_ns_.clear();
+    missing_ns_[database] = BootNs();
+    installed_.erase(database);
   }
   co_return absl::OkStatus();
 }
@@ -288,26 +296,32 @@ std::vector<ingestpb::QueryText> PlanExplainer::Texts() {
   return texts;
 }
 
-absl::Status PlanExplainer::End() {
-  off_ = !any_installed_ && !missing_ns_.empty();
-  if (off_) {
-    std::vector<std::string> names;
-    for (const auto& [name, at] : missing_ns_) {
-      if (names.size() < kMostNamed) names.push_back(name);
-    }
-    const size_t more = missing_ns_.size() - names.size();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "function pganalytics.explain is not in database ", absl::StrJoin(names, ", "),
-        more > 0 ? absl::StrCat(" and ", more, " others") : "",
-        "; to see plans without auto_explain run there as a superuser what this prints: pganalytics-collector "
-        "--explain-setup | psql -v login=",
-        config_->user, " -d ", names[0]));
+absl::Status PlanExplainer::Lack() const {
+  if (!installed_.empty() || missing_ns_.empty()) return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const auto& [name, at] : missing_ns_) {
+    if (names.size() < kMostNamed) names.push_back(name);
   }
+  const size_t more = missing_ns_.size() - names.size();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "function pganalytics.explain is not in database ", absl::StrJoin(names, ", "),
+      more > 0 ? absl::StrCat(" and ", more, " others") : "",
+      "; to see plans without auto_explain run there as a superuser what this prints: pganalytics-collector "
+      "--explain-setup | psql -v login=",
+      config_->user, " -d ", names[0]));
+}
+
+absl::Status PlanExplainer::End() {
+  const absl::Status lack = Lack();
+  off_ = !lack.ok();
+  if (off_) return lack;
   // Another round follows at once.
-  if (!any_installed_ || due_) return absl::OkStatus();
+  if (installed_.empty() || due_) return absl::OkStatus();
   const auto tasks = tasks_;
   const auto plans = tasks.find("explain_plans");
   const auto runs = tasks.find("explain_runs");
+  // Turned off meanwhile.
+  if (plans == tasks.end()) return absl::OkStatus();
   const std::shared_ptr<const Baseline> durable = baseline_of_(plans->second->shape);
   Observation observation;
   observation.collected_at_us = TimeOfReading(context_->clock->Now());

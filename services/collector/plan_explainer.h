@@ -59,6 +59,11 @@ class PlanExplainer {
   // databases that were looked at.
   absl::Status End();
 
+  // Whether the function is in the session's database, and what plans depend on.
+  boost::asio::awaitable<absl::Status> Look(SourceSession* session, std::string database, bool* installed);
+  // FAILED_PRECONDITION with the remedy while it is in none of the databases that were looked at.
+  absl::Status Lack() const;
+
   // The server is not set up for it, as End said last.
   bool off() const { return off_; }
   // What the last round handed out was refused: it goes with the next one.
@@ -86,7 +91,6 @@ class PlanExplainer {
   };
 
   boost::asio::awaitable<absl::Status> ReadTexts(SourceSession* session);
-  boost::asio::awaitable<absl::Status> Look(SourceSession* session, std::string database, bool* installed);
   boost::asio::awaitable<absl::Status> ExplainOne(SourceSession* session, std::string database,
                                                   ExplainQueue::Statement statement, bool* planned, Outcome* outcome);
   boost::asio::awaitable<absl::Status> IsAmbiguous(SourceSession* session, const ExplainQueue::Statement* statement,
@@ -107,9 +111,9 @@ class PlanExplainer {
   bool own_login_ = false;
   int64_t texts_read_ns_ = 0;  // 0 = to be read as soon as any are missing
   size_t databases_left_ = 0;  // of the round
-  // Databases without the function, and when that was found.
+  // Databases without the function, and when that was found last; those with it.
   std::map<std::string, int64_t> missing_ns_;
-  bool any_installed_ = false;
+  std::set<std::string> installed_;
   std::string home_encoding_;
   Found found_;
   // What was handed out last.

@@ -847,6 +847,13 @@ asio::awaitable<SourceRunner::Lacks> SourceRunner::Check() {
       continue;
     }
     co_await CheckTasks(&database, absl::StrCat(" of database ", name), database_tasks_, &lines);
+    if (!explainer_.enabled() || !database.usable()) continue;
+    bool installed = false;
+    status = co_await explainer_.Look(&database, name, &installed);
+    if (!status.ok()) lines.push_back(absl::StrCat(kExplain, " of ", name, ": ", std::string(status.message())));
+  }
+  if (status = explainer_.Lack(); !status.ok()) {
+    lacks.off.push_back(absl::StrCat(kExplain, ": ", std::string(status.message())));
   }
   co_return lacks;
 }
