@@ -1,7 +1,7 @@
 // An index is dropped on a real server with auto_explain, or with pganalytics.explain alone, and a real collector: the
 // comparison names that first. The advice that brings it back is followed, and what came of it is measured. Minutes are
-// stepped, of suite and collector alike, so that windows of whole minutes take seconds: what is read and stored is real,
-// and covers a part of each minute.
+// stepped, of suite and collector alike, so that windows of whole minutes take seconds: what is read and stored is
+// real, and covers a part of each minute.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
