@@ -171,7 +171,7 @@ TEST_F(AuthTest, OfManyConcurrentRefreshesOneWins) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 16; ++t) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 20; ++i) {
+      for (int i = 0; i < 63; ++i) {
         if (Refresh(login.refresh_token()).ok()) ++won;
       }
     });
