@@ -196,6 +196,15 @@ TEST(Migrations, TablesInDatabasePostgresAreTold) {
   EXPECT_THAT(std::string(misplaced.message()), HasSubstr("database postgres of the same server has them"));
 }
 
+TEST(Migrations, TheUrlOfTheOtherDatabaseIsTold) {
+  const std::string url = MetricsDatabase::FreshUrl("exchanged");
+  ASSERT_EQ(Migrate(url, Database::kMetrics).status, absl::OkStatus());
+  const absl::Status exchanged = CheckMigrated(url, Database::kMetadata);
+  EXPECT_EQ(exchanged.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(exchanged.message()),
+              HasSubstr("has the tables of the metrics database and none of the metadata database; name another one"));
+}
+
 TEST(Layouts, ChoiceIsRecordedAndCannotBeSwitched) {
   const std::string url = MetricsDatabase::FreshUrl("layout");
   const Layout mine = MetricsDatabase::TestLayout();
