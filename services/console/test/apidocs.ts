@@ -125,3 +125,26 @@ export async function walkApiDocs(page: Page, tools: ApiTools) {
   check('API: the page comes back as it was left', (await page.locator('.opblock.is-open').count()) === 2);
   check('API: there is one viewer', (await page.locator('.swagger-ui').count()) === 1);
 }
+
+// The page is open and a request was answered. Another person who signs in at the same tab sees nothing of it.
+export async function nextPerson(page: Page, tools: Tools, username: string, password: string) {
+  await page.goto(`${tools.base}/api-docs`);
+  await tools.settled(page);
+  await page.locator('.opblock-tag[data-tag=RegistryService]').click();
+  const route = page.locator('#operations-RegistryService-RegistryService_ListSources');
+  await route.locator('.opblock-summary-control').click();
+  await route.getByRole('button', { name: 'Try it out' }).click();
+  await route.getByRole('button', { name: 'Execute' }).click();
+  await route.locator('.live-responses-table').waitFor();
+  await page.getByTitle('Account and appearance').click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  await page.fill('input[name=username]', username);
+  await page.fill('input[name=password]', password);
+  await page.click('button[type=submit]');
+  await page.waitForSelector('.opblock-tag');
+  tools.check(
+    'API: the next person at a tab sees no answers of the one before',
+    (await page.locator('.opblock, .live-responses-table').count()) === 0,
+    await page.locator('.opblock').allTextContents(),
+  );
+}

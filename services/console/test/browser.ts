@@ -21,7 +21,7 @@ import type {
 import { average, stepOf, toColumns } from '../src/charts/gaps.ts';
 import { iso } from '../src/state/time.ts';
 import { count, milliseconds, percent, withUnit } from '../src/state/units.ts';
-import { walkApiDocs } from './apidocs.ts';
+import { nextPerson, walkApiDocs } from './apidocs.ts';
 import { walkInsight } from './insight.ts';
 import { walkTasks, watchMemory } from './tasks.ts';
 
@@ -719,6 +719,7 @@ async function viewer(home: string) {
   check('and learns who it is for', ((await page.textContent('main')) ?? '').includes('for administrators'));
   await open(page, `${home}?from=-15m`);
   check('a viewer sees the load', (await page.locator('.u-over').count()) > 0);
+  await nextPerson(page, { base, source: '', check, settled }, 'admin', password);
   equal('no complaint of the browser for a viewer', complaints.splice(0), []);
   await context.close();
 }

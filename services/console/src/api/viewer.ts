@@ -1,13 +1,21 @@
-// Swagger UI over the suite's own document, as a chunk of its own. There is one for all visits of the page: it keeps what was opened
-// and typed, and nothing is made twice.
+// Swagger UI over the suite's own document, as a chunk of its own. There is one for all visits of the page by one person: it keeps
+// what was opened, typed and answered, until they sign out.
 
 import { signedFetch } from './client.ts';
+import { currentUser, onSession } from './session.ts';
 
 export const documentPath = '/api/v1/openapi.json';
 
 let made: Promise<HTMLElement> | undefined;
+// Whose answers it holds.
+let owner: string | undefined;
+
+onSession(() => {
+  if (currentUser()?.username !== owner) made = undefined;
+});
 
 export function showViewer(): Promise<HTMLElement> {
+  owner = currentUser()?.username;
   made ??= make().catch((error: unknown) => {
     made = undefined;
     throw error;

@@ -48,7 +48,7 @@ export function ApiDocsPage() {
             </a>
           </span>
           <span>
-            Requests are sent at once, as {user?.username}, whose role is {user?.role}.
+            What you execute here is a real request of {user?.username}, whose role is {user?.role}.
           </span>
         </div>
       </div>
