@@ -1,6 +1,7 @@
 // The collector as a process on servers without auto_explain: plans come from pganalytics.explain, within its budget.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <iostream>
 #include <map>
@@ -163,6 +164,21 @@ TEST_P(ExplainProcess, ADroppedIndexIsAnotherPlanWithinTwoReadings) {
   // As auto_explain's is, in log_process_test.
   EXPECT_EQ(trees().begin()->first, "Index Scan using t_id on t\n    Filter: (note <> ?)\n    Index Cond: (id = ?)\n");
   EXPECT_TRUE(WaitUntil([&] { return !ingest_.NotCollected("db").contains("explained plans"); }, absl::Seconds(30)));
+  // Counts go on after a kill; what is known of statements begins anew, and gives the same plan.
+  const auto explained = [&] { return ingest_.Total("explained_plans", "datname", "postgres", "explained"); };
+  const int64_t before = explained();
+  EXPECT_GE(before, 1);
+  collector_->Signal(SIGKILL);
+  ASSERT_THAT(collector_->Wait(clock::SteadyNow() + absl::Seconds(10)), IsOk());
+  Start();
+  EXPECT_TRUE(WaitUntil(
+      [&] {
+        run();
+        return explained() > before;
+      },
+      absl::Seconds(60)))
+      << explained() << collector_->Output();
+  EXPECT_EQ(trees().size(), 1u);
   Sql("DROP INDEX t_id");
   run();
   const int64_t dropped_us = absl::ToUnixMicros(clock::WallNow());

@@ -81,8 +81,16 @@ void ExplainQueue::Observe(const Reading& reading, std::string_view without_user
     state.time_us = sum.time_us;
     state.calls = sum.calls;
   }
-  absl::erase_if(statements_, [this](auto& each) {
-    if (std::exchange(each.second.seen, false) || each.second.taken) return false;
+  EraseIf([](State& state) { return !std::exchange(state.seen, false) && !state.taken; });
+}
+
+void ExplainQueue::LeaveOut(int64_t user) {
+  EraseIf([user](const State& state) { return state.user == user && !state.taken; });
+}
+
+void ExplainQueue::EraseIf(const std::function<bool(State&)>& gone) {
+  absl::erase_if(statements_, [&](auto& each) {
+    if (!gone(each.second)) return false;
     if (const auto text = texts_.find(each.first); text != texts_.end()) {
       text_bytes_ -= text->second.size();
       texts_.erase(text);

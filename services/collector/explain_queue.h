@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,8 @@ class ExplainQueue {
 
   // A reading of metric statements. Statements of `without_user` are left out; empty = of nobody.
   void Observe(const Reading& reading, std::string_view without_user, int64_t now_ns);
+  // Forgets the statements of a user.
+  void LeaveOut(int64_t user);
   // The log says a plan of the statement.
   void Logged(const std::string& database, int64_t query, int64_t now_ns);
 
@@ -85,6 +88,7 @@ class ExplainQueue {
   };
 
   int32_t DatabaseOf(std::string_view name);
+  void EraseIf(const std::function<bool(State&)>& gone);
   bool Waits(const State& state, int64_t now_ns) const;
   // Those that wait, the greatest cost first.
   std::vector<std::pair<int64_t, Id>> ByCost(int64_t now_ns) const;

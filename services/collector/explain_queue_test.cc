@@ -160,6 +160,8 @@ TEST_F(Queue, WhatHasNoPlanAndWhoseItIs) {
   ASSERT_TRUE(statement);
   EXPECT_EQ(statement->user, 10);
   EXPECT_FALSE(queue_.Take("db1", now_));
+  queue_.LeaveOut(10);
+  EXPECT_THAT(queue_.WithoutText(now_), IsEmpty());
   // What is no longer there is forgotten.
   queue_.Done({1, 2}, true, 1, now_);
   queue_.Done({1, 3}, true, 1, now_);

@@ -36,8 +36,8 @@ constexpr size_t kMostNamed = 3;
 constexpr size_t kMostMissing = 5000;
 
 // Whether the function is there and this login may call it; nobody but who installed it can own such a function. What
-// plans depend on: indexes, settings of roles and databases, the configuration's last reading. Whether the login is a
-// superuser, whose name others may use.
+// plans depend on: indexes, settings of roles and databases, the configuration's last reading. The login, unless it is
+// a superuser, whose name others may use.
 constexpr char kLookSql[] =
     "SELECT coalesce((SELECT has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE') "
     "FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pganalytics' "
@@ -47,7 +47,7 @@ constexpr char kLookSql[] =
     "FROM pg_index i) || ' ' || pg_conf_load_time()::text || ' ' || (SELECT coalesce(md5(string_agg("
     "concat_ws(',', s.setdatabase, s.setrole, array_to_string(s.setconfig, ',')), ';' "
     "ORDER BY s.setdatabase, s.setrole)), '') FROM pg_db_role_setting s), "
-    "(SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)";
+    "(SELECT CASE WHEN r.rolsuper THEN 0 ELSE r.oid::int8 END FROM pg_roles r WHERE r.rolname = current_user)";
 constexpr char kExplainSql[] = "SELECT e.outcome, e.plan, e.took_us FROM pganalytics.explain($1, $2::oid) e";
 // Whether tables of one of these names stand in several schemas.
 constexpr char kSeveralSql[] =
@@ -97,7 +97,7 @@ PlanExplainer::PlanExplainer(const SourceConfig* config, RunnerContext* context,
 
 void PlanExplainer::Observe(const Reading& reading) {
   if (!enabled()) return;
-  queue_.Observe(reading, own_login_ ? config_->user : std::string(), BootNs());
+  queue_.Observe(reading, own_user_ != 0 ? config_->user : std::string(), BootNs());
   due_ = true;
 }
 
@@ -168,16 +168,17 @@ asio::awaitable<absl::Status> PlanExplainer::ReadTexts(SourceSession* session) {
 
 asio::awaitable<absl::Status> PlanExplainer::Look(SourceSession* session, std::string database, bool* installed) {
   std::string facts;
-  bool super = false;
+  int64_t own_user = 0;
   pg::AsyncConnection::RowSink sink = [&](const pg::AsyncRow& row) -> absl::Status {
     PGA_ASSIGN_OR_RETURN(*installed, row.Bool(0));
     facts = TextOf(row, 1);
-    PGA_ASSIGN_OR_RETURN(super, row.Bool(2));
+    PGA_ASSIGN_OR_RETURN(own_user, row.Int(2));
     return absl::OkStatus();
   };
   absl::Status status = co_await RunReadOnly(session->connection.get(), kLookSql, {}, kTimeout, std::move(sink));
   if (!status.ok()) co_return status;
-  own_login_ = !super;
+  if (own_user != 0 && own_user != own_user_) queue_.LeaveOut(own_user);
+  own_user_ = own_user;
   queue_.LookedAt(database, facts, BootNs());
   if (*installed) {
     // Texts were not read while there was nothing to do with them.

@@ -107,8 +107,8 @@ class PlanExplainer {
   std::map<std::string, std::shared_ptr<MetricTask>> tasks_;
   bool due_ = false;
   bool off_ = false;
-  // The login is no superuser, so that statements under its name are the collector's own.
-  bool own_login_ = false;
+  // OID of the login, 0 of a superuser: statements under another name than a superuser's are the collector's own.
+  int64_t own_user_ = 0;
   int64_t texts_read_ns_ = 0;  // 0 = to be read as soon as any are missing
   size_t databases_left_ = 0;  // of the round
   // Databases without the function, and when that was found last; those with it.
