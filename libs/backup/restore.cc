@@ -138,7 +138,7 @@ class Target {
       Say(absl::StrCat("database ", std::string(row.Text(0)), " of a restore that was ended before is removed"));
       PGA_RETURN_IF_ERROR(Run("DROP DATABASE " + pg::QuoteIdentifier(std::string(row.Text(0)))));
     }
-    beside_ = absl::StrCat(name_.substr(0, kMostName), "_restore_", stamp);
+    PGA_ASSIGN_OR_RETURN(beside_, FreeName(absl::StrCat(name_.substr(0, kMostName), "_restore_", stamp)));
     std::string create = absl::StrCat("CREATE DATABASE ", pg::QuoteIdentifier(beside_), " OWNER ",
                                       pg::QuoteIdentifier(login_), " TEMPLATE template0");
     const ManifestDatabase* const about = source_->about();
@@ -161,12 +161,24 @@ class Target {
     return Finish(beside_url);
   }
 
+  // That name, or with a number behind it where a restore of the same second has taken it.
+  absl::StatusOr<std::string> FreeName(const std::string& wanted) {
+    for (int number = 1; number < 100; ++number) {
+      std::string name = number == 1 ? wanted : absl::StrCat(wanted, "_", number);
+      PGA_ASSIGN_OR_RETURN(
+          const pg::Result there,
+          maintenance_->Exec("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", {name}, Soon()));
+      if (!there[0].Bool(0)) return name;
+    }
+    return absl::AlreadyExistsError(absl::StrCat("databases ", wanted, " to ", wanted, "_99 are there already"));
+  }
+
   // Exchanges the names, in one transaction.
   absl::Status Swap(const std::string& stamp) {
     PGA_RETURN_IF_ERROR(Maintain());
     std::string former_name;
     if (exists_) {
-      former_name = absl::StrCat(name_.substr(0, kMostName), "_before_", stamp);
+      PGA_ASSIGN_OR_RETURN(former_name, FreeName(absl::StrCat(name_.substr(0, kMostName), "_before_", stamp)));
       // Workers of the extension hold the database.
       if (!former_.timescaledb_version.empty()) PGA_RETURN_IF_ERROR(CallTimescale(url_, "timescaledb_pre_restore"));
     }

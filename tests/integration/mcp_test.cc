@@ -87,9 +87,12 @@ TEST(Mcp, AnswersWhoBlockedWhomAndWhatGotSlower) {
                                     Statement(815, 40 + minute % 5, 20)};
     }));
   }
-  // At 10:03 of yesterday session 200 had waited for session 100 since 10:02:10; at 10:05 nobody waited any more.
+  // At 10:03 of yesterday session 200 had waited for session 100 since 10:02:10; at 10:05 nobody waited any more. At
+  // 4:03, where statements of yesterday were read about 10.
   const absl::Time day = absl::FromUnixSeconds(absl::ToUnixSeconds(now) / 86'400 * 86'400) - absl::Hours(24);
-  const absl::Time at = day + absl::Hours(10) + absl::Minutes(3);
+  const absl::Duration clock_time = now - day - absl::Hours(24);
+  const bool near = clock_time > absl::Hours(9.5) && clock_time < absl::Hours(11.5);
+  const absl::Time at = day + absl::Hours(near ? 4 : 10) + absl::Minutes(3);
   const absl::Time since = at - absl::Seconds(50);
   storage::FrameStore blocking(pool->get(), *catalog->Find("blocking"));
   blocking.Store(Minutes(101, at - absl::Minutes(5), 10, [&](int minute) -> std::vector<StoredRow> {
