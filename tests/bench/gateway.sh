@@ -13,6 +13,7 @@ rounds=${2:-2}
 start_postgres "shared_preload_libraries = 'pg_stat_statements'"
 prepare_suite
 GATEWAY_RATE_LIMIT=0
+export RATE_LIMIT_COLLECTOR_PER_MINUTE=0
 start_apart
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
   -addext subjectAltName=IP:127.0.0.1 -keyout "$WORK/tls.key" -out "$WORK/tls.pem" 2>/dev/null
