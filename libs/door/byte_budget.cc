@@ -28,9 +28,7 @@ ByteBudget::Level ByteBudget::Charge(const std::string& key, int64_t bytes) {
   return Judge(each_[key].bytes += bytes);
 }
 
-bool ByteBudget::Take(const std::string& key, int64_t bytes) {
-  if (bytes == 0) return true;
-  absl::MutexLock lock(&mutex_);
+bool ByteBudget::TakeNow(const std::string& key, int64_t bytes) {
   const auto found = each_.find(key);
   if (found == each_.end() ? !Fits(Holder(), bytes) : !found->second.waiters.empty() || !Fits(found->second, bytes)) {
     return false;
@@ -40,17 +38,18 @@ bool ByteBudget::Take(const std::string& key, int64_t bytes) {
   return true;
 }
 
+bool ByteBudget::Take(const std::string& key, int64_t bytes) {
+  if (bytes == 0) return true;
+  absl::MutexLock lock(&mutex_);
+  return TakeNow(key, bytes);
+}
+
 ByteBudget::Ticket ByteBudget::TakeOrWait(const std::string& key, int64_t bytes, std::function<void()> ready) {
   if (bytes == 0) return nullptr;
   absl::MutexLock lock(&mutex_);
-  Holder& holder = each_[key];
-  if (holder.waiters.empty() && Fits(holder, bytes)) {
-    used_ += bytes;
-    holder.bytes += bytes;
-    return nullptr;
-  }
+  if (TakeNow(key, bytes)) return nullptr;
   auto ticket = std::make_shared<Waiter>(Waiter{key, bytes, std::move(ready)});
-  holder.waiters.push_back(ticket);
+  each_[key].waiters.push_back(ticket);
   ++waiting_;
   return ticket;
 }

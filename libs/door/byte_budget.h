@@ -58,6 +58,8 @@ class ByteBudget {
     std::list<Ticket> waiters;
   };
   bool Fits(const Holder& holder, int64_t bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Charges where it fits and nobody of the key waits.
+  bool TakeNow(const std::string& key, int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Charges what waits for this key and fits now; what became of them is appended.
   void Serve(Holder& holder, std::vector<Ticket>* granted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Level Judge(int64_t each) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -425,6 +425,7 @@ uint64_t HttpSession::MaxBodyOf(const Exchange& exchange) const {
 
 asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
                                         absl::Duration patience) {
+  if (budget.Take(exchange.admission.caller, amount)) co_return true;
   const auto until = clock::SteadyNow() + patience;
   const door::ByteBudget::Ticket ticket = budget.TakeOrWait(exchange.admission.caller, amount, Waker());
   if (ticket == nullptr) co_return true;
