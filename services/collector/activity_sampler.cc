@@ -17,9 +17,6 @@ constexpr absl::Duration kSampleTimeout = absl::Seconds(5);
 
 // Readers of the blocking tree look back 20 minutes.
 constexpr int64_t kBlockingAgainNs = int64_t{900} * 1000000000;
-// A text that is sampled again and again is sent again after this, and so many are remembered.
-constexpr int64_t kTextAgainNs = int64_t{3600} * 1000000000;
-constexpr size_t kMaxTextsKnown = 10'000;
 // Edges of one sample at most; of a queue of n sessions there are up to n * n / 2.
 constexpr int kMaxEdges = 5000;
 
@@ -233,15 +230,15 @@ absl::Status ActivitySampler::AddEdge(const pg::AsyncRow& row, SourceSession* se
 std::vector<ingestpb::QueryText> ActivitySampler::TextsOf(const std::vector<BlockingEdge>& edges) {
   std::vector<ingestpb::QueryText> texts;
   const int64_t now = BootNs();
-  std::erase_if(texts_sent_ns_, [&](const auto& sent) { return now - sent.second > kTextAgainNs; });
+  texts_sent_.Expire(now);
   const MetricShape& shape = blocking_task_->shape;
   const int columns[] = {shape.Find("blocked_text_id"), shape.Find("blocking_text_id")};
   for (const BlockingEdge& edge : edges) {
     for (const auto& [column, id] : edge.numbers) {
       if (column != columns[0] && column != columns[1]) continue;
       const auto text = texts_.find(id);
-      if (text == texts_.end() || texts_sent_ns_.contains(id) || texts_sent_ns_.size() >= kMaxTextsKnown) continue;
-      texts_sent_ns_[id] = now;
+      if (text == texts_.end() || !texts_sent_.Due(id)) continue;
+      texts_sent_.Sent(id, now);
       ingestpb::QueryText& out = texts.emplace_back();
       out.set_query_id(id);
       out.set_text(text->second);
@@ -280,13 +277,13 @@ asio::awaitable<absl::Status> ActivitySampler::ReadBlocking(SourceSession* sessi
     if (result.ok()) return;
     // The next sample sends again.
     tree_.NotSaid(std::move(*held));
-    texts_sent_ns_.clear();
+    texts_sent_.ForgetAll();
   });
   if (status.ok()) {
     tree_said_ns_ = BootNs();
   } else {
     tree_.NotSaid(std::move(ended));
-    texts_sent_ns_.clear();
+    texts_sent_.ForgetAll();
   }
   co_return absl::OkStatus();
 }

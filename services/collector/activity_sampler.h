@@ -24,6 +24,7 @@
 #include "services/collector/blocking.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/outbox.h"
+#include "services/collector/sent_texts.h"
 #include "services/collector/source_session.h"
 #include "services/collector/text_redactor.h"
 
@@ -76,9 +77,9 @@ class ActivitySampler {
   BlockingTree tree_;
   // When the tree was last published by this process; 0 = never.
   int64_t tree_said_ns_ = 0;
-  // Redacted texts of the last sample by id, and when those that went out did.
+  // Redacted texts of the last sample by id, and those that went out within the hour.
   std::map<int64_t, std::string> texts_;
-  std::map<int64_t, int64_t> texts_sent_ns_;
+  SentTexts texts_sent_{int64_t{3600} * 1'000'000'000};
 };
 
 }  // namespace pga::collector

@@ -30,10 +30,7 @@ namespace fs = std::filesystem;
 constexpr absl::Duration kTimeout = absl::Seconds(10);
 constexpr int64_t kSqlPassBytes = 4 << 20;
 constexpr size_t kTailBytes = 256 << 10;
-// The tree of a plan that is logged again and again is sent again after this; so many are remembered, and so many bytes
-// of them sent with a pass.
-constexpr int64_t kTextAgainNs = int64_t{6} * 3600 * 1'000'000'000;
-constexpr size_t kMaxTextsKnown = 10'000;
+// Of the trees of plans, with a pass.
 constexpr size_t kMostTextBytes = 1 << 20;
 
 constexpr char kSettingsSql[] =
@@ -329,13 +326,13 @@ std::vector<ingestpb::QueryText> LogReader::TextsOf(const LogPass& pass) {
   std::vector<ingestpb::QueryText> texts;
   if (context_->query_text == QueryTextMode::kNone) return texts;
   const int64_t now = context_->clock->BoottimeNanos();
-  std::erase_if(plans_sent_ns_, [now](const auto& sent) { return now - sent.second > kTextAgainNs; });
+  plans_sent_.Expire(now);
   size_t bytes = 0;
   for (const auto& [id, tree] : pass.plan_trees()) {
-    if (plans_sent_ns_.contains(id) || plans_sent_ns_.size() >= kMaxTextsKnown) continue;
+    if (!plans_sent_.Due(id)) continue;
     bytes += tree.size();
     if (bytes > kMostTextBytes) break;
-    plans_sent_ns_[id] = now;
+    plans_sent_.Sent(id, now);
     ingestpb::QueryText& text = texts.emplace_back();
     text.set_query_id(id);
     text.set_text(tree);

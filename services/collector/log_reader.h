@@ -24,6 +24,7 @@
 #include "services/collector/log_pass.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/runner_context.h"
+#include "services/collector/sent_texts.h"
 #include "services/collector/source_session.h"
 
 namespace pga::collector {
@@ -73,7 +74,7 @@ class LogReader {
   boost::asio::awaitable<absl::Status> Read(SourceSession* session);
 
   // Texts were refused, or the backend may have lost them: they are sent again.
-  void ForgetSent() { plans_sent_ns_.clear(); }
+  void ForgetSent() { plans_sent_.ForgetAll(); }
 
   // Looks at what was written to the newest local file since the last call, and says whether somebody waits for a lock
   // or a deadlock was found. Reads at most 256 KiB; lists the folder only if files came or went.
@@ -134,8 +135,8 @@ class LogReader {
   // that became durable with it: a pass begins with that of the positions it begins with.
   std::map<uint64_t, std::string> causes_;
   uint64_t began_with_ = 0;
-  // When the trees of plans were sent last, by their ids.
-  std::map<int64_t, int64_t> plans_sent_ns_;
+  // Trees of plans.
+  SentTexts plans_sent_{kPlanTextsAgainNs};
   int64_t former_epoch_ = 0;
   LogFilePositions former_;
 };

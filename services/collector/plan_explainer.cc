@@ -19,16 +19,12 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr absl::Duration kTimeout = absl::Seconds(5);
 constexpr absl::Duration kTextsTimeout = absl::Seconds(30);
 // A text that is longer is not asked for.
 constexpr size_t kMostTextBytes = 60'000;
 constexpr size_t kMostPlanJson = 4 << 20;
 constexpr size_t kRows = 2000;
-// As of plans of the log.
-constexpr int64_t kTextAgainNs = 6 * 3600 * kSecondNs;
-constexpr size_t kMaxTextsKnown = 10'000;
 // A database without the function is looked at again after so many intervals.
 constexpr int64_t kMissingIntervals = 10;
 constexpr size_t kMostNamed = 3;
@@ -111,7 +107,7 @@ void PlanExplainer::Refused() {
     found_.outcomes[key].first += sums.first;
     found_.outcomes[key].second += sums.second;
   }
-  for (const auto& [id, tree] : sent_.trees) sent_ns_.erase(id);
+  for (const auto& [id, tree] : sent_.trees) trees_sent_.Forget(id);
   found_.trees.merge(sent_.trees);
   sent_ = Found();
 }
@@ -286,10 +282,10 @@ std::vector<ingestpb::QueryText> PlanExplainer::Texts() {
   std::vector<ingestpb::QueryText> texts;
   if (context_->query_text == QueryTextMode::kNone) return texts;
   const int64_t now = BootNs();
-  std::erase_if(sent_ns_, [now](const auto& sent) { return now - sent.second > kTextAgainNs; });
+  trees_sent_.Expire(now);
   for (const auto& [id, tree] : found_.trees) {
-    if (sent_ns_.contains(id) || sent_ns_.size() >= kMaxTextsKnown) continue;
-    sent_ns_[id] = now;
+    if (!trees_sent_.Due(id)) continue;
+    trees_sent_.Sent(id, now);
     ingestpb::QueryText& text = texts.emplace_back();
     text.set_query_id(id);
     text.set_text(tree);
@@ -362,7 +358,7 @@ absl::Status PlanExplainer::End() {
   if (status.ok()) {
     sent_ = std::exchange(found_, Found());
   } else {
-    for (const auto& [id, tree] : found_.trees) sent_ns_.erase(id);
+    for (const auto& [id, tree] : found_.trees) trees_sent_.Forget(id);
   }
   return status;
 }

@@ -21,6 +21,7 @@
 #include "services/collector/log_tally.h"
 #include "services/collector/metric_reader.h"
 #include "services/collector/runner_context.h"
+#include "services/collector/sent_texts.h"
 #include "services/collector/source_session.h"
 #include "services/collector/statement_forms.h"
 
@@ -69,7 +70,7 @@ class PlanExplainer {
   // What the last round handed out was refused: it goes with the next one.
   void Refused();
   // The backend may have lost texts: they are sent again.
-  void ForgetSent() { sent_ns_.clear(); }
+  void ForgetSent() { trees_sent_.ForgetAll(); }
 
  private:
   static constexpr size_t kMostDatabases = 5;
@@ -118,8 +119,7 @@ class PlanExplainer {
   Found found_;
   // What was handed out last.
   Found sent_;
-  // When trees were sent last, by their ids.
-  std::map<int64_t, int64_t> sent_ns_;
+  SentTexts trees_sent_{kPlanTextsAgainNs};
 };
 
 }  // namespace pga::collector

@@ -76,16 +76,13 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
       logs_(
           &config_, context, &statement_forms_, [this] { return grant_.owner_epoch; },
           [this](const MetricShape& shape) -> std::shared_ptr<const Baseline> {
-            std::shared_ptr<const Baseline> baseline =
-                context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
+            std::shared_ptr<const Baseline> baseline = DurableOf(shape);
             // Where reading goes on is known while the process lives, even if the spool had to give baselines up.
             if (shape.name() == kLogFiles) {
               if (baseline == nullptr) baseline = log_files_;
               log_files_ = baseline;
             }
-            // Another collector may have read on meanwhile.
-            const bool ours = baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch;
-            return ours ? baseline : nullptr;
+            return IfOurs(std::move(baseline));
           },
           [this](const std::vector<const Reading*>& readings, Observation observation,
                  std::vector<ingestpb::QueryText> texts) {
@@ -97,13 +94,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                    });
           }),
       explainer_(
-          &config_, context, &statement_forms_,
-          [this](const MetricShape& shape) {
-            std::shared_ptr<const Baseline> baseline =
-                context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
-            const bool ours = baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch;
-            return ours ? baseline : nullptr;
-          },
+          &config_, context, &statement_forms_, [this](const MetricShape& shape) { return IfOurs(DurableOf(shape)); },
           [this](const std::vector<const Reading*>& readings, Observation observation,
                  std::vector<ingestpb::QueryText> texts) {
             return PublishTogether(info_, readings, observation, 0, std::move(texts),
@@ -295,6 +286,14 @@ void SourceRunner::ForgetSentTexts() {
 
 void SourceRunner::Learnt(const SourceSession& session) {
   server_ = {session.epoch.system_identifier, session.connection->server_version(), session.in_recovery};
+}
+
+std::shared_ptr<const Baseline> SourceRunner::DurableOf(const MetricShape& shape) const {
+  return context_->trackers->Get(TrackerKey(grant_.source_id, 0, shape.name())).baseline;
+}
+
+std::shared_ptr<const Baseline> SourceRunner::IfOurs(std::shared_ptr<const Baseline> baseline) const {
+  return baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch ? baseline : nullptr;
 }
 
 bool SourceRunner::WatchesAll() const {

@@ -129,6 +129,10 @@ class SourceRunner final : public OwnedByGrant {
   bool Rests(const std::string& what, const SourceSession& session) const;
   // Databases that may speak for the whole server, the first choice first.
   std::vector<std::string> HomeCandidates() const;
+  // The last reading of a metric of the whole server that became durable, whoever took it.
+  std::shared_ptr<const Baseline> DurableOf(const MetricShape& shape) const;
+  // Null for what was read under another grant: another collector may have read on meanwhile.
+  std::shared_ptr<const Baseline> IfOurs(std::shared_ptr<const Baseline> baseline) const;
   bool WatchesAll() const;
   bool IsWatched(const std::string& database) const;
   // Leaves out what is excluded.
