@@ -78,19 +78,6 @@ Row Result::operator[](size_t row) const {
   return Row(this, row);
 }
 
-std::string ArrayOf(const std::vector<std::string>& values) {
-  std::string array = "{";
-  for (const std::string& value : values) {
-    array += array.size() > 1 ? ",\"" : "\"";
-    for (const char c : value) {
-      if (c == '"' || c == '\\') array.push_back('\\');
-      array.push_back(c);
-    }
-    array.push_back('"');
-  }
-  return array + "}";
-}
-
 bool Row::IsNull(size_t column) const {
   return result_->CellAt(row_, column).size == Result::kNull;
 }

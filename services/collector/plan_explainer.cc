@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "libs/pg/errors.h"
+#include "libs/pg/value.h"
 #include "libs/status/status.h"
 #include "services/collector/bytes.h"
 #include "services/collector/explain_setup.h"
@@ -53,20 +54,6 @@ constexpr char kSeveralSql[] =
 
 bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-}
-
-// A text[] of these.
-std::string ArrayOf(const std::vector<std::string>& texts) {
-  std::string array = "{";
-  for (const std::string& text : texts) {
-    array += array.size() > 1 ? ",\"" : "\"";
-    for (const char c : text) {
-      if (c == '"' || c == '\\') array.push_back('\\');
-      array.push_back(c);
-    }
-    array.push_back('"');
-  }
-  return array + "}";
 }
 
 }  // namespace
@@ -196,7 +183,7 @@ asio::awaitable<absl::Status> PlanExplainer::IsAmbiguous(SourceSession* session,
     PGA_ASSIGN_OR_RETURN(*ambiguous, row.Bool(0));
     return absl::OkStatus();
   };
-  std::vector<std::string> params = {ArrayOf(NamesIn(statement->text))};
+  std::vector<std::string> params = {pg::ArrayOf(NamesIn(statement->text))};
   absl::Status status =
       co_await RunReadOnly(session->connection.get(), kSeveralSql, std::move(params), kTimeout, std::move(sink));
   co_return status;
