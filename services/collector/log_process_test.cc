@@ -123,6 +123,8 @@ TEST_P(LogProcess, EachEntryOnceOverKillsAndRotation) {
   const std::map<std::string, std::string> missing = ingest_.NotCollected("db");
   EXPECT_EQ(missing.contains("SQLSTATE of log entries"), !has_states) << collector_->Output();
   if (!has_states) {
+    EXPECT_THAT(collector_->Output(), HasSubstr(R"("message":"the server is not set up for it","source":"db",)"
+                                                R"("what":"SQLSTATE of log entries")"));
     auto checked = CheckCollector(CollectorVariables(*server_, ingest_, ScopedTempDir(), {}));
     ASSERT_THAT(checked, IsOk());
     EXPECT_THAT(checked->output, HasSubstr("db: not set up: SQLSTATE of log entries: log_line_prefix has no %e"));

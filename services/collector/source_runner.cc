@@ -228,7 +228,7 @@ bool SourceRunner::Describe(registrypb::SourceReport* report) const {
       missing->set_reason(std::string(trouble.status.message()));
       missing->set_database(trouble.database);
       missing->set_since_us(now_us - (now_ns - trouble.since_ns) / 1000);
-      missing->set_off((what == kLog && logs_.off()) || what == kLogStates || (what == kExplain && explainer_.off()));
+      missing->set_off(IsOff(what));
     }
   }
   return true;
@@ -296,6 +296,10 @@ std::shared_ptr<const Baseline> SourceRunner::IfOurs(std::shared_ptr<const Basel
   return baseline != nullptr && baseline->observation().owner_epoch == grant_.owner_epoch ? baseline : nullptr;
 }
 
+bool SourceRunner::IsOff(const std::string& what) const {
+  return (what == kLog && logs_.off()) || what == kLogStates || (what == kExplain && explainer_.off());
+}
+
 bool SourceRunner::WatchesAll() const {
   return std::find(config_.databases.begin(), config_.databases.end(), "*") != config_.databases.end();
 }
@@ -352,13 +356,12 @@ void SourceRunner::Report(const std::string& what, const absl::Status& status, c
                           const std::string& database) {
   const bool news =
       troubles_.Report(what, status, database, BootNs(), session == nullptr ? std::string() : session->facts);
-  const bool log_off = logs_.off() && troubles_.all().contains(kLog);
-  const bool explain_off = explainer_.off() && troubles_.all().contains(kExplain);
-  missing_.Set(static_cast<double>(troubles_.all().size() - (log_off ? 1 : 0) - (explain_off ? 1 : 0)));
+  missing_.Set(static_cast<double>(
+      std::ranges::count_if(troubles_.all(), [this](const auto& trouble) { return !IsOff(trouble.first); })));
   if (!news) return;
   if (status.ok()) {
     PGA_LOG(info, "collected again", {{"source", config_.name}, {"what", what}});
-  } else if ((what == kLog && log_off) || (what == kExplain && explain_off)) {
+  } else if (IsOff(what)) {
     PGA_LOG(info, "the server is not set up for it", {{"source", config_.name}, {"what", what}, {"reason", status}});
   } else {
     PGA_LOG(warn, "not collected", {{"source", config_.name}, {"what", what}, {"reason", status}});

@@ -133,6 +133,8 @@ class SourceRunner final : public OwnedByGrant {
   std::shared_ptr<const Baseline> DurableOf(const MetricShape& shape) const;
   // Null for what was read under another grant: another collector may have read on meanwhile.
   std::shared_ptr<const Baseline> IfOurs(std::shared_ptr<const Baseline> baseline) const;
+  // Whether this is missing because the server is not set up for it: nothing is broken.
+  bool IsOff(const std::string& what) const;
   bool WatchesAll() const;
   bool IsWatched(const std::string& database) const;
   // Leaves out what is excluded.
