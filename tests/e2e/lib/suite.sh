@@ -172,6 +172,12 @@ start_collector() {  # id, further NAME=value settings
 login() {
   TOKEN=$(curl -fsS -X POST "$URL/api/v1/auth/login" -H 'Content-Type: application/json' \
     -d "{\"username\":\"admin\",\"password\":\"$ADMIN_PASSWORD_TEXT\"}" | jq -r .token)
+  # A service of its own takes tokens once it has the keys of auth, moments after auth's start.
+  await 30 every_service_takes_it || { fail "every service takes the token: $(head -c 400 "$WORK/last.out")"; exit 1; }
+}
+every_service_takes_it() {  # registry, query, compactor, ruler
+  local path
+  for path in collectors queries/top storage alerts; do api_get "/api/v1/$path" >/dev/null || return 1; done
 }
 
 api_get() {  # path with query
