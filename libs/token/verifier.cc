@@ -36,6 +36,12 @@ absl::Status BadSignature() {
 absl::Status BadClaims() {
   return Refuse("TOKEN_CLAIMS", "Invalid token");
 }
+absl::Status KeysNotRead() {
+  return status::WithRetryAfter(
+      status::WithReason(absl::UnavailableError("the keys of auth have not been read yet; try again"),
+                         "TOKEN_KEYS_NOT_READ"),
+      absl::Seconds(1));
+}
 
 struct Header {
   std::string alg;
@@ -252,6 +258,7 @@ struct Verifier::KeySet {
   std::vector<std::string> hmac_secrets;
   // kid -> PEM.
   std::map<std::string, std::string> ec_keys;
+  bool jwks_set = false;
   // A new one for every set of ec_keys.
   std::shared_ptr<GoodSignatures> good = std::make_shared<GoodSignatures>();
 };
@@ -284,6 +291,7 @@ absl::Status Verifier::SetJwks(std::string_view json) {
   absl::MutexLock lock(&mutex_);
   auto next = std::make_shared<KeySet>(*keys_);
   next->ec_keys = std::move(by_kid);
+  next->jwks_set = true;
   next->good = std::make_shared<GoodSignatures>();
   keys_ = std::move(next);
   return absl::OkStatus();
@@ -325,6 +333,7 @@ absl::StatusOr<Claims> Verifier::VerifyClaims(std::string_view token, TokenType 
   }
   if (candidates.empty()) {
     if (header->kid && on_unknown_key_) on_unknown_key_();
+    if (alg == JWT_ALG_INVAL && on_unknown_key_ && !keys->jwks_set) return KeysNotRead();
     return Refuse("TOKEN_KEY_UNKNOWN", "Invalid token");
   }
   if (parts->signature_bytes != (alg == JWT_ALG_HS256 ? kHs256Bytes : kEs256Bytes)) return BadSignature();

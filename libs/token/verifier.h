@@ -39,12 +39,15 @@ class Verifier {
   absl::Status SetJwks(std::string_view json);
 
   // Called, without locks held, whenever a token names a key this verifier does not have, so that a fresh key set can
-  // be asked for. Set before the first Verify; the function must return at once and be thread-safe.
+  // be asked for. Set before the first Verify; the function must return at once and be thread-safe. A verifier with
+  // this function follows a key set: until SetJwks has brought the first, it cannot know whether a token of ES256 is
+  // good.
   void OnUnknownKey(std::function<void()> hook);
 
   // The principal of an access token at the instant `now`. UNAUTHENTICATED with a reason (status::ReasonOf):
-  // TOKEN_MALFORMED, TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, TOKEN_CLAIMS. Revocation
-  // is not looked at: see RevocationSet.
+  // TOKEN_MALFORMED, TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, TOKEN_CLAIMS; UNAVAILABLE,
+  // TOKEN_KEYS_NOT_READ with a delay to try again (status::RetryAfterOf), while the key set that is followed has not
+  // come. Revocation is not looked at: see RevocationSet.
   absl::StatusOr<Principal> Verify(std::string_view token, absl::Time now) const;
 
   // The same for a token of the given type, with the claims that only auth needs.

@@ -211,14 +211,22 @@ TEST(Verifier, KeySetIsReplacedAndUnknownKeysAreAnnounced) {
   Verifier verifier;
   int asked = 0;
   verifier.OnUnknownKey([&asked] { ++asked; });
+  // Before the first key set nobody can say that the token is bad; what a shared secret signed can be said at once.
+  const absl::Status not_read = verifier.Verify(token, kNow).status();
+  EXPECT_THAT(not_read, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(status::ReasonOf(not_read), "TOKEN_KEYS_NOT_READ");
+  EXPECT_EQ(status::RetryAfterOf(not_read), absl::Seconds(1));
+  EXPECT_EQ(status::ReasonOf(verifier.Verify(*F().hs256->Sign(UserClaims()), kNow).status()), "TOKEN_KEY_UNKNOWN");
+  EXPECT_EQ(asked, 2);
+  ASSERT_THAT(verifier.SetJwks(R"({"keys":[]})"), IsOk());
   EXPECT_EQ(status::ReasonOf(verifier.Verify(token, kNow).status()), "TOKEN_KEY_UNKNOWN");
-  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(asked, 3);
   EXPECT_THAT(verifier.SetJwks("{}"), StatusIs(absl::StatusCode::kInvalidArgument));
   ASSERT_THAT(verifier.SetJwks(JwksFromKeys(std::vector{*(*other)->public_key()})), IsOk());
   EXPECT_THAT(verifier.Verify(token, kNow).status(), IsOk());
   ASSERT_THAT(verifier.SetJwks(R"({"keys":[]})"), IsOk());
   EXPECT_FALSE(verifier.Verify(token, kNow).ok());
-  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(asked, 4);
 }
 
 TEST(Verifier, KeySetMayNotTakeTheNameOfTheSecret) {

@@ -298,6 +298,13 @@ StandIns::StandIns(rpc::TlsOptions tls, std::vector<std::string> listen)
 
 StandIns::~StandIns() = default;
 
+GatewayUnderTest::Options Unlimited() {
+  GatewayUnderTest::Options options;
+  options.config.rate_limit_per_minute = 0;
+  options.config.rate_limit_user_per_minute = 0;
+  return options;
+}
+
 GatewayUnderTest::GatewayUnderTest() : GatewayUnderTest(Options()) {}
 
 GatewayUnderTest::GatewayUnderTest(Options options)
@@ -483,6 +490,10 @@ HttpReply Fetch(int port, const std::string& method, const std::string& target, 
   RawClient client(port);
   client.Send(MakeRequest(method, target, body, headers));
   return client.Read(method == "HEAD");
+}
+
+std::string Bearer(const std::string& token) {
+  return "Authorization: Bearer " + token;
 }
 
 }  // namespace pga::gateway

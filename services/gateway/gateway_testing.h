@@ -94,6 +94,9 @@ class GatewayUnderTest {
   std::unique_ptr<GatewayService> gateway;
 };
 
+// Without limits of rate.
+GatewayUnderTest::Options Unlimited();
+
 // ---- Raw HTTP ----
 
 struct HttpReply {
@@ -142,5 +145,8 @@ HttpReply Fetch(int port, const std::string& method, const std::string& target, 
 // The same text with Host added: "GET /x" plus headers, body with Content-Length when not empty.
 std::string MakeRequest(const std::string& method, const std::string& target, const std::string& body = {},
                         const std::vector<std::string>& headers = {});
+
+// The header of a token.
+std::string Bearer(const std::string& token);
 
 }  // namespace pga::gateway

@@ -17,17 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-std::string Bearer(const std::string& token) {
-  return "Authorization: Bearer " + token;
-}
-
-GatewayUnderTest::Options Unlimited() {
-  GatewayUnderTest::Options options;
-  options.config.rate_limit_per_minute = 0;
-  options.config.rate_limit_user_per_minute = 0;
-  return options;
-}
-
 // One gateway for tests that leave no trace in it.
 GatewayUnderTest& Shared() {
   static auto* const kGateway = new GatewayUnderTest(Unlimited());
@@ -271,65 +260,6 @@ TEST(HttpApi, HeadIsGetWithoutBody) {
   EXPECT_EQ(client.Read().code, 200);
 }
 
-TEST(HttpApi, TokensEndByTimeAndByRevocation) {
-  GatewayUnderTest gateway(Unlimited());
-  const std::string target = "/api/v1/metrics";
-  const std::string old = Bearer(gateway.UserToken("viewer", 7, absl::Hours(2)));
-  EXPECT_THAT(Fetch(gateway.port(), "GET", target, "", {old}).body, HasSubstr("TOKEN_EXPIRED"));
-  const std::string good = Bearer(gateway.UserToken("viewer"));
-  EXPECT_EQ(Fetch(gateway.port(), "GET", target, "", {good}).code, 200);
-  token::Revocation revocation;
-  revocation.number = 1;
-  revocation.subject = "user:7";
-  revocation.issued_before = gateway.clock.Now() + absl::Seconds(1);
-  gateway.revocations.Apply({&revocation, 1}, gateway.clock.BoottimeNanos());
-  const HttpReply reply = Fetch(gateway.port(), "GET", target, "", {good});
-  EXPECT_EQ(reply.code, 401);
-  EXPECT_THAT(reply.body, HasSubstr("TOKEN_REVOKED"));
-  // Counted when the answer is out.
-  EXPECT_TRUE(testing::WaitUntil([&] {
-    const std::string text = gateway.metrics.Render();
-    return text.find("pganalytics_auth_failures_total{reason=\"invalid_token\"} 2") != std::string::npos &&
-           text.find("duration_seconds_count{method=\"QueryService.GetMetrics\"} 3") != std::string::npos;
-  }));
-}
-
-TEST(HttpApi, ServicesGetIdentityAddressAndRequestIdAndNothingElse) {
-  GatewayUnderTest::Options options = Unlimited();
-  options.config.trusted_proxies = {"127.0.0.0/8"};
-  GatewayUnderTest gateway(options);
-  const std::string token = gateway.UserToken("viewer");
-  ASSERT_EQ(Fetch(gateway.port(), "GET", "/api/v1/metrics", "",
-                  {Bearer(token), "X-Forwarded-For: 198.51.100.1, 203.0.113.9", "X-Request-Id: r-7", "grpc-timeout: 1n",
-                   "te: trailers", "X-Collector-Id: c9", "X-Service-Authorization: Bearer forged",
-                   "X-Service-Secret: x", "Cookie: a=b", "X-Registration-Secret: rs", "Connection: keep-alive, X-Hop",
-                   "X-Hop: 1", "grpc-status-details-bin: AAAA"})
-                .code,
-            200);
-  Observed& seen = gateway.stand_ins.observed;
-  EXPECT_EQ(seen.Metadata("authorization"), "Bearer " + token);
-  EXPECT_EQ(seen.Metadata("x-request-id"), "r-7");
-  EXPECT_EQ(seen.Metadata("x-forwarded-for"), "203.0.113.9");
-  EXPECT_EQ(seen.Metadata("x-service-authorization"), "Bearer gateway-token");
-  EXPECT_EQ(seen.Metadata("x-registration-secret"), "rs");
-  for (const char* key : {"x-collector-id", "x-service-secret", "cookie", "x-hop", "grpc-timeout", "te", "connection",
-                          "grpc-status-details-bin", "host", "content-length"}) {
-    EXPECT_EQ(seen.Metadata(key), "") << key;
-  }
-}
-
-// What is shown and cannot be passed on must not count as nothing: a logout would say success and end no session.
-TEST(HttpApi, CredentialsThatCannotBePassedOnAreRefused) {
-  GatewayUnderTest gateway(Unlimited());
-  for (const std::string& odd :
-       {std::string("Authorization: Bearer\tx.y.z"), "Authorization: Bearer " + std::string(9000, 'x'),
-        std::string("Authorization: Bearer \xc3\xa9"), std::string("X-Registration-Secret: a\tb")}) {
-    const HttpReply reply = Fetch(gateway.port(), "POST", "/api/v1/auth/logout", "{}", {odd});
-    EXPECT_EQ(reply.code, 400) << odd.substr(0, 40);
-    EXPECT_THAT(reply.body, HasSubstr("HEADER_MALFORMED"));
-  }
-}
-
 TEST(HttpApi, NumbersOfEnumsAreThoseOfTheirNames) {
   GatewayUnderTest gateway(Unlimited());
   const std::string bearer = Bearer(gateway.UserToken("viewer"));
@@ -342,33 +272,6 @@ TEST(HttpApi, NumbersOfEnumsAreThoseOfTheirNames) {
 }
 
 // Of a browser's cookies the session's alone goes on, with what distinguishes the own pages from others'.
-TEST(HttpApi, SessionCookieGoesOnAlone) {
-  GatewayUnderTest gateway(Unlimited());
-  Fetch(gateway.port(), "GET", "/api/v1/health", "",
-        {"Cookie: theme=dark; pganalytics_session=a.b.c; id=1", "Origin: https://ui.example.org", "X-Session: cookie",
-         "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example"});
-  Observed& seen = gateway.stand_ins.observed;
-  EXPECT_EQ(seen.Metadata("cookie"), "pganalytics_session=a.b.c");
-  EXPECT_EQ(seen.Metadata("origin"), "https://ui.example.org");
-  EXPECT_EQ(seen.Metadata("x-session"), "cookie");
-  EXPECT_EQ(seen.Metadata("x-forwarded-proto"), "http") << "a stranger is not believed";
-  EXPECT_NE(seen.Metadata("x-forwarded-host"), "evil.example");
-}
-
-TEST(HttpApi, ForwardedAddressesOfStrangersAreNotBelieved) {
-  GatewayUnderTest gateway(Unlimited());
-  Fetch(gateway.port(), "GET", "/api/v1/health", "", {"X-Forwarded-For: 203.0.113.9"});
-  EXPECT_EQ(gateway.stand_ins.observed.Metadata("x-forwarded-for"), "127.0.0.1");
-}
-
-TEST(HttpApi, OddRequestIdsAreReplaced) {
-  for (const char* odd : {"a b", "<script>", "\xc3\xa9"}) {
-    const std::string id = Fetch(Shared().port(), "GET", "/api/v1/health", "", {std::string("X-Request-Id: ") + odd})
-                               .Header("x-request-id");
-    EXPECT_EQ(id.size(), 32u);
-  }
-}
-
 // ---- CORS ----
 
 TEST(Cors, PreflightFromAListedOrigin) {

@@ -15,17 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Bearer(const std::string& token) {
-  return "Authorization: Bearer " + token;
-}
-
-GatewayUnderTest::Options Unlimited() {
-  GatewayUnderTest::Options options;
-  options.config.rate_limit_per_minute = 0;
-  options.config.rate_limit_user_per_minute = 0;
-  return options;
-}
-
 TEST(Bodies, AnnouncedOnesTakeNoRoom) {
   GatewayUnderTest::Options options = Unlimited();
   // Two of them would fill it.

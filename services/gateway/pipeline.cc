@@ -216,6 +216,11 @@ void Pipeline::Identify(const RequestHead& head, Admission& admission, std::opti
   }
   const auto principal =
       deps_.verifier->Verify(std::string_view(*authorization).substr(kBearer.size()), deps_.clock->Now());
+  if (absl::IsUnavailable(principal.status())) {
+    bad_token = Refusal(503, pga::status::ReasonOf(principal.status()), std::string(principal.status().message()));
+    bad_token->retry_after = pga::status::RetryAfterOf(principal.status());
+    return;
+  }
   if (!principal.ok()) {
     bad_token = Refusal(401, pga::status::ReasonOf(principal.status()),
                         std::string(principal.status().message()) + ". Sign in again to get a fresh token.");
@@ -330,6 +335,10 @@ void Pipeline::AdmitMcp(const RequestHead& head, const std::optional<HttpError>&
     admission.refusal = Refusal(403, "NOT_ALLOWED", "MCP is for " + WhoMay(readers) + ".");
     return;
   }
+  if (bad_token && bad_token->code != 401) {
+    admission.refusal = bad_token;
+    return;
+  }
   (bad_token ? auth_invalid_ : auth_missing_)->Increment();
   admission.refusal =
       bad_token ? *bad_token
@@ -345,8 +354,9 @@ void Pipeline::Authorize(const RequestHead& head, const std::optional<HttpError>
   if (admission.principal.kind == token::Principal::kAnonymous) {
     const bool secret_only = access.registration_secret && access.user == token::Role::kNone && !access.collector;
     if (bad_token && !secret_only) {
-      auth_invalid_->Increment();
       admission.refusal = bad_token;
+      if (bad_token->code != 401) return;
+      auth_invalid_->Increment();
       admission.refusal->headers.emplace_back("WWW-Authenticate",
                                               "Bearer realm=\"pganalytics\", error=\"invalid_token\"");
       return;

@@ -10,7 +10,6 @@ MOST_LINES = 600
 ALLOWED = {
     "libs/catalog/server_test.cc": "one pair of servers for all cases; to be split",
     "services/collector/delta_engine_test.cc": "cases of one class; to be split",
-    "services/gateway/http_api_test.cc": "one gateway for most cases; to be split",
     "services/ingest/ingest_service_test.cc": "one service for all cases; to be split",
 }
 
