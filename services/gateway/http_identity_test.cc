@@ -1,4 +1,4 @@
-// Who a caller is, through the gateway: tokens, cookies, addresses, request ids, and what services are told of them.
+// Who a caller is, through the gateway: tokens, cookies, addresses, request ids, and what services get to know.
 
 #include <string>
 #include <string_view>
