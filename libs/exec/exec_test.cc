@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/bounded_queue.h"
+#include "libs/exec/locks.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/exec/startup_pages.h"
@@ -244,6 +246,25 @@ TEST(ProcessEnd, LeavesTimeForTheEndItself) {
   ProcessEnd::ResetForTest();
   EXPECT_EQ(ProcessEnd::waits_until(), clock::SteadyTime::InfiniteFuture());
 }
+
+#ifndef __SANITIZE_THREAD__
+// In one thread both orders are harmless; Debian's Abseil ends a process for them all the same. (As TSan does.)
+TEST(Locks, AnOrderThatIsSuspectedEndsNoProgram) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_EXIT(
+      {
+        SkipLockOrderChecks();
+        absl::Mutex first;
+        absl::Mutex second;
+        for (const auto& [outer, inner] : {std::pair(&first, &second), std::pair(&second, &first)}) {
+          absl::MutexLock outer_lock(outer);
+          absl::MutexLock inner_lock(inner);
+        }
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 size_t ResidentFileBytes() {

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "libs/config/config.h"
+#include "libs/exec/locks.h"
 #include "libs/exec/shutdown.h"
 #include "libs/exec/startup_pages.h"
 #include "libs/log/log.h"
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_TRIM_THRESHOLD, 256 << 10);
   mallopt(M_MMAP_THRESHOLD, 128 << 10);
+  pga::exec::SkipLockOrderChecks();
   pga::config::Loader loader(argc, argv, pga::config::ProcessEnvironment(),
                              "pganalytics-collector: reads statistics of PostgreSQL servers and delivers them.");
   pga::collector::CollectorConfig config;
