@@ -14,6 +14,7 @@
 #include "libs/catalog/prometheus.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/locks.h"
 #include "libs/pg/pool.h"
 #include "libs/pg/read_pool.h"
 #include "libs/storage/read/last_values.h"
@@ -244,6 +245,8 @@ class Bench {
 }  // namespace pga::query
 
 int main(int argc, char** argv) {
+  // As the services run.
+  pga::exec::SkipLockOrderChecks();
   pga::query::Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];

@@ -35,6 +35,7 @@
 #include "libs/clock/clock.h"
 #include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
+#include "libs/exec/locks.h"
 #include "libs/log/log.h"
 #include "libs/storage/schema/migrations.h"
 #include "libs/storage/upkeep/upkeep.h"
@@ -523,6 +524,8 @@ void UseProcessors(int count) {
 }  // namespace pga
 
 int main(int argc, char** argv) {
+  // As the services run.
+  pga::exec::SkipLockOrderChecks();
   pga::log::LogOptions options;
   options.level = pga::log::Level::error;
   pga::log::Init(options);

@@ -33,6 +33,7 @@
 #include "libs/clock/fake_clock.h"
 #include "libs/clock/steady.h"
 #include "libs/columns/block.h"
+#include "libs/exec/locks.h"
 #include "libs/frame/column_type.h"
 #include "libs/pg/binary.h"
 #include "libs/pg/copy_connection.h"
@@ -544,6 +545,8 @@ int Run(int sources, int per_minute) {
 }  // namespace pga::storage
 
 int main(int argc, char** argv) {
+  // As the services run.
+  pga::exec::SkipLockOrderChecks();
   std::vector<std::string> words;
   pga::storage::Options& options = pga::storage::Chosen();
   for (int i = 1; i < argc; ++i) {
