@@ -41,13 +41,15 @@ for step in "${steps[@]}"; do
       ;;
     fuzz)
       tools/build.sh fuzz pga_fuzzers
-      while read -r fuzzer corpus; do
+      while read -r fuzzer corpus kind; do
         found=$(mktemp -d)
-        echo "fuzz: $fuzzer for ${FUZZ_SECONDS:-60} s"
-        if ! "build/fuzz/bin/$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 \
+        only=()
+        [ "$kind" = - ] || only=(env "PGA_FUZZ_KIND=$kind")
+        echo "fuzz: $fuzzer${only[1]:+ ${only[1]}} for ${FUZZ_SECONDS:-60} s"
+        if ! "${only[@]}" "build/fuzz/bin/$fuzzer" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 \
             -print_final_stats=1 -artifact_prefix="build/fuzz/" "$found" "$corpus" >"build/fuzz/$fuzzer.log" 2>&1; then
           tail -n 40 "build/fuzz/$fuzzer.log" >&2
-          echo "fuzz: $fuzzer found an input; it lies in build/fuzz/" >&2
+          echo "fuzz: ${only[*]} $fuzzer found an input; it lies in build/fuzz/" >&2
           exit 1
         fi
         grep '^stat::' "build/fuzz/$fuzzer.log" || true

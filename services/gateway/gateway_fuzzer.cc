@@ -1,5 +1,6 @@
 // Everything the gateway reads from strangers, one parser per first byte of the input. Beside not crashing, each must
-// keep a promise: what is decided on part of the input stays decided, and two readings of one head agree.
+// keep a promise: what is decided on part of the input stays decided, and two readings of one head agree. With
+// PGA_FUZZ_KIND set to such a byte all inputs are for that parser, whatever their first byte.
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libs/door/networks.h"
 #include "services/gateway/api_surface.h"
@@ -75,9 +77,17 @@ void Head(std::string_view input) {
   }
 }
 
+void Transcode(const ApiRoute& route, const std::vector<PathMatcher::Binding>& bindings, std::string_view query,
+               std::string_view content_type, std::string_view body) {
+  static const Transcoder kTranscoder(&Api());
+  const auto result = kTranscoder.Request(route, bindings, query, content_type, std::string(body));
+  const auto* payload = std::get_if<Transcoder::Payload>(&result);
+  if (payload == nullptr) return;
+  Require(Api().NewMessage(*route.method->descriptor->input_type())->ParseFromString(payload->head + payload->body));
+}
+
 // Verb, target, and after a line feed the body.
 void Request(std::string_view input) {
-  static const Transcoder kTranscoder(&Api());
   const size_t line = std::min(input.find('\n'), input.size());
   const std::string_view first = input.substr(0, line);
   const size_t blank = first.find(' ');
@@ -86,13 +96,44 @@ void Request(std::string_view input) {
   const size_t question = std::min(target.find('?'), target.size());
   const auto match = Api().Find(first.substr(0, blank), target.substr(0, question));
   if (match.route == nullptr) return;
-  const auto result =
-      kTranscoder.Request(*match.route, match.bindings, target.substr(std::min(question + 1, target.size())),
-                          "text/plain", std::string(input.substr(std::min(line + 1, input.size()))));
-  const auto* payload = std::get_if<Transcoder::Payload>(&result);
-  if (payload == nullptr) return;
-  Require(
-      Api().NewMessage(*match.route->method->descriptor->input_type())->ParseFromString(payload->head + payload->body));
+  Transcode(*match.route, match.bindings, target.substr(std::min(question + 1, target.size())), "text/plain",
+            input.substr(std::min(line + 1, input.size())));
+}
+
+struct Target {
+  const ApiRoute* route;
+  std::vector<PathMatcher::Binding> bindings;
+};
+
+// Routes with a path whose variables are all "1".
+std::vector<Target> TargetsOf(bool with_body_alone) {
+  std::vector<Target> targets;
+  for (const auto& route : Api().routes()) {
+    if (with_body_alone && route->body == ApiRoute::Body::kNone) continue;
+    Target target{route.get(), {}};
+    const HttpTemplate path = ParseHttpTemplate(route->path_template).value();
+    for (const auto& variable : path.variables) {
+      target.bindings.push_back({variable.field_path, "1"});
+    }
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+// The number of a route, then query parameters.
+void Query(std::string_view input) {
+  static const auto* const kTargets = new std::vector<Target>(TargetsOf(false));
+  if (input.empty()) return;
+  const Target& target = (*kTargets)[static_cast<unsigned char>(input[0]) % kTargets->size()];
+  Transcode(*target.route, target.bindings, input.substr(1), "", "");
+}
+
+// The number of a route that has a body, then its JSON.
+void Body(std::string_view input) {
+  static const auto* const kTargets = new std::vector<Target>(TargetsOf(true));
+  if (input.empty()) return;
+  const Target& target = (*kTargets)[static_cast<unsigned char>(input[0]) % kTargets->size()];
+  Transcode(*target.route, target.bindings, "", "application/json", input.substr(1));
 }
 
 void Answer(std::string_view input) {
@@ -108,7 +149,8 @@ void Answer(std::string_view input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0]) {
+  static const char* const kOnly = std::getenv("PGA_FUZZ_KIND");
+  switch (kOnly != nullptr ? *kOnly : static_cast<char>(data[0])) {
     case 't':
       TemplateAndPath(input);
       break;
@@ -120,6 +162,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 'r':
       Request(input);
+      break;
+    case 'q':
+      Query(input);
+      break;
+    case 'b':
+      Body(input);
       break;
     case 'a':
       Answer(input);
