@@ -18,6 +18,7 @@ enum FrameType : unsigned char {
   kContinuationFrame = 9,
 };
 constexpr unsigned char kEndStream = 1;
+constexpr unsigned char kEndHeaders = 4;
 constexpr unsigned char kAck = 1;
 
 constexpr const char* kNames[] = {"headers",        "resets",     "settings",     "pings",
@@ -50,28 +51,45 @@ std::optional<Violation> Http2Guard::Take(Kind kind, int64_t now_nanos) {
   return std::nullopt;
 }
 
-std::optional<Violation> Http2Guard::Look(std::string_view bytes, int64_t now_nanos) {
-  while (!bytes.empty()) {
+std::optional<Violation> Http2Guard::Look(std::string_view bytes, int64_t now_nanos, Pieces* passed) {
+  // bytes[from, at) are to be passed on; so are the first `carried` bytes of the head under way, if it is not dropped.
+  size_t from = 0;
+  size_t carried = head_size_;
+  std::copy_n(head_.begin(), carried, carried_.begin());
+  for (size_t at = 0; at < bytes.size();) {
     if (payload_left_ > 0) {
-      const size_t skipped = std::min<size_t>(payload_left_, bytes.size());
+      const size_t skipped = std::min<size_t>(payload_left_, bytes.size() - at);
       payload_left_ -= static_cast<uint32_t>(skipped);
-      bytes.remove_prefix(skipped);
+      at += skipped;
+      if (dropped_) from = at;
       continue;
     }
-    head_[head_size_++] = static_cast<unsigned char>(bytes.front());
-    bytes.remove_prefix(1);
+    head_[head_size_++] = bytes[at++];
     if (head_size_ < head_.size()) continue;
     head_size_ = 0;
     if (auto violation = Head(now_nanos)) return violation;
+    const size_t head_at = at - (head_.size() - carried);
+    if (dropped_) {
+      if (from < head_at) passed->push_back(bytes.substr(from, head_at - from));
+      from = at;
+    } else if (carried > 0) {
+      passed->emplace_back(carried_.data(), carried);
+    }
+    carried = 0;
   }
+  const size_t end = bytes.size() - (head_size_ - carried);
+  if (from < end) passed->push_back(bytes.substr(from, end - from));
   return std::nullopt;
 }
 
 std::optional<Violation> Http2Guard::Head(int64_t now_nanos) {
-  const uint32_t length = static_cast<uint32_t>(head_[0]) << 16 | static_cast<uint32_t>(head_[1]) << 8 | head_[2];
-  const unsigned char type = head_[3];
-  const unsigned char flags = head_[4];
+  const auto byte = [this](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(head_[i])); };
+  const uint32_t length = byte(0) << 16 | byte(1) << 8 | byte(2);
+  const auto type = static_cast<unsigned char>(head_[3]);
+  const auto flags = static_cast<unsigned char>(head_[4]);
+  const uint32_t stream = (byte(5) & 0x7f) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
   payload_left_ = length;
+  dropped_ = false;
   if (length > limits_.frame_bytes) return Violation{"frame_bytes", kHttp2FrameSizeError};
   switch (type) {
     case kDataFrame:
@@ -81,16 +99,21 @@ std::optional<Violation> Http2Guard::Head(int64_t now_nanos) {
     case kHeadersFrame:
       block_bytes_ = length;
       continuations_ = 0;
+      opened_ = std::max(opened_, stream);
+      in_block_ = (flags & kEndHeaders) == 0;
       if (block_bytes_ > limits_.header_block_bytes) return Violation{"header_block_bytes", kHttp2EnhanceYourCalm};
       return Take(kHeaders, now_nanos);
     case kContinuationFrame:
       block_bytes_ += length;
+      if ((flags & kEndHeaders) != 0) in_block_ = false;
       if (++continuations_ > limits_.continuations) return Violation{"continuations", kHttp2EnhanceYourCalm};
       if (block_bytes_ > limits_.header_block_bytes) return Violation{"header_block_bytes", kHttp2EnhanceYourCalm};
       return length == 0 ? Take(kEmpty, now_nanos) : std::nullopt;
     case kPriorityFrame:
       return Take(kPriorities, now_nanos);
     case kResetFrame:
+      // A client's streams are odd. What is wrong otherwise is the library's to refuse.
+      dropped_ = stream > opened_ && stream % 2 == 1 && length == 4 && !in_block_;
       return Take(kResets, now_nanos);
     case kSettingsFrame:
       // An acknowledgement answers a frame of ours; more of them than those are errors to the library behind.

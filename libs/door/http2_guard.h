@@ -1,6 +1,7 @@
 // Looks at the heads of the HTTP/2 frames a peer sends (RFC 9113, section 4.1), before anything else reads them, and
 // says when the peer sends more than a caller of gRPC needs. What it bounds is what an HTTP/2 library has to answer or
-// remember for each frame. It keeps no payload and does not check the protocol; the library behind it does.
+// remember for each frame. It keeps no payload and does not check the protocol; the library behind it does. One error
+// of callers it hides from that library: see Look.
 #pragma once
 
 #include <array>
@@ -8,6 +9,8 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+
+#include "absl/container/inlined_vector.h"
 
 namespace pga::door {
 
@@ -57,9 +60,15 @@ class Http2Guard {
  public:
   explicit Http2Guard(const FrameLimits& limits);
 
+  // Views of the bytes of a call of Look and of the guard itself; good until the next call.
+  using Pieces = absl::InlinedVector<std::string_view, 4>;
+
   // The next bytes after the client's connection preface, in pieces of any size; `now_nanos` is of a clock that does
-  // not go back. After a violation the connection has to end.
-  std::optional<Violation> Look(std::string_view bytes, int64_t now_nanos);
+  // not go back. After a violation the connection has to end. `passed` gets what the library behind may read, in order:
+  // all but a frame head that is not complete, which comes with the next bytes, and but RST_STREAM of a stream that was
+  // never opened. gRPC's clients send that when a call ends before its head is on the wire (grpc/grpc issue 19655), and
+  // a strict library ends the connection for it, with all calls of others on it (RFC 9113, section 6.4).
+  std::optional<Violation> Look(std::string_view bytes, int64_t now_nanos, Pieces* passed);
 
   // We have sent a frame of DATA: the peer may answer it with WINDOW_UPDATE and PING.
   void Sent();
@@ -78,10 +87,16 @@ class Http2Guard {
 
   const FrameLimits limits_;
   std::array<Bucket, kKinds> buckets_;
-  std::array<unsigned char, 9> head_{};
+  std::array<char, 9> head_{};
   size_t head_size_ = 0;
+  // The part of a head that came before the bytes of this call.
+  std::array<char, 9> carried_{};
   // Of the frame under way.
   uint32_t payload_left_ = 0;
+  bool dropped_ = false;
+  // Highest stream that the client has opened.
+  uint32_t opened_ = 0;
+  bool in_block_ = false;
   // Of the header block under way.
   uint32_t block_bytes_ = 0;
   int continuations_ = 0;

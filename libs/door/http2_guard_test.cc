@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -23,10 +25,20 @@ std::string Of(size_t bytes) {
   return std::string(bytes, 'x');
 }
 
+bool Stops(Http2Guard& guard, std::string_view bytes, int64_t now = kSecond, std::string* passed = nullptr) {
+  Http2Guard::Pieces pieces;
+  const bool violated = guard.Look(bytes, now, &pieces).has_value();
+  if (passed != nullptr) {
+    for (const std::string_view piece : pieces) passed->append(piece);
+  }
+  return violated;
+}
+
 // Repeats a frame until the guard says no; -1 when it never does within `most`.
 int AllowedOf(Http2Guard& guard, const std::string& frame, int most, std::optional<Violation>* violation = nullptr) {
   for (int i = 0; i < most; ++i) {
-    const auto found = guard.Look(frame, kSecond);
+    Http2Guard::Pieces passed;
+    const auto found = guard.Look(frame, kSecond, &passed);
     if (!found) continue;
     if (violation != nullptr) *violation = found;
     return i;
@@ -78,7 +90,7 @@ TEST_P(Floods, AreSeenInPiecesOfAnySize) {
     for (int i = 0; i <= GetParam().allowed; ++i) bytes += GetParam().frame;
     bool stopped = false;
     for (size_t at = 0; at < bytes.size() && !stopped; at += size) {
-      stopped = guard.Look(std::string_view(bytes).substr(at, size), kSecond).has_value();
+      stopped = Stops(guard, std::string_view(bytes).substr(at, size));
     }
     EXPECT_TRUE(stopped) << size;
   }
@@ -90,7 +102,7 @@ TEST(Http2Guard, WhatIsRareIsAllowedForEver) {
     const int64_t now = second * kSecond;
     for (const std::string& frame : {Frame(6, 0, 0, Of(8)), Frame(8, 0, 0, Of(4)), Frame(3, 0, 1, Of(4)),
                                      Frame(4, 0, 0, ""), Frame(1, 5, 1, Of(100)), Frame(0, 1, 1, "")}) {
-      ASSERT_FALSE(guard.Look(frame, now)) << second;
+      ASSERT_FALSE(Stops(guard, frame, now)) << second;
     }
   }
 }
@@ -105,15 +117,16 @@ TEST(Http2Guard, HeaderBlockIsBoundedOverItsFrames) {
   FrameLimits limits;
   limits.header_block_bytes = 16'384;
   Http2Guard guard(limits);
-  EXPECT_FALSE(guard.Look(Frame(1, 0, 1, Of(10'000)), kSecond));
-  EXPECT_FALSE(guard.Look(Frame(9, 0, 1, Of(6'000)), kSecond));
-  const auto violation = guard.Look(Frame(9, 4, 1, Of(400)), kSecond);
+  EXPECT_FALSE(Stops(guard, Frame(1, 0, 1, Of(10'000))));
+  EXPECT_FALSE(Stops(guard, Frame(9, 0, 1, Of(6'000))));
+  Http2Guard::Pieces passed;
+  const auto violation = guard.Look(Frame(9, 4, 1, Of(400)), kSecond, &passed);
   ASSERT_TRUE(violation);
   EXPECT_STREQ(violation->what, "header_block_bytes");
   EXPECT_EQ(violation->http2_error, kHttp2EnhanceYourCalm);
   Http2Guard next(limits);
   for (uint32_t stream = 1; stream < 200; stream += 2) {
-    EXPECT_FALSE(next.Look(Frame(1, 0, stream, Of(10'000)) + Frame(9, 4, stream, Of(6'000)), kSecond))
+    EXPECT_FALSE(Stops(next, Frame(1, 0, stream, Of(10'000)) + Frame(9, 4, stream, Of(6'000))))
         << "each block counts by itself";
   }
 }
@@ -122,7 +135,7 @@ TEST(Http2Guard, WhoReceivesMayAnswer) {
   Http2Guard guard({});
   for (int i = 0; i < 10'000; ++i) {
     guard.Sent();
-    ASSERT_FALSE(guard.Look(Frame(8, 0, 0, Of(4)) + Frame(8, 0, 1, Of(4)) + Frame(6, 0, 0, Of(8)), kSecond)) << i;
+    ASSERT_FALSE(Stops(guard, Frame(8, 0, 0, Of(4)) + Frame(8, 0, 1, Of(4)) + Frame(6, 0, 0, Of(8)))) << i;
   }
 }
 
@@ -130,7 +143,40 @@ TEST(Http2Guard, ResetsProvokedCountLikeResetsSent) {
   Http2Guard guard({});
   for (int i = 0; i < 100; ++i) ASSERT_FALSE(guard.ResetByUs(kSecond));
   ASSERT_TRUE(guard.ResetByUs(kSecond));
-  EXPECT_TRUE(guard.Look(Frame(3, 0, 1, Of(4)), kSecond));
+  EXPECT_TRUE(Stops(guard, Frame(3, 0, 1, Of(4))));
+}
+
+// (Frame, whether the library behind gets it)
+TEST(Http2Guard, ResetsOfStreamsThatWereNeverOpenedGoNoFurther) {
+  const std::pair<std::string, bool> frames[] = {
+      {Frame(4, 0, 0, ""), true},               // SETTINGS
+      {Frame(3, 0, 1, Of(4)), false},           // before anything was opened
+      {Frame(1, 4, 3, Of(20)), true},           // HEADERS
+      {Frame(3, 0, 5, Of(4)), false},           // of a later one
+      {Frame(0, 0, 3, Of(100)), true},          // DATA
+      {Frame(3, 0, 3, Of(4)), true},            // of the one that is open
+      {Frame(3, 0, 1, Of(4)), true},            // of an earlier one: closed, not idle
+      {Frame(3, 0, 8, Of(4)), true},            // no stream of a client
+      {Frame(3, 0, 9, Of(5)), true},            // of a wrong size
+      {Frame(1, 0, 7, Of(20)), true},           // a header block that goes on
+      {Frame(3, 0, 11, Of(4)), true},           // in the middle of it
+      {Frame(9, 4, 7, Of(20)), true},           // its end
+      {Frame(3, 0, 0x80000009, Of(4)), false},  // the reserved bit means nothing
+      {Frame(6, 0, 0, Of(8)), true},
+  };
+  std::string sent, wanted;
+  for (const auto& [frame, passes] : frames) {
+    sent += frame;
+    if (passes) wanted += frame;
+  }
+  for (size_t size = 1; size <= sent.size(); ++size) {
+    Http2Guard guard({});
+    std::string passed;
+    for (size_t at = 0; at < sent.size(); at += size) {
+      ASSERT_FALSE(Stops(guard, std::string_view(sent).substr(at, size), kSecond, &passed));
+    }
+    EXPECT_EQ(passed, wanted) << "in pieces of " << size;
+  }
 }
 
 }  // namespace

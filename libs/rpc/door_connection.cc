@@ -209,11 +209,16 @@ void DoorConnection::Plain(std::string_view bytes) {
   const size_t preface = std::min(preface_left_, bytes.size());
   preface_left_ -= preface;
   if (preface > 0 && preface_left_ == 0) preface_at_ = shared_->Now();
-  if (const auto violation = guard_.Look(bytes.substr(preface), shared_->Now())) {
+  door::Http2Guard::Pieces pieces;
+  if (preface > 0) pieces.push_back(bytes.substr(0, preface));
+  if (const auto violation = guard_.Look(bytes.substr(preface), shared_->Now(), &pieces)) {
     Violate(violation->what, violation->http2_error);
     return;
   }
-  const ssize_t used = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  ssize_t used = 0;
+  for (size_t i = 0; i < pieces.size() && used >= 0 && !closed_ && !lingering_ && !violation_; ++i) {
+    used = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(pieces[i].data()), pieces[i].size());
+  }
   if (closed_ || lingering_) return;
   if (violation_) {
     Violate(violation_->what, violation_->http2_error);
@@ -256,8 +261,8 @@ void DoorConnection::Flush() {
   if (!lingering_ && session_ != nullptr &&
       ((nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) ||
        (draining_ && streams_.empty()))) {
-    // A protocol error that the library has answered with GOAWAY, or the end of a drain.
-    if (!draining_) shared_->Closed("protocol", options_.peer);
+    // A protocol error that the library has answered with GOAWAY, the client's own GOAWAY, or the end of a drain.
+    if (!draining_ && !goaway_.empty()) shared_->Closed("protocol", options_.peer, goaway_);
     EndWriting();
     Flush();
     return;
@@ -525,6 +530,13 @@ int DoorConnection::OnFrameSent(nghttp2_session* session, const nghttp2_frame* f
         if (stream != nullptr && !stream->request_ended) {
           nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
         }
+      }
+      break;
+    case NGHTTP2_GOAWAY:
+      if (frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+        connection->goaway_ = nghttp2_http2_strerror(frame->goaway.error_code);
+        connection->goaway_.append(" ").append(reinterpret_cast<const char*>(frame->goaway.opaque_data),
+                                               frame->goaway.opaque_data_len);
       }
       break;
     case NGHTTP2_RST_STREAM:

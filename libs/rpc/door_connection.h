@@ -200,6 +200,8 @@ class DoorConnection : public std::enable_shared_from_this<DoorConnection> {
   door::Http2Guard guard_;
   nghttp2_session* session_ = nullptr;
   DoorSessionMemory memory_;
+  // The error of the GOAWAY that was sent, in words; empty without.
+  std::string goaway_;
   std::map<int32_t, Stream> streams_;
   std::shared_ptr<std::atomic<int>> calls_ = std::make_shared<std::atomic<int>>(0);
 

@@ -136,7 +136,7 @@ DoorShared::Slot::~Slot() {
   if (found != shared_->calls_by_key_.end() && --found->second == 0) shared_->calls_by_key_.erase(found);
 }
 
-void DoorShared::Closed(std::string_view reason, const std::string& peer) {
+void DoorShared::Closed(std::string_view reason, const std::string& peer, std::string_view detail) {
   if (options_.metrics != nullptr) {
     options_.metrics
         ->AddCounter("pga_door_closed_total", "HTTP/2 connections closed because they broke a limit.",
@@ -155,7 +155,11 @@ void DoorShared::Closed(std::string_view reason, const std::string& peer) {
     unlogged = std::exchange(unlogged_, 0);
   }
   PGA_LOG(warn, "an HTTP/2 connection is closed because it broke a limit",
-          {{"server", options_.name}, {"client", peer}, {"limit", reason}, {"others_since_last_line", unlogged}});
+          {{"server", options_.name},
+           {"client", peer},
+           {"limit", reason},
+           {"detail", detail},
+           {"others_since_last_line", unlogged}});
 }
 
 void DoorShared::CountCall(std::string_view outcome) {

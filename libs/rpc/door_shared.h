@@ -72,8 +72,9 @@ class DoorShared {
   std::shared_ptr<Slot> TakeSlot(const Caller& caller, const std::shared_ptr<std::atomic<int>>& of_connection,
                                  absl::Status* status);
 
-  // Counts a connection that is closed for what it did, and says so in the log, at most once a second.
-  void Closed(std::string_view reason, const std::string& peer);
+  // Counts a connection that is closed for what it did, and says so in the log, at most once a second. `detail` is for
+  // the log and may be empty.
+  void Closed(std::string_view reason, const std::string& peer, std::string_view detail = {});
   void CountCall(std::string_view outcome);
 
   // Waits until no call is under way; false when the deadline came first.

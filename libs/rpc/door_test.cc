@@ -461,6 +461,39 @@ TEST(Streamed, CallsThatTheServiceEndsFirstLeaveNothing) {
   }
 }
 
+// gRPC's clients send RST_STREAM alone for a call that ends before its head is on the wire.
+TEST(Resets, OfAStreamThatWasNeverOpenedEndNoOther) {
+  World world(Unlimited());
+  Wire wire(world);
+  wire.Send(Preface() + Frame(kSettings, kAck, 0, "") + Headers(Request(), 1, false) +
+            Frame(kRst, 0, 3, std::string("\0\0\0\x8", 4)) + Frame(kData, kEndStream, 1, EmptyMessage()));
+  ASSERT_TRUE(wire.Await("peer="));
+  EXPECT_THAT(world.metrics.Render(), Not(HasSubstr("pga_door_closed_total")));
+}
+
+TEST(Resets, CallsThatEndAtOnceEndNoOtherOfTheirConnection) {
+  World world(DoorLimits::Inside());
+  const auto channel = *Connect(world.address, {});
+  ASSERT_THAT(world.Ask("", {}, channel), IsOk());
+  const auto stub = querypb::SystemService::NewStub(channel);
+  for (int round = 0; round < 100; ++round) {
+    for (int i = 0; i < 5; ++i) {
+      grpc::ClientContext context;
+      grpc::CompletionQueue queue;
+      const auto call = stub->AsyncGetVersion(&context, querypb::GetVersionRequest(), &queue);
+      querypb::GetVersionResponse response;
+      grpc::Status status;
+      call->Finish(&response, &status, nullptr);
+      context.TryCancel();
+      void* tag = nullptr;
+      bool ok = false;
+      queue.Next(&tag, &ok);
+    }
+    ASSERT_THAT(world.Ask("", {}, channel), IsOk()) << round;
+  }
+  EXPECT_THAT(world.metrics.Render(), Not(HasSubstr("pga_door_closed_total")));
+}
+
 TEST(Drained, ConnectionIsToldToGoAway) {
   World world(Unlimited());
   Wire wire(world);
