@@ -39,7 +39,7 @@ std::string IdOfHostname(std::string_view hostname) {
 absl::Status CheckRegistration(Registration* registration) {
   for (const auto& status :
        {CheckText("name", registration->name, 1, 255), CheckText("hostname", registration->hostname, 1, 255),
-        CheckText("version", registration->version, 0, 63)}) {
+        CheckVersion(registration->version)}) {
     if (!status.ok()) return status;
   }
   if (!registration->address.empty()) {
@@ -57,6 +57,10 @@ absl::Status CheckRegistration(Registration* registration) {
     return absl::InvalidArgumentError(absl::StrCat("collector_id must have ", token::kCollectorIdRule));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckVersion(std::string_view version) {
+  return CheckText("version", version, 0, 63);
 }
 
 std::string_view StatusOf(const std::optional<absl::Time>& last_seen, absl::Time now) {

@@ -23,9 +23,12 @@ inline constexpr size_t kMaxConfigBytes = 256 * 1024;
 std::string IdOfHostname(std::string_view hostname);
 
 // Fills collector_id from the hostname if it is empty. INVALID_ARGUMENT names the field and what it may hold: id
-// [A-Za-z0-9_.-]{1,63}, name and hostname 1 to 255 characters without control characters, address an IP address or
-// empty, version at most 63 characters.
+// [A-Za-z0-9_][A-Za-z0-9_.-]{0,62}, name and hostname 1 to 255 bytes without control characters, address an IP address
+// or empty, version as CheckVersion says.
 absl::Status CheckRegistration(Registration* registration);
+
+// INVALID_ARGUMENT unless it has at most 63 bytes without control characters.
+absl::Status CheckVersion(std::string_view version);
 
 // registered, active or offline.
 std::string_view StatusOf(const std::optional<absl::Time>& last_seen, absl::Time now);

@@ -27,9 +27,10 @@ class CollectorStore {
   // `counted_since`; two registrations at once cannot both take the last place.
   virtual absl::StatusOr<bool> Register(const Registration& registration, int limit, absl::Time counted_since,
                                         absl::Time now, clock::SteadyTime deadline) = 0;
-  // NOT_FOUND if the collector is unknown.
+  // What its newest credentials say, and the version of the program that got them; an empty one = as it is. NOT_FOUND
+  // if the collector is unknown.
   virtual absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
-                                      absl::Time now, clock::SteadyTime deadline) = 0;
+                                      const std::string& version, absl::Time now, clock::SteadyTime deadline) = 0;
   // NOT_FOUND as well if none of `seen` shows it.
   virtual absl::StatusOr<Collector> Get(const std::string& id, const SeenGroups& seen, clock::SteadyTime deadline) = 0;
   // Newest registration first; `total` gets the number of all that `seen` shows.

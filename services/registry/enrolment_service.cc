@@ -77,7 +77,7 @@ grpc::ServerUnaryReactor* EnrolmentService::Renew(grpc::CallbackServerContext* c
       context, request, response,
       [this](rpc::CallContext& call, const pb::RenewRequest& asked, pb::EnrolResponse& answer) -> absl::Status {
         if (asked.csr_pem().empty()) return absl::InvalidArgumentError(kNoRequest);
-        PGA_ASSIGN_OR_RETURN(Enrolment enrolment, registry_->Renew(call, asked.csr_pem()));
+        PGA_ASSIGN_OR_RETURN(Enrolment enrolment, registry_->Renew(call, asked.csr_pem(), asked.version()));
         ToProto(std::move(enrolment), &answer);
         return absl::OkStatus();
       });

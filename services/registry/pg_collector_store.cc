@@ -41,7 +41,7 @@ constexpr char kExists[] = "SELECT 1 FROM pganalytics.collectors WHERE id = $1";
 
 constexpr char kSetCertificate[] =
     "UPDATE pganalytics.collectors SET certificate_thumbprint = $2, certificate_expires_at = pganalytics.at($3::int8), "
-    "updated_at = pganalytics.at($4::int8) WHERE id = $1";
+    "version = coalesce(nullif($5, ''), version), updated_at = pganalytics.at($4::int8) WHERE id = $1";
 
 constexpr char kDelete[] = "DELETE FROM pganalytics.collectors WHERE id = $1";
 
@@ -119,10 +119,11 @@ absl::StatusOr<bool> PgCollectorStore::Register(const Registration& registration
 }
 
 absl::Status PgCollectorStore::SetCertificate(const std::string& id, const std::string& thumbprint,
-                                              absl::Time expires_at, absl::Time now, clock::SteadyTime deadline) {
+                                              absl::Time expires_at, const std::string& version, absl::Time now,
+                                              clock::SteadyTime deadline) {
   PGA_ASSIGN_OR_RETURN(
       const pg::Result result,
-      pool_->Exec(kSetCertificate, {id, thumbprint, absl::ToUnixMicros(expires_at), absl::ToUnixMicros(now)},
+      pool_->Exec(kSetCertificate, {id, thumbprint, absl::ToUnixMicros(expires_at), absl::ToUnixMicros(now), version},
                   deadline));
   return result.affected_rows() == 1 ? absl::OkStatus() : UnknownCollector(id);
 }

@@ -19,7 +19,7 @@ class PgCollectorStore final : public CollectorStore {
   absl::StatusOr<bool> Register(const Registration& registration, int limit, absl::Time counted_since, absl::Time now,
                                 clock::SteadyTime deadline) override;
   absl::Status SetCertificate(const std::string& id, const std::string& thumbprint, absl::Time expires_at,
-                              absl::Time now, clock::SteadyTime deadline) override;
+                              const std::string& version, absl::Time now, clock::SteadyTime deadline) override;
   absl::StatusOr<Collector> Get(const std::string& id, const SeenGroups& seen, clock::SteadyTime deadline) override;
   absl::StatusOr<std::vector<Collector>> List(const SeenGroups& seen, int offset, int count, int* total,
                                               clock::SteadyTime deadline) override;

@@ -78,7 +78,7 @@ absl::StatusOr<Enrolment> Registry::Register(const rpc::CallContext& call, Regis
   PGA_ASSIGN_OR_RETURN(Credentials credentials,
                        auth_->IssueCredentials(call, id, registration.hostname, csr_pem, /*revoke_former=*/true));
   PGA_RETURN_IF_ERROR(store_->SetCertificate(id, credentials.certificate_thumbprint, credentials.certificate_expires_at,
-                                             now, call.deadline));
+                                             registration.version, now, call.deadline));
   Audit(call, *known ? "collector.register_again" : "collector.register", id, absl::OkStatus());
   PGA_LOG(info, *known ? "collector registered again, its former credentials are revoked" : "collector registered",
           {{"collector_id", id}, {"hostname", registration.hostname}, {"peer", call.peer}});
@@ -95,7 +95,9 @@ absl::StatusOr<bool> Registry::Replaces(const rpc::CallContext& call, const std:
   return former->last_seen.has_value() || now - former->created_at > kUnheardFor;
 }
 
-absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem) {
+absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const std::string& csr_pem,
+                                          const std::string& version) {
+  PGA_RETURN_IF_ERROR(CheckVersion(version));
   PGA_ASSIGN_OR_RETURN(const std::string id, CollectorOf(call));
   const absl::StatusOr<Collector> collector = store_->Get(id, std::nullopt, call.deadline);
   // By the reason: a database that lacks a table, while it is restored, answers NOT_FOUND, too.
@@ -108,7 +110,7 @@ absl::StatusOr<Enrolment> Registry::Renew(const rpc::CallContext& call, const st
   PGA_ASSIGN_OR_RETURN(Credentials credentials,
                        auth_->IssueCredentials(call, id, collector->hostname, csr_pem, /*revoke_former=*/false));
   PGA_RETURN_IF_ERROR(store_->SetCertificate(id, credentials.certificate_thumbprint, credentials.certificate_expires_at,
-                                             clock_->Now(), call.deadline));
+                                             version, clock_->Now(), call.deadline));
   Audit(call, "collector.renew", id, absl::OkStatus());
   return Enrolment{.collector_id = id, .credentials = std::move(credentials)};
 }

@@ -54,9 +54,9 @@ class Registry {
   // ALREADY_EXISTS (COLLECTOR_EXISTS) otherwise.
   absl::StatusOr<Enrolment> Register(const rpc::CallContext& call, Registration registration,
                                      const std::string& csr_pem);
-  // Fresh credentials for the collector that the call's identity names; former ones stay. UNAUTHENTICATED
-  // (COLLECTOR_DELETED) if it was deleted.
-  absl::StatusOr<Enrolment> Renew(const rpc::CallContext& call, const std::string& csr_pem);
+  // Fresh credentials for the collector that the call's identity names; former ones stay. `version` of its program is
+  // noted, unless it is empty. UNAUTHENTICATED (COLLECTOR_DELETED) if it was deleted, INVALID_ARGUMENT for the version.
+  absl::StatusOr<Enrolment> Renew(const rpc::CallContext& call, const std::string& csr_pem, const std::string& version);
 
   absl::StatusOr<CollectorPage> List(const rpc::CallContext& call, int page, int page_size);
   absl::StatusOr<Collector> Get(const rpc::CallContext& call, const std::string& id);

@@ -211,6 +211,30 @@ TEST_F(RegistryTest, DeletedCollectorIsRevokedAndMustRegisterAgain) {
               StatusIs(absl::StatusCode::kNotFound, ::testing::_));
 }
 
+TEST_F(RegistryTest, RenewalSaysWhichVersionRuns) {
+  ASSERT_THAT(Register("c1", "h1"), IsOk());
+  pb::GetCollectorRequest request;
+  request.set_id("c1");
+  struct Case {
+    std::string version;
+    absl::StatusCode code;
+    std::string shown;
+  };
+  for (const Case& one : {Case{"9.9.1", absl::StatusCode::kOk, "9.9.1"}, Case{"", absl::StatusCode::kOk, "9.9.1"},
+                          Case{std::string(64, '1'), absl::StatusCode::kInvalidArgument, "9.9.1"},
+                          Case{"9.9.2", absl::StatusCode::kOk, "9.9.2"}}) {
+    pb::RenewRequest renew;
+    renew.set_csr_pem("request");
+    renew.set_version(one.version);
+    const auto renewed =
+        rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::Renew, renew, Options(CollectorToken("c1")));
+    EXPECT_EQ(renewed.status().code(), one.code) << one.version << ": " << renewed.status();
+    const auto shown = rpc::Call(*stub_, &pb::RegistryService::Stub::GetCollector, request, Options(Person("viewer")));
+    ASSERT_THAT(shown, IsOk());
+    EXPECT_EQ(shown->version(), one.shown) << one.version;
+  }
+}
+
 // A registration secret is no way to another's id: that takes the collector's own credentials or an administrator.
 TEST_F(RegistryTest, CollectorAtWorkIsNotReplacedByAnybodyWithASecret) {
   ASSERT_THAT(Register("c1", "h1"), IsOk());

@@ -22,7 +22,7 @@ absl::Duration ReportEvery(absl::Duration interval);
 // INVALID_ARGUMENT, fit for whoever chose the name: 1 to 255 characters of valid UTF-8 without control characters, not
 // a UUID.
 absl::Status CheckSourceName(std::string_view name);
-// [A-Za-z0-9_.-]{1,63}.
+// [A-Za-z0-9_][A-Za-z0-9_.-]{0,62}.
 absl::Status CheckGroup(std::string_view group);
 
 // What a report means for a source that is there. `watcher` is what is known of the collector as one that waits for it.
