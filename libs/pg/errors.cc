@@ -6,6 +6,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "libs/status/payloads.h"
 
 namespace pga::pg {
@@ -37,6 +38,30 @@ bool IsSqlState(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); });
 }
 
+// What to do where the way to the server fails for reasons of TLS. Text for people, nothing is decided by it: a server
+// may write its words in another language, and then they stand alone.
+std::string AdviceOn(std::string_view message) {
+  struct Advice {
+    std::string_view words, advice;
+  };
+  static constexpr Advice kAdvice[] = {
+      {"certificate verify failed",
+       "the server's certificate has expired, is not valid yet, or was signed by a CA that the file of trusted "
+       "certificates does not have: renew it at the server, or add that CA's certificate to the file"},
+      {"does not match host name",
+       "connect by a name that the certificate has, or choose sslmode verify-ca, which compares no names"},
+      {"server does not support SSL", "turn ssl on at the server, or choose an sslmode that goes without: prefer"},
+      {", no encryption",
+       "the server lets this login in only over TLS, as with rds.force_ssl: choose sslmode require or stronger"},
+      {", SSL encryption",
+       "pg_hba.conf, or the firewall of a managed server, must let this user in from here to this database"},
+  };
+  for (const Advice& each : kAdvice) {
+    if (message.find(each.words) != std::string_view::npos) return absl::StrCat("; ", std::string(each.advice));
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::Status MakeError(std::string_view sqlstate, std::string_view message) {
@@ -59,10 +84,11 @@ absl::Status ConnectFailure(const pg_conn* connection) {
     const std::string_view state = std::string_view(message).substr(state_at, kStateSize);
     if (!IsSqlState(state) || message.compare(state_at + kStateSize, kAfter.size(), kAfter) != 0) continue;
     const size_t text_at = state_at + kStateSize + kAfter.size();
-    return MakeError(state, absl::StrCat(message.substr(0, state_at),
-                                         message.substr(text_at, message.find('\n', text_at) - text_at)));
+    const std::string text = message.substr(text_at, message.find('\n', text_at) - text_at);
+    return MakeError(state, absl::StrCat(message.substr(0, state_at), text, AdviceOn(text)));
   }
-  return MakeError(PQconnectionNeedsPassword(connection) ? "28P01" : "08001", message);
+  const absl::string_view text = absl::StripTrailingAsciiWhitespace(message);
+  return MakeError(PQconnectionNeedsPassword(connection) ? "28P01" : "08001", absl::StrCat(text, AdviceOn(message)));
 }
 
 }  // namespace pga::pg

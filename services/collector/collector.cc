@@ -351,7 +351,8 @@ class Collector::Impl {
                 {{"bytes", stats.bytes}, {"limit_bytes", stats.limit_bytes}});
       }
     }
-    if (outbox_->idle()) std::erase_if(retired_, [](const auto& runner) { return runner->ended(); });
+    // An instance of the name may wait for its place.
+    if (std::erase_if(retired_, [](const auto& runner) { return runner->ended(); }) > 0) ownership_->Wake();
     // Results of large readings leave holes in the heap.
     if (++housekeepings_ % 6 == 0) malloc_trim(0);
     if (housekeepings_ % 720 == 0) trackers_->EraseOld();
@@ -492,6 +493,7 @@ class Collector::Impl {
     source.sslmode = instance.sslmode();
     if (absl::StartsWith(source.sslmode, "verify-")) source.sslrootcert = config_.managed_ca_file;
     source.connect_timeout = absl::Seconds(std::clamp(instance.connect_timeout_s(), 1, 300));
+    source.interval = absl::Seconds(std::clamp(instance.interval_s(), 0, 300));
     source.allowed_hosts = managed_hosts_;
     runners_.push_back(std::make_unique<SourceRunner>(source, &context_));
     SourceRunner* const runner = runners_.back().get();

@@ -44,6 +44,8 @@ struct SourceConfig {
   // Folder or pattern of paths of the server's log on this host; empty = where the server says, else over SQL.
   std::string log_path;
   absl::Duration connect_timeout = absl::Seconds(5);
+  // Distance of readings of a managed instance; zero = the collector's.
+  absl::Duration interval;
   // Of a managed instance: where it may be. Null = anywhere.
   std::shared_ptr<const net::AllowedHosts> allowed_hosts;
 };

@@ -71,8 +71,6 @@ class Outbox {
   void Flush();
   // Batches handed to the spool and not yet answered.
   int in_flight() const { return in_flight_; }
-  // Nobody waits for an answer.
-  bool idle() const { return in_flight_ == 0 && open_.done.empty(); }
 
  private:
   struct Open {

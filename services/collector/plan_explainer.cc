@@ -105,7 +105,7 @@ asio::awaitable<absl::Status> PlanExplainer::Begin(SourceSession* home, std::fun
   home_encoding_ = home->encoding;
   databases->clear();
   const int64_t now = BootNs();
-  const int64_t again = kMissingIntervals * absl::ToInt64Nanoseconds(context_->interval);
+  const int64_t again = kMissingIntervals * absl::ToInt64Nanoseconds(context_->IntervalOf(*config_));
   const auto missing = [&](const std::string& name) {
     const auto found = missing_ns_.find(name);
     return found != missing_ns_.end() && now - found->second < again;

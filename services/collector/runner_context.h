@@ -42,6 +42,10 @@ struct RunnerContext {
   absl::Duration explain_timeout = absl::Milliseconds(200);
   QueryTextMode query_text = QueryTextMode::kNormalized;
   std::set<std::string> disabled;
+
+  absl::Duration IntervalOf(const SourceConfig& source) const {
+    return source.interval > absl::ZeroDuration() ? source.interval : interval;
+  }
 };
 
 }  // namespace pga::collector

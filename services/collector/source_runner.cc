@@ -103,7 +103,7 @@ SourceRunner::SourceRunner(SourceConfig config, RunnerContext* context)
                                    });
           }),
       texts_(context, &redactor_, &statement_forms_),
-      troubles_(absl::ToInt64Nanoseconds(context->interval)),
+      troubles_(absl::ToInt64Nanoseconds(context->IntervalOf(config_))),
       collections_(context->metrics->AddCounter("pga_collector_collections_total", "Readings taken.",
                                                 {{"source", config_.name}})),
       failures_(context->metrics->AddCounter("pga_collector_collection_failures_total", "Readings that failed.",
@@ -134,7 +134,7 @@ SourceRunner::~SourceRunner() = default;
 
 void SourceRunner::BuildTasks() {
   const int64_t now = BootNs();
-  const int64_t base = absl::ToInt64Nanoseconds(context_->interval);
+  const int64_t base = absl::ToInt64Nanoseconds(context_->IntervalOf(config_));
   const std::string seed = absl::StrCat(context_->collector_id, "/", config_.name);
   instance_schedule_ = Schedule(now, base, seed);
   database_schedule_ = Schedule(now, base, seed);
@@ -402,9 +402,9 @@ absl::Status SourceRunner::PublishTogether(ingestpb::SourceInfo info, const std:
     const std::string tracker_key = TrackerKey(grant_.source_id, scope_id, reading->shape().name());
     const Trackers::Tracker& tracker = context_->trackers->Get(tracker_key);
     if (tracker.pending) return absl::UnavailableError("the last reading is still on its way to the disk");
-    PGA_ASSIGN_OR_RETURN(
-        Step step, Advance(tracker.baseline.get(), *reading, observation,
-                           OptionsOf(reading->shape(), tracker_key, absl::ToInt64Microseconds(context_->interval))));
+    PGA_ASSIGN_OR_RETURN(Step step, Advance(tracker.baseline.get(), *reading, observation,
+                                            OptionsOf(reading->shape(), tracker_key,
+                                                      absl::ToInt64Microseconds(context_->IntervalOf(config_)))));
     resets_.Increment(static_cast<double>(step.resets_seen));
     for (ingestpb::Frame& frame : step.frames) {
       frame.set_source_id(grant_.source_id);
@@ -417,6 +417,7 @@ absl::Status SourceRunner::PublishTogether(ingestpb::SourceInfo info, const std:
   }
   for (const Advanced& each : advanced) context_->trackers->Get(each.tracker).pending = true;
   parcel.done = [this, advanced = std::move(advanced), done = std::move(done)](const absl::StatusOr<BatchId>& result) {
+    --handed_out_;
     for (const Advanced& each : advanced) {
       Trackers::Tracker& current = context_->trackers->Get(each.tracker);
       current.pending = false;
@@ -425,6 +426,7 @@ absl::Status SourceRunner::PublishTogether(ingestpb::SourceInfo info, const std:
     if (!result.ok()) refused_.Increment();
     if (done) done(result);
   };
+  ++handed_out_;
   context_->outbox->Add(std::move(parcel));
   return absl::OkStatus();
 }
@@ -535,8 +537,8 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
                {"standby", session.in_recovery}});
     }
     // Without the grant the server is asked once an interval whether it is up and what it is.
-    const int64_t next =
-        grant_.owned ? instance_schedule_.NextDue() : identified_ns + absl::ToInt64Nanoseconds(context_->interval);
+    const int64_t next = grant_.owned ? instance_schedule_.NextDue()
+                                      : identified_ns + absl::ToInt64Nanoseconds(context_->IntervalOf(config_));
     const int64_t wait = next - BootNs();
     if (wait > 0) {
       // Short waits, so that time spent asleep by the host is noticed.
@@ -570,7 +572,7 @@ asio::awaitable<void> SourceRunner::InstanceLane() {
 
 asio::awaitable<void> SourceRunner::LogOverSession(SourceSession* session) {
   if (!logs_.enabled() || Rests(kLog, *session)) co_return;
-  const int64_t often = kLearnLogEvery * absl::ToInt64Nanoseconds(context_->interval);
+  const int64_t often = kLearnLogEvery * absl::ToInt64Nanoseconds(context_->IntervalOf(config_));
   if (logs_learnt_ns_ == 0 || BootNs() - logs_learnt_ns_ > often) {
     const absl::Status status = co_await logs_.Learn(session);
     Report(kLogStates, status.ok() ? logs_.StatesTold() : absl::OkStatus());

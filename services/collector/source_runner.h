@@ -50,9 +50,10 @@ class SourceRunner final : public OwnedByGrant {
   void Start();
   // Hands out what was sampled and asks the lanes to end; they do at their next step.
   void Stop();
-  // The lanes have ended. What was handed to the outbox may still come back.
+  // The lanes have ended, and nothing that was handed to the outbox is still to come back.
   bool ended() const {
-    return instance_lane_.ended() && database_lane_.ended() && activity_lane_.ended() && log_lane_.ended();
+    return instance_lane_.ended() && database_lane_.ended() && activity_lane_.ended() && log_lane_.ended() &&
+           handed_out_ == 0 && texts_.idle();
   }
   // The interval or the set of metrics in the context has changed.
   void Reconfigure();
@@ -146,6 +147,8 @@ class SourceRunner final : public OwnedByGrant {
   RunnerContext* const context_;
   Grant grant_;
   bool stopping_ = false;
+  // Parcels that the outbox has not answered.
+  int handed_out_ = 0;
   // Grows with every new set of tasks; a lane that sees it change begins a new round.
   int generation_ = 0;
   std::vector<std::shared_ptr<MetricTask>> instance_tasks_;

@@ -86,12 +86,14 @@ asio::awaitable<absl::Status> StatementTextSender::Send(SourceSession* session, 
   if (!status.ok()) co_return status;
   for (auto& [parcel, sent] : *parcels) {
     parcel.done = [this, sent = std::move(sent)](const absl::StatusOr<BatchId>& result) {
+      --handed_out_;
       if (result.ok()) {
         texts_.Spooled(sent, *result, BootNs());
       } else {
         texts_read_ns_ = 0;
       }
     };
+    ++handed_out_;
     context_->outbox->Add(std::move(parcel));
   }
   co_return absl::OkStatus();

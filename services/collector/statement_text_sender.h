@@ -37,6 +37,8 @@ class StatementTextSender {
   void OnAck(const std::string& stream_id, int64_t last_seq);
   // The server lost what it had: all texts are sent again.
   void ForgetSent();
+  // Nothing that was handed to the outbox is still to come back.
+  bool idle() const { return handed_out_ == 0; }
 
  private:
   int64_t BootNs() const { return context_->clock->BoottimeNanos(); }
@@ -46,6 +48,7 @@ class StatementTextSender {
   StatementForms* const forms_;
   StatementTexts texts_;
   std::vector<StatementTexts::Id> due_;
+  int handed_out_ = 0;
   int64_t texts_read_ns_ = 0;  // CLOCK_BOOTTIME; 0 = to be read as soon as any are due
 };
 

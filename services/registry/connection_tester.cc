@@ -63,9 +63,11 @@ absl::Status ConnectionTester::Try(const ConnectionTarget& target, clock::Steady
                            {"sslkey", "", true},
                            {"options", "", true},
                            {"target_session_attrs", "any", true}}));
-    failure = pg::OpenConnection(conninfo, std::min(deadline, now + kEach), resolver_).status();
+    const absl::Status status = pg::OpenConnection(conninfo, std::min(deadline, now + kEach), resolver_).status();
     // Another mode would send the same password.
-    if (failure.ok() || pg::SqlStateOf(failure) == kWrongPassword) return failure;
+    if (status.ok() || pg::SqlStateOf(status) == kWrongPassword) return status;
+    // What the server says by the strongest mode counts: by a weaker one it may only ask for a stronger.
+    if (failure.ok() || !absl::IsPermissionDenied(failure)) failure = status;
   }
   return failure;
 }

@@ -49,6 +49,7 @@ void ToProto(const WatchedInstance& from, pb::WatchedInstance* to) {
   to->set_password(from.password->Reveal());
   to->set_sslmode(assignment.ssl_mode);
   to->set_connect_timeout_s(assignment.connection_timeout);
+  to->set_interval_s(assignment.monitoring_interval);
 }
 
 }  // namespace
@@ -146,11 +147,15 @@ grpc::ServerUnaryReactor* EnrolmentService::ReportSources(grpc::CallbackServerCo
             file->set_bytes(position.bytes);
           }
         }
-        std::vector<std::pair<int32_t, int64_t>> held;
-        for (const pb::HeldInstance& one : asked.held_instances()) held.emplace_back(one.id(), one.revision());
-        PGA_ASSIGN_OR_RETURN(const std::string collector_id, CollectorOf(call));
+        ManagedReport managed;
+        PGA_ASSIGN_OR_RETURN(managed.collector_id, CollectorOf(call));
+        managed.takes = asked.takes_instances();
+        for (const pb::HeldInstance& one : asked.held_instances()) managed.held.emplace(one.id(), one.revision());
+        for (const SourceReport& report : reports) {
+          if (report.up && !report.host && !report.release) managed.reached.insert(report.name);
+        }
         PGA_ASSIGN_OR_RETURN(const std::vector<WatchedInstance> watched,
-                             instances_->Assign(call, collector_id, asked.takes_instances(), interval, held));
+                             instances_->Assign(call, std::move(managed), interval));
         for (const WatchedInstance& one : watched) ToProto(one, answer.add_instances());
         answer.set_report_again_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(ReportEvery(interval))));
         return absl::OkStatus();

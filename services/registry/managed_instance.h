@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "libs/log/log.h"
@@ -78,6 +80,17 @@ struct ManagedAssignment {
   std::string ssl_mode;
   int32_t connection_timeout = 0;
   SealedPassword password;
+  int32_t monitoring_interval = 0;
+};
+
+// What a collector says of managed instances.
+struct ManagedReport {
+  std::string collector_id;
+  bool takes = false;
+  // Ids and revisions that it has.
+  std::set<std::pair<int32_t, int64_t>> held;
+  // Names of the sources that it reaches, its own or another's.
+  std::set<std::string> reached;
 };
 
 }  // namespace pga::registry

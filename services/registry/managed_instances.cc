@@ -1,7 +1,5 @@
 #include "services/registry/managed_instances.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "libs/frame/text.h"
 #include "libs/status/status.h"
@@ -144,18 +142,17 @@ absl::StatusOr<std::string> ManagedInstances::Test(const rpc::CallContext& call,
   return outcome;
 }
 
-absl::StatusOr<std::vector<WatchedInstance>> ManagedInstances::Assign(
-    const rpc::CallContext& call, const std::string& collector_id, bool takes, absl::Duration interval,
-    const std::vector<std::pair<int32_t, int64_t>>& held) {
-  PGA_ASSIGN_OR_RETURN(
-      std::vector<ManagedAssignment> assignments,
-      store_->Assign(collector_id, takes && box_.has_value(), 2 * LeaseOf(interval), clock_->Now(), call.deadline));
+absl::StatusOr<std::vector<WatchedInstance>> ManagedInstances::Assign(const rpc::CallContext& call,
+                                                                      ManagedReport report, absl::Duration interval) {
+  report.takes = report.takes && box_.has_value();
+  PGA_ASSIGN_OR_RETURN(std::vector<ManagedAssignment> assignments,
+                       store_->Assign(report, 2 * LeaseOf(interval), clock_->Now(), call.deadline));
   std::vector<WatchedInstance> watched;
   for (ManagedAssignment& assignment : assignments) {
     WatchedInstance& one = watched.emplace_back();
     one.assignment = std::move(assignment);
     const ManagedAssignment& of = one.assignment;
-    if (std::find(held.begin(), held.end(), std::make_pair(of.id, of.revision)) != held.end()) continue;
+    if (report.held.contains({of.id, of.revision})) continue;
     absl::StatusOr<log::Secret> password = Open(of.id, of.password);
     if (!password.ok()) {
       PGA_RETURN_IF_ERROR(
@@ -165,7 +162,7 @@ absl::StatusOr<std::vector<WatchedInstance>> ManagedInstances::Assign(
     }
     one.password = *std::move(password);
     PGA_LOG(info, "managed instance handed to its collector",
-            {{"id", of.id}, {"name", of.name}, {"collector_id", collector_id}, {"revision", of.revision}});
+            {{"id", of.id}, {"name", of.name}, {"collector_id", report.collector_id}, {"revision", of.revision}});
   }
   return watched;
 }

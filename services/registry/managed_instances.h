@@ -51,10 +51,9 @@ class ManagedInstances {
   absl::StatusOr<std::string> Test(const rpc::CallContext& call, int32_t id, const std::string& username,
                                    const std::string& password);
 
-  // What this collector is to watch; `held` are ids and revisions that it has.
-  absl::StatusOr<std::vector<WatchedInstance>> Assign(const rpc::CallContext& call, const std::string& collector_id,
-                                                      bool takes, absl::Duration interval,
-                                                      const std::vector<std::pair<int32_t, int64_t>>& held);
+  // What this collector is to watch, and the passwords that it does not have.
+  absl::StatusOr<std::vector<WatchedInstance>> Assign(const rpc::CallContext& call, ManagedReport report,
+                                                      absl::Duration interval);
 
  private:
   PgManagedStore::Seal SealOf(const ManagedSpec& spec) const;

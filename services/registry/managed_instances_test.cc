@@ -8,10 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "libs/testing/loopback_listener.h"
-#include "pganalytics/registry/v1/managed_instance_service.grpc.pb.h"
 #include "services/registry/connection_tester.h"
+#include "services/registry/managed_fixture_testing.h"
 #include "services/registry/managed_rules.h"
-#include "services/registry/registry_fixture_testing.h"
 
 namespace pga::registry {
 namespace {
@@ -21,127 +20,12 @@ using ::pga::status::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using Stub = pb::ManagedInstanceService::Stub;
-
-constexpr char kKey[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-constexpr char kPassword[] = "the password of the instance";
 
 // Whether somebody has connected within the time.
 bool Connected(const testing::LoopbackListener& listener, int milliseconds) {
   pollfd waits{listener.fd(), POLLIN, 0};
   return poll(&waits, 1, milliseconds) > 0;
 }
-
-class ManagedInstancesTest : public RegistryTest {
- protected:
-  static void SetUpTestSuite() {
-    auto server = testing::TempPostgres::Start({.tcp = true});
-    ASSERT_THAT(server, IsOk());
-    watched_ = server->release();
-    ASSERT_THAT(watched_->Exec("postgres", absl::StrCat("CREATE ROLE monitor LOGIN PASSWORD '", kPassword, "'")),
-                IsOk());
-  }
-  static void TearDownTestSuite() { delete watched_; }
-  void SetUp() override {
-    config_.encryption_key = log::Secret(kKey);
-    config_.managed_hosts = {"127.0.0.1"};
-    RegistryTest::SetUp();
-  }
-  std::unique_ptr<Stub> Instances() { return pb::ManagedInstanceService::NewStub(server_->InProcessChannel()); }
-  pb::ManagedInstanceSpec Spec(const std::string& name = "orders") {
-    pb::ManagedInstanceSpec spec;
-    spec.set_name(name);
-    spec.set_endpoint("127.0.0.1");
-    spec.set_port(watched_->tcp_port());
-    spec.set_master_username("monitor");
-    spec.set_master_password(kPassword);
-    spec.set_ssl_mode("prefer");
-    return spec;
-  }
-  absl::StatusOr<pb::ManagedInstance> Create(const pb::ManagedInstanceSpec& spec) {
-    pb::CreateManagedInstanceRequest request;
-    *request.mutable_instance() = spec;
-    return rpc::Call(*Instances(), &Stub::CreateManagedInstance, request, Options(Admin()));
-  }
-  absl::StatusOr<pb::ManagedInstance> Update(int id, const pb::ManagedInstanceSpec& spec) {
-    pb::UpdateManagedInstanceRequest request;
-    request.set_id(id);
-    *request.mutable_instance() = spec;
-    return rpc::Call(*Instances(), &Stub::UpdateManagedInstance, request, Options(Admin()));
-  }
-  absl::StatusOr<pb::ManagedInstance> Get(int id, const std::string& token = {}) {
-    pb::GetManagedInstanceRequest request;
-    request.set_id(id);
-    return rpc::Call(*Instances(), &Stub::GetManagedInstance, request, Options(token.empty() ? Admin() : token));
-  }
-  absl::StatusOr<pb::TestConnectionResponse> Test(int id, const std::string& user = {},
-                                                  const std::string& password = {}) {
-    pb::TestConnectionRequest request;
-    request.set_id(id);
-    request.set_username(user);
-    request.set_password(password);
-    return rpc::Call(*Instances(), &Stub::TestConnection, request, Options(Admin()));
-  }
-  absl::StatusOr<pb::TestConnectionResponse> TestDirect(const std::string& endpoint, int port,
-                                                        const std::string& password = kPassword) {
-    pb::TestConnectionDirectRequest request;
-    request.set_endpoint(endpoint);
-    request.set_port(port);
-    request.set_username("monitor");
-    request.set_password(password);
-    return rpc::Call(*Instances(), &Stub::TestConnectionDirect, request, Options(Admin()));
-  }
-  std::string Admin() { return OfGroups("admin", {}); }
-  std::string OfGroups(const std::string& role, std::vector<std::string> groups) {
-    token::Principal person;
-    person.kind = token::Principal::kUser;
-    person.user_id = 7;
-    person.username = person.role = role;
-    person.all_groups = groups.empty();
-    person.groups = std::move(groups);
-    return TokenOf(person);
-  }
-  std::vector<std::string> Names(const std::string& token) {
-    grpc::ClientContext context;
-    context.AddMetadata("authorization", "Bearer " + token);
-    auto stub = Instances();
-    auto reader = stub->ListManagedInstances(&context, pb::ListManagedInstancesRequest());
-    std::vector<std::string> names;
-    pb::ManagedInstance one;
-    while (reader->Read(&one)) names.push_back(one.name());
-    EXPECT_TRUE(reader->Finish().ok());
-    return names;
-  }
-  // What a collector is answered that takes managed instances, and reports those in `up` as sources that it reaches.
-  pb::ReportSourcesResponse Report(const std::string& collector, bool takes = true,
-                                   const std::vector<pb::HeldInstance>& held = {},
-                                   const std::vector<std::string>& up = {}) {
-    pb::ReportSourcesRequest request;
-    request.set_interval_ms(60'000);
-    request.set_takes_instances(takes);
-    for (const pb::HeldInstance& one : held) *request.add_held_instances() = one;
-    for (const std::string& name : up) {
-      pb::SourceReport* const report = request.add_sources();
-      report->set_name(name);
-      report->set_kind(pb::SOURCE_KIND_SERVER);
-      report->set_up(true);
-    }
-    const auto answer =
-        rpc::Call(*enrolment_, &pb::EnrolmentService::Stub::ReportSources, request, Options(CollectorToken(collector)));
-    EXPECT_THAT(answer, IsOk());
-    return answer.value_or(pb::ReportSourcesResponse());
-  }
-  std::string Sql(const std::string& sql) {
-    auto pool = pg::Pool::Create({.url = url_});
-    EXPECT_THAT(pool, IsOk());
-    const auto rows = (*pool)->Exec(sql, {}, clock::SteadyNow() + absl::Seconds(5));
-    EXPECT_THAT(rows, IsOk());
-    return rows.ok() && !rows->empty() ? std::string((*rows)[0].Text(0)) : "";
-  }
-
-  static testing::TempPostgres* watched_;
-};
-testing::TempPostgres* ManagedInstancesTest::watched_ = nullptr;
 
 TEST_F(ManagedInstancesTest, AreAddedTriedChangedAndDeleted) {
   pb::ManagedInstanceSpec spec = Spec();
@@ -187,13 +71,20 @@ TEST_F(ManagedInstancesTest, AreAddedTriedChangedAndDeleted) {
   EXPECT_EQ(Get(made->id())->last_connection_status(), "connected");
   EXPECT_THAT(Test(made->id(), "postgres"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("password")));
   EXPECT_THAT(Update(made->id() + 100, spec), StatusIs(absl::StatusCode::kNotFound));
+  // The stored password goes nowhere else.
+  pb::ManagedInstanceSpec elsewhere = spec;
+  elsewhere.clear_master_password();
+  elsewhere.set_endpoint("127.0.0.2");
+  EXPECT_THAT(Update(made->id(), elsewhere),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("master_password is missing")));
+  EXPECT_THAT(Update(made->id() + 100, elsewhere), StatusIs(absl::StatusCode::kNotFound));
   spec.set_name("billing");
   EXPECT_THAT(Update(made->id(), spec), StatusIs(absl::StatusCode::kAlreadyExists));
 
   pb::DeleteManagedInstanceRequest gone;
   gone.set_id(made->id());
-  EXPECT_THAT(rpc::Call(*Instances(), &Stub::DeleteManagedInstance, gone, Options(Admin())), IsOk());
-  EXPECT_THAT(rpc::Call(*Instances(), &Stub::DeleteManagedInstance, gone, Options(Admin())),
+  EXPECT_THAT(rpc::Call(*Instances(), &ManagedStub::DeleteManagedInstance, gone, Options(Admin())), IsOk());
+  EXPECT_THAT(rpc::Call(*Instances(), &ManagedStub::DeleteManagedInstance, gone, Options(Admin())),
               StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(Get(made->id()), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(Names(Admin()), ElementsAre("billing"));
@@ -330,6 +221,7 @@ TEST_F(ManagedInstancesTest, ACollectorOfTheGroupIsHandedTheInstanceAndItsPasswo
   EXPECT_EQ(handed.password(), kPassword);
   EXPECT_EQ(handed.sslmode(), "prefer");
   EXPECT_EQ(handed.connect_timeout_s(), 30);
+  EXPECT_EQ(handed.interval_s(), 60);
   EXPECT_EQ(Get(made->id())->assigned_collector_id(), "one");
   EXPECT_EQ(Get(made->id())->status(), "registered");
   // Nobody else gets it, and the same collector gets the password of a revision once.

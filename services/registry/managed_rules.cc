@@ -19,6 +19,8 @@ constexpr size_t kMaxText = 255;
 constexpr size_t kMaxDescription = 4'000;
 constexpr size_t kMaxPassword = 1'024;
 constexpr size_t kMaxTags = 50;
+// A server that goes away is noticed at the next reading, and the alert rule data_stale waits so long for one.
+constexpr int32_t kMaxInterval = 300;
 // From the weakest.
 constexpr std::array<std::string_view, 6> kModes = {"disable", "allow",     "prefer",
                                                     "require", "verify-ca", "verify-full"};
@@ -79,7 +81,7 @@ absl::Status CheckManaged(const ManagedSpec& spec, bool is_new) {
   if (!is_new || !spec.status.empty()) PGA_RETURN_IF_ERROR(CheckWord("status", spec.status, kStatuses));
   PGA_RETURN_IF_ERROR(CheckWord("instance_role", spec.instance_role, kRoles));
   PGA_RETURN_IF_ERROR(CheckWord("ssl_mode", spec.ssl_mode, kModes));
-  PGA_RETURN_IF_ERROR(CheckRange("monitoring_interval", spec.monitoring_interval, 1, 86'400));
+  PGA_RETURN_IF_ERROR(CheckRange("monitoring_interval", spec.monitoring_interval, 1, kMaxInterval));
   PGA_RETURN_IF_ERROR(CheckRange("connection_timeout", spec.connection_timeout, 1, 300));
   PGA_RETURN_IF_ERROR(CheckRange("allocated_storage_gb", spec.allocated_storage_gb.value_or(0), 0, INT32_MAX));
   PGA_RETURN_IF_ERROR(CheckRange("backup_retention_days", spec.backup_retention_days.value_or(0), 0, 36'500));

@@ -50,6 +50,7 @@ TEST(CheckManaged, NamesTheField) {
       {"ssl_mode", [](ManagedSpec& s) { s.ssl_mode = "yes"; }},
       {"instance_role", [](ManagedSpec& s) { s.instance_role = "king"; }},
       {"monitoring_interval", [](ManagedSpec& s) { s.monitoring_interval = 0; }},
+      {"monitoring_interval must be a number from 1 to 300", [](ManagedSpec& s) { s.monitoring_interval = 301; }},
       {"connection_timeout", [](ManagedSpec& s) { s.connection_timeout = 301; }},
       {"tags", [](ManagedSpec& s) { s.tags[""] = "x"; }},
       {"group", [](ManagedSpec& s) { s.group = "a b"; }},

@@ -26,7 +26,8 @@ class PgManagedStore {
   // ALREADY_EXISTS (MANAGED_INSTANCE_EXISTS) for a name that is taken in the group. Returns the id.
   absl::StatusOr<int32_t> Create(const ManagedSpec& spec, int32_t user_id, const Seal& seal, absl::Time now,
                                  clock::SteadyTime deadline);
-  // `seal` is empty where the password stays. NOT_FOUND (MANAGED_INSTANCE_UNKNOWN), ALREADY_EXISTS.
+  // `seal` is empty where the password stays, which it may for the same endpoint: else INVALID_ARGUMENT. NOT_FOUND
+  // (MANAGED_INSTANCE_UNKNOWN), ALREADY_EXISTS.
   absl::Status Update(int32_t id, const ManagedSpec& spec, int32_t user_id, const Seal& seal, absl::Time now,
                       clock::SteadyTime deadline);
   // Deletes the password, hides the rest. NOT_FOUND.
@@ -43,11 +44,12 @@ class PgManagedStore {
   absl::Status NoteTest(int32_t id, const std::string& error, absl::Time now, clock::SteadyTime deadline);
 
   // What the collector is to watch. While it takes instances it gets those of its group that nobody watches, up to its
-  // share among the collectors that do; others' are free again once they have not reported for `lease`. A collector
-  // that takes none gives back what it had.
-  absl::StatusOr<std::vector<ManagedAssignment>> Assign(const std::string& collector_id, bool takes,
-                                                        absl::Duration lease, absl::Time now,
-                                                        clock::SteadyTime deadline);
+  // share among the collectors that do; others' are free again once they have not reported for `lease`. One that has
+  // reported for a lease without a pause gets instances of collectors that have at least two more, a few at a time:
+  // each is assigned to it once it reports that it reaches it, and stays where it is if it does not in a lease. A
+  // collector that takes none gives back what it had.
+  absl::StatusOr<std::vector<ManagedAssignment>> Assign(const ManagedReport& report, absl::Duration lease,
+                                                        absl::Time now, clock::SteadyTime deadline);
 
  private:
   pg::Pool* const pool_;

@@ -14,7 +14,7 @@ call() {  # verb, path, body
 }
 spec() {  # further fields
   jq -nc --argjson port "$PG_PORT" --argjson more "$1" \
-    '{name: "orders", endpoint: "127.0.0.1", port: $port, master_username: "pganalytics_monitor", ssl_mode: "prefer"} + $more'
+    '{name: "orders", endpoint: "127.0.0.1", port: $port, master_username: "pganalytics_monitor", ssl_mode: "prefer", monitoring_interval: 1} + $more'
 }
 field() { call GET "/$ID" | jq -r ".$1"; }
 has() { [ "$(field "$1")" = "$2" ]; }
@@ -28,6 +28,11 @@ frames() { in_metrics "SELECT count(*) FROM public.metrics WHERE metric_name = '
 stored() { [ "$(frames)" -gt 0 ]; }
 within "its frames are stored" 40 stored
 equals "under the source of its name" up "$(source state | sed s/incomplete/up/)"
+# The collector reads once a second, the instance asks for four.
+call PUT "/$ID" "$(spec '{"status": "registered", "monitoring_interval": 4}')" >/dev/null
+spaced() { [ "$(in_metrics "SELECT count(*) FROM public.metrics WHERE metric_name = 'database' AND interval_ms BETWEEN 3500 AND 4500")" -gt 1 ]; }
+within "it is read at its own interval" 30 spaced
+check "an interval that nobody would keep is refused" eval '[[ "$(call PUT "/$ID" "$(spec "{\"status\": \"registered\", \"monitoring_interval\": 301}")")" == *"1 to 300"* ]]'
 
 call PUT "/$ID" "$(spec '{"status": "paused"}')" >/dev/null
 equals "paused" paused "$(field status)"

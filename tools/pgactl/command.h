@@ -75,6 +75,7 @@ std::vector<Command> AlertCommands();
 std::vector<Command> AdviceCommands();
 std::vector<Command> ReportCommands();
 std::vector<Command> AdminCommands();
+std::vector<Command> ManagedCommands();
 std::vector<Command> CatalogCommands();
 std::vector<Command> MigrateCommands();
 std::vector<Command> BackupCommands();

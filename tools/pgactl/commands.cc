@@ -44,6 +44,8 @@ std::string Usage() {
       "  PGACTL_TOKEN            bearer token instead of the one `pgactl login` keeps\n"
       "  PGACTL_USERNAME, PGACTL_PASSWORD_FILE\n"
       "                          sign in by itself when needed; PGACTL_NEW_PASSWORD_FILE  of `users create`\n"
+      "  PGACTL_INSTANCE_PASSWORD_FILE, PGACTL_INSTANCE_PASSWORD\n"
+      "                          of the server that `managed add`, `update` or `test` names\n"
       "  PGACTL_TIMEOUT          of one call (default 30s)\n"
       "  DATABASE_URL, TIMESCALE_URL  databases, for migrate, backup and doctor; CATALOG_DIR  custom metrics, for "
       "migrate\n"
@@ -190,10 +192,10 @@ absl::Status Context::Print(const Table& table, std::string_view when_empty) con
 const std::vector<Command>& AllCommands() {
   static const auto* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto group : {SignInCommands(), ReadCommands(), StateCommands(), InsightCommands(), WorkloadCommands(),
-                       LogCommands(), AlertCommands(), AdviceCommands(), ReportCommands(), ConfigCommands(),
-                       StorageCommands(), AdminCommands(), CatalogCommands(), CompletionCommands(), MigrateCommands(),
-                       BackupCommands(), DoctorCommands(), SupportCommands(), AuditCommands()}) {
+    for (auto group : {SignInCommands(),  ReadCommands(),    StateCommands(),  InsightCommands(), WorkloadCommands(),
+                       LogCommands(),     AlertCommands(),   AdviceCommands(), ReportCommands(),  ConfigCommands(),
+                       StorageCommands(), ManagedCommands(), AdminCommands(),  CatalogCommands(), CompletionCommands(),
+                       MigrateCommands(), BackupCommands(),  DoctorCommands(), SupportCommands(), AuditCommands()}) {
       all->insert(all->end(), group.begin(), group.end());
     }
     return all;

@@ -111,6 +111,13 @@ bool SplitArray(std::string_view json, std::vector<std::string_view>* elements) 
   return false;
 }
 
+absl::Status WriteJson(const Message& message, std::string* json) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  if (google::protobuf::util::MessageToJsonString(message, json, options).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError("the request holds text that is not UTF-8");
+}
+
 absl::Status ParseJson(std::string_view json, Message* message) {
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
@@ -178,17 +185,18 @@ absl::StatusOr<HttpCall> BindHttp(const MethodDescriptor& method, const Message&
     at = close + 1;
   }
   if (rule.body() == "*") {
-    google::protobuf::util::JsonPrintOptions options;
-    options.preserve_proto_field_names = true;
-    if (!google::protobuf::util::MessageToJsonString(*rest, &call.body, options).ok()) {
-      return absl::InvalidArgumentError("the request holds text that is not UTF-8");
-    }
+    if (absl::Status status = WriteJson(*rest, &call.body); !status.ok()) return status;
     return call;
   }
   if (!rule.body().empty()) {
     const FieldDescriptor* field = request.GetDescriptor()->FindFieldByName(rule.body());
-    if (field == nullptr || field->is_repeated() || field->message_type() != google::api::HttpBody::descriptor()) {
+    if (field == nullptr || field->is_repeated() || field->message_type() == nullptr) {
       return absl::FailedPreconditionError(absl::StrCat(method.full_name(), " takes a body of its own; use curl"));
+    }
+    if (field->message_type() != google::api::HttpBody::descriptor()) {
+      absl::Status status = WriteJson(request.GetReflection()->GetMessage(request, field), &call.body);
+      if (!status.ok()) return status;
+      return call;
     }
     google::api::HttpBody body;
     body.CopyFrom(request.GetReflection()->GetMessage(request, field));

@@ -26,6 +26,7 @@
 #include "libs/token/signer.h"
 #include "pganalytics/auth/v1/auth_service.grpc.pb.h"
 #include "pganalytics/query/v1/query_service.grpc.pb.h"
+#include "pganalytics/registry/v1/managed_instance_service.grpc.pb.h"
 #include "pganalytics/registry/v1/registry_service.grpc.pb.h"
 #include "services/compactor/server.h"
 #include "services/gateway/server.h"
@@ -178,6 +179,96 @@ class StandInRegistry final : public registry_pb::RegistryService::CallbackServi
   }
 };
 
+// Keeps the managed instances that it is given.
+class StandInManaged final : public registry_pb::ManagedInstanceService::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* CreateManagedInstance(grpc::CallbackServerContext* context,
+                                                  const registry_pb::CreateManagedInstanceRequest* request,
+                                                  registry_pb::ManagedInstance* response) override {
+    password = request->instance().master_password();
+    Keep(static_cast<int>(instances.size()) + 1, request->instance(), response);
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* UpdateManagedInstance(grpc::CallbackServerContext* context,
+                                                  const registry_pb::UpdateManagedInstanceRequest* request,
+                                                  registry_pb::ManagedInstance* response) override {
+    updated = request->instance();
+    password = request->instance().master_password();
+    Keep(request->id(), request->instance(), response);
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* DeleteManagedInstance(grpc::CallbackServerContext* context,
+                                                  const registry_pb::DeleteManagedInstanceRequest* request,
+                                                  registry_pb::DeleteManagedInstanceResponse*) override {
+    instances.erase(request->id());
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* TestConnection(grpc::CallbackServerContext* context,
+                                           const registry_pb::TestConnectionRequest* request,
+                                           registry_pb::TestConnectionResponse* response) override {
+    response->set_success(request->id() == 1);
+    if (!response->success()) response->set_error("nobody listens there");
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* TestConnectionDirect(grpc::CallbackServerContext* context,
+                                                 const registry_pb::TestConnectionDirectRequest* request,
+                                                 registry_pb::TestConnectionResponse* response) override {
+    password = request->password();
+    response->set_success(request->port() == 5432);
+    return Answer(context);
+  }
+  grpc::ServerWriteReactor<registry_pb::ManagedInstance>* ListManagedInstances(
+      grpc::CallbackServerContext*, const registry_pb::ListManagedInstancesRequest*) override {
+    class Reactor final : public grpc::ServerWriteReactor<registry_pb::ManagedInstance> {
+     public:
+      explicit Reactor(const std::map<int, registry_pb::ManagedInstance>& all) {
+        for (const auto& [id, instance] : all) left_.push_back(instance);
+        Next();
+      }
+      void OnWriteDone(bool ok) override {
+        if (ok) Next();
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      void Next() {
+        if (sent_ == left_.size()) return Finish(grpc::Status::OK);
+        StartWrite(&left_[sent_++]);
+      }
+      size_t sent_ = 0;
+      std::vector<registry_pb::ManagedInstance> left_;
+    };
+    return new Reactor(instances);
+  }
+
+  std::map<int, registry_pb::ManagedInstance> instances;
+  registry_pb::ManagedInstanceSpec updated;
+  std::string password;
+
+ private:
+  void Keep(int id, const registry_pb::ManagedInstanceSpec& spec, registry_pb::ManagedInstance* response) {
+    response->set_id(id);
+    response->set_name(spec.name());
+    response->set_endpoint(spec.endpoint());
+    response->set_port(spec.port());
+    response->set_master_username(spec.master_username());
+    response->set_ssl_mode(spec.ssl_mode());
+    response->set_monitoring_interval(spec.monitoring_interval());
+    response->set_connection_timeout(spec.connection_timeout());
+    response->mutable_tags()->insert(spec.tags().begin(), spec.tags().end());
+    response->set_group(spec.has_group() ? spec.group() : "default");
+    response->set_status(spec.status() == "paused" ? "paused" : "registering");
+    response->set_last_connection_status("error");
+    response->set_last_error_message("nobody listens \033[31mthere");
+    instances[id] = *response;
+  }
+  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context) {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+};
+
 // One suite of servers for all tests.
 class Suite {
  public:
@@ -204,6 +295,7 @@ class Suite {
     options.services = query_->services();
     options.services.push_back(&auth);
     options.services.push_back(&registry);
+    options.services.push_back(&managed);
     compactor::CompactorConfig compactor;
     compactor.metrics_url = log::Secret(database);
     compactor_ =
@@ -245,6 +337,7 @@ class Suite {
   std::string url;
   StandInAuth auth;
   StandInRegistry registry;
+  StandInManaged managed;
 
  private:
   void FillDatabase() {

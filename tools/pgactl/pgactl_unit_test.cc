@@ -12,6 +12,7 @@
 #include "libs/status/testing.h"
 #include "pganalytics/auth/v1/auth_service.pb.h"
 #include "pganalytics/query/v1/query_service.pb.h"
+#include "pganalytics/registry/v1/managed_instance_service.pb.h"
 #include "tools/pgactl/arguments.h"
 #include "tools/pgactl/command.h"
 #include "tools/pgactl/http_binding.h"
@@ -21,6 +22,7 @@
 namespace pga::pgactl {
 namespace {
 
+namespace registry_pb = ::pganalytics::registry::v1;
 using status::IsOk;
 using status::StatusIs;
 using ::testing::ElementsAre;
@@ -136,6 +138,14 @@ TEST(BindHttp, PutsFieldsWhereTheAnnotationSays) {
   EXPECT_EQ(put->body, "{\"is_active\":false}");
 
   timeline.clear_query_hash();
+  registry_pb::UpdateManagedInstanceRequest replace;
+  replace.set_id(3);
+  replace.mutable_instance()->set_name("orders");
+  replace.mutable_instance()->set_collector_id("");
+  const auto part = BindHttp(Method("pganalytics.registry.v1.ManagedInstanceService.UpdateManagedInstance"), replace);
+  ASSERT_THAT(part, IsOk());
+  EXPECT_EQ(part->target, "/api/v1/managed-instances/3");
+  EXPECT_EQ(part->body, R"({"name":"orders","collector_id":""})");
   EXPECT_THAT(BindHttp(Method("pganalytics.query.v1.QueryService.QueryTimeline"), timeline),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("query_hash")));
   EXPECT_THAT(BindHttp(Method("pganalytics.query.v1.QueryService.CollectorActivity"),

@@ -405,7 +405,7 @@ export function secrets(): Ask<api.ListRegistrationSecretsResponse> {
 
 export function managedInstances(): Ask<api.ManagedInstance[]> {
   const path = '/api/v1/managed-instances';
-  return { key: path, path, run: (signal) => api.listManagedInstances({}, { signal }) };
+  return { key: path, path, pgactl: 'pgactl managed list', run: (signal) => api.listManagedInstances({}, { signal }) };
 }
 
 // The line for a shell; the token is the caller's own.
