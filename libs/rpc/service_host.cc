@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/heap.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -169,6 +170,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   }
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
   exec::BoundHeap();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   const Runtime grpc;
 

@@ -12,6 +12,7 @@
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/rpc/runtime.h"
@@ -49,6 +50,7 @@ absl::Status Serve(const ApiConfig& config) {
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(config.log_level));
   log::Init({.level = level, .json = true, .service = "pganalytics-api", .sink = {}});
   exec::BoundHeap();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   const rpc::Runtime grpc;
   std::optional<exec::ProcessStart> starting(std::in_place);

@@ -11,6 +11,7 @@
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -57,6 +58,7 @@ absl::Status Run(int argc, char** argv) {
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(log_level));
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
   exec::BoundHeap();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   config.serves_alone = true;
 
