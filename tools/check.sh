@@ -4,7 +4,7 @@
 #   tsan   the gRPC-free core under the thread sanitizer (Debian's gRPC is not instrumented, a zero there proves little)
 #   fuzz   every decoder with libFuzzer, FUZZ_SECONDS each (default 60)
 #   attack the floods of rpc_hostile_peer_test for 30 s each, 2,000 silent connections; all attacks at once for 60 s against
-#          the real processes under their limits of memory; every process stopped in turn, with the product's time limits
+#          the real processes under their limits of memory; 5,000 slow clients, plain and over TLS, for 60 s; every process stopped in turn, with the product's time limits
 #   envoy  100,000 odd requests to the gateway and to a real Envoy: no difference without an explanation
 #   api    every route asked by schemathesis from the suite's OpenAPI document, the long form: no failure, nothing undescribed
 #   plans  an index is dropped and brought back on a real server: what the suite says of it, in stepped minutes; EXPLAIN on all
@@ -61,7 +61,8 @@ for step in "${steps[@]}"; do
       ulimit -n "$(ulimit -Hn)"
       export PGA_SOURCE_DIR=$PWD PGA_BINARY_DIR=$PWD/build/dev PGA_ATTACK_CONNECTIONS=2000
       PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-30} build/dev/bin/rpc_hostile_peer_test --gtest_brief=1
-      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-60} build/dev/bin/attack_test --gtest_brief=1
+      PGA_ATTACK_SECONDS=${ATTACK_SECONDS:-60} PGA_SLOW_CLIENTS=5000 PGA_SLOW_SECONDS=${ATTACK_SECONDS:-60} \
+        build/dev/bin/attack_test --gtest_brief=1
       PGA_PAUSE_REQUEST_TIMEOUT=30 build/dev/bin/paused_process_test --gtest_brief=1
       ;;
     envoy)

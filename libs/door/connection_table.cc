@@ -7,9 +7,15 @@ namespace pga::door {
 const std::list<uint64_t>* ConnectionTable::Busiest() const {
   const std::list<uint64_t>* found = nullptr;
   for (const auto& [name, address] : addresses_) {
-    if (found == nullptr || address.unknown.size() > found->size()) found = &address.unknown;
+    const std::list<uint64_t>& these = address.unknown;
+    if (these.empty()) continue;
+    // Among equals whoever has waited longest: a flood from many addresses keeps nobody out who comes to ask something.
+    if (found == nullptr || these.size() > found->size() ||
+        (these.size() == found->size() && these.front() < found->front())) {
+      found = &these;
+    }
   }
-  return found == nullptr || found->empty() ? nullptr : found;
+  return found;
 }
 
 ConnectionTable::Entry ConnectionTable::Open(const std::string& address, std::function<void()> close) {
@@ -48,12 +54,18 @@ ConnectionTable::Entry ConnectionTable::Open(const std::string& address, std::fu
   return entry;
 }
 
-bool ConnectionTable::Known(uint64_t id) {
+bool ConnectionTable::Known(uint64_t id, const std::string& caller) {
   absl::MutexLock lock(&mutex_);
   const auto found = connections_.find(id);
   if (found == connections_.end()) return false;
   Connection& connection = found->second;
   if (connection.known) return true;
+  if (limits_.known_per_caller > 0 && !caller.empty()) {
+    int& count = callers_[caller];
+    if (count >= limits_.known_per_caller) return true;
+    ++count;
+    connection.caller = caller;
+  }
   connection.known = true;
   connection.close = nullptr;
   addresses_[connection.address].unknown.erase(connection.place);
@@ -70,6 +82,9 @@ void ConnectionTable::Remove(uint64_t id) {
   const auto found = connections_.find(id);
   if (found == connections_.end()) return;
   const auto address = addresses_.find(found->second.address);
+  if (const auto caller = callers_.find(found->second.caller); caller != callers_.end() && --caller->second == 0) {
+    callers_.erase(caller);
+  }
   if (!found->second.known) {
     address->second.unknown.erase(found->second.place);
     --unknown_;

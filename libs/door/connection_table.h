@@ -23,6 +23,8 @@ class ConnectionTable {
     // Of connections whose caller is not known.
     int unknown_total = 1'024;
     int unknown_per_address = 256;
+    // Of connections that are known to be one caller's; further ones of it are as those of nobody. 0 = no limit.
+    int known_per_caller = 0;
   };
   struct Entry {
     // 0 when the connection is refused.
@@ -36,8 +38,8 @@ class ConnectionTable {
   // Enters a connection of a caller not known yet. `close` ends it, is called at most once, by whoever opens another
   // one, and may come after Close. `address` is what counts as one caller.
   Entry Open(const std::string& address, std::function<void()> close);
-  // The caller is known now. False when the connection has been evicted meanwhile.
-  bool Known(uint64_t id);
+  // The caller is known now; an empty one is not counted. False when the connection has been evicted meanwhile.
+  bool Known(uint64_t id, const std::string& caller = {});
   // The connection has ended; also for evicted ones, and repeating is safe.
   void Close(uint64_t id);
 
@@ -49,6 +51,7 @@ class ConnectionTable {
     std::string address;
     std::function<void()> close;
     bool known = false;
+    std::string caller;
     // In arrival order: place among the unknown ones of the address.
     std::list<uint64_t>::iterator place;
   };
@@ -57,7 +60,7 @@ class ConnectionTable {
     std::list<uint64_t> unknown;
   };
   void Remove(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The address with most unknown connections.
+  // Those of the address with most unknown connections; among equals, of the one that has waited longest.
   const std::list<uint64_t>* Busiest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Limits limits_;
@@ -66,6 +69,8 @@ class ConnectionTable {
   int unknown_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<uint64_t, Connection> connections_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Address> addresses_ ABSL_GUARDED_BY(mutex_);
+  // Known connections by caller.
+  absl::flat_hash_map<std::string, int> callers_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pga::door

@@ -45,6 +45,40 @@ TEST(ConnectionTable, WhenAllPlacesAreTakenTheAddressWithMostGivesWay) {
   EXPECT_EQ(opened.evicted, std::vector<std::string>{"b1"});
 }
 
+TEST(ConnectionTable, AmongAddressesOfOneEachWhoHasWaitedLongestGivesWay) {
+  Opened opened{
+      .table = ConnectionTable({.total = 100, .per_address = 50, .unknown_total = 50, .unknown_per_address = 3}),
+      .evicted = {}};
+  std::vector<std::string> oldest;
+  for (int i = 0; i < 200; ++i) {
+    const std::string name = "address " + std::to_string(i);
+    EXPECT_NE(opened.Open(name, name), 0u);
+    if (i >= 50) oldest.push_back("address " + std::to_string(i - 50));
+  }
+  EXPECT_EQ(opened.evicted, oldest);
+}
+
+TEST(ConnectionTable, FurtherOnesOfACallerAreAsThoseOfNobody) {
+  Opened opened{
+      .table = ConnectionTable(
+          {.total = 10, .per_address = 10, .unknown_total = 3, .unknown_per_address = 3, .known_per_caller = 2}),
+      .evicted = {}};
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 5; ++i) {
+    ids.push_back(opened.Open("address " + std::to_string(i), std::to_string(i)));
+    EXPECT_TRUE(opened.table.Known(ids.back(), "mallory"));
+  }
+  EXPECT_EQ(opened.table.unknown(), 3);
+  const uint64_t other = opened.Open("b", "b");
+  EXPECT_EQ(opened.evicted, std::vector<std::string>{"2"});
+  EXPECT_TRUE(opened.table.Known(other, "ann"));
+  EXPECT_EQ(opened.table.unknown(), 2);
+  // One that ends leaves its place to the next.
+  opened.table.Close(ids[0]);
+  EXPECT_TRUE(opened.table.Known(ids[3], "mallory"));
+  EXPECT_EQ(opened.table.unknown(), 1);
+}
+
 TEST(ConnectionTable, KnownOnesStayAndMakeRoom) {
   Opened opened{.table = ConnectionTable({.total = 4, .per_address = 3, .unknown_total = 2, .unknown_per_address = 1}),
                 .evicted = {}};

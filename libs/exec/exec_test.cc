@@ -1,7 +1,12 @@
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -18,6 +23,7 @@
 #include "libs/clock/steady.h"
 #include "libs/exec/bounded_queue.h"
 #include "libs/exec/locks.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/periodic_task.h"
 #include "libs/exec/shutdown.h"
 #include "libs/exec/startup_pages.h"
@@ -281,6 +287,63 @@ TEST(StartupPages, AreGivenBackAndReturnWhenNeeded) {
   EXPECT_LT(ResidentFileBytes(), before);
   // Code and constants read as before.
   EXPECT_EQ(std::string("startup") + " pages", "startup pages");
+}
+
+// The limit of open files as it was, when the test is over.
+struct FileLimit {
+  FileLimit() { getrlimit(RLIMIT_NOFILE, &before); }
+  ~FileLimit() { setrlimit(RLIMIT_NOFILE, &before); }
+  void Set(rlim_t soft) const {
+    const rlimit limit{.rlim_cur = soft, .rlim_max = before.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  }
+  rlimit before{};
+};
+
+TEST(OpenFiles, LimitIsRaisedAndSharedOut) {
+  const FileLimit limit;
+  limit.Set(1'024);
+  EXPECT_EQ(ConnectionsThatFit("test", 200, 3), 200);
+  EXPECT_EQ(ConnectionsThatFit("test", 2'000, 3), 256);
+  limit.Set(256);
+  EXPECT_EQ(ConnectionsThatFit("test", 2'000, 3), 8) << "however few there are, somebody may come";
+  RaiseOpenFiles();
+  rlimit now{};
+  getrlimit(RLIMIT_NOFILE, &now);
+  EXPECT_EQ(now.rlim_cur, now.rlim_max);
+}
+
+TEST(OpenFiles, WhereNoneIsLeftClientsAreRefused) {
+  const FileLimit limit;
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(listener, 8), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  std::vector<int> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(clients.back(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  }
+  SpareFile spare;
+  std::vector<int> filler;
+  limit.Set(static_cast<rlim_t>(clients.back()) + 8);
+  for (int fd = dup(listener); fd >= 0; fd = dup(listener)) filler.push_back(fd);
+  EXPECT_LT(accept(listener, nullptr, nullptr), 0);
+  EXPECT_EQ(errno, EMFILE);
+  EXPECT_EQ(spare.RefuseWaiting(listener, 2), 2);
+  EXPECT_EQ(spare.RefuseWaiting(listener, 2), 1) << "the spare one was taken back";
+  EXPECT_EQ(spare.RefuseWaiting(listener, 2), 0);
+  for (const int client : clients) {
+    char byte = 0;
+    EXPECT_LE(recv(client, &byte, 1, 0), 0);
+    close(client);
+  }
+  for (const int fd : filler) close(fd);
+  close(listener);
 }
 
 }  // namespace pga::exec

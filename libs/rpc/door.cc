@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "libs/door/networks.h"
+#include "libs/exec/open_files.h"
 #include "libs/log/log.h"
 #include "libs/net/host_resolver.h"
 #include "libs/rpc/door_connection.h"
@@ -287,6 +288,7 @@ class Door::Impl {
     door::TrustedProxies proxies;
     Loop* loop = nullptr;
     std::optional<Descriptor> descriptor;
+    exec::SpareFile spare;
   };
 
   absl::StatusOr<std::unique_ptr<DoorTlsContext>> TlsOf(const TlsOptions& tls) {
@@ -309,7 +311,12 @@ class Door::Impl {
         continue;
       }
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        PGA_LOG(warn, "connection not accepted", {{"server", shared_.options().name}, {"cause", std::strerror(errno)}});
+        if (errno == EMFILE || errno == ENFILE) {
+          port.spare.RefuseWaiting(port.descriptor->native_handle(), kAcceptsPerTurn);
+        } else {
+          PGA_LOG(warn, "connection not accepted",
+                  {{"server", shared_.options().name}, {"cause", std::strerror(errno)}});
+        }
         auto pause = std::make_shared<asio::steady_timer>(port.loop->io, kAcceptPause);
         pause->async_wait([this, &port, pause](const boost::system::error_code&) {
           if (port.descriptor->is_open()) AwaitConnections(port);

@@ -1,8 +1,10 @@
 #include "libs/rpc/door_shared.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "libs/exec/open_files.h"
 #include "libs/log/log.h"
 #include "libs/rpc/auth.h"
 #include "libs/status/status.h"
@@ -16,11 +18,18 @@ absl::Status Busy(const char* message, const char* reason, absl::Duration retry_
   return status::WithRetryAfter(status::WithReason(absl::ResourceExhaustedError(message), reason), retry_after);
 }
 
+door::ConnectionTable::Limits WithinOpenFiles(const Door::Options& options) {
+  door::ConnectionTable::Limits limits = options.limits.connections;
+  limits.total = exec::ConnectionsThatFit(options.name, limits.total, 1);
+  limits.unknown_total = std::min(limits.unknown_total, limits.total);
+  return limits;
+}
+
 }  // namespace
 
 DoorShared::DoorShared(const Door::Options& options)
     : options_(options),
-      table_(options.limits.connections),
+      table_(WithinOpenFiles(options)),
       unknown_bytes_(options.limits.unknown_bytes),
       bytes_(options.limits.bytes),
       rates_(options.rates != nullptr ? options.rates : &own_rates_.emplace(options.clock)) {

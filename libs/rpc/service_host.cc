@@ -13,6 +13,7 @@
 #include "libs/clock/steady.h"
 #include "libs/exec/heap.h"
 #include "libs/exec/locks.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -171,6 +172,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
   exec::BoundHeap();
   exec::SkipLockOrderChecks();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   const Runtime grpc;
 

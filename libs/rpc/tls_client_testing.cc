@@ -43,6 +43,21 @@ TlsClient::TlsClient(int port, const std::string& ca_pem, std::string_view proto
   connected_ = SSL_connect(ssl_) == 1;
 }
 
+std::string TlsClient::Hello() {
+  SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+  SSL* const ssl = SSL_new(context);
+  BIO* const out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl, BIO_new(BIO_s_mem()), out);
+  SSL_set_connect_state(ssl);
+  (void)SSL_do_handshake(ssl);
+  char* bytes = nullptr;
+  const long size = BIO_get_mem_data(out, &bytes);
+  std::string hello(bytes, static_cast<size_t>(size));
+  SSL_free(ssl);
+  SSL_CTX_free(context);
+  return hello;
+}
+
 TlsClient::~TlsClient() {
   SSL_free(ssl_);
   close(fd_);

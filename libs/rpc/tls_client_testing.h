@@ -19,6 +19,9 @@ class TlsClient {
   TlsClient(const TlsClient&) = delete;
   TlsClient& operator=(const TlsClient&) = delete;
 
+  // The first message of a handshake, alone.
+  static std::string Hello();
+
   bool connected() const { return connected_; }
   // Bytes that could be sent: all, unless the server has reset the connection.
   size_t Send(std::string_view bytes);

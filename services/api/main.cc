@@ -13,6 +13,7 @@
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
 #include "libs/exec/locks.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/rpc/runtime.h"
@@ -51,6 +52,7 @@ absl::Status Serve(const ApiConfig& config) {
   log::Init({.level = level, .json = true, .service = "pganalytics-api", .sink = {}});
   exec::BoundHeap();
   exec::SkipLockOrderChecks();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   const rpc::Runtime grpc;
   std::optional<exec::ProcessStart> starting(std::in_place);

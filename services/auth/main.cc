@@ -12,6 +12,7 @@
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
 #include "libs/exec/locks.h"
+#include "libs/exec/open_files.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -59,6 +60,7 @@ absl::Status Run(int argc, char** argv) {
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
   exec::BoundHeap();
   exec::SkipLockOrderChecks();
+  exec::RaiseOpenFiles();
   exec::ShutdownSignal::Install();
   config.serves_alone = true;
 

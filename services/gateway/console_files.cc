@@ -1,6 +1,10 @@
 #include "services/gateway/console_files.h"
 
 #include <algorithm>
+#include <map>
+
+#include "absl/base/const_init.h"
+#include "absl/synchronization/mutex.h"
 
 #include "services/gateway/gzip.h"
 
@@ -29,6 +33,17 @@ bool NamesTag(std::string_view if_none_match, std::string_view etag) {
     if (one == etag) return true;
   }
   return false;
+}
+
+// For the few who take no compression: unpacked when the first of them asks, and then kept once for all, however slowly
+// they read.
+std::string_view PlainBytes(const ConsoleFile& file) {
+  static absl::Mutex mutex(absl::kConstInit);
+  static auto* const kept = new std::map<const ConsoleFile*, std::string>;
+  absl::MutexLock lock(&mutex);
+  std::string& bytes = (*kept)[&file];
+  if (bytes.empty()) bytes = Unpack(file.gzip, file.size).value_or("");
+  return bytes;
 }
 
 }  // namespace
@@ -60,13 +75,8 @@ ConsoleAnswer AnswerConsoleFile(const ConsoleFile& file, const RequestHead& head
     answer.headers.emplace_back("Content-Encoding", "gzip");
     answer.body = file.gzip;
   } else {
-    // For the few who take no compression the bytes are not kept a third time.
-    auto plain = Unpack(file.gzip, file.size);
-    if (plain.ok()) {
-      answer.body = *std::move(plain);
-    } else {
-      answer.code = 500;
-    }
+    answer.body = PlainBytes(file);
+    if (answer.body.empty()) answer.code = 500;
   }
   return answer;
 }

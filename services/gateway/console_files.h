@@ -39,8 +39,8 @@ struct ConsoleAnswer {
   int code = 200;
   // ETag, Content-Encoding, Vary, Cache-Control.
   HeaderList headers;
-  // Without a body for 304.
-  std::string body;
+  // Without a body for 304. Lives as long as the program.
+  std::string_view body;
 };
 
 // What `head` (GET or HEAD) gets of the file: 304 where If-None-Match names it, else the smallest form that

@@ -412,6 +412,12 @@ bool RawClient::Closed() {
   return buffer_.empty() && clock::SteadyNow() < deadline_;
 }
 
+std::string RawClient::ReadAll() {
+  while (Fill()) {
+  }
+  return std::exchange(buffer_, std::string());
+}
+
 size_t RawClient::Drink(size_t bytes) {
   while (buffer_.size() < bytes && Fill()) {
   }

@@ -126,6 +126,8 @@ class RawClient {
   HttpReply Read(bool head = false);
   // Whether the server closes the connection (and sends nothing more) within the limit.
   bool Closed();
+  // All that comes until the server closes.
+  std::string ReadAll();
   // Receives up to `bytes` bytes and returns how many came.
   size_t Drink(size_t bytes);
   void Close();

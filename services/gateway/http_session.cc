@@ -39,7 +39,10 @@ constexpr absl::Duration kWaitForCalls = absl::Seconds(10);
 // Bodies of requests without a good token, and of methods that take none.
 constexpr uint64_t kSmallBodyBytes = 64 * 1024;
 // Answers below this are not counted.
-constexpr size_t kLargeAnswerBytes = 256 * 1024;
+constexpr int64_t kLargeAnswerBytes = 256 * 1024;
+constexpr int64_t kLargeAnswerToStrangers = 16 * 1024;
+// The key of all callers without a good token together.
+constexpr char kStrangers[] = "strangers";
 // JSON of a message has about so many times its size.
 constexpr int64_t kJsonFactor = 3;
 // What a thread of the event loop works on itself.
@@ -92,6 +95,10 @@ void ApplyMetadata(const MetadataList& metadata, int& code, HeaderList& headers)
       if (key == from && IsHeaderValue(value)) headers.emplace_back(to, value);
     }
   }
+}
+
+bool AnswersRaw(const ApiRoute& route) {
+  return route.response_type->full_name() == "google.api.HttpBody";
 }
 
 bool MayCompress(std::string_view content_type) {
@@ -272,7 +279,9 @@ asio::awaitable<bool> HttpSession::ServeOne() {
   exchange.start_nanos = shared_->clock->BoottimeNanos();
   exchange.head = std::get<RequestHead>(std::move(parsed));
   exchange.admission = shared_->pipeline->Admit(exchange.head, peer_);
-  if (known_ && exchange.admission.principal.kind != token::Principal::kAnonymous) std::exchange(known_, nullptr)();
+  if (known_ && exchange.admission.principal.kind != token::Principal::kAnonymous) {
+    std::exchange(known_, nullptr)(exchange.admission.caller);
+  }
   exchange.close = !exchange.head.keep_alive || shared_->draining;
   exchange.body_pending = exchange.head.framing == RequestHead::Framing::kChunked || exchange.head.content_length > 0;
 
@@ -354,7 +363,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   absl::Duration patience = kWaitForMemory;
   while (!parser.is_done()) {
     const auto asked = clock::SteadyNow();
-    if (!co_await Take(*shared_->bodies, exchange, uncounted, patience)) {
+    if (!co_await Take(*shared_->bodies, exchange.admission.caller, uncounted, patience)) {
       error = overloaded();
       co_return true;
     }
@@ -400,7 +409,7 @@ asio::awaitable<bool> HttpSession::ReadBody(Exchange& exchange, const std::strin
   co_await Work(body.size() * kMostGzipFactor, [&] { plain = Unpack(body, max_body); });
   if (plain.ok()) {
     const auto more = static_cast<int64_t>(plain->size());
-    if (!co_await Take(*shared_->bodies, exchange, more, kWaitForMemory)) {
+    if (!co_await Take(*shared_->bodies, exchange.admission.caller, more, kWaitForMemory)) {
       error = overloaded();
       co_return true;
     }
@@ -423,11 +432,11 @@ uint64_t HttpSession::MaxBodyOf(const Exchange& exchange) const {
   return small ? std::min(most, kSmallBodyBytes) : most;
 }
 
-asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
+asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, std::string caller, int64_t amount,
                                         absl::Duration patience) {
-  if (budget.Take(exchange.admission.caller, amount)) co_return true;
+  if (budget.Take(caller, amount)) co_return true;
   const auto until = clock::SteadyNow() + patience;
-  const door::ByteBudget::Ticket ticket = budget.TakeOrWait(exchange.admission.caller, amount, Waker());
+  const door::ByteBudget::Ticket ticket = budget.TakeOrWait(caller, amount, Waker());
   if (ticket == nullptr) co_return true;
   while (!aborted_ && !budget.Granted(ticket)) {
     const absl::Duration left = until - clock::SteadyNow();
@@ -438,7 +447,7 @@ asio::awaitable<bool> HttpSession::Take(door::ByteBudget& budget, const Exchange
   }
   const bool taken = budget.Leave(ticket);
   if (!taken || !aborted_) co_return taken;
-  budget.Give(exchange.admission.caller, amount);
+  budget.Give(caller, amount);
   co_return false;
 }
 
@@ -487,12 +496,22 @@ asio::awaitable<void> HttpSession::Work(size_t bytes, std::function<void()> work
   if (job->failure != nullptr) std::rethrow_exception(job->failure);
 }
 
+door::ByteBudget& HttpSession::AnswersFor(const Exchange& exchange) const {
+  return IsStranger(exchange) ? *shared_->answers_of_strangers : *shared_->answers;
+}
+
+// The next call of this caller may begin.
+void HttpSession::GiveCall(Exchange& exchange) {
+  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
+  if (std::exchange(exchange.stranger_slot, false)) shared_->calls_of_strangers->Give(kStrangers, 1);
+}
+
 // What the request held is free for others.
 void HttpSession::Release(Exchange& exchange) {
   const std::string& caller = exchange.admission.caller;
   shared_->bodies->Give(caller, std::exchange(exchange.body_bytes, 0));
-  shared_->answers->Give(caller, std::exchange(exchange.answer_bytes, 0));
-  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(caller, 1);
+  AnswersFor(exchange).Give(caller, std::exchange(exchange.answer_bytes, 0));
+  GiveCall(exchange);
 }
 
 asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body) {
@@ -513,14 +532,19 @@ asio::awaitable<void> HttpSession::Forward(Exchange& exchange, std::string body)
     co_await AnswerError(exchange, MakeError(503, "NOT_CONFIGURED", "No service is configured for this method."));
     co_return;
   }
-  if (!co_await Take(*shared_->calls_of_callers, exchange, 1, kWaitForCalls)) {
+  exchange.call_slot = co_await Take(*shared_->calls_of_callers, exchange.admission.caller, 1, kWaitForCalls);
+  // Whole documents, the only large answers that they get, arrive before they can be counted.
+  if (exchange.call_slot && IsStranger(exchange) && AnswersRaw(*exchange.admission.route)) {
+    exchange.stranger_slot = co_await Take(*shared_->calls_of_strangers, kStrangers, 1, kWaitForCalls);
+    if (!exchange.stranger_slot) GiveCall(exchange);
+  }
+  if (!exchange.call_slot) {
     HttpError busy = MakeError(503, "TOO_MANY_CALLS",
                                "This caller's other requests take long; wait for them before sending further ones.");
     busy.retry_after = absl::Seconds(1);
     co_await AnswerError(exchange, std::move(busy));
     co_return;
   }
-  exchange.call_slot = true;
   auto& payload = std::get<Transcoder::Payload>(transcoded);
   const size_t sent_bytes = payload.head.size() + payload.body.size();
   const bool streaming = method.descriptor->server_streaming();
@@ -634,14 +658,16 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
     co_await AnswerError(exchange, ErrorOfEvent(failure, shared_->config->request_timeout));
     co_return;
   }
-  if (first.message.size() * kJsonFactor > kLargeAnswerBytes) {
-    const int64_t bytes =
-        std::min(static_cast<int64_t>(first.message.size()) * kJsonFactor, shared_->config->max_answer_bytes * 2 / 3);
+  const int64_t guessed =
+      static_cast<int64_t>(first.message.size()) * (AnswersRaw(*exchange.admission.route) ? 1 : kJsonFactor);
+  if (guessed > (IsStranger(exchange) ? kLargeAnswerToStrangers : kLargeAnswerBytes)) {
+    const int64_t bytes = std::min(guessed, shared_->config->max_answer_bytes * 2 / 3);
     // A call that waits for memory holds its message meanwhile; the caller's next call may not begin before.
     const auto held = static_cast<int64_t>(first.message.size());
-    bool taken = shared_->answers->Take(exchange.admission.caller, bytes);
-    if (!taken && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
-      taken = co_await Take(*shared_->answers, exchange, bytes, kWaitForCalls);
+    bool taken = AnswersFor(exchange).Take(exchange.admission.caller, bytes);
+    // A stranger does not wait: it would keep its place among the calls of all strangers meanwhile.
+    if (!taken && !IsStranger(exchange) && shared_->waiting_answers->Take(exchange.admission.caller, held)) {
+      taken = co_await Take(*shared_->answers, exchange.admission.caller, bytes, kWaitForCalls);
       shared_->waiting_answers->Give(exchange.admission.caller, held);
     }
     if (!taken) {
@@ -654,7 +680,7 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
     exchange.answer_bytes = bytes;
   }
   // The service has done its work: what remains is the client's time.
-  if (std::exchange(exchange.call_slot, false)) shared_->calls_of_callers->Give(exchange.admission.caller, 1);
+  GiveCall(exchange);
   absl::StatusOr<Transcoder::Piece> piece;
   co_await Work(first.message.size(),
                 [&] { piece = shared_->transcoder->Response(*exchange.admission.route, first.message); });
@@ -668,7 +694,7 @@ asio::awaitable<void> HttpSession::RelayUnary(Exchange& exchange, UpstreamCall& 
   // Charged by guess until here.
   if (const int64_t spare = exchange.answer_bytes - static_cast<int64_t>(piece->data.size()); spare > 0) {
     exchange.answer_bytes -= spare;
-    shared_->answers->Give(exchange.admission.caller, spare);
+    AnswersFor(exchange).Give(exchange.admission.caller, spare);
   }
   int code = exchange.admission.route->method->success_status;
   HeaderList headers;
@@ -686,7 +712,7 @@ asio::awaitable<void> HttpSession::RelayStream(Exchange& exchange, UpstreamCall&
   HeaderList headers;
   ApplyMetadata(first.metadata, code, headers);
   if (first.kind == UpstreamEvent::Kind::kEnd) {
-    const bool raw = route.response_type->full_name() == "google.api.HttpBody";
+    const bool raw = AnswersRaw(route);
     co_await Answer(exchange, code, headers, raw ? "application/octet-stream" : "application/json", raw ? "" : "[]");
     co_return;
   }
@@ -771,17 +797,17 @@ asio::awaitable<void> HttpSession::Answer(Exchange& exchange, int code, const He
       all.emplace_back("Content-Encoding", "gzip");
     }
   }
-  co_await Send(exchange, code, all, content_type, std::move(body));
+  co_await Send(exchange, code, all, content_type, body);
 }
 
 asio::awaitable<void> HttpSession::AnswerConsole(Exchange& exchange) {
   const ConsoleFile& file = *exchange.admission.console_file;
   ConsoleAnswer answer = AnswerConsoleFile(file, exchange.head);
-  co_await Send(exchange, answer.code, answer.headers, file.content_type, std::move(answer.body));
+  co_await Send(exchange, answer.code, answer.headers, file.content_type, answer.body);
 }
 
 asio::awaitable<void> HttpSession::Send(Exchange& exchange, int code, const HeaderList& headers,
-                                        std::string_view content_type, std::string body) {
+                                        std::string_view content_type, std::string_view body) {
   if (exchange.body_pending || shared_->draining) exchange.close = true;
   exchange.code = code;
   const bool bodiless = code == 204 || code == 304;
@@ -792,7 +818,7 @@ asio::awaitable<void> HttpSession::Send(Exchange& exchange, int code, const Head
   }
   std::string out = Head(exchange, code, headers, more);
   const bool with_body = !bodiless && exchange.head.method != "HEAD";
-  if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string());
+  if (with_body && body.size() <= kWriteBytes) out += std::exchange(body, std::string_view());
   co_await WriteAll(exchange, out);
   if (with_body && !body.empty() && transport_->tcp().socket().is_open()) co_await WriteAll(exchange, body);
 }

@@ -55,6 +55,9 @@ struct SessionShared {
   // Messages that wait for memory among the answers.
   door::ByteBudget* waiting_answers = nullptr;
   door::ByteBudget* calls_of_callers = nullptr;
+  // Of callers without a good token: large answers by address, and calls for whole documents, of all of them together.
+  door::ByteBudget* answers_of_strangers = nullptr;
+  door::ByteBudget* calls_of_strangers = nullptr;
   // Where large messages become JSON and back, and are packed: a thread of the event loop that does it holds up every
   // other connection meanwhile.
   exec::ThreadPool* large_messages = nullptr;
@@ -73,8 +76,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
   HttpSession(std::unique_ptr<Transport> transport, std::string already_read, std::string peer, SessionShared* shared);
 
-  // What is called, on the strand, when a request has shown a good token. To be set before Run.
-  void OnKnown(std::function<void()> known) { known_ = std::move(known); }
+  // What is called, on the strand, when a request has shown a good token, with whose it is. To be set before Run.
+  void OnKnown(std::function<void(const std::string& caller)> known) { known_ = std::move(known); }
 
   // Until the connection is closed.
   boost::asio::awaitable<void> Run();
@@ -101,6 +104,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     int64_t body_bytes = 0;
     int64_t answer_bytes = 0;
     bool call_slot = false;
+    bool stranger_slot = false;
   };
 
   boost::asio::awaitable<bool> Fill(size_t most);
@@ -117,12 +121,17 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   // Wakes this coroutine from any thread, as long as the session is there.
   std::function<void()> Waker();
   // Takes from a budget, and waits for it behind the caller's other requests; false when there is none in time.
-  boost::asio::awaitable<bool> Take(door::ByteBudget& budget, const Exchange& exchange, int64_t amount,
+  boost::asio::awaitable<bool> Take(door::ByteBudget& budget, std::string caller, int64_t amount,
                                     absl::Duration patience);
   // Does work on `bytes` bytes: here, or on a thread for large messages while this coroutine waits. What `work` refers
   // to must live until then.
   boost::asio::awaitable<void> Work(size_t bytes, std::function<void()> work);
   uint64_t MaxBodyOf(const Exchange& exchange) const;
+  static bool IsStranger(const Exchange& exchange) {
+    return exchange.admission.principal.kind == token::Principal::kAnonymous;
+  }
+  door::ByteBudget& AnswersFor(const Exchange& exchange) const;
+  void GiveCall(Exchange& exchange);
   void Release(Exchange& exchange);
   boost::asio::awaitable<void> Relay(Exchange& exchange, UpstreamCall& call);
   boost::asio::awaitable<void> RelayUnary(Exchange& exchange, UpstreamCall& call, UpstreamEvent first);
@@ -136,7 +145,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::awaitable<void> AnswerConsole(Exchange& exchange);
   // A whole answer as it is given; no body and none of its headers for 204 and 304.
   boost::asio::awaitable<void> Send(Exchange& exchange, int code, const HeaderList& headers,
-                                    std::string_view content_type, std::string body);
+                                    std::string_view content_type, std::string_view body);
   boost::asio::awaitable<void> WriteAll(Exchange& exchange, std::string_view bytes);
   boost::asio::awaitable<void> Linger(const Exchange* exchange);
   std::string Head(const Exchange& exchange, int code, const HeaderList& headers, const HeaderList& more) const;
@@ -151,7 +160,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::asio::steady_timer wake_;
   boost::asio::steady_timer hang_up_timer_;
   std::shared_ptr<UpstreamCall> call_;
-  std::function<void()> known_;
+  std::function<void(const std::string& caller)> known_;
   bool idle_ = false;
   bool aborted_ = false;
   bool watching_ = false;

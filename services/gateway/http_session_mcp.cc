@@ -53,7 +53,7 @@ asio::awaitable<absl::StatusOr<std::string>> HttpSession::AskAsJson(Exchange& ex
   const std::shared_ptr<grpc::Channel> channel = shared_->channel_of(method.grpc_path);
   if (channel == nullptr) co_return absl::UnavailableError("no service is configured for this");
   if (!exchange.call_slot) {
-    exchange.call_slot = co_await Take(*shared_->calls_of_callers, exchange, 1, absl::Seconds(10));
+    exchange.call_slot = co_await Take(*shared_->calls_of_callers, exchange.admission.caller, 1, absl::Seconds(10));
     if (!exchange.call_slot) co_return absl::UnavailableError("your other requests take long; wait for them");
   }
   const std::shared_ptr<UpstreamCall> call =

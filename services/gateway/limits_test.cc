@@ -7,7 +7,11 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "libs/clock/steady.h"
+#include "libs/rpc/certificates_testing.h"
+#include "libs/rpc/tls_client_testing.h"
 #include "libs/testing/subprocess.h"
+#include "libs/testing/temp_dir.h"
 #include "services/gateway/gateway_testing.h"
 
 namespace pga::gateway {
@@ -85,6 +89,54 @@ TEST(Connections, SilentOnesGiveWay) {
   EXPECT_EQ(Fetch(gateway.port(), "GET", "/api/v1/health").code, 200);
   EXPECT_TRUE(silent.front()->Closed());
   EXPECT_THAT(gateway.metrics.Render(), HasSubstr("pganalytics_connections_total{kind=\"refused\"} 45"));
+}
+
+// Who has sent its part of the handshake and nothing more.
+TEST(Connections, ThoseThatBeginTlsGiveWay) {
+  const rpc::TestCa ca;
+  const testing::ScopedTempDir dir;
+  const rpc::TestCertificate certificate = ca.Server();
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.tls_enabled = true;
+  options.config.tls_cert_path = dir / "cert.pem";
+  options.config.tls_key_path = dir / "key.pem";
+  ASSERT_TRUE(testing::WriteFile(options.config.tls_cert_path, certificate.cert_pem).ok());
+  ASSERT_TRUE(testing::WriteFile(options.config.tls_key_path, certificate.key_pem).ok());
+  GatewayUnderTest gateway(options);
+  const std::string hello = rpc::TlsClient::Hello();
+  const clock::SteadyTime begun = clock::SteadyNow();
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 300; ++i) {
+    clients.push_back(std::make_unique<RawClient>(gateway.port()));
+    clients.back()->Send(hello);
+    // The server is in the middle of it.
+    if (i == 0) {
+      EXPECT_EQ(clients.back()->Drink(100), 100u);
+    }
+  }
+  clients.front()->ReadAll();
+  EXPECT_LT(clock::SteadyNow() - begun, absl::Seconds(8)) << "it was closed at the end of its time only";
+  rpc::TlsClient other(gateway.port(), ca.pem(), "http/1.1");
+  EXPECT_TRUE(other.connected());
+}
+
+TEST(Connections, OneTokenDoesNotTakeThemAll) {
+  GatewayUnderTest::Options options = Unlimited();
+  options.config.max_connections = 16;
+  GatewayUnderTest gateway(options);
+  const auto ask = [&](RawClient& client, int user) {
+    client.Send(MakeRequest("GET", "/api/v1/health", "", {Bearer(gateway.UserToken("viewer", user))}));
+    return client.Read().code;
+  };
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(std::make_unique<RawClient>(gateway.port()));
+    EXPECT_EQ(ask(*clients.back(), 1), 200);
+  }
+  RawClient other(gateway.port());
+  EXPECT_EQ(ask(other, 2), 200);
+  EXPECT_TRUE(clients[2]->Closed()) << "two of the caller stay";
+  EXPECT_EQ(ask(*clients[0], 1), 200);
 }
 
 TEST(Connections, KnownOnesStayAndAreLimited) {

@@ -25,6 +25,7 @@
 #include "libs/door/connection_table.h"
 #include "libs/door/networks.h"
 #include "libs/door/proxy_header.h"
+#include "libs/exec/open_files.h"
 #include "libs/log/log.h"
 #include "libs/net/async_host_resolver.h"
 #include "services/gateway/connection_sniffer.h"
@@ -47,6 +48,7 @@ constexpr absl::Duration kSettleTimeout = absl::Seconds(30);
 constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr size_t kFirstReadBytes = 512;
 constexpr size_t kSniffBytes = 4096;
+constexpr int kRefusedPerTurn = 256;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 // Connections whose caller has not shown a good token: in all, and of one address.
 constexpr int kUnknownConnections = 1'000;
@@ -77,16 +79,19 @@ class Listener::Impl {
  public:
   explicit Impl(Options options)
       : options_(std::move(options)),
+        // Each place is for a connection of HTTP, and for the two descriptors of one that is passed on.
+        most_(exec::ConnectionsThatFit("HTTP", options_.max_connections, 3)),
         http_table_(
-            {.total = options_.max_connections,
+            {.total = most_,
              .per_address = options_.max_connections_per_address,
-             .unknown_total = std::min(options_.max_connections, kUnknownConnections),
-             .unknown_per_address = std::min(options_.max_connections_per_address, kUnknownConnectionsPerAddress)}),
+             .unknown_total = std::min(most_, kUnknownConnections),
+             .unknown_per_address = std::min(options_.max_connections_per_address, kUnknownConnectionsPerAddress),
+             .known_per_caller = std::max(most_ / 8, 1)}),
         // What is passed on stays as long as ingest keeps it: nobody gives way here.
-        spliced_table_({.total = options_.max_connections,
-                        .per_address = std::max(options_.max_connections / 2, 1),
-                        .unknown_total = options_.max_connections,
-                        .unknown_per_address = options_.max_connections}),
+        spliced_table_({.total = most_,
+                        .per_address = std::max(most_ / 2, 1),
+                        .unknown_total = most_,
+                        .unknown_per_address = most_}),
         io_(options_.threads),
         accept_strand_(asio::make_strand(io_)),
         acceptor_(accept_strand_) {
@@ -171,8 +176,8 @@ class Listener::Impl {
   struct Connection {
     explicit Connection(Strand on) : strand(std::move(on)) {}
     Strand strand;
-    // One of these three at a time.
-    beast::tcp_stream* sniffed = nullptr;
+    // One of these three at a time; the first until it is known who calls, and during the handshake.
+    beast::tcp_stream* beginning = nullptr;
     std::shared_ptr<HttpSession> session;
     std::vector<tcp::socket*> spliced;
     bool http = true;
@@ -184,12 +189,12 @@ class Listener::Impl {
 
     void CloseIfIdle() {
       if (session != nullptr) session->CloseIfIdle();
-      if (sniffed != nullptr) sniffed->close();
+      if (beginning != nullptr) beginning->close();
     }
     void Abort() {
       aborted = true;
       if (session != nullptr) session->Abort();
-      if (sniffed != nullptr) sniffed->close();
+      if (beginning != nullptr) beginning->close();
       error_code ignored;
       for (tcp::socket* socket : spliced) socket->close(ignored);
     }
@@ -211,8 +216,12 @@ class Listener::Impl {
       tcp::socket socket = co_await acceptor_.async_accept(strand, asio::redirect_error(asio::use_awaitable, ec));
       if (!acceptor_.is_open()) co_return;
       if (ec) {
-        // Out of descriptors, mostly: wait a moment for connections to end.
-        PGA_LOG(warn, "connection not accepted", {{"cause", ec.message()}});
+        if (ec == asio::error::no_descriptors) {
+          refused_->Increment(spare_.RefuseWaiting(acceptor_.native_handle(), kRefusedPerTurn));
+        } else {
+          PGA_LOG(warn, "connection not accepted", {{"cause", ec.message()}});
+        }
+        // Wait a moment for connections to end.
         asio::steady_timer pause(accept_strand_, ToChrono(kAcceptPause));
         co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ec));
         continue;
@@ -244,7 +253,7 @@ class Listener::Impl {
     socket.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ec);
 
     beast::tcp_stream stream(std::move(socket));
-    connection->sniffed = &stream;
+    connection->beginning = &stream;
     stream.expires_after(ToChrono(kFirstByteTimeout));
     std::string bytes;
     if (options_.proxy_from != nullptr && options_.proxy_from->Contains(Unmapped(peer))) {
@@ -255,11 +264,11 @@ class Listener::Impl {
       }
       const bool cut = ec && !bytes.empty() && !connection->aborted;
       if ((ec && !cut) || connection->aborted) {
-        connection->sniffed = nullptr;
+        connection->beginning = nullptr;
         co_return;
       }
       if (header.kind != door::ProxyHeader::Kind::kHeader) {
-        connection->sniffed = nullptr;
+        connection->beginning = nullptr;
         malformed_->Increment();
         PGA_LOG(warn,
                 cut ? "connection that ended within its PROXY header refused"
@@ -274,7 +283,7 @@ class Listener::Impl {
         peer = header.address;
         peer_port = static_cast<uint16_t>(header.port);
         if (!MoveTo(connection, peer)) {
-          connection->sniffed = nullptr;
+          connection->beginning = nullptr;
           refused_->Increment();
           co_return;
         }
@@ -286,7 +295,7 @@ class Listener::Impl {
       if (ec || connection->aborted) break;
       kind = ClassifyConnection(bytes);
     }
-    connection->sniffed = nullptr;
+    connection->beginning = nullptr;
     if (ec || connection->aborted) co_return;
     stream.expires_never();
 
@@ -339,16 +348,20 @@ class Listener::Impl {
     http_->Increment();
     std::unique_ptr<Transport> transport;
     if (tls) {
-      stream.expires_after(ToChrono(kHandshakeTimeout));
-      transport = co_await HandshakeTls(std::move(stream), options_.tls->Current(), std::move(bytes));
+      transport = MakeTlsTransport(std::move(stream), options_.tls->Current(), std::move(bytes));
       bytes.clear();
-      if (transport == nullptr || connection->aborted) co_return;
+      transport->ExpireAfter(kHandshakeTimeout);
+      connection->beginning = &transport->tcp();
+      const bool done = co_await transport->Handshake();
+      connection->beginning = nullptr;
+      if (!done || connection->aborted) co_return;
     } else {
       transport = MakePlainTransport(std::move(stream));
     }
     connection->session =
         std::make_shared<HttpSession>(std::move(transport), std::move(bytes), std::move(peer), options_.shared);
-    connection->session->OnKnown([this, id = connection->http_id] { http_table_.Known(id); });
+    connection->session->OnKnown(
+        [this, id = connection->http_id](const std::string& caller) { http_table_.Known(id, caller); });
     if (!tls && options_.tls != nullptr) {
       HttpError error;
       error.code = 400;
@@ -563,6 +576,7 @@ class Listener::Impl {
   }
 
   const Options options_;
+  const int most_;
   door::ConnectionTable http_table_;
   door::ConnectionTable spliced_table_;
   std::atomic<uint64_t> proxied_ = 0;
@@ -570,6 +584,7 @@ class Listener::Impl {
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   Strand accept_strand_;
   tcp::acceptor acceptor_;
+  exec::SpareFile spare_;
   int port_ = 0;
   std::vector<std::thread> threads_;
 

@@ -22,6 +22,11 @@
 namespace pga::gateway {
 namespace {
 
+// Of all callers without a good token: bytes of large answers that wait for their readers, and calls for whole
+// documents.
+constexpr int64_t kAnswersOfStrangers = 6 << 20;
+constexpr int64_t kCallsOfStrangers = 8;
+
 absl::StatusOr<std::string> ReadDescriptorSet(const std::string& path) {
   if (path.empty()) return BuiltinDescriptorSet();
   std::ifstream file(path, std::ios::binary);
@@ -57,6 +62,8 @@ struct GatewayService::Parts {
   std::unique_ptr<door::ByteBudget> answers;
   std::unique_ptr<door::ByteBudget> waiting_answers;
   std::unique_ptr<door::ByteBudget> calls_of_callers;
+  std::unique_ptr<door::ByteBudget> answers_of_strangers;
+  std::unique_ptr<door::ByteBudget> calls_of_strangers;
   std::unique_ptr<exec::ThreadPool> large_messages;
   door::TrustedProxies proxies;
   door::TrustedProxies proxy_from;
@@ -102,6 +109,8 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.answers = budget(p.config.max_answer_bytes, p.config.max_answer_bytes * 2 / 3);
   p.waiting_answers = budget(p.config.max_answer_bytes / 4, p.config.max_answer_bytes / 8);
   p.calls_of_callers = budget(int64_t{1} << 20, p.config.max_calls_per_caller);
+  p.answers_of_strangers = budget(kAnswersOfStrangers, kAnswersOfStrangers / 2);
+  p.calls_of_strangers = budget(kCallsOfStrangers, kCallsOfStrangers);
   // A connection has one message at a time.
   p.large_messages = std::make_unique<exec::ThreadPool>("http-large", 1, static_cast<size_t>(p.config.max_connections));
   PGA_ASSIGN_OR_RETURN(p.proxies, door::TrustedProxies::Parse(p.config.trusted_proxies));
@@ -120,6 +129,8 @@ absl::StatusOr<std::unique_ptr<GatewayService>> GatewayService::Create(GatewayCo
   p.shared.answers = p.answers.get();
   p.shared.waiting_answers = p.waiting_answers.get();
   p.shared.calls_of_callers = p.calls_of_callers.get();
+  p.shared.answers_of_strangers = p.answers_of_strangers.get();
+  p.shared.calls_of_strangers = p.calls_of_strangers.get();
   p.shared.large_messages = p.large_messages.get();
   p.shared.clock = p.deps.clock;
   p.shared.service_token = p.deps.service_token;

@@ -62,6 +62,8 @@ absl::StatusOr<std::shared_ptr<ssl::context>> TlsContext::Read(const std::string
   SSL_CTX* const native = context->native_handle();
   SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
   SSL_CTX_set_options(native, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  // Clients keep their tickets; 20,480 sessions of strangers are not kept here.
+  SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_default_passwd_cb(native, NoPassphrase);
   SSL_CTX_set_alpn_select_cb(native, SelectAlpn, nullptr);
   if (SSL_CTX_set_cipher_list(native, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) {

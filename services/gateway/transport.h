@@ -6,6 +6,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -19,6 +20,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
+  // What both sides say before the first byte; false if it fails.
+  virtual boost::asio::awaitable<bool> Handshake() = 0;
   // Bytes read, at least one, or `error` (end of stream included).
   virtual boost::asio::awaitable<size_t> ReadSome(char* data, size_t size, boost::beast::error_code& error) = 0;
   virtual boost::asio::awaitable<void> Write(std::string_view data, boost::beast::error_code& error) = 0;
@@ -31,13 +34,19 @@ class Transport {
   void ExpireAfter(absl::Duration duration);
   // Closes at once; running reads and writes fail.
   void Close();
+
+ protected:
+  std::chrono::steady_clock::time_point deadline() const { return deadline_; }
+
+ private:
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
 };
 
 std::unique_ptr<Transport> MakePlainTransport(boost::beast::tcp_stream stream);
 
-// The handshake, with the bytes already read; null if it fails.
-boost::asio::awaitable<std::unique_ptr<Transport>> HandshakeTls(boost::beast::tcp_stream stream,
-                                                                std::shared_ptr<boost::asio::ssl::context> context,
-                                                                std::string already_read);
+// Handshake() comes first, with the bytes already read.
+std::unique_ptr<Transport> MakeTlsTransport(boost::beast::tcp_stream stream,
+                                            std::shared_ptr<boost::asio::ssl::context> context,
+                                            std::string already_read);
 
 }  // namespace pga::gateway
