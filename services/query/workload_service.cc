@@ -86,6 +86,8 @@ void FillFigure(const std::string& name, const std::string& unit, std::optional<
 
 void FillChanges(const BothHours& loads, const std::vector<LoadPart>& texts, int limit,
                  pb::CompareLoadResponse* answer) {
+  // Against a window of which nothing is known there is no change.
+  if (!SessionsOf(loads.before) || !SessionsOf(loads.now)) return;
   std::map<std::string, pb::LoadChange> changes;
   for (const LoadPart& part : loads.before.parts) changes[part.key].set_before(part.average);
   for (const LoadPart& part : loads.now.parts) changes[part.key].set_now(part.average);

@@ -92,7 +92,9 @@ absl::Status CompareLoad(Context& context) {
     table.Add({one.key().empty() ? "(not known)" : one.key(), Sessions(one.before()), Sessions(one.now()),
                Signed(one.change(), Sessions(one.change())), one.query_text()});
   }
-  return context.Print(table, "no session was active in either window");
+  const bool known = answer.before().completeness() > 0 && answer.now().completeness() > 0;
+  return context.Print(table, known ? "no session was active in either window"
+                                    : "nothing is known of one of the windows, so no change is");
 }
 
 absl::Status ListBlockers(Context& context) {

@@ -126,6 +126,7 @@ export function WeeksTab({ page, name }: TabProps) {
       ? `${dateTime(Date.parse(of.start), zone)} – ${dateTime(Date.parse(of.end), zone)}, ${percent(of.completeness)} covered`
       : '';
   const unknown = answer.data !== undefined && (answer.data.before?.completeness ?? 0) === 0;
+  const covered = (answer.data?.before?.completeness ?? 0) > 0 && (answer.data?.now?.completeness ?? 0) > 0;
   return (
     <>
       <TablePanel
@@ -175,7 +176,11 @@ export function WeeksTab({ page, name }: TabProps) {
         sort="-change"
         tableKey={by.key}
         most={20}
-        empty={<Empty title="No session was active in either window." />}
+        empty={
+          <Empty
+            title={covered ? 'No session was active in either window.' : 'Nothing is known of one of the windows.'}
+          />
+        }
       />
     </>
   );
