@@ -21,7 +21,10 @@ absl::Status Busy(const char* message, const char* reason, absl::Duration retry_
 door::ConnectionTable::Limits WithinOpenFiles(const Door::Options& options) {
   door::ConnectionTable::Limits limits = options.limits.connections;
   limits.total = exec::ConnectionsThatFit(options.name, limits.total, 1);
-  limits.unknown_total = std::min(limits.unknown_total, limits.total);
+  // The gateway shares the same files out; strangers must not fill the places that it has for collectors.
+  if (limits.total < options.limits.connections.total) {
+    limits.unknown_total = std::min(limits.unknown_total, std::max(limits.total / 8, 8));
+  }
   return limits;
 }
 

@@ -49,6 +49,8 @@ constexpr size_t kSpliceBytes = 32 * 1024;
 constexpr size_t kFirstReadBytes = 512;
 constexpr size_t kSniffBytes = 4096;
 constexpr int kRefusedPerTurn = 256;
+// A burst of thousands fits in; the kernel may allow less (net.core.somaxconn).
+constexpr int kWaitingToBeAccepted = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 // Connections whose caller has not shown a good token: in all, and of one address.
 constexpr int kUnknownConnections = 1'000;
@@ -119,7 +121,7 @@ class Listener::Impl {
     acceptor_.open(endpoint.protocol(), ec);
     if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
     if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(1024, ec);
+    if (!ec) acceptor_.listen(kWaitingToBeAccepted, ec);
     if (ec == asio::error::address_in_use) {
       return absl::UnavailableError("cannot listen on " + where +
                                     ": another program uses this port; stop it or set PORT to a free one");
