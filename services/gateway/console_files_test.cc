@@ -42,7 +42,7 @@ TEST(ConsoleFiles, PagesAreTheIndexAndTheApiNeverIs) {
 }
 
 TEST(ConsoleFiles, FormsAreOneContent) {
-  const std::string index = AnswerConsoleFile(*FindConsoleFile("/"), Get("/")).body;
+  const std::string index(AnswerConsoleFile(*FindConsoleFile("/"), Get("/")).body);
   size_t first = 0;
   size_t total = 0;
   for (const ConsoleFile& file : EmbeddedConsoleFiles()) {
@@ -86,7 +86,7 @@ TEST(ConsoleFiles, NamesWithAHashAreKeptAndTheIndexIsAskedFor) {
 
 // The page's policy forbids scripts and styles inside it, and other hosts.
 TEST(ConsoleFiles, NothingIsInlineAndNothingIsFromElsewhere) {
-  const std::string index = AnswerConsoleFile(*FindConsoleFile("/"), Get("/")).body;
+  const std::string index(AnswerConsoleFile(*FindConsoleFile("/"), Get("/")).body);
   EXPECT_THAT(index, HasSubstr("<script type=\"module\" crossorigin src=\"/assets/"));
   EXPECT_THAT(index, Not(HasSubstr("<style")));
   EXPECT_THAT(index, Not(HasSubstr("style=")));
