@@ -167,7 +167,7 @@ std::vector<Attack> Attacks() {
       {"WindowUpdateOfZero", Frame(kWindow, 0, 0, Big32(0)), true, true},
       {"WindowUpdateOfOddLength", Frame(kWindow, 0, 0, "ab"), true, true},
       {"AnswersWithoutWindow_CVE_2019_9511", Settings(Setting(4, 0)) + Streams(50)},
-      {"ResetOfIdleStream", Frame(kRst, 0, 1, Big32(8)), true, true},
+      {"ResetsOfIdleStreams", Repeat(5'000, Frame(kRst, 0, 1, Big32(8))), true, true},
       {"StreamIdThatIsEven", Headers(Request(), 2), true, true},
       {"StreamIdsThatGoBack", Headers(Request(), 9) + Headers(Request(), 7)},
       {"PushFromTheClient", Frame(kPush, kEndHeaders, 1, Big32(2) + Request()), true, true},
