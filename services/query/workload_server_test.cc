@@ -20,6 +20,7 @@ using ::testing::DoubleNear;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 using Workload = pb::WorkloadService::Stub;
@@ -262,7 +263,8 @@ TEST(CompareLoad, TheSameHourOfLastWeek) {
   EXPECT_EQ(none->before().completeness(), 0);
   EXPECT_FALSE(none->figures(0).has_before());
   EXPECT_FALSE(none->figures(0).has_change_percent());
-  EXPECT_THAT(none->changes(), IsEmpty());
+  ASSERT_THAT(none->changes(), Not(IsEmpty()));
+  for (const auto& one : none->changes()) EXPECT_TRUE(one.has_now() && !one.has_before() && !one.has_change());
   for (const auto& [minutes, weeks, by] : {std::tuple(10, 0, ""), {0, 53, ""}, {0, 0, "client"}, {0, 0, "x"}}) {
     request.set_minutes(minutes);
     request.set_weeks(weeks);

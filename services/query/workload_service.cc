@@ -86,23 +86,33 @@ void FillFigure(const std::string& name, const std::string& unit, std::optional<
 
 void FillChanges(const BothHours& loads, const std::vector<LoadPart>& texts, int limit,
                  pb::CompareLoadResponse* answer) {
-  // Against a window of which nothing is known there is no change.
-  if (!SessionsOf(loads.before) || !SessionsOf(loads.now)) return;
-  std::map<std::string, pb::LoadChange> changes;
-  for (const LoadPart& part : loads.before.parts) changes[part.key].set_before(part.average);
-  for (const LoadPart& part : loads.now.parts) changes[part.key].set_now(part.average);
+  struct Both {
+    double before = 0;
+    double now = 0;
+  };
+  std::map<std::string, Both> parts;
+  for (const LoadPart& part : loads.before.parts) parts[part.key].before = part.average;
+  for (const LoadPart& part : loads.now.parts) parts[part.key].now = part.average;
+  const bool before_known = SessionsOf(loads.before).has_value();
+  const bool now_known = SessionsOf(loads.now).has_value();
   std::vector<pb::LoadChange> sorted;
-  for (auto& [key, change] : changes) {
+  for (const auto& [key, both] : parts) {
+    pb::LoadChange change;
     change.set_key(key);
-    change.set_change(change.now() - change.before());
+    if (before_known) change.set_before(both.before);
+    if (now_known) change.set_now(both.now);
+    if (before_known && now_known) change.set_change(both.now - both.before);
     for (const LoadPart& part : texts) {
       if (part.key == key) change.set_query_text(part.text.text);
     }
     sorted.push_back(std::move(change));
   }
-  std::stable_sort(sorted.begin(), sorted.end(), [](const pb::LoadChange& a, const pb::LoadChange& b) {
-    return std::abs(a.change()) > std::abs(b.change());
-  });
+  // Without one of the windows by what is known of the other.
+  const auto weight = [](const pb::LoadChange& one) {
+    return one.has_change() ? std::abs(one.change()) : one.before() + one.now();
+  };
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](const pb::LoadChange& a, const pb::LoadChange& b) { return weight(a) > weight(b); });
   for (pb::LoadChange& change : sorted) {
     if (answer->changes_size() == limit) break;
     answer->add_changes()->Swap(&change);

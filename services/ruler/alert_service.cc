@@ -97,6 +97,14 @@ void ToProto(const StoredAlert& from, const Silencer& silences, absl::Time now, 
   to->set_joined(alert.joined);
 }
 
+// Whether it is for groups alone that the caller sees: others name sources and people of other groups.
+bool IsWithin(const Silence& silence, const token::Principal& caller) {
+  return caller.all_groups || std::ranges::any_of(silence.matchers, [&](const Matcher& matcher) {
+           return matcher.name == "source_group" && !matcher.is_regex && !matcher.is_negative &&
+                  token::InGroup(caller, matcher.value);
+         });
+}
+
 void ToProto(const Silence& from, pb::Silence* to) {
   to->set_id(from.id);
   for (const Matcher& matcher : from.matchers) {
@@ -250,7 +258,9 @@ grpc::ServerUnaryReactor* AlertService::ListSilences(grpc::CallbackServerContext
       context, request, response,
       [this](rpc::CallContext& call, const pb::ListSilencesRequest&, pb::ListSilencesResponse& answer) -> absl::Status {
         PGA_ASSIGN_OR_RETURN(const std::vector<Silence> silences, Silences(call.deadline));
-        for (const Silence& silence : silences) ToProto(silence, answer.add_silences());
+        for (const Silence& silence : silences) {
+          if (IsWithin(silence, call.principal)) ToProto(silence, answer.add_silences());
+        }
         answer.set_count(answer.silences_size());
         answer.set_kept_in(courier_->has_alertmanager() ? "alertmanager" : "pganalytics");
         return absl::OkStatus();
@@ -277,16 +287,10 @@ grpc::ServerUnaryReactor* AlertService::CreateSilence(grpc::CallbackServerContex
         silence.comment = asked.comment();
         PGA_RETURN_IF_ERROR(CheckSilence(silence, now));
         // Alerts of other groups would be silenced, too.
-        if (!call.principal.all_groups) {
-          const bool within = std::ranges::any_of(silence.matchers, [&](const Matcher& matcher) {
-            return matcher.name == "source_group" && !matcher.is_regex && !matcher.is_negative &&
-                   token::InGroup(call.principal, matcher.value);
-          });
-          if (!within) {
-            return status::WithReason(
-                absl::PermissionDeniedError("you see some groups alone; add the matcher source_group with one of them"),
-                "SILENCE_TOO_WIDE");
-          }
+        if (!IsWithin(silence, call.principal)) {
+          return status::WithReason(
+              absl::PermissionDeniedError("you see some groups alone; add the matcher source_group with one of them"),
+              "SILENCE_TOO_WIDE");
         }
         AuditRow audit = AuditOf(call, "silence.create", "silence", "");
         audit.changes_json =
@@ -313,13 +317,7 @@ grpc::ServerUnaryReactor* AlertService::DeleteSilence(grpc::CallbackServerContex
         if (!frame::ParseUuid(asked.id()).ok()) return unknown;
         PGA_ASSIGN_OR_RETURN(const std::vector<Silence> silences, Silences(call.deadline));
         const auto silence = std::ranges::find(silences, asked.id(), &Silence::id);
-        if (silence == silences.end()) return unknown;
-        if (!call.principal.all_groups && std::ranges::none_of(silence->matchers, [&](const Matcher& matcher) {
-              return matcher.name == "source_group" && !matcher.is_regex && !matcher.is_negative &&
-                     token::InGroup(call.principal, matcher.value);
-            })) {
-          return unknown;
-        }
+        if (silence == silences.end() || !IsWithin(*silence, call.principal)) return unknown;
         PGA_RETURN_IF_ERROR(courier_->has_alertmanager() ? courier_->EndAlertmanagerSilence(asked.id())
                                                          : store_->EndSilence(asked.id(), call.deadline));
         return store_->Audit(AuditOf(call, "silence.end", "silence", asked.id()), call.deadline);

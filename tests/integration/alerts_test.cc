@@ -371,6 +371,19 @@ TEST_F(Alerts, SilencesWithoutAlertmanagerKeepWebhooksQuietUntilTheyEnd) {
   EXPECT_EQ(StateOf("db1"), "firing");
   EXPECT_EQ(JsonText(List("?source=db1"), "/data/0/silenced_by/0"), silence);
   EXPECT_EQ(receiver_.Count("firing", "db1"), 0);
+  // Who sees one group alone learns nothing of silences that are not for it, and ends none.
+  const auto made =
+      suite_->Post("/api/v1/tokens", R"({"name":"payments","role":"user","groups":["payments"]})", token_);
+  ASSERT_EQ(made->status, 201) << made->body;
+  const std::string limited = JsonText(made->body, "/token");
+  EXPECT_EQ(JsonText(suite_->Get("/api/v1/silences", limited)->body, "/silences/0/id"), "");
+  EXPECT_EQ(suite_->Post("/api/v1/silences/" + silence, "", limited, "DELETE")->status, 404);
+  const auto own = suite_->Post(
+      "/api/v1/silences",
+      R"({"matchers":[{"name":"source_group","value":"payments"}],"duration_seconds":600,"comment":"ours"})", limited);
+  ASSERT_EQ(own->status, 201) << own->body;
+  EXPECT_EQ(JsonText(suite_->Get("/api/v1/silences", limited)->body, "/silences/0/id"), JsonText(own->body, "/id"));
+  EXPECT_NE(JsonText(suite_->Get("/api/v1/silences", token_)->body, "/silences/1/id"), "");
   EXPECT_EQ(suite_->Post("/api/v1/silences/" + silence, "", token_, "DELETE")->status, 204);
   EXPECT_TRUE(Await([&] { return receiver_.Count("firing", "db1") == 1; }));
 }

@@ -89,12 +89,13 @@ absl::Status CompareLoad(Context& context) {
   if (context.csv) return absl::OkStatus();
   Table table({"BY", "BEFORE", "NOW", "CHANGE", "TEXT"});
   for (const pb::LoadChange& one : answer.changes()) {
-    table.Add({one.key().empty() ? "(not known)" : one.key(), Sessions(one.before()), Sessions(one.now()),
-               Signed(one.change(), Sessions(one.change())), one.query_text()});
+    const auto value = [](bool known, double of) { return known ? Sessions(of) : std::string("not known"); };
+    table.Add({one.key().empty() ? "(not known)" : one.key(), value(one.has_before(), one.before()),
+               value(one.has_now(), one.now()),
+               one.has_change() ? Signed(one.change(), Sessions(one.change())) : std::string(), one.query_text()});
   }
-  const bool known = answer.before().completeness() > 0 && answer.now().completeness() > 0;
-  return context.Print(table, known ? "no session was active in either window"
-                                    : "nothing is known of one of the windows, so no change is");
+  const bool known = answer.before().completeness() > 0 || answer.now().completeness() > 0;
+  return context.Print(table, known ? "no session was active in either window" : "nothing is known of either window");
 }
 
 absl::Status ListBlockers(Context& context) {

@@ -143,8 +143,8 @@ export async function walkInsight(page: Page, { base, source, check, settled }: 
   await page.waitForURL(/by=application/);
   await settled(page);
   check(
-    'weeks: sessions by application',
-    (await cells('Sessions').allTextContents()).some((one) => one.includes('shop')),
-    await page.textContent('main'),
+    'weeks: sessions by application, and no change from an unknown hour',
+    (await cells('Sessions').allTextContents()).some((one) => /^shop ?unknown.*unknown$/.test(one)),
+    (await cells('Sessions').allTextContents()).join(' | '),
   );
 }

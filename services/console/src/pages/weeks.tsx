@@ -103,22 +103,25 @@ export function WeeksTab({ page, name }: TabProps) {
       key: 'before',
       title: 'Before',
       numeric: true,
-      value: (row) => row.before,
+      value: (row) => row.before ?? null,
       cell: (row) => withUnit(row.before, 'sessions'),
     },
     {
       key: 'now',
       title: 'Now',
       numeric: true,
-      value: (row) => row.now,
+      value: (row) => row.now ?? null,
       cell: (row) => withUnit(row.now, 'sessions'),
     },
     {
       key: 'change',
       title: 'More sessions',
       numeric: true,
-      value: (row) => Math.abs(row.change),
-      cell: (row) => `${row.change > 0 ? '+' : row.change < 0 ? '−' : ''}${withUnit(Math.abs(row.change), 'sessions')}`,
+      value: (row) => (row.change === undefined ? null : Math.abs(row.change)),
+      cell: (row) =>
+        row.change === undefined
+          ? 'unknown'
+          : `${row.change > 0 ? '+' : row.change < 0 ? '−' : ''}${withUnit(Math.abs(row.change), 'sessions')}`,
     },
   ];
   const window = (of: { start?: string; end?: string; completeness: number } | undefined) =>
@@ -126,7 +129,7 @@ export function WeeksTab({ page, name }: TabProps) {
       ? `${dateTime(Date.parse(of.start), zone)} – ${dateTime(Date.parse(of.end), zone)}, ${percent(of.completeness)} covered`
       : '';
   const unknown = answer.data !== undefined && (answer.data.before?.completeness ?? 0) === 0;
-  const covered = (answer.data?.before?.completeness ?? 0) > 0 && (answer.data?.now?.completeness ?? 0) > 0;
+  const covered = (answer.data?.before?.completeness ?? 0) > 0 || (answer.data?.now?.completeness ?? 0) > 0;
   return (
     <>
       <TablePanel
@@ -178,7 +181,7 @@ export function WeeksTab({ page, name }: TabProps) {
         most={20}
         empty={
           <Empty
-            title={covered ? 'No session was active in either window.' : 'Nothing is known of one of the windows.'}
+            title={covered ? 'No session was active in either window.' : 'Nothing is known of either window.'}
           />
         }
       />
