@@ -407,8 +407,9 @@ void JoinValues(std::vector<PushReading>* readings) {
     for (const PushRow& row : reading.rows) keys.insert(KeyOf(metric, row));
     const auto [found, made] = open.try_emplace({reading.host, reading.scope});
     const bool fits = !made && std::abs(joined[found->second.place].time_us - reading.time_us) <= kSecondUs &&
-                      std::none_of(keys.begin(), keys.end(),
-                                   [&](const std::string& key) { return found->second.keys.contains(key); });
+                      std::none_of(keys.begin(), keys.end(), [&taken = found->second.keys](const std::string& key) {
+                        return taken.contains(key);
+                      });
     if (!fits) {
       found->second = {joined.size(), std::move(keys)};
       joined.push_back(std::move(reading));
