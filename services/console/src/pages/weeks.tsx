@@ -180,9 +180,7 @@ export function WeeksTab({ page, name }: TabProps) {
         tableKey={by.key}
         most={20}
         empty={
-          <Empty
-            title={covered ? 'No session was active in either window.' : 'Nothing is known of either window.'}
-          />
+          <Empty title={covered ? 'No session was active in either window.' : 'Nothing is known of either window.'} />
         }
       />
     </>
