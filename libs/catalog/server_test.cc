@@ -523,6 +523,28 @@ TEST_P(MetricsOnServer, WhatALoginMayNotSeeIsUnknown) {
   EXPECT_EQ(session.Cell("is_paused", "f", "receiver_status"), "NULL") << "it streams";
 }
 
+// Alone it begins with a standby that has replayed no commit yet.
+TEST_P(MetricsOnServer, ADelayIsThatOfACommitThatWasReplayed) {
+  TestServer& standby = *pair_->standby;
+  ASSERT_TRUE(standby.Exec("postgres", "SELECT pg_wal_replay_pause()").ok());
+  const auto paused_at = pair_->primary->Exec("postgres", "SELECT pg_switch_wal(), pg_current_wal_flush_lsn()::text");
+  EXPECT_TRUE(paused_at.ok()) << paused_at.status();
+  MetricSession session(standby);
+  EXPECT_TRUE(session.status().ok()) << session.status();
+  const auto cell = [&](const char* column) {
+    EXPECT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
+    return session.Cell("is_paused", "t", column);
+  };
+  EXPECT_TRUE(pga::testing::WaitUntil(
+      [&] {
+        const std::string backlog = cell("replay_backlog_bytes");
+        return backlog != "NULL" && backlog != "0";
+      },
+      absl::Seconds(30)));
+  EXPECT_EQ(cell("replay_delay_us") == "NULL", cell("last_replayed_commit_at") == "NULL");
+  ASSERT_TRUE(standby.Exec("postgres", "SELECT pg_wal_replay_resume()").ok());
+}
+
 // Nobody knows how far the primary has gone meanwhile.
 TEST_P(MetricsOnServer, AStandbyWithoutItsPrimaryKnowsNoBacklog) {
   TestServer& standby = *pair_->standby;
@@ -536,6 +558,17 @@ TEST_P(MetricsOnServer, AStandbyWithoutItsPrimaryKnowsNoBacklog) {
         absl::Seconds(30));
   };
   ASSERT_TRUE(receivers("1"));
+  // A receiver that is stopped in the middle of a record has received more than can ever be replayed.
+  const auto end = pair_->primary->Exec("postgres", "SELECT pg_switch_wal(), pg_current_wal_flush_lsn()::text");
+  ASSERT_TRUE(end.ok()) << end.status();
+  const std::string caught_up = "SELECT (pg_last_wal_replay_lsn() >= '" + std::string((*end)[0].Text(1)) +
+                                "' AND pg_last_wal_replay_lsn() = pg_last_wal_receive_lsn())::text";
+  EXPECT_TRUE(pga::testing::WaitUntil(
+      [&] {
+        const auto answer = standby.Exec("postgres", caught_up);
+        return answer.ok() && (*answer)[0].Text(0) == "true";
+      },
+      absl::Seconds(30)));
   ASSERT_TRUE(standby.Exec("postgres", "ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'").ok());
   ASSERT_TRUE(standby.Exec("postgres", "SELECT pg_reload_conf()").ok());
   EXPECT_TRUE(receivers("0"));
@@ -545,7 +578,6 @@ TEST_P(MetricsOnServer, AStandbyWithoutItsPrimaryKnowsNoBacklog) {
     EXPECT_EQ(session.Check(*(*Catalog::Builtin())->Find("recovery")), absl::OkStatus());
     return session.Cell("is_paused", "f", column);
   };
-  // What had arrived is replayed first.
   EXPECT_TRUE(pga::testing::WaitUntil([&] { return cell("replay_backlog_bytes") == "NULL"; }, absl::Seconds(30)));
   EXPECT_EQ(cell("replay_delay_us"), "NULL");
   EXPECT_EQ(cell("receiver_status"), "not connected");
