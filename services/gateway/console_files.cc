@@ -5,7 +5,6 @@
 
 #include "absl/base/const_init.h"
 #include "absl/synchronization/mutex.h"
-
 #include "services/gateway/gzip.h"
 
 namespace pga::gateway {

@@ -49,15 +49,39 @@ class PlainTransport final : public Transport {
   beast::tcp_stream stream_;
 };
 
+using TimePoint = std::chrono::steady_clock::time_point;
+
 // The socket, and what was read from it before TLS began. Shared with a timer that may fire last.
 struct TlsSocket {
   explicit TlsSocket(beast::tcp_stream on) : stream(std::move(on)), timer(stream.get_executor()) {}
   beast::tcp_stream stream;
   asio::steady_timer timer;
-  // Of the wait that the timer is for.
-  uint64_t turn = 0;
+  // When the timer fires; max = it is not set.
+  TimePoint fires = TimePoint::max();
+  // Until when the wait under way may take.
+  bool waiting = false;
+  TimePoint due = TimePoint::max();
   std::string already_read;
 };
+
+// Closes the connection when its wait takes too long. One timer serves many waits: it is set anew only for one that is
+// due before it fires, and looks then whether there is another to wait for.
+void BoundWait(const std::shared_ptr<TlsSocket>& socket) {
+  if (socket->fires <= socket->due) return;
+  socket->fires = socket->due;
+  socket->timer.expires_at(socket->due);
+  socket->timer.async_wait([weak = std::weak_ptr<TlsSocket>(socket)](error_code stopped) {
+    const auto held = weak.lock();
+    if (stopped || held == nullptr) return;
+    held->fires = TimePoint::max();
+    if (!held->waiting) return;
+    if (std::chrono::steady_clock::now() >= held->due) {
+      held->stream.close();
+    } else {
+      BoundWait(held);
+    }
+  });
+}
 
 // OpenSSL's view of a TlsSocket. A descriptor that was closed may be another connection's: it is never touched.
 int BioRead(BIO* bio, char* data, int size) {
@@ -130,7 +154,7 @@ class TlsTransport final : public Transport {
   }
   asio::awaitable<size_t> ReadSome(char* data, size_t size, error_code& error) override {
     // Others on this thread have their turn, also where a client sends without end.
-    co_await asio::post(socket_->stream.get_executor(), asio::use_awaitable);
+    if (!std::exchange(waited_, false)) co_await asio::post(socket_->stream.get_executor(), asio::use_awaitable);
     error = {};
     while (true) {
       ERR_clear_error();
@@ -180,24 +204,21 @@ class TlsTransport final : public Transport {
       error = asio::error::connection_aborted;
     }
     if (error) co_return;
-    const uint64_t turn = ++socket_->turn;
-    if (deadline() != std::chrono::steady_clock::time_point::max()) {
-      socket_->timer.expires_at(deadline());
-      socket_->timer.async_wait([weak = std::weak_ptr<TlsSocket>(socket_), turn](error_code stopped) {
-        const auto socket = weak.lock();
-        if (!stopped && socket != nullptr && socket->turn == turn) socket->stream.close();
-      });
-    }
+    socket_->due = deadline();
+    socket_->waiting = true;
+    BoundWait(socket_);
     co_await socket_->stream.socket().async_wait(
         reason == SSL_ERROR_WANT_READ ? tcp::socket::wait_read : tcp::socket::wait_write,
         asio::redirect_error(asio::use_awaitable, error));
-    ++socket_->turn;
-    socket_->timer.cancel();
+    socket_->waiting = false;
+    waited_ = true;
   }
 
   const std::shared_ptr<asio::ssl::context> context_;
   const std::shared_ptr<TlsSocket> socket_;
   const std::unique_ptr<SSL, decltype(&SSL_free)> ssl_;
+  // The last read, or what came after it, has waited for the socket.
+  bool waited_ = false;
 };
 
 }  // namespace
