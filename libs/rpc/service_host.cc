@@ -12,8 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/exec/heap.h"
-#include "libs/exec/locks.h"
-#include "libs/exec/open_files.h"
+#include "libs/exec/service_process.h"
 #include "libs/exec/shutdown.h"
 #include "libs/rpc/auth_watch.h"
 #include "libs/rpc/client.h"
@@ -170,10 +169,7 @@ int RunService(int argc, char** argv, ServiceProgram program) {
     return refuse(status::Annotate(secrets.status(), "SERVICE_SECRET"));
   }
   log::Init({.level = *level, .json = true, .service = program.name, .sink = {}});
-  exec::BoundHeap();
-  exec::SkipLockOrderChecks();
-  exec::RaiseOpenFiles();
-  exec::ShutdownSignal::Install();
+  exec::BeginService();
   const Runtime grpc;
 
   std::optional<exec::ProcessStart> starting(std::in_place);

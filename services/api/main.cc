@@ -11,9 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
-#include "libs/exec/heap.h"
-#include "libs/exec/locks.h"
-#include "libs/exec/open_files.h"
+#include "libs/exec/service_process.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/rpc/runtime.h"
@@ -50,10 +48,7 @@ void Print(const std::string& line) {
 absl::Status Serve(const ApiConfig& config) {
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(config.log_level));
   log::Init({.level = level, .json = true, .service = "pganalytics-api", .sink = {}});
-  exec::BoundHeap();
-  exec::SkipLockOrderChecks();
-  exec::RaiseOpenFiles();
-  exec::ShutdownSignal::Install();
+  exec::BeginService();
   const rpc::Runtime grpc;
   std::optional<exec::ProcessStart> starting(std::in_place);
   PGA_ASSIGN_OR_RETURN(const std::unique_ptr<Composition> suite, Composition::Start(config));

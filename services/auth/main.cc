@@ -11,8 +11,7 @@
 #include "libs/clock/steady.h"
 #include "libs/config/config.h"
 #include "libs/exec/heap.h"
-#include "libs/exec/locks.h"
-#include "libs/exec/open_files.h"
+#include "libs/exec/service_process.h"
 #include "libs/exec/shutdown.h"
 #include "libs/log/log.h"
 #include "libs/metrics/registry.h"
@@ -58,10 +57,7 @@ absl::Status Run(int argc, char** argv) {
   if (!loader.positional().empty()) return RunAdminCommand(config, loader.positional(), Print);
   PGA_ASSIGN_OR_RETURN(const log::Level level, log::ParseLevel(log_level));
   log::Init({.level = level, .json = true, .service = "auth", .sink = {}});
-  exec::BoundHeap();
-  exec::SkipLockOrderChecks();
-  exec::RaiseOpenFiles();
-  exec::ShutdownSignal::Install();
+  exec::BeginService();
   config.serves_alone = true;
 
   metrics::Registry metrics;
