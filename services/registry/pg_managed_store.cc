@@ -87,7 +87,7 @@ constexpr char kTake[] =
     "INSERT INTO pganalytics.managed_collectors AS m (collector_id, seen_at, lease_until, since) SELECT id, "
     "pganalytics.at($2::int8), pganalytics.at($3::int8), pganalytics.at($2::int8) FROM pganalytics.collectors WHERE id "
     "= $1 ON CONFLICT (collector_id) DO UPDATE SET seen_at = excluded.seen_at, lease_until = excluded.lease_until, "
-    "since = CASE WHEN m.lease_until > excluded.seen_at THEN coalesce(m.since, excluded.since) ELSE excluded.since END "
+    "since = CASE WHEN m.lease_until > excluded.seen_at THEN m.since ELSE excluded.since END "
     "RETURNING since <= pganalytics.at($2::int8 - ($3::int8 - $2::int8))";
 constexpr char kFree[] =
     "UPDATE pganalytics.managed_instances i SET assigned_to = '' WHERE i.assigned_to <> '' AND i.deleted_at IS NULL "

@@ -36,6 +36,9 @@ CREATE TABLE pganalytics.managed_instances (
   revision                     int8 NOT NULL DEFAULT 1,
   -- The collector that watches it; empty = none.
   assigned_to                  text NOT NULL DEFAULT '',
+  -- The collector that is to watch it in place of assigned_to, once it has reached it; empty = none.
+  moves_to                     text NOT NULL DEFAULT '',
+  moves_since                  timestamptz,
   created_at                   timestamptz NOT NULL,
   updated_at                   timestamptz NOT NULL,
   created_by                   int4,
@@ -59,15 +62,25 @@ CREATE TABLE pganalytics.managed_secrets (
 CREATE TABLE pganalytics.managed_collectors (
   collector_id text PRIMARY KEY REFERENCES pganalytics.collectors ON DELETE CASCADE,
   seen_at      timestamptz NOT NULL,
-  lease_until  timestamptz NOT NULL
+  lease_until  timestamptz NOT NULL,
+  -- Since when it reports without a pause.
+  since        timestamptz NOT NULL
 ) WITH (fillfactor = 70);
+
+-- Collectors that could not reach an instance that was to move to them.
+CREATE TABLE pganalytics.managed_unreached (
+  instance_id  int4 NOT NULL REFERENCES pganalytics.managed_instances ON DELETE CASCADE,
+  collector_id text NOT NULL REFERENCES pganalytics.collectors ON DELETE CASCADE,
+  tried_at     timestamptz NOT NULL,
+  PRIMARY KEY (instance_id, collector_id)
+);
 
 DO $$
 BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pganalytics_registry') THEN
     GRANT SELECT, INSERT, UPDATE ON pganalytics.managed_instances TO pganalytics_registry;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON pganalytics.managed_secrets, pganalytics.managed_collectors
-      TO pganalytics_registry;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON pganalytics.managed_secrets, pganalytics.managed_collectors,
+      pganalytics.managed_unreached TO pganalytics_registry;
   END IF;
 END
 $$;
