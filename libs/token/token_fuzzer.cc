@@ -1,9 +1,8 @@
-// Tokens of strangers, by the first byte of the input:
+// Tokens of strangers, by the kind of the input (FuzzKindOf):
 //   c  changes of a token that is good, pairs of a place and a byte: nothing but the token itself is good
 //   s  header and payload, separated by a line feed, signed with the secret: what is accepted is one caller, in time
 //   k  a key set: what is accepted is written and read again alike
 //   w  a whole token: nobody guesses one
-// With PGA_FUZZ_KIND set to such a byte all inputs are for that, whatever their first byte.
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "libs/frame/fuzz_kind.h"
 #include "libs/token/keys.h"
 #include "libs/token/signer.h"
 #include "libs/token/verifier.h"
@@ -109,8 +109,7 @@ void KeySet(std::string_view input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
-  static const char* const kOnly = std::getenv("PGA_FUZZ_KIND");
-  switch (kOnly != nullptr ? *kOnly : static_cast<char>(data[0])) {
+  switch (pga::frame::FuzzKindOf(data)) {
     case 'c':
       Changed(input);
       break;

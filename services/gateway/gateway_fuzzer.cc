@@ -1,6 +1,6 @@
-// Everything the gateway reads from strangers, one parser per first byte of the input. Beside not crashing, each must
-// keep a promise: what is decided on part of the input stays decided, and two readings of one head agree. With
-// PGA_FUZZ_KIND set to such a byte all inputs are for that parser, whatever their first byte.
+// Everything the gateway reads from strangers, one parser per first byte of the input (FuzzKindOf). Beside not
+// crashing, each must keep a promise: what is decided on part of the input stays decided, and two readings of one head
+// agree.
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "libs/door/networks.h"
+#include "libs/frame/fuzz_kind.h"
 #include "services/gateway/api_surface.h"
 #include "services/gateway/builtin_descriptor_set.h"
 #include "services/gateway/connection_sniffer.h"
@@ -100,6 +101,12 @@ void Request(std::string_view input) {
             input.substr(std::min(line + 1, input.size())));
 }
 
+// One of several by its number.
+template <typename T>
+const T& Of(const std::vector<T>& several, char number) {
+  return several[static_cast<unsigned char>(number) % several.size()];
+}
+
 struct Target {
   const ApiRoute* route;
   std::vector<PathMatcher::Binding> bindings;
@@ -124,7 +131,7 @@ std::vector<Target> TargetsOf(bool with_body_alone) {
 void Query(std::string_view input) {
   static const auto* const kTargets = new std::vector<Target>(TargetsOf(false));
   if (input.empty()) return;
-  const Target& target = (*kTargets)[static_cast<unsigned char>(input[0]) % kTargets->size()];
+  const Target& target = Of(*kTargets, input[0]);
   Transcode(*target.route, target.bindings, input.substr(1), "", "");
 }
 
@@ -132,16 +139,14 @@ void Query(std::string_view input) {
 void Body(std::string_view input) {
   static const auto* const kTargets = new std::vector<Target>(TargetsOf(true));
   if (input.empty()) return;
-  const Target& target = (*kTargets)[static_cast<unsigned char>(input[0]) % kTargets->size()];
+  const Target& target = Of(*kTargets, input[0]);
   Transcode(*target.route, target.bindings, "", "application/json", input.substr(1));
 }
 
 void Answer(std::string_view input) {
   static const Transcoder kTranscoder(&Api());
   if (input.empty()) return;
-  const auto& routes = Api().routes();
-  const ApiRoute& route = *routes[static_cast<unsigned char>(input[0]) % routes.size()];
-  (void)kTranscoder.Response(route, std::string(input.substr(1)));
+  (void)kTranscoder.Response(*Of(Api().routes(), input[0]), std::string(input.substr(1)));
 }
 
 }  // namespace
@@ -149,8 +154,7 @@ void Answer(std::string_view input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
-  static const char* const kOnly = std::getenv("PGA_FUZZ_KIND");
-  switch (kOnly != nullptr ? *kOnly : static_cast<char>(data[0])) {
+  switch (pga::frame::FuzzKindOf(data)) {
     case 't':
       TemplateAndPath(input);
       break;
