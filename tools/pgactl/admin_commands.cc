@@ -21,13 +21,7 @@ std::optional<absl::Time> TimeOf(bool set, const google::protobuf::Timestamp& ti
 }
 
 absl::StatusOr<std::vector<auth_pb::User>> LoadUsers(Session& session) {
-  std::vector<auth_pb::User> users;
-  PGA_RETURN_IF_ERROR(session.Stream(std::string(kAuth) + "ListUsers", auth_pb::ListUsersRequest(),
-                                     auth_pb::User::default_instance(), [&](const google::protobuf::Message& message) {
-                                       users.emplace_back().CopyFrom(message);
-                                       return absl::OkStatus();
-                                     }));
-  return users;
+  return session.List<auth_pb::User>(std::string(kAuth) + "ListUsers", auth_pb::ListUsersRequest());
 }
 
 // A user by name, or by number.
@@ -45,15 +39,7 @@ absl::StatusOr<int32_t> FindUser(Session& session, const std::string& text) {
 absl::Status ListUsers(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   PGA_ASSIGN_OR_RETURN(const std::vector<auth_pb::User> users, LoadUsers(*session));
-  if (context.json) {
-    *context.out << "[";
-    for (size_t i = 0; i < users.size(); ++i) {
-      if (i > 0) *context.out << ",";
-      PGA_RETURN_IF_ERROR(context.PrintJson(users[i]));
-    }
-    *context.out << "]\n";
-    return absl::OkStatus();
-  }
+  if (context.json) return context.PrintJson(users);
   Table table({"ID", "USER", "ROLE", "ACTIVE", "LAST SIGN-IN", "E-MAIL", "NAME"});
   for (const auth_pb::User& user : users) {
     table.Add({std::to_string(user.id()), user.username(), user.role(), user.is_active() ? "yes" : "no",

@@ -47,6 +47,17 @@ struct Context {
   std::ostream& Say() const { return csv ? *err : *out; }
   // Prints a message as JSON.
   absl::Status PrintJson(const google::protobuf::Message& message) const;
+  // Prints messages as a JSON array.
+  template <typename Message>
+  absl::Status PrintJson(const std::vector<Message>& messages) const {
+    *out << "[";
+    for (size_t i = 0; i < messages.size(); ++i) {
+      if (i > 0) *out << ",";
+      if (absl::Status status = PrintJson(messages[i]); !status.ok()) return status;
+    }
+    *out << "]\n";
+    return absl::OkStatus();
+  }
 };
 
 struct Command {

@@ -90,14 +90,7 @@ absl::StatusOr<std::string> Password(const Context& context, const std::string& 
 }
 
 absl::StatusOr<std::vector<pb::ManagedInstance>> Load(Session& session) {
-  std::vector<pb::ManagedInstance> instances;
-  PGA_RETURN_IF_ERROR(session.Stream(Method("ListManagedInstances"), pb::ListManagedInstancesRequest(),
-                                     pb::ManagedInstance::default_instance(),
-                                     [&](const google::protobuf::Message& message) {
-                                       instances.emplace_back().CopyFrom(message);
-                                       return absl::OkStatus();
-                                     }));
-  return instances;
+  return session.List<pb::ManagedInstance>(Method("ListManagedInstances"), pb::ListManagedInstancesRequest());
 }
 
 // An instance by name, or by number. A name that several groups have is a number's matter.
@@ -139,15 +132,7 @@ std::string ErrorNow(const pb::ManagedInstance& instance) {
 absl::Status List(Context& context) {
   PGA_ASSIGN_OR_RETURN(Session* const session, context.session());
   PGA_ASSIGN_OR_RETURN(const std::vector<pb::ManagedInstance> instances, Load(*session));
-  if (context.json) {
-    *context.out << "[";
-    for (size_t i = 0; i < instances.size(); ++i) {
-      if (i > 0) *context.out << ",";
-      PGA_RETURN_IF_ERROR(context.PrintJson(instances[i]));
-    }
-    *context.out << "]\n";
-    return absl::OkStatus();
-  }
+  if (context.json) return context.PrintJson(instances);
   Table table({"ID", "NAME", "STATUS", "SERVER", "COLLECTOR", "REACHED", "ERROR", "GROUP"}, {"GROUP", "SERVER"});
   for (const pb::ManagedInstance& instance : instances) {
     table.Add({absl::StrCat(instance.id()), instance.name(), instance.status(),

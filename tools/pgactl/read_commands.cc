@@ -243,22 +243,9 @@ absl::Status Series(Context& context) {
     }
     request.set_aggregate(aggregate);
   }
-  std::vector<query_pb::Series> all;
-  PGA_RETURN_IF_ERROR(session->Stream(std::string(kQuery) + "QuerySeries", request,
-                                      query_pb::Series::default_instance(),
-                                      [&](const google::protobuf::Message& message) {
-                                        all.emplace_back().CopyFrom(message);
-                                        return absl::OkStatus();
-                                      }));
-  if (context.json) {
-    *context.out << "[";
-    for (size_t i = 0; i < all.size(); ++i) {
-      if (i > 0) *context.out << ",";
-      PGA_RETURN_IF_ERROR(context.PrintJson(all[i]));
-    }
-    *context.out << "]\n";
-    return absl::OkStatus();
-  }
+  PGA_ASSIGN_OR_RETURN(const std::vector<query_pb::Series> all,
+                       session->List<query_pb::Series>(std::string(kQuery) + "QuerySeries", request));
+  if (context.json) return context.PrintJson(all);
   absl::TimeZone zone = absl::LocalTimeZone();
   if (context.arguments->Has("time-zone")) absl::LoadTimeZone(context.arguments->Get("time-zone"), &zone);
   const auto label_text = [](const query_pb::Series& series) {

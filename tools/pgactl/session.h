@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -82,6 +83,19 @@ class Session {
   absl::Status Stream(const std::string& method, const google::protobuf::Message& request,
                       const google::protobuf::Message& prototype,
                       const std::function<absl::Status(const google::protobuf::Message&)>& on_message);
+
+  // All that a method streams.
+  template <typename Message>
+  absl::StatusOr<std::vector<Message>> List(const std::string& method, const google::protobuf::Message& request) {
+    std::vector<Message> all;
+    const absl::Status status =
+        Stream(method, request, Message::default_instance(), [&](const google::protobuf::Message& message) {
+          all.emplace_back().CopyFrom(message);
+          return absl::OkStatus();
+        });
+    if (!status.ok()) return status;
+    return all;
+  }
 
   // The role of the user.
   absl::StatusOr<std::string> Login(const std::string& username, const std::string& password);
