@@ -56,6 +56,19 @@ inline void BeElsewhere() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 15);
 }
 
+// Connects a socket to a port of this host from this address of it; a non-blocking one may still be connecting.
+inline bool ConnectFrom(int fd, const std::string& from, int port) {
+  const int on = 1;
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  sockaddr_in own{}, target{};
+  own.sin_family = target.sin_family = AF_INET;
+  inet_pton(AF_INET, from.c_str(), &own.sin_addr);
+  target.sin_port = htons(static_cast<uint16_t>(port));
+  target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(fd, reinterpret_cast<sockaddr*>(&own), sizeof own) == 0 &&
+         (connect(fd, reinterpret_cast<sockaddr*>(&target), sizeof target) == 0 || errno == EINPROGRESS);
+}
+
 // A connection of an attacker from an address of its own, plain or with TLS as collectors speak it.
 class Peer {
  public:
@@ -65,15 +78,7 @@ class Peer {
     const timeval second{.tv_sec = 1, .tv_usec = 0};
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
-    sockaddr_in own{}, target{};
-    own.sin_family = target.sin_family = AF_INET;
-    inet_pton(AF_INET, from.c_str(), &own.sin_addr);
-    target.sin_port = htons(static_cast<uint16_t>(port));
-    target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int no_port = 1;
-    setsockopt(fd_, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &no_port, sizeof no_port);
-    open_ = bind(fd_, reinterpret_cast<sockaddr*>(&own), sizeof own) == 0 &&
-            connect(fd_, reinterpret_cast<sockaddr*>(&target), sizeof target) == 0;
+    open_ = ConnectFrom(fd_, from, port);
     if (open_ && tls) Handshake();
   }
   ~Peer() {

@@ -110,16 +110,9 @@ class SlowClient {
   void Connect() {
     ++attempts_;
     fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const int small = 4096, on = 1;
+    const int small = 4096;
     setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    setsockopt(fd_, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    sockaddr_in own{}, target{};
-    own.sin_family = target.sin_family = AF_INET;
-    inet_pton(AF_INET, from_.c_str(), &own.sin_addr);
-    target.sin_port = htons(static_cast<uint16_t>(port_));
-    target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&own), sizeof own) != 0 ||
-        (connect(fd_, reinterpret_cast<sockaddr*>(&target), sizeof target) != 0 && errno != EINPROGRESS)) {
+    if (fd_ < 0 || !ConnectFrom(fd_, from_, port_)) {
       End();
       return;
     }
