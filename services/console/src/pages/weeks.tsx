@@ -103,14 +103,14 @@ export function WeeksTab({ page, name }: TabProps) {
       key: 'before',
       title: 'Before',
       numeric: true,
-      value: (row) => row.before ?? null,
+      value: (row) => row.before,
       cell: (row) => withUnit(row.before, 'sessions'),
     },
     {
       key: 'now',
       title: 'Now',
       numeric: true,
-      value: (row) => row.now ?? null,
+      value: (row) => row.now,
       cell: (row) => withUnit(row.now, 'sessions'),
     },
     {
